@@ -1,0 +1,1 @@
+//! One ceremony as an operator lives it.

@@ -1,0 +1,1 @@
+//! Cryptography over BLS12-381.

@@ -1,0 +1,1 @@
+//! The ceremony protocol: a pure state machine.

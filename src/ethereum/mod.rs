@@ -1,0 +1,1 @@
+//! Ethereum facts: networks, domains, deposits, keystores.

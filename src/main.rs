@@ -1,0 +1,3 @@
+//! The `conclave` command.
+
+fn main() {}

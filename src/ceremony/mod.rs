@@ -1,1 +1,14 @@
-//! One ceremony as an operator lives it.
+//! One ceremony as an operator lives it: the plan that people agreed on, the identity, the data folder, the
+//! journal on disk and the files that come out.
+//!
+//! | Module | What it is |
+//! |---|---|
+//! | [`attempt`] | what one attempt keeps beside the journal: the seed and the marks |
+//! | [`journal`] | the append-only file of entries |
+//! | [`files`] | durable, atomic writes that never overwrite |
+//! | [`problem`] | an error as a person needs it: what, why, what to do |
+
+pub mod attempt;
+pub mod files;
+pub mod journal;
+pub mod problem;

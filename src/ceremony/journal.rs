@@ -1,0 +1,574 @@
+//! The journal on disk: an append-only file of records, each with a checksum, fsync'd before anybody sees it.
+//!
+//! ```text
+//! header   "conclave/journal" (16 bytes)  version u32 = 1
+//! record   length u32  guard 4 bytes  payload (length bytes)  checksum 8 bytes
+//! guard    first 4 bytes of SHA-256("conclave/journal/guard/1" || index u64 || length)
+//! checksum first 8 bytes of SHA-256("conclave/journal/record/1" || index u64 || length || payload)
+//! ```
+//!
+//! Integers are big-endian; the index counts records from 0. A crash can leave the last record incomplete: it is
+//! cut off, for nobody has seen it. Anything else that does not check is damage: it is reported, never repaired in
+//! silence, because an entry that is lost may be one that others hold. The length has a guard of its own: without
+//! it a damaged length would look like an incomplete record.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::files::{Disk, FileError, SECRET, parent};
+use super::problem::{Kind, Problem};
+
+const MAGIC: &[u8; 16] = b"conclave/journal";
+const VERSION: u32 = 1;
+const HEADER: usize = 20;
+/// Bytes of a record beside its payload.
+const FRAME: u64 = 16;
+
+/// Why a journal cannot be opened or written.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The disk.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A record is damaged. The file has not been touched; [`Journal::salvage`] keeps it aside and goes on with
+    /// the records before the damage.
+    #[error("{} is damaged at byte {offset}, in record {intact}", path.display())]
+    Corrupt {
+        /// The journal.
+        path: PathBuf,
+        /// Where the first damaged record begins, in bytes.
+        offset: u64,
+        /// How many records before it are intact.
+        intact: u64,
+    },
+    /// The file is no journal, or one of a later version.
+    #[error("{} is no journal of version {VERSION}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A record longer than the caller allowed, in bytes.
+    #[error("a record of {0} bytes is longer than a record can be")]
+    TooLong(usize),
+    /// An earlier write failed and could not be taken back; only a new start helps.
+    #[error("an earlier write to {} failed", path.display())]
+    Broken {
+        /// The journal.
+        path: PathBuf,
+    },
+}
+
+impl From<JournalError> for Problem {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::File(error) => error.into(),
+            JournalError::Corrupt { path, offset, .. } => Problem::new(
+                Kind::Other,
+                format!("the journal {} is damaged", path.display()),
+                format!(
+                    "the checksum of the record at byte {offset} is wrong: a disk error, or somebody changed it"
+                ),
+                "check the disk, then run the same command again: what is missing comes back from the others",
+            ),
+            JournalError::Foreign { path } => Problem::folder_state(
+                format!("{} cannot be read", path.display()),
+                "it is no journal, or was written by a later version of conclave",
+                "use the version of conclave that began this ceremony",
+            ),
+            JournalError::TooLong(_) => Problem::other(
+                "cannot write the journal",
+                error,
+                "this is a bug: please report it",
+            ),
+            JournalError::Broken { .. } => Problem::other(
+                "cannot write the journal",
+                error,
+                "check the disk and run the same command again; nothing is lost",
+            ),
+        }
+    }
+}
+
+/// An open journal, ready for appending.
+#[derive(Debug)]
+pub struct Journal {
+    disk: Disk,
+    path: PathBuf,
+    file: File,
+    /// Bytes that are known to be good.
+    length: u64,
+    /// Records.
+    count: u64,
+    limit: usize,
+    broken: bool,
+}
+
+impl Journal {
+    /// Opens the journal at `path`, making it if it is not there, and hands each record to `each` in order.
+    /// An incomplete last record is cut off. Records are at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`JournalError::Corrupt`] if a complete record does not check (`each` has been called for the records before
+    /// it; the file is as it was); [`JournalError::Foreign`]; anything the disk says.
+    pub fn open(
+        disk: &Disk,
+        path: &Path,
+        limit: usize,
+        mut each: impl FnMut(Vec<u8>),
+    ) -> Result<Self, JournalError> {
+        let file = disk.open_appending(path)?;
+        let size = file.metadata().map_err(|error| read_error(path, error))?.len();
+        let mut journal = Self {
+            disk: disk.clone(),
+            path: path.to_owned(),
+            file,
+            length: 0,
+            count: 0,
+            limit,
+            broken: false,
+        };
+        let mut reader = BufReader::new(File::open(path).map_err(|error| read_error(path, error))?);
+        if !journal.read_header(&mut reader, size)? {
+            journal.disk.truncate(&journal.file, path, 0)?;
+            let mut header = MAGIC.to_vec();
+            header.extend_from_slice(&VERSION.to_be_bytes());
+            journal.disk.append(&mut journal.file, path, &header)?;
+            journal.length = HEADER as u64;
+            return Ok(journal);
+        }
+        loop {
+            match read_record(&mut reader, journal.count, size - journal.length, limit) {
+                Ok(Found::Record(payload)) => {
+                    journal.length += FRAME + payload.len() as u64;
+                    journal.count += 1;
+                    each(payload);
+                }
+                Ok(Found::End) => return Ok(journal),
+                Ok(Found::Incomplete) => {
+                    journal.disk.truncate(&journal.file, path, journal.length)?;
+                    return Ok(journal);
+                }
+                Ok(Found::Damaged) => {
+                    return Err(JournalError::Corrupt {
+                        path: path.to_owned(),
+                        offset: journal.length,
+                        intact: journal.count,
+                    });
+                }
+                Err(error) => return Err(read_error(path, error).into()),
+            }
+        }
+    }
+
+    /// Reads the header; false if a crash left it incomplete (or the file is new).
+    fn read_header(&mut self, reader: &mut impl Read, size: u64) -> Result<bool, JournalError> {
+        let mut expected = MAGIC.to_vec();
+        expected.extend_from_slice(&VERSION.to_be_bytes());
+        let mut header = Vec::new();
+        reader
+            .take(HEADER as u64)
+            .read_to_end(&mut header)
+            .map_err(|error| read_error(&self.path, error))?;
+        if !expected.starts_with(&header) || (size as usize) < header.len() {
+            return Err(JournalError::Foreign {
+                path: self.path.clone(),
+            });
+        }
+        self.length = HEADER as u64;
+        Ok(header.len() == HEADER)
+    }
+
+    /// Keeps a damaged journal aside, as `<name>.corrupt-N`, and opens one with the records before the damage, so
+    /// that the rest can be healed from peers. Returns the journal and the name of the damaged one. At no moment
+    /// is there no journal.
+    ///
+    /// # Errors
+    /// As [`Self::open`], for other reasons than the damage.
+    pub fn salvage(
+        disk: &Disk,
+        path: &Path,
+        limit: usize,
+        each: impl FnMut(Vec<u8>),
+    ) -> Result<(Self, Option<PathBuf>), JournalError> {
+        let offset = match Self::open(disk, path, limit, |_| ()) {
+            Ok(_) => return Ok((Self::open(disk, path, limit, each)?, None)),
+            Err(JournalError::Corrupt { offset, .. }) => offset,
+            Err(error) => return Err(error),
+        };
+        let damaged = disk.read(path, u64::MAX - 1)?;
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let mut n = 1;
+        let aside = loop {
+            let aside = parent(path).join(format!("{name}.corrupt-{n}"));
+            match disk.write_new_or_same(&aside, &damaged, SECRET) {
+                Err(error)
+                    if error.is_exists() || matches!(error.cause, super::files::Cause::TooLarge(_)) =>
+                {
+                    n += 1
+                }
+                result => {
+                    result?;
+                    break aside;
+                }
+            }
+        };
+        let intact = usize::try_from(offset)
+            .ok()
+            .and_then(|end| damaged.get(..end))
+            .unwrap_or_default();
+        disk.replace(path, intact, SECRET)?;
+        Ok((Self::open(disk, path, limit, each)?, Some(aside)))
+    }
+
+    /// Appends records and makes them durable, all with one fsync. When this returns an error none of them may be
+    /// shown to anybody; a new start decides what is there.
+    ///
+    /// # Errors
+    /// [`JournalError::TooLong`]; [`JournalError::Broken`]; anything the disk says.
+    pub fn append<R: AsRef<[u8]>>(&mut self, records: &[R]) -> Result<(), JournalError> {
+        if self.broken {
+            return Err(JournalError::Broken {
+                path: self.path.clone(),
+            });
+        }
+        let mut bytes = Vec::new();
+        let mut index = self.count;
+        for record in records {
+            let payload = record.as_ref();
+            let length = u32::try_from(payload.len())
+                .ok()
+                .filter(|_| payload.len() <= self.limit)
+                .ok_or(JournalError::TooLong(payload.len()))?;
+            bytes.extend_from_slice(&length.to_be_bytes());
+            bytes.extend_from_slice(&guard(index, length));
+            bytes.extend_from_slice(payload);
+            bytes.extend_from_slice(&checksum(index, length, payload));
+            index += 1;
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.disk.append(&mut self.file, &self.path, &bytes) {
+            // What was written in part must not stay in front of later records.
+            self.broken = self.disk.truncate(&self.file, &self.path, self.length).is_err();
+            return Err(error.into());
+        }
+        self.length += bytes.len() as u64;
+        self.count = index;
+        Ok(())
+    }
+
+    /// How many records there are.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+enum Found {
+    Record(Vec<u8>),
+    End,
+    Incomplete,
+    Damaged,
+}
+
+/// Reads the record at the reader's place; `left` is what the file has from there on.
+fn read_record(reader: &mut impl Read, index: u64, left: u64, limit: usize) -> std::io::Result<Found> {
+    if left == 0 {
+        return Ok(Found::End);
+    }
+    if left < 8 {
+        return Ok(Found::Incomplete);
+    }
+    let (mut length, mut found_guard) = ([0; 4], [0; 4]);
+    reader.read_exact(&mut length)?;
+    reader.read_exact(&mut found_guard)?;
+    let length = u32::from_be_bytes(length);
+    if found_guard != guard(index, length) || length as usize > limit {
+        return Ok(Found::Damaged);
+    }
+    if left < FRAME + u64::from(length) {
+        return Ok(Found::Incomplete);
+    }
+    let mut payload = vec![0; length as usize];
+    reader.read_exact(&mut payload)?;
+    let mut found = [0; 8];
+    reader.read_exact(&mut found)?;
+    Ok(if found == checksum(index, length, &payload) {
+        Found::Record(payload)
+    } else {
+        Found::Damaged
+    })
+}
+
+fn guard(index: u64, length: u32) -> [u8; 4] {
+    let hash = Sha256::new()
+        .chain_update(b"conclave/journal/guard/1")
+        .chain_update(index.to_be_bytes())
+        .chain_update(length.to_be_bytes())
+        .finalize();
+    let mut out = [0; 4];
+    out.copy_from_slice(&hash[..4]);
+    out
+}
+
+fn checksum(index: u64, length: u32, payload: &[u8]) -> [u8; 8] {
+    let hash = Sha256::new()
+        .chain_update(b"conclave/journal/record/1")
+        .chain_update(index.to_be_bytes())
+        .chain_update(length.to_be_bytes())
+        .chain_update(payload)
+        .finalize();
+    let mut out = [0; 8];
+    out.copy_from_slice(&hash[..8]);
+    out
+}
+
+fn read_error(path: &Path, error: std::io::Error) -> FileError {
+    FileError {
+        doing: "read",
+        path: path.to_owned(),
+        cause: error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::files::crashing_disk;
+    use super::*;
+    use std::fs;
+
+    const LIMIT: usize = 1000;
+
+    fn records(path: &Path) -> Result<Vec<Vec<u8>>, JournalError> {
+        let mut all = Vec::new();
+        Journal::open(&Disk::new(), path, LIMIT, |record| all.push(record))?;
+        Ok(all)
+    }
+
+    fn sample() -> Vec<Vec<u8>> {
+        vec![
+            b"first".to_vec(),
+            Vec::new(),
+            vec![0; 50],
+            b"the last record".to_vec(),
+        ]
+    }
+
+    fn write_sample(path: &Path) -> Vec<u8> {
+        let mut journal = Journal::open(&Disk::new(), path, LIMIT, |_| panic!("a new one is empty")).unwrap();
+        journal.append(&sample()[..1]).unwrap();
+        journal.append(&sample()[1..]).unwrap();
+        assert_eq!(journal.count(), 4);
+        fs::read(path).unwrap()
+    }
+
+    #[test]
+    fn records_come_back_in_order_and_more_can_be_appended() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        write_sample(&path);
+        assert_eq!(records(&path).unwrap(), sample());
+        let mut journal = Journal::open(&Disk::new(), &path, LIMIT, |_| ()).unwrap();
+        journal.append(&[b"more"]).unwrap();
+        assert_eq!(records(&path).unwrap().len(), 5);
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_keeps_its_complete_records_and_can_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let whole = write_sample(&path);
+        for end in 0..=whole.len() {
+            fs::write(&path, &whole[..end]).unwrap();
+            let mut boundary = HEADER;
+            let complete = sample()
+                .iter()
+                .take_while(|record| {
+                    boundary += record.len() + FRAME as usize;
+                    boundary <= end
+                })
+                .count();
+            assert_eq!(records(&path).unwrap(), sample()[..complete], "cut at {end}");
+            let mut journal = Journal::open(&Disk::new(), &path, LIMIT, |_| ()).unwrap();
+            journal.append(&[b"next"]).unwrap();
+            let mut expected = sample()[..complete].to_vec();
+            expected.push(b"next".to_vec());
+            assert_eq!(records(&path).unwrap(), expected, "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn any_flipped_bit_is_corruption_and_heals_to_the_intact_prefix() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let whole = write_sample(&path);
+        let mut boundaries = vec![HEADER];
+        for record in sample() {
+            boundaries.push(boundaries.last().unwrap() + record.len() + FRAME as usize);
+        }
+        for at in HEADER..whole.len() {
+            for bit in 0..8 {
+                let mut damaged = whole.clone();
+                damaged[at] ^= 1 << bit;
+                fs::write(&path, &damaged).unwrap();
+                let record = boundaries.iter().filter(|b| **b <= at).count() - 1;
+                match records(&path) {
+                    Err(JournalError::Corrupt { offset, intact, .. }) => {
+                        assert_eq!(offset as usize, boundaries[record]);
+                        assert_eq!(intact as usize, record);
+                    }
+                    other => panic!("byte {at} bit {bit}: {other:?}"),
+                }
+                assert_eq!(
+                    fs::read(&path).unwrap(),
+                    damaged,
+                    "refusing does not touch the file"
+                );
+                if bit == 0 {
+                    let mut kept = Vec::new();
+                    let (mut journal, aside) =
+                        Journal::salvage(&Disk::new(), &path, LIMIT, |r| kept.push(r)).unwrap();
+                    assert_eq!(kept, sample()[..record]);
+                    assert_eq!(
+                        fs::read(aside.unwrap()).unwrap(),
+                        damaged,
+                        "the damaged file is kept"
+                    );
+                    journal.append(&[b"healed"]).unwrap();
+                    assert_eq!(records(&path).unwrap().len(), record + 1);
+                }
+            }
+        }
+        assert!(
+            dir.path().join("journal.corrupt-2").exists(),
+            "an earlier one is not overwritten"
+        );
+    }
+
+    #[test]
+    fn an_intact_journal_needs_no_salvage() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        write_sample(&path);
+        let (journal, aside) = Journal::salvage(&Disk::new(), &path, LIMIT, |_| ()).unwrap();
+        assert_eq!((journal.count(), aside), (4, None));
+    }
+
+    #[test]
+    fn a_salvage_that_crashes_loses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let mut damaged = write_sample(&path);
+        let last = damaged.len() - 1;
+        damaged[last] ^= 1;
+        for k in 0.. {
+            fs::write(&path, &damaged).unwrap();
+            let (disk, _) = crashing_disk(k);
+            let done = Journal::salvage(&disk, &path, LIMIT, |_| ()).is_ok();
+            let (journal, _) = Journal::salvage(&Disk::new(), &path, LIMIT, |_| ()).unwrap();
+            assert_eq!(journal.count(), 3);
+            let kept = Disk::new().list(dir.path()).unwrap();
+            assert!(
+                kept.iter()
+                    .any(|n| n.contains("corrupt") && fs::read(dir.path().join(n)).unwrap() == damaged)
+            );
+            if done {
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn a_foreign_file_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        for content in [
+            &b"something else altogether"[..],
+            b"x",
+            b"conclave/journal\0\0\0\x02more",
+        ] {
+            fs::write(&path, content).unwrap();
+            assert!(matches!(records(&path), Err(JournalError::Foreign { .. })));
+            assert_eq!(fs::read(&path).unwrap(), content);
+        }
+    }
+
+    #[test]
+    fn records_are_bounded_in_both_directions() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let mut journal = Journal::open(&Disk::new(), &path, LIMIT, |_| ()).unwrap();
+        assert!(matches!(
+            journal.append(&[vec![0; LIMIT + 1]]),
+            Err(JournalError::TooLong(_))
+        ));
+        journal.append(&[vec![0; LIMIT]]).unwrap();
+        assert!(matches!(
+            Journal::open(&Disk::new(), &path, LIMIT - 1, |_| ()),
+            Err(JournalError::Corrupt { intact: 0, .. })
+        ));
+    }
+
+    #[test]
+    fn an_append_that_crashes_keeps_what_was_durable() {
+        for k in 0.. {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("journal");
+            write_sample(&path);
+            let (disk, _) = crashing_disk(k);
+            let result = Journal::open(&disk, &path, LIMIT, |_| ())
+                .and_then(|mut journal| journal.append(&[b"new", b"er."]));
+            let after = records(&path).unwrap();
+            assert_eq!(after[..4], sample());
+            if result.is_ok() {
+                assert_eq!(after.len(), 6);
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn after_a_failed_write_the_journal_goes_on_or_refuses() {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicBool, Ordering};
+        for truncation_works in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("journal");
+            let full = Arc::new(AtomicBool::new(false));
+            let flag = full.clone();
+            let disk = Disk::with_hook(Arc::new(move |operation, _| {
+                use super::super::files::Operation;
+                let fails = operation == Operation::SyncFile
+                    || (operation == Operation::Truncate && !truncation_works);
+                if fails && flag.load(Ordering::SeqCst) {
+                    return Err(std::io::ErrorKind::StorageFull.into());
+                }
+                Ok(())
+            }));
+            let mut journal = Journal::open(&disk, &path, LIMIT, |_| ()).unwrap();
+            journal.append(&[b"one"]).unwrap();
+            full.store(true, Ordering::SeqCst);
+            let problem = Problem::from(journal.append(&[b"two"]).unwrap_err());
+            assert!(problem.why.contains("full"), "{problem:?}");
+            full.store(false, Ordering::SeqCst);
+            let again = journal.append(&[b"three"]);
+            if truncation_works {
+                again.unwrap();
+                assert_eq!(records(&path).unwrap(), [&b"one"[..], b"three"]);
+            } else {
+                assert!(matches!(again, Err(JournalError::Broken { .. })));
+            }
+        }
+    }
+}

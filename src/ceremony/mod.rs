@@ -3,6 +3,7 @@
 //!
 //! | Module | What it is |
 //! |---|---|
+//! | [`plan`] | what a group wants, before anybody has a key: a TOML file |
 //! | [`attempt`] | what one attempt keeps beside the journal: the seed and the marks |
 //! | [`journal`] | the append-only file of entries |
 //! | [`files`] | durable, atomic writes that never overwrite |
@@ -11,4 +12,5 @@
 pub mod attempt;
 pub mod files;
 pub mod journal;
+pub mod plan;
 pub mod problem;

@@ -68,6 +68,21 @@ impl Problem {
         }
     }
 
+    /// A problem from an error of the layers below, whose text has three lines: what, why, what to do.
+    pub fn from_lines(kind: Kind, error: impl fmt::Display) -> Self {
+        let text = error.to_string();
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let what = lines.next().unwrap_or("something went wrong").to_owned();
+        let why = lines.next().unwrap_or_default().to_owned();
+        let what_to_do = lines.collect::<Vec<_>>().join(" ");
+        Self {
+            kind,
+            what,
+            why,
+            what_to_do,
+        }
+    }
+
     /// Input from outside is wrong.
     pub fn bad_input(what: impl Into<String>, why: impl fmt::Display, what_to_do: impl Into<String>) -> Self {
         Self::new(Kind::BadInput, what, why, what_to_do)

@@ -11,6 +11,8 @@
 
 pub mod attempt;
 pub mod files;
+pub mod folder;
 pub mod journal;
 pub mod plan;
 pub mod problem;
+pub mod progress;

@@ -1,0 +1,356 @@
+//! The data folder of one operator: the names in it, one process at a time, and a look at it before a ceremony.
+//!
+//! ```text
+//! charon-enr-private-key      the identity (secret)
+//! cluster-definition.json     what the group agreed on
+//! cluster-lock.json           the result; there only when everything else is
+//! deposit-data*.json          for the launchpad
+//! validator_keys/             keystore-N.json and keystore-N.txt (secret)
+//! ceremony/                   ours: journal, attempts, names, the lock of this process
+//! ```
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use super::attempt::Attempts;
+use super::files::{Disk, FileError, SECRET};
+use super::problem::Problem;
+
+/// The identity: 64 hexadecimal digits.
+pub const IDENTITY: &str = "charon-enr-private-key";
+/// What the group agreed on.
+pub const DEFINITION: &str = "cluster-definition.json";
+/// The result.
+pub const LOCK: &str = "cluster-lock.json";
+/// Keystores and their passwords.
+pub const VALIDATOR_KEYS: &str = "validator_keys";
+/// Our own folder.
+pub const CEREMONY: &str = "ceremony";
+/// Most bytes of a definition or a lock: 10,000 validators of 64 operators fit.
+pub const MAX_JSON_BYTES: u64 = 256 * 1024 * 1024;
+
+/// The data folder of one operator, held by this process until it is dropped.
+#[derive(Debug)]
+pub struct DataFolder {
+    disk: Disk,
+    root: PathBuf,
+    /// Locked as long as it is open; the operating system lets go of it even after a crash.
+    _guard: File,
+}
+
+impl DataFolder {
+    /// Opens a folder that is there, and keeps other processes out. Removes what a crash left unfinished.
+    ///
+    /// # Errors
+    /// If it is not there; if another process holds it; anything the disk says.
+    pub fn open(disk: &Disk, root: &Path) -> Result<Self, Problem> {
+        if !root.is_dir() {
+            return Err(Problem::folder_state(
+                format!("there is no folder {}", root.display()),
+                "a ceremony needs the folder that holds your identity",
+                "name it with --data-dir, or make an identity first: conclave identity new --name NAME",
+            ));
+        }
+        let ceremony = root.join(CEREMONY);
+        disk.create_folder(&ceremony)?;
+        let path = ceremony.join("in-use");
+        let guard = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|error| FileError {
+                doing: "open",
+                path: path.clone(),
+                cause: error.into(),
+            })?;
+        match guard.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Problem::folder_state(
+                    format!("the folder {} is in use", root.display()),
+                    "another conclave process works in it",
+                    "wait until that process has ended, or stop it; one identity must never run twice",
+                ));
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(Problem::other(
+                    format!("cannot lock {}", path.display()),
+                    error,
+                    "use a folder on a local disk: without a lock two processes could damage it",
+                ));
+            }
+        }
+        let folder = Self {
+            disk: disk.clone(),
+            root: root.to_owned(),
+            _guard: guard,
+        };
+        disk.remove_unfinished(root)?;
+        disk.remove_unfinished(&ceremony)?;
+        disk.remove_unfinished(&folder.keys())?;
+        folder.attempts().tidy()?;
+        Ok(folder)
+    }
+
+    /// Opens a folder, making it (not its parents) if it is not there.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_or_create(disk: &Disk, root: &Path) -> Result<Self, Problem> {
+        if !root.exists() {
+            disk.create_folder(root)?;
+        }
+        Self::open(disk, root)
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The way to the disk.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// The identity's file.
+    pub fn identity(&self) -> PathBuf {
+        self.root.join(IDENTITY)
+    }
+
+    /// The definition's file.
+    pub fn definition(&self) -> PathBuf {
+        self.root.join(DEFINITION)
+    }
+
+    /// The lock's file.
+    pub fn lock(&self) -> PathBuf {
+        self.root.join(LOCK)
+    }
+
+    /// The folder of keystores.
+    pub fn keys(&self) -> PathBuf {
+        self.root.join(VALIDATOR_KEYS)
+    }
+
+    /// Our own folder.
+    pub fn ceremony(&self) -> PathBuf {
+        self.root.join(CEREMONY)
+    }
+
+    /// The journal's file.
+    pub fn journal(&self) -> PathBuf {
+        self.ceremony().join("journal")
+    }
+
+    /// The attempts: seeds, marks, staged keys.
+    pub fn attempts(&self) -> Attempts {
+        Attempts::new(self.disk.clone(), &self.ceremony())
+    }
+
+    /// The names of all outputs that are there: lock, deposit files, keystores.
+    ///
+    /// # Errors
+    /// Anything the disk says.
+    pub fn outputs(&self) -> Result<Vec<String>, FileError> {
+        let mut found: Vec<String> = self
+            .disk
+            .list(&self.root)?
+            .into_iter()
+            .filter(|name| name == LOCK || is_deposit_file(name))
+            .collect();
+        found.extend(
+            self.disk
+                .list(&self.keys())?
+                .into_iter()
+                .map(|name| format!("{VALIDATOR_KEYS}/{name}")),
+        );
+        Ok(found)
+    }
+
+    /// Keeps 32 bytes under a name in `ceremony/` at the first start, and refuses other ones later: for the
+    /// definition hash and for what the network adds to it.
+    ///
+    /// # Errors
+    /// If other bytes were kept before; `what` names the thing for the user.
+    pub fn pin(&self, name: &str, what: &str, value: &[u8; 32]) -> Result<(), Problem> {
+        let path = self.ceremony().join(name);
+        match self
+            .disk
+            .write_new_or_same(&path, hex::encode(value).as_bytes(), SECRET)
+        {
+            Err(error) if error.is_exists() => Err(Problem::folder_state(
+                format!("the folder {} belongs to another ceremony", self.root.display()),
+                format!("it was begun with another {what}"),
+                "use the files this ceremony was begun with, or a new folder with a new identity",
+            )),
+            other => other.map_err(Problem::from),
+        }
+    }
+
+    /// Looks whether a ceremony could be carried to its end here, before anything is sent: no outputs of an earlier
+    /// one, a disk that can be written, and room for `needed` bytes.
+    ///
+    /// # Errors
+    /// With what is in the way.
+    pub fn preflight(&self, needed: u64) -> Result<(), Problem> {
+        let outputs = self.outputs()?;
+        if let Some(first) = outputs.first() {
+            let others = outputs.len() - 1;
+            let more = if others == 0 {
+                String::new()
+            } else {
+                format!(" and {others} more")
+            };
+            return Err(Problem::folder_state(
+                format!(
+                    "the folder {} holds the results of an earlier ceremony",
+                    self.root.display()
+                ),
+                format!("{first}{more} would be overwritten, which never happens"),
+                "use a new folder with a new identity; keep this one safe, it may hold the only shares of a key",
+            ));
+        }
+        for folder in [self.root.clone(), self.ceremony()] {
+            let probe = folder.join(".conclave-unfinished-probe");
+            self.disk.remove(&probe)?;
+            self.disk.write_in_place(&probe, &[0x55; 4096], SECRET)?;
+            self.disk.remove(&probe)?;
+        }
+        let free = self.disk.free_bytes(&self.root)?;
+        if free < needed {
+            return Err(Problem::other(
+                format!("there is not enough room in {}", self.root.display()),
+                format!(
+                    "the ceremony needs about {} and {} are free",
+                    bytes(needed),
+                    bytes(free)
+                ),
+                "free some space, or use a folder on another disk; nothing was begun",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// An upper estimate of what a ceremony writes, in bytes: journals of several attempts, keystores, files.
+/// `amounts` is the number of deposits of each validator.
+pub fn needed_bytes(operators: u32, threshold: u32, validators: u32, amounts: usize) -> u64 {
+    let (n, t, v) = (u64::from(operators), u64::from(threshold), u64::from(validators));
+    let amounts = amounts as u64;
+    let deal = v * (t * 96 + n * 64) + n * 64;
+    let reveal = v * t * 96 + 300;
+    let sign = v * (amounts + 1) * 192;
+    let entries = n * (deal + reveal + sign + 8 * n * 40 + 4096);
+    // A journal is written twice when it is healed or compacted; small files fill whole blocks.
+    let keys = v * 2 * 4096;
+    let lock = v * (n * 110 + amounts * 450 + 800) + 1024 * n;
+    2 * entries + keys + 3 * lock + 1024 * 1024
+}
+
+/// Whether a file name is that of a deposit file.
+pub fn is_deposit_file(name: &str) -> bool {
+    name.starts_with("deposit-data") && Path::new(name).extension().is_some_and(|e| e == "json")
+}
+
+fn bytes(count: u64) -> String {
+    const MIB: u64 = 1024 * 1024;
+    if count >= MIB {
+        format!("{} MiB", count.div_ceil(MIB))
+    } else {
+        format!("{} KiB", count / 1024)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::problem::Kind;
+    use super::*;
+
+    #[test]
+    fn only_one_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        let problem = DataFolder::open(&Disk::new(), dir.path()).unwrap_err();
+        assert_eq!(problem.kind, Kind::FolderState);
+        assert!(problem.what.contains("in use"));
+        drop(first);
+        DataFolder::open(&Disk::new(), dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_missing_folder_is_only_made_on_request() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("new");
+        assert_eq!(
+            DataFolder::open(&Disk::new(), &root).unwrap_err().kind,
+            Kind::FolderState
+        );
+        assert!(!root.exists());
+        DataFolder::open_or_create(&Disk::new(), &root).unwrap();
+        assert!(root.is_dir());
+    }
+
+    #[test]
+    fn outputs_of_an_earlier_ceremony_are_in_the_way() {
+        for name in [
+            LOCK,
+            "deposit-data.json",
+            "deposit-data-1eth.json",
+            "validator_keys/keystore-0.json",
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+            folder.preflight(4096).unwrap();
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "precious").unwrap();
+            let problem = folder.preflight(4096).unwrap_err();
+            assert_eq!(problem.kind, Kind::FolderState);
+            assert!(problem.why.contains(name), "{problem:?}");
+            assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+        }
+    }
+
+    #[test]
+    fn too_little_room_is_noticed_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        let problem = folder.preflight(u64::MAX).unwrap_err();
+        assert_eq!(problem.kind, Kind::Other);
+        assert!(problem.what.contains("room"));
+    }
+
+    #[test]
+    fn an_empty_keys_folder_is_not_in_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        std::fs::create_dir(folder.keys()).unwrap();
+        folder.preflight(4096).unwrap();
+        assert_eq!(
+            Disk::new().list(dir.path()).unwrap(),
+            [CEREMONY, VALIDATOR_KEYS],
+            "no probes stay"
+        );
+    }
+
+    #[test]
+    fn what_was_pinned_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        folder.pin("net", "network", &[1; 32]).unwrap();
+        folder.pin("net", "network", &[1; 32]).unwrap();
+        let problem = folder.pin("net", "network", &[2; 32]).unwrap_err();
+        assert!(problem.why.contains("another network"));
+        assert_eq!(problem.kind, Kind::FolderState);
+    }
+
+    #[test]
+    fn the_estimate_grows_with_everything() {
+        let small = needed_bytes(4, 3, 1, 1);
+        assert!((1..4).contains(&(small / 1024 / 1024)), "{small}");
+        assert!(needed_bytes(4, 3, 100, 1) > small);
+        assert!(needed_bytes(64, 43, 10_000, 256) > needed_bytes(64, 43, 10_000, 1));
+    }
+}

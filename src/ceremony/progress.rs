@@ -1,0 +1,256 @@
+//! What a screen or a program is told while a ceremony goes on. Plain data: the conductor makes it, `cli` shows it.
+//!
+//! With `--json` each [`Event`] is one line; `event` names its kind. Fields are only ever added.
+
+use serde::Serialize;
+
+/// How far an operator is, in the order of the steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// It joined this attempt.
+    Joined,
+    /// It dealt its shares to everybody.
+    Dealt,
+    /// It checked the shares it was dealt.
+    Checked,
+    /// It revealed its commitments.
+    Revealed,
+    /// It says that its keystores are stored: its vote.
+    Stored,
+    /// It sent its partial signatures.
+    Signed,
+    /// It sealed the lock.
+    Sealed,
+    /// It says that its final files are in place.
+    Done,
+}
+
+impl Step {
+    /// All steps in order.
+    pub const ALL: [Self; 8] = [
+        Self::Joined,
+        Self::Dealt,
+        Self::Checked,
+        Self::Revealed,
+        Self::Stored,
+        Self::Signed,
+        Self::Sealed,
+        Self::Done,
+    ];
+
+    /// The word for the column of a table.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Joined => "joined",
+            Self::Dealt => "dealt",
+            Self::Checked => "checked",
+            Self::Revealed => "revealed",
+            Self::Stored => "stored",
+            Self::Signed => "signed",
+            Self::Sealed => "sealed",
+            Self::Done => "done",
+        }
+    }
+}
+
+/// Whether one can talk to an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Link {
+    /// This is us.
+    Myself,
+    /// A direct connection.
+    Connected,
+    /// No connection, but entries come through others.
+    Through,
+    /// Never heard of since the start.
+    Away,
+}
+
+/// One operator as seen from here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OperatorProgress {
+    /// Share index, from 1.
+    pub index: u16,
+    /// The name to show. Comes from outside: printed without control characters.
+    pub name: String,
+    /// Whether one can talk to it.
+    pub link: Link,
+    /// The steps it has done in this attempt.
+    pub steps: Vec<Step>,
+    /// A proven fault, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+}
+
+impl OperatorProgress {
+    /// An operator of whom nothing is known yet.
+    pub fn new(index: u16, name: impl Into<String>, link: Link) -> Self {
+        Self {
+            index,
+            name: name.into(),
+            link,
+            steps: Vec::new(),
+            fault: None,
+        }
+    }
+
+    /// Whether it has done `step`.
+    pub fn has(&self, step: Step) -> bool {
+        self.steps.contains(&step)
+    }
+}
+
+/// The whole ceremony as seen from here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Snapshot {
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// All operators, in the order of the definition.
+    pub operators: Vec<OperatorProgress>,
+    /// Keystores whose derivation is ready, and how many are needed.
+    pub keys_ready: (u32, u32),
+    /// One line: what is going on, or who is waited for.
+    pub status: String,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// An identity was made or shown.
+    Identity {
+        /// The operator's name.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// The text to send to whoever makes the definition.
+        enr: String,
+    },
+    /// A file was written.
+    Written {
+        /// Where.
+        path: String,
+        /// What it is: "plan", "definition", "lock", "deposit_data", "keystore".
+        kind: String,
+    },
+    /// A definition as it will be joined.
+    Definition {
+        /// The cluster's name.
+        name: String,
+        /// Hexadecimal, with 0x.
+        definition_hash: String,
+        /// n.
+        operators: u32,
+        /// t.
+        threshold: u32,
+        /// V.
+        validators: u32,
+        /// The network's name.
+        network: String,
+    },
+    /// Complete addresses under which this node can be reached, to give to the others.
+    Listening {
+        /// Multiaddresses with the peer id.
+        addresses: Vec<String>,
+    },
+    /// The ceremony went on.
+    Progress(Snapshot),
+    /// Something that a person should know; the ceremony goes on.
+    Notice {
+        /// In words.
+        message: String,
+    },
+    /// A proven fault.
+    Fault {
+        /// Share index of the guilty operator, from 1; absent if nobody is guilty.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        operator: Option<u16>,
+        /// Its name.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// The kind of verdict.
+        kind: String,
+        /// In words.
+        message: String,
+        /// Where the evidence was written.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        evidence: Option<String>,
+    },
+    /// One check of `verify` or `rehearse`.
+    Check {
+        /// The file or folder.
+        subject: String,
+        /// What was checked.
+        check: String,
+        /// "ok", "failed" or "not checked".
+        result: String,
+        /// Why it failed or could not be made.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// The end of a command that worked.
+    Finished {
+        /// Hexadecimal, with 0x, of the lock, if there is one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        lock_hash: Option<String>,
+        /// The public keys of the validators, hexadecimal, with 0x.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        validators: Vec<String>,
+        /// Seconds from the first start in this folder, or of the command.
+        seconds: f64,
+    },
+    /// The end of a command that failed.
+    Error {
+        /// The exit code.
+        code: u8,
+        /// What went wrong.
+        what: String,
+        /// Why.
+        why: String,
+        /// What to do.
+        what_to_do: String,
+    },
+}
+
+impl Event {
+    /// The event as one line of JSON, without the line break.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|error| {
+            format!("{{\"event\":\"notice\",\"message\":\"unprintable event: {error}\"}}")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_single_lines_with_a_kind() {
+        let snapshot = Snapshot {
+            attempt: 1,
+            operators: vec![OperatorProgress {
+                steps: vec![Step::Joined],
+                ..OperatorProgress::new(2, "a\nb", Link::Away)
+            }],
+            keys_ready: (0, 1),
+            status: "waiting".into(),
+        };
+        assert_eq!(
+            Event::Progress(snapshot).to_json(),
+            r#"{"event":"progress","attempt":1,"operators":[{"index":2,"name":"a\nb","link":"away","steps":["joined"]}],"keys_ready":[0,1],"status":"waiting"}"#
+        );
+        let finished = Event::Finished {
+            lock_hash: None,
+            validators: vec![],
+            seconds: 1.5,
+        };
+        assert_eq!(finished.to_json(), r#"{"event":"finished","seconds":1.5}"#);
+    }
+
+    #[test]
+    fn steps_are_in_order() {
+        assert!(Step::ALL.is_sorted());
+    }
+}

@@ -6,6 +6,17 @@
 //! |---|---|
 //! | [`network`] | the networks that are known, and custom ones from a file |
 //! | [`address`] | execution-layer addresses and their EIP-55 checksum |
+//! | [`domain`] | what a signature commits to beside its message |
+//! | [`deposit`] | deposit messages and the file that the launchpad takes |
+//! | [`registration`] | builder registrations |
+//! | [`exit`] | voluntary exits |
+//! | [`keystore`] | encrypted secret keys (EIP-2335) |
 
 pub mod address;
+pub mod deposit;
+pub mod domain;
+pub mod exit;
+mod json;
+pub mod keystore;
 pub mod network;
+pub mod registration;

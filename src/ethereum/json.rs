@@ -1,0 +1,30 @@
+//! What all JSON files here have in common: bounded reading, one-blank indentation, hexadecimal text.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Reads a JSON value of at most `max` bytes. The error says where and why.
+pub(super) fn read<T: DeserializeOwned>(bytes: &[u8], max: usize) -> Result<T, String> {
+    if bytes.len() > max {
+        return Err(format!("it has more than {max} bytes"));
+    }
+    serde_json::from_slice(bytes).map_err(|error| error.to_string().replace(['\n', '\r'], " "))
+}
+
+/// Writes a JSON value with one blank per level and no newline at the end.
+pub(super) fn write<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let format = serde_json::ser::PrettyFormatter::with_indent(b" ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, format);
+    // Plain structs of text and numbers into memory: there is nothing that could fail.
+    value.serialize(&mut serializer).expect("serialising to memory");
+    bytes
+}
+
+/// Reads exactly N bytes in hexadecimal, without `0x`. `what` names the value in the error.
+pub(super) fn hex_array<const N: usize>(what: &str, text: &str) -> Result<[u8; N], String> {
+    let mut bytes = [0; N];
+    match hex::decode_to_slice(text, &mut bytes) {
+        Ok(()) => Ok(bytes),
+        Err(_) => Err(format!("{what} is not {} hexadecimal digits", 2 * N)),
+    }
+}

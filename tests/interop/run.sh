@@ -30,7 +30,7 @@ export INTEROP_PYTHON=$cache/venv/bin/python
 judge() { node "$cache/judges/judge.mjs" --network-file "$network" "$@"; }
 
 echo "--- the judges refuse tampered files"
-node "$cache/judges/selftest.mjs" --network-file "$network" \
+node "$cache/judges/selftest.mjs" --complete --network-file "$network" \
   "$vectors"/dkg-v1.8-holesky-4x2 "$vectors"/dkg-v1.10-hoodi-4x1-signed \
   "$vectors"/dkg-v1.10-hoodi-4x2 "$vectors"/dkg-v1.11-hoodi-4x1
 

@@ -36,7 +36,7 @@ for (const cluster of clusters) {
     const before = await refusals(judge, cluster, context);
     if (before.length > 0) report(false, `${name}: refuses ${cluster.name} as it is: ${before[0]}`);
     for (const [what, tamper, reason, applies] of tamperings) {
-      if (applies && !applies(cluster)) continue;
+      if (applies && !applies(cluster, context)) continue;
       tried.add(`${name}: ${what}`);
       const copy = copyOf(cluster);
       tamper(copy);

@@ -15,13 +15,12 @@ export function subjects(cluster, context) {
 }
 
 function judge(folder, context) {
+  const weak = [...folder.files.keys()].filter((file) => file.includes("insecure"));
+  must(!context.complete || weak.length === 0, `weak keystores: ${weak}`);
   const lock = lockOf(folder);
   const validators = lock.distributed_validators.length;
   const numbers = keystoresOf(folder).map((keystore) => keystore.index);
   mustEqual(numbers.join(), [...Array(validators).keys()].join(), "keystore numbers");
-
-  const weak = [...folder.files.keys()].filter((file) => file.includes("insecure"));
-  must(!context.complete || weak.length === 0, `weak keystores: ${weak}`);
 
   const expected = lock.distributed_validators[0].partial_deposit_data.map(({ amount }) =>
     amount === "32000000000" ? "deposit-data.json" : `deposit-data-${Number(amount) / 1e9}eth.json`,

@@ -142,6 +142,7 @@ async function judgeShares(backend, cluster, context) {
 }
 
 function mustRecombine(recombines, indices, threshold, what) {
+  must(threshold >= 2 && threshold <= indices.length, `${what}: threshold ${threshold} of ${indices.length}`);
   for (const subset of someSubsets(indices, threshold)) {
     must(recombines(subset), `${what}: operators ${subset} do not recombine to the whole`);
   }

@@ -1,5 +1,5 @@
 // What the self-test changes in accepted files, and the reason with which each judge must refuse it:
-// `[what, tamper(cluster), reason, applies?(cluster)]`.
+// `[what, tamper(cluster), reason, applies?(cluster, context)]`.
 
 import { SigningKey, Wallet } from "ethers";
 import { hex } from "./bytes.mjs";
@@ -7,6 +7,7 @@ import { configHash, definitionHash, lockHash } from "./containers.mjs";
 import { depositRoots } from "./signing.mjs";
 
 const LOCK = "cluster-lock.json";
+const DEFINITION = "cluster-definition.json";
 const IDENTITY = "charon-enr-private-key";
 
 /** Changes the JSON file `name` in every folder of the cluster. */
@@ -45,6 +46,7 @@ const swap = (list, a, b) => ([list[a], list[b]] = [list[b], list[a]]);
 const signed = (cluster) =>
   JSON.parse(cluster.folders[0].files.get(LOCK)).cluster_definition.creator.address !== "";
 const strong = (cluster) => ![...cluster.folders[0].files.keys()].some((file) => file.includes("insecure"));
+const complete = (cluster, context) => context.complete;
 const several = (cluster) => JSON.parse(cluster.folders[0].files.get(LOCK)).distributed_validators.length > 1;
 
 const firstAmount = (lock) => lock.distributed_validators[0].partial_deposit_data[0];
@@ -179,6 +181,20 @@ export const cases = [
         "one operator twice",
         (c) => c.folders[1].files.set(IDENTITY, c.folders[0].files.get(IDENTITY)),
         /different operators/,
+      ],
+      ["an operator's folder missing", (c) => c.folders.pop(), /number of operator folders/, complete],
+      ["a definition missing", (c) => c.folders[0].files.delete(DEFINITION), /no cluster-definition/, complete],
+      [
+        "another definition than the lock's",
+        inJson(DEFINITION, (d) => (d.threshold -= 1)),
+        /differs from the definition/,
+        complete,
+      ],
+      [
+        "a weak keystore",
+        (c) => c.folders[0].files.set("validator_keys/keystore-insecure-9.json", "{}"),
+        /weak keystores/,
+        complete,
       ],
     ],
   },

@@ -4,15 +4,23 @@
 //! | Module | What it is |
 //! |---|---|
 //! | [`plan`] | what a group wants, before anybody has a key: a TOML file |
+//! | [`identity`] | who an operator is: the node key and a name |
+//! | [`names`] | what to call operators before they have joined |
+//! | [`folder`] | the data folder of one operator, locked by one process |
 //! | [`attempt`] | what one attempt keeps beside the journal: the seed and the marks |
 //! | [`journal`] | the append-only file of entries |
+//! | [`publication`] | the results get their final names, the lock last |
+//! | [`progress`] | what a screen or a program is told while a ceremony goes on |
 //! | [`files`] | durable, atomic writes that never overwrite |
 //! | [`problem`] | an error as a person needs it: what, why, what to do |
 
 pub mod attempt;
 pub mod files;
 pub mod folder;
+pub mod identity;
 pub mod journal;
+pub mod names;
 pub mod plan;
 pub mod problem;
 pub mod progress;
+pub mod publication;

@@ -1,0 +1,428 @@
+//! The last lap: everything that was staged gets its final name, one by one, the lock last.
+//!
+//! A lock in the folder means that everything else is there. Deposit files and lock are staged beside the keystores,
+//! in `ceremony/attempt-K/out/`, and then a manifest with the hash of every file: with it the publication has begun, and
+//! every start finishes it before it does anything else. Renaming needs no room on the disk.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::files::{PUBLIC, SECRET};
+use super::folder::{DataFolder, LOCK, VALIDATOR_KEYS, is_deposit_file};
+use super::problem::Problem;
+
+const HEADER: &str = "conclave/publication/1";
+const MANIFEST: &str = "manifest";
+/// Names and hashes of 20,000 key files and 256 deposit files.
+const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
+/// A keystore is less than 2 KB.
+pub(crate) const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
+/// Deposit files of 10,000 validators have about 7 MB.
+const MAX_OUTPUT_BYTES: u64 = super::folder::MAX_JSON_BYTES;
+
+/// The folder of an attempt's staged keystores and passwords.
+pub fn staged_keys(folder: &DataFolder, k: u32) -> PathBuf {
+    folder.attempts().folder(k).join("keys")
+}
+
+fn staged_outputs(folder: &DataFolder, k: u32) -> PathBuf {
+    folder.attempts().folder(k).join("out")
+}
+
+/// The name of the keystore of validator `i` (from 0), and that of its password.
+pub fn key_file_names(i: u32) -> [String; 2] {
+    [format!("keystore-{i}.json"), format!("keystore-{i}.txt")]
+}
+
+/// Begins the publication of attempt `k`: stages deposit files (name and content) and the lock, then the manifest.
+/// Only for a lock that has been verified, with staged keystores for all `validators`. May be repeated after a crash.
+/// Nothing is visible yet: call [`finish`].
+///
+/// # Errors
+/// If a staged keystore is not there; if a name is not that of a deposit file; anything the disk says.
+pub fn begin(
+    folder: &DataFolder,
+    k: u32,
+    validators: u32,
+    deposits: &[(String, Vec<u8>)],
+    lock: &[u8],
+) -> Result<(), Problem> {
+    let disk = folder.disk();
+    let out = staged_outputs(folder, k);
+    disk.create_folder(&folder.attempts().folder(k))?;
+    disk.create_folder(&out)?;
+    let manifest = out.join(MANIFEST);
+    if manifest.exists() {
+        return Ok(());
+    }
+    // What an earlier, interrupted beginning left was never visible.
+    for name in disk.list(&out)? {
+        disk.remove(&out.join(name))?;
+    }
+    let mut text = format!("{HEADER}\n");
+    let mut add = |path: &str, bytes: &[u8]| {
+        text.push_str(&hex::encode(Sha256::digest(bytes)));
+        text.push(' ');
+        text.push_str(path);
+        text.push('\n');
+    };
+    let keys = staged_keys(folder, k);
+    for i in 0..validators {
+        for name in key_file_names(i) {
+            let bytes = disk.read_secret(&keys.join(&name), MAX_KEY_FILE_BYTES)?;
+            add(&format!("{VALIDATOR_KEYS}/{name}"), &bytes);
+        }
+    }
+    for (name, bytes) in deposits {
+        if !is_deposit_file(name) || name.contains('/') {
+            return Err(Problem::other(
+                "cannot publish the deposit files",
+                format!("`{name}` is no name of a deposit file"),
+                "this is a bug: please report it; nothing is lost",
+            ));
+        }
+        disk.write_new(&out.join(name), bytes, PUBLIC)?;
+        add(name, bytes);
+    }
+    disk.write_new(&out.join(LOCK), lock, PUBLIC)?;
+    add(LOCK, lock);
+    disk.write_new(&manifest, text.as_bytes(), SECRET)?;
+    Ok(())
+}
+
+/// The attempt whose publication was begun and is not finished, if there is one: for every start.
+///
+/// # Errors
+/// Anything the disk says.
+pub fn pending(folder: &DataFolder) -> Result<Option<u32>, Problem> {
+    let numbers = folder.attempts().numbers()?;
+    Ok(numbers
+        .into_iter()
+        .find(|k| staged_outputs(folder, *k).join(MANIFEST).exists()))
+}
+
+/// Finishes a publication that was begun. May be repeated after a crash at any point.
+///
+/// # Errors
+/// If another file has one of the names, or a staged file is missing or was changed; anything the disk says. Nothing
+/// is ever overwritten, and nothing staged is removed.
+pub fn finish(folder: &DataFolder, k: u32) -> Result<(), Problem> {
+    let disk = folder.disk();
+    let out = staged_outputs(folder, k);
+    let manifest_path = out.join(MANIFEST);
+    let manifest = parse_manifest(&disk.read(&manifest_path, MAX_MANIFEST_BYTES)?).ok_or_else(|| {
+        Problem::folder_state(
+            format!("{} is damaged", manifest_path.display()),
+            "it is no list of files with their hashes",
+            "move it away and run the same command again: the publication begins anew",
+        )
+    })?;
+    disk.create_folder(&folder.keys())?;
+    for (hash, name) in &manifest {
+        let target = folder.root().join(name);
+        let staged = match name
+            .strip_prefix(VALIDATOR_KEYS)
+            .and_then(|rest| rest.strip_prefix('/'))
+        {
+            Some(key) => staged_keys(folder, k).join(key),
+            None => out.join(name),
+        };
+        publish_one(folder, &staged, &target, hash)?;
+    }
+    disk.remove(&manifest_path)?;
+    // Only tidiness: both are empty now.
+    let _ = std::fs::remove_dir(&out);
+    let _ = std::fs::remove_dir(staged_keys(folder, k));
+    Ok(())
+}
+
+fn publish_one(folder: &DataFolder, staged: &Path, target: &Path, hash: &[u8; 32]) -> Result<(), Problem> {
+    let disk = folder.disk();
+    let hash_of = |path: &Path| -> Result<Option<[u8; 32]>, Problem> {
+        match disk.read_secret(path, MAX_OUTPUT_BYTES) {
+            Ok(bytes) => Ok(Some(Sha256::digest(bytes.as_slice()).into())),
+            Err(error) if error.is_missing() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    };
+    match hash_of(target)? {
+        Some(there) if there == *hash => {
+            disk.sync_folder(super::files::parent(target))?;
+            // On some file systems a rename is a link and an unlink, and a crash can come between.
+            if staged.exists() {
+                disk.remove(staged)?;
+            }
+            return Ok(());
+        }
+        Some(_) => {
+            return Err(Problem::folder_state(
+                format!("{} is in the way of the ceremony's results", target.display()),
+                "another file has that name, and nothing is ever overwritten",
+                "move it to a safe place and run the same command again: the results wait in ceremony/",
+            ));
+        }
+        None => {}
+    }
+    match hash_of(staged)? {
+        Some(there) if there == *hash => Ok(disk.rename_new(staged, target)?),
+        found => Err(Problem::folder_state(
+            format!("{} cannot be published", staged.display()),
+            if found.is_none() {
+                "the file is missing"
+            } else {
+                "the file was changed"
+            },
+            "restore that file from a backup of this folder and run the same command again; delete nothing",
+        )),
+    }
+}
+
+/// Strict: the names are file names that this program writes, the lock is the last.
+fn parse_manifest(bytes: &[u8]) -> Option<Vec<([u8; 32], String)>> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let mut lines = text.strip_suffix('\n')?.split('\n');
+    if lines.next()? != HEADER {
+        return None;
+    }
+    let mut files = Vec::new();
+    for line in lines {
+        let (digits, name) = line.split_once(' ')?;
+        let mut hash = [0; 32];
+        hex::decode_to_slice(digits, &mut hash).ok()?;
+        let plain = match name.strip_prefix(VALIDATOR_KEYS) {
+            Some(rest) => {
+                let key = rest.strip_prefix("/keystore-")?;
+                let number = key.strip_suffix(".json").or_else(|| key.strip_suffix(".txt"))?;
+                number.parse::<u32>().ok()?;
+                true
+            }
+            None => name == LOCK || (is_deposit_file(name) && !name.contains('/')),
+        };
+        if !plain {
+            return None;
+        }
+        files.push((hash, name.to_owned()));
+    }
+    (files.iter().position(|(_, name)| name == LOCK)? + 1 == files.len()).then_some(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::super::files::{Disk, crashing_disk};
+    use super::super::problem::Kind;
+    use super::*;
+
+    const V: u32 = 2;
+
+    fn deposits() -> Vec<(String, Vec<u8>)> {
+        vec![
+            ("deposit-data.json".into(), b"thirty-two".to_vec()),
+            ("deposit-data-1eth.json".into(), b"one".to_vec()),
+        ]
+    }
+
+    /// A folder with staged keys.
+    fn staged() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        let keys = staged_keys(&folder, 3);
+        std::fs::create_dir_all(&keys).unwrap();
+        for i in 0..V {
+            for name in key_file_names(i) {
+                Disk::new()
+                    .write_new(&keys.join(&name), name.as_bytes(), SECRET)
+                    .unwrap();
+            }
+        }
+        dir
+    }
+
+    fn outputs(root: &Path) -> BTreeMap<String, Vec<u8>> {
+        let folder = DataFolder::open(&Disk::new(), root).unwrap();
+        let names = folder.outputs().unwrap();
+        names
+            .into_iter()
+            .map(|name| (name.clone(), std::fs::read(root.join(name)).unwrap()))
+            .collect()
+    }
+
+    fn publish(disk: &Disk, root: &Path) -> Result<(), Problem> {
+        let folder = DataFolder::open(disk, root)?;
+        if let Some(k) = pending(&folder)? {
+            return finish(&folder, k);
+        }
+        if folder.lock().exists() {
+            return Ok(());
+        }
+        begin(&folder, 3, V, &deposits(), b"the lock")?;
+        finish(&folder, 3)
+    }
+
+    fn expected() -> BTreeMap<String, Vec<u8>> {
+        let mut expected: BTreeMap<String, Vec<u8>> = deposits().into_iter().collect();
+        expected.insert(LOCK.into(), b"the lock".to_vec());
+        for i in 0..V {
+            for name in key_file_names(i) {
+                expected.insert(format!("{VALIDATOR_KEYS}/{name}"), name.into_bytes());
+            }
+        }
+        expected
+    }
+
+    #[test]
+    fn everything_gets_its_name_and_mode() {
+        let dir = staged();
+        publish(&Disk::new(), dir.path()).unwrap();
+        assert_eq!(outputs(dir.path()), expected());
+        for (name, mode) in [
+            (LOCK, 0o644),
+            ("deposit-data.json", 0o644),
+            ("validator_keys", 0o700),
+            ("validator_keys/keystore-1.txt", 0o600),
+            ("ceremony", 0o700),
+        ] {
+            let found = std::fs::metadata(dir.path().join(name))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777;
+            assert_eq!(found, mode, "{name}");
+        }
+        let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        assert_eq!(pending(&folder).unwrap(), None);
+        assert_eq!(
+            Disk::new().list(&folder.attempts().folder(3)).unwrap(),
+            [""; 0],
+            "nothing is left over"
+        );
+    }
+
+    #[test]
+    fn a_crash_at_any_point_is_finished_by_the_next_start() {
+        let mut crashes = 0;
+        for k in 0.. {
+            let dir = staged();
+            let done = publish(&crashing_disk(k).0, dir.path()).is_ok();
+            let between = outputs(dir.path());
+            if between.contains_key(LOCK) {
+                assert_eq!(between, expected(), "a lock means that everything is there");
+            }
+            assert!(between.iter().all(|(name, bytes)| expected()[name] == *bytes));
+            publish(&Disk::new(), dir.path()).unwrap();
+            assert_eq!(outputs(dir.path()), expected(), "crash at {k}");
+            if done {
+                break;
+            }
+            crashes += 1;
+        }
+        assert!(crashes > 30);
+    }
+
+    #[test]
+    fn two_crashes_in_a_row_are_survived_too() {
+        for k in (0..60).step_by(3) {
+            let dir = staged();
+            for _ in 0..2 {
+                let _ = publish(&crashing_disk(k).0, dir.path());
+            }
+            publish(&Disk::new(), dir.path()).unwrap();
+            assert_eq!(outputs(dir.path()), expected());
+        }
+    }
+
+    #[test]
+    fn a_file_in_the_way_stays_and_stops_the_publication() {
+        for name in [LOCK, "deposit-data.json", "validator_keys/keystore-0.json"] {
+            let dir = staged();
+            let target = dir.path().join(name);
+            std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+            std::fs::write(&target, "precious").unwrap();
+            let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+            begin(&folder, 3, V, &deposits(), b"the lock").unwrap();
+            let problem = finish(&folder, 3).unwrap_err();
+            assert_eq!(problem.kind, Kind::FolderState);
+            assert_eq!(std::fs::read(&target).unwrap(), b"precious");
+            assert_eq!(pending(&folder).unwrap(), Some(3));
+            std::fs::remove_file(&target).unwrap();
+            finish(&folder, 3).unwrap();
+            drop(folder);
+            assert_eq!(outputs(dir.path()), expected());
+        }
+    }
+
+    #[test]
+    fn a_link_without_its_unlink_is_tidied() {
+        let dir = staged();
+        let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        begin(&folder, 3, V, &deposits(), b"the lock").unwrap();
+        std::fs::create_dir(folder.keys()).unwrap();
+        let name = "keystore-0.json";
+        std::fs::hard_link(staged_keys(&folder, 3).join(name), folder.keys().join(name)).unwrap();
+        finish(&folder, 3).unwrap();
+        assert!(!staged_keys(&folder, 3).exists());
+    }
+
+    #[test]
+    fn missing_and_changed_files_are_noticed() {
+        for (name, change) in [
+            ("keys/keystore-1.json", true),
+            ("keys/keystore-1.json", false),
+            ("out/cluster-lock.json", true),
+        ] {
+            let dir = staged();
+            let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+            begin(&folder, 3, V, &deposits(), b"the lock").unwrap();
+            let path = folder.attempts().folder(3).join(name);
+            if change {
+                std::fs::write(&path, "changed").unwrap()
+            } else {
+                std::fs::remove_file(&path).unwrap()
+            }
+            assert_eq!(finish(&folder, 3).unwrap_err().kind, Kind::FolderState);
+            assert!(!folder.lock().exists());
+        }
+    }
+
+    #[test]
+    fn it_does_not_begin_without_all_keystores() {
+        let dir = staged();
+        let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        assert!(begin(&folder, 3, V + 1, &deposits(), b"the lock").is_err());
+        assert_eq!(pending(&folder).unwrap(), None);
+        assert!(begin(&folder, 3, V, &[("../x".into(), vec![])], b"").is_err());
+        assert!(
+            begin(
+                &folder,
+                3,
+                V,
+                &[("deposit-data/../../x.json".into(), vec![])],
+                b""
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn manifests_are_read_strictly() {
+        let hash = "11".repeat(32);
+        let good = format!("{HEADER}\n{hash} validator_keys/keystore-0.json\n{hash} cluster-lock.json\n");
+        assert_eq!(parse_manifest(good.as_bytes()).unwrap().len(), 2);
+        for bad in [
+            String::new(),
+            format!("{HEADER}\n"),
+            format!("{HEADER}\n{hash} cluster-lock.json"),
+            format!("{HEADER}\n{hash} cluster-lock.json\n{hash} deposit-data.json\n"),
+            format!("{HEADER}\n{hash} ../cluster-lock.json\n"),
+            format!("{HEADER}\n{hash} validator_keys/../x\n{hash} cluster-lock.json\n"),
+            format!("{HEADER}\n{hash} validator_keys/keystore-../x.json\n{hash} cluster-lock.json\n"),
+            format!("{HEADER}\n{hash} charon-enr-private-key\n{hash} cluster-lock.json\n"),
+            format!("{HEADER}\n11 cluster-lock.json\n"),
+        ] {
+            assert!(parse_manifest(bad.as_bytes()).is_none(), "{bad}");
+        }
+    }
+}

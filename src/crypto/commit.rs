@@ -180,3 +180,178 @@ pub fn check_shares(
         .collect();
     if bad.is_empty() { Ok(()) } else { Err(bad) }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use subtle::ConstantTimeEq as _;
+
+    use super::*;
+    use crate::crypto::point::torsion;
+
+    fn scalar(bytes: &[u8; 32]) -> Scalar {
+        let mut wide = [0; 64];
+        wide[32..].copy_from_slice(bytes);
+        Scalar::from_wide_be(&wide)
+    }
+
+    fn assert_multiples(k: &Scalar) {
+        let bytes = k.to_be_bytes();
+        assert_eq!(feldman(k), torsion::multiply(&G1::generator(), &bytes[..]));
+        assert_eq!(blinding(k), torsion::multiply(&G1::pedersen_h(), &bytes[..]));
+    }
+
+    #[test]
+    fn combs_at_the_edges() {
+        for n in [0, 1, 2, 31, 32, 33, 63, 64, 65, u64::MAX] {
+            assert_multiples(&Scalar::from_u64(n));
+            assert_multiples(&Scalar::from_u64(n).negate());
+        }
+        // Every window at its largest, at half and beyond, and carries that run through.
+        for byte in [0x0f, 0x10, 0x11, 0x20, 0x41, 0x55, 0x69, 0x6d] {
+            assert_multiples(&Scalar::from_be_bytes(&[byte; 32]).unwrap());
+        }
+        let mut ones = [0xff; 32];
+        ones[0] = 0x3f;
+        assert_multiples(&Scalar::from_be_bytes(&ones).unwrap());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn combs_multiply(a in any::<[u8; 32]>(), b in any::<[u8; 32]>()) {
+            let (a, b) = (scalar(&a), scalar(&b));
+            assert_multiples(&a);
+            prop_assert_eq!(pedersen(&a, &b), feldman(&a).add(&blinding(&b)));
+        }
+    }
+
+    #[test]
+    fn evaluation() {
+        // 5 + 7 x + 2 x^2 at 3.
+        let polynomial = [5, 7, 2].map(Scalar::from_u64);
+        assert!(bool::from(evaluate(&polynomial, 3).ct_eq(&Scalar::from_u64(44))));
+        assert!(evaluate(&[], 3).is_zero());
+    }
+
+    struct Deal {
+        commitments: Vec<G1>,
+        shares: Vec<SharePair>,
+    }
+
+    fn deal(seed: u64, t: usize, validators: usize, x: u64) -> Deal {
+        let mut stream = WeightStream::new(&crate::crypto::hash::sha256(&[&seed.to_be_bytes()]));
+        let mut deal = Deal {
+            commitments: Vec::new(),
+            shares: Vec::new(),
+        };
+        for _ in 0..validators {
+            let mut random = || {
+                (0..t)
+                    .map(|_| Scalar::from_u128_le(&stream.next()))
+                    .collect::<Vec<_>>()
+            };
+            let (a, b) = (random(), random());
+            deal.commitments
+                .extend(a.iter().zip(&b).map(|(a, b)| pedersen(a, b)));
+            deal.shares.push(SharePair {
+                s: evaluate(&a, x),
+                s_blind: evaluate(&b, x),
+            });
+        }
+        deal
+    }
+
+    fn one_by_one(deal: &Deal, t: usize, x: u64) -> Vec<usize> {
+        (0..deal.shares.len())
+            .filter(|&v| {
+                let mut weights = WeightStream::new(&[0; 32]);
+                check_shares(
+                    &deal.commitments[v * t..(v + 1) * t],
+                    t,
+                    x,
+                    std::slice::from_ref(&deal.shares[v]),
+                    &mut weights,
+                )
+                .is_err()
+            })
+            .collect()
+    }
+
+    /// Torsion in all sorts of places, cancelling or not, changes no verdict, whatever the weights.
+    #[test]
+    fn torsion_never_matters() {
+        let (t3, t11) = (torsion::of_order(3), torsion::of_order(11));
+        for seed in 0..200_u8 {
+            let (t, validators, x) = (3, 4, u64::from(seed % 5) + 1);
+            let mut deal = deal(seed.into(), t, validators, x);
+            let at = usize::from(seed) % (t * validators);
+            deal.commitments[at] = deal.commitments[at].add(&t3);
+            deal.commitments[(at + t) % (t * validators)] =
+                deal.commitments[(at + t) % (t * validators)].sub(&t3);
+            deal.commitments[(at + 2 * t) % (t * validators)] =
+                deal.commitments[(at + 2 * t) % (t * validators)].add(&t11);
+            let mut weights = WeightStream::new(&[seed; 32]);
+            assert_eq!(
+                check_shares(&deal.commitments, t, x, &deal.shares, &mut weights),
+                Ok(())
+            );
+            // The same, and a bad share.
+            let v = usize::from(seed) % validators;
+            deal.shares[v].s_blind = &deal.shares[v].s_blind + &Scalar::from_u64(1);
+            assert_eq!(
+                check_shares(&deal.commitments, t, x, &deal.shares, &mut weights),
+                Err(vec![v])
+            );
+            assert_eq!(one_by_one(&deal, t, x), vec![v]);
+        }
+    }
+
+    /// Commitments of low order beside zero shares: blst's own sum of multiples becomes infinity here, and the
+    /// batch would pass.
+    #[test]
+    fn zero_shares_do_not_hide_behind_points_of_low_order() {
+        let (t, x) = (2, 1);
+        let mut deal = deal(1, t, 3, x);
+        for share in &mut deal.shares {
+            *share = SharePair {
+                s: Scalar::zero(),
+                s_blind: Scalar::zero(),
+            };
+        }
+        deal.commitments[0] = torsion::of_order(3);
+        deal.commitments[1] = torsion::of_order(3);
+        let mut weights = WeightStream::new(&[1; 32]);
+        let verdict = check_shares(&deal.commitments, t, x, &deal.shares, &mut weights);
+        assert_eq!(verdict, Err(vec![1, 2]));
+        assert_eq!(one_by_one(&deal, t, x), vec![1, 2]);
+    }
+
+    #[test]
+    fn shares_are_for_one_recipient_and_place() {
+        let mut deal = deal(5, 4, 40, 7);
+        let mut weights = WeightStream::new(&[1; 32]);
+        assert_eq!(
+            check_shares(&deal.commitments, 4, 7, &deal.shares, &mut weights),
+            Ok(())
+        );
+        let all: Vec<usize> = (0..40).collect();
+        assert_eq!(
+            check_shares(&deal.commitments, 4, 6, &deal.shares, &mut weights),
+            Err(all.clone())
+        );
+        assert_eq!(
+            check_shares(&deal.commitments[1..], 4, 7, &deal.shares, &mut weights),
+            Err(all.clone())
+        );
+        assert_eq!(
+            check_shares(&deal.commitments, 0, 7, &deal.shares, &mut weights),
+            Err(all)
+        );
+        deal.shares.swap(3, 11);
+        assert_eq!(
+            check_shares(&deal.commitments, 4, 7, &deal.shares, &mut weights),
+            Err(vec![3, 11])
+        );
+    }
+}

@@ -10,7 +10,10 @@
 //! | [`scalar`] | numbers modulo the group order r |
 //! | [`point`] | points of the curve, in the prime-order group or not, and the cofactored comparison |
 //! | [`commit`] | polynomials, Feldman and Pedersen commitments, the check of shares |
+//! | [`proof`] | a dealer's proof that it knows its polynomials |
+//! | [`seal`] | HPKE, by which shares travel |
 //! | [`bls`] | Ethereum's signatures |
+//! | [`threshold`] | from t shares to the whole: signatures, keys; public shares |
 //! | [`node`] | secp256k1 keys of operators' nodes |
 
 pub mod bls;
@@ -18,8 +21,11 @@ pub mod commit;
 pub mod hash;
 pub mod node;
 pub mod point;
+pub mod proof;
 mod raw;
 pub mod scalar;
+pub mod seal;
+pub mod threshold;
 
 /// Every domain string of the project: what separates one use of a hash from every other one.
 pub mod domains {

@@ -189,14 +189,14 @@ pub(super) fn multiply_vartime(points: &[G1], scalars: &[u8], bits: usize) -> G1
     let n = points.len().min(scalars.len() / size);
     let (points, scalars) = (&points[..n], &scalars[..n * size]);
     if n < BUCKETS {
-        return straus(points, scalars, size);
+        return straus(points, scalars.chunks_exact(size));
     }
     points
         .par_chunks(CHUNK)
         .zip(scalars.par_chunks(CHUNK * size))
         .map(|(points, scalars)| {
             if points.len() < BUCKETS {
-                straus(points, scalars, size)
+                straus(points, scalars.chunks_exact(size))
             } else {
                 G1(raw::p1s_multiply(&G1::batch_to_affine(points), scalars, bits))
             }
@@ -204,8 +204,8 @@ pub(super) fn multiply_vartime(points: &[G1], scalars: &[u8], bits: usize) -> G1
         .reduce(G1::identity, |a, b| a.add(&b))
 }
 
-/// Interleaved windows over shared doublings.
-fn straus(points: &[G1], scalars: &[u8], size: usize) -> G1 {
+/// Interleaved windows over shared doublings. The scalars, little-endian, may differ in length.
+pub(super) fn straus<'a>(points: &[G1], scalars: impl Iterator<Item = &'a [u8]>) -> G1 {
     let mut table = Vec::with_capacity(points.len() * ODD);
     for point in points {
         let double = point.double();
@@ -217,7 +217,7 @@ fn straus(points: &[G1], scalars: &[u8], size: usize) -> G1 {
         table.push(odd);
     }
     let table = G1::batch_to_affine(&table);
-    let digits: Vec<Vec<i8>> = scalars.chunks_exact(size).map(naf).collect();
+    let digits: Vec<Vec<i8>> = scalars.map(naf).collect();
     let length = digits.iter().map(Vec::len).max().unwrap_or(0);
     let mut sum = blst_p1::default();
     for i in (0..length).rev() {
@@ -258,4 +258,251 @@ fn naf(scalar: &[u8]) -> Vec<i8> {
         i += WINDOW;
     }
     digits
+}
+
+/// Points outside of the subgroup, for tests of everything that has to do with torsion.
+#[cfg(test)]
+pub(crate) mod torsion {
+    use hex_literal::hex;
+
+    use super::G1;
+
+    /// The cofactor of the curve: 3 11^2 10177^2 859267^2 52437899^2.
+    const H: u128 = 0x396c_8c00_5555_e156_8c00_aaab_0000_aaab;
+    const R: [u8; 32] = hex!("73eda753299d7d483339d80809a1d80553bda402fffe5bfeffffffff00000001");
+
+    /// A multiple by a big-endian number.
+    pub(crate) fn multiply(point: &G1, number: &[u8]) -> G1 {
+        let mut out = G1::identity();
+        for byte in number {
+            for bit in (0..8).rev() {
+                out = out.double();
+                if byte >> bit & 1 == 1 {
+                    out = out.add(point);
+                }
+            }
+        }
+        out
+    }
+
+    /// A point of the curve with x near `x`, in no particular group.
+    pub(crate) fn any_point(mut x: u8) -> G1 {
+        loop {
+            let mut bytes = [0; 48];
+            bytes[0] = 0x80;
+            bytes[47] = x;
+            if let Some(point) = G1::from_compressed(&bytes) {
+                return point;
+            }
+            x += 1;
+        }
+    }
+
+    /// A point of order 3 or 11, as asked.
+    pub(crate) fn of_order(order: u8) -> G1 {
+        let rest = match order {
+            3 => H / 3,
+            11 => H / 121,
+            _ => panic!("no such torsion"),
+        };
+        (0..200)
+            .map(|x| multiply(&multiply(&any_point(x), &R), &rest.to_be_bytes()))
+            .find(|point| !point.is_identity())
+            .unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::crypto::commit::feldman;
+    use crate::crypto::scalar::Scalar;
+
+    /// p, the order of the field of coordinates.
+    const P: [u8; 48] = hex_literal::hex!(
+        "1a0111ea397fe69a4b1ba7b6434bacd764774b84f38512bf6730d2a0f6b0f6241eabfffeb153ffffb9feffffffffaaab"
+    );
+
+    fn point(n: u64) -> G1 {
+        feldman(&Scalar::from_u64(n))
+    }
+
+    fn add_be(bytes: &mut [u8], other: &[u8]) {
+        let mut carry = 0;
+        for (to, from) in bytes.iter_mut().zip(other).rev() {
+            let sum = u16::from(*to) + u16::from(*from) + carry;
+            *to = sum.to_be_bytes()[1];
+            carry = sum >> 8;
+        }
+        assert_eq!(carry, 0);
+    }
+
+    #[test]
+    fn bases_are_in_the_group_and_differ() {
+        let (g, h) = (G1::generator(), G1::pedersen_h());
+        assert!(g.in_subgroup() && h.in_subgroup());
+        assert!(!g.is_identity() && !h.is_identity());
+        assert_ne!(g, h);
+        assert_ne!(g, h.neg());
+        // H is a constant of the protocol: it may never change.
+        assert_eq!(hex::encode(h.to_compressed()), H_PINNED);
+    }
+
+    const H_PINNED: &str =
+        "833fc42bfadd5cec6fe2baf53f7d5eac1b8da212bba0ee2f1eec6bfaa7c03ff33279acc6c92e1898679e90354fe77739";
+
+    /// RFC 9380, appendix J.9.1, the empty message.
+    #[test]
+    fn hash_to_curve_vector() {
+        let point = G1(raw::p1_hash(
+            b"",
+            b"QUUX-V01-CS02-with-BLS12381G1_XMD:SHA-256_SSWU_RO_",
+        ));
+        assert_eq!(
+            hex::encode(point.to_uncompressed()),
+            "052926add2207b76ca4fa57a8734416c8dc95e24501772c814278700eed6d1e4e8cf62d9c09db0fac349612b759e79a108ba738453bfed09cb546dbb0783dbb3a5f1f566ed67bb6be0e8c67e2e81a4cc68ee29813bb7994998f3eae0c9c6a265"
+        );
+    }
+
+    #[test]
+    fn encodings_round_trip() {
+        for n in 1..20 {
+            let p = point(n);
+            assert_eq!(G1::from_uncompressed(&p.to_uncompressed()), Some(p));
+            assert_eq!(G1::from_compressed(&p.to_compressed()), Some(p));
+        }
+        let points: Vec<_> = (0..20).map(point).collect();
+        let encoded: Vec<_> = points.iter().map(G1::to_uncompressed).collect();
+        assert_eq!(G1::batch_to_uncompressed(&points), encoded);
+    }
+
+    #[test]
+    fn other_encodings_are_refused() {
+        let good = point(7).to_uncompressed();
+        for flags in [0x20, 0x40, 0x60, 0x80, 0xa0, 0xc0, 0xe0] {
+            let mut bad = good;
+            bad[0] |= flags;
+            assert_eq!(G1::from_uncompressed(&bad), None, "{flags:x}");
+        }
+        // A compressed point, followed by anything.
+        let mut bad = [0; 96];
+        bad[..48].copy_from_slice(&point(7).to_compressed());
+        assert_eq!(G1::from_uncompressed(&bad), None);
+        // Infinity, pure and with junk.
+        let mut infinity = [0; 96];
+        assert_eq!(G1::from_uncompressed(&infinity), None);
+        infinity[0] = 0x40;
+        assert_eq!(G1::from_uncompressed(&infinity), None);
+        infinity[95] = 1;
+        assert_eq!(G1::from_uncompressed(&infinity), None);
+        let mut infinity = [0; 48];
+        infinity[0] = 0xc0;
+        assert_eq!(G1::from_compressed(&infinity), None);
+        infinity[47] = 1;
+        assert_eq!(G1::from_compressed(&infinity), None);
+        // Off the curve.
+        let mut bad = good;
+        bad[95] ^= 1;
+        assert_eq!(G1::from_uncompressed(&bad), None);
+        // Coordinates of p and more: a small x or y plus p still fits in the 381 bits.
+        let small = torsion::any_point(0);
+        let mut bad = small.to_uncompressed();
+        assert!(G1::from_uncompressed(&bad).is_some());
+        add_be(&mut bad[..48], &P);
+        assert_eq!(G1::from_uncompressed(&bad), None);
+        let mut bad = small.to_compressed();
+        assert!(G1::from_compressed(&bad).is_some());
+        add_be(&mut bad, &P);
+        assert_eq!(G1::from_compressed(&bad), None);
+    }
+
+    #[test]
+    fn torsion_is_seen_by_equality_and_not_by_the_cofactored_one() {
+        for order in [3_u8, 11] {
+            let t = torsion::of_order(order);
+            assert!(!t.in_subgroup());
+            assert!(t.mul_u64_vartime(order.into()).is_identity());
+            for n in 0..50 {
+                let p = point(n);
+                for k in 1..u64::from(order) {
+                    let q = p.add(&t.mul_u64_vartime(k));
+                    assert_ne!(p, q);
+                    assert!(cofactored_eq(&p, &q));
+                    assert!(!cofactored_eq(&point(n + 1), &q));
+                    assert!(!q.in_subgroup());
+                }
+            }
+        }
+        let p = torsion::any_point(9);
+        assert!(!p.in_subgroup() && !cofactored_eq(&p, &G1::identity()));
+    }
+
+    fn naive(points: &[G1], scalars: &[u8], size: usize) -> G1 {
+        points
+            .iter()
+            .zip(scalars.chunks(size))
+            .fold(G1::identity(), |sum, (point, scalar)| {
+                let mut scalar = scalar.to_vec();
+                scalar.reverse();
+                sum.add(&torsion::multiply(point, &scalar))
+            })
+    }
+
+    /// Points in the group, out of it, of low order, equal, opposite, and infinity.
+    fn mixture(n: usize, seed: u64) -> Vec<G1> {
+        let (t3, t11) = (torsion::of_order(3), torsion::of_order(11));
+        (0..n)
+            .map(|i| match (i as u64 + seed) % 9 {
+                0 => t3,
+                1 => t3.neg(),
+                2 => t11.mul_u64_vartime(i as u64),
+                3 => G1::identity(),
+                4 => point(5),
+                5 => point(5).neg(),
+                6 => point(i as u64 + seed).add(&t3),
+                7 => point(i as u64).add(&t11),
+                _ => point(seed),
+            })
+            .collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn sums_of_multiples_are_exact_for_all_points(seed in any::<u64>(), bytes in prop::collection::vec(any::<u8>(), 70 * 32)) {
+            for (n, size) in [(0, 16), (1, 16), (2, 32), (5, 16), (31, 16), (32, 16), (45, 32), (70, 16)] {
+                let points = mixture(n, seed % 1000);
+                let scalars = &bytes[..n * size];
+                let expected = naive(&points, scalars, size);
+                prop_assert_eq!(multiply_vartime(&points, scalars, size * 8), expected);
+            }
+        }
+
+        #[test]
+        fn horner_is_the_sum_of_powers(seed in 0_u64..1000, t in 0_usize..14, x in 0_u64..65) {
+            let points = mixture(t, seed);
+            let mut power = 1_u128;
+            let mut expected = G1::identity();
+            for point in &points {
+                expected = expected.add(&torsion::multiply(point, &power.to_be_bytes()));
+                power = power.wrapping_mul(u128::from(x));
+                if power > u128::MAX / 65 { return Ok(()); }
+            }
+            prop_assert_eq!(horner_vartime(&points, x), expected);
+        }
+    }
+
+    #[test]
+    fn extreme_scalars() {
+        let points = mixture(9, 3);
+        for byte in [0, 1, 0x0f, 0x10, 0x7f, 0x80, 0xff] {
+            let scalars = vec![byte; 9 * 16];
+            assert_eq!(
+                multiply_vartime(&points, &scalars, 128),
+                naive(&points, &scalars, 16)
+            );
+        }
+    }
 }

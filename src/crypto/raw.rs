@@ -337,6 +337,14 @@ pub(super) fn p2_neg(a: &blst_p2) -> blst_p2 {
     out
 }
 
+/// -P.
+pub(super) fn p2_affine_neg(a: &blst_p2_affine) -> blst_p2_affine {
+    let mut out = *a;
+    // SAFETY: all three point to whole field elements; blst subtracts the y coordinate from a zero.
+    unsafe { blst::blst_fp2_sub(&raw mut out.y, &blst::blst_fp2::default(), &raw const a.y) };
+    out
+}
+
 /// Whether the point is at infinity.
 pub(super) fn p2_is_infinity(a: &blst_p2) -> bool {
     // SAFETY: blst reads one whole point.

@@ -328,6 +328,9 @@ fn batch_holds(terms: &[Term<'_>], hashes: &[blst_p2_affine]) -> bool {
     pairing_equation(&keys, &hashes, &signature)
 }
 
+/// Pairs of one chunk of Miller loops; they share their squarings.
+const PAIRS: usize = 16;
+
 /// Whether the product of e(key, hash) over all pairs is e(G, signature).
 fn pairing_equation(keys: &[blst_p1_affine], hashes: &[blst_p2_affine], signature: &blst_p2) -> bool {
     // A pair with infinity contributes one. It comes from no honest input, but from no outside one either may
@@ -348,8 +351,6 @@ fn pairing_equation(keys: &[blst_p1_affine], hashes: &[blst_p2_affine], signatur
     if p.is_empty() {
         return true;
     }
-    // Loops of one chunk share their squarings.
-    const PAIRS: usize = 16;
     let product = if p.len() <= PAIRS {
         raw::miller_loops(&p, &q)
     } else {

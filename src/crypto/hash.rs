@@ -39,6 +39,7 @@ fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
 }
 
 /// HMAC-SHA-512 (RFC 2104) of the concatenation of the parts, 64 bytes.
+#[allow(clippy::missing_panics_doc, reason = "the key may have any length")]
 pub fn hmac_sha512(key: &[u8], parts: &[&[u8]]) -> Zeroizing<[u8; 64]> {
     // The length of a key is not restricted, so this cannot fail.
     let mut mac = Hmac::<Sha512>::new_from_slice(key).expect("HMAC takes keys of any length");
@@ -63,10 +64,10 @@ impl Prk {
         const { assert!(N <= 255 * 32, "HKDF-SHA256 gives no more than 8160 bytes") }
         let mut out = Zeroizing::new([0; N]);
         let mut previous = Zeroizing::new([0_u8; 32]);
-        for (i, chunk) in out.chunks_mut(32).enumerate() {
-            let counter = [u8::try_from(i + 1).expect("at most 255 blocks, see above")];
+        for (counter, chunk) in (1_u8..=255).zip(out.chunks_mut(32)) {
+            let counter = [counter];
             let mut parts: Vec<&[u8]> = Vec::with_capacity(info.len() + 2);
-            if i > 0 {
+            if counter != [1] {
                 parts.push(&previous[..]);
             }
             parts.extend_from_slice(info);

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use k256::ecdsa::signature::hazmat::{PrehashSigner as _, PrehashVerifier as _};
+use k256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use k256::ecdsa::{RecoveryId, Signature, SigningKey, VerifyingKey};
 use sha3::{Digest as _, Keccak256};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
@@ -40,10 +40,7 @@ impl NodeKey {
 
     /// Signs a digest: R || S, 64 bytes, with low s.
     pub fn sign(&self, digest: &Hash) -> [u8; 64] {
-        let signature: Signature = self
-            .0
-            .sign_prehash(digest)
-            .expect("a 32-byte digest can be signed");
+        let (signature, _) = self.0.sign_prehash_recoverable(digest);
         signature.to_bytes().into()
     }
 

@@ -33,7 +33,7 @@ impl SealSecret {
     /// Decodes 32 bytes; `None` if they are not in the one form (clamped, RFC 7748 section 5) that
     /// [`Self::to_bytes`] gives.
     pub fn from_bytes(bytes: &[u8; 32]) -> Option<Self> {
-        let clamped = bytes[0] & 7 == 0 && bytes[31] & 0xc0 == 0x40;
+        let clamped = bytes[0].trailing_zeros() >= 3 && bytes[31] & 0xc0 == 0x40;
         clamped.then_some(Self(*bytes))
     }
 

@@ -164,7 +164,7 @@ fn what_no_reader_accepts() {
     let cases: [(&str, Change); 16] = [
         ("operators", |f| f.operators.clear()),
         ("operators", |f| {
-            f.operators = (0..257).map(|_| f.operators[0].clone()).collect()
+            f.operators = (0..257).map(|_| f.operators[0].clone()).collect();
         }),
         ("same key", |f| f.operators[3] = f.operators[1].clone()),
         ("threshold is 5 of 4", |f| f.threshold = 5),
@@ -177,7 +177,7 @@ fn what_no_reader_accepts() {
         ("consensus_protocol", |f| f.consensus_protocol = "x".repeat(257)),
         ("between 1 and 32", |f| f.deposit_amounts = vec![33 * ETH]),
         ("between 1 and 32", |f| {
-            f.deposit_amounts = vec![32 * ETH, ETH - 1]
+            f.deposit_amounts = vec![32 * ETH, ETH - 1];
         }),
         ("add up to", |f| f.deposit_amounts = vec![31 * ETH]),
         ("between 1 and 2048", |f| {
@@ -266,17 +266,17 @@ fn a_ceremony_is_narrower_than_the_format() {
         ("65 operators", |f| f.operators = operators(65)),
         ("threshold is 1", |f| f.threshold = 1),
         ("10001 validators", |f| {
-            f.validators = vec![f.validators[0]; 10_001]
+            f.validators = vec![f.validators[0]; 10_001];
         }),
         ("v1.11.0", |f| f.version = Version::V1_11),
         ("another program", |f| f.dkg_algorithm = "default".into()),
         ("fork version", |f| f.fork_version = [0; 4]),
         ("control characters", |f| f.name = "a\u{1b}[2J".into()),
         ("withdrawal address of validator 1", |f| {
-            f.validators[1].withdrawal = Address([0; 20])
+            f.validators[1].withdrawal = Address([0; 20]);
         }),
         ("fee recipient address of validator 0", |f| {
-            f.validators[0].fee_recipient = Address([0; 20])
+            f.validators[0].fee_recipient = Address([0; 20]);
         }),
         ("deposit amounts", |f| f.deposit_amounts.clear()),
         ("deposit amounts", |f| f.deposit_amounts = vec![32 * ETH, ETH + 1]),
@@ -293,6 +293,7 @@ fn a_ceremony_is_narrower_than_the_format() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines)]
 fn wallet_signatures_are_checked_or_said_not_to_be_checkable() {
     type Change = fn(&mut DefinitionFields);
     let status = |change: Change| {
@@ -314,17 +315,17 @@ fn wallet_signatures_are_checked_or_said_not_to_be_checkable() {
             (|f| f.operators[1] = OperatorRecord::unsigned(f.operators[1].enr.clone())) as Change,
         ),
         ("operator 3 has an address or signatures", |f| {
-            f.operators[2].enr_signature.clear()
+            f.operators[2].enr_signature.clear();
         }),
         ("operator 3 has an address or signatures", |f| {
-            f.operators[2].config_signature.clear()
+            f.operators[2].config_signature.clear();
         }),
         ("operator 3 has an address or signatures", |f| {
-            f.operators[2].address = None
+            f.operators[2].address = None;
         }),
         ("the creator did not", |f| f.creator = Creator::default()),
         ("the creator has an address", |f| {
-            f.creator.config_signature.clear()
+            f.creator.config_signature.clear();
         }),
         ("the creator has a signature", |f| f.creator.address = None),
     ] {
@@ -341,7 +342,7 @@ fn wallet_signatures_are_checked_or_said_not_to_be_checkable() {
         ("operator 4", |f| f.operators[3].enr_signature[40] ^= 1),
         ("operator 4", |f| f.operators[3].enr_signature[64] = 9),
         ("operator 4", |f| {
-            f.operators[3].config_signature = f.operators[0].config_signature.clone()
+            f.operators[3].config_signature = f.operators[0].config_signature.clone();
         }),
         ("the creator", |f| f.creator.config_signature[3] ^= 1),
     ] {

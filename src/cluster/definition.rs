@@ -13,6 +13,7 @@ use super::hashes;
 use super::json::{self, JsonError, Node, Writer};
 use crate::crypto::hash::Hash;
 use crate::ethereum::address::Address;
+use crate::ethereum::deposit;
 use crate::ethereum::network::Network;
 
 /// Largest definition file in bytes that is read.
@@ -209,7 +210,7 @@ pub struct ClaimedHashes {
 pub struct Definition {
     fields: DefinitionFields,
     config_hash: Hash,
-    definition_hash: Hash,
+    hash: Hash,
 }
 
 impl Deref for Definition {
@@ -247,11 +248,11 @@ impl Definition {
         let too_long =
             |error: super::ssz::TooLong| DefinitionError::Rule(format!("a field is too long: {error}"));
         let config_hash = hashes::config_hash(&fields).map_err(too_long)?;
-        let definition_hash = hashes::definition_hash(&fields, &config_hash).map_err(too_long)?;
+        let hash = hashes::definition_hash(&fields, &config_hash).map_err(too_long)?;
         Ok(Definition {
             fields,
             config_hash,
-            definition_hash,
+            hash,
         })
     }
 
@@ -365,7 +366,7 @@ impl Definition {
     pub fn check_claimed(&self, claimed: &ClaimedHashes) -> Result<(), DefinitionError> {
         for (which, in_file, computed) in [
             ("config_hash", claimed.config_hash, self.config_hash),
-            ("definition_hash", claimed.definition_hash, self.definition_hash),
+            ("definition_hash", claimed.definition_hash, self.hash),
         ] {
             if in_file != computed {
                 let hex = |hash| format!("0x{}", hex::encode::<Hash>(hash));
@@ -436,7 +437,7 @@ impl Definition {
                 w.key("compounding").boolean(self.compounding);
             }
             w.key("config_hash").hex(&self.config_hash);
-            w.key("definition_hash").hex(&self.definition_hash);
+            w.key("definition_hash").hex(&self.hash);
         });
     }
 
@@ -452,7 +453,7 @@ impl Definition {
 
     /// Hash of everything. It names the ceremony.
     pub fn definition_hash(&self) -> Hash {
-        self.definition_hash
+        self.hash
     }
 
     /// The amounts in gwei of which every validator gets one deposit each: the definition's without repetitions, in
@@ -477,12 +478,9 @@ impl Definition {
         }
     }
 
-    /// The 32 withdrawal credentials bytes of a deposit for a validator with this withdrawal address.
+    /// The 32 bytes withdrawal credentials of a deposit for a validator with this withdrawal address.
     pub fn withdrawal_credentials(&self, withdrawal: &Address) -> [u8; 32] {
-        let mut credentials = [0; 32];
-        credentials[0] = if self.compounding { 0x02 } else { 0x01 };
-        credentials[12..].copy_from_slice(&withdrawal.0);
-        credentials
+        deposit::withdrawal_credentials(*withdrawal, self.compounding)
     }
 
     /// The rules of a ceremony of this program, which are narrower than those of the format: 2 to 64 operators, 2 to n
@@ -615,121 +613,84 @@ impl Definition {
     /// What differs between this definition (`ours`) and another (`theirs`), one line for each difference; none when they
     /// are equal.
     pub fn diff(&self, other: &Definition) -> Vec<String> {
-        let mut lines = Vec::new();
-        let mut line = |what: &str, ours: String, theirs: String| {
-            if ours != theirs {
-                lines.push(format!("{what}: ours {ours}, theirs {theirs}"));
-            }
-        };
+        let theirs: HashMap<String, String> = other.in_words().into_iter().collect();
+        // What only one of them has follows from the numbers of operators and validators, which are among the words.
+        self.in_words()
+            .into_iter()
+            .filter_map(|(what, ours)| {
+                let theirs = theirs.get(&what)?;
+                (ours != *theirs).then(|| format!("{what}: ours {ours}, theirs {theirs}"))
+            })
+            .collect()
+    }
+
+    /// Every field with its name, as text that shows every difference.
+    fn in_words(&self) -> Vec<(String, String)> {
         let quoted = |text: &str| format!("{text:?}");
-        let hex_text = |bytes: &[u8]| {
-            if bytes.is_empty() {
-                "none".to_owned()
-            } else {
-                format!("0x{}", hex::encode(bytes))
-            }
-        };
         let address = |address: Option<&Address>| address.map_or("none".to_owned(), Address::to_checksum);
-        let eth = |amounts: &[u64]| {
-            let list: Vec<String> = amounts.iter().map(|amount| format!("{amount} gwei")).collect();
-            if list.is_empty() {
-                "the default".to_owned()
-            } else {
-                list.join(" + ")
-            }
+        let bytes = |bytes: &[u8]| match bytes {
+            [] => "none".to_owned(),
+            _ => format!("0x{}", hex::encode(bytes)),
+        };
+        let amounts: Vec<String> = self
+            .deposit_amounts
+            .iter()
+            .map(|gwei| format!("{gwei} gwei"))
+            .collect();
+        let amounts = if amounts.is_empty() {
+            "the default".to_owned()
+        } else {
+            amounts.join(" + ")
         };
 
-        line("name", quoted(&self.name), quoted(&other.name));
-        line("version", self.version.to_string(), other.version.to_string());
-        line("uuid", quoted(&self.uuid), quoted(&other.uuid));
-        line("timestamp", quoted(&self.timestamp), quoted(&other.timestamp));
-        line(
-            "network (fork version)",
-            hex_text(&self.fork_version),
-            hex_text(&other.fork_version),
-        );
-        line(
-            "threshold",
-            self.threshold.to_string(),
-            other.threshold.to_string(),
-        );
-        line(
-            "number of operators",
-            self.operators.len().to_string(),
-            other.operators.len().to_string(),
-        );
-        for (i, (a, b)) in self.operators.iter().zip(&other.operators).enumerate() {
-            let name = format!("operator {}", i + 1);
-            line(
-                &format!("{name}, node record"),
-                a.enr.text().to_owned(),
-                b.enr.text().to_owned(),
+        let mut words: Vec<(String, String)> = [
+            ("name", quoted(&self.name)),
+            ("version", self.version.to_string()),
+            ("uuid", quoted(&self.uuid)),
+            ("timestamp", quoted(&self.timestamp)),
+            ("network (fork version)", bytes(&self.fork_version)),
+            ("threshold", self.threshold.to_string()),
+            ("number of operators", self.operators.len().to_string()),
+            ("number of validators", self.validators.len().to_string()),
+            ("key generation", quoted(&self.dkg_algorithm)),
+            ("deposit amounts", amounts),
+            ("consensus protocol", quoted(&self.consensus_protocol)),
+            ("gas limit", self.target_gas_limit.to_string()),
+            ("compounding", self.compounding.to_string()),
+            ("creator, address", address(self.creator.address.as_ref())),
+            ("creator, signature", bytes(&self.creator.config_signature)),
+        ]
+        .into_iter()
+        .map(|(what, text)| (what.to_owned(), text))
+        .collect();
+        for (number, operator) in (1..).zip(&self.operators) {
+            let signatures = format!(
+                "{} / {}",
+                bytes(&operator.config_signature),
+                bytes(&operator.enr_signature)
             );
-            line(
-                &format!("{name}, address"),
-                address(a.address.as_ref()),
-                address(b.address.as_ref()),
-            );
-            let signatures = |record: &OperatorRecord| {
-                format!(
-                    "{} / {}",
-                    hex_text(&record.config_signature),
-                    hex_text(&record.enr_signature)
-                )
-            };
-            line(&format!("{name}, signatures"), signatures(a), signatures(b));
+            words.push((
+                format!("operator {number}, node record"),
+                operator.enr.text().to_owned(),
+            ));
+            words.push((
+                format!("operator {number}, address"),
+                address(operator.address.as_ref()),
+            ));
+            words.push((format!("operator {number}, signatures"), signatures));
         }
-        line(
-            "creator, address",
-            address(self.creator.address.as_ref()),
-            address(other.creator.address.as_ref()),
-        );
-        let signature = |definition: &Definition| hex_text(&definition.creator.config_signature);
-        line("creator, signature", signature(self), signature(other));
-        line(
-            "number of validators",
-            self.validators.len().to_string(),
-            other.validators.len().to_string(),
-        );
-        for (i, (a, b)) in self.validators.iter().zip(&other.validators).enumerate() {
-            let name = format!("validator {i}");
-            line(
-                &format!("{name}, fee recipient"),
-                address(Some(&a.fee_recipient)),
-                address(Some(&b.fee_recipient)),
-            );
-            line(
-                &format!("{name}, withdrawal address"),
-                address(Some(&a.withdrawal)),
-                address(Some(&b.withdrawal)),
-            );
+        for (number, validator) in self.validators.iter().enumerate() {
+            let (fee_recipient, withdrawal) = (&validator.fee_recipient, &validator.withdrawal);
+            words.push((
+                format!("validator {number}, fee recipient"),
+                fee_recipient.to_checksum(),
+            ));
+            words.push((
+                format!("validator {number}, withdrawal address"),
+                withdrawal.to_checksum(),
+            ));
         }
-        line(
-            "key generation",
-            quoted(&self.dkg_algorithm),
-            quoted(&other.dkg_algorithm),
-        );
-        line(
-            "deposit amounts",
-            eth(&self.deposit_amounts),
-            eth(&other.deposit_amounts),
-        );
-        line(
-            "consensus protocol",
-            quoted(&self.consensus_protocol),
-            quoted(&other.consensus_protocol),
-        );
-        line(
-            "gas limit",
-            self.target_gas_limit.to_string(),
-            other.target_gas_limit.to_string(),
-        );
-        line(
-            "compounding",
-            self.compounding.to_string(),
-            other.compounding.to_string(),
-        );
-        lines
+        words
     }
 }
 

@@ -307,7 +307,9 @@ impl Writer {
     /// Writes a list of one item for each of `items`.
     pub fn list<T>(&mut self, items: impl IntoIterator<Item = T>, mut write: impl FnMut(&mut Self, T)) {
         self.nested('[', ']', |writer| {
-            items.into_iter().for_each(|item| write(writer, item))
+            for item in items {
+                write(writer, item);
+            }
         });
     }
 
@@ -394,7 +396,9 @@ impl Writer {
                 '\r' => self.out.push_str("\\r"),
                 '\t' => self.out.push_str("\\t"),
                 '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => {
-                    self.out.push_str(&format!("\\u{:04x}", u32::from(c)));
+                    self.out.push_str("\\u");
+                    let code = hex::encode(u32::from(c).to_be_bytes());
+                    self.out.extend(code.chars().skip(4));
                 }
                 _ => self.out.push(c),
             }

@@ -227,7 +227,6 @@ impl Lock {
     }
 
     /// Hashes that the file claims to have.
-    #[allow(dead_code)]
     pub(super) fn claimed(&self) -> &Claimed {
         &self.claimed
     }

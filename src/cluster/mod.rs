@@ -12,6 +12,7 @@
 //! | [`eip712`] | what the wallets of creator and operators sign |
 //! | [`definition`] | `cluster-definition.json` |
 //! | [`lock`] | `cluster-lock.json` |
+//! | [`verify`] | everything about a lock that can be checked |
 //! | [`report`] | named checks and their outcomes |
 //!
 //! Nothing in here reads files, clocks or the network.
@@ -24,3 +25,4 @@ pub mod json;
 pub mod lock;
 pub mod report;
 pub mod ssz;
+pub mod verify;

@@ -1,0 +1,436 @@
+//! Everything about a lock that can be checked without the chain.
+//!
+//! The checks do not stop at the first failure, and one that depends on another which failed says so. Hashes and
+//! signatures are checked against the hash of the *contents*, never against a hash that the file claims to have.
+//! The other software checks neither the deposits' signatures nor their withdrawal credentials when it loads a lock; we
+//! do, since that is where the money goes.
+
+use std::collections::HashMap;
+
+use rayon::prelude::*;
+
+use super::definition::{Definition, SignatureStatus, Version};
+use super::lock::Lock;
+use super::report::{Outcome, Report};
+use crate::crypto::bls::{PublicKey, Signature, fast_aggregate_verify, verify_batch};
+use crate::crypto::hash::{Hash, WeightStream, sha256};
+use crate::crypto::threshold::recover_public_key;
+use crate::ethereum::deposit::DepositMessage;
+use crate::ethereum::network::Network;
+use crate::ethereum::registration::Registration;
+
+/// Signatures that one batch holds at most; batches are checked in parallel.
+const BATCH: usize = 64;
+/// Most places that one reason lists.
+const LISTED: usize = 3;
+
+/// The keys of one validator, decoded.
+struct Keys {
+    group: PublicKey,
+    shares: Vec<PublicKey>,
+}
+
+impl Definition {
+    /// The check of the wallets' signatures; `network` gives the chain id that they were made for.
+    pub fn check_signatures(&self, network: Option<&Network>) -> Outcome {
+        // Any chain id shows whether there are signatures at all and whether the combination is allowed.
+        match self.signatures(network.map_or(1, |network| network.chain_id)) {
+            Err(error) => Outcome::Failed(error.to_string()),
+            Ok(SignatureStatus::Unsigned) => {
+                Outcome::NotChecked("nobody signed the definition; the format allows that".into())
+            }
+            Ok(_) if network.is_none() => {
+                Outcome::NotChecked("the network is not known, and wallets sign for a chain id".into())
+            }
+            Ok(SignatureStatus::CreatorSigned | SignatureStatus::Signed) => Outcome::Ok,
+            Ok(SignatureStatus::NotCheckableOffline { who }) => Outcome::NotChecked(format!(
+                "the signature of {} is not of that address's key: of a contract wallet, which cannot be checked \
+                 offline, or forged",
+                who.join(", ")
+            )),
+        }
+    }
+}
+
+impl Lock {
+    /// Checks everything that can be checked. `network` is the network that the person says it is; without it, the known
+    /// network of the definition's fork version is taken, if there is one.
+    pub fn verify(&self, network: Option<&Network>) -> Report {
+        let mut report = Report::default();
+        let definition = self.definition();
+        let network = match network {
+            None => Network::by_fork_version(definition.fork_version).ok(),
+            Some(network) => Some(network),
+        };
+        report.add("network", check_network(definition, network));
+        // A network of another fork version says nothing about this lock.
+        let network = network.filter(|network| network.genesis_fork_version == definition.fork_version);
+
+        let claimed = self.claimed();
+        report.add(
+            "config hash",
+            hash_outcome(&claimed.definition.config_hash, &definition.config_hash()),
+        );
+        report.add(
+            "definition hash",
+            hash_outcome(&claimed.definition.definition_hash, &definition.definition_hash()),
+        );
+        report.add("wallet signatures", definition.check_signatures(network));
+        report.add("lock hash", hash_outcome(&claimed.lock_hash, &self.lock_hash()));
+        report.add("counts", self.check_counts());
+
+        let keys = self.decode_keys();
+        match &keys {
+            Ok(keys) => {
+                report.add("public keys", Outcome::Ok);
+                report.add("distinct keys", check_distinct(keys));
+                report.add("public shares", self.check_shares(keys));
+                report.add("signature aggregate", self.check_aggregate(keys));
+            }
+            Err(reason) => {
+                report.add("public keys", Outcome::Failed(reason.clone()));
+                for name in ["distinct keys", "public shares", "signature aggregate"] {
+                    report.add(name, Outcome::NotChecked("a public key is not valid".into()));
+                }
+            }
+        }
+
+        report.add("node signatures", self.check_node_signatures());
+        report.add("builder registrations", self.check_registrations(network));
+        report.add("deposits", self.check_deposits());
+        let (registrations, deposits) = if let Ok(keys) = &keys {
+            self.check_group_signatures(keys)
+        } else {
+            let unknown = Outcome::NotChecked("a public key is not valid".into());
+            (unknown.clone(), unknown)
+        };
+        report.add("builder registration signatures", registrations);
+        report.add("deposit signatures", deposits);
+        report
+    }
+
+    fn check_counts(&self) -> Outcome {
+        let definition = self.definition();
+        let (n, v) = (definition.operators.len(), definition.validators.len());
+        if self.validators().len() != v {
+            let reason = format!(
+                "the definition names {v} validators, the lock has {}",
+                self.validators().len()
+            );
+            return Outcome::Failed(reason);
+        }
+        if let Some((i, validator)) = self
+            .validators()
+            .iter()
+            .enumerate()
+            .find(|(_, v)| v.public_shares.len() != n)
+        {
+            let found = validator.public_shares.len();
+            return Outcome::Failed(format!(
+                "validator {i} has {found} public shares for {n} operators"
+            ));
+        }
+        if self.node_signatures().len() != n {
+            let found = self.node_signatures().len();
+            return Outcome::Failed(format!("{found} node signatures for {n} operators"));
+        }
+        Outcome::Ok
+    }
+
+    /// All keys as points of the right group, or which one is none.
+    fn decode_keys(&self) -> Result<Vec<Keys>, String> {
+        self.validators()
+            .par_iter()
+            .enumerate()
+            .map(|(i, validator)| {
+                let group = PublicKey::from_bytes(&validator.public_key)
+                    .map_err(|error| format!("the key of validator {i}: {error}"))?;
+                let shares = validator.public_shares.iter().enumerate().map(|(j, share)| {
+                    PublicKey::from_bytes(share)
+                        .map_err(|error| format!("the share of operator {} in validator {i}: {error}", j + 1))
+                });
+                Ok(Keys {
+                    group,
+                    shares: shares.collect::<Result<_, _>>()?,
+                })
+            })
+            .collect()
+    }
+
+    /// Whether the first t shares give the validator's key, so does each further one with the first t - 1, and these
+    /// alone do not.
+    fn check_shares(&self, keys: &[Keys]) -> Outcome {
+        let threshold = usize::try_from(self.definition().threshold).unwrap_or(usize::MAX);
+        let bad: Vec<String> = keys
+            .par_iter()
+            .enumerate()
+            .filter_map(|(i, keys)| {
+                let indexed: Vec<(u64, PublicKey)> = (1..).zip(keys.shares.iter().copied()).collect();
+                if indexed.len() < threshold {
+                    return Some(format!("validator {i} has fewer shares than the threshold"));
+                }
+                let (first, further) = indexed.split_at(threshold.saturating_sub(1));
+                // Also the other way round: one fewer must not be enough, or the threshold is not what it says.
+                if recover_public_key(first) == Ok(keys.group) {
+                    return Some(format!(
+                        "{} shares are enough for the key of validator {i}",
+                        first.len()
+                    ));
+                }
+                for last in further {
+                    let subset: Vec<(u64, PublicKey)> = first.iter().copied().chain([*last]).collect();
+                    if recover_public_key(&subset) != Ok(keys.group) {
+                        return Some(format!(
+                            "the shares up to operator {} do not make the key of validator {i}",
+                            last.0
+                        ));
+                    }
+                }
+                None
+            })
+            .collect();
+        listed(&bad)
+    }
+
+    fn check_aggregate(&self, keys: &[Keys]) -> Outcome {
+        let Some(aggregate) = self.signature_aggregate() else {
+            return Outcome::Failed("it is missing".into());
+        };
+        let shares: Vec<PublicKey> = keys.iter().flat_map(|keys| keys.shares.iter().copied()).collect();
+        match Signature::from_bytes(aggregate) {
+            Err(error) => Outcome::Failed(error.to_string()),
+            Ok(signature) if fast_aggregate_verify(&shares, &self.lock_hash(), &signature) => Outcome::Ok,
+            Ok(_) => Outcome::Failed("it is not of all shares over this lock's contents".into()),
+        }
+    }
+
+    fn check_node_signatures(&self) -> Outcome {
+        let operators = &self.definition().operators;
+        if self.node_signatures().len() != operators.len() {
+            return Outcome::Failed(format!("there are {}", self.node_signatures().len()));
+        }
+        let bad: Vec<String> = operators
+            .iter()
+            .zip(self.node_signatures())
+            .enumerate()
+            .filter(|(_, (operator, signature))| {
+                !operator
+                    .enr
+                    .node_public_key()
+                    .verify_recoverable(&self.lock_hash(), signature)
+            })
+            .map(|(i, _)| {
+                format!(
+                    "the signature of operator {} does not fit this lock's contents",
+                    i + 1
+                )
+            })
+            .collect();
+        listed(&bad)
+    }
+
+    /// The contents of the registrations: key, fee recipient, and, since v1.10 says so, gas limit and timestamp.
+    fn check_registrations(&self, network: Option<&Network>) -> Outcome {
+        let definition = self.definition();
+        let mut bad = Vec::new();
+        for (i, (validator, addresses)) in self.validators().iter().zip(&definition.validators).enumerate() {
+            let registration = &validator.registration;
+            if registration.pubkey != validator.public_key {
+                bad.push(format!("that of validator {i} is for another key"));
+            }
+            if registration.fee_recipient != addresses.fee_recipient.0 {
+                bad.push(format!(
+                    "that of validator {i} names another fee recipient than the definition"
+                ));
+            }
+            if definition.version < Version::V1_10 {
+                continue;
+            }
+            if registration.gas_limit != definition.effective_gas_limit() {
+                bad.push(format!(
+                    "that of validator {i} names another gas limit than the definition"
+                ));
+            }
+            if network.is_some_and(|network| network.genesis_time != registration.timestamp) {
+                bad.push(format!(
+                    "the timestamp of that of validator {i} is not the network's genesis"
+                ));
+            }
+        }
+        listed(&bad)
+    }
+
+    /// The contents of the deposits: key, withdrawal credentials, amounts.
+    fn check_deposits(&self) -> Outcome {
+        let definition = self.definition();
+        if self
+            .validators()
+            .iter()
+            .all(|validator| validator.deposits.is_empty())
+        {
+            return Outcome::NotChecked("the lock holds no deposits".into());
+        }
+        let expected = definition.effective_deposit_amounts();
+        let mut bad = Vec::new();
+        for (i, (validator, addresses)) in self.validators().iter().zip(&definition.validators).enumerate() {
+            let credentials = definition.withdrawal_credentials(&addresses.withdrawal);
+            if validator
+                .deposits
+                .iter()
+                .any(|deposit| deposit.pubkey != validator.public_key)
+            {
+                bad.push(format!("one of validator {i} is for another key"));
+            }
+            if validator
+                .deposits
+                .iter()
+                .any(|deposit| deposit.withdrawal_credentials != credentials)
+            {
+                bad.push(format!(
+                    "one of validator {i} names another withdrawal address than the definition"
+                ));
+            }
+            let amounts: Vec<u64> = validator.deposits.iter().map(|deposit| deposit.amount).collect();
+            // Where the definition names no amounts, older software made one deposit of 32 ETH.
+            let older = definition.deposit_amounts.is_empty() && amounts == [32_000_000_000];
+            if amounts != expected && !older {
+                bad.push(format!(
+                    "those of validator {i} are of {amounts:?} gwei, not of {expected:?}"
+                ));
+            }
+        }
+        listed(&bad)
+    }
+
+    /// The group's signatures over registrations and deposits. Both depend on the network by its fork version alone.
+    fn check_group_signatures(&self, keys: &[Keys]) -> (Outcome, Outcome) {
+        let fork_version = self.definition().fork_version;
+        // Weights that nobody can foresee: the lock hash covers every signature that they are for.
+        let seed = sha256(&[b"conclave/lock-weights/1", &self.lock_hash()]);
+
+        let registrations = self.validators().iter().enumerate().map(|(i, validator)| {
+            let registration = &validator.registration;
+            let message = Registration {
+                fee_recipient: registration.fee_recipient,
+                gas_limit: registration.gas_limit,
+                timestamp: registration.timestamp,
+                pubkey: registration.pubkey,
+            };
+            (i, message.signing_root(fork_version), &registration.signature)
+        });
+        let deposits = self.validators().iter().enumerate().flat_map(|(i, validator)| {
+            validator.deposits.iter().map(move |deposit| {
+                let message = DepositMessage {
+                    pubkey: deposit.pubkey,
+                    withdrawal_credentials: deposit.withdrawal_credentials,
+                    amount: deposit.amount,
+                };
+                (i, message.signing_root(fork_version), &deposit.signature)
+            })
+        });
+        let registrations = check_batches(keys, &registrations.collect::<Vec<_>>(), &seed);
+        let deposits = if self
+            .validators()
+            .iter()
+            .all(|validator| validator.deposits.is_empty())
+        {
+            Outcome::NotChecked("the lock holds no deposits".into())
+        } else {
+            check_batches(keys, &deposits.collect::<Vec<_>>(), &seed)
+        };
+        (registrations, deposits)
+    }
+}
+
+/// Checks signatures (validator, message, signature) under the validators' own keys.
+fn check_batches(keys: &[Keys], items: &[(usize, Hash, &[u8; 96])], seed: &Hash) -> Outcome {
+    let bad: Vec<String> = items
+        .par_chunks(BATCH)
+        .enumerate()
+        .flat_map_iter(|(number, items)| {
+            let mut bad = Vec::new();
+            let (mut owners, mut batch) = (Vec::new(), Vec::new());
+            for (validator, message, signature) in items {
+                match (keys.get(*validator), Signature::from_bytes(signature)) {
+                    (Some(keys), Ok(signature)) => {
+                        owners.push(*validator);
+                        batch.push((keys.group, *message, signature));
+                    }
+                    (_, Err(error)) => bad.push(format!("one of validator {validator}: {error}")),
+                    (None, _) => bad.push(format!("one of validator {validator} has no key")),
+                }
+            }
+            let mut weights = WeightStream::new(&sha256(&[seed, &number.to_be_bytes()]));
+            if let Err(positions) = verify_batch(&batch, &mut weights) {
+                let owners = positions.iter().filter_map(|&position| owners.get(position));
+                bad.extend(owners.map(|validator| format!("one of validator {validator} is not by its key")));
+            }
+            bad
+        })
+        .collect();
+    listed(&bad)
+}
+
+fn check_network(definition: &Definition, network: Option<&Network>) -> Outcome {
+    let fork_version = hex::encode(definition.fork_version);
+    match network {
+        None => Outcome::NotChecked(format!(
+            "no known network has the fork version 0x{fork_version}; a network file would tell its chain id and genesis"
+        )),
+        Some(network) if network.genesis_fork_version == definition.fork_version => Outcome::Ok,
+        Some(network) => Outcome::Failed(format!(
+            "the fork version is 0x{fork_version}, which is not {}'s",
+            network.name
+        )),
+    }
+}
+
+/// No key may occur twice, neither a share nor a validator's.
+fn check_distinct(keys: &[Keys]) -> Outcome {
+    let mut seen: HashMap<PublicKey, String> = HashMap::new();
+    let mut bad = Vec::new();
+    for (i, keys) in keys.iter().enumerate() {
+        let shares = keys.shares.iter().enumerate();
+        let named = shares.map(|(j, share)| {
+            (
+                *share,
+                format!("the share of operator {} in validator {i}", j + 1),
+            )
+        });
+        for (key, name) in [(keys.group, format!("the key of validator {i}"))]
+            .into_iter()
+            .chain(named)
+        {
+            if let Some(first) = seen.get(&key) {
+                bad.push(format!("{name} is also {first}"));
+            } else {
+                seen.insert(key, name);
+            }
+        }
+    }
+    listed(&bad)
+}
+
+fn hash_outcome(claimed: &Hash, computed: &Hash) -> Outcome {
+    if claimed == computed {
+        Outcome::Ok
+    } else {
+        let (claimed, computed) = (hex::encode(claimed), hex::encode(computed));
+        Outcome::Failed(format!(
+            "the file says 0x{claimed}, but its contents give 0x{computed}"
+        ))
+    }
+}
+
+/// Fine when nothing is bad; else the first few reasons and how many more there are.
+fn listed(bad: &[String]) -> Outcome {
+    if bad.is_empty() {
+        return Outcome::Ok;
+    }
+    let mut reasons: Vec<&str> = bad.iter().take(LISTED).map(String::as_str).collect();
+    let more = format!("and {} more", bad.len().saturating_sub(LISTED));
+    if bad.len() > LISTED {
+        reasons.push(&more);
+    }
+    Outcome::Failed(reasons.join("; "))
+}

@@ -109,8 +109,11 @@ impl G1 {
     /// A small multiple, by doubling and adding. Right for every point, whatever its order.
     #[must_use]
     pub fn mul_u64_vartime(&self, n: u64) -> Self {
-        let mut out = Self::identity();
-        for bit in (0..u64::BITS - n.leading_zeros()).rev() {
+        let Some(top) = n.checked_ilog2() else {
+            return Self::identity();
+        };
+        let mut out = *self;
+        for bit in (0..top).rev() {
             out = out.double();
             if n >> bit & 1 == 1 {
                 out = out.add(self);
@@ -164,14 +167,16 @@ pub(super) fn cofactored_zero(point: &G1) -> bool {
 /// The polynomial in the exponent, sum of x^k C_k, by Horner's rule: each step doubles and adds by the few bits
 /// of x. Right for every point, whatever its order.
 pub fn horner_vartime(coefficients: &[G1], x: u64) -> G1 {
-    coefficients
-        .iter()
+    let Some((last, rest)) = coefficients.split_last() else {
+        return G1::identity();
+    };
+    rest.iter()
         .rev()
-        .fold(G1::identity(), |sum, c| sum.mul_u64_vartime(x).add(c))
+        .fold(*last, |sum, c| sum.mul_u64_vartime(x).add(c))
 }
 
 /// Bits of the windows of [`multiply_vartime`].
-const WINDOW: usize = 5;
+const WINDOW: usize = 4;
 /// Odd multiples 1, 3, ... that such windows need.
 const ODD: usize = 1 << (WINDOW - 2);
 

@@ -1,3 +1,7 @@
 //! The `conclave` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    conclave::cli::main()
+}

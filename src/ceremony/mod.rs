@@ -4,6 +4,7 @@
 //! | Module | What it is |
 //! |---|---|
 //! | [`plan`] | what a group wants, before anybody has a key: a TOML file |
+//! | [`define`] | from a plan and node records to a definition |
 //! | [`identity`] | who an operator is: the node key and a name |
 //! | [`names`] | what to call operators before they have joined |
 //! | [`folder`] | the data folder of one operator, locked by one process |
@@ -15,6 +16,7 @@
 //! | [`problem`] | an error as a person needs it: what, why, what to do |
 
 pub mod attempt;
+pub mod define;
 pub mod files;
 pub mod folder;
 pub mod identity;

@@ -1,1 +1,107 @@
-//! What a person types and sees.
+//! What a person types and sees: one file per command, prompts, live view, human and JSON output.
+//!
+//! | Exit code | Meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | anything else: the disk, the network |
+//! | 2 | the command line was not understood |
+//! | 3 | bad input |
+//! | 4 | gave up waiting |
+//! | 5 | the ceremony was aborted by a fault |
+//! | 6 | a verification failed |
+//! | 7 | the folder is in another state than needed |
+//! | 130 | interrupted |
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::ceremony::problem::{Kind, Problem};
+
+pub mod args;
+mod define;
+mod identity;
+pub mod input;
+pub mod join;
+pub mod output;
+mod plan;
+pub mod prompt;
+pub mod rehearse;
+pub mod screen;
+mod shell;
+pub mod summary;
+pub mod verify;
+
+use args::{Command, IdentityCommand, PlanCommand};
+use output::Output;
+
+/// What every command gets.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The data folder.
+    pub data_dir: std::path::PathBuf,
+    /// The way to the user.
+    pub output: Output,
+}
+
+/// Parses the command line, runs the command, reports what went wrong.
+pub fn main() -> ExitCode {
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let output = Output::new(cli.json);
+    let context = Context {
+        data_dir: cli.data_dir,
+        output: output.clone(),
+    };
+    match dispatch(&context, cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            output.problem(&problem);
+            ExitCode::from(problem.kind.exit_code())
+        }
+    }
+}
+
+fn dispatch(context: &Context, command: Command) -> Result<(), Problem> {
+    match command {
+        Command::Identity(IdentityCommand::New { name }) => identity::new(context, name),
+        Command::Identity(IdentityCommand::Show) => identity::show(context),
+        Command::Identity(IdentityCommand::Rename { name }) => identity::rename(context, &name),
+        Command::Plan(PlanCommand::New(args)) => plan::new(context, *args),
+        Command::Define(args) => define::run(context, *args),
+        Command::Join(args) => join::run(context, &args),
+        Command::Rehearse(args) => rehearse::run(context, &args),
+        Command::Verify(args) => verify::run(context, &args),
+        Command::Completions { shell } => shell::completions(shell),
+        Command::Man { out } => shell::man(out.as_deref()),
+    }
+}
+
+/// Help and version are no errors; anything else is a usage error, in clap's own words.
+fn usage(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.to_string();
+        let why = text
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ")
+            .to_owned();
+        Output::new(true).problem(&Problem::new(
+            Kind::Usage,
+            "the command line was not understood",
+            why,
+            "see conclave --help",
+        ));
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(Kind::Usage.exit_code())
+}

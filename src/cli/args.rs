@@ -1,0 +1,313 @@
+//! The command line: every command, every flag, and the environment variable that each flag can come from.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use libp2p::Multiaddr;
+
+/// Key ceremonies for groups who validate together.
+#[derive(Debug, Parser)]
+#[command(name = "conclave", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 anything else, 2 usage, 3 bad input, 4 gave up waiting, 5 aborted by a fault, \
+    6 verification failed, 7 the folder is in another state than needed, 130 interrupted."
+)]
+pub struct Cli {
+    /// The folder that holds your identity and gets the results
+    #[arg(long, global = true, env = "CONCLAVE_DATA_DIR", default_value = ".", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data_dir: PathBuf,
+    /// Print one JSON event per line instead of text, and ask nothing
+    #[arg(long, global = true, env = "CONCLAVE_JSON", value_parser = clap::builder::FalseyValueParser::new())]
+    pub json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// All commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make or show who you are in a ceremony
+    #[command(subcommand)]
+    Identity(IdentityCommand),
+    /// Write down what your group wants
+    #[command(subcommand)]
+    Plan(PlanCommand),
+    /// Turn a plan and everybody's records into the definition that all operators join
+    Define(Box<DefineArgs>),
+    /// Take part in a ceremony; the same command goes on after any interruption
+    Join(JoinArgs),
+    /// Hold a whole ceremony on this machine, one process for each operator
+    Rehearse(RehearseArgs),
+    /// Check everything that can be checked about results
+    Verify(VerifyArgs),
+    /// Print the completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write the pages of all commands into a folder
+    Man {
+        /// The folder for one page per command
+        #[arg(long, env = "CONCLAVE_MAN_OUT", value_name = "DIR", value_hint = ValueHint::DirPath)]
+        out: Option<PathBuf>,
+    },
+}
+
+/// `conclave identity`.
+#[derive(Debug, Subcommand)]
+pub enum IdentityCommand {
+    /// Make a new identity in the data folder; one that is there is never overwritten
+    New {
+        /// What the others see: 1 to 32 bytes
+        #[arg(long, env = "CONCLAVE_NAME")]
+        name: Option<String>,
+    },
+    /// Show the record to send to whoever makes the definition
+    Show,
+    /// Give the identity another name; the key stays
+    Rename {
+        /// What the others see: 1 to 32 bytes
+        #[arg(long, env = "CONCLAVE_NAME")]
+        name: String,
+    },
+}
+
+/// `conclave plan`.
+#[derive(Debug, Subcommand)]
+pub enum PlanCommand {
+    /// Answer a few questions, get a plan
+    New(Box<PlanArgs>),
+}
+
+/// `conclave plan new`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Name of the cluster
+    #[arg(long, env = "CONCLAVE_CLUSTER_NAME")]
+    pub name: Option<String>,
+    /// How many operators: 2 to 64
+    #[arg(long, env = "CONCLAVE_OPERATORS", value_name = "N")]
+    pub operators: Option<u32>,
+    /// How many of them sign together [default: two thirds, rounded up]
+    #[arg(long, env = "CONCLAVE_THRESHOLD", value_name = "T")]
+    pub threshold: Option<u32>,
+    /// The network, such as mainnet or hoodi
+    #[arg(long, env = "CONCLAVE_NETWORK")]
+    pub network: Option<String>,
+    /// A file that describes a network of your own
+    #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub network_file: Option<PathBuf>,
+    /// How many validators [default: 1]
+    #[arg(long, env = "CONCLAVE_VALIDATORS", value_name = "V")]
+    pub validators: Option<u32>,
+    /// Where stake and rewards are withdrawn to; can be left to `define`
+    #[arg(long, env = "CONCLAVE_WITHDRAWAL_ADDRESS", value_name = "ADDRESS")]
+    pub withdrawal_address: Option<String>,
+    /// Who gets the fees of proposed blocks; can be left to `define`
+    #[arg(long, env = "CONCLAVE_FEE_RECIPIENT_ADDRESS", value_name = "ADDRESS")]
+    pub fee_recipient_address: Option<String>,
+    /// Deposits of each validator in whole ETH, comma-separated [default: 32]
+    #[arg(long, env = "CONCLAVE_AMOUNTS", value_name = "ETH", value_delimiter = ',')]
+    pub amounts: Vec<u64>,
+    /// Compounding (0x02) credentials: up to 2048 ETH on one validator
+    #[arg(long, env = "CONCLAVE_COMPOUNDING", value_parser = clap::builder::FalseyValueParser::new())]
+    pub compounding: bool,
+    /// Gas limit asked of block builders [default: 60000000]
+    #[arg(long, env = "CONCLAVE_TARGET_GAS_LIMIT", value_name = "GAS")]
+    pub target_gas_limit: Option<u64>,
+    /// Where to write the plan [default: plan.toml in the data folder]
+    #[arg(long, env = "CONCLAVE_PLAN_OUT", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub out: Option<PathBuf>,
+}
+
+/// `conclave define`.
+#[derive(Debug, Args)]
+pub struct DefineArgs {
+    /// The plan, a TOML file
+    #[arg(env = "CONCLAVE_PLAN", value_hint = ValueHint::FilePath)]
+    pub plan: PathBuf,
+    /// Name and record of an operator, once for each; the order gives the share indices
+    #[arg(
+        long = "operator",
+        env = "CONCLAVE_OPERATOR_RECORDS",
+        value_name = "NAME=ENR",
+        value_delimiter = ','
+    )]
+    pub operators: Vec<String>,
+    /// Where stake and rewards are withdrawn to, for validators without one in the plan
+    #[arg(long, env = "CONCLAVE_WITHDRAWAL_ADDRESS", value_name = "ADDRESS")]
+    pub withdrawal_address: Option<String>,
+    /// Who gets the fees of proposed blocks, for validators without one in the plan
+    #[arg(long, env = "CONCLAVE_FEE_RECIPIENT_ADDRESS", value_name = "ADDRESS")]
+    pub fee_recipient_address: Option<String>,
+    /// Another network than that of the plan
+    #[arg(long, env = "CONCLAVE_NETWORK")]
+    pub network: Option<String>,
+    /// A file that describes a network of your own
+    #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub network_file: Option<PathBuf>,
+}
+
+/// How the key of a keystore is derived from its password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KdfChoice {
+    /// PBKDF2 with 262144 rounds, as other software writes
+    Pbkdf2,
+    /// scrypt
+    Scrypt,
+}
+
+/// `conclave join`.
+#[derive(Debug, Args)]
+pub struct JoinArgs {
+    /// The definition that your group agreed on [default: the one in the data folder]
+    #[arg(env = "CONCLAVE_DEFINITION", value_hint = ValueHint::FilePath)]
+    pub definition: Option<PathBuf>,
+    /// A complete address of another operator, as printed by its `join`
+    #[arg(
+        long = "peer",
+        env = "CONCLAVE_PEERS",
+        value_name = "ADDR",
+        value_delimiter = ','
+    )]
+    pub peers: Vec<Multiaddr>,
+    /// Where to listen, such as /ip4/0.0.0.0/tcp/9510 or /ip6/::/tcp/9510
+    #[arg(
+        long = "listen",
+        env = "CONCLAVE_LISTEN",
+        value_name = "ADDR",
+        value_delimiter = ','
+    )]
+    pub listen: Vec<Multiaddr>,
+    /// Give up after this time, such as 90s, 30m, 2h or 1d [default: wait for ever]
+    #[arg(long, env = "CONCLAVE_WAIT", value_name = "DURATION", value_parser = parse_duration)]
+    pub wait: Option<Duration>,
+    /// Begin so many further attempts without asking, after faults that blame nobody
+    #[arg(long, env = "CONCLAVE_RETRIES", value_name = "K", default_value_t = 0)]
+    pub retries: u32,
+    /// How passwords protect the keystores
+    #[arg(long, env = "CONCLAVE_KDF", value_enum, default_value = "pbkdf2")]
+    pub kdf: KdfChoice,
+    /// A file that describes a network of your own
+    #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub network_file: Option<PathBuf>,
+    /// Do not ask whether the definition is right
+    #[arg(long, env = "CONCLAVE_YES", value_parser = clap::builder::FalseyValueParser::new())]
+    pub yes: bool,
+}
+
+/// `conclave rehearse`.
+#[derive(Debug, Args)]
+pub struct RehearseArgs {
+    /// The plan, a TOML file [default: four friends, one validator]
+    #[arg(env = "CONCLAVE_PLAN", value_hint = ValueHint::FilePath)]
+    pub plan: Option<PathBuf>,
+    /// How many operators, instead of the plan's
+    #[arg(long, env = "CONCLAVE_OPERATORS", value_name = "N")]
+    pub operators: Option<u32>,
+    /// How many of them sign together, instead of the plan's
+    #[arg(long, env = "CONCLAVE_THRESHOLD", value_name = "T")]
+    pub threshold: Option<u32>,
+    /// How many validators, instead of the plan's
+    #[arg(long, env = "CONCLAVE_VALIDATORS", value_name = "V")]
+    pub validators: Option<u32>,
+    /// A test network, instead of the plan's
+    #[arg(long, env = "CONCLAVE_NETWORK")]
+    pub network: Option<String>,
+    /// A file that describes a network of your own
+    #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub network_file: Option<PathBuf>,
+    /// The folder for one folder per operator [default: a new rehearsal-DATE-TIME here]
+    #[arg(long, env = "CONCLAVE_REHEARSAL_OUT", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+    /// How passwords protect the keystores
+    #[arg(long, env = "CONCLAVE_KDF", value_enum, default_value = "pbkdf2")]
+    pub kdf: KdfChoice,
+}
+
+/// `conclave verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Data folders, locks, definitions, deposit files, keystores, transcripts
+    #[arg(required = true, env = "CONCLAVE_VERIFY", value_delimiter = ',', value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub paths: Vec<PathBuf>,
+    /// A file with the password of the keystores [default: the .txt beside each]
+    #[arg(long, env = "CONCLAVE_PASSWORD_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub password_file: Option<PathBuf>,
+    /// A file that describes a network of your own
+    #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub network_file: Option<PathBuf>,
+}
+
+/// Reads `90s`, `30m`, `2h`, `1d` or whole seconds.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err("use s, m, h or d, for example 30m".to_owned()),
+    };
+    let count: u64 = digits
+        .parse()
+        .map_err(|_| "give a whole number and a unit, for example 30m".to_owned())?;
+    let seconds = count
+        .checked_mul(unit)
+        .filter(|seconds| *seconds <= 10 * 365 * 86_400);
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| "that is more than ten years: leave it out".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_variable_and_passwords_have_no_flag() {
+        fn look(command: &clap::Command) {
+            for argument in command.get_arguments() {
+                let id = argument.get_id().as_str();
+                if ["help", "version", "shell"].contains(&id) {
+                    continue;
+                }
+                let variable = argument
+                    .get_env()
+                    .unwrap_or_else(|| panic!("{id} of {}", command.get_name()));
+                assert!(variable.to_str().unwrap().starts_with("CONCLAVE_"));
+                assert!(!id.contains("password") || id == "password_file");
+            }
+            command.get_subcommands().for_each(look);
+        }
+        look(&Cli::command());
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+        for bad in [
+            "",
+            "h",
+            "-1s",
+            "1w",
+            "1.5h",
+            "99999999999999999999s",
+            "18446744073709551615d",
+            "1é",
+            "é",
+        ] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+}

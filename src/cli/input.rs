@@ -1,0 +1,121 @@
+//! Files and values that several commands read.
+
+use std::path::Path;
+
+use crate::ceremony::files::Disk;
+use crate::ceremony::plan::{MAX_PLAN_BYTES, Plan};
+use crate::ceremony::problem::{Kind, Problem};
+use crate::cluster::definition::{Definition, MAX_FILE};
+use crate::ethereum::address::Address;
+use crate::ethereum::network::{MAX_FILE_BYTES, Network};
+
+/// Reads a text file of at most `limit` bytes.
+///
+/// # Errors
+/// With what is wrong, and what to do about it.
+pub fn text(path: &Path, limit: u64) -> Result<String, Problem> {
+    String::from_utf8(Disk::new().read(path, limit)?).map_err(|_| {
+        Problem::bad_input(
+            format!("{} cannot be read", path.display()),
+            "it is no text in UTF-8",
+            "check that it is the right file",
+        )
+    })
+}
+
+/// Reads a plan.
+///
+/// # Errors
+/// With what is wrong, and what to do about it.
+pub fn plan(path: &Path) -> Result<Plan, Problem> {
+    Plan::parse(&text(path, MAX_PLAN_BYTES)?).map_err(|problem| Problem {
+        what: format!("{}: {}", path.display(), problem.what),
+        ..problem
+    })
+}
+
+/// The network with this name: a known one, or that of the network file.
+///
+/// # Errors
+/// With what is wrong, and what to do about it.
+pub fn network(name: &str, file: Option<&Path>) -> Result<Network, Problem> {
+    let Some(network) = network_file(file)? else {
+        return Network::by_name(name)
+            .cloned()
+            .map_err(|error| Problem::from_lines(Kind::BadInput, error));
+    };
+    if network.name != name {
+        return Err(Problem::bad_input(
+            format!("the network file is for {}", network.name),
+            format!("the plan is for {}", super::output::printable(name)),
+            "give the file of that network, or change the plan",
+        ));
+    }
+    Ok(network)
+}
+
+/// The network of a definition: a known one, or that of the network file.
+///
+/// # Errors
+/// With what is wrong, and what to do about it.
+pub fn network_of(definition: &Definition, file: Option<&Path>) -> Result<Network, Problem> {
+    let Some(network) = network_file(file)? else {
+        return Network::by_fork_version(definition.fork_version)
+            .cloned()
+            .map_err(|error| Problem::from_lines(Kind::BadInput, error));
+    };
+    if network.genesis_fork_version != definition.fork_version {
+        return Err(Problem::bad_input(
+            format!("the network file is for {}", network.name),
+            format!(
+                "the definition is for the fork version 0x{}",
+                hex::encode(definition.fork_version)
+            ),
+            "give the file of that network, or none",
+        ));
+    }
+    Ok(network)
+}
+
+/// Reads a network file, if one is given.
+///
+/// # Errors
+/// With what is wrong, and what to do about it.
+pub fn network_file(file: Option<&Path>) -> Result<Option<Network>, Problem> {
+    let Some(path) = file else { return Ok(None) };
+    let network = Network::from_toml(&text(path, MAX_FILE_BYTES as u64)?)
+        .map_err(|error| Problem::from_lines(Kind::BadInput, error))?;
+    Ok(Some(network))
+}
+
+/// Reads a definition: every rule of the format, both hashes right.
+///
+/// # Errors
+/// With what is wrong, and what to do about it.
+pub fn definition(path: &Path) -> Result<Definition, Problem> {
+    let bytes = Disk::new().read(path, MAX_FILE as u64)?;
+    Definition::from_json(&bytes).map_err(|error| {
+        Problem::bad_input(
+            format!("{} cannot be used", path.display()),
+            error,
+            "ask whoever made the definition for the file as it was",
+        )
+    })
+}
+
+/// Reads an address that a person gave for `what`.
+///
+/// # Errors
+/// With what is wrong, and what to do about it.
+pub fn address(what: &str, given: &str) -> Result<Address, Problem> {
+    let address = Address::parse_checksummed(given.trim()).map_err(|error| {
+        let mut problem = Problem::from_lines(Kind::BadInput, error);
+        problem.what = format!("{what}: {}", problem.what);
+        problem
+    })?;
+    crate::ceremony::plan::refuse_address_of_nobody(&address, 0).map_err(|mut problem| {
+        problem.what = format!("{} cannot be {what}", address.to_checksum());
+        problem
+    })?;
+    Ok(address)
+}

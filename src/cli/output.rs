@@ -1,0 +1,89 @@
+//! The way to the user: text, or with `--json` one event per line. A closed pipe is no error.
+
+use std::io::{IsTerminal, Write};
+
+use crate::ceremony::identity::is_unprintable;
+use crate::ceremony::problem::Problem;
+use crate::ceremony::progress::Event;
+
+/// Text or JSON.
+#[derive(Debug, Clone)]
+pub struct Output {
+    json: bool,
+}
+
+impl Output {
+    /// JSON events if `json`, else text.
+    pub fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether events are printed as JSON.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether a person sits there whom one can ask.
+    pub fn can_ask(&self) -> bool {
+        !self.json && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    }
+
+    /// A line, or several, for a person. Nothing with `--json`.
+    pub fn say(&self, text: impl AsRef<str>) {
+        if !self.json {
+            let _ = writeln!(std::io::stdout().lock(), "{}", text.as_ref());
+        }
+    }
+
+    /// An event, for a program. Nothing without `--json`.
+    pub fn event(&self, event: &Event) {
+        if self.json {
+            let mut out = std::io::stdout().lock();
+            let _ = writeln!(out, "{}", event.to_json());
+            let _ = out.flush();
+        }
+    }
+
+    /// A warning: on standard error for a person, as a notice for a program.
+    pub fn warn(&self, message: &str) {
+        if self.json {
+            self.event(&Event::Notice {
+                message: message.to_owned(),
+            });
+        } else {
+            let _ = writeln!(
+                std::io::stderr().lock(),
+                "{} {message}",
+                console::style("Note:").yellow().bold().for_stderr()
+            );
+        }
+    }
+
+    /// The end of a command that failed: what, why, what to do.
+    pub fn problem(&self, problem: &Problem) {
+        if self.json {
+            self.event(&Event::Error {
+                code: problem.kind.exit_code(),
+                what: problem.what.clone(),
+                why: problem.why.clone(),
+                what_to_do: problem.what_to_do.clone(),
+            });
+            return;
+        }
+        let head = console::style("Error:").red().bold().for_stderr();
+        let mut err = std::io::stderr().lock();
+        let _ = writeln!(err, "{head} {}", printable(&problem.what));
+        for (label, line) in [("Why:", &problem.why), ("To do:", &problem.what_to_do)] {
+            if !line.is_empty() {
+                let _ = writeln!(err, "{label:<6} {}", printable(line));
+            }
+        }
+    }
+}
+
+/// Text from outside, on one line and without characters that change how a screen shows the rest.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if is_unprintable(c) { '\u{fffd}' } else { c })
+        .collect()
+}

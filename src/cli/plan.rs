@@ -1,0 +1,255 @@
+//! `conclave plan new`: a few questions, or flags, and a plan.
+
+use crate::ceremony::files::{Disk, PUBLIC};
+use crate::ceremony::plan::{
+    self, DEFAULT_GAS_LIMIT, OPERATORS, Payout, Plan, VALIDATORS, check_amounts, check_name,
+    default_threshold, tolerance,
+};
+use crate::ceremony::problem::{Kind, Problem};
+use crate::ceremony::progress::Event;
+use crate::ethereum::address::Address;
+use crate::ethereum::network::Network;
+
+use super::args::PlanArgs;
+use super::{Context, input, prompt};
+
+pub(super) fn new(context: &Context, args: PlanArgs) -> Result<(), Problem> {
+    let path = args
+        .out
+        .clone()
+        .unwrap_or_else(|| context.data_dir.join("plan.toml"));
+    if path.exists() {
+        return Err(Problem::folder_state(
+            format!("there is a plan in {} already", path.display()),
+            "nothing is ever overwritten",
+            "name another file with --out",
+        ));
+    }
+    let plan = if context.output.can_ask() {
+        ask(context, args)?
+    } else {
+        from_flags(args)?
+    };
+    plan.check()?;
+    plan.refuse_addresses_of_nobody()?;
+    Disk::new().write_new(&path, plan.to_toml().as_bytes(), PUBLIC)?;
+    let tolerance = tolerance(plan.operators, plan.threshold);
+    context.output.say(tolerance.to_string());
+    for warning in tolerance.warnings() {
+        context.output.warn(&warning);
+    }
+    context.output.event(&Event::Written {
+        path: path.display().to_string(),
+        kind: "plan".into(),
+    });
+    context.output.say(format!(
+        "\nWrote {0}. Try it first: conclave rehearse {0}\nThen: conclave define {0} --operator NAME=ENR ...",
+        path.display()
+    ));
+    Ok(())
+}
+
+/// Without a terminal the flags must say what has no sane default.
+fn from_flags(args: PlanArgs) -> Result<Plan, Problem> {
+    let network_of_file =
+        input::network_file(args.network_file.as_deref())?.map(|network| network.name.into_owned());
+    let network = args.network.clone().or(network_of_file);
+    let (Some(name), Some(operators), Some(network)) = (args.name.clone(), args.operators, network) else {
+        return Err(prompt::unanswered(&[
+            "--name NAME",
+            "--operators N",
+            "--network NETWORK (these three are needed)",
+            "--threshold T",
+            "--validators V",
+            "--amounts ETH,ETH",
+            "--compounding",
+            "--withdrawal-address ADDRESS",
+            "--fee-recipient-address ADDRESS",
+            "--target-gas-limit GAS",
+            "--out FILE",
+        ]));
+    };
+    input::network(&network, args.network_file.as_deref())?
+        .accepts_ceremonies()
+        .map_err(|error| Problem::from_lines(Kind::BadInput, error))?;
+    let payout = Payout {
+        withdrawal: args
+            .withdrawal_address
+            .map(|a| input::address("the withdrawal address", &a))
+            .transpose()?,
+        fee_recipient: args
+            .fee_recipient_address
+            .map(|a| input::address("the fee recipient", &a))
+            .transpose()?,
+    };
+    assemble(
+        name,
+        operators,
+        args.threshold,
+        network,
+        args.validators,
+        payout,
+        args.amounts,
+        args.compounding,
+        args.target_gas_limit,
+    )
+}
+
+#[expect(clippy::too_many_arguments, reason = "one for each line of a plan")]
+fn assemble(
+    name: String,
+    operators: u32,
+    threshold: Option<u32>,
+    network: String,
+    validators: Option<u32>,
+    payout: Payout,
+    mut amounts: Vec<u64>,
+    compounding: bool,
+    target_gas_limit: Option<u64>,
+) -> Result<Plan, Problem> {
+    let validators = validators.unwrap_or(1);
+    if !VALIDATORS.contains(&validators) {
+        return Err(Problem::bad_input(
+            format!("{validators} validators are not possible"),
+            "one ceremony makes 1 to 10000",
+            "give --validators accordingly",
+        ));
+    }
+    if amounts.is_empty() {
+        amounts.push(32);
+    }
+    amounts.sort_unstable();
+    Ok(Plan {
+        name,
+        operators,
+        threshold: threshold.unwrap_or_else(|| default_threshold(operators)),
+        network,
+        validators: vec![payout; validators as usize],
+        amounts,
+        compounding,
+        target_gas_limit: target_gas_limit.unwrap_or(DEFAULT_GAS_LIMIT),
+    })
+}
+
+/// Asks for everything that no flag says.
+fn ask(context: &Context, mut args: PlanArgs) -> Result<Plan, Problem> {
+    let name = match args.name.take() {
+        Some(name) => name,
+        None => prompt::text("Name of the cluster", None, false, check_name)?,
+    };
+    let network = match (
+        args.network.take(),
+        input::network_file(args.network_file.as_deref())?,
+    ) {
+        (Some(name), _) => input::network(&name, args.network_file.as_deref())?
+            .name
+            .into_owned(),
+        (None, Some(network)) => network.name.into_owned(),
+        (None, None) => {
+            let mut names: Vec<String> = Network::known()
+                .iter()
+                .filter(|n| n.accepts_ceremonies().is_ok())
+                .map(|n| n.name.to_string())
+                .collect();
+            // Test networks first: that is where to begin.
+            names.sort_by_key(|name| Network::by_name(name).is_ok_and(|network| network.real_money));
+            let preferred = names.iter().position(|name| name == "hoodi").unwrap_or_default();
+            let chosen = prompt::choose("Network", &names, preferred)?;
+            names.swap_remove(chosen)
+        }
+    };
+    let operators = ask_number("How many operators", args.operators, 4, &OPERATORS)?;
+    let threshold = match args.threshold {
+        Some(threshold) => threshold,
+        None => {
+            for t in 2.max(operators / 2)..=operators {
+                context.output.say(format!("  {}", tolerance(operators, t)));
+            }
+            ask_number(
+                "How many of them sign together",
+                None,
+                default_threshold(operators),
+                &(2..=operators),
+            )?
+        }
+    };
+    let validators = ask_number("How many validators", args.validators, 1, &VALIDATORS)?;
+    let compounding = args.compounding
+        || (args.amounts.is_empty()
+            && prompt::confirm("Compounding (0x02) credentials, up to 2048 ETH on one validator?")?);
+    let amounts = if args.amounts.is_empty() {
+        let check = |text: &str| match amounts_of(text) {
+            Some(amounts) => check_amounts(&amounts, compounding).map_err(|problem| problem.why),
+            None => Err("whole ETH, comma-separated".to_owned()),
+        };
+        let answer = prompt::text(
+            "Deposits of each validator in ETH",
+            Some("32".to_owned()),
+            false,
+            check,
+        )?;
+        amounts_of(&answer).unwrap_or_default()
+    } else {
+        args.amounts
+    };
+    let payout = Payout {
+        withdrawal: ask_address(
+            "Withdrawal address (empty: later)",
+            "the withdrawal address",
+            args.withdrawal_address,
+        )?,
+        fee_recipient: ask_address(
+            "Fee recipient address (empty: later)",
+            "the fee recipient",
+            args.fee_recipient_address,
+        )?,
+    };
+    assemble(
+        name,
+        operators,
+        Some(threshold),
+        network,
+        Some(validators),
+        payout,
+        amounts,
+        compounding,
+        args.target_gas_limit,
+    )
+}
+
+fn amounts_of(text: &str) -> Option<Vec<u64>> {
+    text.split(',').map(|amount| amount.trim().parse().ok()).collect()
+}
+
+fn ask_number(
+    question: &str,
+    given: Option<u32>,
+    default: u32,
+    range: &std::ops::RangeInclusive<u32>,
+) -> Result<u32, Problem> {
+    if let Some(given) = given {
+        return Ok(given);
+    }
+    let check = |text: &str| match text.trim().parse::<u32>() {
+        Ok(number) if range.contains(&number) => Ok(()),
+        _ => Err(format!("a number between {} and {}", range.start(), range.end())),
+    };
+    let answer = prompt::text(question, Some(default.to_string()), false, check)?;
+    Ok(answer.trim().parse().unwrap_or(default))
+}
+
+/// Asks for an address unless a flag gave one; an empty answer leaves it to `define`.
+fn ask_address(question: &str, what: &str, given: Option<String>) -> Result<Option<Address>, Problem> {
+    let answer = match given {
+        Some(given) => given,
+        None => prompt::text(question, None, true, |text| {
+            let address = Address::parse_checksummed(text.trim()).map_err(|error| error.to_string())?;
+            plan::refuse_address_of_nobody(&address, 0).map_err(|problem| problem.why)
+        })?,
+    };
+    if answer.trim().is_empty() {
+        Ok(None)
+    } else {
+        input::address(what, &answer).map(Some)
+    }
+}

@@ -1,0 +1,351 @@
+//! The live view of a ceremony: a table that is redrawn in a terminal, plain lines elsewhere, events with `--json`.
+
+use std::fmt::Write;
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use crate::ceremony::progress::{Event, Link, OperatorProgress, Snapshot, Step};
+
+use super::output::{Output, printable};
+
+/// Shows events as they come.
+pub struct Screen {
+    output: Output,
+    /// A terminal that can be redrawn.
+    term: Option<console::Term>,
+    drawn: usize,
+    last: Option<Snapshot>,
+}
+
+impl std::fmt::Debug for Screen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Screen")
+            .field("live", &self.term.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Screen {
+    /// A screen on standard output.
+    pub fn new(output: &Output) -> Self {
+        let term = console::Term::stdout();
+        let live = !output.is_json() && term.features().is_attended();
+        Self {
+            output: output.clone(),
+            term: live.then_some(term),
+            drawn: 0,
+            last: None,
+        }
+    }
+
+    /// Shows one event.
+    pub fn show(&mut self, event: &Event) {
+        if self.output.is_json() {
+            self.output.event(event);
+            return;
+        }
+        match event {
+            Event::Progress(snapshot) => self.progress(snapshot),
+            other => {
+                if let Some(text) = words(other) {
+                    self.erase();
+                    self.output.say(text);
+                    self.draw();
+                }
+            }
+        }
+    }
+
+    fn progress(&mut self, snapshot: &Snapshot) {
+        if self.last.as_ref() == Some(snapshot) {
+            return;
+        }
+        if self.term.is_some() {
+            self.erase();
+            self.last = Some(snapshot.clone());
+            self.draw();
+        } else {
+            for line in changes(self.last.as_ref(), snapshot) {
+                self.output.say(line);
+            }
+            self.last = Some(snapshot.clone());
+        }
+    }
+
+    fn erase(&mut self) {
+        if let Some(term) = &self.term {
+            let _ = term.clear_last_lines(self.drawn);
+            self.drawn = 0;
+        }
+    }
+
+    fn draw(&mut self) {
+        let (Some(term), Some(snapshot)) = (&self.term, &self.last) else {
+            return;
+        };
+        let (height, width) = term.size();
+        let lines = view(snapshot, usize::from(width));
+        // More lines than the terminal has could not be erased again.
+        let room = usize::from(height).saturating_sub(1).max(1);
+        let start = lines.len().saturating_sub(room);
+        for line in lines.iter().skip(start) {
+            let _ = term.write_line(line);
+        }
+        self.drawn = lines.len() - start;
+    }
+}
+
+/// The lines of the live view, none wider than `width`.
+fn view(snapshot: &Snapshot, width: usize) -> Vec<String> {
+    let mut text = table(snapshot, width);
+    if snapshot.attempt > 1 {
+        let _ = write!(text, "\nAttempt {}", snapshot.attempt);
+    }
+    let (ready, needed) = snapshot.keys_ready;
+    if ready < needed {
+        let _ = write!(text, "\nPreparing keystores: {ready} of {needed}");
+    }
+    let _ = write!(text, "\n{}", printable(&snapshot.status));
+    text.lines()
+        .map(|line| console::truncate_str(line, width.max(20), "…").into_owned())
+        .collect()
+}
+
+/// Who is there, and how far: ☑ done, ☐ not yet, ☒ fault.
+pub fn table(snapshot: &Snapshot, width: usize) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let mut head = vec!["".to_owned(), "operator".to_owned(), "here".to_owned()];
+    head.extend(Step::ALL.iter().map(|step| step.word().to_owned()));
+    // In a narrow terminal the steps have only their first letters.
+    if width < 96 {
+        for title in head.iter_mut().skip(3) {
+            title.truncate(4);
+        }
+    }
+    table.add_row(head);
+    for operator in &snapshot.operators {
+        let mut row = vec![
+            operator.index.to_string(),
+            printable(&operator.name),
+            link(operator).to_owned(),
+        ];
+        row.extend(Step::ALL.iter().map(|step| mark(operator, *step).to_owned()));
+        table.add_row(row);
+    }
+    if let Some(column) = table.column_mut(0) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let mut text: String = table
+        .lines()
+        .map(|line| line.trim_end().to_owned() + "\n")
+        .collect();
+    for operator in &snapshot.operators {
+        if let Some(fault) = &operator.fault {
+            let _ = writeln!(
+                text,
+                "☒ operator {} ({}): {}",
+                operator.index,
+                printable(&operator.name),
+                printable(fault)
+            );
+        }
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+fn mark(operator: &OperatorProgress, step: Step) -> &'static str {
+    if operator.has(step) {
+        "☑"
+    } else if operator.fault.is_some() {
+        "☒"
+    } else {
+        "☐"
+    }
+}
+
+fn link(operator: &OperatorProgress) -> &'static str {
+    match operator.link {
+        Link::Myself => "you",
+        Link::Connected => "yes",
+        Link::Through => "via others",
+        Link::Away => "no",
+    }
+}
+
+/// What is new since the last snapshot, a line for each.
+pub fn changes(before: Option<&Snapshot>, now: &Snapshot) -> Vec<String> {
+    let mut lines = Vec::new();
+    // In a new attempt everybody begins anew.
+    let same_attempt = before.filter(|before| before.attempt == now.attempt);
+    if before.is_some() && same_attempt.is_none() {
+        lines.push(format!("attempt {} begins", now.attempt));
+    }
+    for operator in &now.operators {
+        let who = format!("operator {} ({})", operator.index, printable(&operator.name));
+        let find = |snapshot: &Snapshot| {
+            snapshot
+                .operators
+                .iter()
+                .find(|o| o.index == operator.index)
+                .cloned()
+        };
+        let old = before.and_then(find);
+        let old_link = old.as_ref().map_or(Link::Away, |old| old.link);
+        if old_link != operator.link {
+            match operator.link {
+                Link::Connected => lines.push(format!("{who} is connected")),
+                Link::Through => lines.push(format!("{who} is reached via others")),
+                Link::Away => lines.push(format!("{who} is gone")),
+                Link::Myself => {}
+            }
+        }
+        let old_steps = same_attempt
+            .and_then(find)
+            .map(|old| old.steps)
+            .unwrap_or_default();
+        for step in operator.steps.iter().filter(|step| !old_steps.contains(step)) {
+            lines.push(format!("{who} has {}", step_done(*step)));
+        }
+        if let Some(fault) = operator
+            .fault
+            .as_ref()
+            .filter(|fault| old.as_ref().and_then(|o| o.fault.as_ref()) != Some(fault))
+        {
+            lines.push(format!("{who}: {}", printable(fault)));
+        }
+    }
+    if before.is_none_or(|before| before.status != now.status) && !now.status.is_empty() {
+        lines.push(printable(&now.status));
+    }
+    lines
+}
+
+fn step_done(step: Step) -> &'static str {
+    match step {
+        Step::Joined => "joined",
+        Step::Dealt => "dealt its shares",
+        Step::Checked => "checked all shares",
+        Step::Revealed => "revealed its commitments",
+        Step::Stored => "stored its share",
+        Step::Signed => "signed",
+        Step::Sealed => "sealed the lock",
+        Step::Done => "finished",
+    }
+}
+
+/// An event in words, for a person; none for events that other lines say already.
+fn words(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Listening { addresses } => {
+            let mut text = "Others reach you with one of these:".to_owned();
+            for address in addresses {
+                let _ = write!(text, "\n  --peer {}", printable(address));
+            }
+            text
+        }
+        Event::Notice { message } => printable(message),
+        Event::Fault {
+            message, evidence, ..
+        } => {
+            let evidence = evidence
+                .as_ref()
+                .map_or(String::new(), |path| format!("\nThe evidence is in {path}"));
+            format!("☒ {}{evidence}", printable(message))
+        }
+        Event::Written { path, .. } => format!("Wrote {}", printable(path)),
+        Event::Finished {
+            lock_hash,
+            validators,
+            seconds,
+        } => {
+            let mut text = format!("Done in {seconds:.1} s.");
+            for key in validators.iter().take(20) {
+                let _ = write!(text, "\n  validator {key}");
+            }
+            if validators.len() > 20 {
+                let _ = write!(text, "\n  and {} more", validators.len() - 20);
+            }
+            if let Some(hash) = lock_hash {
+                let _ = write!(text, "\n  lock {hash}");
+            }
+            text
+        }
+        Event::Identity { .. }
+        | Event::Definition { .. }
+        | Event::Progress(_)
+        | Event::Check { .. }
+        | Event::Error { .. } => {
+            return None;
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot() -> Snapshot {
+        let mut operators = vec![
+            OperatorProgress::new(1, "ann", Link::Myself),
+            OperatorProgress::new(2, "b\u{1b}[2Job", Link::Away),
+        ];
+        operators[0].steps = vec![Step::Joined, Step::Dealt];
+        Snapshot {
+            attempt: 1,
+            operators,
+            keys_ready: (1, 2),
+            status: "waiting for bob".into(),
+        }
+    }
+
+    #[test]
+    fn the_table_shows_how_far_everybody_is() {
+        let text = table(&snapshot(), 120);
+        let rows: Vec<&str> = text.lines().collect();
+        assert!(rows[0].contains("operator") && rows[0].contains("revealed"));
+        assert_eq!(rows[1].matches('☑').count(), 2);
+        assert_eq!(rows[1].matches('☐').count(), 6);
+        assert_eq!(rows[2].matches('☐').count(), 8);
+        assert!(!text.contains('\u{1b}'));
+        let mut faulty = snapshot();
+        faulty.operators[1].fault = Some("sent a bad share".into());
+        assert!(table(&faulty, 120).contains("☒ operator 2"));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let mut long = snapshot();
+        long.status = "x".repeat(500);
+        long.operators[0].name = "名".repeat(10);
+        for width in [40, 80, 200] {
+            let lines = view(&long, width);
+            assert!(
+                lines
+                    .iter()
+                    .all(|line| console::measure_text_width(line) <= width),
+                "{lines:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn plain_lines_say_only_what_is_new() {
+        let first = snapshot();
+        let lines = changes(None, &first);
+        assert!(
+            lines.contains(&"operator 1 (ann) has joined".to_owned()),
+            "{lines:?}"
+        );
+        assert!(changes(Some(&first), &first).is_empty());
+        let mut second = first.clone();
+        second.operators[1].link = Link::Connected;
+        second.operators[1].steps.push(Step::Joined);
+        let lines = changes(Some(&first), &second);
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].ends_with("is connected") && lines[1].ends_with("has joined"));
+        second.attempt = 2;
+        assert_eq!(changes(Some(&first), &second)[0], "attempt 2 begins");
+    }
+}

@@ -10,6 +10,7 @@
 //! | [`folder`] | the data folder of one operator, locked by one process |
 //! | [`attempt`] | what one attempt keeps beside the journal: the seed and the marks |
 //! | [`journal`] | the append-only file of entries |
+//! | [`staging`] | keystores before the vote |
 //! | [`publication`] | the results get their final names, the lock last |
 //! | [`progress`] | what a screen or a program is told while a ceremony goes on |
 //! | [`files`] | durable, atomic writes that never overwrite |
@@ -26,3 +27,4 @@ pub mod plan;
 pub mod problem;
 pub mod progress;
 pub mod publication;
+pub mod staging;

@@ -1,0 +1,455 @@
+//! Keystores before the vote: an operator says "stored" only when the keystores and passwords of *all* validators are
+//! written, fsync'd and read back, so that no signature can exist whose share is not durable.
+//!
+//! Deriving a keystore's key from its password is slow on purpose, and needs only password and salt. So a
+//! [`KeyDeriver`] begins as soon as the operator has confirmed, and uses the time in which people are waited for.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use rand::TryRng;
+use rayon::prelude::*;
+use zeroize::Zeroizing;
+
+use crate::crypto::bls::SecretKey;
+use crate::ethereum::keystore::{Derived, Kdf, Keystore, Password};
+
+use super::attempt::Mark;
+use super::files::SECRET;
+use super::folder::DataFolder;
+use super::problem::Problem;
+use super::publication::{MAX_KEY_FILE_BYTES, key_file_names, staged_keys};
+
+/// A random password and the key derived from it: all of a keystore but the share.
+pub struct PreparedKey {
+    password: Password,
+    derived: Derived,
+}
+
+impl PreparedKey {
+    /// Draws password and salt from the operating system and derives the key: tens of milliseconds, see [`Derived`].
+    ///
+    /// # Errors
+    /// If the operating system gives no randomness.
+    pub fn new(kdf: Kdf) -> Result<Self, Problem> {
+        let password = Password::random_hex(&*random::<16>()?);
+        let derived = Derived::new(&password, kdf, *random::<32>()?);
+        Ok(Self { password, derived })
+    }
+}
+
+fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, Problem> {
+    let mut bytes = Zeroizing::new([0; N]);
+    rand::rngs::SysRng
+        .try_fill_bytes(bytes.as_mut_slice())
+        .map_err(|error| {
+            Problem::other(
+                "cannot make a password",
+                error,
+                "the operating system gives no randomness: run the command on another machine",
+            )
+        })?;
+    Ok(bytes)
+}
+
+/// Derives the keys of all keystores in the background, at low priority.
+pub struct KeyDeriver {
+    shared: Arc<Shared>,
+    count: u32,
+    /// Dropping it lets its threads end after what they are at.
+    _pool: rayon::ThreadPool,
+}
+
+struct Shared {
+    stopped: AtomicBool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    ready: Vec<PreparedKey>,
+    failed: Option<Problem>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves the list as it was: keys are only ever pushed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for KeyDeriver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyDeriver")
+            .field("ready", &self.ready())
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
+}
+
+impl KeyDeriver {
+    /// Begins with `count` keys on all cores (scrypt: on one, for it takes 256 MiB each).
+    ///
+    /// # Errors
+    /// If no threads can be started.
+    pub fn start(count: u32, kdf: Kdf) -> Result<Self, Problem> {
+        let threads = match kdf {
+            Kdf::Scrypt => 1,
+            Kdf::Pbkdf2 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        };
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.min(count.max(1) as usize))
+            .thread_name(|i| format!("derive-{i}"))
+            .start_handler(|_| lower_priority())
+            .build()
+            .map_err(|error| {
+                Problem::other(
+                    "cannot prepare keystores",
+                    error,
+                    "stop other programs and run the same command again",
+                )
+            })?;
+        let shared = Arc::new(Shared {
+            stopped: AtomicBool::new(false),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        for _ in 0..count {
+            let shared = shared.clone();
+            pool.spawn_fifo(move || {
+                if shared.stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                let key = PreparedKey::new(kdf);
+                let mut state = shared.state();
+                match key {
+                    Ok(key) => state.ready.push(key),
+                    Err(problem) => state.failed = Some(problem),
+                }
+                drop(state);
+                shared.changed.notify_all();
+            });
+        }
+        Ok(Self {
+            shared,
+            count,
+            _pool: pool,
+        })
+    }
+
+    /// How many keys are ready.
+    pub fn ready(&self) -> u32 {
+        u32::try_from(self.shared.state().ready.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many there will be.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Waits for all keys. Blocks: never call it on the async executor.
+    ///
+    /// # Errors
+    /// If the operating system gave no randomness.
+    pub fn finish(self) -> Result<Vec<PreparedKey>, Problem> {
+        let mut state = self.shared.state();
+        loop {
+            if let Some(problem) = state.failed.take() {
+                return Err(problem);
+            }
+            if state.ready.len() >= self.count as usize {
+                return Ok(std::mem::take(&mut state.ready));
+            }
+            state = self
+                .shared
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for KeyDeriver {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Lets everything else on the machine go first. Only where it can be said of one thread alone.
+fn lower_priority() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, 19);
+}
+
+/// Writes the keystores and passwords of attempt `k`, one for each share in the order of validators: fsync'd, read
+/// back, compared byte for byte and decrypted. When this returns the vote may be cast. What an interrupted call left is
+/// destroyed first. Takes time: call it on rayon or a blocking thread.
+///
+/// # Errors
+/// If the operator has voted in this attempt already: those keystores are never touched again. If what is read back
+/// is not what was written; anything the disk says.
+pub fn stage(
+    folder: &DataFolder,
+    k: u32,
+    shares: &[SecretKey],
+    prepared: &[PreparedKey],
+) -> Result<(), Problem> {
+    let bug = |why: &str| Problem::other("cannot store the shares", why, "this is a bug: please report it");
+    if shares.len() > prepared.len() {
+        return Err(bug("there are fewer passwords than shares"));
+    }
+    let disk = folder.disk();
+    destroy_unvoted(folder, k)?;
+    let attempt = folder.attempts().folder(k);
+    let keys = staged_keys(folder, k);
+    disk.create_folder(&attempt)?;
+    disk.create_folder(&keys)?;
+    shares
+        .par_iter()
+        .zip(prepared)
+        .enumerate()
+        .try_for_each(|(i, (share, prepared))| {
+            let i = u32::try_from(i).map_err(|_| bug("there are too many shares"))?;
+            let keystore = Keystore::seal(&prepared.derived, share, *random::<16>()?, *random::<16>()?);
+            let [json_name, password_name] = key_file_names(i);
+            let json = keystore.to_json();
+            for (name, bytes) in [
+                (&json_name, json.as_slice()),
+                (&password_name, prepared.password.expose().as_bytes()),
+            ] {
+                disk.write_in_place(&keys.join(name), bytes, SECRET)?;
+            }
+            let damaged = |name: &str| {
+                Problem::other(
+                    format!("{} is not what was written", keys.join(name).display()),
+                    "reading it back gave something else",
+                    "check the disk, then run the same command again; nothing was signed yet",
+                )
+            };
+            let read = disk.read_secret(&keys.join(&json_name), MAX_KEY_FILE_BYTES)?;
+            let opened =
+                Keystore::from_json(&read).and_then(|keystore| keystore.open_with(&prepared.derived));
+            if *read != json || opened.map_or(true, |opened| opened.to_bytes() != share.to_bytes()) {
+                return Err(damaged(&json_name));
+            }
+            let read = disk.read_secret(&keys.join(&password_name), MAX_KEY_FILE_BYTES)?;
+            if *read != prepared.password.expose().as_bytes() {
+                return Err(damaged(&password_name));
+            }
+            Ok(())
+        })?;
+    disk.sync_folder(&keys)?;
+    disk.sync_folder(&attempt)?;
+    Ok(())
+}
+
+/// Opens the keystores of attempt `k`, wherever a publication has them by now: for an operator that voted and whose
+/// seed is gone. Derives all keys anew, so it takes time.
+///
+/// # Errors
+/// If a keystore is missing or does not open.
+pub fn open_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<Vec<SecretKey>, Problem> {
+    let place = |name: &str| -> PathBuf {
+        let staged = staged_keys(folder, k).join(name);
+        if staged.exists() {
+            staged
+        } else {
+            folder.keys().join(name)
+        }
+    };
+    (0..validators)
+        .into_par_iter()
+        .map(|i| {
+            let [json_name, password_name] = key_file_names(i);
+            let path = place(&json_name);
+            let fail = |error: &dyn std::fmt::Display| {
+                Problem::folder_state(
+                    format!("{} cannot be opened", path.display()),
+                    error,
+                    "restore that file and its password from a backup of this folder; delete nothing",
+                )
+            };
+            let json = folder.disk().read_secret(&path, MAX_KEY_FILE_BYTES)?;
+            let password = folder
+                .disk()
+                .read_secret(&place(&password_name), MAX_KEY_FILE_BYTES)?;
+            let password = Password::from_bytes(&password).map_err(|error| fail(&error))?;
+            Keystore::from_json(&json)
+                .and_then(|keystore| keystore.open(&password))
+                .map_err(|error| fail(&error))
+        })
+        .collect()
+}
+
+/// Destroys the staged keystores of an attempt that the operator never voted for.
+///
+/// # Errors
+/// If it did vote; anything the disk says.
+pub fn destroy_unvoted(folder: &DataFolder, k: u32) -> Result<(), Problem> {
+    if folder
+        .attempts()
+        .marks()?
+        .get(&k)
+        .is_some_and(|marks| marks.contains(&Mark::Voted))
+    {
+        return Err(Problem::folder_state(
+            format!("the shares of attempt {k} are kept"),
+            "you said that they are stored, and others may have signed since",
+            "run the same command again: the attempt goes on with them",
+        ));
+    }
+    destroy(folder, k)
+}
+
+/// Destroys the staged keystores of an attempt, voted for or not: only when a later attempt has the votes of all
+/// operators, one's own included (rule V4 of the protocol), or by a person's explicit word.
+///
+/// # Errors
+/// Anything the disk says.
+pub fn destroy(folder: &DataFolder, k: u32) -> Result<(), Problem> {
+    let keys = staged_keys(folder, k);
+    for name in folder.disk().list(&keys)? {
+        folder.disk().destroy(&keys.join(name))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::super::files::{Disk, crashing_disk};
+    use super::super::problem::Kind;
+    use super::*;
+
+    const V: u32 = 2;
+
+    fn shares() -> Vec<SecretKey> {
+        (1..=V)
+            .map(|i| SecretKey::from_bytes(&[u8::try_from(i).unwrap(); 32]).unwrap())
+            .collect()
+    }
+
+    fn prepared() -> Vec<PreparedKey> {
+        KeyDeriver::start(V, Kdf::Pbkdf2).unwrap().finish().unwrap()
+    }
+
+    fn same(found: &[SecretKey]) -> bool {
+        let shares = shares();
+        found.len() == shares.len()
+            && found
+                .iter()
+                .zip(&shares)
+                .all(|(a, b)| a.to_bytes() == b.to_bytes())
+    }
+
+    #[test]
+    fn staged_keys_open_with_their_passwords_also_after_the_publication() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        stage(&folder, 1, &shares(), &prepared()).unwrap();
+        assert!(same(&open_staged(&folder, 1, V).unwrap()));
+        let names = Disk::new().list(&staged_keys(&folder, 1)).unwrap();
+        assert_eq!(
+            names,
+            [
+                "keystore-0.json",
+                "keystore-0.txt",
+                "keystore-1.json",
+                "keystore-1.txt"
+            ]
+        );
+        for name in names {
+            let mode = std::fs::metadata(staged_keys(&folder, 1).join(name))
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        super::super::publication::begin(&folder, 1, V, &[], b"lock").unwrap();
+        super::super::publication::finish(&folder, 1).unwrap();
+        assert!(same(&open_staged(&folder, 1, V).unwrap()));
+        assert_eq!(
+            std::fs::read(folder.keys().join("keystore-1.txt")).unwrap().len(),
+            32
+        );
+    }
+
+    #[test]
+    fn a_crash_before_the_vote_is_staged_anew_and_after_the_vote_nothing_is_touched() {
+        let prepared = prepared();
+        for k in 0.. {
+            let dir = tempfile::tempdir().unwrap();
+            let done = DataFolder::open(&crashing_disk(k).0, dir.path())
+                .and_then(|folder| stage(&folder, 1, &shares(), &prepared))
+                .is_ok();
+            let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+            if !done {
+                stage(&folder, 1, &shares(), &prepared).unwrap();
+            }
+            let read = || std::fs::read(staged_keys(&folder, 1).join("keystore-0.json")).unwrap();
+            let before = read();
+            Keystore::from_json(&before)
+                .unwrap()
+                .open_with(&prepared[0].derived)
+                .unwrap();
+            folder.attempts().mark(1, Mark::Voted).unwrap();
+            assert_eq!(
+                stage(&folder, 1, &shares(), &prepared).unwrap_err().kind,
+                Kind::FolderState
+            );
+            assert!(destroy_unvoted(&folder, 1).is_err());
+            assert_eq!(read(), before);
+            if done {
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_read_back_is_not_stored() {
+        use super::super::files::Operation;
+        // A disk that damages each file after it was fsync'd, in turn.
+        for victim in ["keystore-0.json", "keystore-1.txt"] {
+            let dir = tempfile::tempdir().unwrap();
+            let disk = Disk::with_hook(Arc::new(move |operation, path| {
+                if operation == Operation::SyncFile && path.ends_with(victim) {
+                    let mut bytes = std::fs::read(path)?;
+                    bytes[20] ^= 1;
+                    std::fs::write(path, bytes)?;
+                }
+                Ok(())
+            }));
+            let folder = DataFolder::open(&disk, dir.path()).unwrap();
+            let problem = stage(&folder, 1, &shares(), &prepared()).unwrap_err();
+            assert!(problem.what.contains(victim), "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn too_few_passwords_are_refused_and_every_password_is_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        let prepared = prepared();
+        assert!(stage(&folder, 1, &shares(), &prepared[..1]).is_err());
+        assert_ne!(prepared[0].password.expose(), prepared[1].password.expose());
+        stage(&folder, 1, &shares(), &prepared).unwrap();
+        destroy(&folder, 1).unwrap();
+        assert!(Disk::new().list(&staged_keys(&folder, 1)).unwrap().is_empty());
+        assert!(open_staged(&folder, 1, V).is_err());
+    }
+
+    #[test]
+    fn a_deriver_that_is_dropped_stops() {
+        let deriver = KeyDeriver::start(100_000, Kdf::Pbkdf2).unwrap();
+        let shared = deriver.shared.clone();
+        drop(deriver);
+        // The threads let go of what they share as soon as all that was spawned has been skipped.
+        while Arc::strong_count(&shared) > 1 {
+            std::thread::yield_now();
+        }
+        assert!(shared.state().ready.len() < 100);
+    }
+}

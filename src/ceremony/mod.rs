@@ -14,6 +14,7 @@
 //! | [`publication`] | the results get their final names, the lock last |
 //! | [`progress`] | what a screen or a program is told while a ceremony goes on |
 //! | [`files`] | durable, atomic writes that never overwrite |
+//! | [`verify`] | verification of what a ceremony made |
 //! | [`problem`] | an error as a person needs it: what, why, what to do |
 
 pub mod attempt;
@@ -28,3 +29,4 @@ pub mod problem;
 pub mod progress;
 pub mod publication;
 pub mod staging;
+pub mod verify;

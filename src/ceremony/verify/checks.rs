@@ -1,0 +1,444 @@
+//! The checks of each kind of file, by itself and against the lock.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use rayon::prelude::*;
+use zeroize::Zeroizing;
+
+use super::{IdentityItem, Item, KeystoreItem, Material, Verification};
+use crate::{
+    cluster::{definition::Definition, lock::Lock, report::Outcome},
+    crypto::node::NodeKey,
+    ethereum::{
+        deposit::{self, DepositEntry, deposit_file_name, read_deposit_file},
+        keystore::{Keystore, Password},
+        network::Network,
+    },
+};
+
+/// The name of the check that a file can be read at all.
+const READABLE: &str = "can be read";
+
+/// What the other files are compared with.
+#[derive(Clone, Copy)]
+pub(super) enum Against<'a> {
+    /// There is no lock.
+    NoLock,
+    /// There is one that cannot be read.
+    Unreadable,
+    /// This one.
+    Lock(&'a Lock),
+}
+
+impl<'a> Against<'a> {
+    /// The lock, or why there is nothing to compare with.
+    fn lock(self) -> Result<&'a Lock, Outcome> {
+        match self {
+            Self::Lock(lock) => Ok(lock),
+            Self::Unreadable => Err(Outcome::NotChecked("the lock cannot be read".to_owned())),
+            Self::NoLock => Err(Outcome::NotChecked(
+                "there is no lock to compare it with".to_owned(),
+            )),
+        }
+    }
+}
+
+/// The network of a fork version: the custom one if it has that version, else a known one.
+fn network_of(fork_version: [u8; 4], custom: Option<&Network>) -> Option<&Network> {
+    custom
+        .filter(|network| network.genesis_fork_version == fork_version)
+        .or_else(|| Network::by_fork_version(fork_version).ok())
+}
+
+/// The bytes of a file, or a row that says why there are none.
+fn content<'a>(item: &'a Item, result: &mut Verification) -> Option<&'a [u8]> {
+    match &item.content {
+        Ok(bytes) => Some(bytes),
+        Err(why) => {
+            result.add(&item.file, READABLE, Outcome::Failed(why.clone()));
+            None
+        }
+    }
+}
+
+/// Makes a row of whether a file has the right form, and gives what it holds.
+fn parsed<T, E: ToString>(file: &str, value: Result<T, E>, result: &mut Verification) -> Option<T> {
+    match value {
+        Ok(value) => {
+            result.add(file, READABLE, Outcome::Ok);
+            Some(value)
+        }
+        Err(why) => {
+            result.add(file, READABLE, Outcome::Failed(why.to_string()));
+            None
+        }
+    }
+}
+
+/// A lock by itself.
+pub(super) fn lock(item: &Item, custom: Option<&Network>, result: &mut Verification) -> Option<Lock> {
+    let lock = parsed(&item.file, Lock::from_json(content(item, result)?), result)?;
+    for check in lock.verify(custom).checks {
+        result.add(&item.file, check.name, check.outcome);
+    }
+    Some(lock)
+}
+
+/// A definition, and whether it is the lock's.
+pub(super) fn definition(
+    item: &Item,
+    against: Against<'_>,
+    custom: Option<&Network>,
+    result: &mut Verification,
+) {
+    let Some(bytes) = content(item, result) else {
+        return;
+    };
+    // Reading checks both hashes.
+    let Some(definition) = parsed(&item.file, Definition::from_json(bytes), result) else {
+        return;
+    };
+    result.add(&item.file, "config hash and definition hash", Outcome::Ok);
+    let network = network_of(definition.fork_version, custom);
+    result.add(
+        &item.file,
+        "wallet signatures",
+        definition.check_signatures(network),
+    );
+    let same = match against {
+        // What comes out of a definition is not asked of it.
+        Against::NoLock => return,
+        Against::Unreadable => Outcome::NotChecked("the lock cannot be read".to_owned()),
+        Against::Lock(lock) if lock.definition().definition_hash() == definition.definition_hash() => {
+            Outcome::Ok
+        }
+        Against::Lock(lock) => {
+            let mut differences = definition.diff(lock.definition());
+            let more = differences.len().saturating_sub(3);
+            differences.truncate(3);
+            let more = if more > 0 {
+                format!("; and {more} more")
+            } else {
+                String::new()
+            };
+            Outcome::Failed(format!(
+                "the lock has another definition: {}{more}",
+                differences.join("; ")
+            ))
+        }
+    };
+    result.add(&item.file, "same definition as in the lock", same);
+}
+
+/// A deposit file: its deposits by themselves, then against the lock. Gives the amount, if all have the same.
+pub(super) fn deposits(
+    item: &Item,
+    against: Against<'_>,
+    custom: Option<&Network>,
+    result: &mut Verification,
+) -> Option<u64> {
+    let file = &item.file;
+    let entries = parsed(file, read_deposit_file(content(item, result)?), result)?;
+    let fork_version = match against {
+        Against::Lock(lock) => lock.definition().fork_version,
+        _ => entries.first()?.fork_version,
+    };
+    let signatures = if let Some(network) = network_of(fork_version, custom) {
+        result.add(file, "network", Outcome::Ok);
+        deposit::verify_entries(&entries, network)
+    } else {
+        let why = "the network is not known; a network file would tell its name";
+        result.add(file, "network", Outcome::NotChecked(why.to_owned()));
+        // By themselves they may be for any network, so each has to be for the lock's.
+        let foreign = entries.iter().find(|entry| entry.fork_version != fork_version);
+        match foreign {
+            Some(entry) => Err(deposit::DepositError::Entry {
+                pubkey: entry.message.pubkey,
+                fault: deposit::DepositFault::ForkVersion,
+            }),
+            None => entries
+                .par_iter()
+                .map(DepositEntry::verify_itself)
+                .collect::<Vec<_>>()
+                .into_iter()
+                .collect(),
+        }
+    };
+    result.add(
+        file,
+        "roots and signatures",
+        signatures.map_err(|error| error.to_string()),
+    );
+
+    let belongs = match against {
+        Against::NoLock => Outcome::Failed(
+            "this is not a finished ceremony: there is no cluster-lock.json with it that shows that every operator \
+             holds a share; do not deposit"
+                .to_owned(),
+        ),
+        Against::Unreadable => Outcome::NotChecked("the lock cannot be read".to_owned()),
+        Against::Lock(lock) => compare_deposits(&entries, lock).into(),
+    };
+    result.add(file, "deposits of the lock", belongs);
+    let amount = entries.first()?.message.amount;
+    entries
+        .iter()
+        .all(|entry| entry.message.amount == amount)
+        .then_some(amount)
+}
+
+/// Whether a file holds exactly one deposit for each validator of the lock, each as in the lock.
+fn compare_deposits(entries: &[DepositEntry], lock: &Lock) -> Result<(), String> {
+    let validators = lock.validators();
+    let mut index: HashMap<[u8; 48], usize> = validators
+        .iter()
+        .enumerate()
+        .map(|(i, validator)| (validator.public_key, i))
+        .collect();
+    for entry in entries {
+        let message = &entry.message;
+        let key = hex::encode(message.pubkey);
+        // Taken out, so that what is left has no deposit.
+        let i = index
+            .remove(&message.pubkey)
+            .ok_or_else(|| format!("0x{key} is no validator of the lock"))?;
+        let (Some(validator), Some(addresses)) = (validators.get(i), lock.definition().validators.get(i))
+        else {
+            return Err(format!("the definition does not say who owns validator {i}"));
+        };
+        if message.withdrawal_credentials != lock.definition().withdrawal_credentials(&addresses.withdrawal) {
+            return Err(format!(
+                "validator {i}: the withdrawal address or type is not the definition's"
+            ));
+        }
+        let same = |deposit: &crate::cluster::lock::PartialDeposit| {
+            deposit.amount == message.amount && deposit.signature == entry.signature
+        };
+        if !validator.deposits.is_empty() && !validator.deposits.iter().any(same) {
+            return Err(format!(
+                "validator {i}: the lock has no deposit of this amount with this signature"
+            ));
+        }
+    }
+    match index.values().min() {
+        Some(i) => Err(format!("the deposit of validator {i} is missing")),
+        None => Ok(()),
+    }
+}
+
+/// Which operator (from 0) the folder's identity is.
+pub(super) fn identity(
+    item: &IdentityItem,
+    against: Against<'_>,
+    result: &mut Verification,
+) -> Option<usize> {
+    let key = item.content.as_ref().map_err(Clone::clone).and_then(|text| {
+        let mut bytes = Zeroizing::new([0_u8; 32]);
+        hex::decode_to_slice(text.trim_ascii_end(), bytes.as_mut_slice())
+            .ok()
+            .and_then(|()| NodeKey::from_bytes(&bytes))
+            .ok_or_else(|| "it is not a key of 64 hexadecimal digits".to_owned())
+    });
+    let key = parsed(&item.file, key, result)?;
+    let check = "identity of an operator";
+    let lock = match against.lock() {
+        Ok(lock) => lock,
+        Err(outcome) => {
+            result.add(&item.file, check, outcome);
+            return None;
+        }
+    };
+    let public = key.public();
+    let operator = lock
+        .definition()
+        .operators
+        .iter()
+        .position(|o| *o.enr.node_public_key() == public);
+    let outcome = operator
+        .map(|_| ())
+        .ok_or_else(|| "it is none of the lock's operators".to_owned());
+    result.add(&item.file, check, outcome);
+    operator
+}
+
+/// Outcomes of one check for many files: one row for all that are fine, one for each other.
+#[derive(Default)]
+struct Collected(BTreeMap<&'static str, (usize, Vec<(String, Outcome)>)>);
+
+impl Collected {
+    fn add(&mut self, check: &'static str, file: &str, outcome: impl Into<Outcome>) {
+        let (fine, others) = self.0.entry(check).or_default();
+        match outcome.into() {
+            Outcome::Ok => *fine += 1,
+            outcome => others.push((file.to_owned(), outcome)),
+        }
+    }
+
+    fn rows(self, checks: [&'static str; 3], first: &str, result: &mut Verification) {
+        for check in checks {
+            let Some((fine, others)) = self.0.get(check) else {
+                continue;
+            };
+            match fine {
+                0 => {}
+                1 if others.is_empty() => result.add(first, check, Outcome::Ok),
+                _ => result.add(&format!("{fine} keystores"), check, Outcome::Ok),
+            }
+            for (file, outcome) in others {
+                result.add(file, check, outcome.clone());
+            }
+        }
+    }
+}
+
+/// Keystores: their form, whether they are one operator's shares of the lock, whether their passwords open them.
+/// `operator` (from 0) is whose they must be, when it is known; those of one `folder` must be one operator's.
+pub(super) fn keystores(
+    items: &[KeystoreItem],
+    against: Against<'_>,
+    operator: Option<usize>,
+    folder: Option<&str>,
+    result: &mut Verification,
+) {
+    const CHECKS: [&str; 3] = [READABLE, "share of the lock", "opens with its password"];
+    let [_, share, opens] = CHECKS;
+    let Some(first) = items.first() else { return };
+    let mut collected = Collected::default();
+    let mut owners: BTreeSet<usize> = operator.into_iter().collect();
+    let places = against.lock().map(places);
+    let opened: Vec<_> = items.par_iter().map(open).collect();
+    for (item, opened) in items.iter().zip(opened) {
+        let file = &item.item.file;
+        match opened {
+            Err(why) => collected.add(READABLE, file, Outcome::Failed(why)),
+            Ok((keystore, password)) => {
+                collected.add(READABLE, file, Outcome::Ok);
+                let outcome = match &places {
+                    Err(outcome) => outcome.clone(),
+                    Ok(places) => match place_of(&keystore, item.number, places) {
+                        Err(why) => Outcome::Failed(why),
+                        Ok(owner) => {
+                            owners.insert(owner);
+                            match operator {
+                                Some(operator) if operator != owner => Outcome::Failed(format!(
+                                    "it is the share of operator {}, but the identity here is operator {}",
+                                    owner + 1,
+                                    operator + 1
+                                )),
+                                _ => Outcome::Ok,
+                            }
+                        }
+                    },
+                };
+                collected.add(share, file, outcome);
+                collected.add(opens, file, password);
+            }
+        }
+    }
+    collected.rows(CHECKS, &first.item.file, result);
+    // Single files may be of different operators; what lies in one folder belongs to one.
+    if let Some(folder) = folder
+        && operator.is_none()
+        && owners.len() > 1
+    {
+        let names: Vec<_> = owners.iter().map(|owner| (owner + 1).to_string()).collect();
+        let why = format!("they are of the operators {}", names.join(", "));
+        result.add(folder, "shares of one operator", Outcome::Failed(why));
+    }
+}
+
+/// For every public share of the lock: which validator's and which operator's it is, both from 0.
+fn places(lock: &Lock) -> HashMap<[u8; 48], (usize, usize)> {
+    let mut places = HashMap::new();
+    for (i, validator) in lock.validators().iter().enumerate() {
+        for (j, share) in validator.public_shares.iter().enumerate() {
+            places.insert(*share, (i, j));
+        }
+    }
+    places
+}
+
+/// The operator (from 0) whose share a keystore holds.
+fn place_of(
+    keystore: &Keystore,
+    number: Option<usize>,
+    places: &HashMap<[u8; 48], (usize, usize)>,
+) -> Result<usize, String> {
+    let key = keystore.pubkey().ok_or("it names no public key")?;
+    let (validator, owner) = places.get(&key).ok_or("its key is no share of the lock")?;
+    match number {
+        Some(number) if number != *validator => Err(format!(
+            "its name says validator {number}, but it is a share of validator {validator}"
+        )),
+        _ => Ok(*owner),
+    }
+}
+
+/// Reads a keystore and opens it with the password beside it.
+fn open(item: &KeystoreItem) -> Result<(Keystore, Outcome), String> {
+    let bytes = item.item.content.as_ref().map_err(Clone::clone)?;
+    let keystore = Keystore::from_json(bytes).map_err(|error| error.to_string())?;
+    let outcome = match &item.password {
+        None => Outcome::NotChecked("there is no password file beside it".to_owned()),
+        Some(Err(why)) => Outcome::Failed(format!("its password cannot be read: {why}")),
+        Some(Ok(bytes)) => Password::from_bytes(bytes)
+            .map_err(|error| error.to_string())
+            .and_then(|password| keystore.open(&password).map_err(|error| error.to_string()))
+            .map(|_| ())
+            .into(),
+    };
+    Ok((keystore, outcome))
+}
+
+/// Whether a folder holds everything that its lock promises.
+pub(super) fn complete(
+    folder: &str,
+    material: &Material,
+    against: Against<'_>,
+    amounts: &[u64],
+    result: &mut Verification,
+) {
+    const CHECK: &str = "nothing is missing";
+    let lock = match against {
+        Against::Lock(lock) => lock,
+        Against::Unreadable => return,
+        Against::NoLock => {
+            let why = "there is no lock: the ceremony is not finished";
+            return result.add(folder, CHECK, Outcome::NotChecked(why.to_owned()));
+        }
+    };
+    let mut missing = Vec::new();
+    let wanted: BTreeSet<u64> = lock
+        .validators()
+        .iter()
+        .flat_map(|validator| &validator.deposits)
+        .map(|deposit| deposit.amount)
+        .collect();
+    // A file that cannot be read has its own row.
+    if material.deposits.len() < wanted.len() {
+        missing.extend(
+            wanted
+                .iter()
+                .filter(|amount| !amounts.contains(amount))
+                .map(|a| deposit_file_name(*a)),
+        );
+    }
+    let numbers: BTreeSet<usize> = material
+        .keystores
+        .iter()
+        .filter_map(|keystore| keystore.number)
+        .collect();
+    missing.extend(
+        (0..lock.validators().len())
+            .filter(|i| !numbers.contains(i))
+            .map(|i| format!("keystore {i}")),
+    );
+    let more = missing.len().saturating_sub(3);
+    missing.truncate(3);
+    let outcome = match (missing.is_empty(), more) {
+        (true, _) => Outcome::Ok,
+        (false, 0) => Outcome::Failed(format!("missing: {}", missing.join(", "))),
+        (false, more) => Outcome::Failed(format!("missing: {} and {more} more", missing.join(", "))),
+    };
+    result.add(folder, CHECK, outcome);
+}

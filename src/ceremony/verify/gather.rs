@@ -1,0 +1,268 @@
+//! Finds the files that belong together.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, de::IgnoredAny};
+
+use super::{IdentityItem, Item, KeystoreItem, Material};
+use crate::{
+    ceremony::{
+        files::Disk,
+        folder::{DEFINITION, IDENTITY, LOCK, VALIDATOR_KEYS, is_deposit_file},
+        problem::Problem,
+    },
+    cluster,
+    ethereum::{deposit, keystore},
+};
+
+/// Most bytes of a file that holds a password or a node key.
+const MAX_SECRET_BYTES: u64 = 4096;
+
+/// What a file is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FileKind {
+    Definition,
+    Lock,
+    Deposits,
+    Keystore,
+}
+
+impl FileKind {
+    /// Most bytes that are read.
+    fn limit(self) -> u64 {
+        let limit = match self {
+            Self::Definition => cluster::definition::MAX_FILE,
+            Self::Lock => cluster::lock::MAX_FILE,
+            Self::Deposits => deposit::MAX_FILE_BYTES,
+            Self::Keystore => keystore::MAX_FILE_BYTES,
+        };
+        limit as u64
+    }
+
+    /// What a file of this name is meant to be.
+    fn by_name(name: &str) -> Option<Self> {
+        let is_json = Path::new(name)
+            .extension()
+            .is_some_and(|extension| extension == "json");
+        match name {
+            _ if !is_json => None,
+            _ if name.starts_with("cluster-definition") => Some(Self::Definition),
+            _ if name.starts_with("cluster-lock") => Some(Self::Lock),
+            _ if is_deposit_file(name) => Some(Self::Deposits),
+            _ if name.starts_with("keystore") => Some(Self::Keystore),
+            _ => None,
+        }
+    }
+
+    /// What a file of this content is.
+    fn by_content(bytes: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Shape {
+            cluster_definition: Option<IgnoredAny>,
+            config_hash: Option<IgnoredAny>,
+            crypto: Option<IgnoredAny>,
+        }
+        if bytes.trim_ascii_start().first() == Some(&b'[') {
+            return Some(Self::Deposits);
+        }
+        match serde_json::from_slice(bytes).ok()? {
+            Shape {
+                cluster_definition: Some(_),
+                ..
+            } => Some(Self::Lock),
+            Shape {
+                config_hash: Some(_), ..
+            } => Some(Self::Definition),
+            Shape { crypto: Some(_), .. } => Some(Self::Keystore),
+            _ => None,
+        }
+    }
+}
+
+/// Finds what there is to verify at these paths.
+///
+/// A folder is taken as an operator's data folder; one that holds only such folders, as a rehearsal leaves behind,
+/// stands for all of them. A single deposit file or keystore is compared with the lock among the paths, or else
+/// with the one beside it.
+///
+/// # Errors
+/// When a path is not there, or there is nothing at it that can be verified.
+pub fn gather(disk: &Disk, paths: &[PathBuf]) -> Result<Vec<Material>, Problem> {
+    let mut materials = Vec::new();
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            materials.extend(folders(disk, path)?);
+        } else {
+            files.push((path.as_path(), kind(disk, path)?));
+        }
+    }
+    materials.extend(single_files(disk, &files));
+    Ok(materials)
+}
+
+fn folders(disk: &Disk, path: &Path) -> Result<Vec<Material>, Problem> {
+    if let Some(material) = data_folder(disk, path)? {
+        return Ok(vec![material]);
+    }
+    let mut materials = Vec::new();
+    for name in disk.list(path)? {
+        let inner = path.join(name);
+        if inner.is_dir() && inner.join(LOCK).exists() {
+            materials.extend(data_folder(disk, &inner)?);
+        }
+    }
+    if materials.is_empty() {
+        return Err(Problem::bad_input(
+            format!("there is nothing to verify in {}", path.display()),
+            format!("it holds none of {LOCK}, {DEFINITION}, deposit-data*.json and {VALIDATOR_KEYS}/"),
+            "name the folder of a ceremony, or a file of one",
+        ));
+    }
+    Ok(materials)
+}
+
+/// The material of a data folder; `None` when there is nothing in it.
+fn data_folder(disk: &Disk, path: &Path) -> Result<Option<Material>, Problem> {
+    let names = disk.list(path)?;
+    let item = |name: &str, kind| {
+        names
+            .iter()
+            .any(|n| n == name)
+            .then(|| read(disk, &path.join(name), kind))
+    };
+    let mut material = Material {
+        folder: Some(path.display().to_string()),
+        definition: item(DEFINITION, FileKind::Definition),
+        lock: item(LOCK, FileKind::Lock),
+        ..Material::default()
+    };
+    for name in names.iter().filter(|name| is_deposit_file(name)) {
+        material
+            .deposits
+            .push(read(disk, &path.join(name), FileKind::Deposits));
+    }
+    let keys = path.join(VALIDATOR_KEYS);
+    for name in disk.list(&keys)? {
+        if FileKind::by_name(&name) == Some(FileKind::Keystore) {
+            material.keystores.push(read_keystore(disk, &keys.join(name)));
+        }
+    }
+    material.keystores.sort_by_key(|keystore| keystore.number);
+    let empty = material.definition.is_none()
+        && material.lock.is_none()
+        && material.deposits.is_empty()
+        && material.keystores.is_empty();
+    if empty {
+        return Ok(None);
+    }
+    if names.iter().any(|name| name == IDENTITY) {
+        let file = path.join(IDENTITY);
+        let content = disk
+            .read_secret(&file, MAX_SECRET_BYTES)
+            .map_err(|error| error.cause.to_string());
+        material.identity = Some(IdentityItem {
+            file: file.display().to_string(),
+            content,
+        });
+    }
+    Ok(Some(material))
+}
+
+/// Puts single files together with their locks.
+fn single_files(disk: &Disk, files: &[(&Path, FileKind)]) -> Vec<Material> {
+    let locks: Vec<&Path> = files
+        .iter()
+        .filter(|(_, kind)| *kind == FileKind::Lock)
+        .map(|(path, _)| *path)
+        .collect();
+    // One lock that was named is meant for all files.
+    let named = if let [lock] = locks.as_slice() {
+        Some(lock.to_path_buf())
+    } else {
+        None
+    };
+    let mut by_lock: BTreeMap<Option<PathBuf>, Material> = BTreeMap::new();
+    for (path, kind) in files {
+        let beside = match kind {
+            FileKind::Lock => Some(path.to_path_buf()),
+            // A definition is a whole without a lock.
+            FileKind::Definition => None,
+            FileKind::Deposits => Some(path.with_file_name(LOCK)),
+            FileKind::Keystore => {
+                let folder = path.parent().unwrap_or(Path::new(""));
+                Some(if folder.ends_with(VALIDATOR_KEYS) {
+                    folder.with_file_name(LOCK)
+                } else {
+                    folder.join(LOCK)
+                })
+            }
+        };
+        let lock = named.clone().or(beside.filter(|lock| lock.exists()));
+        let material = by_lock.entry(lock).or_default();
+        match kind {
+            // It is read below, as the key of the map.
+            FileKind::Lock => {}
+            FileKind::Definition => material.definition = Some(read(disk, path, *kind)),
+            FileKind::Deposits => material.deposits.push(read(disk, path, *kind)),
+            FileKind::Keystore => material.keystores.push(read_keystore(disk, path)),
+        }
+    }
+    by_lock
+        .into_iter()
+        .map(|(lock, material)| Material {
+            lock: lock.map(|path| read(disk, &path, FileKind::Lock)),
+            ..material
+        })
+        .collect()
+}
+
+/// What the file at this path is, by its name or else by its content.
+fn kind(disk: &Disk, path: &Path) -> Result<FileKind, Problem> {
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy())
+        .unwrap_or_default();
+    // Also notices a path that is not there.
+    let bytes = disk.read(path, FileKind::Lock.limit())?;
+    FileKind::by_name(&name)
+        .or_else(|| FileKind::by_content(&bytes))
+        .ok_or_else(|| {
+            Problem::bad_input(
+                format!("{} cannot be verified", path.display()),
+                "it is neither a definition, a lock, a deposit file nor a keystore",
+                "name a file of a ceremony, or the folder that holds them",
+            )
+        })
+}
+
+fn read(disk: &Disk, path: &Path, kind: FileKind) -> Item {
+    let content = disk
+        .read(path, kind.limit())
+        .map_err(|error| error.cause.to_string());
+    Item {
+        file: path.display().to_string(),
+        content,
+    }
+}
+
+fn read_keystore(disk: &Disk, path: &Path) -> KeystoreItem {
+    let password = match disk.read_secret(&path.with_extension("txt"), MAX_SECRET_BYTES) {
+        Err(error) if error.is_missing() => None,
+        result => Some(result.map_err(|error| error.cause.to_string())),
+    };
+    let stem = path
+        .file_stem()
+        .map(|stem| stem.to_string_lossy())
+        .unwrap_or_default();
+    let number = stem.rsplit_once('-').map_or("", |(_, digits)| digits);
+    KeystoreItem {
+        item: read(disk, path, FileKind::Keystore),
+        // Only as it is written: keystore-007 and keystore-7 would be one validator.
+        number: number.parse().ok().filter(|n: &usize| n.to_string() == number),
+        password,
+    }
+}

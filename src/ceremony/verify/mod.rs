@@ -1,0 +1,162 @@
+//! Verification of what a ceremony made: everything that can be checked is, and what cannot be is said.
+//!
+//! [`gather`] finds the files that belong together; [`Material::verify`] is a pure function of their contents. A
+//! file is only as good as the lock that it belongs to, so the lock is always verified with it: a deposit file that
+//! comes without one proves nothing about a ceremony, however good its signatures are.
+
+mod checks;
+mod gather;
+
+use std::collections::HashMap;
+
+use zeroize::Zeroizing;
+
+pub use self::gather::gather;
+use crate::{
+    cluster::{lock::Lock, report::Outcome},
+    crypto::hash::Hash,
+    ethereum::network::Network,
+};
+
+/// One line of the result: what was checked in which file, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The file or folder, as the user named it.
+    pub file: String,
+    /// What was checked, in words that stay the same from release to release.
+    pub check: String,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// The result of a verification.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verification {
+    /// All checks, in the order in which they were made.
+    pub rows: Vec<Row>,
+}
+
+impl Verification {
+    /// True when nothing failed. What could not be checked does not count as a failure.
+    pub fn passed(&self) -> bool {
+        self.failures().next().is_none()
+    }
+
+    /// The checks that failed.
+    pub fn failures(&self) -> impl Iterator<Item = &Row> {
+        self.rows
+            .iter()
+            .filter(|row| matches!(row.outcome, Outcome::Failed(_)))
+    }
+
+    fn add(&mut self, file: &str, check: impl Into<String>, outcome: impl Into<Outcome>) {
+        let row = Row {
+            file: file.to_owned(),
+            check: check.into(),
+            outcome: outcome.into(),
+        };
+        self.rows.push(row);
+    }
+}
+
+/// A file and what was read of it; the error says why it could not be.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// The path as the user named it.
+    pub file: String,
+    /// Its bytes.
+    pub content: Result<Vec<u8>, String>,
+}
+
+/// A keystore and the password beside it.
+pub struct KeystoreItem {
+    /// The file.
+    pub item: Item,
+    /// The number in its name: the index of the validator, from 0.
+    pub number: Option<usize>,
+    /// The password file's bytes; `None` when there is no such file.
+    pub password: Option<Result<Zeroizing<Vec<u8>>, String>>,
+}
+
+/// The secret key by which a folder's operator is known: 32 bytes in hexadecimal.
+pub struct IdentityItem {
+    /// The path as the user named it.
+    pub file: String,
+    /// Its bytes.
+    pub content: Result<Zeroizing<Vec<u8>>, String>,
+}
+
+/// Files that belong together.
+#[derive(Default)]
+pub struct Material {
+    /// The folder, as the user named it, when all of it is to be verified: then nothing may be missing.
+    pub folder: Option<String>,
+    /// The definition.
+    pub definition: Option<Item>,
+    /// The lock.
+    pub lock: Option<Item>,
+    /// Deposit files.
+    pub deposits: Vec<Item>,
+    /// Keystores.
+    pub keystores: Vec<KeystoreItem>,
+    /// The operator's node key.
+    pub identity: Option<IdentityItem>,
+}
+
+/// Verifies all materials, each by itself and then against each other. `network` is what a network file says.
+pub fn verify(materials: &[Material], network: Option<&Network>) -> Verification {
+    let mut result = Verification::default();
+    let mut locks: HashMap<Hash, (Hash, &str)> = HashMap::new();
+    for material in materials {
+        let Some(lock) = material.verify(network, &mut result) else {
+            continue;
+        };
+        let Some(item) = &material.lock else { continue };
+        let hashes = (lock.definition().definition_hash(), lock.lock_hash());
+        let (first_hash, first_file) = *locks.entry(hashes.0).or_insert((hashes.1, &item.file));
+        // One definition never gives two locks: were there two, some shares would be worthless.
+        if first_file != item.file {
+            let same = if first_hash == hashes.1 {
+                Outcome::Ok
+            } else {
+                Outcome::Failed(format!(
+                    "it is another lock than {first_file}, of the same definition"
+                ))
+            };
+            result.add(&item.file, "same lock for all operators", same);
+        }
+    }
+    result
+}
+
+impl Material {
+    /// Adds all checks of this material to `result`; gives the lock if there is one that can be read.
+    fn verify(&self, custom: Option<&Network>, result: &mut Verification) -> Option<Lock> {
+        let lock = self
+            .lock
+            .as_ref()
+            .and_then(|item| checks::lock(item, custom, result));
+        let against = match (&self.lock, &lock) {
+            (None, _) => checks::Against::NoLock,
+            (Some(_), None) => checks::Against::Unreadable,
+            (Some(_), Some(lock)) => checks::Against::Lock(lock),
+        };
+        if let Some(item) = &self.definition {
+            checks::definition(item, against, custom, result);
+        }
+        let amounts: Vec<u64> = self
+            .deposits
+            .iter()
+            .filter_map(|item| checks::deposits(item, against, custom, result))
+            .collect();
+        let operator = self
+            .identity
+            .as_ref()
+            .and_then(|item| checks::identity(item, against, result));
+        checks::keystores(&self.keystores, against, operator, self.folder.as_deref(), result);
+        if let Some(folder) = &self.folder {
+            checks::complete(folder, self, against, &amounts, result);
+        }
+        lock
+    }
+}

@@ -1,0 +1,430 @@
+//! `verify` accepts every ceremony that other software held, and refuses each with any one byte that matters
+//! changed. `tests/vectors/README.md` says what each folder is.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use conclave::{
+    ceremony::{
+        files::Disk,
+        verify::{Verification, gather, verify},
+    },
+    cluster::report::Outcome,
+    crypto::threshold::recover_signature,
+    ethereum::{
+        address::Address,
+        deposit::{DepositEntry, read_deposit_file, withdrawal_credentials, write_deposit_file},
+        keystore::{Keystore, Password},
+        network::Network,
+    },
+};
+use tempfile::TempDir;
+
+/// Folder and number of operators.
+const VECTORS: [(&str, usize); 8] = [
+    ("cluster-v1.10-custom-4x2", 4),
+    ("cluster-v1.10-gnosis-5x1", 5),
+    ("dkg-v1.10-hoodi-4x1-signed", 4),
+    ("dkg-v1.10-hoodi-4x2", 4),
+    ("dkg-v1.10-hoodi-7x3-compounding", 7),
+    ("dkg-v1.10-sepolia-3x1-pedersen", 3),
+    ("dkg-v1.11-hoodi-4x1", 4),
+    ("dkg-v1.8-holesky-4x2", 4),
+];
+/// Its keystores have a weak key derivation, so they open quickly.
+const QUICK: &str = "cluster-v1.10-custom-4x2";
+
+fn vector(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/vectors")
+        .join(folder)
+}
+
+fn network(folder: &str) -> Option<Network> {
+    let text = r#"
+        name = "kurtosis"
+        genesis_fork_version = "0x10000038"
+        capella_fork_version = "0x40000038"
+        chain_id = 3151908
+        genesis_time = 1750000000
+        slot_seconds = 12
+    "#;
+    folder
+        .contains("custom")
+        .then(|| Network::from_toml(text).unwrap())
+}
+
+fn check(folder: &str, paths: &[PathBuf]) -> Verification {
+    verify(&gather(&Disk::new(), paths).unwrap(), network(folder).as_ref())
+}
+
+/// A copy of an operator's folder that may be damaged.
+fn copy(folder: &str, node: usize) -> TempDir {
+    fn copy_all(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let path = entry.unwrap().path();
+            let target = to.join(path.file_name().unwrap());
+            if path.is_dir() {
+                copy_all(&path, &target);
+            } else {
+                fs::write(target, fs::read(path).unwrap()).unwrap();
+            }
+        }
+    }
+    let temporary = tempfile::tempdir().unwrap();
+    copy_all(&vector(folder).join(format!("node{node}")), temporary.path());
+    temporary
+}
+
+fn files(folder: &Path, prefix: &str) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(prefix))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "{}", folder.display());
+    files
+}
+
+/// The failed checks, as text.
+fn failed(result: &Verification) -> Vec<String> {
+    result
+        .failures()
+        .map(|row| format!("{}: {}", row.check, row.outcome.reason().unwrap_or_default()))
+        .collect()
+}
+
+fn assert_fails(result: &Verification, check: &str, reason: &str) {
+    let found = result
+        .failures()
+        .any(|row| row.check == check && row.outcome.reason().is_some_and(|text| text.contains(reason)));
+    assert!(found, "{check}: {reason} is not among {:?}", failed(result));
+}
+
+#[test]
+fn every_operators_folder_is_accepted() {
+    for (folder, operators) in VECTORS {
+        let nodes: Vec<_> = (0..operators)
+            .map(|i| vector(folder).join(format!("node{i}")))
+            .collect();
+        let result = check(folder, &nodes);
+        assert!(result.passed(), "{folder}: {:?}", failed(&result));
+        let count = |check: &str| {
+            result
+                .rows
+                .iter()
+                .filter(|row| row.check == check && row.outcome == Outcome::Ok)
+                .count()
+        };
+        assert_eq!(count("same lock for all operators"), operators - 1, "{folder}");
+        for name in [
+            "nothing is missing",
+            "opens with its password",
+            "share of the lock",
+            "identity of an operator",
+        ] {
+            assert_eq!(count(name), operators, "{folder}: {name}");
+        }
+        // Unsigned definitions are the only thing that is left open.
+        for row in &result.rows {
+            let open = matches!(row.outcome, Outcome::NotChecked(_));
+            assert!(!open || row.check == "wallet signatures", "{folder}: {row:?}");
+        }
+    }
+}
+
+#[test]
+fn every_definition_is_accepted_and_is_the_locks() {
+    for (folder, _) in VECTORS
+        .into_iter()
+        .filter(|(folder, _)| folder.starts_with("dkg"))
+    {
+        let definition = vector(folder).join("cluster-definition.json");
+        let lock = vector(folder).join("node0/cluster-lock.json");
+        let result = check(folder, &[definition, lock]);
+        assert!(result.passed(), "{folder}: {:?}", failed(&result));
+        let same = result
+            .rows
+            .iter()
+            .find(|row| row.check == "same definition as in the lock")
+            .unwrap();
+        assert_eq!(same.outcome, Outcome::Ok);
+    }
+    let other = vector("dkg-v1.10-hoodi-4x1-signed").join("cluster-definition.json");
+    let lock = vector("dkg-v1.10-hoodi-4x2").join("node0/cluster-lock.json");
+    assert_fails(
+        &check("", &[other, lock]),
+        "same definition as in the lock",
+        "the lock has another definition",
+    );
+}
+
+#[test]
+fn a_folder_of_folders_stands_for_all_of_them() {
+    let result = check(QUICK, &[vector(QUICK)]);
+    assert!(result.passed(), "{:?}", failed(&result));
+    assert_eq!(
+        result
+            .rows
+            .iter()
+            .filter(|row| row.check == "nothing is missing")
+            .count(),
+        4
+    );
+}
+
+#[test]
+fn a_custom_network_without_its_file_is_said_to_be_unknown() {
+    let result = verify(
+        &gather(&Disk::new(), &[vector(QUICK).join("node0")]).unwrap(),
+        None,
+    );
+    assert!(result.passed(), "{:?}", failed(&result));
+    let open = |file: &str| {
+        result.rows.iter().any(|row| {
+            row.file.ends_with(file)
+                && row.check == "network"
+                && matches!(row.outcome, Outcome::NotChecked(_))
+        })
+    };
+    assert!(open("cluster-lock.json") && open("deposit-data.json"));
+}
+
+/// Where in `range` of a JSON text the letters and digits of values are, those of names left out: a field with an empty
+/// value may as well be absent.
+fn places(text: &str, range: std::ops::Range<usize>) -> Vec<usize> {
+    let mut places = Vec::new();
+    let mut start = 0;
+    // Every other piece between quotes is a string; a string before a colon is a name.
+    for (i, piece) in text.split('"').enumerate() {
+        let end = start + piece.len();
+        if i % 2 == 0 || !text[end..].starts_with("\":") {
+            places.extend((start..end).filter(|at| text.as_bytes()[*at].is_ascii_alphanumeric()));
+        }
+        start = end + 1;
+    }
+    places.retain(|at| range.contains(at));
+    places
+}
+
+/// Changes one letter or digit of a value after another, `tries` spread over `range`, and expects each change to be
+/// noticed.
+fn tamper(folder: &str, path: &Path, range: std::ops::Range<usize>, tries: usize, paths: &[PathBuf]) {
+    let original = fs::read_to_string(path).unwrap();
+    let places = places(&original, range);
+    assert!(places.len() >= tries, "{}", path.display());
+    for at in places.iter().copied().step_by(places.len() / tries) {
+        let mut changed = original.clone().into_bytes();
+        changed[at] = if changed[at] == b'0' { b'1' } else { b'0' };
+        fs::write(path, &changed).unwrap();
+        let result = check(folder, paths);
+        let around = &original[at.saturating_sub(40)..(at + 40).min(original.len())];
+        assert!(!result.passed(), "{} at {at}: {around}", path.display());
+    }
+    fs::write(path, &original).unwrap();
+}
+
+#[test]
+fn a_changed_byte_of_a_lock_is_noticed() {
+    for (folder, _) in VECTORS {
+        let copy = copy(folder, 0);
+        let path = copy.path().join("cluster-lock.json");
+        tamper(folder, &path, 0..usize::MAX, 10, &[path.clone()]);
+    }
+}
+
+#[test]
+fn a_changed_byte_of_a_definition_is_noticed() {
+    for (folder, _) in VECTORS
+        .into_iter()
+        .filter(|(folder, _)| folder.starts_with("dkg"))
+    {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("cluster-definition.json");
+        fs::copy(vector(folder).join("cluster-definition.json"), &path).unwrap();
+        tamper(folder, &path, 0..usize::MAX, 300, &[path.clone()]);
+    }
+}
+
+#[test]
+fn a_changed_byte_of_a_deposit_file_is_noticed() {
+    for (folder, _) in VECTORS {
+        let copy = copy(folder, 0);
+        for path in files(copy.path(), "deposit-data") {
+            // The version of the format is signed by nobody.
+            let end = fs::read_to_string(&path)
+                .unwrap()
+                .find("\"deposit_cli_version\"")
+                .unwrap();
+            tamper(folder, &path, 0..end, 4, &[path.clone()]);
+        }
+    }
+}
+
+#[test]
+fn a_changed_byte_of_a_keystore_is_noticed() {
+    for (folder, _) in VECTORS {
+        let tries = if folder == QUICK { 40 } else { 3 };
+        let copy = copy(folder, 0);
+        let path = files(&copy.path().join("validator_keys"), "keystore").remove(0);
+        let text = fs::read_to_string(&path).unwrap();
+        // Description, path and UUID are labels; what is left is the encrypted key and its public key.
+        let labels = text.find("\"description\"").unwrap();
+        let pubkey = text.find("\"pubkey\"").unwrap();
+        let end = text.find("\"path\"").unwrap();
+        tamper(folder, &path, 0..labels, tries, &[path.clone()]);
+        tamper(folder, &path, pubkey..end, tries, &[path.clone()]);
+        tamper(folder, &path.with_extension("txt"), 0..32, 1, &[path.clone()]);
+    }
+}
+
+#[test]
+fn a_changed_identity_is_noticed() {
+    let copy = copy(QUICK, 0);
+    let identity = copy.path().join("charon-enr-private-key");
+    tamper(QUICK, &identity, 0..64, 3, &[copy.path().to_owned()]);
+}
+
+#[test]
+fn a_deposit_without_a_lock_is_no_finished_ceremony() {
+    let copy = copy("dkg-v1.10-hoodi-4x2", 0);
+    fs::remove_file(copy.path().join("cluster-lock.json")).unwrap();
+    let file = copy.path().join("deposit-data.json");
+    for path in [file, copy.path().to_owned()] {
+        assert_fails(
+            &check("", &[path]),
+            "deposits of the lock",
+            "not a finished ceremony",
+        );
+    }
+}
+
+#[test]
+fn files_of_another_ceremony_are_refused() {
+    let lock = vector("dkg-v1.10-hoodi-4x1-signed").join("node0/cluster-lock.json");
+    let other = vector("dkg-v1.11-hoodi-4x1").join("node0");
+    let deposit = check("", &[other.join("deposit-data.json"), lock.clone()]);
+    assert_fails(&deposit, "deposits of the lock", "is no validator of the lock");
+    let keystore = check("", &[other.join("validator_keys/keystore-0.json"), lock]);
+    assert_fails(&keystore, "share of the lock", "no share of the lock");
+}
+
+#[test]
+fn mixed_up_folders_are_refused() {
+    let keys = |copy: &TempDir| copy.path().join("validator_keys");
+    let folder = |copy: &TempDir| check(QUICK, &[copy.path().to_owned()]);
+
+    let swapped = copy(QUICK, 0);
+    for extension in ["json", "txt"] {
+        let [zero, one] = [0, 1].map(|i| keys(&swapped).join(format!("keystore-insecure-{i}.{extension}")));
+        let (zero_bytes, one_bytes) = (fs::read(&zero).unwrap(), fs::read(&one).unwrap());
+        fs::write(zero, one_bytes).unwrap();
+        fs::write(one, zero_bytes).unwrap();
+    }
+    assert_fails(
+        &folder(&swapped),
+        "share of the lock",
+        "its name says validator 0",
+    );
+
+    let foreign = copy(QUICK, 0);
+    for extension in ["json", "txt"] {
+        let name = format!("keystore-insecure-1.{extension}");
+        let theirs = vector(QUICK).join("node2/validator_keys").join(&name);
+        fs::write(keys(&foreign).join(name), fs::read(theirs).unwrap()).unwrap();
+    }
+    assert_fails(
+        &folder(&foreign),
+        "share of the lock",
+        "the share of operator 3, but the identity here is operator 1",
+    );
+    fs::remove_file(foreign.path().join("charon-enr-private-key")).unwrap();
+    assert_fails(&folder(&foreign), "shares of one operator", "1, 3");
+
+    let incomplete = copy(QUICK, 0);
+    fs::remove_file(keys(&incomplete).join("keystore-insecure-1.json")).unwrap();
+    fs::remove_file(incomplete.path().join("deposit-data-1eth.json")).unwrap();
+    assert_fails(
+        &folder(&incomplete),
+        "nothing is missing",
+        "deposit-data-1eth.json, keystore 1",
+    );
+
+    let passwordless = copy(QUICK, 0);
+    fs::remove_file(keys(&passwordless).join("keystore-insecure-1.txt")).unwrap();
+    let result = folder(&passwordless);
+    assert!(result.passed());
+    let open = result
+        .rows
+        .iter()
+        .find(|row| row.check == "opens with its password" && row.outcome != Outcome::Ok);
+    assert!(open.is_some_and(|row| row.file.ends_with("keystore-insecure-1.json")));
+}
+
+/// Enough operators together can sign a deposit to an address of their own. Its signature is good; the file must be
+/// refused all the same.
+#[test]
+fn a_well_signed_deposit_to_another_address_is_refused() {
+    let network = network(QUICK).unwrap();
+    let shares: Vec<_> = (0..3_u64)
+        .map(|i| {
+            let path = vector(QUICK).join(format!("node{i}/validator_keys/keystore-insecure-0.json"));
+            let keystore = Keystore::from_json(&fs::read(&path).unwrap()).unwrap();
+            let password = Password::from_bytes(&fs::read(path.with_extension("txt")).unwrap()).unwrap();
+            (i + 1, keystore.open(&password).unwrap())
+        })
+        .collect();
+    let copy = copy(QUICK, 0);
+    let path = copy.path().join("deposit-data.json");
+    let lock: serde_json::Value =
+        serde_json::from_slice(&fs::read(copy.path().join("cluster-lock.json")).unwrap()).unwrap();
+    let key = lock["distributed_validators"][0]["distributed_public_key"]
+        .as_str()
+        .unwrap();
+    let mut entries = read_deposit_file(&fs::read(&path).unwrap()).unwrap();
+    let entry = entries
+        .iter_mut()
+        .find(|entry| hex::encode(entry.message.pubkey) == key[2..])
+        .unwrap();
+    let mut message = entry.message;
+    message.withdrawal_credentials = withdrawal_credentials(Address([0x66; 20]), false);
+    let root = message.signing_root(network.genesis_fork_version);
+    let partials: Vec<_> = shares.iter().map(|(i, share)| (*i, share.sign(&root))).collect();
+    let signature = recover_signature(&partials).unwrap().to_bytes();
+    *entry = DepositEntry::new(message, signature, &network);
+    fs::write(&path, write_deposit_file(&entries, &network).unwrap()).unwrap();
+    let result = check(QUICK, &[path]);
+    assert_fails(
+        &result,
+        "deposits of the lock",
+        "the withdrawal address or type is not the definition's",
+    );
+    assert_eq!(result.failures().count(), 1, "{:?}", failed(&result));
+}
+
+#[test]
+fn what_cannot_be_verified_is_said() {
+    let empty = tempfile::tempdir().unwrap();
+    let problem = gather(&Disk::new(), &[empty.path().to_owned()]).err().unwrap();
+    assert_eq!(problem.kind.exit_code(), 3);
+    let text = empty.path().join("notes.txt");
+    fs::write(&text, "hello").unwrap();
+    assert_eq!(gather(&Disk::new(), &[text]).err().unwrap().kind.exit_code(), 3);
+    let missing = gather(&Disk::new(), &[empty.path().join("cluster-lock.json")])
+        .err()
+        .unwrap();
+    assert_eq!(missing.kind.exit_code(), 3);
+    // A lock under another name is known by its content.
+    let renamed = empty.path().join("ours.json");
+    fs::copy(
+        vector("dkg-v1.10-hoodi-4x2").join("node0/cluster-lock.json"),
+        &renamed,
+    )
+    .unwrap();
+    assert!(check("", &[renamed]).passed());
+}

@@ -257,6 +257,22 @@ impl Message {
         }
     }
 
+    /// About how many bytes the message holds, without encoding it.
+    pub(super) fn frame_len(&self) -> usize {
+        HEADER
+            + match self {
+                Self::Definition(bytes) | Self::Entry { bytes, .. } | Self::Evidence { bytes, .. } => {
+                    ITEM + bytes.len()
+                }
+                Self::Inventory { items, .. } | Self::Have(items) => items.len() * size_of::<Item>(),
+                Self::Want(ids) => ids.len() * size_of::<Id>(),
+                Self::Verdicts(list) | Self::WantEvidence(list) => list.len() * size_of::<Verdict>(),
+                Self::Links(list) => list.len() * 2,
+                Self::Addresses(list) => list.iter().flat_map(|(_, list)| list).map(Multiaddr::len).sum(),
+                Self::Hello(_) | Self::Bye => MAX_SOFTWARE,
+            }
+    }
+
     /// Encodes the message as one frame.
     ///
     /// Lists longer than the limits are the caller's fault: the other side will refuse them.

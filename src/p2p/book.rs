@@ -1,0 +1,400 @@
+//! Where operators may be reached: what is believed of whom, what is tried when, what is told to whom.
+//!
+//! Peers may claim any address for anybody. The identity behind an address is checked by the handshake, so a
+//! wrong claim costs a dial; the number of claims is bounded, and addresses of one's own machine or private network
+//! are believed only if they come from there.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::{Duration, Instant},
+};
+
+use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
+
+use super::wire::{MAX_ADDRESS, MAX_ADDRESSES};
+
+/// An address that did not answer is left out for this long at first, and for [`SLOW_MAX`] in the end.
+const SLOW_MIN: Duration = Duration::from_secs(20);
+const SLOW_MAX: Duration = Duration::from_secs(300);
+
+/// How far an address reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Scope {
+    /// This machine only.
+    Machine,
+    /// A private network.
+    Private,
+    /// Everywhere, as far as one can tell.
+    World,
+}
+
+/// The scope of an IP address; `None` if nobody can be dialled there.
+fn scope_of(ip: IpAddr) -> Option<Scope> {
+    let ip = ip.to_canonical();
+    if ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return None;
+    }
+    if ip.is_loopback() {
+        return Some(Scope::Machine);
+    }
+    match ip {
+        IpAddr::V4(ip) => Some(if ip.is_private() || ip.is_link_local() {
+            Scope::Private
+        } else {
+            Scope::World
+        }),
+        // A link-local address means nothing without the name of an interface.
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => None,
+        IpAddr::V6(ip) => Some(if ip.is_unique_local() {
+            Scope::Private
+        } else {
+            Scope::World
+        }),
+    }
+}
+
+/// The scope of the other end of a connection.
+pub(super) fn scope_of_remote(address: &Multiaddr) -> Scope {
+    let ip = address.iter().find_map(|part| match part {
+        Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
+        Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
+        _ => None,
+    });
+    match ip.map(|ip| ip.to_canonical()) {
+        Some(ip @ IpAddr::V6(_)) if ip != IpAddr::V6(Ipv6Addr::LOCALHOST) && scope_of(ip).is_none() => {
+            Scope::Private
+        }
+        ip => ip.and_then(scope_of).unwrap_or(Scope::World),
+    }
+}
+
+/// An address that can be dialled: `/ip4|ip6|dns../../tcp/..` or `/../udp/../quic-v1`, the peer id split off.
+/// `None` for anything else.
+pub(super) fn dialable(address: &Multiaddr) -> Option<(Multiaddr, Scope, Option<PeerId>)> {
+    if address.len() > MAX_ADDRESS {
+        return None;
+    }
+    let mut parts = address.iter();
+    let mut plain = Multiaddr::empty();
+    let host = parts.next()?;
+    let scope = match &host {
+        Protocol::Ip4(ip) => scope_of(IpAddr::V4(*ip))?,
+        Protocol::Ip6(ip) => scope_of(IpAddr::V6(*ip))?,
+        Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) => Scope::World,
+        _ => return None,
+    };
+    plain.push(host);
+    match parts.next()? {
+        Protocol::Tcp(port) if port != 0 => plain.push(Protocol::Tcp(port)),
+        Protocol::Udp(port) if port != 0 && parts.next()? == Protocol::QuicV1 => {
+            plain.push(Protocol::Udp(port));
+            plain.push(Protocol::QuicV1);
+        }
+        _ => return None,
+    }
+    let peer = match parts.next() {
+        None => None,
+        Some(Protocol::P2p(peer)) => Some(peer),
+        Some(_) => return None,
+    };
+    parts.next().is_none().then_some((plain, scope, peer))
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    address: Multiaddr,
+    scope: Scope,
+    /// Given by the user of this node, never forgotten.
+    given: bool,
+    /// Somebody of the right identity was there.
+    proven: bool,
+    slow: Option<(Instant, Duration)>,
+}
+
+/// The addresses of one operator.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Addresses(Vec<Known>);
+
+impl Addresses {
+    /// Adds an address that the user gave. True if it is new.
+    pub(super) fn give(&mut self, address: &Multiaddr) -> bool {
+        self.add(address, Scope::Machine, true)
+    }
+
+    /// Adds an address that somebody in that scope claims. True if it is new and was taken.
+    pub(super) fn claim(&mut self, address: &Multiaddr, from: Scope) -> bool {
+        self.add(address, from, false)
+    }
+
+    fn add(&mut self, address: &Multiaddr, from: Scope, given: bool) -> bool {
+        let Some((address, scope, _)) = dialable(address).filter(|(_, scope, _)| *scope >= from) else {
+            return false;
+        };
+        if let Some(known) = self.0.iter_mut().find(|known| known.address == address) {
+            known.given |= given;
+            return false;
+        }
+        if !given && self.0.iter().filter(|known| !known.given).count() >= MAX_ADDRESSES {
+            // Whoever fills the list with nonsense must not keep the truth out: what does not answer makes room.
+            let Some(worst) = self
+                .0
+                .iter()
+                .position(|k| !k.given && !k.proven && k.slow.is_some())
+            else {
+                return false;
+            };
+            self.0.remove(worst);
+        }
+        self.0.push(Known {
+            address,
+            scope,
+            given,
+            proven: false,
+            slow: None,
+        });
+        true
+    }
+
+    /// Somebody of the right identity answered here. True if that was not known.
+    pub(super) fn proven(&mut self, address: &Multiaddr) -> bool {
+        let Some((address, ..)) = dialable(address) else {
+            return false;
+        };
+        self.claim(&address, Scope::Machine);
+        let Some(known) = self.0.iter_mut().find(|known| known.address == address) else {
+            return false;
+        };
+        known.slow = None;
+        !std::mem::replace(&mut known.proven, true)
+    }
+
+    /// Nobody answered here in time.
+    pub(super) fn slow(&mut self, address: &Multiaddr, now: Instant) {
+        let Some((address, ..)) = dialable(address) else {
+            return;
+        };
+        if let Some(known) = self.0.iter_mut().find(|known| known.address == address) {
+            let pause = known.slow.map_or(SLOW_MIN, |(_, pause)| SLOW_MAX.min(pause * 2));
+            known.slow = Some((now + pause, pause));
+        }
+    }
+
+    /// Somebody else is here. True if the user gave the address.
+    pub(super) fn wrong(&mut self, address: &Multiaddr) -> bool {
+        let Some((address, ..)) = dialable(address) else {
+            return false;
+        };
+        let given = self.0.iter().any(|known| known.given && known.address == address);
+        self.0.retain(|known| known.address != address);
+        given
+    }
+
+    /// What to dial now; proven addresses first.
+    pub(super) fn to_dial(&self, now: Instant) -> Vec<Multiaddr> {
+        let mut due: Vec<&Known> = self
+            .0
+            .iter()
+            .filter(|known| known.slow.is_none_or(|(until, _)| now >= until))
+            .collect();
+        due.sort_by_key(|known| !known.proven);
+        due.into_iter().map(|known| known.address.clone()).collect()
+    }
+
+    /// What is told to somebody in that scope, the most believable first.
+    pub(super) fn to_tell(&self, scope: Scope) -> Vec<Multiaddr> {
+        let mut known: Vec<&Known> = self.0.iter().filter(|known| known.scope >= scope).collect();
+        known.sort_by_key(|known| (!known.proven, !known.given));
+        known
+            .into_iter()
+            .take(MAX_ADDRESSES)
+            .map(|known| known.address.clone())
+            .collect()
+    }
+}
+
+/// When to try again: quickly at first, then more and more seldom, for ever.
+#[derive(Debug, Clone)]
+pub(super) struct Backoff {
+    next: Instant,
+    failures: u32,
+    since: Instant,
+}
+
+/// A refused connection costs next to nothing, and somebody who has waited long for the last operator should not
+/// wait some seconds more.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_EARLY: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+const EARLY: Duration = Duration::from_secs(600);
+
+impl Backoff {
+    /// Due at once.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            next: now,
+            failures: 0,
+            since: now,
+        }
+    }
+
+    pub(super) fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// Due at once, because something is new; the count of failures stays.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.next = self.next.min(now);
+    }
+
+    /// It went well for a while: the next failure is the first.
+    pub(super) fn reset(&mut self, now: Instant) {
+        *self = Self::new(now);
+    }
+
+    /// It failed; `jitter` in 0..=255 spreads retries over half the pause.
+    pub(super) fn failed(&mut self, now: Instant, jitter: u8) {
+        let most = if now < self.since + EARLY {
+            PAUSE_EARLY
+        } else {
+            PAUSE_MAX
+        };
+        let pause = most.min(PAUSE_MIN * 2u32.pow(self.failures.min(10)));
+        self.failures = self.failures.saturating_add(1);
+        self.next = now + pause - pause.mul_f64(f64::from(jitter) / 512.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Multiaddr {
+        text.parse().expect("a multiaddr")
+    }
+
+    #[test]
+    fn only_plain_tcp_and_quic_are_dialled() {
+        let peer = PeerId::random();
+        let with_peer = format!("/ip4/9.9.9.9/tcp/1/p2p/{peer}");
+        for good in [
+            "/ip4/9.9.9.9/tcp/1",
+            "/ip6/2001:db8::1/udp/9/quic-v1",
+            "/dns4/a.example/tcp/7",
+            &with_peer,
+        ] {
+            assert!(dialable(&address(good)).is_some(), "{good}");
+        }
+        assert_eq!(
+            dialable(&address(&with_peer)),
+            Some((address("/ip4/9.9.9.9/tcp/1"), Scope::World, Some(peer)))
+        );
+        let circuit = format!("/ip4/9.9.9.9/tcp/1/p2p/{peer}/p2p-circuit");
+        for bad in [
+            "/ip4/9.9.9.9/tcp/0",
+            "/ip4/0.0.0.0/tcp/1",
+            "/ip4/255.255.255.255/tcp/1",
+            "/ip4/224.0.0.1/tcp/1",
+            "/ip6/::/tcp/1",
+            "/ip6/fe80::1/tcp/1",
+            "/ip6/ff02::1/tcp/1",
+            "/ip4/9.9.9.9/udp/1",
+            "/ip4/9.9.9.9/tcp/1/ws",
+            "/memory/7",
+            "/ip4/9.9.9.9",
+            &circuit,
+        ] {
+            assert_eq!(dialable(&address(bad)), None, "{bad}");
+        }
+        assert_eq!(dialable(&Multiaddr::empty()), None);
+    }
+
+    #[test]
+    fn claims_reach_no_nearer_than_they_come_from() {
+        let near = [
+            ("/ip4/127.0.0.1/tcp/1", Scope::Machine),
+            ("/ip6/::1/tcp/1", Scope::Machine),
+            ("/ip6/::ffff:127.0.0.1/tcp/1", Scope::Machine),
+            ("/ip4/192.168.1.2/tcp/1", Scope::Private),
+            ("/ip6/fd00::2/tcp/1", Scope::Private),
+            ("/ip4/9.9.9.9/tcp/1", Scope::World),
+            ("/dns/x.example/tcp/1", Scope::World),
+        ];
+        for (text, scope) in near {
+            for from in [Scope::Machine, Scope::Private, Scope::World] {
+                let mut addresses = Addresses::default();
+                assert_eq!(
+                    addresses.claim(&address(text), from),
+                    scope >= from,
+                    "{text} from {from:?}"
+                );
+                assert_eq!(
+                    addresses.to_tell(from).len(),
+                    usize::from(scope >= from),
+                    "{text} to {from:?}"
+                );
+            }
+            if !text.starts_with("/dns") {
+                assert_eq!(scope_of_remote(&address(text)), scope, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn claims_are_bounded_and_given_addresses_stay() {
+        let now = Instant::now();
+        let mut addresses = Addresses::default();
+        let numbered = |i: u16| address(&format!("/ip4/9.9.9.9/tcp/{i}"));
+        assert!(addresses.give(&numbered(1000)));
+        for i in 1..=200 {
+            addresses.claim(&numbered(i), Scope::World);
+        }
+        assert_eq!(addresses.to_dial(now).len(), 1 + MAX_ADDRESSES);
+        assert!(!addresses.claim(&numbered(300), Scope::World));
+        addresses.slow(&numbered(3), now);
+        assert!(
+            addresses.claim(&numbered(300), Scope::World),
+            "what does not answer makes room"
+        );
+        assert!(addresses.proven(&numbered(300)));
+        assert_eq!(addresses.to_dial(now).first(), Some(&numbered(300)));
+        assert!(addresses.wrong(&numbered(1000)));
+        assert!(!addresses.to_dial(now).contains(&numbered(1000)));
+    }
+
+    #[test]
+    fn what_does_not_answer_rests() {
+        let now = Instant::now();
+        let mut addresses = Addresses::default();
+        let slow = address("/ip4/9.9.9.9/tcp/1");
+        addresses.give(&slow);
+        addresses.slow(&slow, now);
+        assert!(addresses.to_dial(now + SLOW_MIN / 2).is_empty());
+        assert_eq!(addresses.to_dial(now + SLOW_MIN).len(), 1);
+        addresses.slow(&slow, now);
+        assert!(addresses.to_dial(now + SLOW_MIN).is_empty());
+        for _ in 0..20 {
+            addresses.slow(&slow, now);
+        }
+        assert_eq!(addresses.to_dial(now + SLOW_MAX).len(), 1);
+    }
+
+    #[test]
+    fn retries_slow_down_and_never_end() {
+        let start = Instant::now();
+        let mut now = start;
+        let mut backoff = Backoff::new(now);
+        let mut pauses = Vec::new();
+        for _ in 0..2000 {
+            backoff.failed(now, 0);
+            pauses.push(backoff.next() - now);
+            now = backoff.next();
+        }
+        assert_eq!(pauses[..5], [50, 100, 200, 400, 800].map(Duration::from_millis));
+        assert_eq!(pauses[5], PAUSE_EARLY);
+        assert_eq!(*pauses.last().expect("a pause"), PAUSE_MAX);
+        backoff.failed(now, 255);
+        assert!(backoff.next() - now >= PAUSE_MAX / 2);
+        backoff.reset(now);
+        assert_eq!(backoff.next(), now);
+    }
+}

@@ -1,0 +1,221 @@
+//! What the node tells its caller, and the channel on which it does.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use libp2p::{Multiaddr, PeerId};
+use tokio::{
+    runtime,
+    sync::{OwnedSemaphorePermit, mpsc},
+};
+
+use super::wire::Message;
+
+/// Why a connection to an operator ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// It said goodbye.
+    Left,
+    /// The connection broke or was closed; the cause, for people.
+    Lost(String),
+    /// It did what no correct peer does; what, for people.
+    Fault(String),
+    /// It takes less than is sent to it.
+    Slow,
+    /// A newer connection to the same operator took its place.
+    Replaced,
+    /// This node stops.
+    Stopped,
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Left => f.write_str("it left"),
+            Self::Lost(why) | Self::Fault(why) => f.write_str(why),
+            Self::Slow => f.write_str("it takes less than is sent to it"),
+            Self::Replaced => f.write_str("it connected anew"),
+            Self::Stopped => f.write_str("this node stops"),
+        }
+    }
+}
+
+/// Why nothing can be exchanged with an operator who was reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// It speaks other protocols (these; possibly none of ours) with a software of this name.
+    Protocol {
+        /// The journal protocols it speaks, shortened and without control characters.
+        speaks: Vec<String>,
+        /// What it says that it is.
+        software: String,
+    },
+    /// It closes the connection at once: most likely its definition does not name this node.
+    Unwelcome,
+    /// It is connected and does not begin to talk.
+    Silent,
+}
+
+/// What happens in the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// This node listens here.
+    Listening(Multiaddr),
+    /// A listener is gone; what happened, for people.
+    ListenerLost(String),
+    /// Messages can be exchanged with this operator.
+    Connected {
+        /// Who, from 1.
+        operator: u16,
+    },
+    /// No more messages of this connection follow.
+    Disconnected {
+        /// Who, from 1.
+        operator: u16,
+        /// Why.
+        reason: Reason,
+    },
+    /// A message arrived. Never [`Message::Addresses`] or [`Message::Bye`].
+    Message {
+        /// From whom, from 1.
+        operator: u16,
+        /// What.
+        message: Message,
+    },
+    /// How long a round trip takes.
+    Latency {
+        /// To whom, from 1.
+        operator: u16,
+        /// The round trip.
+        round_trip: Duration,
+    },
+    /// Somebody who is not in the definition called, or answered. Not every time is told.
+    Stranger {
+        /// Who.
+        peer: PeerId,
+        /// Where.
+        address: Multiaddr,
+        /// How many there have been in all.
+        total: u64,
+    },
+    /// An operator was reached and nothing can be exchanged. Not every time is told.
+    Refused {
+        /// Who, from 1.
+        operator: u16,
+        /// Why.
+        why: Refusal,
+    },
+    /// Where operators may be reached has changed: the whole of it, to be kept for the next start.
+    AddressBook(Vec<(u16, Vec<Multiaddr>)>),
+}
+
+/// Numbers of the sessions that the caller knows of, by operator (0 is nobody).
+pub(super) type Seen = Arc<[AtomicU64]>;
+
+type Carried = (Event, Option<u64>, Option<OwnedSemaphorePermit>);
+
+/// The receiving end of a node's events.
+///
+/// Process one event before you take the next: what you send belongs to the connection whose
+/// [`Event::Connected`] you took last, and is dropped if that one is gone.
+pub struct Events {
+    receiver: mpsc::Receiver<Carried>,
+    seen: Seen,
+    runtime: runtime::Handle,
+}
+
+impl Events {
+    /// The next event; `None` when the node has stopped.
+    pub async fn recv(&mut self) -> Option<Event> {
+        let carried = self.receiver.recv().await?;
+        Some(self.taken(carried))
+    }
+
+    /// The next event, from a thread outside the async runtime.
+    pub fn blocking_recv(&mut self) -> Option<Event> {
+        let carried = self.receiver.blocking_recv()?;
+        Some(self.taken(carried))
+    }
+
+    /// The next event within this time, from a thread outside the async runtime. `Ok(None)` when the time is
+    /// over.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the node has stopped.
+    pub fn recv_timeout(&mut self, time: Duration) -> Result<Option<Event>, Stopped> {
+        let runtime = self.runtime.clone();
+        let carried = runtime.block_on(async { tokio::time::timeout(time, self.receiver.recv()).await });
+        match carried {
+            Ok(Some(carried)) => Ok(Some(self.taken(carried))),
+            Ok(None) => Err(Stopped),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// An event that is already there.
+    pub fn try_recv(&mut self) -> Option<Event> {
+        let carried = self.receiver.try_recv().ok()?;
+        Some(self.taken(carried))
+    }
+
+    fn taken(&self, (event, session, _permit): Carried) -> Event {
+        if let (Event::Connected { operator }, Some(session)) = (&event, session)
+            && let Some(seen) = self.seen.get(usize::from(*operator))
+        {
+            seen.store(session, Ordering::SeqCst);
+        }
+        event
+    }
+}
+
+/// The node has stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the network node has stopped")]
+pub struct Stopped;
+
+/// The sending end, in node and sessions.
+#[derive(Clone)]
+pub(super) struct EventSender(mpsc::Sender<Carried>);
+
+impl EventSender {
+    /// Waits until the caller takes events. False when it never will.
+    pub(super) async fn send(&self, event: Event, permit: Option<OwnedSemaphorePermit>) -> bool {
+        self.0.send((event, None, permit)).await.is_ok()
+    }
+
+    pub(super) async fn connected(&self, operator: u16, session: u64) -> bool {
+        self.0
+            .send((Event::Connected { operator }, Some(session), None))
+            .await
+            .is_ok()
+    }
+
+    /// Gives the event only if there is room.
+    pub(super) fn try_send(&self, event: Event) -> Result<(), Event> {
+        self.0
+            .try_send((event, None, None))
+            .map_err(|error| error.into_inner().0)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
+/// A channel for so many events.
+pub(super) fn channel(capacity: usize, seen: Seen) -> (EventSender, Events) {
+    let (sender, receiver) = mpsc::channel(capacity);
+    (
+        EventSender(sender),
+        Events {
+            receiver,
+            seen,
+            runtime: runtime::Handle::current(),
+        },
+    )
+}

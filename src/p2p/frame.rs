@@ -1,0 +1,185 @@
+//! Frames on a stream: nothing is read that is too long, and nobody may be slower than a trickle.
+
+use std::{io, time::Duration};
+
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::wire::{Frame, FrameLimits, HEADER, Message, WireError};
+
+/// A frame that has begun must grow by a [`STRIDE`], or end, within this time.
+const PROGRESS: Duration = Duration::from_secs(30);
+/// The same for writing: longer, because a peer that is busy with cryptography takes nothing for a while.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Bytes that are read or written, and memory that is taken, at a time.
+const STRIDE: usize = 64 << 10;
+
+/// Why reading stopped.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FrameError {
+    /// The stream ended or broke: nobody's fault.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The peer sent what no correct peer sends.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// A frame did not get on.
+    #[error("a message that hardly gets on")]
+    Trickle,
+}
+
+/// Reads one message. `Ok(None)` is the end of the stream between two frames.
+///
+/// Memory grows with the bytes that arrive, never with the length that is announced.
+pub(super) async fn read<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    limits: &FrameLimits,
+    progress: Duration,
+) -> Result<Option<Message>, FrameError> {
+    let mut header = [0; HEADER];
+    let (first, rest) = header.split_at_mut(1);
+    if reader.read(first).await? == 0 {
+        return Ok(None);
+    }
+    within(progress, reader.read_exact(rest)).await?;
+    let (kind, length) = limits.header(header)?;
+    let mut payload = Vec::new();
+    while payload.len() < length {
+        let start = payload.len();
+        payload.resize(length.min(start + STRIDE), 0);
+        let chunk = payload.get_mut(start..).unwrap_or_default();
+        within(progress, reader.read_exact(chunk)).await?;
+    }
+    Ok(Some(Message::decode(kind, &payload, limits)?))
+}
+
+/// Reads one message with the usual patience.
+pub(super) async fn read_patiently<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    limits: &FrameLimits,
+) -> Result<Option<Message>, FrameError> {
+    read(reader, limits, PROGRESS).await
+}
+
+/// Writes one frame and flushes it.
+pub(super) async fn write<W: AsyncWrite + Unpin>(writer: &mut W, frame: &Frame) -> io::Result<()> {
+    let body = frame.body.as_deref().unwrap_or_default();
+    for chunk in frame.head.chunks(STRIDE).chain(body.chunks(STRIDE)) {
+        patiently(writer.write_all(chunk)).await?;
+    }
+    patiently(writer.flush()).await
+}
+
+async fn patiently(step: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    timeout(PATIENCE, step)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+async fn within(progress: Duration, step: impl Future<Output = io::Result<()>>) -> Result<(), FrameError> {
+    match timeout(progress, step).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(FrameError::Trickle),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::io::Cursor;
+
+    use super::*;
+    use crate::p2p::wire::Bytes;
+
+    const LIMITS: FrameLimits = FrameLimits {
+        operators: 4,
+        entry: 1 << 20,
+        evidence: 1 << 20,
+    };
+
+    fn bytes(message: &Message) -> Vec<u8> {
+        let frame = message.frame();
+        let mut bytes = frame.head;
+        bytes.extend_from_slice(frame.body.as_deref().unwrap_or_default());
+        bytes
+    }
+
+    #[tokio::test]
+    async fn frames_follow_each_other() {
+        let large = Message::Definition(Bytes::from(vec![7; 300_000]));
+        let mut stream = Vec::new();
+        for message in [&Message::Bye, &large, &Message::Links(vec![1, 2])] {
+            write(&mut stream, &message.frame()).await.expect("a vector");
+        }
+        let mut reader = Cursor::new(stream);
+        for message in [Message::Bye, large, Message::Links(vec![1, 2])] {
+            assert_eq!(
+                read_patiently(&mut reader, &LIMITS).await.expect("a frame"),
+                Some(message)
+            );
+        }
+        assert!(
+            read_patiently(&mut reader, &LIMITS)
+                .await
+                .expect("the end")
+                .is_none()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_cut_frame_is_an_error() {
+        let whole = bytes(&Message::Definition(Bytes::from(vec![7; 200_000])));
+        for length in [1, 4, 5, 6, 70_000, whole.len() - 1] {
+            let mut reader = Cursor::new(&whole[..length]);
+            assert!(
+                matches!(read_patiently(&mut reader, &LIMITS).await, Err(FrameError::Io(_))),
+                "{length}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn an_oversized_frame_is_refused_unread() {
+        let mut stream = u32::MAX.to_be_bytes().to_vec();
+        stream.extend_from_slice(&[2, 9, 9, 9]);
+        let mut reader = Cursor::new(stream);
+        assert!(matches!(
+            read_patiently(&mut reader, &LIMITS).await,
+            Err(FrameError::Wire(_))
+        ));
+        assert_eq!(reader.position(), HEADER as u64);
+    }
+
+    #[tokio::test]
+    async fn a_trickle_runs_dry() {
+        let (mut near, far) = tokio::io::duplex(1 << 20);
+        let writer = tokio::spawn(async move {
+            use tokio::io::AsyncWriteExt;
+            let frame = bytes(&Message::Definition(Bytes::from(vec![7; 200_000])));
+            for byte in frame {
+                if near.write_all(&[byte]).await.is_err() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        let mut reader = Compat(far);
+        let result = read(&mut reader, &LIMITS, Duration::from_millis(60)).await;
+        assert!(matches!(result, Err(FrameError::Trickle)), "{result:?}");
+        writer.abort();
+    }
+
+    /// tokio's half of a pipe as the kind of stream that libp2p has.
+    struct Compat(tokio::io::DuplexStream);
+
+    impl AsyncRead for Compat {
+        fn poll_read(
+            mut self: std::pin::Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+            buffer: &mut [u8],
+        ) -> std::task::Poll<io::Result<usize>> {
+            let mut buffer = tokio::io::ReadBuf::new(buffer);
+            let read = tokio::io::AsyncRead::poll_read(std::pin::Pin::new(&mut self.0), cx, &mut buffer);
+            read.map_ok(|()| buffer.filled().len())
+        }
+    }
+}

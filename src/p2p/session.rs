@@ -1,0 +1,183 @@
+//! One journal stream while it lives: reads messages to the caller, writes what is queued, says how it ended.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{AsyncReadExt, AsyncWriteExt, FutureExt};
+use libp2p::{Multiaddr, Stream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::{
+    events::{Event, EventSender, Reason},
+    frame::{self, FrameError},
+    wire::{Frame, FrameLimits, Message},
+};
+
+/// At most so many bytes of one peer's messages wait for the caller, unless a single one is larger.
+const UNREAD: usize = 4 << 20;
+/// A session that ends in good order waits so long for the other side to have taken everything.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// What sessions tell the node.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// The peer told where operators may be reached.
+    Addresses(u16, Vec<(u16, Vec<Multiaddr>)>),
+    /// The session is over, and the caller has been told.
+    Ended(u16, u64, Reason),
+}
+
+/// The node's end of a session.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    frames: mpsc::UnboundedSender<Frame>,
+    queued: Arc<AtomicUsize>,
+    limit: usize,
+    stop: Option<oneshot::Sender<Reason>>,
+}
+
+impl Outgoing {
+    /// Queues a message. False if the peer takes so little that the queue is full.
+    pub(super) fn send(&self, message: &Message) -> bool {
+        let frame = message.frame();
+        let length = frame.len();
+        if self.queued.fetch_add(length, Ordering::Relaxed) + length > self.limit {
+            return false;
+        }
+        // The session may have ended just now; then nobody misses the message.
+        let _ = self.frames.send(frame);
+        true
+    }
+
+    /// Ends the session at once.
+    pub(super) fn stop(&mut self, reason: Reason) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(reason);
+        }
+    }
+
+    /// Whether [`Outgoing::stop`] was called.
+    pub(super) fn stopped(&self) -> bool {
+        self.stop.is_none()
+    }
+}
+
+/// The session's own end.
+pub(super) struct Ends {
+    frames: mpsc::UnboundedReceiver<Frame>,
+    queued: Arc<AtomicUsize>,
+    stop: oneshot::Receiver<Reason>,
+}
+
+/// The queue between node and session: as long as two of the longest frames and some more.
+pub(super) fn queue(limits: &FrameLimits) -> (Outgoing, Ends) {
+    let (frames, receiver) = mpsc::unbounded_channel();
+    let (stop, stopped) = oneshot::channel();
+    let queued = Arc::new(AtomicUsize::new(0));
+    let limit = (2 * limits.longest()).saturating_add(64 << 20);
+    let outgoing = Outgoing {
+        frames,
+        queued: queued.clone(),
+        limit,
+        stop: Some(stop),
+    };
+    (
+        outgoing,
+        Ends {
+            frames: receiver,
+            queued,
+            stop: stopped,
+        },
+    )
+}
+
+/// Lives as long as the stream. The caller hears of the beginning first and of the end last; dropping the
+/// [`Outgoing`] ends it after everything queued was taken by the other side.
+pub(super) async fn run(
+    operator: u16,
+    number: u64,
+    stream: Stream,
+    limits: FrameLimits,
+    ends: Ends,
+    events: EventSender,
+    reports: mpsc::Sender<Report>,
+) {
+    let reason = if events.connected(operator, number).await {
+        let (mut reader, mut writer) = stream.split();
+        let Ends {
+            mut frames,
+            queued,
+            stop,
+        } = ends;
+        let reading = async {
+            let unread = Arc::new(Semaphore::new(UNREAD));
+            loop {
+                let message = match frame::read_patiently(&mut reader, &limits).await {
+                    Ok(Some(Message::Bye)) => return Reason::Left,
+                    Ok(Some(message)) => message,
+                    Ok(None) => return Reason::Lost("the connection was closed".into()),
+                    Err(FrameError::Io(error)) => return Reason::Lost(error.to_string()),
+                    Err(fault) => return Reason::Fault(fault.to_string()),
+                };
+                let taken = match message {
+                    Message::Addresses(list) => reports.send(Report::Addresses(operator, list)).await.is_ok(),
+                    message => {
+                        let size = message.frame_len().min(UNREAD);
+                        let permit = unread
+                            .clone()
+                            .acquire_many_owned(u32::try_from(size).unwrap_or(1))
+                            .await;
+                        events
+                            .send(Event::Message { operator, message }, permit.ok())
+                            .await
+                    }
+                };
+                if !taken {
+                    return Reason::Stopped;
+                }
+            }
+        };
+        let writing = async {
+            while let Some(frame) = frames.recv().await {
+                if let Err(error) = frame::write(&mut writer, &frame).await {
+                    return Reason::Lost(error.to_string());
+                }
+                queued.fetch_sub(frame.len(), Ordering::Relaxed);
+            }
+            // The other side closes its half when it has read everything; then `reading` ends.
+            let _ = frame::write(&mut writer, &Message::Bye.frame()).await;
+            let _ = writer.close().await;
+            tokio::time::sleep(FAREWELL).await;
+            Reason::Stopped
+        };
+        let stopping = stop.then(|reason| async {
+            match reason {
+                Ok(reason) => reason,
+                Err(_) => std::future::pending().await,
+            }
+        });
+        tokio::select! {
+            biased;
+            reason = stopping => reason,
+            reason = reading => reason,
+            reason = writing => reason,
+        }
+    } else {
+        Reason::Stopped
+    };
+    events
+        .send(
+            Event::Disconnected {
+                operator,
+                reason: reason.clone(),
+            },
+            None,
+        )
+        .await;
+    let _ = reports.send(Report::Ended(operator, number, reason)).await;
+}

@@ -1,0 +1,188 @@
+//! Journal streams as a libp2p behaviour.
+//!
+//! Each stream belongs to a known connection, opening one is asked for by connection, and a stream that a peer
+//! opens is never lost: both arrive as events.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    task::{Context, Poll},
+};
+
+use libp2p::{
+    Multiaddr, PeerId, Stream, StreamProtocol,
+    core::{Endpoint, transport::PortUse, upgrade::ReadyUpgrade},
+    swarm::{
+        ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
+        NetworkBehaviour, NotifyHandler, StreamUpgradeError, SubstreamProtocol, THandler, THandlerInEvent,
+        THandlerOutEvent, ToSwarm,
+        handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
+    },
+};
+
+/// The protocol that journal streams speak.
+pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/conclave/journal/1");
+
+/// What happened to a journal stream on one connection.
+#[derive(Debug)]
+pub(super) enum Happened {
+    /// The peer opened a stream.
+    Inbound(Stream),
+    /// The stream that was asked for is there.
+    Outbound(Stream),
+    /// The peer does not speak the protocol.
+    Unsupported,
+    /// The stream could not be opened.
+    Failed,
+}
+
+/// Something happened to a journal stream.
+#[derive(Debug)]
+pub(super) struct StreamEvent {
+    pub(super) peer: PeerId,
+    pub(super) connection: ConnectionId,
+    pub(super) happened: Happened,
+}
+
+/// Opens and accepts journal streams.
+#[derive(Default)]
+pub(super) struct Behaviour {
+    events: VecDeque<StreamEvent>,
+    to_open: VecDeque<(PeerId, ConnectionId)>,
+}
+
+impl Behaviour {
+    /// Opens a stream on this connection; the answer is an event, if the connection still exists.
+    pub(super) fn open(&mut self, peer: PeerId, connection: ConnectionId) {
+        self.to_open.push_back((peer, connection));
+    }
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = Handler;
+    type ToSwarm = StreamEvent;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(Handler::default())
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(Handler::default())
+    }
+
+    fn on_swarm_event(&mut self, _: FromSwarm) {}
+
+    fn on_connection_handler_event(
+        &mut self,
+        peer: PeerId,
+        connection: ConnectionId,
+        happened: THandlerOutEvent<Self>,
+    ) {
+        self.events.push_back(StreamEvent {
+            peer,
+            connection,
+            happened,
+        });
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        if let Some(event) = self.events.pop_front() {
+            return Poll::Ready(ToSwarm::GenerateEvent(event));
+        }
+        if let Some((peer_id, connection)) = self.to_open.pop_front() {
+            let handler = NotifyHandler::One(connection);
+            return Poll::Ready(ToSwarm::NotifyHandler {
+                peer_id,
+                handler,
+                event: Open,
+            });
+        }
+        // The node polls the swarm again after every call of `open`, so no waker is kept.
+        Poll::Pending
+    }
+}
+
+/// Asks a connection for a new stream.
+#[derive(Debug)]
+pub(super) struct Open;
+
+/// The journal streams of one connection.
+#[derive(Default)]
+pub(super) struct Handler {
+    to_open: usize,
+    events: VecDeque<Happened>,
+}
+
+impl ConnectionHandler for Handler {
+    type FromBehaviour = Open;
+    type ToBehaviour = Happened;
+    type InboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type InboundOpenInfo = ();
+    type OutboundOpenInfo = ();
+
+    fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
+        SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), ())
+    }
+
+    /// The node closes connections itself.
+    fn connection_keep_alive(&self) -> bool {
+        true
+    }
+
+    fn poll(
+        &mut self,
+        _: &mut Context<'_>,
+    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, (), Self::ToBehaviour>> {
+        if let Some(event) = self.events.pop_front() {
+            return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(event));
+        }
+        if let Some(left) = self.to_open.checked_sub(1) {
+            self.to_open = left;
+            let protocol = SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), ());
+            return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
+        }
+        Poll::Pending
+    }
+
+    fn on_behaviour_event(&mut self, _: Open) {
+        self.to_open += 1;
+    }
+
+    fn on_connection_event(
+        &mut self,
+        event: ConnectionEvent<'_, Self::InboundProtocol, Self::OutboundProtocol>,
+    ) {
+        let happened = match event {
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. }) => {
+                Happened::Inbound(protocol)
+            }
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, .. }) => {
+                Happened::Outbound(protocol)
+            }
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { error, .. }) => unopened(&error),
+            _ => return,
+        };
+        self.events.push_back(happened);
+    }
+}
+
+fn unopened(error: &StreamUpgradeError<Infallible>) -> Happened {
+    match error {
+        StreamUpgradeError::NegotiationFailed => Happened::Unsupported,
+        _ => Happened::Failed,
+    }
+}

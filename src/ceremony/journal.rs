@@ -172,7 +172,7 @@ impl Journal {
             .take(HEADER as u64)
             .read_to_end(&mut header)
             .map_err(|error| read_error(&self.path, error))?;
-        if !expected.starts_with(&header) || (size as usize) < header.len() {
+        if !expected.starts_with(&header) || size < header.len() as u64 {
             return Err(JournalError::Foreign {
                 path: self.path.clone(),
             });
@@ -210,7 +210,7 @@ impl Journal {
                 Err(error)
                     if error.is_exists() || matches!(error.cause, super::files::Cause::TooLarge(_)) =>
                 {
-                    n += 1
+                    n += 1;
                 }
                 result => {
                     result?;
@@ -349,6 +349,7 @@ mod tests {
     use std::fs;
 
     const LIMIT: usize = 1000;
+    const FRAME_BYTES: usize = 16;
 
     fn records(path: &Path) -> Result<Vec<Vec<u8>>, JournalError> {
         let mut all = Vec::new();
@@ -395,7 +396,7 @@ mod tests {
             let complete = sample()
                 .iter()
                 .take_while(|record| {
-                    boundary += record.len() + FRAME as usize;
+                    boundary += record.len() + FRAME_BYTES;
                     boundary <= end
                 })
                 .count();
@@ -415,7 +416,7 @@ mod tests {
         let whole = write_sample(&path);
         let mut boundaries = vec![HEADER];
         for record in sample() {
-            boundaries.push(boundaries.last().unwrap() + record.len() + FRAME as usize);
+            boundaries.push(boundaries.last().unwrap() + record.len() + FRAME_BYTES);
         }
         for at in HEADER..whole.len() {
             for bit in 0..8 {
@@ -425,8 +426,8 @@ mod tests {
                 let record = boundaries.iter().filter(|b| **b <= at).count() - 1;
                 match records(&path) {
                     Err(JournalError::Corrupt { offset, intact, .. }) => {
-                        assert_eq!(offset as usize, boundaries[record]);
-                        assert_eq!(intact as usize, record);
+                        assert_eq!(offset, boundaries[record] as u64);
+                        assert_eq!(intact, record as u64);
                     }
                     other => panic!("byte {at} bit {bit}: {other:?}"),
                 }

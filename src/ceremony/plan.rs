@@ -312,9 +312,9 @@ pub fn check_amounts(amounts: &[u64], compounding: bool) -> Result<(), Problem> 
     }
     let mut sorted = amounts.to_vec();
     sorted.sort_unstable();
-    if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+    if let Some((twice, _)) = sorted.iter().zip(sorted.iter().skip(1)).find(|(a, b)| a == b) {
         return Err(wrong(
-            format!("`amounts` holds {} ETH twice", twice[0]),
+            format!("`amounts` holds {twice} ETH twice"),
             "there is one deposit file per amount: name each once",
         ));
     }

@@ -378,9 +378,9 @@ mod tests {
             begin(&folder, 3, V, &deposits(), b"the lock").unwrap();
             let path = folder.attempts().folder(3).join(name);
             if change {
-                std::fs::write(&path, "changed").unwrap()
+                std::fs::write(&path, "changed").unwrap();
             } else {
-                std::fs::remove_file(&path).unwrap()
+                std::fs::remove_file(&path).unwrap();
             }
             assert_eq!(finish(&folder, 3).unwrap_err().kind, Kind::FolderState);
             assert!(!folder.lock().exists());

@@ -159,19 +159,14 @@ fn ask(context: &Context, mut args: PlanArgs) -> Result<Plan, Problem> {
         }
     };
     let operators = ask_number("How many operators", args.operators, 4, &OPERATORS)?;
-    let threshold = match args.threshold {
-        Some(threshold) => threshold,
-        None => {
-            for t in 2.max(operators / 2)..=operators {
-                context.output.say(format!("  {}", tolerance(operators, t)));
-            }
-            ask_number(
-                "How many of them sign together",
-                None,
-                default_threshold(operators),
-                &(2..=operators),
-            )?
+    let threshold = if let Some(threshold) = args.threshold {
+        threshold
+    } else {
+        for t in 2.max(operators / 2)..=operators {
+            context.output.say(format!("  {}", tolerance(operators, t)));
         }
+        let default = default_threshold(operators);
+        ask_number("How many of them sign together", None, default, &(2..=operators))?
     };
     let validators = ask_number("How many validators", args.validators, 1, &VALIDATORS)?;
     let compounding = args.compounding

@@ -115,7 +115,7 @@ fn view(snapshot: &Snapshot, width: usize) -> Vec<String> {
 pub fn table(snapshot: &Snapshot, width: usize) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    let mut head = vec!["".to_owned(), "operator".to_owned(), "here".to_owned()];
+    let mut head = vec![String::new(), "operator".to_owned(), "here".to_owned()];
     head.extend(Step::ALL.iter().map(|step| step.word().to_owned()));
     // In a narrow terminal the steps have only their first letters.
     if width < 96 {

@@ -98,6 +98,15 @@ impl PublicKey {
         (!point.is_identity() && point.in_subgroup()).then(|| Self::new(raw::p1_to_affine(point.as_raw())))
     }
 
+    /// From points that are known to be in G1, such as sums of checked ones: one inversion for all, no subgroup checks.
+    /// `None` if one is infinity.
+    pub(crate) fn batch_from_subgroup(points: &[G1]) -> Option<Vec<Self>> {
+        if points.iter().any(G1::is_identity) {
+            return None;
+        }
+        Some(G1::batch_to_affine(points).into_iter().map(Self::new).collect())
+    }
+
     /// The key as a point.
     pub fn to_g1(&self) -> G1 {
         G1::from_affine(&self.point)

@@ -1,0 +1,719 @@
+//! One operator: its secrets, its rules, and the next thing that it has to say.
+//!
+//! A pure function of the entries on the board, the operator's seeds, and the words of its person. What must happen outside
+//! (files, peers) comes back as [`Effect`]s, to be carried out in order.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::crypto::bls::{SecretKey, Signature};
+use crate::crypto::commit::{self, SharePair};
+use crate::crypto::hash::{Hash, WeightStream, sha256};
+use crate::crypto::node::NodeKey;
+use crate::crypto::scalar::Scalar;
+
+use super::board::{Board, Data, News, Slot};
+use super::body::{JoinBody, Reason, SealBody};
+use super::entry::{Entry, Id, Step};
+use super::evidence::{Evidence, Finding};
+use super::outputs::GroupKeys;
+use super::rules::Standing;
+use super::secrets::{Opened, Secrets, Seed, open_share};
+use super::terms::Terms;
+
+/// A marker file, kept beside the journal so that neither alone can be lost unnoticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mark {
+    /// Voted for the attempt.
+    Voted,
+    /// Signed in the attempt.
+    Signed,
+    /// The attempt is closed, and never was voted for.
+    Dead,
+}
+
+/// Everything that a finished ceremony leaves, before it is written to files.
+pub struct Finished {
+    /// Attempt, from 1.
+    pub attempt: u32,
+    /// Group keys and public shares.
+    pub keys: Arc<GroupKeys>,
+    /// Group signatures: `[validator][message]`.
+    pub signatures: Vec<Vec<Signature>>,
+    /// The lock hash.
+    pub lock_hash: Hash,
+    /// Sum of all shares' signatures over the lock hash.
+    pub aggregate: Signature,
+    /// Node signatures over the lock hash, in operator order.
+    pub node_signatures: Vec<[u8; 65]>,
+}
+
+/// The shares of this operator, to be written as keystores.
+pub struct OwnShares {
+    /// Attempt, from 1.
+    pub attempt: u32,
+    /// Secret shares by validator.
+    pub shares: Vec<SecretKey>,
+    /// Group keys and public shares.
+    pub keys: Arc<GroupKeys>,
+}
+
+/// What must happen outside, in this order.
+pub enum Effect {
+    /// Make 32 bytes of the operating system's randomness durable and hand them to [`Operator::seed`].
+    NeedSeed(u32),
+    /// Make a marker durable.
+    Mark(u32, Mark),
+    /// Make an entry durable; only then show it to peers.
+    Persist(Id, Arc<Entry>),
+    /// Make evidence durable, then show it to the person and to peers.
+    PersistEvidence(Arc<Evidence>),
+    /// Write, fsync and read back all keystores, then call [`Operator::keys_stored`].
+    StoreKeys(Box<OwnShares>),
+    /// Publish the outputs, lock last, then call [`Operator::published`].
+    Publish(Box<Finished>),
+    /// The folder's secrets of this attempt are not the ones it was joined with: a lost or copied folder.
+    Lost(u32),
+    /// All files are final: the seeds have done their work.
+    DestroySeeds,
+}
+
+/// What a restart finds on disk.
+#[derive(Default)]
+pub struct Restored {
+    /// Entries of the journal, in order.
+    pub entries: Vec<Entry>,
+    /// Evidence of the journal.
+    pub evidence: Vec<Evidence>,
+    /// Seeds by attempt.
+    pub seeds: BTreeMap<u32, Seed>,
+    /// Markers.
+    pub marks: BTreeSet<(u32, Mark)>,
+    /// Attempts whose keystores are all there and were read back.
+    pub stored: BTreeSet<u32>,
+    /// Attempt whose outputs are published.
+    pub published: Option<u32>,
+}
+
+#[derive(Default)]
+struct Own {
+    secrets: Option<Secrets>,
+    /// Own Join on the board was not made from this folder's seed.
+    foreign: bool,
+    opened: HashMap<Id, Result<Vec<SharePair>, ()>>,
+    stored: bool,
+    asked: BTreeSet<&'static str>,
+}
+
+/// See the module's documentation.
+pub struct Operator {
+    terms: Arc<Terms>,
+    index: u16,
+    key: NodeKey,
+    name: String,
+    board: Board,
+    standing: Standing,
+    own: BTreeMap<u32, Own>,
+    consent: BTreeMap<u32, Reason>,
+    compared: bool,
+    published: Option<u32>,
+    weight_seed: Hash,
+    weight_counter: u64,
+    effects: Vec<Effect>,
+}
+
+impl Operator {
+    /// An operator with an empty journal. `index` from 1; `name` must satisfy [`super::body::is_name`]; `weight_seed`: 32 bytes
+    /// of the operating system's randomness, for batched checks.
+    pub fn new(terms: Arc<Terms>, index: u16, key: NodeKey, name: String, weight_seed: &[u8; 32]) -> Self {
+        Self {
+            board: Board::new(terms.clone(), weight_seed),
+            terms,
+            index,
+            key,
+            name,
+            standing: Standing::default(),
+            own: BTreeMap::new(),
+            consent: BTreeMap::new(),
+            compared: false,
+            published: None,
+            weight_seed: sha256(&[b"operator", weight_seed]),
+            weight_counter: 0,
+            effects: Vec::new(),
+        }
+    }
+
+    /// Takes up what a restart found on disk. Call once, before anything else.
+    pub fn restore(&mut self, restored: Restored) -> Vec<Effect> {
+        for (attempt, seed) in &restored.seeds {
+            let secrets = Secrets::new(&self.terms, *attempt, seed, &self.key);
+            self.own.entry(*attempt).or_default().secrets = Some(secrets);
+        }
+        let marks = restored.marks;
+        for (attempt, mark) in &marks {
+            match mark {
+                Mark::Voted => self.standing.voted.insert(*attempt),
+                Mark::Signed => self.standing.signed.insert(*attempt),
+                Mark::Dead => self.standing.closed.insert(*attempt),
+            };
+        }
+        for attempt in restored.stored {
+            self.own.entry(attempt).or_default().stored = true;
+        }
+        self.published = restored.published;
+        let newest = restored.entries.iter().map(|e| e.attempt).max().unwrap_or(0);
+        self.board.set_horizon(newest.saturating_add(1));
+        for evidence in restored.evidence {
+            let news = self.board.receive_evidence(evidence);
+            self.digest(news);
+        }
+        let news = self.board.receive(restored.entries);
+        self.digest(news);
+        // All of it is durable already; only markers may have to be made again.
+        self.effects
+            .retain(|effect| !matches!(effect, Effect::Persist(..) | Effect::PersistEvidence(_)));
+        let voted = self.standing.voted.iter().map(|k| (*k, Mark::Voted));
+        let signed = self.standing.signed.iter().map(|k| (*k, Mark::Signed));
+        let again: Vec<Effect> = voted
+            .chain(signed)
+            .filter(|m| !marks.contains(m))
+            .map(|(k, mark)| Effect::Mark(k, mark))
+            .collect();
+        self.effects.extend(again);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// The board.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// Own index, from 1.
+    pub fn index(&self) -> u16 {
+        self.index
+    }
+
+    /// What this operator has said so far.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// The current attempt: the lowest one that is not closed.
+    pub fn current_attempt(&self) -> u32 {
+        self.standing.current(|k| !self.board.verdict(k).is_empty())
+    }
+
+    /// Whether attempt `k` was joined with secrets that this folder no longer has.
+    pub fn is_lost(&self, attempt: u32) -> bool {
+        self.own.get(&attempt).is_some_and(|own| own.foreign)
+    }
+
+    /// Attempt whose outputs are published here.
+    pub fn published_attempt(&self) -> Option<u32> {
+        self.published
+    }
+
+    /// The session in which this operator takes part in an attempt: that of its own Deal.
+    pub fn session(&self, attempt: u32) -> Option<Hash> {
+        self.board
+            .sessions(attempt)
+            .find(|sid| !self.own_slot(sid, Slot::Step(Step::Deal)).is_empty())
+    }
+
+    /// The voted attempt whose outputs these are.
+    pub fn voted_for(&self, keys: &GroupKeys) -> Option<u32> {
+        self.standing.voted.iter().rev().copied().find(|k| {
+            self.session(*k)
+                .and_then(|sid| self.board.good(&sid))
+                .is_some_and(|(own, _)| own.hash() == keys.hash())
+        })
+    }
+
+    /// The person's word (or a rule that speaks for it) to join an attempt; closes all attempts before it.
+    pub fn consent(&mut self, attempt: u32, reason: Reason) -> Vec<Effect> {
+        self.consent.insert(attempt, reason);
+        for k in 1..attempt {
+            if self.standing.closed.insert(k) && !self.standing.voted.contains(&k) {
+                self.effects.push(Effect::Mark(k, Mark::Dead));
+            }
+        }
+        self.board.set_horizon(attempt.saturating_add(1));
+        self.advance()
+    }
+
+    /// Inventories have been compared with at least one peer: from now on it may say something new.
+    pub fn compared(&mut self) -> Vec<Effect> {
+        self.compared = true;
+        self.advance()
+    }
+
+    /// Entries from a peer.
+    pub fn receive(&mut self, entries: Vec<Entry>) -> Vec<Effect> {
+        let news = self.board.receive(entries);
+        self.digest(news);
+        self.advance()
+    }
+
+    /// Evidence from a peer.
+    pub fn receive_evidence(&mut self, evidence: Evidence) -> Vec<Effect> {
+        let news = self.board.receive_evidence(evidence);
+        self.digest(news);
+        self.advance()
+    }
+
+    /// The seed of an attempt is durable.
+    pub fn seed(&mut self, attempt: u32, seed: &Seed) -> Vec<Effect> {
+        let secrets = Secrets::new(&self.terms, attempt, seed, &self.key);
+        self.own.entry(attempt).or_default().secrets = Some(secrets);
+        self.advance()
+    }
+
+    /// All keystores of an attempt are durable and were read back.
+    pub fn keys_stored(&mut self, attempt: u32) -> Vec<Effect> {
+        self.own.entry(attempt).or_default().stored = true;
+        self.advance()
+    }
+
+    /// All outputs are in place and were read back.
+    pub fn published(&mut self, attempt: u32) -> Vec<Effect> {
+        self.published = Some(attempt);
+        self.advance()
+    }
+
+    fn own_slot(&self, session: &Hash, slot: Slot) -> &[Id] {
+        self.board.slot(session, self.index, slot)
+    }
+
+    fn ask_once(&mut self, attempt: u32, what: &'static str) -> bool {
+        self.own.entry(attempt).or_default().asked.insert(what)
+    }
+
+    fn weights(&mut self) -> Hash {
+        self.weight_counter += 1;
+        sha256(&[&self.weight_seed, &self.weight_counter.to_be_bytes()])
+    }
+
+    /// Turns what the board learned into effects, and keeps the standing in step with own entries, adopted ones included.
+    fn digest(&mut self, news: Vec<News>) {
+        for item in news {
+            match item {
+                News::Found(attempt, finding) => self.digest_finding(attempt, finding),
+                News::Admitted(id) => {
+                    let Some(entry) = self.board.get(&id).map(|a| a.entry.clone()) else {
+                        continue;
+                    };
+                    if entry.operator == self.index {
+                        self.note_own(&entry);
+                    }
+                    self.effects.push(Effect::Persist(id, entry));
+                }
+            }
+        }
+    }
+
+    fn digest_finding(&mut self, attempt: u32, finding: Finding) {
+        if let Some(evidence) = self.board.evidence(attempt, finding) {
+            self.effects.push(Effect::PersistEvidence(evidence.clone()));
+        }
+    }
+
+    fn note_own(&mut self, entry: &Entry) {
+        let k = entry.attempt;
+        match entry.step {
+            Step::Join => {
+                self.standing.joined.insert(k);
+                self.board.set_horizon(k.saturating_add(1));
+                self.check_own_join(entry);
+            }
+            Step::Ack if entry.is_complaint() => {
+                self.standing.complained.insert(k);
+            }
+            Step::Ack => {
+                self.standing.acked.insert(k);
+            }
+            Step::Stored => {
+                if self.standing.voted.insert(k) {
+                    self.effects.push(Effect::Mark(k, Mark::Voted));
+                }
+            }
+            Step::Sign => {
+                if self.standing.signed.insert(k) {
+                    self.effects.push(Effect::Mark(k, Mark::Signed));
+                }
+            }
+            Step::Deal | Step::Reveal | Step::Seal | Step::Done => {}
+        }
+    }
+
+    /// Is an own Join on the board one that this folder can go on from?
+    fn check_own_join(&mut self, entry: &Entry) {
+        let Some(body) = JoinBody::decode(&self.terms, &entry.body) else {
+            return;
+        };
+        let terms = self.terms.clone();
+        let own = self.own.entry(entry.attempt).or_default();
+        let mine = own
+            .secrets
+            .as_ref()
+            .is_some_and(|secrets| secrets.seal_publics(&terms) == body.keys);
+        // A seed that is gone after the end is no loss.
+        if !mine && !own.foreign && self.published.is_none() {
+            own.foreign = true;
+            self.effects.push(Effect::Lost(entry.attempt));
+        }
+    }
+
+    /// Says everything that there is to say now.
+    fn advance(&mut self) -> Vec<Effect> {
+        while self.compared && self.act().is_some() {}
+        std::mem::take(&mut self.effects)
+    }
+
+    /// One action, the most urgent one; `None` if there is nothing to do.
+    fn act(&mut self) -> Option<()> {
+        self.finish().or_else(|| self.progress())
+    }
+
+    /// Signs and puts up an own entry.
+    fn say(&mut self, session: Hash, attempt: u32, step: Step, prev: Vec<Id>, body: Vec<u8>) -> Option<()> {
+        let entry = Entry::signed(
+            &self.key,
+            &self.terms,
+            (session, attempt, self.index),
+            step,
+            prev,
+            body,
+        );
+        let id = entry.id(&self.terms);
+        // The marker must be durable before the entry is.
+        match step {
+            Step::Stored if self.standing.voted.insert(attempt) => {
+                self.effects.push(Effect::Mark(attempt, Mark::Voted))
+            }
+            Step::Sign if self.standing.signed.insert(attempt) => {
+                self.effects.push(Effect::Mark(attempt, Mark::Signed))
+            }
+            _ => {}
+        }
+        let news = self.board.receive(vec![entry]);
+        self.digest(news);
+        self.board.get(&id).map(|_| ())
+    }
+
+    // --- from the votes on: V2 comes before anything else ---
+
+    fn finish(&mut self) -> Option<()> {
+        let k = self.standing.newest_vote()?;
+        let sid = self
+            .board
+            .sessions(k)
+            .find(|sid| !self.own_slot(sid, Slot::Step(Step::Stored)).is_empty())?;
+        let votes = self.board.one_of_each(&sid, Slot::Step(Step::Stored));
+        if !self.standing.must_sign(k, votes.is_some()) {
+            return None;
+        }
+        if self.own_slot(&sid, Slot::Step(Step::Sign)).is_empty() {
+            return self.sign(k, &sid, votes?);
+        }
+        if self.own_slot(&sid, Slot::Step(Step::Seal)).is_empty() {
+            return self.seal(k, &sid);
+        }
+        if self.published.is_none() {
+            return self.publish(k, &sid);
+        }
+        if self.own_slot(&sid, Slot::Step(Step::Done)).is_empty() {
+            let lock_hash = self.board.combined(&sid)?.lock_hash;
+            self.say(sid, k, Step::Done, Vec::new(), lock_hash.to_vec())?;
+            self.effects.push(Effect::DestroySeeds);
+            return Some(());
+        }
+        None
+    }
+
+    fn sign(&mut self, k: u32, sid: &Hash, votes: Vec<Id>) -> Option<()> {
+        let shares = self.shares(k, sid)?;
+        if !self.own.get(&k)?.stored {
+            // A folder restored from before the vote: the vote says "durable", so make it true again first.
+            return self.store(k, sid, shares);
+        }
+        let roots = self.board.roots(sid)?.clone();
+        let signatures: Vec<[u8; 96]> = shares
+            .par_iter()
+            .zip(roots.par_iter())
+            .flat_map_iter(|(share, roots)| roots.iter().map(|root| share.sign(root).to_bytes()))
+            .collect();
+        self.say(*sid, k, Step::Sign, votes, signatures.concat())
+    }
+
+    fn seal(&mut self, k: u32, sid: &Hash) -> Option<()> {
+        let lock_hash = self.board.combined(sid)?.lock_hash;
+        let shares = self.shares(k, sid)?;
+        // The sum of all own signatures over one message is the signature of the sum of all own shares.
+        let sum = shares
+            .iter()
+            .filter_map(|share| Scalar::from_be_bytes(&share.to_bytes()))
+            .fold(Scalar::from_u64(0), |sum, share| &sum + &share);
+        let body = SealBody {
+            lock_hash,
+            node_signature: self.key.sign_recoverable(&lock_hash),
+            aggregate: SecretKey::from_scalar(&sum)?.sign(&lock_hash),
+        };
+        self.say(*sid, k, Step::Seal, Vec::new(), body.encode())
+    }
+
+    fn publish(&mut self, k: u32, sid: &Hash) -> Option<()> {
+        let seals: Vec<Arc<SealBody>> = self
+            .board
+            .one_of_each(sid, Slot::Step(Step::Seal))?
+            .iter()
+            .filter_map(|id| match self.board.get(id).map(|a| &a.data) {
+                Some(Data::Seal(seal)) => Some(seal.clone()),
+                _ => None,
+            })
+            .collect();
+        let combined = self.board.combined(sid)?.clone();
+        let keys = self.board.good(sid)?.0.clone();
+        let sums: Vec<Signature> = seals.iter().map(|seal| seal.aggregate.clone()).collect();
+        let finished = Finished {
+            attempt: k,
+            keys,
+            signatures: combined.signatures.clone(),
+            lock_hash: combined.lock_hash,
+            aggregate: Signature::aggregate(&sums)?,
+            node_signatures: seals.iter().map(|seal| seal.node_signature).collect(),
+        };
+        if self.ask_once(k, "publish") {
+            self.effects.push(Effect::Publish(Box::new(finished)));
+        }
+        None
+    }
+
+    // --- up to the vote ---
+
+    fn progress(&mut self) -> Option<()> {
+        let k = self.current_attempt();
+        if !self.standing.joined.contains(&k) {
+            return self.join(k);
+        }
+        if self.is_lost(k) || !self.standing.may_contribute(k, k) {
+            return None;
+        }
+        let Some(sid) = self.session(k) else {
+            return self.deal(k);
+        };
+        self.open_shares(k, &sid);
+        if self.standing.may_ack(k, k) {
+            return self.complain(k, &sid).or_else(|| self.ack(k, &sid));
+        }
+        if self.own_slot(&sid, Slot::Step(Step::Reveal)).is_empty() {
+            return self.reveal(k, &sid);
+        }
+        if self.own_slot(&sid, Slot::Step(Step::Stored)).is_empty() && self.standing.may_vote(k, k) {
+            return self.vote(k, &sid);
+        }
+        None
+    }
+
+    fn join(&mut self, k: u32) -> Option<()> {
+        let reason = *self.consent.get(&k)?;
+        if !self.standing.may_join(k, k) {
+            return None;
+        }
+        if self.own.entry(k).or_default().secrets.is_none() {
+            if self.ask_once(k, "seed") {
+                self.effects.push(Effect::NeedSeed(k));
+            }
+            return None;
+        }
+        let keys = self.own.get(&k)?.secrets.as_ref()?.seal_publics(&self.terms);
+        let body = JoinBody {
+            name: self.name.clone(),
+            keys,
+            reason,
+        };
+        self.say(
+            self.terms.ctx(k),
+            k,
+            Step::Join,
+            self.votes_for_join(k),
+            body.encode(),
+        )
+    }
+
+    /// Own newest vote first, then everybody's vote for the attempt before.
+    fn votes_for_join(&self, k: u32) -> Vec<Id> {
+        let votes = |attempt: u32, operator: u16| {
+            self.board.sessions(attempt).find_map(|sid| {
+                self.board
+                    .slot(&sid, operator, Slot::Step(Step::Stored))
+                    .first()
+                    .copied()
+            })
+        };
+        let own = (1..k).rev().find_map(|attempt| votes(attempt, self.index));
+        let others = self
+            .terms
+            .indices()
+            .filter(|j| *j != self.index)
+            .filter_map(|j| votes(k - 1, j));
+        own.into_iter().chain(others).collect()
+    }
+
+    fn deal(&mut self, k: u32) -> Option<()> {
+        let joins = self
+            .board
+            .exactly_one_of_each(&self.terms.ctx(k), Slot::Step(Step::Join))?;
+        let sid = self.terms.sid(k, &joins);
+        let recipients: Option<Vec<[u8; 32]>> = joins
+            .iter()
+            .map(|id| match &self.board.get(id)?.data {
+                Data::Join(body) => body.keys.get(usize::from(self.index) - 1).copied(),
+                _ => None,
+            })
+            .collect();
+        let body = self
+            .own
+            .get(&k)?
+            .secrets
+            .as_ref()?
+            .deal(&self.terms, &sid, self.index, &recipients?)?;
+        self.say(sid, k, Step::Deal, joins, body)
+    }
+
+    /// Opens and checks what the Deals of the own session seal to this operator, each once.
+    fn open_shares(&mut self, k: u32, sid: &Hash) {
+        let seed = self.weights();
+        let Some(own) = self.own.get(&k) else { return };
+        let Some(secrets) = own.secrets.as_ref() else {
+            return;
+        };
+        let fresh: Vec<Id> = self
+            .terms
+            .indices()
+            .flat_map(|d| self.board.slot(sid, d, Slot::Step(Step::Deal)))
+            .filter(|id| !own.opened.contains_key(*id))
+            .copied()
+            .collect();
+        let opened: Vec<(Id, Result<Vec<SharePair>, ()>)> = fresh
+            .par_iter()
+            .filter_map(|id| {
+                let admitted = self.board.get(id)?;
+                let Data::Deal(commitments) = &admitted.data else {
+                    return None;
+                };
+                let secret = secrets.seal_secret(admitted.entry.operator);
+                let mut weights = WeightStream::new(&sha256(&[&seed, id]));
+                let result = match open_share(
+                    &self.terms,
+                    &admitted.entry,
+                    commitments,
+                    self.index,
+                    &secret,
+                    &mut weights,
+                ) {
+                    Opened::Good(pairs) => Ok(pairs),
+                    Opened::Unreadable | Opened::Wrong(_) => Err(()),
+                };
+                Some((*id, result))
+            })
+            .collect();
+        self.own.entry(k).or_default().opened.extend(opened);
+    }
+
+    fn complain(&mut self, k: u32, sid: &Hash) -> Option<()> {
+        if !self.standing.may_complain(k, k) {
+            return None;
+        }
+        let own = self.own.get(&k)?;
+        let bad = self
+            .terms
+            .indices()
+            .flat_map(|d| self.board.slot(sid, d, Slot::Step(Step::Deal)))
+            .find(|id| matches!(own.opened.get(*id), Some(Err(()))))
+            .copied()?;
+        let dealer = self.board.get(&bad)?.entry.operator;
+        let key = own.secrets.as_ref()?.seal_secret(dealer).to_bytes();
+        self.say(*sid, k, Step::Ack, vec![bad], key.to_vec())
+    }
+
+    fn ack(&mut self, k: u32, sid: &Hash) -> Option<()> {
+        let deals = self.board.exactly_one_of_each(sid, Slot::Step(Step::Deal))?;
+        let own = self.own.get(&k)?;
+        if !deals.iter().all(|id| matches!(own.opened.get(id), Some(Ok(_)))) {
+            return None;
+        }
+        self.say(*sid, k, Step::Ack, deals, Vec::new())
+    }
+
+    fn reveal(&mut self, k: u32, sid: &Hash) -> Option<()> {
+        let acks = self.board.exactly_one_of_each(sid, Slot::Step(Step::Ack))?;
+        let deals = self.board.get(acks.first()?)?.entry.prev.clone();
+        if acks
+            .iter()
+            .any(|id| self.board.get(id).is_none_or(|ack| ack.entry.prev != deals))
+        {
+            return None;
+        }
+        let deal = deals.get(usize::from(self.index) - 1)?;
+        let Data::Deal(pedersen) = &self.board.get(deal)?.data else {
+            return None;
+        };
+        let secrets = self.own.get(&k)?.secrets.as_ref()?;
+        let prev_hash = super::entry::hash_ids(&acks);
+        let body = secrets.reveal(&self.terms, sid, self.index, deal, &prev_hash, pedersen);
+        self.say(*sid, k, Step::Reveal, acks, body)
+    }
+
+    fn vote(&mut self, k: u32, sid: &Hash) -> Option<()> {
+        let (keys, set) = self.board.good(sid)?;
+        let (outputs, set) = (*keys.hash(), set.to_vec());
+        if self.own.get(&k)?.stored {
+            return self.say(*sid, k, Step::Stored, set, outputs.to_vec());
+        }
+        let shares = self.shares(k, sid)?;
+        self.store(k, sid, shares)
+    }
+
+    fn store(&mut self, k: u32, sid: &Hash, shares: Vec<SecretKey>) -> Option<()> {
+        let keys = self.board.good(sid)?.0.clone();
+        if self.ask_once(k, "store") {
+            self.effects.push(Effect::StoreKeys(Box::new(OwnShares {
+                attempt: k,
+                shares,
+                keys,
+            })));
+        }
+        None
+    }
+
+    /// Own secret shares of all validators, if they are the ones that the public shares promise.
+    fn shares(&mut self, k: u32, sid: &Hash) -> Option<Vec<SecretKey>> {
+        self.open_shares(k, sid);
+        let (keys, set) = self.board.good(sid)?;
+        // The Deals that the good set builds on: those that the first Reveal's Acks name.
+        let reveal = self.board.get(set.first()?)?;
+        let deals = &self.board.get(reveal.entry.prev.first()?)?.entry.prev;
+        let own = self.own.get(&k)?;
+        let rows: Option<Vec<&Vec<SharePair>>> = deals
+            .iter()
+            .map(|id| own.opened.get(id).and_then(|r| r.as_ref().ok()))
+            .collect();
+        let rows = rows?;
+        let position = usize::from(self.index) - 1;
+        keys.validators()
+            .par_iter()
+            .enumerate()
+            .map(|(v, validator)| {
+                let share = rows
+                    .iter()
+                    .filter_map(|row| row.get(v))
+                    .fold(Scalar::from_u64(0), |sum, pair| &sum + &pair.s);
+                let fits =
+                    commit::feldman(&share).to_compressed() == validator.shares.get(position)?.to_bytes();
+                SecretKey::from_scalar(&share).filter(|_| fits)
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,5 @@
+//! Ceremonies in memory.
+
+mod ceremonies;
+mod sim;
+mod votes;

@@ -1,0 +1,323 @@
+//! In-memory ceremonies: operators with disks that survive crashes, and a network that delivers in any order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::crypto::bls::{PublicKey, SecretKey, Signature};
+use crate::crypto::hash::{Hash, sha256};
+use crate::crypto::node::NodeKey;
+use crate::dkg::body::Reason;
+use crate::dkg::entry::{Entry, Id};
+use crate::dkg::evidence::Evidence;
+use crate::dkg::operator::{Effect, Finished, Mark, Operator, Restored};
+use crate::dkg::outputs::GroupKeys;
+use crate::dkg::secrets::Seed;
+use crate::dkg::terms::{Product, Terms};
+
+/// Signs two messages for each validator and hashes everything into the lock.
+pub(crate) struct TestProduct;
+
+impl Product for TestProduct {
+    fn messages(&self) -> usize {
+        2
+    }
+
+    fn signing_roots(&self, validator: usize, group_key: &PublicKey) -> Vec<Hash> {
+        (0..2u8)
+            .map(|m| {
+                sha256(&[
+                    b"root",
+                    &group_key.to_bytes(),
+                    &(validator as u64).to_be_bytes(),
+                    &[m],
+                ])
+            })
+            .collect()
+    }
+
+    fn lock_hash(&self, keys: &GroupKeys, signatures: &[Vec<Signature>]) -> Hash {
+        let bytes: Vec<[u8; 96]> = signatures.iter().flatten().map(Signature::to_bytes).collect();
+        let all: Vec<u8> = bytes.concat();
+        sha256(&[keys.hash(), &all])
+    }
+}
+
+pub(crate) fn node_key(i: usize) -> NodeKey {
+    NodeKey::from_bytes(&sha256(&[b"node", &(i as u64).to_be_bytes()])).unwrap()
+}
+
+pub(crate) fn terms(n: usize, t: usize, v: usize) -> Arc<Terms> {
+    let keys = (1..=n).map(|i| node_key(i).public()).collect();
+    Arc::new(Terms::new([1; 32], [2; 32], t, v, keys, Arc::new(TestProduct)).unwrap())
+}
+
+/// What survives a crash.
+#[derive(Default, Clone)]
+pub(crate) struct Disk {
+    pub entries: Vec<Vec<u8>>,
+    pub evidence: Vec<Vec<u8>>,
+    pub seeds: BTreeMap<u32, [u8; 32]>,
+    pub marks: BTreeSet<(u32, Mark)>,
+    pub shares: BTreeMap<u32, Vec<[u8; 32]>>,
+    pub published: Option<u32>,
+    pub lock: Option<Hash>,
+}
+
+pub(crate) struct Peer {
+    pub operator: Operator,
+    pub disk: Disk,
+    pub keys: Option<Arc<GroupKeys>>,
+    pub finished: Option<Box<Finished>>,
+    pub lost: BTreeSet<u32>,
+    pub online: bool,
+    pub evil: bool,
+}
+
+pub(crate) struct Sim {
+    pub terms: Arc<Terms>,
+    pub peers: Vec<Peer>,
+    pub mail: Vec<(usize, Vec<u8>)>,
+    pub rng: ChaCha8Rng,
+    pub duplicate: bool,
+}
+
+fn operator(terms: &Arc<Terms>, i: usize, salt: u64) -> Operator {
+    let index = u16::try_from(i + 1).unwrap();
+    let weights = sha256(&[b"weights", &salt.to_be_bytes(), &index.to_be_bytes()]);
+    Operator::new(
+        terms.clone(),
+        index,
+        node_key(i + 1),
+        format!("op{index}"),
+        &weights,
+    )
+}
+
+impl Sim {
+    pub(crate) fn new(n: usize, t: usize, v: usize, seed: u64) -> Self {
+        let terms = terms(n, t, v);
+        let peers = (0..n)
+            .map(|i| Peer {
+                operator: operator(&terms, i, seed),
+                disk: Disk::default(),
+                keys: None,
+                finished: None,
+                lost: BTreeSet::new(),
+                online: true,
+                evil: false,
+            })
+            .collect();
+        Self {
+            terms,
+            peers,
+            mail: Vec::new(),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            duplicate: false,
+        }
+    }
+
+    /// Everybody consents to attempt 1 and has compared inventories.
+    pub(crate) fn start(&mut self) {
+        for i in 0..self.peers.len() {
+            if !self.peers[i].evil {
+                self.with(i, |o| o.consent(1, Reason::First));
+                self.with(i, |o| o.compared());
+            }
+        }
+    }
+
+    /// Does something to an operator and carries out what it asks for.
+    pub(crate) fn with(&mut self, i: usize, f: impl FnOnce(&mut Operator) -> Vec<Effect>) {
+        let effects = f(&mut self.peers[i].operator);
+        self.carry_out(i, effects, usize::MAX);
+    }
+
+    /// Carries out at most `limit` effects, then the process dies. Returns whether all were done.
+    pub(crate) fn carry_out(&mut self, i: usize, effects: Vec<Effect>, mut limit: usize) -> bool {
+        let mut queue: std::collections::VecDeque<Effect> = effects.into();
+        while let Some(effect) = queue.pop_front() {
+            if limit == 0 {
+                return false;
+            }
+            limit -= 1;
+            let peer = &mut self.peers[i];
+            let more = match effect {
+                Effect::NeedSeed(k) => {
+                    let mut seed = [0; 32];
+                    self.rng.fill_bytes(&mut seed);
+                    let seed = *peer.disk.seeds.entry(k).or_insert(seed);
+                    peer.operator.seed(k, &Seed::new(&seed))
+                }
+                Effect::Mark(k, mark) => {
+                    peer.disk.marks.insert((k, mark));
+                    Vec::new()
+                }
+                Effect::Persist(_, entry) => {
+                    let bytes = entry.encode();
+                    peer.disk.entries.push(bytes.clone());
+                    for j in (0..self.peers.len()).filter(|j| *j != i) {
+                        self.mail.push((j, bytes.clone()));
+                    }
+                    Vec::new()
+                }
+                Effect::PersistEvidence(evidence) => {
+                    let bytes = evidence.encode();
+                    assert!(bytes.len() <= Evidence::max_bytes(&self.terms));
+                    assert!(
+                        evidence.check(&self.terms, &[7; 32]),
+                        "evidence does not prove {:?}",
+                        evidence.finding
+                    );
+                    peer.disk.evidence.push(bytes);
+                    Vec::new()
+                }
+                Effect::StoreKeys(own) => {
+                    let shares = own.shares.iter().map(|s| *s.to_bytes()).collect();
+                    peer.disk.shares.insert(own.attempt, shares);
+                    peer.keys = Some(own.keys.clone());
+                    peer.operator.keys_stored(own.attempt)
+                }
+                Effect::Publish(finished) => {
+                    peer.disk.published = Some(finished.attempt);
+                    peer.disk.lock = Some(finished.lock_hash);
+                    let k = finished.attempt;
+                    peer.finished = Some(finished);
+                    peer.operator.published(k)
+                }
+                Effect::Lost(k) => {
+                    peer.lost.insert(k);
+                    Vec::new()
+                }
+                Effect::DestroySeeds => {
+                    peer.disk.seeds.clear();
+                    Vec::new()
+                }
+            };
+            queue.extend(more);
+        }
+        true
+    }
+
+    /// The process starts again with what its disk holds.
+    pub(crate) fn restart(&mut self, i: usize) {
+        let disk = self.peers[i].disk.clone();
+        let salt = self.rng.random();
+        let mut fresh = operator(&self.terms, i, salt);
+        let restored = Restored {
+            entries: disk
+                .entries
+                .iter()
+                .map(|b| Entry::decode(&self.terms, b).unwrap())
+                .collect(),
+            evidence: disk
+                .evidence
+                .iter()
+                .map(|b| Evidence::decode(&self.terms, b).unwrap())
+                .collect(),
+            seeds: disk.seeds.iter().map(|(k, s)| (*k, Seed::new(s))).collect(),
+            marks: disk.marks.clone(),
+            stored: disk.shares.keys().copied().collect(),
+            published: disk.published,
+        };
+        let effects = fresh.restore(restored);
+        self.peers[i].operator = fresh;
+        self.carry_out(i, effects, usize::MAX);
+        self.with(i, |o| o.consent(1, Reason::First));
+        for j in 0..self.peers.len() {
+            self.resync(j, i);
+            self.resync(i, j);
+        }
+        self.with(i, |o| o.compared());
+    }
+
+    /// `to` gets all that `from` has admitted.
+    pub(crate) fn resync(&mut self, from: usize, to: usize) {
+        if from == to {
+            return;
+        }
+        let board = self.peers[from].operator.board();
+        let all: Vec<Vec<u8>> = board
+            .order()
+            .iter()
+            .map(|id| board.get(id).unwrap().entry.encode())
+            .collect();
+        let proofs: Vec<Vec<u8>> = board
+            .findings()
+            .map(|(k, f)| board.evidence(k, f).unwrap().encode())
+            .collect();
+        for bytes in all {
+            let entry = Entry::decode(&self.terms, &bytes).unwrap();
+            self.with(to, |o| o.receive(vec![entry]));
+        }
+        for bytes in proofs {
+            let evidence = Evidence::decode(&self.terms, &bytes).unwrap();
+            self.with(to, |o| o.receive_evidence(evidence));
+        }
+    }
+
+    /// Delivers one letter, any one. Returns `false` when the mail is empty.
+    pub(crate) fn deliver_one(&mut self) -> bool {
+        if self.mail.is_empty() {
+            return false;
+        }
+        let at = self.rng.random_range(0..self.mail.len());
+        let (to, bytes) = self.mail.swap_remove(at);
+        if self.duplicate && self.rng.random_range(0..4) == 0 {
+            self.mail.push((to, bytes.clone()));
+        }
+        if self.peers[to].online && !self.peers[to].evil {
+            let entry = Entry::decode(&self.terms, &bytes).unwrap();
+            self.with(to, |o| o.receive(vec![entry]));
+        }
+        true
+    }
+
+    pub(crate) fn run(&mut self) {
+        while self.deliver_one() {}
+    }
+
+    /// Everybody tells everybody everything until nothing changes.
+    pub(crate) fn settle(&mut self) {
+        self.run();
+        let n = self.peers.len();
+        for _ in 0..3 {
+            for i in 0..n {
+                for j in 0..n {
+                    if self.peers[i].online && self.peers[j].online && !self.peers[j].evil {
+                        self.resync(i, j);
+                    }
+                }
+            }
+            self.run();
+        }
+    }
+
+    pub(crate) fn secret(&self, i: usize, v: usize) -> SecretKey {
+        let k = self.peers[i].disk.published.unwrap();
+        SecretKey::from_bytes(&self.peers[i].disk.shares[&k][v]).unwrap()
+    }
+
+    pub(crate) fn locks(&self) -> Vec<Option<Hash>> {
+        self.peers.iter().map(|p| p.disk.lock).collect()
+    }
+
+    pub(crate) fn verdicts(&self, k: u32) -> Vec<BTreeSet<crate::dkg::evidence::Finding>> {
+        self.peers
+            .iter()
+            .filter(|p| !p.evil)
+            .map(|p| p.operator.board().verdict(k))
+            .collect()
+    }
+
+    pub(crate) fn find(&self, i: usize, accept: impl Fn(&Entry) -> bool) -> Option<(Id, Entry)> {
+        let board = self.peers[i].operator.board();
+        board
+            .order()
+            .iter()
+            .filter_map(|id| board.get(id).map(|a| (*id, (*a.entry).clone())))
+            .find(|(_, e)| accept(e))
+    }
+}

@@ -1,0 +1,187 @@
+//! The public record of a finished ceremony: every signed step without the ciphertexts.
+//!
+//! It shows a depositor who was not there that each node key signed every step for this definition, that each dealer knew its
+//! polynomial, and that the keys and the lock follow. It cannot show that the shares are secret (one machine with n keys makes
+//! a perfect transcript) nor what the ciphertexts held.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::crypto::hash::Hash;
+
+use super::board::{Board, Data, Slot};
+use super::entry::{Entry, Step};
+use super::evidence::Finding;
+use super::outputs::GroupKeys;
+use super::terms::Terms;
+use super::wire::Reader;
+
+/// First bytes of a transcript file.
+pub const MAGIC: &[u8; 22] = b"conclave/transcript/1\n";
+
+/// A transcript.
+pub struct Transcript {
+    /// Definition hash.
+    pub definition_hash: Hash,
+    /// `net`, see docs/protocol.md.
+    pub net: Hash,
+    /// Entries of all attempts, predecessors first, Deals without their sealed part.
+    pub entries: Vec<Entry>,
+}
+
+/// What a transcript shows.
+pub struct Findings {
+    /// The attempt that was finished.
+    pub attempt: u32,
+    /// Group keys and public shares, computed anew.
+    pub keys: Arc<GroupKeys>,
+    /// The lock hash that everybody sealed.
+    pub lock_hash: Hash,
+    /// Display names in operator order.
+    pub names: Vec<String>,
+    /// Attempts in which anybody revealed: how often the result could have been refused after it was known.
+    pub revealed: BTreeSet<u32>,
+    /// Operators (from 1) who said that their files are in place.
+    pub done: BTreeSet<u16>,
+    /// Findings against operators, of all attempts.
+    pub findings: BTreeSet<(u32, Finding)>,
+}
+
+/// Why a transcript does not show a finished ceremony.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum TranscriptError {
+    /// Not a transcript, cut off, or entries that do not fit the definition.
+    #[error("not a transcript of this definition")]
+    Malformed,
+    /// Of another definition or network.
+    #[error("the transcript is of another definition or network")]
+    OtherCeremony,
+    /// An entry is not signed, or does not hold.
+    #[error("{0} of {1} entries do not hold")]
+    BadEntries(usize, usize),
+    /// No attempt has everybody's seal.
+    #[error("no attempt of the transcript was finished by everybody")]
+    Unfinished,
+}
+
+impl Transcript {
+    /// The public part of a board.
+    pub fn of(board: &Board, net: Hash) -> Self {
+        let terms = board.terms();
+        let entries = board
+            .order()
+            .iter()
+            .filter_map(|id| board.get(id))
+            .map(|a| a.entry.strip(terms))
+            .collect();
+        Self {
+            definition_hash: *terms.definition_hash(),
+            net,
+            entries,
+        }
+    }
+
+    /// The file: magic, definition hash, net, entry count (4 bytes), then each entry with its length (4 bytes).
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.extend_from_slice(&self.definition_hash);
+        out.extend_from_slice(&self.net);
+        out.extend_from_slice(
+            &u32::try_from(self.entries.len())
+                .unwrap_or(u32::MAX)
+                .to_be_bytes(),
+        );
+        for entry in &self.entries {
+            let bytes = entry.encode();
+            out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+            out.extend_from_slice(&bytes);
+        }
+        out
+    }
+
+    /// The definition hash and `net` of a transcript file, to find the terms it belongs to.
+    pub fn peek(bytes: &[u8]) -> Option<(Hash, Hash)> {
+        let mut reader = Reader::new(bytes);
+        (reader.bytes(MAGIC.len())? == MAGIC).then_some(())?;
+        Some((reader.array()?, reader.array()?))
+    }
+
+    /// Reads a file that must be of these terms.
+    ///
+    /// # Errors
+    /// [`TranscriptError::Malformed`] or [`TranscriptError::OtherCeremony`].
+    pub fn decode(terms: &Terms, net: &Hash, bytes: &[u8]) -> Result<Self, TranscriptError> {
+        let (definition_hash, its_net) = Self::peek(bytes).ok_or(TranscriptError::Malformed)?;
+        if definition_hash != *terms.definition_hash() || its_net != *net {
+            return Err(TranscriptError::OtherCeremony);
+        }
+        let entries = Self::decode_entries(terms, bytes).ok_or(TranscriptError::Malformed)?;
+        Ok(Self {
+            definition_hash,
+            net: its_net,
+            entries,
+        })
+    }
+
+    fn decode_entries(terms: &Terms, bytes: &[u8]) -> Option<Vec<Entry>> {
+        let mut reader = Reader::new(bytes.get(MAGIC.len() + 64..)?);
+        let count = reader.u32()?;
+        let mut entries = Vec::new();
+        for _ in 0..count {
+            let length = usize::try_from(reader.u32()?).ok()?;
+            entries.push(Entry::decode(terms, reader.bytes(length)?).ok()?);
+        }
+        reader.is_empty().then_some(entries)
+    }
+
+    /// Judges every entry anew and says what the transcript shows.
+    ///
+    /// # Errors
+    /// [`TranscriptError`].
+    pub fn check(&self, terms: &Arc<Terms>, weight_seed: &[u8; 32]) -> Result<Findings, TranscriptError> {
+        let mut board = Board::offline(terms.clone(), weight_seed);
+        board.receive(self.entries.clone());
+        let admitted = |entry: &Entry| board.get(&entry.id(terms)).is_some();
+        // A Complaint cannot be judged without the ciphertexts; its attempt was not finished.
+        let bad = self
+            .entries
+            .iter()
+            .filter(|e| !e.is_complaint() && !admitted(e))
+            .count();
+        if bad > 0 {
+            return Err(TranscriptError::BadEntries(bad, self.entries.len()));
+        }
+        let attempts: BTreeSet<u32> = self.entries.iter().map(|e| e.attempt).collect();
+        let finished = attempts.iter().rev().find_map(|k| {
+            let sid = board
+                .sessions(*k)
+                .find(|sid| board.one_of_each(sid, Slot::Step(Step::Seal)).is_some())?;
+            Some((*k, sid))
+        });
+        let (attempt, sid) = finished.ok_or(TranscriptError::Unfinished)?;
+        let (keys, _) = board.good(&sid).ok_or(TranscriptError::Unfinished)?;
+        let combined = board.combined(&sid).ok_or(TranscriptError::Unfinished)?;
+        let names = board
+            .joins(&sid)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|id| match &board.get(id)?.data {
+                Data::Join(body) => Some(body.name.clone()),
+                _ => None,
+            })
+            .collect();
+        let reveals = self.entries.iter().filter(|e| e.step == Step::Reveal);
+        Ok(Findings {
+            attempt,
+            keys: keys.clone(),
+            lock_hash: combined.lock_hash,
+            names,
+            revealed: reveals.map(|e| e.attempt).collect(),
+            done: terms
+                .indices()
+                .filter(|j| !board.slot(&sid, *j, Slot::Step(Step::Done)).is_empty())
+                .collect(),
+            findings: board.findings().collect(),
+        })
+    }
+}

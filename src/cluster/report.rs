@@ -13,7 +13,23 @@ pub enum Outcome {
     NotChecked(String),
 }
 
+/// Most failures that one reason lists.
+const LISTED: usize = 3;
+
 impl Outcome {
+    /// Fine when nothing is bad; else the first few of what is, and how many more there are.
+    pub fn of_failures(bad: &[String]) -> Self {
+        if bad.is_empty() {
+            return Outcome::Ok;
+        }
+        let mut reasons: Vec<&str> = bad.iter().take(LISTED).map(String::as_str).collect();
+        let more = format!("and {} more", bad.len().saturating_sub(LISTED));
+        if bad.len() > LISTED {
+            reasons.push(&more);
+        }
+        Outcome::Failed(reasons.join("; "))
+    }
+
     /// `ok`, `failed` or `not checked`: the word for a table or JSON.
     pub fn word(&self) -> &'static str {
         match self {

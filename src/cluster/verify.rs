@@ -21,8 +21,6 @@ use crate::ethereum::registration::Registration;
 
 /// Signatures that one batch holds at most; batches are checked in parallel.
 const BATCH: usize = 64;
-/// Most places that one reason lists.
-const LISTED: usize = 3;
 
 /// The keys of one validator, decoded.
 struct Keys {
@@ -189,7 +187,7 @@ impl Lock {
                 None
             })
             .collect();
-        listed(&bad)
+        Outcome::of_failures(&bad)
     }
 
     fn check_aggregate(&self, keys: &[Keys]) -> Outcome {
@@ -226,7 +224,7 @@ impl Lock {
                 )
             })
             .collect();
-        listed(&bad)
+        Outcome::of_failures(&bad)
     }
 
     /// The contents of the registrations: key, fee recipient, and, since v1.10 says so, gas limit and timestamp.
@@ -257,7 +255,7 @@ impl Lock {
                 ));
             }
         }
-        listed(&bad)
+        Outcome::of_failures(&bad)
     }
 
     /// The contents of the deposits: key, withdrawal credentials, amounts.
@@ -299,7 +297,7 @@ impl Lock {
                 ));
             }
         }
-        listed(&bad)
+        Outcome::of_failures(&bad)
     }
 
     /// The group's signatures over registrations and deposits. Both depend on the network by its fork version alone.
@@ -368,7 +366,7 @@ fn check_batches(keys: &[Keys], items: &[(usize, Hash, &[u8; 96])], seed: &Hash)
             bad
         })
         .collect();
-    listed(&bad)
+    Outcome::of_failures(&bad)
 }
 
 fn check_network(definition: &Definition, network: Option<&Network>) -> Outcome {
@@ -408,7 +406,7 @@ fn check_distinct(keys: &[Keys]) -> Outcome {
             }
         }
     }
-    listed(&bad)
+    Outcome::of_failures(&bad)
 }
 
 fn hash_outcome(claimed: &Hash, computed: &Hash) -> Outcome {
@@ -420,17 +418,4 @@ fn hash_outcome(claimed: &Hash, computed: &Hash) -> Outcome {
             "the file says 0x{claimed}, but its contents give 0x{computed}"
         ))
     }
-}
-
-/// Fine when nothing is bad; else the first few reasons and how many more there are.
-fn listed(bad: &[String]) -> Outcome {
-    if bad.is_empty() {
-        return Outcome::Ok;
-    }
-    let mut reasons: Vec<&str> = bad.iter().take(LISTED).map(String::as_str).collect();
-    let more = format!("and {} more", bad.len().saturating_sub(LISTED));
-    if bad.len() > LISTED {
-        reasons.push(&more);
-    }
-    Outcome::Failed(reasons.join("; "))
 }

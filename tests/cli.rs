@@ -563,3 +563,13 @@ fn a_full_disk_is_an_error_that_says_so_and_loses_nothing() {
         out(&output)
     );
 }
+
+#[test]
+fn an_address_that_would_be_ignored_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let three = operators(dir.path(), &["ann", "bob", "carol"]);
+    let plan = write_plan(dir.path(), &format!("withdrawal_address = \"{ADDRESS}\""));
+    let data = dir.path().join("data");
+    refuses(&data, &define(&plan, &three, &ADDRESSES), 2, "given twice");
+    works(&data, &define(&plan, &three, &ADDRESSES[2..]));
+}

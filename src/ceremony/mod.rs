@@ -8,6 +8,7 @@
 //! | [`identity`] | who an operator is: the node key and a name |
 //! | [`names`] | what to call operators before they have joined |
 //! | [`folder`] | the data folder of one operator, locked by one process |
+//! | [`entrance`] | what is checked before anything is sent |
 //! | [`attempt`] | what one attempt keeps beside the journal: the seed and the marks |
 //! | [`journal`] | the append-only file of entries |
 //! | [`staging`] | keystores before the vote |
@@ -19,6 +20,7 @@
 
 pub mod attempt;
 pub mod define;
+pub mod entrance;
 pub mod files;
 pub mod folder;
 pub mod identity;

@@ -392,21 +392,14 @@ impl fmt::Display for Tolerance {
         let count = |k: u32| if k == 0 { "none".to_owned() } else { k.to_string() };
         write!(
             f,
-            "{} of {} sign together. {} may be off; {} may lie and it goes on; {} may lie, run twice or forget and it stays safe.",
+            "{} of {} sign together. It goes on with {} off or {} lying, and stays safe with {} lying, run twice or forgetful.",
             self.threshold,
             self.operators,
-            capital(&count(self.off)),
+            count(self.off),
             count(self.lying),
             count(self.twins),
         )
     }
-}
-
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars
-        .next()
-        .map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 /// The name among `known` that was probably meant by `typed`.
@@ -609,7 +602,7 @@ mod tests {
         assert!(tolerance(2, 2).warnings().iter().any(|w| w.contains("everybody")));
         assert_eq!(
             tolerance(3, 2).to_string(),
-            "2 of 3 sign together. 1 may be off; none may lie and it goes on; none may lie, run twice or forget and it stays safe."
+            "2 of 3 sign together. It goes on with 1 off or none lying, and stays safe with none lying, run twice or forgetful."
         );
     }
 

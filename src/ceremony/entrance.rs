@@ -1,0 +1,230 @@
+//! What is checked before anything is sent: that this folder, this identity and this definition belong together, and
+//! that the ceremony could be carried to its end here.
+
+use crate::cluster::definition::Definition;
+use crate::ethereum::network::Network;
+
+use super::files::PUBLIC;
+use super::folder::{DEFINITION, DataFolder, needed_bytes};
+use super::identity::Identity;
+use super::problem::{Kind, Problem};
+use super::publication;
+
+/// Who takes part, and how far an earlier start got.
+#[derive(Debug)]
+pub struct Entrance {
+    /// The operator's identity.
+    pub identity: Identity,
+    /// Its share index, from 1.
+    pub index: u16,
+    /// The results are in place already: there is nothing to do but to help others.
+    pub finished: bool,
+}
+
+/// Checks everything, finishes an interrupted publication, and keeps the definition in the folder. `net` is what
+/// signatures depend on and the definition does not say (see the protocol); the first start pins it.
+///
+/// # Errors
+/// With what does not fit. Nothing is written before everything has been checked.
+pub fn enter(
+    folder: &DataFolder,
+    definition: &Definition,
+    network: &Network,
+    net: &[u8; 32],
+) -> Result<Entrance, Problem> {
+    network
+        .accepts_ceremonies()
+        .map_err(|error| Problem::from_lines(Kind::BadInput, error))?;
+    definition.check_ceremony(network).map_err(|error| {
+        Problem::bad_input(
+            "this definition cannot be joined",
+            error,
+            "ask whoever made it for a definition made by `conclave define`",
+        )
+    })?;
+    let identity = Identity::load(folder.disk(), folder.root())?;
+    let own = identity.key().public();
+    let index = definition
+        .operators
+        .iter()
+        .position(|operator| *operator.enr.node_public_key() == own)
+        .and_then(|i| u16::try_from(i + 1).ok())
+        .ok_or_else(|| {
+            Problem::bad_input(
+                "you are not an operator of this definition",
+                format!("it does not name the identity in {}", folder.root().display()),
+                "name the folder of the right identity with --data-dir, or ask for a definition with your record \
+                 (conclave identity show)",
+            )
+        })?;
+    refuse_another_definition(folder, definition)?;
+    let pending = publication::pending(folder)?;
+    let finished = pending.is_some() || (folder.lock().exists() && folder.ceremony().join(PIN).exists());
+    if !finished {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        folder.preflight(needed_bytes(
+            count(definition.operators.len()),
+            u32::try_from(definition.threshold).unwrap_or(u32::MAX),
+            count(definition.validators.len()),
+            definition.effective_deposit_amounts().len(),
+        ))?;
+    }
+    folder.pin("net", "network", net)?;
+    folder.pin(PIN, "definition", &definition.definition_hash())?;
+    if !folder.definition().exists() {
+        folder
+            .disk()
+            .write_new(&folder.definition(), &definition.to_json(), PUBLIC)?;
+    }
+    if let Some(k) = pending {
+        publication::finish(folder, k)?;
+    }
+    Ok(Entrance {
+        identity,
+        index,
+        finished,
+    })
+}
+
+const PIN: &str = "definition-hash";
+
+/// White space and the order of keys do not matter: the hash decides.
+fn refuse_another_definition(folder: &DataFolder, definition: &Definition) -> Result<(), Problem> {
+    let path = folder.definition();
+    let bytes = match folder
+        .disk()
+        .read(&path, crate::cluster::definition::MAX_FILE as u64)
+    {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_missing() => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let there = Definition::from_json(&bytes);
+    if there.is_ok_and(|there| there.definition_hash() == definition.definition_hash()) {
+        return Ok(());
+    }
+    Err(Problem::folder_state(
+        format!(
+            "the folder {} belongs to another definition",
+            folder.root().display()
+        ),
+        format!("its {DEFINITION} is not the one you want to join"),
+        "use the definition in that folder, or a new folder with a new identity",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::define::definition;
+    use super::super::files::Disk;
+    use super::super::folder::LOCK;
+    use super::super::plan::Plan;
+    use super::*;
+    use crate::cluster::enr::Enr;
+    use crate::crypto::node::NodeKey;
+
+    fn hoodi() -> &'static Network {
+        Network::by_name("hoodi").unwrap()
+    }
+
+    fn make(enrs: Vec<Enr>) -> Definition {
+        let text = format!("name = \"x\"\noperators = {}\nnetwork = \"hoodi\"", enrs.len());
+        definition(
+            &Plan::parse(&text).unwrap().with_rehearsal_addresses(),
+            enrs,
+            hoodi(),
+        )
+        .unwrap()
+    }
+
+    fn other(byte: u8) -> Enr {
+        Enr::create(&NodeKey::from_bytes(&[byte; 32]).unwrap())
+    }
+
+    fn prepared() -> (tempfile::TempDir, DataFolder, Definition) {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        let identity = Identity::create(&folder, "ann").unwrap();
+        let definition = make(vec![other(1), identity.enr(), other(2)]);
+        (dir, folder, definition)
+    }
+
+    #[test]
+    fn one_enters_again_and_again() {
+        let (_dir, folder, definition) = prepared();
+        for _ in 0..2 {
+            let entrance = enter(&folder, &definition, hoodi(), &[7; 32]).unwrap();
+            assert_eq!((entrance.index, entrance.finished), (2, false));
+        }
+        let kept = Definition::from_json(&std::fs::read(folder.definition()).unwrap()).unwrap();
+        assert_eq!(kept.definition_hash(), definition.definition_hash());
+    }
+
+    #[test]
+    fn a_foreign_definition_is_bad_input_and_leaves_nothing_behind() {
+        let (_dir, folder, _) = prepared();
+        let problem = enter(&folder, &make(vec![other(1), other(2)]), hoodi(), &[7; 32]).unwrap_err();
+        assert_eq!(problem.kind, Kind::BadInput);
+        assert!(!folder.definition().exists());
+        assert_eq!(Disk::new().list(&folder.ceremony()).unwrap(), ["in-use", "name"]);
+    }
+
+    #[test]
+    fn another_definition_or_network_is_refused_once_one_was_begun() {
+        let (_dir, folder, definition) = prepared();
+        enter(&folder, &definition, hoodi(), &[7; 32]).unwrap();
+        assert_eq!(
+            enter(&folder, &definition, hoodi(), &[8; 32]).unwrap_err().kind,
+            Kind::FolderState
+        );
+        let own = Identity::load(folder.disk(), folder.root()).unwrap().enr();
+        let second = make(vec![own, other(3)]);
+        assert_eq!(
+            enter(&folder, &second, hoodi(), &[7; 32]).unwrap_err().kind,
+            Kind::FolderState
+        );
+        std::fs::remove_file(folder.definition()).unwrap();
+        assert_eq!(
+            enter(&folder, &second, hoodi(), &[7; 32]).unwrap_err().kind,
+            Kind::FolderState
+        );
+    }
+
+    #[test]
+    fn another_networks_file_and_results_in_the_way_are_refused() {
+        let (_dir, folder, definition) = prepared();
+        let sepolia = Network::by_name("sepolia").unwrap();
+        assert_eq!(
+            enter(&folder, &definition, sepolia, &[7; 32]).unwrap_err().kind,
+            Kind::BadInput
+        );
+        std::fs::write(folder.root().join("deposit-data.json"), "[]").unwrap();
+        assert_eq!(
+            enter(&folder, &definition, hoodi(), &[7; 32]).unwrap_err().kind,
+            Kind::FolderState
+        );
+        assert!(!folder.definition().exists());
+    }
+
+    #[test]
+    fn an_interrupted_publication_is_finished_first() {
+        let (_dir, folder, definition) = prepared();
+        enter(&folder, &definition, hoodi(), &[7; 32]).unwrap();
+        let keys = publication::staged_keys(&folder, 1);
+        std::fs::create_dir_all(&keys).unwrap();
+        for name in publication::key_file_names(0) {
+            std::fs::write(keys.join(name), "x").unwrap();
+        }
+        publication::begin(
+            &folder,
+            1,
+            1,
+            &[("deposit-data.json".into(), b"[]".to_vec())],
+            b"{}",
+        )
+        .unwrap();
+        assert!(enter(&folder, &definition, hoodi(), &[7; 32]).unwrap().finished);
+        assert_eq!(std::fs::read(folder.root().join(LOCK)).unwrap(), b"{}");
+        assert!(enter(&folder, &definition, hoodi(), &[7; 32]).unwrap().finished);
+    }
+}

@@ -57,7 +57,10 @@ fn network(folder: &str) -> Option<Network> {
 }
 
 fn check(folder: &str, paths: &[PathBuf]) -> Verification {
-    verify(&gather(&Disk::new(), paths).unwrap(), network(folder).as_ref())
+    verify(
+        &gather(&Disk::new(), paths, None).unwrap(),
+        network(folder).as_ref(),
+    )
 }
 
 /// A copy of an operator's folder that may be damaged.
@@ -181,7 +184,7 @@ fn a_folder_of_folders_stands_for_all_of_them() {
 #[test]
 fn a_custom_network_without_its_file_is_said_to_be_unknown() {
     let result = verify(
-        &gather(&Disk::new(), &[vector(QUICK).join("node0")]).unwrap(),
+        &gather(&Disk::new(), &[vector(QUICK).join("node0")], None).unwrap(),
         None,
     );
     assert!(result.passed(), "{:?}", failed(&result));
@@ -410,12 +413,21 @@ fn a_well_signed_deposit_to_another_address_is_refused() {
 #[test]
 fn what_cannot_be_verified_is_said() {
     let empty = tempfile::tempdir().unwrap();
-    let problem = gather(&Disk::new(), &[empty.path().to_owned()]).err().unwrap();
+    let problem = gather(&Disk::new(), &[empty.path().to_owned()], None)
+        .err()
+        .unwrap();
     assert_eq!(problem.kind.exit_code(), 3);
     let text = empty.path().join("notes.txt");
     fs::write(&text, "hello").unwrap();
-    assert_eq!(gather(&Disk::new(), &[text]).err().unwrap().kind.exit_code(), 3);
-    let missing = gather(&Disk::new(), &[empty.path().join("cluster-lock.json")])
+    assert_eq!(
+        gather(&Disk::new(), &[text], None)
+            .err()
+            .unwrap()
+            .kind
+            .exit_code(),
+        3
+    );
+    let missing = gather(&Disk::new(), &[empty.path().join("cluster-lock.json")], None)
         .err()
         .unwrap();
     assert_eq!(missing.kind.exit_code(), 3);

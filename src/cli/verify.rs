@@ -1,18 +1,124 @@
 //! `conclave verify`: check results.
 
-use crate::ceremony::problem::Problem;
+use std::time::Instant;
+
+use comfy_table::{ContentArrangement, Table, presets};
+
+use crate::ceremony::files::Disk;
+use crate::ceremony::problem::{Kind, Problem};
+use crate::ceremony::progress::Event;
+use crate::ceremony::verify::{Row, Verification, gather, verify};
+use crate::cluster::report::Outcome;
 
 use super::Context;
 use super::args::VerifyArgs;
+use super::input;
+use super::output::printable;
 
 /// Runs the command.
 ///
 /// # Errors
-/// With what went wrong, and its exit code.
-pub fn run(_context: &Context, _args: &VerifyArgs) -> Result<(), Problem> {
-    Err(Problem::other(
-        "`conclave verify` is not part of this build",
-        "it is still being written",
-        "use a later version",
-    ))
+/// With what went wrong, and its exit code: 6 when a check failed.
+pub fn run(context: &Context, args: &VerifyArgs) -> Result<(), Problem> {
+    let start = Instant::now();
+    let network = input::network_file(args.network_file.as_deref())?;
+    let materials = gather(&Disk::new(), &args.paths, args.password_file.as_deref())?;
+    let result = verify(&materials, network.as_ref());
+    for row in &result.rows {
+        context.output.event(&event(row));
+    }
+    context.output.say(table(&result.rows));
+    context.output.say(summary(&result));
+    judge(&result)?;
+    context
+        .output
+        .event(&finished(&result, start.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+/// One check, for a program.
+fn event(row: &Row) -> Event {
+    Event::Check {
+        subject: row.file.clone(),
+        check: row.check.clone(),
+        result: row.outcome.word().to_owned(),
+        reason: row.outcome.reason().map(str::to_owned),
+    }
+}
+
+/// All checks as a table, as wide as the terminal.
+fn table(rows: &[Row]) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    table.add_row(["result", "file", "check", "why"]);
+    let mut last = None;
+    for row in rows {
+        // A file's name is shown once.
+        let file = if last == Some(&row.file) {
+            String::new()
+        } else {
+            printable(&row.file)
+        };
+        last = Some(&row.file);
+        let why = printable(row.outcome.reason().unwrap_or_default());
+        table.add_row([row.outcome.word().to_owned(), file, printable(&row.check), why]);
+    }
+    table
+        .lines()
+        .map(|line| line.trim_end().to_owned() + "\n")
+        .collect()
+}
+
+/// How many checks ended how.
+fn summary(result: &Verification) -> String {
+    let count = |wanted: fn(&Outcome) -> bool| result.rows.iter().filter(|row| wanted(&row.outcome)).count();
+    let ok = count(|outcome| *outcome == Outcome::Ok);
+    let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
+    let open = count(|outcome| matches!(outcome, Outcome::NotChecked(_)));
+    format!("{ok} ok, {failed} failed, {open} could not be checked.")
+}
+
+/// The problem of the first failed check, if there is one.
+fn judge(result: &Verification) -> Result<(), Problem> {
+    let mut failures = result.failures();
+    let Some(first) = failures.next() else {
+        return Ok(());
+    };
+    let what = match failures.count() {
+        0 => "a check failed".to_owned(),
+        more => format!("{} checks failed", more + 1),
+    };
+    let why = format!(
+        "{}: {}: {}",
+        first.file,
+        first.check,
+        first.outcome.reason().unwrap_or_default()
+    );
+    let what_to_do = "do not deposit and do not use these files before you know why; compare them with those of the \
+                      other operators and with your backup";
+    Err(Problem::new(Kind::Verification, what, why, what_to_do))
+}
+
+fn finished(result: &Verification, seconds: f64) -> Event {
+    // With several ceremonies there is no one lock to name.
+    let lock = if let [lock] = result.locks.as_slice() {
+        Some(lock)
+    } else {
+        None
+    };
+    let hex = |bytes: &[u8]| format!("0x{}", hex::encode(bytes));
+    Event::Finished {
+        lock_hash: lock.map(|lock| hex(&lock.lock_hash())),
+        validators: lock
+            .map(|lock| {
+                lock.validators()
+                    .iter()
+                    .map(|validator| hex(&validator.public_key))
+                    .collect()
+            })
+            .unwrap_or_default(),
+        seconds,
+    }
 }

@@ -86,11 +86,16 @@ impl FileKind {
 ///
 /// A folder is taken as an operator's data folder; one that holds only such folders, as a rehearsal leaves behind,
 /// stands for all of them. A single deposit file or keystore is compared with the lock among the paths, or else
-/// with the one beside it.
+/// with the one beside it. `password_file` holds the password of all keystores; without it, each has its own beside
+/// it.
 ///
 /// # Errors
-/// When a path is not there, or there is nothing at it that can be verified.
-pub fn gather(disk: &Disk, paths: &[PathBuf]) -> Result<Vec<Material>, Problem> {
+/// When a path or the password file is not there, or there is nothing at a path that can be verified.
+pub fn gather(
+    disk: &Disk,
+    paths: &[PathBuf],
+    password_file: Option<&Path>,
+) -> Result<Vec<Material>, Problem> {
     let mut materials = Vec::new();
     let mut files = Vec::new();
     for path in paths {
@@ -101,6 +106,12 @@ pub fn gather(disk: &Disk, paths: &[PathBuf]) -> Result<Vec<Material>, Problem> 
         }
     }
     materials.extend(single_files(disk, &files));
+    if let Some(path) = password_file {
+        let password = disk.read_secret(path, MAX_SECRET_BYTES)?;
+        for keystore in materials.iter_mut().flat_map(|material| &mut material.keystores) {
+            keystore.password = Some(Ok(password.clone()));
+        }
+    }
     Ok(materials)
 }
 

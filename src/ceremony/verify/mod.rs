@@ -11,9 +11,13 @@ use std::collections::HashMap;
 
 use zeroize::Zeroizing;
 
+use self::checks::Against;
 pub use self::gather::gather;
 use crate::{
-    cluster::{lock::Lock, report::Outcome},
+    cluster::{
+        lock::Lock,
+        report::{Check, Outcome},
+    },
     crypto::hash::Hash,
     ethereum::network::Network,
 };
@@ -34,6 +38,8 @@ pub struct Row {
 pub struct Verification {
     /// All checks, in the order in which they were made.
     pub rows: Vec<Row>,
+    /// The different locks that could be read.
+    pub locks: Vec<Lock>,
 }
 
 impl Verification {
@@ -103,17 +109,25 @@ pub struct Material {
     pub identity: Option<IdentityItem>,
 }
 
+/// A lock that was verified before. All operators have the same one, and its check is the longest.
+struct Known<'a> {
+    bytes: &'a [u8],
+    lock: Lock,
+    checks: Vec<Check>,
+}
+
 /// Verifies all materials, each by itself and then against each other. `network` is what a network file says.
 pub fn verify(materials: &[Material], network: Option<&Network>) -> Verification {
     let mut result = Verification::default();
-    let mut locks: HashMap<Hash, (Hash, &str)> = HashMap::new();
+    let mut known = Vec::new();
+    let mut first: HashMap<Hash, (Hash, &str)> = HashMap::new();
     for material in materials {
-        let Some(lock) = material.verify(network, &mut result) else {
+        let Some(lock) = material.verify(network, &mut known, &mut result) else {
             continue;
         };
         let Some(item) = &material.lock else { continue };
         let hashes = (lock.definition().definition_hash(), lock.lock_hash());
-        let (first_hash, first_file) = *locks.entry(hashes.0).or_insert((hashes.1, &item.file));
+        let (first_hash, first_file) = *first.entry(hashes.0).or_insert((hashes.1, &item.file));
         // One definition never gives two locks: were there two, some shares would be worthless.
         if first_file != item.file {
             let same = if first_hash == hashes.1 {
@@ -126,20 +140,26 @@ pub fn verify(materials: &[Material], network: Option<&Network>) -> Verification
             result.add(&item.file, "same lock for all operators", same);
         }
     }
+    result.locks = known.into_iter().map(|known| known.lock).collect();
     result
 }
 
 impl Material {
     /// Adds all checks of this material to `result`; gives the lock if there is one that can be read.
-    fn verify(&self, custom: Option<&Network>, result: &mut Verification) -> Option<Lock> {
+    fn verify<'a>(
+        &'a self,
+        custom: Option<&Network>,
+        known: &mut Vec<Known<'a>>,
+        result: &mut Verification,
+    ) -> Option<Lock> {
         let lock = self
             .lock
             .as_ref()
-            .and_then(|item| checks::lock(item, custom, result));
+            .and_then(|item| checks::lock(item, custom, known, result));
         let against = match (&self.lock, &lock) {
-            (None, _) => checks::Against::NoLock,
-            (Some(_), None) => checks::Against::Unreadable,
-            (Some(_), Some(lock)) => checks::Against::Lock(lock),
+            (None, _) => Against::NoLock,
+            (Some(_), None) => Against::Unreadable,
+            (Some(_), Some(lock)) => Against::Lock(lock),
         };
         if let Some(item) = &self.definition {
             checks::definition(item, against, custom, result);

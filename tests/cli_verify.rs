@@ -1,0 +1,114 @@
+//! `conclave verify` as a user meets it: exit codes, the table, the events.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+};
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn vector(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/vectors")
+        .join(path)
+}
+
+fn conclave(arguments: &[&str], paths: &[&Path]) -> Output {
+    let mut command = Command::cargo_bin("conclave").unwrap();
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CONCLAVE_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments).args(paths).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn a_finished_ceremony_is_shown_as_a_table() {
+    let output = conclave(&["verify"], &[&vector("dkg-v1.10-hoodi-4x1-signed/node0")]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let table = text(&output.stdout);
+    for check in [
+        "lock hash",
+        "wallet signatures",
+        "deposits of the lock",
+        "nothing is missing",
+    ] {
+        assert!(table.contains(check), "{check}: {table}");
+    }
+    assert!(
+        table.contains(" ok, 0 failed, 0 could not be checked."),
+        "{table}"
+    );
+}
+
+#[test]
+fn events_name_every_check_and_the_lock() {
+    let lock = vector("dkg-v1.10-hoodi-4x2/node0/cluster-lock.json");
+    let output = conclave(&["verify", "--json"], &[&lock]);
+    assert_eq!(output.status.code(), Some(0));
+    let events: Vec<Value> = text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let (last, checks) = events.split_last().unwrap();
+    assert!(checks.len() > 10 && checks.iter().all(|event| event["event"] == "check"));
+    let open: Vec<_> = checks.iter().filter(|event| event["result"] != "ok").collect();
+    assert!(
+        matches!(open.as_slice(), [event] if event["check"] == "wallet signatures"),
+        "{open:?}"
+    );
+    let file: Value = serde_json::from_slice(&fs::read(lock).unwrap()).unwrap();
+    assert_eq!(last["event"], "finished");
+    assert_eq!(last["lock_hash"], file["lock_hash"]);
+    assert_eq!(last["validators"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_failed_check_has_its_exit_code_and_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let deposit = folder.path().join("deposit-data.json");
+    fs::copy(vector("dkg-v1.10-hoodi-4x2/node0/deposit-data.json"), &deposit).unwrap();
+    let output = conclave(&["verify"], &[&deposit]);
+    assert_eq!(output.status.code(), Some(6));
+    let error = text(&output.stderr);
+    assert!(
+        error.contains("not a finished ceremony") && error.contains("do not deposit"),
+        "{error}"
+    );
+    let output = conclave(&["verify", "--json"], &[&deposit]);
+    let last: Value = serde_json::from_str(text(&output.stdout).lines().last().unwrap()).unwrap();
+    assert_eq!((&last["event"], &last["code"]), (&"error".into(), &6.into()));
+}
+
+#[test]
+fn what_is_not_there_or_not_ours_is_bad_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("cluster-lock.json");
+    let other = folder.path().join("notes.json");
+    fs::write(&other, "{}").unwrap();
+    for path in [folder.path(), &missing, &other] {
+        let output = conclave(&["verify"], &[path]);
+        assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    }
+    assert_eq!(conclave(&["verify"], &[]).status.code(), Some(2));
+}
+
+#[test]
+fn a_password_file_opens_keystores_that_have_none_beside_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = vector("cluster-v1.10-custom-4x2/node0/validator_keys");
+    let keystore = folder.path().join("keystore-insecure-0.json");
+    fs::copy(keys.join("keystore-insecure-0.json"), &keystore).unwrap();
+    let lock = vector("cluster-v1.10-custom-4x2/node0/cluster-lock.json");
+    for (number, code) in [(0, 0), (1, 6)] {
+        let password = keys.join(format!("keystore-insecure-{number}.txt"));
+        let arguments = ["verify", "--password-file", password.to_str().unwrap()];
+        let output = conclave(&arguments, &[&keystore, &lock]);
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+    }
+}

@@ -632,3 +632,24 @@ fn a_blocking_caller_is_served() {
     while events.blocking_recv().is_some() {}
     assert!(hub.blocking_give(Command::Shutdown).is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_killed_without_a_word_is_connected_again() {
+    let (opener, other) = ordered();
+    for (me, them) in [(opener, other), (other, opener)] {
+        let mut hub = Node::start(config(me, 2, &[LOOPBACK], &[])).await;
+        let address = hub.addresses[0].clone();
+        for _ in 0..2 {
+            let runtime = tokio::runtime::Runtime::new().expect("tokio");
+            let peers = [address.clone()];
+            let peer = runtime.spawn(async move { Node::start(config(them, 2, &[], &peers)).await });
+            let mut peer = peer.await.expect("it starts");
+            hub.connected_to(vec![u16::from(them)]).await;
+            peer.connected_to(vec![u16::from(me)]).await;
+            runtime.shutdown_background();
+            let (who, reason) = hub.lost().await;
+            assert_eq!(who, u16::from(them));
+            assert!(matches!(reason, Reason::Lost(_)), "{reason:?}");
+        }
+    }
+}

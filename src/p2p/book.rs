@@ -223,7 +223,7 @@ pub(super) struct Backoff {
 /// A refused connection costs next to nothing, and somebody who has waited long for the last operator should not
 /// wait some seconds more.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_EARLY: Duration = Duration::from_secs(1);
+const PAUSE_EARLY: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 const EARLY: Duration = Duration::from_secs(600);
 
@@ -260,7 +260,7 @@ impl Backoff {
         };
         let pause = most.min(PAUSE_MIN * 2u32.pow(self.failures.min(10)));
         self.failures = self.failures.saturating_add(1);
-        self.next = now + pause - pause.mul_f64(f64::from(jitter) / 512.0);
+        self.next = now + pause.mul_f64(1.0 - f64::from(jitter) / 512.0);
     }
 }
 
@@ -389,8 +389,7 @@ mod tests {
             pauses.push(backoff.next() - now);
             now = backoff.next();
         }
-        assert_eq!(pauses[..5], [50, 100, 200, 400, 800].map(Duration::from_millis));
-        assert_eq!(pauses[5], PAUSE_EARLY);
+        assert_eq!(pauses[..5], [50, 100, 200, 400, 500].map(Duration::from_millis));
         assert_eq!(*pauses.last().expect("a pause"), PAUSE_MAX);
         backoff.failed(now, 255);
         assert!(backoff.next() - now >= PAUSE_MAX / 2);

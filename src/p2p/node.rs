@@ -837,7 +837,9 @@ impl Node {
             .filter(|(_, addresses)| !addresses.is_empty())
             .collect();
         list.sort_by_key(|(number, _)| *number);
-        list.iter_mut().for_each(|(_, addresses)| addresses.sort());
+        for (_, addresses) in &mut list {
+            addresses.sort();
+        }
         let Some(live) = self
             .operators
             .get_mut(&to)

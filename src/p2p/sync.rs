@@ -425,14 +425,13 @@ impl Sync {
         match (peer.stage, message) {
             (Stage::Greeting, Message::Hello(hello)) => self.greeted(operator, hello, ledger, out),
             (Stage::Greeting, _) => return Err(Fault::BeforeHello),
-            (_, Message::Hello(_)) => return Err(Fault::OutOfTurn),
             (Stage::Apart { definition_due: true }, Message::Definition(bytes)) => {
                 peer.stage = Stage::Apart {
                     definition_due: false,
                 };
                 out.push(Output::Difference(operator, Difference::Definition(bytes)));
             }
-            (_, Message::Definition(_)) => return Err(Fault::OutOfTurn),
+            (_, Message::Hello(_) | Message::Definition(_)) => return Err(Fault::OutOfTurn),
             // Whoever is apart may not have noticed yet; node messages do not belong here.
             (Stage::Apart { .. }, _) | (_, Message::Addresses(_) | Message::Bye) => {}
             (Stage::Syncing, Message::Inventory { last, items }) => {

@@ -284,7 +284,9 @@ impl Message {
             Self::Definition(bytes) => body = Some(bytes.clone()),
             Self::Inventory { last, items } => {
                 head.push(u8::from(*last));
-                items.iter().for_each(|item| put_item(&mut head, item));
+                for item in items {
+                    put_item(&mut head, item);
+                }
             }
             Self::Have(items) => items.iter().for_each(|item| put_item(&mut head, item)),
             Self::Want(ids) => ids.iter().for_each(|id| head.extend_from_slice(id)),
@@ -293,20 +295,23 @@ impl Message {
                 body = Some(bytes.clone());
             }
             Self::Verdicts(list) | Self::WantEvidence(list) => {
-                list.iter().for_each(|verdict| put_verdict(&mut head, verdict));
+                for verdict in list {
+                    put_verdict(&mut head, *verdict);
+                }
             }
             Self::Evidence { verdict, bytes } => {
-                put_verdict(&mut head, verdict);
+                put_verdict(&mut head, *verdict);
                 body = Some(bytes.clone());
             }
             Self::Links(operators) => {
-                operators
-                    .iter()
-                    .for_each(|operator| head.extend_from_slice(&operator.to_be_bytes()));
+                for operator in operators {
+                    head.extend_from_slice(&operator.to_be_bytes());
+                }
             }
             Self::Addresses(list) => {
-                list.iter()
-                    .for_each(|(operator, addresses)| put_addresses(&mut head, *operator, addresses));
+                for (operator, addresses) in list {
+                    put_addresses(&mut head, *operator, addresses);
+                }
             }
             Self::Bye => {}
         }
@@ -437,12 +442,14 @@ fn get_item(bytes: &[u8; ITEM]) -> Option<Item> {
     (item.attempt > 0 && item.operator > 0 && item.step <= LAST_STEP).then_some(item)
 }
 
-fn put_verdict(out: &mut Vec<u8>, verdict: &Verdict) {
+fn put_verdict(out: &mut Vec<u8>, verdict: Verdict) {
     out.extend_from_slice(&verdict.attempt.to_be_bytes());
     out.extend_from_slice(&verdict.operator.to_be_bytes());
     out.push(verdict.kind);
 }
 
+// By reference, as `get_list` hands out elements.
+#[allow(clippy::trivially_copy_pass_by_ref)]
 fn get_verdict(bytes: &[u8; VERDICT]) -> Option<Verdict> {
     let (attempt, rest) = bytes.split_first_chunk()?;
     let (operator, kind) = rest.split_first_chunk()?;

@@ -112,7 +112,10 @@ fn assert_fails(result: &Verification, check: &str, reason: &str) {
 #[test]
 fn every_operators_folder_is_accepted() {
     for (folder, operators) in VECTORS {
+        // The first and the last operator, since opening keystores takes its time; all where it is quick.
+        let step = if folder == QUICK { 1 } else { operators - 1 };
         let nodes: Vec<_> = (0..operators)
+            .step_by(step)
             .map(|i| vector(folder).join(format!("node{i}")))
             .collect();
         let result = check(folder, &nodes);
@@ -124,14 +127,14 @@ fn every_operators_folder_is_accepted() {
                 .filter(|row| row.check == check && row.outcome == Outcome::Ok)
                 .count()
         };
-        assert_eq!(count("same lock for all operators"), operators - 1, "{folder}");
+        assert_eq!(count("same lock for all operators"), nodes.len() - 1, "{folder}");
         for name in [
             "nothing is missing",
             "opens with its password",
             "share of the lock",
             "identity of an operator",
         ] {
-            assert_eq!(count(name), operators, "{folder}: {name}");
+            assert_eq!(count(name), nodes.len(), "{folder}: {name}");
         }
         // Unsigned definitions are the only thing that is left open.
         for row in &result.rows {
@@ -221,7 +224,8 @@ fn tamper(folder: &str, path: &Path, range: std::ops::Range<usize>, tries: usize
     let original = fs::read_to_string(path).unwrap();
     let places = places(&original, range);
     assert!(places.len() >= tries, "{}", path.display());
-    for at in places.iter().copied().step_by(places.len() / tries) {
+    let step = places.len() / tries;
+    for at in places.iter().copied().skip(step / 2).step_by(step) {
         let mut changed = original.clone().into_bytes();
         changed[at] = if changed[at] == b'0' { b'1' } else { b'0' };
         fs::write(path, &changed).unwrap();
@@ -272,7 +276,7 @@ fn a_changed_byte_of_a_deposit_file_is_noticed() {
 #[test]
 fn a_changed_byte_of_a_keystore_is_noticed() {
     for (folder, _) in VECTORS {
-        let tries = if folder == QUICK { 40 } else { 3 };
+        let tries = if folder == QUICK { 90 } else { 1 };
         let copy = copy(folder, 0);
         let path = files(&copy.path().join("validator_keys"), "keystore").remove(0);
         let text = fs::read_to_string(&path).unwrap();

@@ -237,17 +237,18 @@ fn kind(disk: &Disk, path: &Path) -> Result<FileKind, Problem> {
         .file_name()
         .map(|name| name.to_string_lossy())
         .unwrap_or_default();
+    if let (Some(kind), true) = (FileKind::by_name(&name), path.is_file()) {
+        return Ok(kind);
+    }
     // Also notices a path that is not there.
     let bytes = disk.read(path, FileKind::Lock.limit())?;
-    FileKind::by_name(&name)
-        .or_else(|| FileKind::by_content(&bytes))
-        .ok_or_else(|| {
-            Problem::bad_input(
-                format!("{} cannot be verified", path.display()),
-                "it is neither a definition, a lock, a deposit file nor a keystore",
-                "name a file of a ceremony, or the folder that holds them",
-            )
-        })
+    FileKind::by_content(&bytes).ok_or_else(|| {
+        Problem::bad_input(
+            format!("{} cannot be verified", path.display()),
+            "it is neither a definition, a lock, a deposit file nor a keystore",
+            "name a file of a ceremony, or the folder that holds them",
+        )
+    })
 }
 
 fn read(disk: &Disk, path: &Path, kind: FileKind) -> Item {

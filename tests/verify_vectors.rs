@@ -241,7 +241,7 @@ fn a_changed_byte_of_a_lock_is_noticed() {
     for (folder, _) in VECTORS {
         let copy = copy(folder, 0);
         let path = copy.path().join("cluster-lock.json");
-        tamper(folder, &path, 0..usize::MAX, 10, &[path.clone()]);
+        tamper(folder, &path, 0..usize::MAX, 10, std::slice::from_ref(&path));
     }
 }
 
@@ -254,7 +254,7 @@ fn a_changed_byte_of_a_definition_is_noticed() {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path().join("cluster-definition.json");
         fs::copy(vector(folder).join("cluster-definition.json"), &path).unwrap();
-        tamper(folder, &path, 0..usize::MAX, 300, &[path.clone()]);
+        tamper(folder, &path, 0..usize::MAX, 300, std::slice::from_ref(&path));
     }
 }
 
@@ -268,7 +268,7 @@ fn a_changed_byte_of_a_deposit_file_is_noticed() {
                 .unwrap()
                 .find("\"deposit_cli_version\"")
                 .unwrap();
-            tamper(folder, &path, 0..end, 4, &[path.clone()]);
+            tamper(folder, &path, 0..end, 4, std::slice::from_ref(&path));
         }
     }
 }
@@ -284,9 +284,15 @@ fn a_changed_byte_of_a_keystore_is_noticed() {
         let labels = text.find("\"description\"").unwrap();
         let pubkey = text.find("\"pubkey\"").unwrap();
         let end = text.find("\"path\"").unwrap();
-        tamper(folder, &path, 0..labels, tries, &[path.clone()]);
-        tamper(folder, &path, pubkey..end, tries, &[path.clone()]);
-        tamper(folder, &path.with_extension("txt"), 0..32, 1, &[path.clone()]);
+        tamper(folder, &path, 0..labels, tries, std::slice::from_ref(&path));
+        tamper(folder, &path, pubkey..end, tries, std::slice::from_ref(&path));
+        tamper(
+            folder,
+            &path.with_extension("txt"),
+            0..32,
+            1,
+            std::slice::from_ref(&path),
+        );
     }
 }
 
@@ -361,6 +367,12 @@ fn mixed_up_folders_are_refused() {
         "nothing is missing",
         "deposit-data-1eth.json, keystore 1",
     );
+
+    let doubled = copy(QUICK, 0);
+    let [small, large] =
+        ["deposit-data-1eth.json", "deposit-data.json"].map(|name| doubled.path().join(name));
+    fs::copy(small, large).unwrap();
+    assert_fails(&folder(&doubled), "nothing is missing", "deposit-data.json");
 
     let passwordless = copy(QUICK, 0);
     fs::remove_file(keys(&passwordless).join("keystore-insecure-1.txt")).unwrap();

@@ -287,13 +287,20 @@ pub(super) fn identity(
     operator
 }
 
-/// Outcomes of one check for many files: one row for all that are fine, one for each other.
+/// Outcomes of some checks for many files: one row for all that are fine, one for each other.
 #[derive(Default)]
-struct Collected(BTreeMap<&'static str, (usize, Vec<(String, Outcome)>)>);
+struct Collected(BTreeMap<&'static str, Outcomes>);
+
+/// Outcomes of one check for many files.
+#[derive(Default)]
+struct Outcomes {
+    fine: usize,
+    others: Vec<(String, Outcome)>,
+}
 
 impl Collected {
     fn add(&mut self, check: &'static str, file: &str, outcome: impl Into<Outcome>) {
-        let (fine, others) = self.0.entry(check).or_default();
+        let Outcomes { fine, others } = self.0.entry(check).or_default();
         match outcome.into() {
             Outcome::Ok => *fine += 1,
             outcome => others.push((file.to_owned(), outcome)),
@@ -302,7 +309,7 @@ impl Collected {
 
     fn rows(self, checks: [&'static str; 3], first: &str, result: &mut Verification) {
         for check in checks {
-            let Some((fine, others)) = self.0.get(check) else {
+            let Some(Outcomes { fine, others }) = self.0.get(check) else {
                 continue;
             };
             match fine {
@@ -440,14 +447,11 @@ pub(super) fn complete(
         .flat_map(|validator| &validator.deposits)
         .map(|deposit| deposit.amount)
         .collect();
-    // A file that cannot be read has its own row.
-    if material.deposits.len() < wanted.len() {
-        missing.extend(
-            wanted
-                .iter()
-                .filter(|amount| !amounts.contains(amount))
-                .map(|a| deposit_file_name(*a)),
-        );
+    let absent: Vec<_> = wanted.iter().filter(|amount| !amounts.contains(amount)).collect();
+    // A file that cannot be read has its own row, and may be the one that is looked for.
+    let unreadable = material.deposits.len().saturating_sub(amounts.len());
+    if absent.len() > unreadable {
+        missing.extend(absent.into_iter().map(|amount| deposit_file_name(*amount)));
     }
     let numbers: BTreeSet<usize> = material
         .keystores

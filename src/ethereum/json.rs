@@ -7,7 +7,22 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8], max: usize) -> Result<T, S
     if bytes.len() > max {
         return Err(format!("it has more than {max} bytes"));
     }
-    serde_json::from_slice(bytes).map_err(|error| error.to_string().replace(['\n', '\r'], " "))
+    serde_json::from_slice(bytes).map_err(|error| one_line(&error.to_string()))
+}
+
+/// The beginning of a parser's message, on one line: it may quote as much of the file as it likes.
+pub(super) fn one_line(message: &str) -> String {
+    const MOST: usize = 200;
+    let mut line: String = message
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MOST + 1)
+        .collect();
+    if let Some((cut, _)) = line.char_indices().nth(MOST) {
+        line.truncate(cut);
+        line.push_str(" ...");
+    }
+    line
 }
 
 /// Writes a JSON value with one blank per level and no newline at the end.
@@ -26,5 +41,24 @@ pub(super) fn hex_array<const N: usize>(what: &str, text: &str) -> Result<[u8; N
     match hex::decode_to_slice(text, &mut bytes) {
         Ok(()) => Ok(bytes),
         Err(_) => Err(format!("{what} is not {} hexadecimal digits", 2 * N)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_do_not_quote_whole_files() {
+        let file = format!("{{\"{}\": 1}}", "\u{e9}".repeat(5000));
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
+        let error = read::<Nothing>(file.as_bytes(), 1 << 20).unwrap_err();
+        assert!(
+            error.starts_with("unknown field") && error.chars().count() == 204,
+            "{error}"
+        );
+        assert_eq!(one_line("a\nb\u{1b}c"), "a b c");
     }
 }

@@ -262,7 +262,7 @@ impl Network {
                     .filter(|byte| *byte == b'\n')
                     .count()
             });
-            let what = error.message().replace(['\n', '\r'], " ");
+            let what = super::json::one_line(error.message());
             NetworkError::File(format!("Line {line}: {what}"))
         })?;
         file.into_network()

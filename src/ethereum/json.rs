@@ -50,10 +50,10 @@ mod tests {
 
     #[test]
     fn errors_do_not_quote_whole_files() {
-        let file = format!("{{\"{}\": 1}}", "\u{e9}".repeat(5000));
         #[derive(Debug, serde::Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Nothing {}
+        let file = format!("{{\"{}\": 1}}", "\u{e9}".repeat(5000));
         let error = read::<Nothing>(file.as_bytes(), 1 << 20).unwrap_err();
         assert!(
             error.starts_with("unknown field") && error.chars().count() == 204,

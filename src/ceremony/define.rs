@@ -82,7 +82,7 @@ fn refused(error: impl std::fmt::Display) -> Problem {
 }
 
 /// RFC 3339 in UTC with seconds.
-fn timestamp(time: SystemTime) -> String {
+pub fn timestamp(time: SystemTime) -> String {
     let seconds = time
         .duration_since(UNIX_EPOCH)
         .map_or(0, |duration| duration.as_secs());

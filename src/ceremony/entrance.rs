@@ -21,17 +21,11 @@ pub struct Entrance {
     pub finished: bool,
 }
 
-/// Checks everything, finishes an interrupted publication, and keeps the definition in the folder. `net` is what
-/// signatures depend on and the definition does not say (see the protocol); the first start pins it.
+/// Checks everything and changes nothing.
 ///
 /// # Errors
-/// With what does not fit. Nothing is written before everything has been checked.
-pub fn enter(
-    folder: &DataFolder,
-    definition: &Definition,
-    network: &Network,
-    net: &[u8; 32],
-) -> Result<Entrance, Problem> {
+/// With what does not fit.
+pub fn examine(folder: &DataFolder, definition: &Definition, network: &Network) -> Result<Entrance, Problem> {
     network
         .accepts_ceremonies()
         .map_err(|error| Problem::from_lines(Kind::BadInput, error))?;
@@ -69,6 +63,25 @@ pub fn enter(
             definition.effective_deposit_amounts().len(),
         ))?;
     }
+    Ok(Entrance {
+        identity,
+        index,
+        finished,
+    })
+}
+
+/// Checks everything, finishes an interrupted publication, and keeps the definition in the folder. `net` is what
+/// signatures depend on and the definition does not say (see the protocol); the first start pins it.
+///
+/// # Errors
+/// With what does not fit. Nothing is written before everything has been checked.
+pub fn enter(
+    folder: &DataFolder,
+    definition: &Definition,
+    network: &Network,
+    net: &[u8; 32],
+) -> Result<Entrance, Problem> {
+    let entrance = examine(folder, definition, network)?;
     folder.pin("net", "network", net)?;
     folder.pin(PIN, "definition", &definition.definition_hash())?;
     if !folder.definition().exists() {
@@ -76,14 +89,10 @@ pub fn enter(
             .disk()
             .write_new(&folder.definition(), &definition.to_json(), PUBLIC)?;
     }
-    if let Some(k) = pending {
+    if let Some(k) = publication::pending(folder)? {
         publication::finish(folder, k)?;
     }
-    Ok(Entrance {
-        identity,
-        index,
-        finished,
-    })
+    Ok(entrance)
 }
 
 const PIN: &str = "definition-hash";

@@ -13,12 +13,17 @@
 //! | [`journal`] | the append-only file of entries |
 //! | [`staging`] | keystores before the vote |
 //! | [`publication`] | the results get their final names, the lock last |
+//! | [`product`] | what the shares sign, and the lock and deposits that come of it |
+//! | [`records`] | what the journal's records hold |
+//! | [`view`] | the board as synchronisation and screens see it |
+//! | [`conductor`] | where protocol, disk and network meet |
 //! | [`progress`] | what a screen or a program is told while a ceremony goes on |
 //! | [`files`] | durable, atomic writes that never overwrite |
 //! | [`verify`] | verification of what a ceremony made |
 //! | [`problem`] | an error as a person needs it: what, why, what to do |
 
 pub mod attempt;
+pub mod conductor;
 pub mod define;
 pub mod entrance;
 pub mod files;
@@ -28,7 +33,10 @@ pub mod journal;
 pub mod names;
 pub mod plan;
 pub mod problem;
+pub mod product;
 pub mod progress;
 pub mod publication;
+pub mod records;
 pub mod staging;
 pub mod verify;
+pub mod view;

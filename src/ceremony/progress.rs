@@ -2,10 +2,10 @@
 //!
 //! With `--json` each [`Event`] is one line; `event` names its kind. Fields are only ever added.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How far an operator is, in the order of the steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     /// It joined this attempt.
@@ -55,7 +55,7 @@ impl Step {
 }
 
 /// Whether one can talk to an operator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Link {
     /// This is us.
@@ -69,7 +69,7 @@ pub enum Link {
 }
 
 /// One operator as seen from here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorProgress {
     /// Share index, from 1.
     pub index: u16,
@@ -80,7 +80,7 @@ pub struct OperatorProgress {
     /// The steps it has done in this attempt.
     pub steps: Vec<Step>,
     /// A proven fault, in words.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
 }
 
@@ -103,7 +103,7 @@ impl OperatorProgress {
 }
 
 /// The whole ceremony as seen from here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The attempt, from 1.
     pub attempt: u32,
@@ -116,13 +116,13 @@ pub struct Snapshot {
 }
 
 /// One thing that happened.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// An identity was made or shown.
     Identity {
         /// The operator's name.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
         /// The text to send to whoever makes the definition.
         enr: String,
@@ -164,17 +164,17 @@ pub enum Event {
     /// A proven fault.
     Fault {
         /// Share index of the guilty operator, from 1; absent if nobody is guilty.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         operator: Option<u16>,
         /// Its name.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
         /// The kind of verdict.
         kind: String,
         /// In words.
         message: String,
         /// Where the evidence was written.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         evidence: Option<String>,
     },
     /// One check of `verify` or `rehearse`.
@@ -186,16 +186,16 @@ pub enum Event {
         /// "ok", "failed" or "not checked".
         result: String,
         /// Why it failed or could not be made.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
     /// The end of a command that worked.
     Finished {
         /// Hexadecimal, with 0x, of the lock, if there is one.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         lock_hash: Option<String>,
         /// The public keys of the validators, hexadecimal, with 0x.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         validators: Vec<String>,
         /// Seconds from the first start in this folder, or of the command.
         seconds: f64,

@@ -201,7 +201,7 @@ pub fn stage(
         return Err(bug("there are fewer passwords than shares"));
     }
     let disk = folder.disk();
-    destroy_unvoted(folder, k)?;
+    make_room(folder, k, shares.len())?;
     let attempt = folder.attempts().folder(k);
     let keys = staged_keys(folder, k);
     disk.create_folder(&attempt)?;
@@ -243,6 +243,45 @@ pub fn stage(
     disk.sync_folder(&keys)?;
     disk.sync_folder(&attempt)?;
     Ok(())
+}
+
+/// What an interrupted call left is destroyed; but after a vote, which this folder may know of from others only, nothing is ever
+/// destroyed: an incomplete set is moved aside.
+fn make_room(folder: &DataFolder, k: u32, validators: usize) -> Result<(), Problem> {
+    if !is_voted(folder, k)? || is_complete(folder, k, validators) {
+        return destroy_unvoted(folder, k);
+    }
+    let keys = staged_keys(folder, k);
+    if folder.disk().list(&keys)?.is_empty() {
+        return Ok(());
+    }
+    let aside = (1u32..)
+        .map(|i| keys.with_file_name(format!("keys.incomplete-{i}")))
+        .find(|path| !path.exists());
+    if let Some(aside) = aside {
+        folder.disk().rename_new(&keys, &aside)?;
+    }
+    Ok(())
+}
+
+fn is_voted(folder: &DataFolder, k: u32) -> Result<bool, Problem> {
+    Ok(folder
+        .attempts()
+        .marks()?
+        .get(&k)
+        .is_some_and(|marks| marks.contains(&Mark::Voted)))
+}
+
+/// Whether all keystores and passwords of attempt `k` are there, staged or published.
+pub fn is_complete(folder: &DataFolder, k: u32, validators: usize) -> bool {
+    let staged = staged_keys(folder, k);
+    (0..validators).all(|i| {
+        u32::try_from(i).is_ok_and(|i| {
+            key_file_names(i)
+                .iter()
+                .all(|name| staged.join(name).is_file() || folder.keys().join(name).is_file())
+        })
+    })
 }
 
 /// Opens the keystores of attempt `k`, wherever a publication has them by now: for an operator that voted and whose
@@ -288,12 +327,7 @@ pub fn open_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<Vec<S
 /// # Errors
 /// If it did vote; anything the disk says.
 pub fn destroy_unvoted(folder: &DataFolder, k: u32) -> Result<(), Problem> {
-    if folder
-        .attempts()
-        .marks()?
-        .get(&k)
-        .is_some_and(|marks| marks.contains(&Mark::Voted))
-    {
+    if is_voted(folder, k)? {
         return Err(Problem::folder_state(
             format!("the shares of attempt {k} are kept"),
             "you said that they are stored, and others may have signed since",

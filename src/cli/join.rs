@@ -1,18 +1,194 @@
 //! `conclave join`: take part in a ceremony.
 
-use crate::ceremony::problem::Problem;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use super::Context;
-use super::args::JoinArgs;
+use libp2p::Multiaddr;
+
+use crate::ceremony::conductor::{self, Ask, Outcome, Person, Setup};
+use crate::ceremony::entrance;
+use crate::ceremony::files::Disk;
+use crate::ceremony::folder::{DEFINITION, DataFolder};
+use crate::ceremony::identity::Identity;
+use crate::ceremony::names::Names;
+use crate::ceremony::problem::{Kind, Problem};
+use crate::ceremony::product;
+use crate::ceremony::progress::Event;
+use crate::ethereum::keystore::Kdf;
+
+use super::args::{JoinArgs, KdfChoice};
+use super::output::{Output, printable};
+use super::screen::Screen;
+use super::{Context, input, prompt, summary};
+
+/// Where `join` listens unless told otherwise.
+pub const DEFAULT_PORT: u16 = 9510;
 
 /// Runs the command.
 ///
 /// # Errors
 /// With what went wrong, and its exit code.
-pub fn run(_context: &Context, _args: &JoinArgs) -> Result<(), Problem> {
-    Err(Problem::other(
-        "`conclave join` is not part of this build",
-        "it is still being written",
-        "use a later version",
+pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
+    let start = Instant::now();
+    let disk = Disk::new();
+    let path = definition_path(context, args)?;
+    let definition = input::definition(&path)?;
+    let network = input::network_of(&definition, args.network_file.as_deref())?;
+    let folder = DataFolder::open(&disk, &context.data_dir)?;
+    let names = Names::load(&disk, &context.data_dir)?;
+    let own = Identity::load(&disk, &context.data_dir)
+        .ok()
+        .map(|identity| identity.key().public());
+    let begun = conductor::has_begun(&context.data_dir);
+    entrance::examine(&folder, &definition, &network)?;
+    if begun {
+        context
+            .output
+            .say("Going on with the ceremony that was begun in this folder.");
+        context.output.event(&summary::event(&definition, &network));
+    } else {
+        summary::confirm(context, &definition, &network, &names, own.as_ref(), args.yes)?;
+    }
+    let entrance = entrance::enter(&folder, &definition, &network, &product::net(&network))?;
+    let interrupted = watch_for_interrupts()?;
+    let mut screen = Screen::new(&context.output);
+    let mut show = |event: Event| screen.show(&event);
+    let setup = Setup {
+        folder,
+        definition,
+        network,
+        entrance,
+        names,
+        peers: args.peers.clone(),
+        listen: if args.listen.is_empty() {
+            default_addresses()
+        } else {
+            args.listen.clone()
+        },
+        wait: args.wait,
+        retries: args.retries,
+        kdf: kdf(args.kdf),
+    };
+    let person = Person {
+        show: &mut show,
+        interrupted,
+        ask: asker(&context.output),
+    };
+    let outcome = conductor::hold(setup, person)?;
+    report(context, &outcome, start);
+    Ok(())
+}
+
+/// The key derivation that was chosen.
+pub fn kdf(choice: KdfChoice) -> Kdf {
+    match choice {
+        KdfChoice::Pbkdf2 => Kdf::Pbkdf2,
+        KdfChoice::Scrypt => Kdf::Scrypt,
+    }
+}
+
+fn definition_path(context: &Context, args: &JoinArgs) -> Result<PathBuf, Problem> {
+    if let Some(path) = &args.definition {
+        return Ok(path.clone());
+    }
+    let path = context.data_dir.join(DEFINITION);
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(Problem::new(
+        Kind::Usage,
+        "no definition was given",
+        format!("there is none in {} either", context.data_dir.display()),
+        "name the file that your group agreed on: conclave join cluster-definition.json",
     ))
+}
+
+/// All interfaces, IPv4 and IPv6, TCP and (where it is built in) QUIC.
+fn default_addresses() -> Vec<Multiaddr> {
+    let mut texts = vec![
+        format!("/ip4/0.0.0.0/tcp/{DEFAULT_PORT}"),
+        format!("/ip6/::/tcp/{DEFAULT_PORT}"),
+    ];
+    if cfg!(feature = "quic") {
+        texts.push(format!("/ip4/0.0.0.0/udp/{DEFAULT_PORT}/quic-v1"));
+        texts.push(format!("/ip6/::/udp/{DEFAULT_PORT}/quic-v1"));
+    }
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+/// The first Ctrl-C (or SIGTERM) asks the ceremony to end in good order, the second ends the process at once. Nothing is lost either
+/// way.
+fn watch_for_interrupts() -> Result<Arc<AtomicBool>, Problem> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let seen = flag.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Problem::other("cannot start", error, "stop other programs and try again"))?;
+    std::thread::spawn(move || {
+        runtime.block_on(async move {
+            let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+            else {
+                return;
+            };
+            loop {
+                tokio::select! {
+                    _ = tokio::signal::ctrl_c() => {}
+                    _ = terminate.recv() => {}
+                }
+                if seen.swap(true, Ordering::Relaxed) {
+                    std::process::exit(i32::from(Kind::Interrupted.exit_code()));
+                }
+            }
+        });
+    });
+    Ok(flag)
+}
+
+fn asker(output: &Output) -> Option<Ask> {
+    let can_ask = output.can_ask() && std::io::stdout().is_terminal();
+    can_ask.then(|| Box::new(|question: &str| prompt::confirm(&printable(question)).unwrap_or(false)) as Ask)
+}
+
+fn report(context: &Context, outcome: &Outcome, start: Instant) {
+    let validators: Vec<String> = outcome
+        .validators
+        .iter()
+        .map(|key| format!("0x{}", hex::encode(key.to_bytes())))
+        .collect();
+    context.output.event(&Event::Finished {
+        lock_hash: Some(format!("0x{}", hex::encode(outcome.lock_hash))),
+        validators: validators.clone(),
+        seconds: start.elapsed().as_secs_f64(),
+    });
+    let out = &context.output;
+    out.say("");
+    out.say(format!("Done. Everything is in {}:", context.data_dir.display()));
+    out.say("  cluster-lock.json      what the group is; the same for everybody; public");
+    out.say("  deposit-data*.json     for the deposit; the same for everybody; public");
+    out.say("  validator_keys/        YOUR shares and their passwords: secret, and nobody else has them");
+    out.say("  charon-enr-private-key your identity: secret");
+    out.say(format!("Lock hash   0x{}", hex::encode(outcome.lock_hash)));
+    for (i, key) in validators.iter().take(20).enumerate() {
+        out.say(format!("Validator {i} {key}"));
+    }
+    if validators.len() > 20 {
+        out.say(format!(
+            "and {} more, in cluster-lock.json",
+            validators.len() - 20
+        ));
+    }
+    if !outcome.unconfirmed.is_empty() {
+        let list: Vec<String> = outcome.unconfirmed.iter().map(ToString::to_string).collect();
+        out.warn(&format!(
+            "operator {} has not confirmed yet that its files are in place. Run the same command again later to help; deposit only \
+             when everybody has everything",
+            list.join(", ")
+        ));
+    }
+    out.say("Back up this folder now, to a place that only you can open. Then compare the lock hash with the others.");
+    out.say("Check it at any time with: conclave verify DIR");
 }

@@ -37,7 +37,7 @@ pub fn run(context: &Context, args: &VerifyArgs) -> Result<(), Problem> {
 }
 
 /// One check, for a program.
-fn event(row: &Row) -> Event {
+pub(super) fn event(row: &Row) -> Event {
     Event::Check {
         subject: row.file.clone(),
         check: row.check.clone(),
@@ -81,7 +81,7 @@ fn summary(result: &Verification) -> String {
 }
 
 /// The problem of the first failed check, if there is one.
-fn judge(result: &Verification) -> Result<(), Problem> {
+pub(super) fn judge(result: &Verification) -> Result<(), Problem> {
     let mut failures = result.failures();
     let Some(first) = failures.next() else {
         return Ok(());

@@ -456,3 +456,26 @@ fn what_cannot_be_verified_is_said() {
     .unwrap();
     assert!(check("", &[renamed]).passed());
 }
+
+#[test]
+fn a_transcript_of_something_else_is_refused() {
+    let folder = copy("dkg-v1.10-hoodi-4x2", 0);
+    let transcript = folder.path().join("ceremony/transcript");
+    fs::create_dir(folder.path().join("ceremony")).unwrap();
+    fs::write(&transcript, "conclave/transcript/1\n").unwrap();
+    assert_fails(
+        &check("", std::slice::from_ref(&transcript)),
+        "can be read",
+        "it is not a transcript",
+    );
+    // A well-formed one without any entries, of another definition.
+    let empty = [b"conclave/transcript/1\n".as_slice(), &[7; 64], &[0; 4]].concat();
+    fs::write(&transcript, empty).unwrap();
+    for path in [transcript, folder.path().to_owned()] {
+        assert_fails(
+            &check("", &[path]),
+            "steps and proofs",
+            "another definition or network",
+        );
+    }
+}

@@ -1,18 +1,23 @@
 //! The checks of each kind of file, by itself and against the lock.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use rayon::prelude::*;
 use zeroize::Zeroizing;
 
 use super::{IdentityItem, Item, KeystoreItem, Known, Material, Verification};
 use crate::{
+    ceremony::product,
     cluster::{
         definition::Definition,
         lock::Lock,
         report::{Check, Outcome},
     },
-    crypto::node::NodeKey,
+    crypto::{hash::sha256, node::NodeKey},
+    dkg::transcript::Transcript,
     ethereum::{
         deposit::{self, DepositEntry, deposit_file_name, read_deposit_file},
         keystore::{Keystore, Password},
@@ -250,6 +255,71 @@ fn compare_deposits(entries: &[DepositEntry], lock: &Lock) -> Result<(), String>
         Some(i) => Err(format!("the deposit of validator {i} is missing")),
         None => Ok(()),
     }
+}
+
+/// A transcript: every signed step of the ceremony, judged anew, and whether it leads to the lock.
+pub(super) fn transcript(
+    item: &Item,
+    against: Against<'_>,
+    custom: Option<&Network>,
+    result: &mut Verification,
+) {
+    let Some(bytes) = content(item, result) else {
+        return;
+    };
+    let header = Transcript::peek(bytes).ok_or("it is not a transcript");
+    if parsed(&item.file, header, result).is_none() {
+        return;
+    }
+    let steps = "steps and proofs";
+    let lock = match against.lock() {
+        Ok(lock) => lock,
+        Err(outcome) => return result.add(&item.file, steps, outcome),
+    };
+    let definition = lock.definition();
+    let Some(network) = network_of(definition.fork_version, custom) else {
+        let why = "the network is not known; a network file would tell what was signed for";
+        return result.add(&item.file, steps, Outcome::NotChecked(why.to_owned()));
+    };
+    let findings = product::terms(definition, network)
+        .map_err(|error| error.to_string())
+        .and_then(|terms| {
+            let transcript = Transcript::decode(&terms, &product::net(network), bytes)
+                .map_err(|error| error.to_string())?;
+            // Whoever made the transcript could not know these weights before it was complete.
+            transcript
+                .check(&Arc::new(terms), &sha256(&[bytes]))
+                .map_err(|error| error.to_string())
+        });
+    let findings = match findings {
+        Ok(findings) => findings,
+        Err(why) => return result.add(&item.file, steps, Outcome::Failed(why)),
+    };
+    result.add(&item.file, steps, Outcome::Ok);
+    let same = findings.lock_hash == lock.lock_hash();
+    let same = if same {
+        Ok(())
+    } else {
+        Err("it leads to another lock".to_owned())
+    };
+    result.add(&item.file, "leads to the lock", same);
+    let silent: Vec<_> = (1..)
+        .zip(&findings.names)
+        .filter(|(i, _)| !findings.done.contains(i))
+        .map(|(_, name)| name.as_str())
+        .collect();
+    let stored = if silent.is_empty() {
+        Outcome::Ok
+    } else {
+        Outcome::NotChecked(format!("these did not say so yet: {}", silent.join(", ")))
+    };
+    result.add(&item.file, "all operators have their files", stored);
+    let why = "no file can show it: one machine with all identities makes a perfect transcript";
+    result.add(
+        &item.file,
+        "shares are secret",
+        Outcome::NotChecked(why.to_owned()),
+    );
 }
 
 /// Which operator (from 0) the folder's identity is.

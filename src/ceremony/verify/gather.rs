@@ -10,16 +10,21 @@ use serde::{Deserialize, de::IgnoredAny};
 use super::{IdentityItem, Item, KeystoreItem, Material};
 use crate::{
     ceremony::{
+        conductor::TRANSCRIPT,
         files::Disk,
-        folder::{DEFINITION, IDENTITY, LOCK, VALIDATOR_KEYS, is_deposit_file},
+        folder::{CEREMONY, DEFINITION, IDENTITY, LOCK, MAX_JSON_BYTES, VALIDATOR_KEYS, is_deposit_file},
         problem::Problem,
     },
     cluster,
+    dkg::transcript::MAGIC,
     ethereum::{deposit, keystore},
 };
 
 /// Most bytes of a file that holds a password or a node key.
 const MAX_SECRET_BYTES: u64 = 4096;
+
+/// Most bytes of a transcript that are read.
+const MAX_TRANSCRIPT_BYTES: u64 = MAX_JSON_BYTES;
 
 /// What a file is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,6 +33,7 @@ enum FileKind {
     Lock,
     Deposits,
     Keystore,
+    Transcript,
 }
 
 impl FileKind {
@@ -38,6 +44,7 @@ impl FileKind {
             Self::Lock => cluster::lock::MAX_FILE,
             Self::Deposits => deposit::MAX_FILE_BYTES,
             Self::Keystore => keystore::MAX_FILE_BYTES,
+            Self::Transcript => return MAX_TRANSCRIPT_BYTES,
         };
         limit as u64
     }
@@ -48,6 +55,7 @@ impl FileKind {
             .extension()
             .is_some_and(|extension| extension == "json");
         match name {
+            TRANSCRIPT => Some(Self::Transcript),
             _ if !is_json => None,
             _ if name.starts_with("cluster-definition") => Some(Self::Definition),
             _ if name.starts_with("cluster-lock") => Some(Self::Lock),
@@ -64,6 +72,9 @@ impl FileKind {
             cluster_definition: Option<IgnoredAny>,
             config_hash: Option<IgnoredAny>,
             crypto: Option<IgnoredAny>,
+        }
+        if bytes.starts_with(MAGIC) {
+            return Some(Self::Transcript);
         }
         if bytes.trim_ascii_start().first() == Some(&b'[') {
             return Some(Self::Deposits);
@@ -170,6 +181,10 @@ fn data_folder(disk: &Disk, path: &Path) -> Result<Option<Material>, Problem> {
     if empty {
         return Ok(None);
     }
+    let transcript = path.join(CEREMONY).join(TRANSCRIPT);
+    if transcript.exists() {
+        material.transcript = Some(read(disk, &transcript, FileKind::Transcript));
+    }
     if names.iter().any(|name| name == IDENTITY) {
         let file = path.join(IDENTITY);
         let content = disk
@@ -203,13 +218,15 @@ fn single_files(disk: &Disk, files: &[(&Path, FileKind)]) -> Vec<Material> {
             // A definition is a whole without a lock.
             FileKind::Definition => None,
             FileKind::Deposits => Some(path.with_file_name(LOCK)),
-            FileKind::Keystore => {
+            FileKind::Keystore | FileKind::Transcript => {
                 let folder = path.parent().unwrap_or(Path::new(""));
-                Some(if folder.ends_with(VALIDATOR_KEYS) {
-                    folder.with_file_name(LOCK)
-                } else {
-                    folder.join(LOCK)
-                })
+                Some(
+                    if folder.ends_with(VALIDATOR_KEYS) || folder.ends_with(CEREMONY) {
+                        folder.with_file_name(LOCK)
+                    } else {
+                        folder.join(LOCK)
+                    },
+                )
             }
         };
         let lock = named.clone().or(beside.filter(|lock| lock.exists()));
@@ -219,6 +236,7 @@ fn single_files(disk: &Disk, files: &[(&Path, FileKind)]) -> Vec<Material> {
             FileKind::Lock => {}
             FileKind::Definition => material.definition = Some(read(disk, path, *kind)),
             FileKind::Deposits => material.deposits.push(read(disk, path, *kind)),
+            FileKind::Transcript => material.transcript = Some(read(disk, path, *kind)),
             FileKind::Keystore => material.keystores.push(read_keystore(disk, path)),
         }
     }
@@ -245,7 +263,7 @@ fn kind(disk: &Disk, path: &Path) -> Result<FileKind, Problem> {
     FileKind::by_content(&bytes).ok_or_else(|| {
         Problem::bad_input(
             format!("{} cannot be verified", path.display()),
-            "it is neither a definition, a lock, a deposit file nor a keystore",
+            "it is neither a definition, a lock, a deposit file, a keystore nor a transcript",
             "name a file of a ceremony, or the folder that holds them",
         )
     })

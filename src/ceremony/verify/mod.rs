@@ -105,6 +105,8 @@ pub struct Material {
     pub deposits: Vec<Item>,
     /// Keystores.
     pub keystores: Vec<KeystoreItem>,
+    /// The transcript of the ceremony.
+    pub transcript: Option<Item>,
     /// The operator's node key.
     pub identity: Option<IdentityItem>,
 }
@@ -169,6 +171,9 @@ impl Material {
             .iter()
             .filter_map(|item| checks::deposits(item, against, custom, result))
             .collect();
+        if let Some(item) = &self.transcript {
+            checks::transcript(item, against, custom, result);
+        }
         let operator = self
             .identity
             .as_ref()

@@ -255,7 +255,7 @@ fn make_room(folder: &DataFolder, k: u32, validators: usize) -> Result<(), Probl
     if folder.disk().list(&keys)?.is_empty() {
         return Ok(());
     }
-    let aside = (1u32..)
+    let aside = (1u32..1_000_000)
         .map(|i| keys.with_file_name(format!("keys.incomplete-{i}")))
         .find(|path| !path.exists());
     if let Some(aside) = aside {

@@ -31,7 +31,7 @@ pub fn item(board: &Board, id: &Id) -> Option<Item> {
     })
 }
 
-fn finding(verdict: &Verdict) -> Option<Finding> {
+fn finding(verdict: Verdict) -> Option<Finding> {
     Some(Finding {
         operator: verdict.operator,
         kind: Kind::from_byte(verdict.kind)?,
@@ -70,13 +70,13 @@ impl Ledger for View<'_> {
         verdict.attempt != 0
             && verdict.attempt <= self.horizon
             && usize::from(verdict.operator) <= self.board.terms().n()
-            && finding(verdict).is_some_and(|f| self.board.evidence(verdict.attempt, f).is_none())
+            && finding(*verdict).is_some_and(|f| self.board.evidence(verdict.attempt, f).is_none())
     }
 
     fn evidence(&self, verdict: &Verdict) -> Option<Bytes> {
         Some(
             self.board
-                .evidence(verdict.attempt, finding(verdict)?)?
+                .evidence(verdict.attempt, finding(*verdict)?)?
                 .encode()
                 .into(),
         )

@@ -113,11 +113,14 @@ pub enum News {
     Found(u32, Finding),
 }
 
+/// A Reveal whose proof is to be checked: its id, itself, its content, the author's Deal, the hash of the Deals it builds on.
+type ReadyReveal = (Id, Arc<Entry>, Arc<RevealBody>, Id, Hash);
+
 enum Judgement {
     Valid(Data),
     /// Needs the batched checks: a proof, or partial signatures.
     Reveal {
-        body: RevealBody,
+        body: Arc<RevealBody>,
         deal: Id,
         deals: Hash,
     },
@@ -670,7 +673,7 @@ impl Board {
         };
         let (deal, deals) = (*deal, hash_ids(&first.prev));
         RevealBody::decode(&self.terms, &entry.body).map_or(guilty, |body| Judgement::Reveal {
-            body,
+            body: Arc::new(body),
             deal,
             deals,
         })
@@ -739,7 +742,7 @@ impl Board {
     }
 
     /// Checks all proofs that are ready in one batch.
-    fn judge_reveals(&mut self, reveals: Vec<(Id, Arc<Entry>, RevealBody, Id, Hash)>) -> bool {
+    fn judge_reveals(&mut self, reveals: Vec<ReadyReveal>) -> bool {
         let terms = self.terms.clone();
         let deals: Vec<Option<Arc<Vec<G1>>>> = reveals
             .iter()
@@ -771,7 +774,7 @@ impl Board {
         let progress = !reveals.is_empty();
         for ((id, _, body, _, deals), holds) in reveals.into_iter().zip(verdicts) {
             if holds {
-                self.admit(id, Data::Reveal(Arc::new(body), deals));
+                self.admit(id, Data::Reveal(body, deals));
             } else {
                 self.convict(&id, Kind::BadEntry);
             }

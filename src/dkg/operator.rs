@@ -390,10 +390,10 @@ impl Operator {
         // The marker must be durable before the entry is.
         match step {
             Step::Stored if self.standing.voted.insert(attempt) => {
-                self.effects.push(Effect::Mark(attempt, Mark::Voted))
+                self.effects.push(Effect::Mark(attempt, Mark::Voted));
             }
             Step::Sign if self.standing.signed.insert(attempt) => {
-                self.effects.push(Effect::Mark(attempt, Mark::Signed))
+                self.effects.push(Effect::Mark(attempt, Mark::Signed));
             }
             _ => {}
         }

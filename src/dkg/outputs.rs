@@ -89,7 +89,7 @@ pub fn combine(terms: &Terms, reveals: &[&[G1]]) -> Result<GroupKeys, NotGood> {
         .with_min_len(8)
         .flat_map_iter(|s| {
             let shares = public_shares(s, n as u64);
-            s.first().cloned().into_iter().chain(shares)
+            s.first().copied().into_iter().chain(shares)
         })
         .collect();
     // All sums are in G1, and so is every sum of their multiples: no second subgroup check.

@@ -65,11 +65,16 @@ pub enum TranscriptError {
 }
 
 impl Transcript {
-    /// The public part of a board.
+    /// The public part of a board, in the order (attempt, step, operator, id): the same for everybody who holds the same entries.
     pub fn of(board: &Board, net: Hash) -> Self {
         let terms = board.terms();
-        let entries = board
-            .order()
+        let mut ids = board.order().to_vec();
+        ids.sort_by_key(|id| {
+            board
+                .get(id)
+                .map(|a| (a.entry.attempt, a.entry.step, a.entry.operator, *id))
+        });
+        let entries = ids
             .iter()
             .filter_map(|id| board.get(id))
             .map(|a| a.entry.strip(terms))

@@ -124,7 +124,7 @@ impl Sim {
         for i in 0..self.peers.len() {
             if !self.peers[i].evil {
                 self.with(i, |o| o.consent(1, Reason::First));
-                self.with(i, |o| o.compared());
+                self.with(i, Operator::compared);
             }
         }
     }
@@ -230,7 +230,7 @@ impl Sim {
             self.resync(j, i);
             self.resync(i, j);
         }
-        self.with(i, |o| o.compared());
+        self.with(i, Operator::compared);
     }
 
     /// `to` gets all that `from` has admitted.

@@ -167,8 +167,8 @@ fn search(mistake: Mistake) -> Result<(usize, [bool; 2]), State> {
     let mut queue = vec![start];
     let mut signed = [false; 2];
     while let Some(state) = queue.pop() {
-        for i in 0..2 {
-            signed[i] |= state.iter().any(|node| node.own[i] & SIGNED != 0);
+        for (i, signed) in signed.iter_mut().enumerate() {
+            *signed |= state.iter().any(|node| node.own[i] & SIGNED != 0);
         }
         for next in successors(&state, mistake) {
             if !is_safe(&next) {

@@ -1,0 +1,166 @@
+//! Whether another attempt is needed, and whether it may begin.
+
+use std::time::Instant;
+
+use crate::ceremony::problem::{Kind, Problem};
+use crate::ceremony::staging::KeyDeriver;
+use crate::dkg::board::{Data, Slot};
+use crate::dkg::body::Reason;
+use crate::dkg::entry::Step;
+use crate::dkg::evidence::Kind as FaultKind;
+
+use super::{Conductor, GRACE};
+
+impl Conductor<'_> {
+    /// Is another attempt needed, and may it begin?
+    pub(super) fn next_attempt(&mut self) -> Result<(), Problem> {
+        while let Ok((k, yes)) = self.answers.1.try_recv() {
+            if yes {
+                self.begin_attempt(k, Reason::ByHand)?;
+            } else {
+                self.refused.insert(k);
+            }
+        }
+        if !self.operator.standing().signed.is_empty() || self.operator.published_attempt().is_some() {
+            return Ok(());
+        }
+        let k = self.operator.current_attempt();
+        if self.operator.standing().joined.contains(&k) {
+            if self.operator.is_lost(k) {
+                let why = format!("this folder lacks the secrets of attempt {k}");
+                return self.offer(k + 1, Reason::Lost, true, &why);
+            }
+            return self.answer_offer(k);
+        }
+        if k == 1 || self.asked.contains(&k) && !self.refused.contains(&k) {
+            return Ok(());
+        }
+        let verdict = self.operator.board().verdict(k - 1);
+        let guilty: Vec<String> = verdict
+            .iter()
+            .filter(|f| f.kind.is_guilt())
+            .map(|f| format!("operator {} ({}) {}", f.operator, self.name(f.operator), f.kind))
+            .collect();
+        if guilty.is_empty() {
+            let harmless: Vec<String> = verdict
+                .iter()
+                .map(|f| {
+                    if f.kind == FaultKind::Void {
+                        f.kind.to_string()
+                    } else {
+                        format!("{} {}", self.name(f.operator), f.kind)
+                    }
+                })
+                .collect();
+            return self.offer(k, Reason::Verdict, true, &harmless.join("; "));
+        }
+        // The others get the evidence before this node leaves.
+        let since = *self.fault_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < GRACE {
+            return Ok(());
+        }
+        Err(Problem::new(
+            Kind::Aborted,
+            "the ceremony was aborted: somebody broke the protocol",
+            guilty.join("; "),
+            "make a new definition without them, or with a new identity of theirs if it was a mistake; no key was made",
+        ))
+    }
+
+    /// Another operator offers the next attempt.
+    pub(super) fn answer_offer(&mut self, k: u32) -> Result<(), Problem> {
+        let board = self.operator.board();
+        let ctx = self.terms.ctx(k + 1);
+        let offers: Vec<(u16, Reason)> = self
+            .terms
+            .indices()
+            .filter_map(|j| {
+                let id = board.slot(&ctx, j, Slot::Step(Step::Join)).first()?;
+                match &board.get(id)?.data {
+                    Data::Join(body) => Some((j, body.reason)),
+                    _ => None,
+                }
+            })
+            .collect();
+        let Some((who, reason)) = offers.first().copied() else {
+            return Ok(());
+        };
+        let lost = offers.iter().any(|(_, reason)| *reason == Reason::Lost);
+        let name = self.name(who);
+        let why = match reason {
+            Reason::Lost => format!("{name} lost its folder of attempt {k} and offers another attempt"),
+            _ => format!("{name} gave up attempt {k} and offers another attempt"),
+        };
+        self.offer(k + 1, Reason::ByHand, lost, &why)
+    }
+
+    /// Begins an attempt if the rules of retries allow it, else asks the person, once.
+    pub(super) fn offer(
+        &mut self,
+        k: u32,
+        reason: Reason,
+        automatic: bool,
+        why: &str,
+    ) -> Result<(), Problem> {
+        if automatic && self.retries > 0 && !self.operator.standing().voted.contains(&(k - 1)) {
+            self.retries -= 1;
+            self.notice(format!("attempt {k} begins: {why}"));
+            return self.begin_attempt(k, reason);
+        }
+        let voted = self.operator.standing().voted.contains(&(k - 1));
+        let warning = if voted {
+            format!(
+                " You have confirmed attempt {}: others may still complete it. Connect everybody first, and go on only if that \
+                 does not help.",
+                k - 1
+            )
+        } else {
+            String::new()
+        };
+        if self.person.ask.is_some() {
+            if self.asked.insert(k) {
+                self.ask(k, format!("{why}.{warning} Begin attempt {k}?"));
+            }
+            if !self.refused.contains(&k) {
+                return Ok(());
+            }
+        } else if !self.operator.is_lost(k - 1) && self.operator.standing().joined.contains(&(k - 1)) {
+            // An offer closes nothing by itself: the present attempt may still be finished.
+            self.notice(format!(
+                "{why}.{warning} To accept, run the command again with --retries 1"
+            ));
+            return Ok(());
+        }
+        let since = *self.fault_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < GRACE {
+            return Ok(());
+        }
+        Err(Problem::new(
+            Kind::Aborted,
+            format!("attempt {} cannot be finished", k - 1),
+            why.to_owned(),
+            format!(
+                "nobody is to blame: everybody runs the same command again with --retries 1, and attempt {k} begins"
+            ),
+        ))
+    }
+
+    pub(super) fn ask(&mut self, k: u32, question: String) {
+        let Some(ask) = self.person.ask.take() else { return };
+        let tx = self.answers.0.clone();
+        // A prompt blocks; entries go on being passed around meanwhile.
+        std::thread::spawn(move || {
+            let _ = tx.send((k, ask(&question)));
+        });
+    }
+
+    pub(super) fn begin_attempt(&mut self, k: u32, reason: Reason) -> Result<(), Problem> {
+        self.fault_since = None;
+        if self.deriver.is_none() {
+            let count = u32::try_from(self.terms.validators()).unwrap_or(u32::MAX);
+            self.deriver = Some(KeyDeriver::start(count, self.kdf)?);
+        }
+        let effects = self.operator.consent(k, reason);
+        self.carry_out(effects)
+    }
+}

@@ -1,0 +1,341 @@
+//! Where protocol, disk and network meet: one operator's ceremony from the first start to the last file.
+//!
+//! A single thread owns the [`Operator`] and the journal. Events of the network, of background work and of time go in; what the
+//! operator asks for is carried out in order: an entry is durable before any peer sees a byte of it, a marker before the entry
+//! that it stands for. Keystores are written and outputs published in the background, while entries go on being passed around.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use libp2p::{Multiaddr, PeerId};
+
+use crate::cluster::definition::Definition;
+use crate::crypto::bls::PublicKey;
+use crate::crypto::hash::Hash;
+use crate::dkg::board::Slot;
+use crate::dkg::entry::Step;
+use crate::dkg::operator::Operator;
+use crate::dkg::terms::Terms;
+use crate::dkg::transcript::Transcript;
+use crate::ethereum::keystore::Kdf;
+use crate::ethereum::network::Network;
+use crate::p2p::events::Events;
+use crate::p2p::node::{Command, Handle};
+use crate::p2p::sync::Sync;
+
+use super::entrance::Entrance;
+use super::files::PUBLIC;
+use super::folder::DataFolder;
+use super::journal::Journal;
+use super::names::Names;
+use super::problem::{Kind, Problem};
+use super::product;
+use super::progress::Event;
+use super::staging::KeyDeriver;
+use super::view::{self as board_view, View};
+
+mod attempts;
+mod effects;
+mod network;
+mod start;
+
+pub use start::has_begun;
+
+/// How long the loop sleeps at most.
+const TICK: Duration = Duration::from_millis(100);
+/// How long it sleeps at most while work goes on in the background.
+const BUSY_TICK: Duration = Duration::from_millis(5);
+/// Network events that are taken together, so that what arrives together is judged together.
+const BATCH: usize = 256;
+/// How long a node stays after a fault, so that the others get the evidence.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long a node waits for the rest after another one has left in good order.
+const AFTER_OTHERS: Duration = Duration::from_secs(3);
+/// The transcript in `ceremony/`.
+pub const TRANSCRIPT: &str = "transcript";
+/// Addresses of other operators in `ceremony/`.
+const ADDRESSES: &str = "addresses";
+
+/// What a ceremony needs to begin or to go on.
+pub struct Setup {
+    /// The data folder, held by this process.
+    pub folder: DataFolder,
+    /// What the group agreed on; checked.
+    pub definition: Definition,
+    /// Its network.
+    pub network: Network,
+    /// Who this is; from [`super::entrance::enter`].
+    pub entrance: Entrance,
+    /// What to call the others until they have joined.
+    pub names: Names,
+    /// Addresses of others.
+    pub peers: Vec<Multiaddr>,
+    /// Where to listen.
+    pub listen: Vec<Multiaddr>,
+    /// How long to wait, or for ever.
+    pub wait: Option<Duration>,
+    /// Further attempts without a person's word, after faults that blame nobody.
+    pub retries: u32,
+    /// How keystores are protected.
+    pub kdf: Kdf,
+}
+
+/// A question to the person, answered with yes or no.
+pub type Ask = Box<dyn Fn(&str) -> bool + Send>;
+
+/// How a person is reached.
+pub struct Person<'a> {
+    /// Takes events.
+    pub show: &'a mut dyn FnMut(Event),
+    /// Set when the person wants to leave.
+    pub interrupted: Arc<AtomicBool>,
+    /// Asks whether to go on in another attempt; `None` where nobody can be asked.
+    pub ask: Option<Ask>,
+}
+
+/// What a finished ceremony leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The lock hash.
+    pub lock_hash: Hash,
+    /// Public keys of the validators.
+    pub validators: Vec<PublicKey>,
+    /// Operators (from 1) whose confirmation was not seen.
+    pub unconfirmed: Vec<u16>,
+}
+
+/// Work that was done in the background.
+enum Done {
+    Stored(u32, Result<(), Problem>),
+    Published(u32, Result<(), Problem>),
+}
+
+/// The person's answer to the offer of an attempt.
+type Answer = (u32, bool);
+
+struct Conductor<'a> {
+    folder: Arc<DataFolder>,
+    definition: Definition,
+    network: Network,
+    names: Names,
+    terms: Arc<Terms>,
+    operator: Operator,
+    journal: Journal,
+    sync: Sync,
+    node: Handle,
+    peer_id: PeerId,
+    connected: BTreeSet<u16>,
+    listening: BTreeSet<Multiaddr>,
+    listening_changed: bool,
+    deriver: Option<KeyDeriver>,
+    kdf: Kdf,
+    jobs: mpsc::Sender<Done>,
+    done: mpsc::Receiver<Done>,
+    running: usize,
+    retries: u32,
+    answers: (mpsc::Sender<Answer>, mpsc::Receiver<Answer>),
+    asked: BTreeSet<u32>,
+    refused: BTreeSet<u32>,
+    told: BTreeSet<String>,
+    result: Option<Outcome>,
+    person: Person<'a>,
+    start: Instant,
+    ticked: Instant,
+    fault_since: Option<Instant>,
+    left_since: Option<Instant>,
+    last_shown: Option<Instant>,
+}
+
+/// Holds the ceremony until everybody has everything, or until it ends otherwise.
+///
+/// # Errors
+/// With the exit code's kind: gave up waiting, aborted by a fault, interrupted, or whatever disk and network say.
+pub fn hold(setup: Setup, person: Person<'_>) -> Result<Outcome, Problem> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Problem::other("cannot start", error, "stop other programs and try again"))?;
+    let wait = setup.wait;
+    let (mut conductor, mut events) = runtime.block_on(async { Conductor::open(setup, person) })?;
+    let outcome = conductor.run(&mut events, wait);
+    conductor.farewell(&mut events);
+    drop(events);
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    outcome
+}
+
+impl Conductor<'_> {
+    fn run(&mut self, events: &mut Events, wait: Option<Duration>) -> Result<Outcome, Problem> {
+        loop {
+            let tick = if self.running > 0 { BUSY_TICK } else { TICK };
+            let mut arrived = Vec::new();
+            let mut next = events.recv_timeout(tick).map_err(|error| {
+                Problem::other(
+                    "the network stopped",
+                    error,
+                    "run the same command again; nothing is lost",
+                )
+            })?;
+            let mut taken = 0;
+            while let Some(event) = next {
+                self.network(event, &mut arrived)?;
+                taken += 1;
+                next = if taken < BATCH { events.try_recv() } else { None };
+            }
+            self.judge(arrived)?;
+            self.background()?;
+            self.tick()?;
+            self.tell();
+            if let Some(outcome) = self.is_over()? {
+                return Ok(outcome);
+            }
+            self.next_attempt()?;
+            self.look_at_the_clock(wait)?;
+        }
+    }
+
+    fn tick(&mut self) -> Result<(), Problem> {
+        if self.ticked.elapsed() < TICK / 2 {
+            return Ok(());
+        }
+        self.ticked = Instant::now();
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let outputs = self.sync.tick(now, &view(&self.operator));
+        self.outputs(outputs, &mut Vec::new())
+    }
+
+    fn name(&self, operator: u16) -> String {
+        board_view::name_of(self.operator.board(), &self.names, operator)
+    }
+
+    fn notice(&mut self, message: String) {
+        if self.told.len() < 10_000 && self.told.insert(message.clone()) {
+            (self.person.show)(Event::Notice { message });
+        }
+    }
+
+    fn give(&self, command: Command) {
+        // A node that has stopped is noticed when its events end.
+        let _ = self.node.blocking_give(command);
+    }
+
+    fn tell(&mut self) {
+        if self.listening_changed {
+            self.listening_changed = false;
+            let addresses = self
+                .listening
+                .iter()
+                .map(|address| {
+                    address
+                        .clone()
+                        .with_p2p(self.peer_id)
+                        .unwrap_or_else(|other| other)
+                        .to_string()
+                })
+                .collect();
+            (self.person.show)(Event::Listening { addresses });
+        }
+        let ready = self.deriver.as_ref().map_or((0, 0), |d| (d.ready(), d.count()));
+        // A line for each prepared keystore would be noise.
+        let soon = self
+            .last_shown
+            .is_some_and(|last| last.elapsed() < Duration::from_millis(50));
+        if !soon {
+            self.last_shown = Some(Instant::now());
+            let snapshot = board_view::snapshot(&self.operator, &self.names, &self.connected, ready);
+            (self.person.show)(Event::Progress(snapshot));
+        }
+    }
+
+    fn unconfirmed(&self) -> Vec<u16> {
+        let k = self.operator.published_attempt().unwrap_or(0);
+        let board = self.operator.board();
+        let session = self.operator.session(k);
+        let done =
+            |j: u16| session.is_some_and(|sid| !board.slot(&sid, j, Slot::Step(Step::Done)).is_empty());
+        self.terms.indices().filter(|j| !done(*j)).collect()
+    }
+
+    /// Whether the ceremony has ended well for this operator.
+    fn is_over(&mut self) -> Result<Option<Outcome>, Problem> {
+        if self.operator.published_attempt().is_none() || self.running > 0 {
+            return Ok(None);
+        }
+        let unconfirmed = self.unconfirmed();
+        let others_left =
+            self.connected.is_empty() && self.left_since.is_some_and(|at| at.elapsed() > AFTER_OTHERS);
+        let leaves = self.person.interrupted.load(Ordering::Relaxed);
+        if !(unconfirmed.is_empty() || others_left || leaves) {
+            return Ok(None);
+        }
+        self.write_transcript()?;
+        let snapshot = board_view::snapshot(&self.operator, &self.names, &self.connected, (0, 0));
+        (self.person.show)(Event::Progress(snapshot));
+        let outcome = match self.result.clone() {
+            Some(result) => result,
+            None => self.read_result()?.ok_or_else(|| {
+                Problem::folder_state(
+                    "the lock is gone",
+                    "it was published here before",
+                    "restore it from a backup",
+                )
+            })?,
+        };
+        Ok(Some(Outcome {
+            unconfirmed,
+            ..outcome
+        }))
+    }
+
+    fn write_transcript(&self) -> Result<(), Problem> {
+        let transcript = Transcript::of(self.operator.board(), product::net(&self.network));
+        let path = self.folder.ceremony().join(TRANSCRIPT);
+        Ok(self.folder.disk().replace(&path, &transcript.encode(), PUBLIC)?)
+    }
+
+    fn look_at_the_clock(&mut self, wait: Option<Duration>) -> Result<(), Problem> {
+        let missing = || {
+            let snapshot = board_view::snapshot(&self.operator, &self.names, &self.connected, (0, 0));
+            snapshot.status
+        };
+        if self.person.interrupted.load(Ordering::Relaxed) && self.running == 0 {
+            return Err(Problem::new(
+                Kind::Interrupted,
+                "you left before the ceremony was finished",
+                missing(),
+                "run the same command again: it goes on where it was",
+            ));
+        }
+        if wait.is_some_and(|wait| self.start.elapsed() > wait) && self.running == 0 {
+            return Err(Problem::new(
+                Kind::GaveUp,
+                "the ceremony was not finished in the time given",
+                missing(),
+                "run the same command again when the others are there: it goes on where it was",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Sends what is queued, says goodbye.
+    fn farewell(&mut self, events: &mut Events) {
+        self.give(Command::Shutdown);
+        let deadline = Instant::now() + Duration::from_secs(6);
+        while Instant::now() < deadline {
+            if events.recv_timeout(Duration::from_millis(100)).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The board as synchronisation asks for it.
+fn view(operator: &Operator) -> View<'_> {
+    View {
+        board: operator.board(),
+        horizon: operator.current_attempt().saturating_add(1),
+    }
+}

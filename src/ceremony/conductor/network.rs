@@ -1,0 +1,213 @@
+//! What the network says, and what synchronisation makes of it.
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::time::Instant;
+
+use libp2p::Multiaddr;
+
+use crate::ceremony::files::PUBLIC;
+use crate::ceremony::problem::Problem;
+use crate::cluster::definition::Definition;
+use crate::dkg::entry::{Entry, Id};
+use crate::dkg::evidence::Evidence;
+use crate::p2p::events::{Event as NetEvent, Reason as Gone, Refusal};
+use crate::p2p::node::Command;
+use crate::p2p::sync::{Difference, Output};
+use crate::p2p::wire::PROTOCOL;
+
+use super::{ADDRESSES, Conductor, view};
+
+/// An entry that arrived: from whom, what, and its id.
+type Arrived = (u16, Entry, Id);
+
+impl Conductor<'_> {
+    pub(super) fn network(&mut self, event: NetEvent, arrived: &mut Vec<Arrived>) -> Result<(), Problem> {
+        match event {
+            NetEvent::Listening(address) => {
+                self.listening.insert(address);
+                self.listening_changed = true;
+            }
+            NetEvent::ListenerLost(why) => self.notice(format!("an address is no longer listened on: {why}")),
+            NetEvent::Connected { operator } => {
+                self.connected.insert(operator);
+                self.left_since = None;
+                let outputs = self.sync.connected(operator);
+                self.outputs(outputs, arrived)?;
+            }
+            NetEvent::Disconnected { operator, reason } => {
+                self.connected.remove(&operator);
+                match &reason {
+                    Gone::Left => self.left_since = Some(Instant::now()),
+                    Gone::Fault(why) => {
+                        let name = self.name(operator);
+                        self.notice(format!("{name} was disconnected: {why}; it may come back"));
+                    }
+                    _ => {}
+                }
+                let outputs = self.sync.disconnected(operator, &view(&self.operator));
+                self.outputs(outputs, arrived)?;
+            }
+            NetEvent::Message { operator, message } => {
+                let outputs = self.sync.message(operator, message, &view(&self.operator));
+                self.outputs(outputs, arrived)?;
+            }
+            NetEvent::Latency { .. } => {}
+            NetEvent::Stranger { peer, address, .. } => self.notice(format!(
+                "somebody who is not an operator of this definition was turned away: {peer} at {address}. If it is one of you, \
+                 its identity is not the one in the definition"
+            )),
+            NetEvent::Refused { operator, why } => {
+                let name = self.name(operator);
+                self.notice(match why {
+                    Refusal::Protocol { speaks, software } => format!(
+                        "{name} was reached but speaks another protocol ({}; {software}): use the same version of conclave",
+                        speaks.join(", ")
+                    ),
+                    Refusal::Unwelcome => format!(
+                        "{name} was reached but does not let you in: its definition probably does not name your identity"
+                    ),
+                    Refusal::Silent => format!("{name} was reached but says nothing: it may be busy, or another program"),
+                });
+            }
+            NetEvent::AddressBook(book) => self.save_addresses(&book)?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn outputs(
+        &mut self,
+        outputs: Vec<Output>,
+        arrived: &mut Vec<Arrived>,
+    ) -> Result<(), Problem> {
+        let mut queue: VecDeque<Output> = outputs.into();
+        while let Some(output) = queue.pop_front() {
+            match output {
+                Output::Send(operator, message) => self.give(Command::Send { operator, message }),
+                Output::EntryReceived {
+                    operator,
+                    item,
+                    bytes,
+                } => {
+                    let entry = Entry::decode(&self.terms, &bytes)
+                        .ok()
+                        .filter(|e| e.id(&self.terms) == item.id);
+                    if let Some(entry) = entry {
+                        arrived.push((operator, entry, item.id));
+                    } else {
+                        let why = "it sent something that is no entry of this ceremony".to_owned();
+                        self.give(Command::Misbehaved { operator, why });
+                        queue.extend(self.sync.processed(operator, &item.id, &view(&self.operator)));
+                    }
+                }
+                Output::EvidenceReceived {
+                    operator,
+                    verdict,
+                    bytes,
+                } => {
+                    let claimed = Evidence::decode(&self.terms, &bytes).filter(|e| {
+                        (e.attempt, e.finding.operator, e.finding.kind as u8)
+                            == (verdict.attempt, verdict.operator, verdict.kind)
+                    });
+                    let known = self.operator.board().findings().count();
+                    if let Some(evidence) = claimed {
+                        let effects = self.operator.receive_evidence(evidence);
+                        self.carry_out(effects)?;
+                    }
+                    if self.operator.board().findings().count() == known {
+                        let why = "it sent evidence that proves nothing".to_owned();
+                        self.give(Command::Misbehaved { operator, why });
+                    }
+                }
+                Output::Compared(_) => {
+                    let effects = self.operator.compared();
+                    self.carry_out(effects)?;
+                }
+                Output::Difference(operator, difference) => self.explain(operator, &difference),
+                Output::Misbehaved(operator, fault) => {
+                    self.give(Command::Misbehaved {
+                        operator,
+                        why: fault.to_string(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Two operators hold different ceremonies: says what differs, in words.
+    pub(super) fn explain(&mut self, operator: u16, difference: &Difference) {
+        let name = self.name(operator);
+        let what = match difference {
+            Difference::Hello(hello) => {
+                let mut parts = Vec::new();
+                if hello.protocol != PROTOCOL {
+                    parts.push(format!(
+                        "it speaks version {} of the protocol, you speak {PROTOCOL}",
+                        hello.protocol
+                    ));
+                }
+                if hello.genesis_fork_version != self.network.genesis_fork_version {
+                    parts.push("the network's genesis fork version differs".to_owned());
+                }
+                if hello.genesis_time != self.network.genesis_time {
+                    parts.push(format!(
+                        "its network's genesis time is {}, yours {}",
+                        hello.genesis_time, self.network.genesis_time
+                    ));
+                }
+                if hello.chain_id != self.network.chain_id {
+                    parts.push(format!(
+                        "its chain id is {}, yours {}",
+                        hello.chain_id, self.network.chain_id
+                    ));
+                }
+                if hello.definition_hash != *self.terms.definition_hash() {
+                    parts.push("its definition is another one".to_owned());
+                }
+                parts.join("; ")
+            }
+            Difference::Definition(bytes) => match Definition::from_json(bytes) {
+                Ok(theirs) => self.definition.diff(&theirs).join("; "),
+                Err(error) => format!("its definition cannot be read: {error}"),
+            },
+        };
+        self.notice(format!(
+            "{name} holds another ceremony: {what}. Nothing is exchanged with it. Compare the definitions; one of you has to start \
+             again with the right file"
+        ));
+    }
+
+    /// Judges what arrived together, then lets synchronisation go on.
+    pub(super) fn judge(&mut self, arrived: Vec<Arrived>) -> Result<(), Problem> {
+        if arrived.is_empty() {
+            return Ok(());
+        }
+        let from: Vec<(u16, Id)> = arrived.iter().map(|(operator, _, id)| (*operator, *id)).collect();
+        let entries = arrived.into_iter().map(|(_, entry, _)| entry).collect();
+        let effects = self.operator.receive(entries);
+        self.carry_out(effects)?;
+        let mut later = Vec::new();
+        let missing: Vec<Id> = self.operator.board().missing().into_iter().collect();
+        for (operator, id) in from {
+            let outputs = self.sync.processed(operator, &id, &view(&self.operator));
+            self.outputs(outputs, &mut later)?;
+            if !missing.is_empty() {
+                let outputs = self.sync.ask(operator, &missing);
+                self.outputs(outputs, &mut later)?;
+            }
+        }
+        self.judge(later)
+    }
+
+    pub(super) fn save_addresses(&mut self, book: &[(u16, Vec<Multiaddr>)]) -> Result<(), Problem> {
+        let mut text = String::new();
+        for (operator, addresses) in book {
+            for address in addresses {
+                let _ = writeln!(text, "{operator} {address}");
+            }
+        }
+        let path = self.folder.ceremony().join(ADDRESSES);
+        Ok(self.folder.disk().replace(&path, text.as_bytes(), PUBLIC)?)
+    }
+}

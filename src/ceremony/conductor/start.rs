@@ -1,0 +1,307 @@
+//! The first moment: what an earlier start left, the network node, everything put together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
+
+use libp2p::Multiaddr;
+use rand::TryRng;
+
+use crate::ceremony::attempt;
+use crate::ceremony::entrance::Entrance;
+use crate::ceremony::folder::{CEREMONY, DataFolder, MAX_JSON_BYTES};
+use crate::ceremony::journal::Journal;
+use crate::ceremony::problem::{Kind, Problem};
+use crate::ceremony::progress::Event;
+use crate::ceremony::staging::{self, KeyDeriver};
+use crate::ceremony::{product, records};
+use crate::cluster::lock::Lock;
+use crate::crypto::bls::PublicKey;
+use crate::crypto::hash::Hash;
+use crate::crypto::node::NodeKey;
+use crate::dkg::body::Reason;
+use crate::dkg::entry::{Entry, Step};
+use crate::dkg::evidence::Evidence;
+use crate::dkg::operator::{Effect, Mark, Operator, Restored};
+use crate::dkg::secrets::Seed;
+use crate::dkg::terms::Terms;
+use crate::p2p::events::Events;
+use crate::p2p::node::{self, Handle, NodeError};
+use crate::p2p::sync::{Config as SyncConfig, Sync};
+use crate::p2p::wire::{FrameLimits, Hello, PROTOCOL};
+
+use super::{ADDRESSES, Conductor, Outcome, Person, Setup, view};
+
+impl<'a> Conductor<'a> {
+    pub(super) fn open(setup: Setup, mut person: Person<'a>) -> Result<(Self, Events), Problem> {
+        let terms = Arc::new(
+            product::terms(&setup.definition, &setup.network).map_err(|error| {
+                Problem::bad_input(
+                    "this definition cannot be joined",
+                    error,
+                    "ask for another definition",
+                )
+            })?,
+        );
+        let (journal, said) = open_journal(&setup, &terms, &mut person)?;
+        let (operator, effects) = open_operator(&setup, &terms, said)?;
+        let limits = FrameLimits {
+            operators: u16::try_from(terms.n()).unwrap_or(u16::MAX),
+            entry: records::max_entry_bytes(&terms),
+            evidence: Evidence::max_bytes(&terms),
+        };
+        let (node, events) = start_node(&setup, limits)?;
+        let sync = Sync::new(sync_config(&setup, &terms, limits), &view(&operator));
+        let finished = setup.entrance.finished;
+        let deriver = if finished {
+            None
+        } else {
+            let count = u32::try_from(terms.validators()).unwrap_or(u32::MAX);
+            Some(KeyDeriver::start(count, setup.kdf)?)
+        };
+        let (jobs, done) = mpsc::channel();
+        let mut conductor = Self {
+            folder: Arc::new(setup.folder),
+            definition: setup.definition,
+            network: setup.network,
+            names: setup.names,
+            terms,
+            operator,
+            journal,
+            sync,
+            peer_id: node.peer_id(),
+            node,
+            connected: BTreeSet::new(),
+            listening: BTreeSet::new(),
+            listening_changed: false,
+            deriver,
+            kdf: setup.kdf,
+            jobs,
+            done,
+            running: 0,
+            retries: setup.retries,
+            answers: mpsc::channel(),
+            asked: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            told: BTreeSet::new(),
+            result: None,
+            person,
+            start: Instant::now(),
+            ticked: Instant::now(),
+            fault_since: None,
+            left_since: None,
+            last_shown: None,
+        };
+        conductor.carry_out(effects)?;
+        if conductor.operator.standing().joined.is_empty() {
+            let effects = conductor.operator.consent(1, Reason::First);
+            conductor.carry_out(effects)?;
+        }
+        if finished {
+            conductor.result = conductor.read_result()?;
+        }
+        Ok((conductor, events))
+    }
+
+    /// The result that an earlier start published.
+    pub(super) fn read_result(&self) -> Result<Option<Outcome>, Problem> {
+        let bytes = self.folder.disk().read(&self.folder.lock(), MAX_JSON_BYTES)?;
+        let Ok(lock) = Lock::from_json(&bytes) else {
+            return Ok(None);
+        };
+        let validators = lock
+            .validators()
+            .iter()
+            .filter_map(|v| PublicKey::from_bytes(&v.public_key).ok())
+            .collect();
+        Ok(Some(Outcome {
+            lock_hash: lock.lock_hash(),
+            validators,
+            unconfirmed: Vec::new(),
+        }))
+    }
+}
+
+/// What the journal holds: entries and evidence.
+type Said = (Vec<Entry>, Vec<Evidence>);
+
+fn open_journal(setup: &Setup, terms: &Terms, person: &mut Person<'_>) -> Result<(Journal, Said), Problem> {
+    let mut records = Vec::new();
+    let (folder, limit) = (&setup.folder, records::max_bytes(terms));
+    let each = |record| records.push(record);
+    let (journal, damaged) = Journal::salvage(folder.disk(), &folder.journal(), limit, each)?;
+    if let Some(aside) = damaged {
+        (person.show)(Event::Notice {
+            message: format!(
+                "the journal was damaged; what was intact is used, the damaged file is kept as {}, and the rest comes \
+                 from the other operators",
+                aside.display()
+            ),
+        });
+    }
+    Ok((journal, records::read(terms, &records)))
+}
+
+fn open_operator(setup: &Setup, terms: &Arc<Terms>, said: Said) -> Result<(Operator, Vec<Effect>), Problem> {
+    let entrance = &setup.entrance;
+    let key = copy_key(entrance)?;
+    let name = entrance
+        .identity
+        .name()
+        .map_or_else(|| setup.names.of(&key.public()), ToOwned::to_owned);
+    let mut operator = Operator::new(terms.clone(), entrance.index, key, name, &random()?);
+    let effects = operator.restore(restored(&setup.folder, terms, said, entrance.finished)?);
+    Ok((operator, effects))
+}
+
+fn start_node(setup: &Setup, limits: FrameLimits) -> Result<(Handle, Events), Problem> {
+    let config = node::Config {
+        key: copy_key(&setup.entrance)?,
+        operators: setup
+            .definition
+            .operators
+            .iter()
+            .map(|o| *o.enr.node_public_key())
+            .collect(),
+        listen: setup.listen.clone(),
+        announce: Vec::new(),
+        peers: setup.peers.clone(),
+        book: load_addresses(&setup.folder),
+        limits,
+        software: software(),
+    };
+    node::start(config).map_err(|error| node_problem(&error))
+}
+
+fn sync_config(setup: &Setup, terms: &Terms, limits: FrameLimits) -> SyncConfig {
+    SyncConfig {
+        me: setup.entrance.index,
+        operators: limits.operators,
+        hello: Hello {
+            protocol: PROTOCOL,
+            software: software(),
+            definition_hash: *terms.definition_hash(),
+            genesis_fork_version: setup.network.genesis_fork_version,
+            genesis_time: setup.network.genesis_time,
+            chain_id: setup.network.chain_id,
+        },
+        definition: setup.definition.to_json().into(),
+        sizes: Step::ALL.map(|step| Entry::max_bytes(terms, step)),
+    }
+}
+
+fn random() -> Result<Hash, Problem> {
+    let mut bytes = [0; 32];
+    rand::rngs::SysRng.try_fill_bytes(&mut bytes).map_err(|error| {
+        Problem::other(
+            "cannot start",
+            error,
+            "the operating system gives no randomness: use another machine",
+        )
+    })?;
+    Ok(bytes)
+}
+
+fn software() -> String {
+    concat!("conclave/", env!("CARGO_PKG_VERSION")).to_owned()
+}
+
+fn copy_key(entrance: &Entrance) -> Result<NodeKey, Problem> {
+    NodeKey::from_bytes(&entrance.identity.key().to_bytes()).ok_or_else(|| {
+        Problem::other(
+            "the identity cannot be used",
+            "it is no key",
+            "restore it from your backup",
+        )
+    })
+}
+
+fn load_addresses(folder: &DataFolder) -> Vec<(u16, Vec<Multiaddr>)> {
+    // Only a help for reconnecting: what cannot be read is left out.
+    let bytes = folder
+        .disk()
+        .read(&folder.ceremony().join(ADDRESSES), 1 << 20)
+        .unwrap_or_default();
+    let mut book: BTreeMap<u16, Vec<Multiaddr>> = BTreeMap::new();
+    for line in String::from_utf8_lossy(&bytes).lines() {
+        let Some((operator, address)) = line.split_once(' ') else {
+            continue;
+        };
+        if let (Ok(operator), Ok(address)) = (operator.parse(), address.parse()) {
+            book.entry(operator).or_default().push(address);
+        }
+    }
+    book.into_iter().collect()
+}
+
+/// What an earlier start left in the folder.
+fn restored(
+    folder: &DataFolder,
+    terms: &Terms,
+    (entries, evidence): Said,
+    finished: bool,
+) -> Result<Restored, Problem> {
+    let attempts = folder.attempts();
+    let mut restored = Restored {
+        entries,
+        evidence,
+        ..Restored::default()
+    };
+    for k in attempts.numbers()? {
+        if let Some(seed) = attempts.seed(k)? {
+            restored.seeds.insert(k, Seed::new(&seed));
+        }
+    }
+    let all: &[(attempt::Mark, Mark)] = &[
+        (attempt::Mark::Voted, Mark::Voted),
+        (attempt::Mark::Signed, Mark::Signed),
+        (attempt::Mark::Dead, Mark::Dead),
+    ];
+    for (k, marks) in attempts.marks()? {
+        restored.marks.extend(
+            all.iter()
+                .filter(|(file, _)| marks.contains(file))
+                .map(|(_, mark)| (k, *mark)),
+        );
+        if marks.contains(&attempt::Mark::Voted) && staging::is_complete(folder, k, terms.validators()) {
+            restored.stored.insert(k);
+        }
+    }
+    if finished {
+        restored.published = restored
+            .marks
+            .iter()
+            .filter(|(_, mark)| *mark == Mark::Signed)
+            .map(|(k, _)| *k)
+            .max();
+    }
+    Ok(restored)
+}
+
+fn node_problem(error: &NodeError) -> Problem {
+    let what_to_do = match error {
+        NodeError::PortTaken { .. } => {
+            "stop that program, or choose another address with --listen, such as /ip4/0.0.0.0/tcp/9511"
+        }
+        NodeError::Listen { .. } => "choose an address of this machine with --listen",
+        NodeError::Address { .. } => "give --peer an address as another operator's join prints it",
+        NodeError::NotAnOperator { .. } => "check --peer: the peer id at its end must be that of an operator",
+        NodeError::NotMe | NodeError::Setup(_) => "check the identity and the definition",
+    };
+    let kind = match error {
+        NodeError::Address { .. } | NodeError::NotAnOperator { .. } => Kind::BadInput,
+        _ => Kind::Other,
+    };
+    Problem::new(
+        kind,
+        "the network could not be started",
+        error.to_string(),
+        what_to_do,
+    )
+}
+
+/// Whether a folder holds a ceremony that was begun here.
+pub fn has_begun(root: &Path) -> bool {
+    root.join(CEREMONY).join("journal").exists()
+}

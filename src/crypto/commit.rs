@@ -114,10 +114,13 @@ pub fn pedersen(a: &Scalar, b: &Scalar) -> G1 {
 }
 
 /// The polynomial's value at x, by Horner's rule; constant time. Coefficients in ascending order.
-pub fn evaluate(coefficients: &[Scalar], x: u64) -> Scalar {
+pub fn evaluate<'a>(
+    coefficients: impl IntoIterator<Item = &'a Scalar, IntoIter: DoubleEndedIterator>,
+    x: u64,
+) -> Scalar {
     let x = Scalar::from_u64(x);
     coefficients
-        .iter()
+        .into_iter()
         .rev()
         .fold(Scalar::zero(), |sum, coefficient| &(&sum * &x) + coefficient)
 }

@@ -86,28 +86,13 @@ impl Secrets {
     /// Returns `None` only if a recipient's key is unusable, which an admitted Join rules out.
     pub fn deal(&self, terms: &Terms, sid: &Hash, dealer: u16, recipients: &[[u8; 32]]) -> Option<Vec<u8>> {
         let coefficients = self.coefficients(terms, sid);
-        let commitments: Vec<G1> = coefficients
-            .par_iter()
-            .with_min_len(4)
-            .map(|(a, b)| commit::pedersen(a, b))
-            .collect();
-        let t = terms.t();
-        let split: Vec<(Vec<Scalar>, Vec<Scalar>)> = coefficients
-            .chunks(t)
-            .map(|chunk| chunk.iter().cloned().unzip())
-            .collect();
         let sealed: Option<Vec<Vec<u8>>> = terms
             .indices()
             .zip(recipients)
             .collect::<Vec<_>>()
             .par_iter()
             .map(|(index, recipient)| {
-                let x = u64::from(*index);
-                let mut plain = Zeroizing::new(Vec::with_capacity(terms.validators() * 64));
-                for (a, b) in &split {
-                    plain.extend_from_slice(commit::evaluate(a, x).to_be_bytes().as_slice());
-                    plain.extend_from_slice(commit::evaluate(b, x).to_be_bytes().as_slice());
-                }
+                let plain = shares_for(terms, &coefficients, *index);
                 let digest = sha256(&[&plain]);
                 let ephemeral = self
                     .prk
@@ -121,10 +106,8 @@ impl Secrets {
                 )
             })
             .collect();
-        let mut body = Vec::with_capacity(terms.deal_public_bytes() + terms.n() * terms.sealed_bytes());
-        for point in G1::batch_to_uncompressed(&commitments) {
-            body.extend_from_slice(&point);
-        }
+        let mut body = commitments(&coefficients);
+        body.reserve_exact(terms.n() * terms.sealed_bytes());
         for part in sealed? {
             body.extend_from_slice(&part);
         }
@@ -167,6 +150,48 @@ impl Secrets {
     }
 }
 
+/// The public part of a Deal's body: the Pedersen commitments to all coefficient pairs.
+pub fn commitments(coefficients: &[(Scalar, Scalar)]) -> Vec<u8> {
+    let points: Vec<G1> = coefficients
+        .par_iter()
+        .with_min_len(4)
+        .map(|(a, b)| commit::pedersen(a, b))
+        .collect();
+    G1::batch_to_uncompressed(&points).into_flattened()
+}
+
+/// What a dealer seals to a recipient: for each validator the pair (s, s'), 32 bytes each.
+pub fn shares_for(terms: &Terms, coefficients: &[(Scalar, Scalar)], recipient: u16) -> Zeroizing<Vec<u8>> {
+    let x = u64::from(recipient);
+    let mut plain = Zeroizing::new(Vec::with_capacity(terms.validators() * 64));
+    for pairs in coefficients.chunks(terms.t()) {
+        for s in [
+            commit::evaluate(pairs.iter().map(|(a, _)| a), x),
+            commit::evaluate(pairs.iter().map(|(_, b)| b), x),
+        ] {
+            plain.extend_from_slice(s.to_be_bytes().as_slice());
+        }
+    }
+    plain
+}
+
+/// Reads what [`shares_for`] wrote; `None` unless it is a canonical pair for each validator.
+pub fn read_shares(terms: &Terms, plain: &[u8]) -> Option<Vec<SharePair>> {
+    if plain.len() != terms.validators() * 64 {
+        return None;
+    }
+    let scalar = |half: Option<&[u8]>| Scalar::from_be_bytes(half?.try_into().ok()?);
+    plain
+        .chunks(64)
+        .map(|pair| {
+            Some(SharePair {
+                s: scalar(pair.get(..32))?,
+                s_blind: scalar(pair.get(32..))?,
+            })
+        })
+        .collect()
+}
+
 fn share_info(sid: &Hash) -> Vec<u8> {
     [domains::SHARE.as_bytes(), sid].concat()
 }
@@ -203,20 +228,7 @@ pub fn open_share(
     let Some(plain) = seal::open(secret, &share_info(&deal.session), &aad, sealed) else {
         return Opened::Unreadable;
     };
-    if plain.len() != terms.validators() * 64 {
-        return Opened::Unreadable;
-    }
-    let scalar = |half: Option<&[u8]>| Scalar::from_be_bytes(half?.try_into().ok()?);
-    let pairs: Option<Vec<SharePair>> = plain
-        .chunks(64)
-        .map(|pair| {
-            Some(SharePair {
-                s: scalar(pair.get(..32))?,
-                s_blind: scalar(pair.get(32..))?,
-            })
-        })
-        .collect();
-    let Some(pairs) = pairs else {
+    let Some(pairs) = read_shares(terms, &plain) else {
         return Opened::Unreadable;
     };
     match commit::check_shares(commitments, terms.t(), u64::from(recipient), &pairs, weights) {

@@ -14,7 +14,7 @@ use crate::dkg::evidence::Evidence;
 use crate::p2p::events::{Event as NetEvent, Reason as Gone, Refusal};
 use crate::p2p::node::Command;
 use crate::p2p::sync::{Difference, Output};
-use crate::p2p::wire::PROTOCOL;
+use crate::p2p::wire::{PROTOCOL, Verdict};
 
 use super::{ADDRESSES, Conductor, view};
 
@@ -104,21 +104,7 @@ impl Conductor<'_> {
                     operator,
                     verdict,
                     bytes,
-                } => {
-                    let claimed = Evidence::decode(&self.terms, &bytes).filter(|e| {
-                        (e.attempt, e.finding.operator, e.finding.kind as u8)
-                            == (verdict.attempt, verdict.operator, verdict.kind)
-                    });
-                    let known = self.operator.board().findings().count();
-                    if let Some(evidence) = claimed {
-                        let effects = self.operator.receive_evidence(evidence);
-                        self.carry_out(effects)?;
-                    }
-                    if self.operator.board().findings().count() == known {
-                        let why = "it sent evidence that proves nothing".to_owned();
-                        self.give(Command::Misbehaved { operator, why });
-                    }
-                }
+                } => self.take_evidence(operator, &verdict, &bytes)?,
                 Output::Compared(_) => {
                     let effects = self.operator.compared();
                     self.carry_out(effects)?;
@@ -131,6 +117,29 @@ impl Conductor<'_> {
                     });
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Evidence is taken if it proves what it claims; who sends something else under a new claim breaks the rules.
+    fn take_evidence(&mut self, operator: u16, claim: &Verdict, bytes: &[u8]) -> Result<(), Problem> {
+        let evidence = Evidence::decode(&self.terms, bytes).filter(|e| {
+            (e.attempt, e.finding.operator, e.finding.kind as u8)
+                == (claim.attempt, claim.operator, claim.kind)
+        });
+        let right = match evidence {
+            None => false,
+            Some(evidence) if evidence.attempt > view(&self.operator).horizon => return Ok(()),
+            Some(evidence) => {
+                let (attempt, finding) = (evidence.attempt, evidence.finding);
+                let effects = self.operator.receive_evidence(evidence);
+                self.carry_out(effects)?;
+                self.operator.board().evidence(attempt, finding).is_some()
+            }
+        };
+        if !right {
+            let why = "it sent evidence that proves nothing".to_owned();
+            self.give(Command::Misbehaved { operator, why });
         }
         Ok(())
     }

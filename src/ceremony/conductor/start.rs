@@ -54,7 +54,8 @@ impl<'a> Conductor<'a> {
         let (node, events) = start_node(&setup, limits)?;
         let sync = Sync::new(sync_config(&setup, &terms, limits), &view(&operator));
         let finished = setup.entrance.finished;
-        let deriver = if finished {
+        // After a vote the keystores are there, unless the folder is an old copy; then they are prepared when they are needed.
+        let deriver = if finished || !operator.standing().voted.is_empty() {
             None
         } else {
             let count = u32::try_from(terms.validators()).unwrap_or(u32::MAX);
@@ -269,12 +270,16 @@ fn restored(
         }
     }
     if finished {
-        restored.published = restored
-            .marks
-            .iter()
-            .filter(|(_, mark)| *mark == Mark::Signed)
-            .map(|(k, _)| *k)
-            .max();
+        // A lock handed over as a file may be published without an own signature on record.
+        let of = |wanted: Mark| {
+            restored
+                .marks
+                .iter()
+                .filter(|(_, mark)| *mark == wanted)
+                .map(|(k, _)| *k)
+                .max()
+        };
+        restored.published = of(Mark::Signed).or_else(|| of(Mark::Voted));
     }
     Ok(restored)
 }

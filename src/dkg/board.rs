@@ -33,8 +33,8 @@ const MAX_PER_SLOT: usize = 2;
 const MAX_OPENED: usize = 2;
 /// Refused ids that are remembered so that they are not asked for again.
 const MAX_REFUSED: usize = 20_000;
-/// Sets of Reveals that are tried in one session.
-const MAX_TRIED: usize = 256;
+/// Sets of Reveals that are tried in one session because an operator's votes name them. An honest one names one.
+const MAX_TRIED: usize = 4;
 
 /// The slots of a session. Acks and Complaints share a step but not a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,8 +100,12 @@ struct Good {
 struct Session {
     attempt: u32,
     joins: Vec<Id>,
+    /// The Deal that opened it.
+    opener: Id,
     good: Option<Good>,
     tried: HashSet<Hash>,
+    /// Sets tried on the word of each voter.
+    tries: HashMap<u16, usize>,
     combined: Option<Arc<Combined>>,
 }
 
@@ -145,10 +149,11 @@ pub struct Board {
     opened: HashMap<(u32, u16), usize>,
     waiting: BTreeMap<Id, Arc<Entry>>,
     queues: HashMap<(u32, u16, Slot), VecDeque<Id>>,
-    named: HashMap<Id, BTreeSet<(u16, Step)>>,
     tickets: HashSet<(SlotKey, u16, Step)>,
     refused: HashSet<Id>,
     evidence: BTreeMap<(u32, Finding), Arc<Evidence>>,
+    /// What this operator is about to say: if it is wrong, it must not leave, but proves nothing.
+    draft: Option<Id>,
     weights: WeightStream,
     news: Vec<News>,
 }
@@ -167,10 +172,10 @@ impl Board {
             opened: HashMap::new(),
             waiting: BTreeMap::new(),
             queues: HashMap::new(),
-            named: HashMap::new(),
             tickets: HashSet::new(),
             refused: HashSet::new(),
             evidence: BTreeMap::new(),
+            draft: None,
             weights: WeightStream::new(weight_seed),
             news: Vec::new(),
         }
@@ -189,6 +194,11 @@ impl Board {
     /// The terms.
     pub fn terms(&self) -> &Arc<Terms> {
         &self.terms
+    }
+
+    /// The highest attempt of which entries are taken.
+    pub fn horizon(&self) -> u32 {
+        self.horizon
     }
 
     /// Takes entries of attempts up to this one from now on.
@@ -225,10 +235,19 @@ impl Board {
         std::mem::take(&mut self.news)
     }
 
+    /// Takes an entry that this operator has just made and shown to nobody. Should it be invalid, or collide with what was
+    /// said before (a broken machine, a mixed-up folder), it is dropped without a finding.
+    pub fn receive_own(&mut self, entry: Entry) -> Vec<News> {
+        self.draft = Some(entry.id(&self.terms));
+        let news = self.receive(vec![entry]);
+        self.draft = None;
+        news
+    }
+
     /// Takes evidence from a peer or from disk; it is checked, and stored if it proves something new.
     pub fn receive_evidence(&mut self, evidence: Evidence) -> Vec<News> {
         let key = (evidence.attempt, evidence.finding);
-        if evidence.attempt > self.horizon || self.evidence.contains_key(&key) {
+        if evidence.attempt == 0 || evidence.attempt > self.horizon || self.evidence.contains_key(&key) {
             return Vec::new();
         }
         let seed = sha256(&[&self.weights.next(), &self.weights.next()]);
@@ -244,7 +263,7 @@ impl Board {
             && attempt <= self.horizon
             && !self.held.contains_key(id)
             && !self.waiting.contains_key(id)
-            && (!self.refused.contains(id) || self.named.contains_key(id))
+            && !self.refused.contains(id)
     }
 
     /// Ids that waiting entries name and that are not here.
@@ -355,12 +374,10 @@ impl Board {
         if self.held.contains_key(&id) || self.waiting.contains_key(&id) {
             return;
         }
-        self.compare_headers(&entry);
+        if self.compare_headers(&entry) && self.draft == Some(id) {
+            return;
+        }
         for prev in &entry.prev {
-            self.named
-                .entry(*prev)
-                .or_default()
-                .insert((entry.operator, entry.step));
             self.refused.remove(prev);
         }
         let queue = self
@@ -399,7 +416,7 @@ impl Board {
     }
 
     /// Two signed headers can prove something whether or not their entries are ever admitted.
-    fn compare_headers(&mut self, entry: &Arc<Entry>) {
+    fn compare_headers(&mut self, entry: &Arc<Entry>) -> bool {
         let header = entry.header(&self.terms);
         let ctx = self.terms.ctx(entry.attempt);
         let slots = match entry.step {
@@ -427,7 +444,8 @@ impl Board {
                 }
             }
         }
-        if let Some((kind, headers)) = found {
+        let collides = found.is_some();
+        if let Some((kind, headers)) = found.filter(|_| self.draft != Some(header.id())) {
             let finding = Finding {
                 operator: entry.operator,
                 kind,
@@ -439,6 +457,7 @@ impl Board {
                 entries: Vec::new(),
             });
         }
+        collides
     }
 
     fn record(&mut self, evidence: Evidence) {
@@ -497,13 +516,34 @@ impl Board {
             || self.ticket(id, (entry.session, entry.operator, slot)).is_some()
     }
 
-    /// A naming entry whose one extra in this slot is still free.
+    /// An entry here that names this one and whose author's one extra in this slot is still free. Looked up rather than
+    /// kept, so that names of entries that never come cost no memory.
     fn ticket(&self, id: &Id, key: SlotKey) -> Option<(u16, Step)> {
-        self.named
-            .get(id)?
-            .iter()
-            .find(|(op, step)| !self.tickets.contains(&(key, *op, *step)))
-            .copied()
+        let held = self.held.values().map(|admitted| &admitted.entry);
+        held.chain(self.waiting.values())
+            .filter(|entry| entry.prev.contains(id))
+            .map(|entry| (entry.operator, entry.step))
+            .filter(|(op, step)| !self.tickets.contains(&(key, *op, *step)))
+            .min()
+    }
+
+    /// Whether this Deal may open its session: two for each dealer and attempt, and one for each author and step that names it.
+    fn opening(&self, id: &Id, entry: &Entry) -> Option<Option<(SlotKey, u16, Step)>> {
+        if self.offline
+            || self
+                .opened
+                .get(&(entry.attempt, entry.operator))
+                .is_none_or(|n| *n < MAX_OPENED)
+        {
+            return Some(None);
+        }
+        // One budget for all sessions of the attempt: there can be as many sessions as choices among the Joins.
+        let key = (
+            self.terms.ctx(entry.attempt),
+            entry.operator,
+            Slot::Step(Step::Deal),
+        );
+        self.ticket(id, key).map(|(op, step)| Some((key, op, step)))
     }
 
     fn judge(&mut self, id: &Id, entry: &Arc<Entry>) -> Judgement {
@@ -534,14 +574,13 @@ impl Board {
             return guilty;
         }
         let mut last = 0;
+        let mut incomplete = false;
         for (position, id) in entry.prev.iter().enumerate() {
-            let Some(vote) = self.held.get(id) else {
-                if self.offline {
-                    continue;
-                }
-                return Judgement::Wait;
+            let Some(vote) = self.known(id) else {
+                incomplete = true;
+                continue;
             };
-            let vote = &vote.entry;
+            incomplete |= !self.held.contains_key(id);
             let own = vote.operator == entry.operator && position == 0 && vote.attempt < entry.attempt;
             let others =
                 vote.operator != entry.operator && vote.attempt + 1 == entry.attempt && vote.operator > last;
@@ -552,42 +591,55 @@ impl Board {
                 last = vote.operator;
             }
         }
-        JoinBody::decode(&self.terms, &entry.body)
-            .map_or(guilty, |body| Judgement::Valid(Data::Join(Arc::new(body))))
+        match JoinBody::decode(&self.terms, &entry.body) {
+            None => guilty,
+            Some(_) if incomplete && !self.offline => Judgement::Wait,
+            Some(body) => Judgement::Valid(Data::Join(Arc::new(body))),
+        }
     }
 
-    /// Whether the ids are one admitted entry of each operator, in order, of this session and slot. `None`: some are not here.
+    /// An entry whose signature is checked, admitted or not.
+    fn known(&self, id: &Id) -> Option<&Arc<Entry>> {
+        self.held
+            .get(id)
+            .map(|admitted| &admitted.entry)
+            .or_else(|| self.waiting.get(id))
+    }
+
+    /// Whether the ids are one admitted entry of each operator, in order, of this session and slot. `None`: some are not
+    /// admitted yet. A wrong one is wrong as soon as its signed header is here.
     fn is_full_row(&self, ids: &[Id], session: &Hash, slot: Slot) -> Option<bool> {
-        let mut right = ids.len() == self.terms.n();
-        for (position, id) in ids.iter().enumerate() {
-            let entry = &self.held.get(id)?.entry;
-            right &=
-                entry.session == *session && slot_of(entry) == slot && entry.operator == index_of(position);
+        let fits = |(position, id): (usize, &Id)| {
+            self.known(id).is_none_or(|entry| {
+                entry.session == *session && slot_of(entry) == slot && entry.operator == index_of(position)
+            })
+        };
+        if ids.len() != self.terms.n() || !ids.iter().enumerate().all(fits) {
+            return Some(false);
         }
-        Some(right)
+        ids.iter().all(|id| self.held.contains_key(id)).then_some(true)
     }
 
     fn judge_deal(&self, id: &Id, entry: &Entry) -> Judgement {
-        let ctx = self.terms.ctx(entry.attempt);
-        let known = self.sessions.contains_key(&entry.session);
-        match self.is_full_row(&entry.prev, &ctx, Slot::Step(Step::Join)) {
-            None => return Judgement::Wait,
-            // Under a session of somebody else's ceremony it may be right; under one of ours it is wrong.
-            Some(false) if known => return Judgement::Guilty(Kind::BadEntry),
-            Some(false) => return Judgement::Drop,
-            Some(true) => {}
-        }
-        if self.terms.sid(entry.attempt, &entry.prev) != entry.session {
-            return Judgement::Guilty(Kind::BadEntry);
-        }
-        let opened = self
-            .opened
-            .get(&(entry.attempt, entry.operator))
-            .copied()
-            .unwrap_or(0);
-        let key = (entry.session, entry.operator, Slot::Step(Step::Deal));
-        if !self.offline && !known && opened >= MAX_OPENED && self.ticket(id, key).is_none() {
-            return Judgement::Drop;
+        let guilty = Judgement::Guilty(Kind::BadEntry);
+        if let Some(session) = self.sessions.get(&entry.session) {
+            // The session is the hash of its attempt and Joins.
+            if session.attempt != entry.attempt || session.joins != entry.prev {
+                return guilty;
+            }
+        } else {
+            let ctx = self.terms.ctx(entry.attempt);
+            // A session that nobody opened yet, or of somebody else's ceremony: it waits, so that the verdict does not
+            // depend on what came first.
+            if self.is_full_row(&entry.prev, &ctx, Slot::Step(Step::Join)) != Some(true) {
+                return Judgement::Wait;
+            }
+            if self.terms.sid(entry.attempt, &entry.prev) != entry.session {
+                return guilty;
+            }
+            if self.opening(id, entry).is_none() {
+                return Judgement::Wait;
+            }
         }
         body::decode_deal(&self.terms, &entry.body, entry.stripped.is_some())
             .map_or(Judgement::Guilty(Kind::BadEntry), |points| {
@@ -611,15 +663,19 @@ impl Board {
         ) else {
             return guilty;
         };
-        let Some(Admitted { entry: deal, data }) = self.held.get(accused) else {
-            return Judgement::Wait;
-        };
-        let Data::Deal(commitments) = data else {
-            return guilty;
-        };
-        if deal.session != entry.session {
+        if self
+            .known(accused)
+            .is_some_and(|deal| deal.step != Step::Deal || deal.session != entry.session)
+        {
             return guilty;
         }
+        let Some(Admitted {
+            entry: deal,
+            data: Data::Deal(commitments),
+        }) = self.held.get(accused)
+        else {
+            return Judgement::Wait;
+        };
         if deal.stripped.is_some() {
             return Judgement::Wait;
         }
@@ -654,20 +710,14 @@ impl Board {
 
     fn judge_reveal(&self, entry: &Entry) -> Judgement {
         let guilty = Judgement::Guilty(Kind::BadEntry);
-        match self.is_full_row(&entry.prev, &entry.session, Slot::Step(Step::Ack)) {
-            None => return Judgement::Wait,
-            Some(false) => return guilty,
-            Some(true) => {}
-        }
-        let acks: Vec<&Arc<Entry>> = entry
-            .prev
-            .iter()
-            .filter_map(|id| self.held.get(id).map(|a| &a.entry))
-            .collect();
-        let Some(first) = acks.first() else { return guilty };
-        if acks.iter().any(|ack| ack.prev != first.prev) {
+        let row = self.is_full_row(&entry.prev, &entry.session, Slot::Step(Step::Ack));
+        let acks: Vec<&Arc<Entry>> = entry.prev.iter().filter_map(|id| self.known(id)).collect();
+        if row == Some(false) || acks.windows(2).any(|pair| pair[0].prev != pair[1].prev) {
             return guilty;
         }
+        let (Some(true), Some(first)) = (row, acks.first()) else {
+            return Judgement::Wait;
+        };
         let Some(deal) = first.prev.get(usize::from(entry.operator) - 1) else {
             return guilty;
         };
@@ -687,14 +737,40 @@ impl Board {
         if entry.prev.len() != self.terms.n() {
             return guilty;
         }
-        match self.good(&entry.session) {
-            Some((keys, _)) if *keys.hash() == outputs => Judgement::Valid(Data::Stored(outputs)),
-            Some(_) => guilty,
-            None => Judgement::Wait,
+        let Some((keys, set)) = self.good(&entry.session) else {
+            return Judgement::Wait;
+        };
+        if *keys.hash() == outputs {
+            return Judgement::Valid(Data::Stored(outputs));
+        }
+        // Other outputs are a lie only about the same Deals: a folder restored from a backup may have approved others.
+        match self.is_full_row(&entry.prev, &entry.session, Slot::Step(Step::Reveal)) {
+            Some(false) => guilty,
+            Some(true)
+                if entry
+                    .prev
+                    .iter()
+                    .chain(set)
+                    .all(|id| self.base(id) == self.base(&entry.prev[0])) =>
+            {
+                guilty
+            }
+            _ => Judgement::Wait,
+        }
+    }
+
+    /// The hash of the Deals' ids that an admitted Reveal builds on.
+    fn base(&self, id: &Id) -> Option<Hash> {
+        match self.held.get(id).map(|a| &a.data) {
+            Some(Data::Reveal(_, deals)) => Some(*deals),
+            _ => None,
         }
     }
 
     fn judge_sign(&self, entry: &Entry) -> Judgement {
+        if entry.prev.len() != self.terms.n() {
+            return Judgement::Guilty(Kind::BadEntry);
+        }
         if self
             .one_of_each(&entry.session, Slot::Step(Step::Stored))
             .is_none()
@@ -705,6 +781,9 @@ impl Board {
     }
 
     fn judge_seal(&self, entry: &Entry) -> Judgement {
+        if !entry.prev.is_empty() {
+            return Judgement::Guilty(Kind::BadEntry);
+        }
         let Some(combined) = self.combined(&entry.session) else {
             return Judgement::Wait;
         };
@@ -734,6 +813,9 @@ impl Board {
     }
 
     fn judge_done(&self, entry: &Entry) -> Judgement {
+        if !entry.prev.is_empty() {
+            return Judgement::Drop;
+        }
         match self.combined(&entry.session) {
             None => Judgement::Wait,
             Some(combined) if entry.body == combined.lock_hash => Judgement::Valid(Data::Plain),
@@ -831,13 +913,8 @@ impl Board {
         };
         let key = (entry.session, entry.operator, slot_of(&entry));
         let full = self.slots.get(&key).is_some_and(|ids| ids.len() >= MAX_PER_SLOT);
-        let opened = self
-            .opened
-            .get(&(entry.attempt, entry.operator))
-            .copied()
-            .unwrap_or(0);
         let opens = entry.step == Step::Deal && !self.sessions.contains_key(&entry.session);
-        if !self.offline && (full || (opens && opened >= MAX_OPENED)) {
+        if full && !self.offline {
             let Some((op, step)) = self.ticket(&id, key) else {
                 self.refuse(id);
                 return;
@@ -845,14 +922,18 @@ impl Board {
             self.tickets.insert((key, op, step));
         }
         if opens {
+            // Judged just before.
+            self.tickets.extend(self.opening(&id, &entry).flatten());
             *self.opened.entry((entry.attempt, entry.operator)).or_default() += 1;
             self.sessions.insert(
                 entry.session,
                 Session {
                     attempt: entry.attempt,
                     joins: entry.prev.clone(),
+                    opener: id,
                     good: None,
                     tried: HashSet::new(),
+                    tries: HashMap::new(),
                     combined: None,
                 },
             );
@@ -929,41 +1010,80 @@ impl Board {
             operator: entry.operator,
             kind,
         };
-        if self.evidence.contains_key(&(entry.attempt, finding)) {
+        if self.draft == Some(*id) || self.evidence.contains_key(&(entry.attempt, finding)) {
             return;
         }
-        let mut roots = entry.prev.clone();
+        if self.offline {
+            // This is the check of such evidence; only the finding counts.
+            self.record(Evidence {
+                attempt: entry.attempt,
+                finding,
+                headers: Vec::new(),
+                entries: Vec::new(),
+            });
+            return;
+        }
+        // As little as proves it: what the entry names, or else what that builds on, too.
+        let whole = kind == Kind::FalseComplaint;
+        for deep in [false, true] {
+            let mut entries = self.context(&entry, deep, whole);
+            // A Deal whose length is wrong cannot be taken apart; it stays whole.
+            let odd = entry.step == Step::Deal && entry.body.len() != self.terms.body_bytes(Step::Deal);
+            entries.push(if odd {
+                entry.clone()
+            } else {
+                Arc::new(entry.strip(&self.terms))
+            });
+            let evidence = Evidence {
+                attempt: entry.attempt,
+                finding,
+                headers: Vec::new(),
+                entries,
+            };
+            let seed = sha256(&[&self.weights.next(), &self.weights.next()]);
+            if evidence.check(&self.terms, &seed) {
+                self.record(evidence);
+                return;
+            }
+        }
+    }
+
+    /// What somebody else needs to judge an invalid entry.
+    fn context(&self, entry: &Entry, deep: bool, whole: bool) -> Vec<Arc<Entry>> {
+        let mut roots = Vec::new();
         if let Some(session) = self.sessions.get(&entry.session) {
-            roots.extend(&session.joins);
-            if entry.step >= Step::Stored {
+            roots.push(session.opener);
+            if deep && entry.step >= Step::Stored {
                 roots.extend(session.good.iter().flat_map(|good| &good.set));
             }
+        }
+        if deep && entry.step < Step::Stored {
+            roots.extend(&entry.prev);
+        }
+        let mut entries = self.closure(&roots, whole);
+        let mut shallow: Vec<Id> = entry.prev.clone();
+        if deep {
             for (needed, before) in [(Step::Stored, Step::Sign), (Step::Sign, Step::Seal)] {
                 if entry.step >= before {
-                    roots.extend(
-                        self.one_of_each(&entry.session, Slot::Step(needed))
-                            .unwrap_or_default(),
-                    );
+                    let row = self.one_of_each(&entry.session, Slot::Step(needed));
+                    shallow.extend(row.unwrap_or_default());
                 }
             }
         }
-        let mut entries = self.closure(&roots, kind == Kind::FalseComplaint);
-        entries.push(if entry.is_complaint() {
-            entry.clone()
-        } else {
-            Arc::new(entry.strip(&self.terms))
-        });
-        // A Deal whose length is wrong cannot be taken apart; it stays whole.
-        if entry.step == Step::Deal && entry.body.len() != self.terms.body_bytes(Step::Deal) {
-            entries.pop();
-            entries.push(entry.clone());
-        }
-        self.record(Evidence {
-            attempt: entry.attempt,
-            finding,
-            headers: Vec::new(),
-            entries,
-        });
+        let there: HashSet<Id> = entries.iter().map(|e| e.id(&self.terms)).collect();
+        let mut seen = HashSet::new();
+        let named = shallow
+            .iter()
+            .filter(|id| !there.contains(*id) && seen.insert(**id));
+        let strip = |e: &Arc<Entry>| {
+            if whole {
+                e.clone()
+            } else {
+                Arc::new(e.strip(&self.terms))
+            }
+        };
+        entries.extend(named.filter_map(|id| self.known(id)).map(strip));
+        entries
     }
 
     /// The admitted entries of one attempt that these build on, predecessors first.
@@ -1005,7 +1125,7 @@ impl Board {
     }
 
     /// Sets of n Reveals worth trying: the first of each dealer, those that waiting votes name, those with no torsion.
-    fn candidate_sets(&self, sid: &Hash) -> Vec<Vec<Id>> {
+    fn candidate_sets(&self, sid: &Hash) -> Vec<(Option<u16>, Vec<Id>)> {
         let Some(rows) = self
             .terms
             .indices()
@@ -1017,12 +1137,9 @@ impl Board {
         else {
             return Vec::new();
         };
-        let deals_of = |id: &Id| match self.held.get(id).map(|a| &a.data) {
-            Some(Data::Reveal(_, deals)) => Some(*deals),
-            _ => None,
-        };
+        let deals_of = |id: &Id| self.base(id);
         let in_g1 = |id: &Id| match self.held.get(id).map(|a| &a.data) {
-            Some(Data::Reveal(body, _)) => body.points.iter().all(G1::in_subgroup),
+            Some(Data::Reveal(body, _)) => body.in_g1(),
             _ => false,
         };
         let bases: BTreeSet<Hash> = rows.iter().flatten().filter_map(deals_of).collect();
@@ -1037,10 +1154,10 @@ impl Board {
                     })
                     .collect()
             };
-            sets.extend(pick(&|_| true));
+            sets.extend(pick(&|_| true).map(|set| (None, set)));
             // Subgroup checks of single points are only worth their time where one dealer has several Reveals.
             if rows.iter().any(|ids| ids.len() > 1) {
-                sets.extend(pick(&in_g1));
+                sets.extend(pick(&in_g1).map(|set| (None, set)));
             }
         }
         for entry in self
@@ -1051,7 +1168,7 @@ impl Board {
             let row = self.is_full_row(&entry.prev, sid, Slot::Step(Step::Reveal)) == Some(true);
             let bases: BTreeSet<Option<Hash>> = entry.prev.iter().map(deals_of).collect();
             if row && bases.len() == 1 {
-                sets.push(entry.prev.clone());
+                sets.push((Some(entry.operator), entry.prev.clone()));
             }
         }
         sets
@@ -1065,13 +1182,21 @@ impl Board {
             return false;
         }
         let attempt = session.attempt;
-        for set in self.candidate_sets(sid) {
+        for (voter, set) in self.candidate_sets(sid) {
             let Some(session) = self.sessions.get_mut(sid) else {
                 return false;
             };
-            if session.tried.len() >= MAX_TRIED || !session.tried.insert(hash_ids(&set)) {
+            if session.tried.contains(&hash_ids(&set)) {
                 continue;
             }
+            if let Some(voter) = voter {
+                let tries = session.tries.entry(voter).or_default();
+                if *tries >= MAX_TRIED {
+                    continue;
+                }
+                *tries += 1;
+            }
+            session.tried.insert(hash_ids(&set));
             let bodies: Vec<Arc<RevealBody>> = set
                 .iter()
                 .filter_map(|id| match self.held.get(id).map(|a| &a.data) {
@@ -1107,8 +1232,8 @@ impl Board {
                     &set,
                 ),
                 Err(NotGood::Torsion) => {
-                    for (position, points) in points.iter().enumerate() {
-                        if !points.iter().all(G1::in_subgroup) {
+                    for (position, body) in bodies.iter().enumerate() {
+                        if !body.in_g1() {
                             let finding = Finding {
                                 operator: index_of(position),
                                 kind: Kind::BadEntry,
@@ -1181,7 +1306,8 @@ impl Board {
         if bls::verify_batch(&items, &mut self.weights).is_err() {
             return false;
         }
-        let signatures: Vec<Vec<Signature>> = flat.chunks(messages).map(<[Signature]>::to_vec).collect();
+        let signatures: Vec<Vec<Signature>> =
+            flat.chunks(messages.max(1)).map(<[Signature]>::to_vec).collect();
         let lock_hash = self.terms.product().lock_hash(&good.keys, &signatures);
         if let Some(session) = self.sessions.get_mut(sid) {
             session.combined = Some(Arc::new(Combined {

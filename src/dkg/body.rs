@@ -2,6 +2,8 @@
 //!
 //! A body that these functions refuse is provably wrong: its author is guilty of a `BadEntry`.
 
+use std::sync::OnceLock;
+
 use rayon::prelude::*;
 
 use crate::crypto::bls::Signature;
@@ -141,6 +143,7 @@ pub struct RevealBody {
     pub points: Vec<G1>,
     /// Proof that the dealer knows its polynomials.
     pub proof: Proof,
+    in_g1: OnceLock<bool>,
 }
 
 impl RevealBody {
@@ -153,7 +156,13 @@ impl RevealBody {
         Some(Self {
             points: decode_points(points)?,
             proof: Proof::from_bytes(proof.try_into().ok()?)?,
+            in_g1: OnceLock::new(),
         })
+    }
+
+    /// Whether all points are in G1. Asked rarely, as the sums are what counts; found out once.
+    pub fn in_g1(&self) -> bool {
+        *self.in_g1.get_or_init(|| self.points.iter().all(G1::in_subgroup))
     }
 }
 
@@ -195,6 +204,8 @@ impl SealBody {
             node_signature: reader.array()?,
             aggregate: Signature::from_bytes(&reader.array()?).ok()?,
         };
-        reader.is_empty().then_some(seal)
+        // One form of the recovery id: other software knows 27 and 28, too, and locks would differ.
+        let canonical = seal.node_signature[64] <= 1;
+        (canonical && reader.is_empty()).then_some(seal)
     }
 }

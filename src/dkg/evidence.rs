@@ -123,6 +123,9 @@ impl Evidence {
 
     /// Reads the wire form; says nothing about its truth, for which see [`Evidence::check`].
     pub fn decode(terms: &Terms, bytes: &[u8]) -> Option<Self> {
+        if bytes.len() > Self::max_bytes(terms) {
+            return None;
+        }
         let mut reader = Reader::new(bytes);
         if reader.u8()? != VERSION {
             return None;
@@ -171,7 +174,7 @@ impl Evidence {
         match self.finding.kind {
             Kind::Restarted | Kind::Equivocation => self.check_headers(terms),
             _ => {
-                if self.entries.iter().any(|e| e.attempt != self.attempt) {
+                if !self.headers.is_empty() {
                     return false;
                 }
                 let mut board = Board::offline(terms.clone(), weight_seed);
@@ -182,7 +185,7 @@ impl Evidence {
     }
 
     fn check_headers(&self, terms: &Terms) -> bool {
-        let [a, b] = self.headers.as_slice() else {
+        let ([a, b], []) = (self.headers.as_slice(), self.entries.as_slice()) else {
             return false;
         };
         let Some(key) = terms.operator(self.finding.operator) else {

@@ -164,7 +164,8 @@ impl Operator {
         }
         self.published = restored.published;
         let newest = restored.entries.iter().map(|e| e.attempt).max().unwrap_or(0);
-        self.board.set_horizon(newest.saturating_add(1));
+        // Not one more: every restart would then go one further than the attempts that others only claim.
+        self.board.set_horizon(newest);
         for evidence in restored.evidence {
             let news = self.board.receive_evidence(evidence);
             self.digest(news);
@@ -225,9 +226,14 @@ impl Operator {
     /// The voted attempt whose outputs these are.
     pub fn voted_for(&self, keys: &GroupKeys) -> Option<u32> {
         self.standing.voted.iter().rev().copied().find(|k| {
-            self.session(*k)
-                .and_then(|sid| self.board.good(&sid))
-                .is_some_and(|(own, _)| own.hash() == keys.hash())
+            self.board.sessions(*k).any(|sid| {
+                let voted = !self.own_slot(&sid, Slot::Step(Step::Stored)).is_empty();
+                voted
+                    && self
+                        .board
+                        .good(&sid)
+                        .is_some_and(|(own, _)| own.hash() == keys.hash())
+            })
         })
     }
 
@@ -251,6 +257,15 @@ impl Operator {
 
     /// Entries from a peer.
     pub fn receive(&mut self, entries: Vec<Entry>) -> Vec<Effect> {
+        // Own entries show how far this operator has been, whatever its folder still knows.
+        let own = entries
+            .iter()
+            .filter(|e| e.operator == self.index && e.attempt > self.board.horizon());
+        let furthest = own
+            .filter(|e| self.key.public().verify(&e.id(&self.terms), &e.signature))
+            .map(|e| e.attempt)
+            .max();
+        self.board.set_horizon(furthest.unwrap_or(0));
         let news = self.board.receive(entries);
         self.digest(news);
         self.advance()
@@ -373,7 +388,12 @@ impl Operator {
 
     /// One action, the most urgent one; `None` if there is nothing to do.
     fn act(&mut self) -> Option<()> {
-        self.finish().or_else(|| self.progress())
+        // V2: with everybody's votes in hand there is nothing else to do, even while the Sign itself has to wait.
+        let finishing = self.finishing();
+        match finishing {
+            Some((k, sid)) => self.finish(k, &sid),
+            None => self.progress(),
+        }
     }
 
     /// Signs and puts up an own entry.
@@ -397,37 +417,48 @@ impl Operator {
             }
             _ => {}
         }
-        let news = self.board.receive(vec![entry]);
+        let news = self.board.receive_own(entry);
         self.digest(news);
         self.board.get(&id).map(|_| ())
     }
 
     // --- from the votes on: V2 comes before anything else ---
 
-    fn finish(&mut self) -> Option<()> {
+    /// The attempt and session that V2 binds this operator to.
+    fn finishing(&self) -> Option<(u32, Hash)> {
         let k = self.standing.newest_vote()?;
-        let sid = self
-            .board
+        self.board
             .sessions(k)
-            .find(|sid| !self.own_slot(sid, Slot::Step(Step::Stored)).is_empty())?;
-        let votes = self.board.one_of_each(&sid, Slot::Step(Step::Stored));
-        if !self.standing.must_sign(k, votes.is_some()) {
-            return None;
+            .filter(|sid| !self.own_slot(sid, Slot::Step(Step::Stored)).is_empty())
+            .find(|sid| {
+                let votes = self.board.one_of_each(sid, Slot::Step(Step::Stored));
+                self.standing.must_sign(k, votes.is_some())
+            })
+            .map(|sid| (k, sid))
+    }
+
+    fn finish(&mut self, k: u32, sid: &Hash) -> Option<()> {
+        let votes = self.board.one_of_each(sid, Slot::Step(Step::Stored));
+        if self.own_slot(sid, Slot::Step(Step::Sign)).is_empty() {
+            return self.sign(k, sid, votes?);
         }
-        if self.own_slot(&sid, Slot::Step(Step::Sign)).is_empty() {
-            return self.sign(k, &sid, votes?);
-        }
-        if self.own_slot(&sid, Slot::Step(Step::Seal)).is_empty() {
-            return self.seal(k, &sid);
+        if self.own_slot(sid, Slot::Step(Step::Seal)).is_empty() {
+            return self.seal(k, sid);
         }
         if self.published.is_none() {
-            return self.publish(k, &sid);
+            return self.publish(k, sid);
         }
-        if self.own_slot(&sid, Slot::Step(Step::Done)).is_empty() {
-            let lock_hash = self.board.combined(&sid)?.lock_hash;
-            self.say(sid, k, Step::Done, Vec::new(), lock_hash.to_vec())?;
+        if self.own_slot(sid, Slot::Step(Step::Done)).is_empty() {
+            let lock_hash = self.board.combined(sid)?.lock_hash;
+            self.say(*sid, k, Step::Done, Vec::new(), lock_hash.to_vec())?;
+        }
+        // Said again after a crash in between.
+        if self.ask_once(k, "destroy") {
+            for own in self.own.values_mut() {
+                own.secrets = None;
+                own.opened.clear();
+            }
             self.effects.push(Effect::DestroySeeds);
-            return Some(());
         }
         None
     }

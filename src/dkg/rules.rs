@@ -30,7 +30,9 @@ impl Standing {
 
     /// Whether attempt `k` is closed for it. `condemned`: the verdict of an attempt is not empty.
     pub fn is_closed(&self, k: u32, condemned: bool) -> bool {
-        let moved_on = self.joined.last().is_some_and(|last| *last > k);
+        // A marker that outlived its journal says as much as the Join that must have come before it.
+        let steps = [&self.joined, &self.voted, &self.signed];
+        let moved_on = steps.iter().any(|said| said.last().is_some_and(|last| *last > k));
         moved_on || self.closed.contains(&k) || (condemned && !self.voted.contains(&k))
     }
 
@@ -45,7 +47,11 @@ impl Standing {
 
     /// V3: a Join, once per attempt, only for the current one, never after a Sign.
     pub fn may_join(&self, k: u32, current: u32) -> bool {
-        self.signed.is_empty() && k == current && self.joined.last().is_none_or(|last| *last < k)
+        self.signed.is_empty()
+            && k == current
+            && [&self.joined, &self.voted]
+                .iter()
+                .all(|said| said.last().is_none_or(|last| *last < k))
     }
 
     /// V3: Deal and Reveal only in the current attempt, which it joined, never after a Sign.

@@ -446,6 +446,11 @@ impl Operator {
             return self.seal(k, sid);
         }
         if self.published.is_none() {
+            if !self.own.get(&k)?.stored {
+                // Everything was adopted from peers, and no keystore is here: nothing to publish without the shares.
+                let shares = self.shares(k, sid)?;
+                return self.store(k, sid, shares);
+            }
             return self.publish(k, sid);
         }
         if self.own_slot(sid, Slot::Step(Step::Done)).is_empty() {

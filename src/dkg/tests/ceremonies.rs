@@ -7,7 +7,7 @@ use crate::dkg::entry::{Entry, Step};
 use crate::dkg::evidence::{Finding, Kind};
 use crate::dkg::transcript::Transcript;
 
-fn assert_finished(sim: &Sim) {
+pub(super) fn assert_finished(sim: &Sim) {
     let locks = sim.locks();
     assert!(
         locks[0].is_some(),
@@ -41,13 +41,13 @@ fn assert_finished(sim: &Sim) {
 
 #[test]
 fn every_n_and_t_ends_in_keys_that_t_can_use() {
-    for n in 2..=13 {
-        for t in 2..=n {
-            let mut sim = Sim::new(n, t, 1, (n * 100 + t) as u64);
-            sim.start();
-            sim.run();
-            assert_finished(&sim);
-        }
+    // Everything small, and the edges and the customary threshold of larger groups.
+    let small = (2..=6).flat_map(|n| (2..=n).map(move |t| (n, t)));
+    for (n, t) in small.chain([(7, 5), (10, 2), (10, 7), (13, 9), (13, 13)]) {
+        let mut sim = Sim::new(n, t, 1, (n * 100 + t) as u64);
+        sim.start();
+        sim.run();
+        assert_finished(&sim);
     }
 }
 

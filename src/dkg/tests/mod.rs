@@ -1,5 +1,6 @@
 //! Ceremonies in memory.
 
+mod attacks;
 mod ceremonies;
 mod sim;
 mod votes;

@@ -76,12 +76,16 @@ pub(crate) struct Peer {
     pub evil: bool,
 }
 
+/// What a corrupt operator sends to `to` instead of an entry of its own.
+pub(crate) type Forge = Box<dyn FnMut(&Terms, usize, Entry) -> Vec<Entry>>;
+
 pub(crate) struct Sim {
     pub terms: Arc<Terms>,
     pub peers: Vec<Peer>,
     pub mail: Vec<(usize, Vec<u8>)>,
     pub rng: ChaCha8Rng,
     pub duplicate: bool,
+    pub forge: Option<(usize, Forge)>,
 }
 
 fn operator(terms: &Arc<Terms>, i: usize, salt: u64) -> Operator {
@@ -116,6 +120,7 @@ impl Sim {
             mail: Vec::new(),
             rng: ChaCha8Rng::seed_from_u64(seed),
             duplicate: false,
+            forge: None,
         }
     }
 
@@ -159,7 +164,13 @@ impl Sim {
                     let bytes = entry.encode();
                     peer.disk.entries.push(bytes.clone());
                     for j in (0..self.peers.len()).filter(|j| *j != i) {
-                        self.mail.push((j, bytes.clone()));
+                        match self.forge.as_mut() {
+                            Some((liar, forge)) if *liar == i && usize::from(entry.operator) == i + 1 => {
+                                let forged = forge(&self.terms, j, (*entry).clone());
+                                self.mail.extend(forged.iter().map(|e| (j, e.encode())));
+                            }
+                            _ => self.mail.push((j, bytes.clone())),
+                        }
                     }
                     Vec::new()
                 }
@@ -268,8 +279,10 @@ impl Sim {
         if self.duplicate && self.rng.random_range(0..4) == 0 {
             self.mail.push((to, bytes.clone()));
         }
-        if self.peers[to].online && !self.peers[to].evil {
-            let entry = Entry::decode(&self.terms, &bytes).unwrap();
+        if self.peers[to].online
+            && !self.peers[to].evil
+            && let Ok(entry) = Entry::decode(&self.terms, &bytes)
+        {
             self.with(to, |o| o.receive(vec![entry]));
         }
         true

@@ -527,23 +527,21 @@ impl Board {
             .min()
     }
 
-    /// Whether this Deal may open its session: two for each dealer and attempt, and one for each author and step that names it.
-    fn opening(&self, id: &Id, entry: &Entry) -> Option<Option<(SlotKey, u16, Step)>> {
-        if self.offline
-            || self
-                .opened
-                .get(&(entry.attempt, entry.operator))
-                .is_none_or(|n| *n < MAX_OPENED)
-        {
-            return Some(None);
-        }
-        // One budget for all sessions of the attempt: there can be as many sessions as choices among the Joins.
+    /// Whether this Deal's author has opened as many sessions of the attempt as it may by itself.
+    fn is_over_budget(&self, entry: &Entry) -> bool {
+        let opened = self.opened.get(&(entry.attempt, entry.operator));
+        !self.offline && opened.is_some_and(|n| *n >= MAX_OPENED)
+    }
+
+    /// What lets a Deal open one more session than that: an entry that names it. One budget for all sessions of the
+    /// attempt, as there can be as many of them as choices among the Joins.
+    fn opening_ticket(&self, id: &Id, entry: &Entry) -> Option<(SlotKey, u16, Step)> {
         let key = (
             self.terms.ctx(entry.attempt),
             entry.operator,
             Slot::Step(Step::Deal),
         );
-        self.ticket(id, key).map(|(op, step)| Some((key, op, step)))
+        self.ticket(id, key).map(|(op, step)| (key, op, step))
     }
 
     fn judge(&mut self, id: &Id, entry: &Arc<Entry>) -> Judgement {
@@ -637,7 +635,7 @@ impl Board {
             if self.terms.sid(entry.attempt, &entry.prev) != entry.session {
                 return guilty;
             }
-            if self.opening(id, entry).is_none() {
+            if self.is_over_budget(entry) && self.opening_ticket(id, entry).is_none() {
                 return Judgement::Wait;
             }
         }
@@ -923,7 +921,9 @@ impl Board {
         }
         if opens {
             // Judged just before.
-            self.tickets.extend(self.opening(&id, &entry).flatten());
+            if self.is_over_budget(&entry) {
+                self.tickets.extend(self.opening_ticket(&id, &entry));
+            }
             *self.opened.entry((entry.attempt, entry.operator)).or_default() += 1;
             self.sessions.insert(
                 entry.session,

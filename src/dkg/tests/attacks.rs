@@ -11,7 +11,7 @@ use rand::RngExt;
 
 use super::ceremonies::assert_finished;
 use super::sim::{Forge, Sim, node_key, terms};
-use crate::crypto::bls::SecretKey;
+use crate::crypto::bls::{BlsError, SecretKey, Signature};
 use crate::crypto::commit;
 use crate::crypto::domains;
 use crate::crypto::point::{G1, torsion};
@@ -22,7 +22,7 @@ use crate::dkg::board::{Board, News};
 use crate::dkg::body::Reason;
 use crate::dkg::entry::{Entry, Id, Step};
 use crate::dkg::evidence::{Evidence, Finding, Kind};
-use crate::dkg::operator::{Effect, Mark, Restored};
+use crate::dkg::operator::{Effect, Mark, Operator, Restored};
 use crate::dkg::rules::Standing;
 use crate::dkg::secrets::{Secrets, Seed};
 use crate::dkg::terms::Terms;
@@ -395,7 +395,7 @@ fn shares_that_do_not_fit_name_their_dealer() {
         silence_liar(&mut sim);
         assert_guilty(&sim, Kind::BadShare);
         // The complaint opened nothing that an honest dealer had sealed.
-        let complaint = sim.find(2, |e| e.is_complaint()).unwrap().1;
+        let complaint = sim.find(2, Entry::is_complaint).unwrap().1;
         assert_eq!((complaint.operator, complaint.prev.len()), (2, 1));
     }
 }
@@ -617,8 +617,7 @@ fn three_versions_of_a_step_one_for_each_never_split_anybody() {
             if e.step == step && to > 1 {
                 match step {
                     Step::Join => e.body[1] = b'A' + u8::try_from(to).unwrap(),
-                    Step::Ack => e.prev.swap(0, to - 1),
-                    Step::Stored | Step::Sign => e.prev.swap(0, to - 1),
+                    Step::Ack | Step::Stored | Step::Sign => e.prev.swap(0, to - 1),
                     _ => {
                         let last = e.body.len() - to;
                         e.body[last] ^= 1;
@@ -872,7 +871,7 @@ fn an_own_entry_of_a_far_attempt_is_adopted() {
     let mut sim = Sim::new(3, 2, 1, 53);
     for i in 0..3 {
         sim.with(i, |o| o.consent(5, Reason::ByHand));
-        sim.with(i, |o| o.compared());
+        sim.with(i, Operator::compared);
     }
     sim.run();
     assert_finished(&sim);
@@ -1035,6 +1034,82 @@ proptest! {
     }
 }
 
+#[test]
+fn partial_signatures_outside_of_g2_name_their_author() {
+    let outside = (0..=u8::MAX)
+        .map(|x| {
+            let mut bytes = [0; 96];
+            (bytes[0], bytes[95]) = (0x80, x);
+            bytes
+        })
+        .find(|bytes| Signature::from_bytes(bytes) == Err(BlsError::Subgroup))
+        .unwrap();
+    let forge = change(Step::Sign, move |_, e| e.body[..96].copy_from_slice(&outside));
+    assert_guilty(&lie(3, 2, 1, 29, forge), Kind::BadEntry);
+}
+
+#[test]
+fn many_joins_open_few_sessions() {
+    let mut sim = Sim::new(3, 2, 1, 41);
+    sim.start();
+    sim.run();
+    silence_liar(&mut sim);
+    let of = |step| sim.find(1, |e| e.step == step && e.operator == 1).unwrap().1;
+    let (join, deal, ack) = (of(Step::Join), of(Step::Deal), of(Step::Ack));
+    for number in 0..40u8 {
+        let mut join = join.clone();
+        join.body[2] = b'A' + number;
+        let join = resign(&sim.terms, join);
+        let mut deal = deal.clone();
+        deal.prev[0] = join.id(&sim.terms);
+        deal.session = sim.terms.sid(1, &deal.prev);
+        let deal = resign(&sim.terms, deal);
+        // It names its own entries, so that each would be one extra.
+        let mut ack = ack.clone();
+        ack.session = deal.session;
+        ack.prev[0] = deal.id(&sim.terms);
+        let ack = resign(&sim.terms, ack);
+        for entry in [ack, deal, join] {
+            sim.with(1, |o| o.receive(vec![entry]));
+        }
+    }
+    let sessions = sim.peers[1].operator.board().sessions(1).count();
+    assert!((2..=6).contains(&sessions), "{sessions} sessions");
+    sim.settle();
+    assert_sound(&sim);
+}
+
+#[test]
+fn a_backup_restored_at_any_point_while_a_peer_equivocates_convicts_nobody_honest() {
+    for step in [Step::Deal, Step::Ack, Step::Reveal, Step::Stored] {
+        for kept in (0..24).step_by(3) {
+            let mut sim = Sim::new(3, 2, 1, kept as u64);
+            sim.forge = Some((
+                0,
+                Box::new(move |terms, to, e| {
+                    if e.step == step {
+                        perform(Deed::TwoVersions, terms, to, &e)
+                    } else {
+                        vec![e]
+                    }
+                }),
+            ));
+            sim.start();
+            for _ in 0..40 {
+                sim.deliver_one();
+            }
+            let disk = &mut sim.peers[2].disk;
+            disk.entries.truncate(kept);
+            disk.evidence.clear();
+            disk.marks.clear();
+            sim.restart(2);
+            sim.run();
+            silence_liar(&mut sim);
+            assert_sound(&sim);
+        }
+    }
+}
+
 // --- hostile bytes ---
 
 fn finished_entries() -> (Arc<Terms>, Vec<Vec<u8>>) {
@@ -1078,7 +1153,7 @@ fn damaged_encodings_never_panic_and_what_is_read_is_what_was_written() {
     runner
         .run(&strategy, |(which, edits, cut, truncate)| {
             let all: Vec<&Vec<u8>> = entries.iter().chain([&evidence, &transcript]).collect();
-            let mut bytes = which.get(&all).to_vec();
+            let mut bytes: Vec<u8> = (*which.get(&all)).clone();
             for (at, byte) in edits {
                 let at = at.index(bytes.len().min(400));
                 bytes[at] = byte;

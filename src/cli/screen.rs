@@ -235,12 +235,26 @@ fn step_done(step: Step) -> &'static str {
     }
 }
 
+/// The addresses that a person would paste: of several ways to the same machine the plainest, and not the way back to oneself
+/// unless there is no other.
+fn worth_showing(addresses: &[String]) -> Vec<&String> {
+    let loopback = |a: &String| a.starts_with("/ip4/127.") || a.starts_with("/ip6/::1/");
+    let mut best: Vec<&String> = addresses.iter().filter(|a| a.contains("/tcp/")).collect();
+    if best.is_empty() {
+        best = addresses.iter().collect();
+    }
+    if best.iter().any(|a| !loopback(a)) {
+        best.retain(|a| !loopback(a));
+    }
+    best
+}
+
 /// An event in words, for a person; none for events that other lines say already.
 fn words(event: &Event) -> Option<String> {
     Some(match event {
         Event::Listening { addresses } => {
             let mut text = "Others reach you with one of these:".to_owned();
-            for address in addresses {
+            for address in worth_showing(addresses) {
                 let _ = write!(text, "\n  --peer {}", printable(address));
             }
             text

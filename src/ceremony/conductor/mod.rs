@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
 use crate::cluster::definition::Definition;
@@ -32,7 +33,7 @@ use super::journal::Journal;
 use super::names::Names;
 use super::problem::{Kind, Problem};
 use super::product;
-use super::progress::Event;
+use super::progress::{Event, Snapshot};
 use super::staging::KeyDeriver;
 use super::view::{self as board_view, View};
 
@@ -49,6 +50,8 @@ const TICK: Duration = Duration::from_millis(100);
 const BUSY_TICK: Duration = Duration::from_millis(5);
 /// Network events that are taken together, so that what arrives together is judged together.
 const BATCH: usize = 256;
+/// How often a screen is drawn anew at most.
+const LOOK: Duration = Duration::from_millis(50);
 /// How long a node stays after a fault, so that the others get the evidence.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long a node waits for the rest after another one has left in good order.
@@ -145,7 +148,9 @@ struct Conductor<'a> {
     ticked: Instant,
     fault_since: Option<Instant>,
     left_since: Option<Instant>,
-    last_shown: Option<Instant>,
+    /// When the progress was last looked at, and what was shown then.
+    looked: Instant,
+    shown: Option<Snapshot>,
 }
 
 /// Holds the ceremony until everybody has everything, or until it ends otherwise.
@@ -228,6 +233,7 @@ impl Conductor<'_> {
             let addresses = self
                 .listening
                 .iter()
+                .filter(|address| !is_link_local(address))
                 .map(|address| {
                     address
                         .clone()
@@ -238,15 +244,19 @@ impl Conductor<'_> {
                 .collect();
             (self.person.show)(Event::Listening { addresses });
         }
+        if self.looked.elapsed() >= LOOK {
+            self.looked = Instant::now();
+            self.show_progress();
+        }
+    }
+
+    /// Shows how far everybody is, if that has changed.
+    fn show_progress(&mut self) {
         let ready = self.deriver.as_ref().map_or((0, 0), |d| (d.ready(), d.count()));
-        // A line for each prepared keystore would be noise.
-        let soon = self
-            .last_shown
-            .is_some_and(|last| last.elapsed() < Duration::from_millis(50));
-        if !soon {
-            self.last_shown = Some(Instant::now());
-            let snapshot = board_view::snapshot(&self.operator, &self.names, &self.connected, ready);
-            (self.person.show)(Event::Progress(snapshot));
+        let snapshot = board_view::snapshot(&self.operator, &self.names, &self.connected, ready);
+        if self.shown.as_ref() != Some(&snapshot) {
+            (self.person.show)(Event::Progress(snapshot.clone()));
+            self.shown = Some(snapshot);
         }
     }
 
@@ -272,8 +282,7 @@ impl Conductor<'_> {
             return Ok(None);
         }
         self.write_transcript()?;
-        let snapshot = board_view::snapshot(&self.operator, &self.names, &self.connected, (0, 0));
-        (self.person.show)(Event::Progress(snapshot));
+        self.show_progress();
         let outcome = match self.result.clone() {
             Some(result) => result,
             None => self.read_result()?.ok_or_else(|| {
@@ -338,4 +347,11 @@ fn view(operator: &Operator) -> View<'_> {
         board: operator.board(),
         horizon: operator.current_attempt().saturating_add(1),
     }
+}
+
+/// IPv6 addresses that mean nothing without the name of a network interface.
+fn is_link_local(address: &Multiaddr) -> bool {
+    address
+        .iter()
+        .any(|part| matches!(part, Protocol::Ip6(ip) if ip.is_unicast_link_local()))
 }

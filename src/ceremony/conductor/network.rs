@@ -104,7 +104,7 @@ impl Conductor<'_> {
                     operator,
                     verdict,
                     bytes,
-                } => self.take_evidence(operator, &verdict, &bytes)?,
+                } => self.take_evidence(operator, verdict, &bytes)?,
                 Output::Compared(_) => {
                     let effects = self.operator.compared();
                     self.carry_out(effects)?;
@@ -122,7 +122,7 @@ impl Conductor<'_> {
     }
 
     /// Evidence is taken if it proves what it claims; who sends something else under a new claim breaks the rules.
-    fn take_evidence(&mut self, operator: u16, claim: &Verdict, bytes: &[u8]) -> Result<(), Problem> {
+    fn take_evidence(&mut self, operator: u16, claim: Verdict, bytes: &[u8]) -> Result<(), Problem> {
         let evidence = Evidence::decode(&self.terms, bytes).filter(|e| {
             (e.attempt, e.finding.operator, e.finding.kind as u8)
                 == (claim.attempt, claim.operator, claim.kind)

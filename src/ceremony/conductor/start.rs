@@ -92,7 +92,8 @@ impl<'a> Conductor<'a> {
             ticked: Instant::now(),
             fault_since: None,
             left_since: None,
-            last_shown: None,
+            looked: Instant::now(),
+            shown: None,
         };
         conductor.carry_out(effects)?;
         if conductor.operator.standing().joined.is_empty() {

@@ -166,10 +166,13 @@ impl Ours {
             .map(|plain| read_shares(terms, plain).expect("canonical shares"))
             .collect();
         let mut weights = WeightStream::new(&[7; 32]);
-        for (pedersen, pairs) in pedersen.iter().zip(&pairs) {
-            commit::check_shares(pedersen, terms.t(), u64::from(ME), pairs, &mut weights)
-                .expect("good shares");
-        }
+        let dealers: Vec<(&[_], &[SharePair])> = pedersen
+            .iter()
+            .zip(&pairs)
+            .map(|(pedersen, pairs)| (pedersen.as_slice(), pairs.as_slice()))
+            .collect();
+        let verdicts = commit::check_dealers(&dealers, terms.t(), u64::from(ME), &mut weights);
+        assert!(verdicts.iter().all(Result::is_ok));
         // Reveal.
         let own = &messages.reveals[usize::from(ME) - 1];
         let position = usize::from(ME) - 1;
@@ -250,13 +253,15 @@ impl Ours {
     pub fn sealing(&self) -> usize {
         let info = [0; 48];
         let aad = [0; 4];
-        let publics = self.secrets.seal_publics(&self.terms);
+        // Fresh, because they keep their key pairs.
+        let secrets = Secrets::new(&self.terms, 1, &seed(ME), &node_key(ME));
+        let publics = secrets.seal_publics(&self.terms);
         let mut bytes = 0;
         for (dealer, plain) in self.terms.indices().zip(&self.plain) {
             let recipient = publics[usize::from(dealer) - 1];
             let sealed = seal::seal(&recipient, &info, &aad, plain, &sha256(&[plain])).expect("a usable key");
-            let secret = self.secrets.seal_secret(dealer);
-            bytes += seal::open(&secret, &info, &aad, &sealed).expect("it opens").len();
+            let secret = secrets.seal_secret(&self.terms, dealer).expect("a dealer");
+            bytes += seal::open(secret, &info, &aad, &sealed).expect("it opens").len();
         }
         bytes
     }

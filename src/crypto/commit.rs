@@ -149,30 +149,12 @@ pub fn check_shares(
     shares: &[SharePair],
     weights: &mut WeightStream,
 ) -> Result<(), Vec<usize>> {
-    if t == 0 || shares.len().checked_mul(t) != Some(commitments.len()) {
+    if !fits(commitments, t, shares) {
         return Err((0..shares.len()).collect());
     }
-    // What s G + s' H should be.
-    let expected: Vec<G1> = commitments
-        .par_chunks_exact(t)
-        .with_min_len(8)
-        .map(|c| point::horner_vartime(c, x))
-        .collect();
-    if shares.len() > 1 {
-        let mut s = Scalar::zero();
-        let mut s_blind = Scalar::zero();
-        let mut all_weights = Vec::with_capacity(16 * shares.len());
-        for share in shares {
-            let weight = weights.next();
-            all_weights.extend_from_slice(&weight);
-            let weight = Scalar::from_u128_le(&weight);
-            s = &s + &(&weight * &share.s);
-            s_blind = &s_blind + &(&weight * &share.s_blind);
-        }
-        let combined = point::multiply_vartime(&expected, &all_weights, 128);
-        if point::cofactored_eq(&pedersen(&s, &s_blind), &combined) {
-            return Ok(());
-        }
+    let expected = expected(commitments, t, x);
+    if shares.len() > 1 && all_good(&expected, shares, weights) {
+        return Ok(());
     }
     let bad: Vec<usize> = shares
         .par_iter()
@@ -182,6 +164,66 @@ pub fn check_shares(
         .map(|(v, _)| v)
         .collect();
     if bad.is_empty() { Ok(()) } else { Err(bad) }
+}
+
+/// Checks the shares of several dealers to recipient `x`: for each dealer the verdict of [`check_shares`] on its commitments and
+/// shares. All dealers at once; if that fails, one after the other.
+pub fn check_dealers(
+    dealers: &[(&[G1], &[SharePair])],
+    t: usize,
+    x: u64,
+    weights: &mut WeightStream,
+) -> Vec<Result<(), Vec<usize>>> {
+    let whole = dealers
+        .iter()
+        .all(|(commitments, shares)| fits(commitments, t, shares));
+    if whole && dealers.len() > 1 {
+        let expected: Vec<G1> = dealers
+            .iter()
+            .flat_map(|(commitments, _)| expected(commitments, t, x))
+            .collect();
+        if all_good(&expected, dealers.iter().flat_map(|(_, shares)| *shares), weights) {
+            return vec![Ok(()); dealers.len()];
+        }
+    }
+    dealers
+        .iter()
+        .map(|(commitments, shares)| check_shares(commitments, t, x, shares, weights))
+        .collect()
+}
+
+/// Whether there are t commitments for each share.
+fn fits(commitments: &[G1], t: usize, shares: &[SharePair]) -> bool {
+    t != 0 && shares.len().checked_mul(t) == Some(commitments.len())
+}
+
+/// What s G + s' H should be, for each validator.
+fn expected(commitments: &[G1], t: usize, x: u64) -> Vec<G1> {
+    commitments
+        .par_chunks_exact(t)
+        .with_min_len(8)
+        .map(|c| point::horner_vartime(c, x))
+        .collect()
+}
+
+/// Whether a random linear combination of all equations holds. The shares are secret, the weights and points are not.
+fn all_good<'a>(
+    expected: &[G1],
+    shares: impl IntoIterator<Item = &'a SharePair>,
+    weights: &mut WeightStream,
+) -> bool {
+    let mut s = Scalar::zero();
+    let mut s_blind = Scalar::zero();
+    let mut all_weights = Vec::with_capacity(16 * expected.len());
+    for share in shares {
+        let weight = weights.next();
+        all_weights.extend_from_slice(&weight);
+        let weight = Scalar::from_u128_le(&weight);
+        s = &s + &(&weight * &share.s);
+        s_blind = &s_blind + &(&weight * &share.s_blind);
+    }
+    let combined = point::multiply_vartime(expected, &all_weights, 128);
+    point::cofactored_eq(&pedersen(&s, &s_blind), &combined)
 }
 
 #[cfg(test)]
@@ -356,5 +398,51 @@ mod tests {
             check_shares(&deal.commitments, 4, 7, &deal.shares, &mut weights),
             Err(vec![3, 11])
         );
+    }
+
+    /// One dealer after the other and all at once give the same verdicts, with torsion anywhere.
+    #[test]
+    fn dealers_are_judged_alike_together_and_alone() {
+        let (t3, t11) = (torsion::of_order(3), torsion::of_order(11));
+        for seed in 0..100_u8 {
+            let (t, validators, x) = (2, usize::from(seed % 3) + 1, 3);
+            let mut deals: Vec<Deal> = (0..4)
+                .map(|d| deal(u64::from(seed) * 10 + d, t, validators, x))
+                .collect();
+            // Cancelling between two dealers, and not.
+            deals[0].commitments[0] = deals[0].commitments[0].add(&t3);
+            deals[1].commitments[0] = deals[1].commitments[0].sub(&t3);
+            deals[3].commitments[1] = deals[3].commitments[1].add(&t11);
+            let check = |deals: &[Deal]| {
+                let dealers: Vec<(&[G1], &[SharePair])> = deals
+                    .iter()
+                    .map(|deal| (deal.commitments.as_slice(), deal.shares.as_slice()))
+                    .collect();
+                let mut weights = WeightStream::new(&[seed; 32]);
+                let together = check_dealers(&dealers, t, x, &mut weights);
+                let alone: Vec<_> = deals
+                    .iter()
+                    .map(|deal| one_by_one(deal, t, x))
+                    .map(|bad| if bad.is_empty() { Ok(()) } else { Err(bad) })
+                    .collect();
+                assert_eq!(together, alone);
+                together
+            };
+            assert!(check(&deals).iter().all(Result::is_ok));
+            // Two bad shares whose errors cancel in a plain sum.
+            let one = Scalar::from_u64(1);
+            deals[1].shares[0].s = &deals[1].shares[0].s + &one;
+            deals[2].shares[0].s = &deals[2].shares[0].s - &one;
+            assert_eq!(check(&deals), [Ok(()), Err(vec![0]), Err(vec![0]), Ok(())]);
+            // A count that does not fit is the fault of one dealer alone.
+            deals[0].commitments.pop();
+            let dealers: Vec<(&[G1], &[SharePair])> = deals
+                .iter()
+                .map(|deal| (deal.commitments.as_slice(), deal.shares.as_slice()))
+                .collect();
+            let verdicts = check_dealers(&dealers, t, x, &mut WeightStream::new(&[1; 32]));
+            assert_eq!(verdicts[0], Err((0..validators).collect()));
+            assert_eq!(verdicts[3], Ok(()));
+        }
     }
 }

@@ -35,7 +35,7 @@ impl NodeKey {
 
     /// The public key that belongs to it.
     pub fn public(&self) -> NodePublicKey {
-        NodePublicKey(compressed(self.0.verifying_key()))
+        NodePublicKey::new(*self.0.verifying_key())
     }
 
     /// Signs a digest: R || S, 64 bytes, with low s.
@@ -54,11 +54,23 @@ impl NodeKey {
     }
 }
 
-/// The public key of a node: 33 bytes, compressed (SEC 1), a point of the curve other than infinity.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NodePublicKey([u8; 33]);
+/// The public key of a node: 33 bytes, compressed (SEC 1), a point of the curve other than infinity. Ordered and hashed by
+/// its bytes.
+#[derive(Clone, Copy)]
+pub struct NodePublicKey {
+    bytes: [u8; 33],
+    /// The same, decompressed once and for all.
+    key: VerifyingKey,
+}
 
 impl NodePublicKey {
+    fn new(key: VerifyingKey) -> Self {
+        Self {
+            bytes: compressed(&key),
+            key,
+        }
+    }
+
     /// Decodes 33 compressed bytes; `None` for anything else than a point of the curve.
     pub fn from_bytes(bytes: &[u8; 33]) -> Option<Self> {
         // SEC 1 also knows an encoding of infinity and a "compact" one; neither is a key here.
@@ -66,12 +78,12 @@ impl NodePublicKey {
             return None;
         }
         let key = VerifyingKey::from_sec1_bytes(bytes).ok()?;
-        Some(Self(compressed(&key)))
+        Some(Self::new(key))
     }
 
     /// Encodes as 33 compressed bytes.
     pub fn to_bytes(&self) -> [u8; 33] {
-        self.0
+        self.bytes
     }
 
     /// Whether R || S is this node's signature of the digest. High s is refused: each signature has one form.
@@ -79,7 +91,7 @@ impl NodePublicKey {
         let Some(signature) = low_s(signature) else {
             return false;
         };
-        VerifyingKey::from_sec1_bytes(&self.0).is_ok_and(|key| key.verify_prehash(digest, &signature).is_ok())
+        self.key.verify_prehash(digest, &signature).is_ok()
     }
 
     /// Whether R || S || V (V 0, 1, 27 or 28) is this node's signature of the digest; all 65 bytes count.
@@ -89,16 +101,41 @@ impl NodePublicKey {
 
     /// The Ethereum address of the key: the last 20 bytes of Keccak-256 of the uncompressed point.
     pub fn ethereum_address(&self) -> Option<[u8; 20]> {
-        let key = VerifyingKey::from_sec1_bytes(&self.0).ok()?;
-        let point = key.to_sec1_point(false);
+        let point = self.key.to_sec1_point(false);
         let digest = Keccak256::digest(point.as_bytes().get(1..65)?);
         digest.get(12..32)?.try_into().ok()
     }
 }
 
+impl PartialEq for NodePublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for NodePublicKey {}
+
+impl std::hash::Hash for NodePublicKey {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.bytes.hash(state);
+    }
+}
+
+impl PartialOrd for NodePublicKey {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for NodePublicKey {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.bytes.cmp(&other.bytes)
+    }
+}
+
 impl fmt::Debug for NodePublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "NodePublicKey({})", hex::encode(self.0))
+        write!(f, "NodePublicKey({})", hex::encode(self.bytes))
     }
 }
 
@@ -113,7 +150,7 @@ pub fn recover(digest: &Hash, signature: &[u8; 65]) -> Option<NodePublicKey> {
     };
     let signature = low_s(rs)?;
     let key = VerifyingKey::recover_from_prehash(digest, &signature, RecoveryId::from_byte(id)?).ok()?;
-    Some(NodePublicKey(compressed(&key)))
+    Some(NodePublicKey::new(key))
 }
 
 /// The Ethereum address that signed a digest, as for EIP-712; see [`recover`].

@@ -189,16 +189,17 @@ const ODD: usize = 1 << (WINDOW - 2);
 pub(super) fn multiply_vartime(points: &[G1], scalars: &[u8], bits: usize) -> G1 {
     // From here on blst collects points in buckets, with complete additions, and is quicker.
     const BUCKETS: usize = 32;
-    const CHUNK: usize = 512;
     let size = bits / 8;
     let n = points.len().min(scalars.len() / size);
     let (points, scalars) = (&points[..n], &scalars[..n * size]);
     if n < BUCKETS {
         return straus(points, scalars.chunks_exact(size));
     }
+    // A part for each thread; but the more points share buckets, the cheaper each is.
+    let chunk = n.div_ceil(rayon::current_num_threads()).clamp(128, 1024);
     points
-        .par_chunks(CHUNK)
-        .zip(scalars.par_chunks(CHUNK * size))
+        .par_chunks(chunk)
+        .zip(scalars.par_chunks(chunk * size))
         .map(|(points, scalars)| {
             if points.len() < BUCKETS {
                 straus(points, scalars.chunks_exact(size))

@@ -168,7 +168,8 @@ pub fn verify_all(items: &[(Statement<'_>, &Proof)], weights: &mut WeightStream)
         .map(|(statement, proof)| statement.is_whole().then(|| Prepared::new(statement, proof)))
         .collect();
     let whole: Vec<&Prepared<'_>> = prepared.iter().flatten().collect();
-    if whole.len() > 1 && all_hold(&whole, weights) {
+    // Worth it for a single proof, too: its two equations share their doublings.
+    if !whole.is_empty() && all_hold(&whole, weights) {
         return prepared.iter().map(Option::is_some).collect();
     }
     prepared

@@ -17,38 +17,49 @@ type EncappedKey = <X25519HkdfSha256 as hpke::Kem>::EncappedKey;
 /// By how many bytes a sealed message is longer than the message: 32 of the ephemeral key, 16 of the tag.
 pub const SEAL_OVERHEAD: usize = 48;
 
-/// The secret half of an X25519 key pair; wiped when dropped.
-#[derive(ZeroizeOnDrop)]
-pub struct SealSecret([u8; 32]);
+/// An X25519 key pair; wiped when dropped.
+#[derive(Clone, ZeroizeOnDrop)]
+pub struct SealSecret {
+    secret: [u8; 32],
+    public: [u8; 32],
+}
 
 impl SealSecret {
     /// Derives a key pair from 32 secret bytes (RFC 9180, section 7.1.3, `DeriveKeyPair`).
     pub fn derive(ikm: &[u8; 32]) -> Self {
-        let (secret, _) = X25519HkdfSha256::derive_keypair(ikm);
-        let mut out = [0; 32];
-        secret.write_exact(&mut out);
-        Self(out)
+        let (secret, public) = X25519HkdfSha256::derive_keypair(ikm);
+        let mut out = Self {
+            secret: [0; 32],
+            public: public.to_bytes().into(),
+        };
+        secret.write_exact(&mut out.secret);
+        out
     }
 
-    /// Decodes 32 bytes; `None` if they are not in the one form (clamped, RFC 7748 section 5) that
+    /// Decodes 32 bytes, the secret half; `None` if they are not in the one form (clamped, RFC 7748 section 5) that
     /// [`Self::to_bytes`] gives.
     pub fn from_bytes(bytes: &[u8; 32]) -> Option<Self> {
         let clamped = bytes[0].trailing_zeros() >= 3 && bytes[31] & 0xc0 == 0x40;
-        clamped.then_some(Self(*bytes))
+        let mut out = clamped.then_some(Self {
+            secret: *bytes,
+            public: [0; 32],
+        })?;
+        out.public = X25519HkdfSha256::sk_to_pk(&out.key()).to_bytes().into();
+        Some(out)
     }
 
-    /// Encodes as 32 bytes.
+    /// Encodes the secret half as 32 bytes.
     pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.0)
+        Zeroizing::new(self.secret)
     }
 
     /// The public key, 32 bytes.
     pub fn public(&self) -> [u8; 32] {
-        X25519HkdfSha256::sk_to_pk(&self.key()).to_bytes().into()
+        self.public
     }
 
     fn key(&self) -> PrivateKey {
-        PrivateKey::from_bytes(&self.0).expect("an X25519 key has 32 bytes")
+        PrivateKey::from_bytes(&self.secret).expect("an X25519 key has 32 bytes")
     }
 }
 

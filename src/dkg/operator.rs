@@ -12,6 +12,7 @@ use crate::crypto::bls::{SecretKey, Signature};
 use crate::crypto::commit::{self, SharePair};
 use crate::crypto::hash::{Hash, WeightStream, sha256};
 use crate::crypto::node::NodeKey;
+use crate::crypto::point::G1;
 use crate::crypto::scalar::Scalar;
 
 use super::board::{Board, Data, News, Slot};
@@ -20,7 +21,7 @@ use super::entry::{Entry, Id, Step};
 use super::evidence::{Evidence, Finding};
 use super::outputs::GroupKeys;
 use super::rules::Standing;
-use super::secrets::{Opened, Secrets, Seed, open_share};
+use super::secrets::{Secrets, Seed, unseal};
 use super::terms::Terms;
 
 /// A marker file, kept beside the journal so that neither alone can be lost unnoticed.
@@ -632,27 +633,30 @@ impl Operator {
             .filter(|id| !own.opened.contains_key(*id))
             .copied()
             .collect();
-        let opened: Vec<(Id, Result<Vec<SharePair>, ()>)> = fresh
+        let unsealed: Vec<(Id, Arc<Vec<G1>>, Option<Vec<SharePair>>)> = fresh
             .par_iter()
             .filter_map(|id| {
                 let admitted = self.board.get(id)?;
                 let Data::Deal(commitments) = &admitted.data else {
                     return None;
                 };
-                let secret = secrets.seal_secret(admitted.entry.operator);
-                let mut weights = WeightStream::new(&sha256(&[&seed, id]));
-                let result = match open_share(
-                    &self.terms,
-                    &admitted.entry,
-                    commitments,
-                    self.index,
-                    &secret,
-                    &mut weights,
-                ) {
-                    Opened::Good(pairs) => Ok(pairs),
-                    Opened::Unreadable | Opened::Wrong(_) => Err(()),
-                };
-                Some((*id, result))
+                let secret = secrets.seal_secret(&self.terms, admitted.entry.operator)?;
+                let pairs = unseal(&self.terms, &admitted.entry, self.index, secret);
+                Some((*id, commitments.clone(), pairs))
+            })
+            .collect();
+        let readable: Vec<(&[G1], &[SharePair])> = unsealed
+            .iter()
+            .filter_map(|(_, commitments, pairs)| Some((commitments.as_slice(), pairs.as_deref()?)))
+            .collect();
+        let x = u64::from(self.index);
+        let mut verdicts =
+            commit::check_dealers(&readable, self.terms.t(), x, &mut WeightStream::new(&seed)).into_iter();
+        let opened: Vec<(Id, Result<Vec<SharePair>, ()>)> = unsealed
+            .into_iter()
+            .map(|(id, _, pairs)| {
+                let good = pairs.filter(|_| verdicts.next().is_some_and(|verdict| verdict.is_ok()));
+                (id, good.ok_or(()))
             })
             .collect();
         self.own.entry(k).or_default().opened.extend(opened);
@@ -670,7 +674,7 @@ impl Operator {
             .find(|id| matches!(own.opened.get(*id), Some(Err(()))))
             .copied()?;
         let dealer = self.board.get(&bad)?.entry.operator;
-        let key = own.secrets.as_ref()?.seal_secret(dealer).to_bytes();
+        let key = own.secrets.as_ref()?.seal_secret(&self.terms, dealer)?.to_bytes();
         self.say(*sid, k, Step::Ack, vec![bad], key.to_vec())
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Re-creating an entry gives the same bytes, so a crash never makes an operator say two things.
 
+use std::sync::OnceLock;
+
 use rayon::prelude::*;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -37,6 +39,8 @@ impl Seed {
 /// Secrets of one attempt.
 pub struct Secrets {
     prk: Prk,
+    /// Key pairs for dealers 1..=n, derived when first needed.
+    seal_keys: OnceLock<Vec<SealSecret>>,
 }
 
 impl Secrets {
@@ -44,17 +48,28 @@ impl Secrets {
     pub fn new(terms: &Terms, attempt: u32, seed: &Seed, key: &NodeKey) -> Self {
         Self {
             prk: Prk::extract(&terms.ctx(attempt), &[seed.bytes(), key.to_bytes().as_slice()]),
+            seal_keys: OnceLock::new(),
         }
     }
 
-    /// The decryption key for what dealer `dealer` seals to this operator.
-    pub fn seal_secret(&self, dealer: u16) -> SealSecret {
-        SealSecret::derive(&self.prk.expand::<32>(&[b"hpke", &dealer.to_be_bytes()]))
+    /// The decryption keys, by dealer.
+    fn seal_keys(&self, terms: &Terms) -> &[SealSecret] {
+        self.seal_keys.get_or_init(|| {
+            terms
+                .indices()
+                .map(|dealer| SealSecret::derive(&self.prk.expand::<32>(&[b"hpke", &dealer.to_be_bytes()])))
+                .collect()
+        })
+    }
+
+    /// The decryption key for what dealer `dealer` (from 1) seals to this operator.
+    pub fn seal_secret(&self, terms: &Terms, dealer: u16) -> Option<&SealSecret> {
+        self.seal_keys(terms).get(usize::from(dealer).checked_sub(1)?)
     }
 
     /// The public keys of the Join, for dealers 1..=n.
     pub fn seal_publics(&self, terms: &Terms) -> Vec<[u8; 32]> {
-        terms.indices().map(|d| self.seal_secret(d).public()).collect()
+        self.seal_keys(terms).iter().map(SealSecret::public).collect()
     }
 
     fn coefficient(&self, label: &[u8], sid: &Hash, validator: usize, k: usize) -> Scalar {
@@ -211,6 +226,16 @@ pub enum Opened {
     Wrong(Vec<usize>),
 }
 
+/// Opens what `deal` seals to `recipient`; `None` if it does not open or is not canonical.
+pub fn unseal(terms: &Terms, deal: &Entry, recipient: u16, secret: &SealSecret) -> Option<Vec<SharePair>> {
+    let sealed = body::sealed_for(terms, &deal.body, recipient)?;
+    let aad = share_aad(deal.operator, recipient);
+    read_shares(
+        terms,
+        &seal::open(secret, &share_info(&deal.session), &aad, sealed)?,
+    )
+}
+
 /// Opens what `deal` seals to `recipient` and checks it ("good" of docs/protocol.md). The evaluation point is the recipient's
 /// own index. Also judges Complaints, with the key that the complainer published.
 pub fn open_share(
@@ -221,14 +246,7 @@ pub fn open_share(
     secret: &SealSecret,
     weights: &mut WeightStream,
 ) -> Opened {
-    let Some(sealed) = body::sealed_for(terms, &deal.body, recipient) else {
-        return Opened::Unreadable;
-    };
-    let aad = share_aad(deal.operator, recipient);
-    let Some(plain) = seal::open(secret, &share_info(&deal.session), &aad, sealed) else {
-        return Opened::Unreadable;
-    };
-    let Some(pairs) = read_shares(terms, &plain) else {
+    let Some(pairs) = unseal(terms, deal, recipient, secret) else {
         return Opened::Unreadable;
     };
     match commit::check_shares(commitments, terms.t(), u64::from(recipient), &pairs, weights) {

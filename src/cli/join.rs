@@ -38,10 +38,12 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
     let definition = input::definition(&path)?;
     let network = input::network_of(&definition, args.network_file.as_deref())?;
     let folder = DataFolder::open(&disk, &context.data_dir)?;
-    let names = Names::load(&disk, &context.data_dir)?;
-    let own = Identity::load(&disk, &context.data_dir)
-        .ok()
-        .map(|identity| identity.key().public());
+    let mut names = Names::load(&disk, &context.data_dir)?;
+    let identity = Identity::load(&disk, &context.data_dir).ok();
+    let own = identity.as_ref().map(|identity| identity.key().public());
+    if let (Some(key), Some(name)) = (&own, identity.as_ref().and_then(Identity::name)) {
+        names.insert(key, name);
+    }
     let begun = conductor::has_begun(&context.data_dir);
     entrance::examine(&folder, &definition, &network)?;
     if begun {

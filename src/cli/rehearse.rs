@@ -18,6 +18,7 @@ use crate::ceremony::progress::Event;
 use crate::ceremony::publication::key_file_names;
 use crate::ceremony::verify::{gather, verify};
 use crate::cluster::lock::Lock;
+use crate::cluster::report::Outcome;
 use crate::crypto::bls::{PublicKey, SecretKey, Signature};
 use crate::crypto::hash::sha256;
 use crate::crypto::threshold::recover_signature;
@@ -70,7 +71,7 @@ pub fn run(context: &Context, args: &RehearseArgs) -> Result<(), Problem> {
     let signatures = trial_signatures(&folders, &lock, &plan)?;
     context.output.say(format!(
         "Verified: {} checks passed, and {signatures} trial signatures by different sets of {} operators hold.",
-        result.rows.len(),
+        result.rows.iter().filter(|row| row.outcome == Outcome::Ok).count(),
         plan.threshold
     ));
     context.output.say(format!(

@@ -257,6 +257,9 @@ fn words(event: &Event) -> Option<String> {
             for address in worth_showing(addresses) {
                 let _ = write!(text, "\n  --peer {}", printable(address));
             }
+            text.push_str(
+                "\n(behind a router: forward the port, and put the router's public address into the line)",
+            );
             text
         }
         Event::Notice { message } => printable(message),

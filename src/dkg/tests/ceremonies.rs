@@ -41,9 +41,7 @@ pub(super) fn assert_finished(sim: &Sim) {
 
 #[test]
 fn every_n_and_t_ends_in_keys_that_t_can_use() {
-    // Everything small, and the edges and the customary threshold of larger groups.
-    let small = (2..=6).flat_map(|n| (2..=n).map(move |t| (n, t)));
-    for (n, t) in small.chain([(7, 5), (10, 2), (10, 7), (13, 9), (13, 13)]) {
+    for (n, t) in (2..=13).flat_map(|n| (2..=n).map(move |t| (n, t))) {
         let mut sim = Sim::new(n, t, 1, (n * 100 + t) as u64);
         sim.start();
         sim.run();

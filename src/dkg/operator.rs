@@ -98,6 +98,9 @@ pub struct Restored {
     pub published: Option<u32>,
 }
 
+/// A Deal, its commitments, and what it seals to this operator, if that can be read.
+type Unsealed = (Id, Arc<Vec<G1>>, Option<Vec<SharePair>>);
+
 #[derive(Default)]
 struct Own {
     secrets: Option<Secrets>,
@@ -633,7 +636,7 @@ impl Operator {
             .filter(|id| !own.opened.contains_key(*id))
             .copied()
             .collect();
-        let unsealed: Vec<(Id, Arc<Vec<G1>>, Option<Vec<SharePair>>)> = fresh
+        let unsealed: Vec<Unsealed> = fresh
             .par_iter()
             .filter_map(|id| {
                 let admitted = self.board.get(id)?;

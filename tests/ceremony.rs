@@ -5,7 +5,8 @@ mod group;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use group::{End, Group, Process, all_good, has_step};
+use conclave::cluster::definition::Definition;
+use group::{Contents, End, Group, Process, all_good, conclave, has_step};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 #[test]
@@ -17,11 +18,18 @@ fn four_operators_all_at_once() {
     let before: Vec<_> = (0..4).map(|i| group.contents(i)).collect();
     all_good(group.join_all());
     for (i, before) in before.iter().enumerate() {
-        assert!(group.contents(i) == *before, "operator {i}");
+        assert_eq!(changed(before, &group.contents(i)), [""; 0], "operator {i}");
     }
     let end = group.join(2, &[]).end();
     end.is_good();
-    assert!(group.contents(2) == before[2]);
+    assert_eq!(changed(&before[2], &group.contents(2)), [""; 0]);
+}
+
+/// The files that are not what they were.
+fn changed(before: &Contents, now: &Contents) -> Vec<String> {
+    let paths = before.keys().chain(now.keys());
+    let other = paths.filter(|path| before.get(*path) != now.get(*path));
+    other.map(|path| path.display().to_string()).collect()
 }
 
 #[test]
@@ -72,13 +80,14 @@ fn friends_in_different_time_zones() {
         assert!(Instant::now() < deadline, "it goes round and round: {done:?}");
         let (old, new) = (turn % 3, (turn + 1) % 3);
         let mut coming = group.join(new, &known);
-        coming.until_connected(old);
         // Until they have nothing more to say to each other.
         let mut quiet = Instant::now();
         let mut sizes = (0, 0);
-        while quiet.elapsed() < Duration::from_millis(700) {
+        coming.until_listening();
+        while quiet.elapsed() < Duration::from_millis(1000) {
             std::thread::sleep(Duration::from_millis(50));
-            let size = |i: usize| fs::metadata(group.folder(i).join("ceremony/journal")).map_or(0, |m| m.len());
+            let size =
+                |i: usize| fs::metadata(group.folder(i).join("ceremony/journal")).map_or(0, |m| m.len());
             if sizes != (size(old), size(new)) {
                 sizes = (size(old), size(new));
                 quiet = Instant::now();
@@ -124,7 +133,11 @@ fn ceremony_with_kills(seed: u64, group: &Group) {
     let ends: Vec<End> = processes.into_iter().flatten().map(Process::end).collect();
     for (i, end) in ends.iter().enumerate() {
         assert_eq!(end.code, Some(0), "seed {seed}, operator {i}: {}", end.error());
-        assert!(end.of("fault").is_empty(), "seed {seed}, operator {i}: {:?}", end.of("fault"));
+        assert!(
+            end.of("fault").is_empty(),
+            "seed {seed}, operator {i}: {:?}",
+            end.of("fault")
+        );
     }
     group.assert_finished();
 }
@@ -199,13 +212,21 @@ fn a_lost_folder_is_healed_by_another_attempt() {
     for end in &ends {
         assert_eq!(end.code, Some(0), "{}", end.error());
         // Whatever is shown, nobody is called guilty.
-        assert!(end.of("fault").iter().all(|fault| fault["kind"] == "Restarted"), "{:?}", end.of("fault"));
+        assert!(
+            end.of("fault").iter().all(|fault| fault["kind"] == "Restarted"),
+            "{:?}",
+            end.of("fault")
+        );
     }
     assert!(
-        ends.iter().any(|end| end.of("progress").iter().any(|event| event["attempt"] == 2)),
+        ends.iter()
+            .any(|end| end.of("progress").iter().any(|event| event["attempt"] == 2)),
         "there was a second attempt"
     );
-    assert_eq!(fs::read(group.folder(1).join("charon-enr-private-key")).unwrap(), identity);
+    assert_eq!(
+        fs::read(group.folder(1).join("charon-enr-private-key")).unwrap(),
+        identity
+    );
     group.assert_finished();
 }
 
@@ -214,7 +235,9 @@ fn who_comes_late_gets_everything_from_any_one() {
     let group = Group::new(3, 2, 1);
     let mut processes = group.join_all();
     // Everybody has signed; then carol is away until the others have finished.
-    processes[2].until("a signature of everybody", |event| (0..3).all(|j| has_step(event, j, "signed")));
+    processes[2].until("a signature of everybody", |event| {
+        (0..3).all(|j| has_step(event, j, "signed"))
+    });
     processes.pop().unwrap().kill();
     processes[0].until_step(0, "signed");
     processes[1].until_step(1, "signed");
@@ -228,4 +251,275 @@ fn who_comes_late_gets_everything_from_any_one() {
     let bob = group.join(1, &[2]);
     all_good(vec![ann, carol, bob]);
     group.assert_finished();
+}
+
+#[test]
+fn whoever_waits_can_be_told_how_long() {
+    let group = Group::new(3, 2, 1);
+    let mut command = group.command(0, &[]);
+    command.args(["--wait", "1"]);
+    let mut first = Process::start(command);
+    // Meanwhile the folder is in use, and the port is taken.
+    first.until_listening();
+    group.join(0, &[]).end().refused(7, &["in use"]);
+    let mut command = group.command(1, &[]);
+    command.args(["--listen", &format!("/ip4/127.0.0.1/tcp/{}", group.ports[0])]);
+    Process::start(command)
+        .end()
+        .refused(1, &["/ip4/127.0.0.1/tcp", "--listen"]);
+    first.end().refused(
+        4,
+        &[
+            "not finished in the time given",
+            "connection",
+            "same command again",
+        ],
+    );
+
+    let mut second = group.join(1, &[]);
+    second.until_listening();
+    second.interrupt();
+    second.end().refused(130, &["same command again"]);
+    // It can be idle without burning the machine.
+    let mut idle = group.join(1, &[0]);
+    idle.until("prepared keys", |event| {
+        event["keys_ready"] == serde_json::json!([1, 1])
+    });
+    let events = idle.count_events_for(Duration::from_millis(700));
+    assert!(events <= 2, "{events} events say nothing new");
+    idle.terminate();
+    assert_eq!(idle.end().code, Some(130));
+}
+
+#[test]
+fn who_has_everything_may_leave_at_any_time() {
+    let group = Group::new(2, 2, 1);
+    let mut processes = group.join_all();
+    processes[0].until_step(0, "sealed");
+    processes[1].until_step(0, "sealed");
+    processes.pop().unwrap().kill();
+    // Ann waits for bob's confirmation, unless bob was quicker than the signal.
+    let mut ann = processes.pop().unwrap();
+    ann.until_step(0, "sealed");
+    ann.interrupt();
+    let end = ann.end();
+    if group.folder(0).join("cluster-lock.json").exists() {
+        assert_eq!(end.code, Some(0), "{}", end.error());
+        assert_eq!(end.of("finished").len(), 1);
+    } else {
+        end.refused(130, &["same command again"]);
+    }
+    all_good(group.join_all());
+    group.assert_finished();
+}
+
+#[test]
+fn a_lock_is_enough_to_finish() {
+    let group = Group::new(3, 2, 2);
+    let mut processes = group.join_all();
+    let mut carol = processes.pop().unwrap();
+    carol.until_step(2, "stored");
+    carol.kill();
+    let lock_of = |i: usize| group.folder(i).join("cluster-lock.json");
+    let mut again = group.join(2, &[0, 1]);
+    again.until_step(2, "signed");
+    again.kill();
+    // Whatever carol's journal lacks: the others finish as soon as they have her seal.
+    let ends: Vec<End> = {
+        let carol = group.join(2, &[0, 1]);
+        processes.push(carol);
+        processes.into_iter().map(Process::end).collect()
+    };
+    ends.iter().for_each(End::is_good);
+    group.assert_finished();
+
+    // As if carol had crashed right before her lock was there, and never met anybody again.
+    let folder = group.folder(2);
+    let staged = folder.join("ceremony/attempt-1/keys");
+    fs::create_dir(&staged).unwrap();
+    for file in group::files(&folder.join("validator_keys")) {
+        fs::rename(&file, staged.join(file.file_name().unwrap())).unwrap();
+    }
+    fs::remove_file(folder.join("deposit-data.json")).unwrap();
+    // A lock that was merely copied there is not taken for a finished ceremony.
+    group
+        .join(2, &[])
+        .end()
+        .refused(7, &["was not made here", "--lock"]);
+    fs::remove_file(lock_of(2)).unwrap();
+    let with = |lock: &std::path::Path| {
+        let mut command = group.command(2, &[]);
+        command.args(["--wait", "1", "--lock"]).arg(lock);
+        Process::start(command).end()
+    };
+    // Not with the lock of others, nor with a changed one.
+    let text = fs::read_to_string(lock_of(0)).unwrap();
+    let bad = group.dir.path().join("cluster-lock-bad.json");
+    let at = text.find("\"signature_aggregate\": \"0x").unwrap() + 60;
+    let other = if &text[at..=at] == "0" { "1" } else { "0" };
+    fs::write(&bad, format!("{}{other}{}", &text[..at], &text[at + 1..])).unwrap();
+    with(&bad).refused(3, &["does not verify"]);
+    fs::write(&bad, "{}").unwrap();
+    with(&bad).refused(3, &["is not a lock"]);
+    let vector = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    let foreign = group::files(&vector)
+        .into_iter()
+        .find(|path| path.ends_with("cluster-lock.json"));
+    with(&foreign.unwrap()).refused(3, &["another definition"]);
+    assert!(!lock_of(2).exists() && !folder.join("deposit-data.json").exists());
+    with(&lock_of(0)).is_good();
+    group.assert_finished();
+}
+
+#[test]
+fn folders_and_identities_that_do_not_fit() {
+    let group = Group::new(3, 2, 1);
+    let other = Group::new(3, 2, 1);
+    // No identity.
+    let empty = group.dir.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    let join = |folder: &std::path::Path, definition: &std::path::Path| {
+        let mut command = conclave();
+        command.args(["--json", "--data-dir"]).arg(folder);
+        command
+            .args(["join", "--yes", "--listen", "/ip4/127.0.0.1/tcp/0", "--wait", "1"])
+            .arg(definition);
+        Process::start(command).end()
+    };
+    join(&empty, &group.file()).refused(7, &["identity"]);
+    join(&group.dir.path().join("nowhere"), &group.file()).refused(7, &["no folder"]);
+    // An identity that the definition does not name.
+    join(&other.folder(0), &group.file()).refused(3, &["not an operator"]);
+    assert!(!other.folder(0).join("cluster-definition.json").exists());
+    // A folder in which another ceremony was begun.
+    join(&group.folder(0), &group.file()).refused(4, &["not finished"]);
+    let before = fs::read(group.folder(0).join("ceremony/journal")).unwrap();
+    let mut fields = (*group.definition).clone();
+    fields.uuid = "00000000-0000-4000-8000-000000000000".into();
+    let definition = Definition::new(fields).unwrap();
+    let second = group.dir.path().join("second.json");
+    fs::write(&second, definition.to_json()).unwrap();
+    join(&group.folder(0), &second).refused(7, &["another definition", "new folder"]);
+    assert_eq!(
+        fs::read(group.folder(0).join("ceremony/journal")).unwrap(),
+        before
+    );
+    // Results of an earlier ceremony.
+    fs::write(group.folder(1).join("deposit-data.json"), "precious").unwrap();
+    join(&group.folder(1), &group.file()).refused(7, &["earlier ceremony", "deposit-data.json"]);
+    assert_eq!(
+        fs::read(group.folder(1).join("deposit-data.json")).unwrap(),
+        b"precious"
+    );
+    assert!(!group.folder(1).join("ceremony/journal").exists());
+}
+
+#[test]
+fn definitions_that_cannot_be_joined() {
+    let group = Group::new(4, 3, 1);
+    let good: serde_json::Value = serde_json::from_slice(&fs::read(group.file()).unwrap()).unwrap();
+    let file = group.dir.path().join("bad.json");
+    let mut cases: Vec<(&str, serde_json::Value)> = Vec::new();
+    let mut case = |part: &'static str, change: &dyn Fn(&mut serde_json::Value)| {
+        let mut value = good.clone();
+        change(&mut value);
+        cases.push((part, value));
+    };
+    case("hash", &|v| {
+        v["definition_hash"] = format!("0x{}", "11".repeat(32)).into()
+    });
+    case("hash", &|v| {
+        v["config_hash"] = format!("0x{}", "11".repeat(32)).into()
+    });
+    case("hash", &|v| v["threshold"] = 4.into());
+    case("operator", &|v| v["operators"][1] = v["operators"][0].clone());
+    case("enr", &|v| v["operators"][1]["enr"] = "enr:-abc".into());
+    case("threshold", &|v| v["threshold"] = 5.into());
+    // A format that other software reads, with right hashes, but no threshold at all.
+    let mut fields = (*group.definition).clone();
+    fields.threshold = 1;
+    let alone = Definition::new(fields).unwrap().to_json();
+    case("threshold", &|v| *v = serde_json::from_slice(&alone).unwrap());
+    case("operators", &|v| {
+        v["operators"] = serde_json::json!([v["operators"][0]])
+    });
+    case("validators", &|v| v["num_validators"] = 2.into());
+    case("checksum", &|v| {
+        v["validators"][0]["withdrawal_address"] = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1Beaed".into();
+    });
+    case("version", &|v| v["version"] = "v9.9.9".into());
+    case("network", &|v| v["fork_version"] = "0x01020304".into());
+    for (part, value) in &cases {
+        fs::write(&file, serde_json::to_vec(value).unwrap()).unwrap();
+        let mut command = conclave();
+        command.args(["--json", "--data-dir"]).arg(group.folder(0));
+        command
+            .args(["join", "--yes", "--wait", "1", "--listen", "/ip4/127.0.0.1/tcp/0"])
+            .arg(&file);
+        let end = Process::start(command).end();
+        end.refused(3, &[]);
+        assert!(
+            end.error().to_lowercase().contains(part),
+            "{part}: {}",
+            end.error()
+        );
+        assert!(!group.folder(0).join("cluster-definition.json").exists());
+    }
+}
+
+#[test]
+fn what_differs_is_said_in_words_on_both_sides() {
+    // Another definition: one field.
+    let group = Group::new(3, 2, 1);
+    let mut fields = (*group.definition).clone();
+    fields.name = "Foes".into();
+    let definition = Definition::new(fields).unwrap();
+    let other = group.dir.path().join("other.json");
+    fs::write(&other, definition.to_json()).unwrap();
+    let mut ann = group.join(0, &[]);
+    let mut command = conclave();
+    command.args(["--json", "--data-dir"]).arg(group.folder(1));
+    command
+        .args([
+            "join",
+            "--yes",
+            "--listen",
+            "/ip4/127.0.0.1/tcp/0",
+            "--peer",
+            &group.address(0),
+        ])
+        .arg(&other);
+    let mut bob = Process::start(command);
+    for process in [&mut ann, &mut bob] {
+        let text = process.until_notice("holds another ceremony");
+        let text = format!("{text}{}", process.until_notice("name"));
+        assert!(text.contains("Friends") && text.contains("Foes"), "{text}");
+    }
+    drop((ann, bob));
+
+    // Another network file.
+    let group = Group::on(3, 2, 1, &group::devnet(1_700_000_000));
+    let file = |i: usize, time: u64| {
+        let path = group.dir.path().join(format!("net-{i}.toml"));
+        fs::write(&path, group::devnet(time)).unwrap();
+        path
+    };
+    let start = |i: usize, time: u64, peers: &[usize]| {
+        let mut command = group.command(i, peers);
+        command.arg("--network-file").arg(file(i, time));
+        Process::start(command)
+    };
+    let mut ann = start(0, 1_700_000_000, &[]);
+    let mut bob = start(1, 1_700_000_012, &[0]);
+    for process in [&mut ann, &mut bob] {
+        let text = process.until_notice("genesis time");
+        assert!(
+            text.contains("1700000000") && text.contains("1700000012"),
+            "{text}"
+        );
+    }
+    // The folder keeps to the network it began with.
+    bob.terminate();
+    assert_eq!(bob.end().code, Some(130));
+    start(1, 1_700_000_000, &[0]).end().refused(7, &["network"]);
 }

@@ -4,6 +4,7 @@
 use crate::cluster::definition::Definition;
 use crate::ethereum::network::Network;
 
+use super::attempt::Mark;
 use super::files::PUBLIC;
 use super::folder::{DEFINITION, DataFolder, needed_bytes};
 use super::identity::Identity;
@@ -53,6 +54,7 @@ pub fn examine(folder: &DataFolder, definition: &Definition, network: &Network) 
         })?;
     refuse_another_definition(folder, definition)?;
     let pending = publication::pending(folder)?;
+    refuse_a_lock_that_was_put_here(folder, pending)?;
     let finished = pending.is_some() || (folder.lock().exists() && folder.ceremony().join(PIN).exists());
     if !finished {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -93,6 +95,28 @@ pub fn enter(
         publication::finish(folder, k)?;
     }
     Ok(entrance)
+}
+
+/// A lock in the folder means that everything else is there; one that somebody copied here does not.
+fn refuse_a_lock_that_was_put_here(folder: &DataFolder, pending: Option<u32>) -> Result<(), Problem> {
+    if pending.is_some() || !folder.lock().exists() {
+        return Ok(());
+    }
+    let attempts = folder.attempts().marks()?;
+    let newest = attempts
+        .iter()
+        .rev()
+        .find(|(_, marks)| marks.contains(&Mark::Voted));
+    let [first, _] = publication::key_file_names(0);
+    let staged = newest.is_some_and(|(k, _)| publication::staged_keys(folder, *k).join(&first).exists());
+    if !staged || folder.keys().join(&first).exists() {
+        return Ok(());
+    }
+    Err(Problem::folder_state(
+        format!("{} was not made here", folder.lock().display()),
+        "your own ceremony is not finished: its keystores wait in ceremony/",
+        "move that file to another place and run the same command with --lock and its new path",
+    ))
 }
 
 const PIN: &str = "definition-hash";

@@ -150,6 +150,22 @@ impl ClusterProduct {
     }
 }
 
+/// The keys that a lock names; `None` if one of them is no public key.
+pub fn keys_of(lock: &Lock) -> Option<GroupKeys> {
+    let validators: Option<Vec<ValidatorKeys>> = lock
+        .validators()
+        .iter()
+        .map(|validator| {
+            let shares = validator.public_shares.iter().map(PublicKey::from_bytes);
+            Some(ValidatorKeys {
+                group: PublicKey::from_bytes(&validator.public_key).ok()?,
+                shares: shares.collect::<Result<_, _>>().ok()?,
+            })
+        })
+        .collect();
+    validators.map(GroupKeys::new)
+}
+
 impl Product for ClusterProduct {
     fn messages(&self) -> usize {
         self.amounts.len() + 1

@@ -203,6 +203,12 @@ fn status(operators: &[OperatorProgress], connected: usize) -> String {
             progress::Step::Sealed => "to seal the lock",
             progress::Step::Done => "to confirm that all files are in place",
         };
+        if step == progress::Step::Done && operators.iter().any(|o| o.link == Link::Myself && o.has(step)) {
+            return format!(
+                "Your files are in place. Waiting for {}{more} {what}; Ctrl-C to leave.",
+                list.join(", ")
+            );
+        }
         return format!("Waiting for {}{more} {what}.", list.join(", "));
     }
     "Everybody has everything.".to_owned()

@@ -3,11 +3,28 @@
 use std::path::Path;
 
 use crate::ceremony::files::Disk;
+use crate::ceremony::folder::MAX_JSON_BYTES;
 use crate::ceremony::plan::{MAX_PLAN_BYTES, Plan};
 use crate::ceremony::problem::{Kind, Problem};
 use crate::cluster::definition::{Definition, MAX_FILE};
+use crate::cluster::lock::Lock;
 use crate::ethereum::address::Address;
 use crate::ethereum::network::{MAX_FILE_BYTES, Network};
+
+/// Reads a lock. Its hashes and signatures are not checked yet.
+///
+/// # Errors
+/// With what is wrong, and what to do about it.
+pub fn lock(path: &Path) -> Result<Lock, Problem> {
+    let bytes = Disk::new().read(path, MAX_JSON_BYTES)?;
+    Lock::from_json(&bytes).map_err(|error| {
+        Problem::bad_input(
+            format!("{} is not a lock", path.display()),
+            error,
+            "name the cluster-lock.json of another operator",
+        )
+    })
+}
 
 /// Reads a text file of at most `limit` bytes.
 ///

@@ -2,8 +2,8 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use libp2p::Multiaddr;
@@ -54,10 +54,11 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
     } else {
         summary::confirm(context, &definition, &network, &names, own.as_ref(), args.yes)?;
     }
+    let lock = args.lock.as_deref().map(input::lock).transpose()?;
     let entrance = entrance::enter(&folder, &definition, &network, &product::net(&network))?;
     let interrupted = watch_for_interrupts()?;
-    let mut screen = Screen::new(&context.output);
-    let mut show = |event: Event| screen.show(&event);
+    let screen = Arc::new(Mutex::new(Screen::new(&context.output)));
+    let mut show = |event: Event| on(&screen).show(&event);
     let setup = Setup {
         folder,
         definition,
@@ -72,14 +73,21 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
         },
         wait: args.wait,
         retries: args.retries,
+        attempt: args.attempt,
+        lock,
         kdf: kdf(args.kdf),
     };
     let person = Person {
         show: &mut show,
         interrupted,
-        ask: asker(&context.output),
+        ask: asker(&context.output, &screen),
     };
-    let outcome = conductor::hold(setup, person)?;
+    let outcome = conductor::hold(setup, person);
+    // A question that nobody answered leaves the cursor hidden.
+    if context.output.can_ask() {
+        let _ = console::Term::stderr().show_cursor();
+    }
+    let outcome = outcome?;
     report(context, &outcome, start);
     Ok(())
 }
@@ -150,9 +158,23 @@ fn watch_for_interrupts() -> Result<Arc<AtomicBool>, Problem> {
     Ok(flag)
 }
 
-fn asker(output: &Output) -> Option<Ask> {
-    let can_ask = output.can_ask() && std::io::stdout().is_terminal();
-    can_ask.then(|| Box::new(|question: &str| prompt::confirm(&printable(question)).unwrap_or(false)) as Ask)
+/// The screen, even if whoever drew on it last failed.
+fn on(screen: &Mutex<Screen>) -> MutexGuard<'_, Screen> {
+    screen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Asks below the table, which stands still until there is an answer.
+fn asker(output: &Output, screen: &Arc<Mutex<Screen>>) -> Option<Ask> {
+    if !(output.can_ask() && std::io::stdout().is_terminal()) {
+        return None;
+    }
+    let screen = screen.clone();
+    Some(Arc::new(move |question: &str| {
+        on(&screen).pause();
+        let answer = prompt::confirm(&printable(question)).unwrap_or(false);
+        on(&screen).go_on();
+        answer
+    }))
 }
 
 fn report(context: &Context, outcome: &Outcome, start: Instant) {
@@ -186,9 +208,13 @@ fn report(context: &Context, outcome: &Outcome, start: Instant) {
     if !outcome.unconfirmed.is_empty() {
         let list: Vec<String> = outcome.unconfirmed.iter().map(ToString::to_string).collect();
         out.warn(&format!(
-            "operator {} has not confirmed yet that its files are in place. Run the same command again later to help; deposit only \
-             when everybody has everything",
-            list.join(", ")
+            "{} yet that the files are in place. Run the same command again later to help; deposit only when everybody has \
+             everything",
+            if let [one] = list.as_slice() {
+                format!("operator {one} has not confirmed")
+            } else {
+                format!("operators {} have not confirmed", list.join(", "))
+            }
         ));
     }
     out.say("Back up this folder now, to a place that only you can open. Then compare the lock hash with the others.");

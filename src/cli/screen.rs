@@ -15,6 +15,8 @@ pub struct Screen {
     term: Option<console::Term>,
     drawn: usize,
     last: Option<Snapshot>,
+    /// While a question stands below the table: what was to be said since.
+    waiting: Option<Vec<String>>,
 }
 
 impl std::fmt::Debug for Screen {
@@ -35,7 +37,22 @@ impl Screen {
             term: live.then_some(term),
             drawn: 0,
             last: None,
+            waiting: None,
         }
+    }
+
+    /// Draws nothing more until [`Screen::go_on`]: something else writes below the table.
+    pub fn pause(&mut self) {
+        self.drawn = 0;
+        self.waiting.get_or_insert_default();
+    }
+
+    /// Says what has been kept back, and draws again.
+    pub fn go_on(&mut self) {
+        for text in self.waiting.take().unwrap_or_default() {
+            self.output.say(text);
+        }
+        self.draw();
     }
 
     /// Shows one event.
@@ -47,7 +64,10 @@ impl Screen {
         match event {
             Event::Progress(snapshot) => self.progress(snapshot),
             other => {
-                if let Some(text) = words(other) {
+                let Some(text) = words(other) else { return };
+                if let Some(waiting) = &mut self.waiting {
+                    waiting.push(text);
+                } else {
                     self.erase();
                     self.output.say(text);
                     self.draw();
@@ -80,7 +100,7 @@ impl Screen {
     }
 
     fn draw(&mut self) {
-        let (Some(term), Some(snapshot)) = (&self.term, &self.last) else {
+        let (Some(term), Some(snapshot), None) = (&self.term, &self.last, &self.waiting) else {
             return;
         };
         let (height, width) = term.size();

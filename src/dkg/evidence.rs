@@ -92,6 +92,8 @@ pub struct Evidence {
     pub entries: Vec<Arc<Entry>>,
 }
 
+/// First bytes of an evidence file.
+pub const MAGIC: &[u8; 20] = b"conclave/evidence/1\n";
 /// Version of the evidence format.
 const VERSION: u8 = 1;
 /// The most entries a bundle needs: all entries of all operators of one attempt, and a second Reveal of each.
@@ -119,6 +121,20 @@ impl Evidence {
             out.extend_from_slice(&bytes);
         }
         out
+    }
+
+    /// A file to hand on: magic, definition hash, net, then the wire form.
+    pub fn to_file(&self, terms: &Terms, net: &Hash) -> Vec<u8> {
+        [MAGIC.as_slice(), terms.definition_hash(), net, &self.encode()].concat()
+    }
+
+    /// Reads a file; `None` if it is not evidence in a ceremony of these terms. Says nothing about its truth.
+    pub fn from_file(terms: &Terms, net: &Hash, bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let head: [u8; 20] = reader.array()?;
+        let same = head == *MAGIC && reader.array()? == *terms.definition_hash() && reader.array()? == *net;
+        same.then(|| Self::decode(terms, bytes.get(MAGIC.len() + 64..)?))
+            .flatten()
     }
 
     /// Reads the wire form; says nothing about its truth, for which see [`Evidence::check`].

@@ -41,10 +41,25 @@ pub fn conclave() -> Command {
     command
 }
 
+/// A network file with this genesis time.
+pub fn devnet(genesis_time: u64) -> String {
+    format!(
+        "name = \"devnet\"\ngenesis_fork_version = \"0x10203040\"\ncapella_fork_version = \"0x40203040\"\n\
+         chain_id = 4242\ngenesis_time = {genesis_time}\nslot_seconds = 12\n"
+    )
+}
+
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
+
+/// Every file's content by its path.
+pub type Contents = BTreeMap<PathBuf, Vec<u8>>;
 
 /// Operators with their folders, and what they agreed on.
 pub struct Group {
@@ -58,6 +73,25 @@ pub struct Group {
 
 impl Group {
     pub fn new(operators: usize, threshold: usize, validators: usize) -> Self {
+        Self::with(
+            operators,
+            threshold,
+            validators,
+            Network::by_name("hoodi").unwrap(),
+        )
+    }
+
+    /// A group on a network of its own, described by a network file.
+    pub fn on(operators: usize, threshold: usize, validators: usize, network: &str) -> Self {
+        Self::with(
+            operators,
+            threshold,
+            validators,
+            &Network::from_toml(network).unwrap(),
+        )
+    }
+
+    fn with(operators: usize, threshold: usize, validators: usize, network: &Network) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let enrs = (0..operators)
             .map(|i| {
@@ -66,10 +100,11 @@ impl Group {
             })
             .collect();
         let text = format!(
-            "name = \"Friends\"\noperators = {operators}\nthreshold = {threshold}\nnetwork = \"hoodi\"\nvalidators = {validators}"
+            "name = \"Friends\"\noperators = {operators}\nthreshold = {threshold}\nnetwork = \"{}\"\nvalidators = {validators}",
+            network.name
         );
         let plan = Plan::parse(&text).unwrap().with_rehearsal_addresses();
-        let definition = definition(&plan, enrs, Network::by_name("hoodi").unwrap()).unwrap();
+        let definition = definition(&plan, enrs, network).unwrap();
         fs::write(dir.path().join("cluster-definition.json"), definition.to_json()).unwrap();
         Self {
             dir,
@@ -150,7 +185,9 @@ impl Group {
                     fs::read(folder.join(format!("validator_keys/keystore-{v}.{suffix}"))).unwrap()
                 };
                 let keystore = Keystore::from_json(&read("json")).unwrap();
-                let share = keystore.open(&Password::from_bytes(&read("txt")).unwrap()).unwrap();
+                let share = keystore
+                    .open(&Password::from_bytes(&read("txt")).unwrap())
+                    .unwrap();
                 assert_eq!(share.public_key().to_bytes(), validator.public_shares[i]);
             }
             assert!(folder.join("ceremony/transcript").exists());
@@ -162,8 +199,8 @@ impl Group {
         }
     }
 
-    /// What makes sense to compare: every file's content by its path, but not the lock on the folder.
-    pub fn contents(&self, i: usize) -> BTreeMap<PathBuf, Vec<u8>> {
+    /// All files of an operator.
+    pub fn contents(&self, i: usize) -> Contents {
         files(&self.folder(i))
             .into_iter()
             .map(|path| (path.clone(), fs::read(path).unwrap()))
@@ -207,7 +244,10 @@ impl End {
     }
 
     pub fn of(&self, kind: &str) -> Vec<&Value> {
-        self.events.iter().filter(|event| event["event"] == kind).collect()
+        self.events
+            .iter()
+            .filter(|event| event["event"] == kind)
+            .collect()
     }
 
     #[track_caller]
@@ -323,6 +363,12 @@ impl Process {
         }
     }
 
+    /// How many events come in this time.
+    pub fn count_events_for(&mut self, time: Duration) -> usize {
+        std::thread::sleep(time);
+        self.lines.try_iter().count()
+    }
+
     /// Waits until operator `j` (from 0) has done a step.
     #[track_caller]
     pub fn until_step(&mut self, j: usize, step: &str) {
@@ -345,7 +391,9 @@ impl Process {
     #[track_caller]
     pub fn until_notice(&mut self, text: &str) -> String {
         let event = self.until(text, |event| {
-            event["message"].as_str().is_some_and(|message| message.contains(text))
+            event["message"]
+                .as_str()
+                .is_some_and(|message| message.contains(text))
         });
         event["message"].as_str().unwrap().to_owned()
     }
@@ -355,7 +403,10 @@ impl Process {
     pub fn end(mut self) -> End {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match self
+                .lines
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
                 Ok(event) => self.events.push(event),
                 Err(RecvTimeoutError::Timeout) => panic!("it never ends; last: {:?}", self.events.last()),
                 Err(RecvTimeoutError::Disconnected) => break,

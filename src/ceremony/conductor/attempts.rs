@@ -27,12 +27,20 @@ impl Conductor<'_> {
         let k = self.operator.current_attempt();
         if self.operator.standing().joined.contains(&k) {
             if self.operator.is_lost(k) {
+                if self.everybody_voted(k) {
+                    return Err(Problem::new(
+                        Kind::Aborted,
+                        format!("your shares of attempt {k} are lost"),
+                        "everybody confirmed them, so the others may have signed with theirs, and no other attempt may follow",
+                        "restore a backup of this folder if there is one; else make a new definition together, and delete nothing",
+                    ));
+                }
                 let why = format!("this folder lacks the secrets of attempt {k}");
                 return self.offer(k + 1, Reason::Lost, true, &why);
             }
             return self.answer_offer(k);
         }
-        if k == 1 || self.asked.contains(&k) && !self.refused.contains(&k) {
+        if k == 1 {
             return Ok(());
         }
         let verdict = self.operator.board().verdict(k - 1);
@@ -102,6 +110,13 @@ impl Conductor<'_> {
         automatic: bool,
         why: &str,
     ) -> Result<(), Problem> {
+        if k <= self.consented {
+            return Ok(());
+        }
+        if k <= self.allowed {
+            self.notice(format!("attempt {k} begins: {why}"));
+            return self.begin_attempt(k, reason);
+        }
         if automatic && self.retries > 0 && !self.operator.standing().voted.contains(&(k - 1)) {
             self.retries -= 1;
             self.notice(format!("attempt {k} begins: {why}"));
@@ -117,17 +132,16 @@ impl Conductor<'_> {
         } else {
             String::new()
         };
-        if self.person.ask.is_some() {
+        if self.person.ask.is_some() && !self.refused.contains(&k) {
             if self.asked.insert(k) {
                 self.ask(k, format!("{why}.{warning} Begin attempt {k}?"));
             }
-            if !self.refused.contains(&k) {
-                return Ok(());
-            }
-        } else if !self.operator.is_lost(k - 1) && self.operator.standing().joined.contains(&(k - 1)) {
+            return Ok(());
+        }
+        if !self.operator.is_lost(k - 1) && self.operator.standing().joined.contains(&(k - 1)) {
             // An offer closes nothing by itself: the present attempt may still be finished.
             self.notice(format!(
-                "{why}.{warning} To accept, run the command again with --retries 1"
+                "{why}.{warning} To accept, run the command again with --attempt {k}"
             ));
             return Ok(());
         }
@@ -140,13 +154,22 @@ impl Conductor<'_> {
             format!("attempt {} cannot be finished", k - 1),
             why.to_owned(),
             format!(
-                "nobody is to blame: everybody runs the same command again with --retries 1, and attempt {k} begins"
+                "nobody is to blame: everybody runs the same command again with --attempt {k}, and another attempt begins"
             ),
         ))
     }
 
+    fn everybody_voted(&self, k: u32) -> bool {
+        let board = self.operator.board();
+        board
+            .sessions(k)
+            .any(|sid| board.one_of_each(&sid, Slot::Step(Step::Stored)).is_some())
+    }
+
     pub(super) fn ask(&mut self, k: u32, question: String) {
-        let Some(ask) = self.person.ask.take() else { return };
+        let Some(ask) = self.person.ask.clone() else {
+            return;
+        };
         let tx = self.answers.0.clone();
         // A prompt blocks; entries go on being passed around meanwhile.
         std::thread::spawn(move || {
@@ -156,6 +179,7 @@ impl Conductor<'_> {
 
     pub(super) fn begin_attempt(&mut self, k: u32, reason: Reason) -> Result<(), Problem> {
         self.fault_since = None;
+        self.consented = k;
         if self.deriver.is_none() {
             let count = u32::try_from(self.terms.validators()).unwrap_or(u32::MAX);
             self.deriver = Some(KeyDeriver::start(count, self.kdf)?);

@@ -1,22 +1,25 @@
 //! What the operator asks for, carried out in order; the slow parts in the background.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::ceremony::files::PUBLIC;
 use crate::ceremony::folder::DataFolder;
 use crate::ceremony::problem::Problem;
-use crate::ceremony::product::ClusterProduct;
+use crate::ceremony::product::{self, ClusterProduct};
 use crate::ceremony::progress::Event;
 use crate::ceremony::staging::{self, KeyDeriver};
 use crate::ceremony::view::item;
 use crate::ceremony::{attempt, publication, records};
+use crate::cluster::lock::Lock;
 use crate::dkg::entry::Id;
 use crate::dkg::evidence::Evidence;
 use crate::dkg::operator::{Effect, Finished, Mark, OwnShares};
 use crate::dkg::secrets::Seed;
 use crate::ethereum::network::Network;
 
-use super::{Conductor, Done, Outcome, view};
+use super::{Conductor, Done, EVIDENCE, Outcome, view};
 
 impl Conductor<'_> {
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), Problem> {
@@ -61,11 +64,11 @@ impl Conductor<'_> {
         }
         self.flush(&mut records, &mut admitted)?;
         for evidence in &found {
-            self.show_fault(evidence);
+            self.show_fault(evidence)?;
         }
         if !found.is_empty() {
             let outputs = self.sync.verdicts_changed(&view(&self.operator));
-            self.outputs(outputs, &mut Vec::new())?;
+            self.outputs(outputs)?;
         }
         Ok(())
     }
@@ -83,24 +86,75 @@ impl Conductor<'_> {
                 continue;
             };
             let outputs = self.sync.admitted(item, &view(&self.operator));
-            self.outputs(outputs, &mut Vec::new())?;
+            self.outputs(outputs)?;
         }
         Ok(())
     }
 
-    pub(super) fn show_fault(&mut self, evidence: &Evidence) {
+    /// Keeps a proof as a file that can be handed on, and tells the person.
+    pub(super) fn show_fault(&mut self, evidence: &Evidence) -> Result<(), Problem> {
         let finding = evidence.finding;
         let name = (finding.operator != 0).then(|| self.name(finding.operator));
         let who = name.as_ref().map_or("Nobody is to blame".to_owned(), |name| {
             format!("operator {} ({name})", finding.operator)
         });
+        let path = self.keep_evidence(evidence)?;
         (self.person.show)(Event::Fault {
             operator: (finding.operator != 0).then_some(finding.operator),
             name,
             kind: format!("{:?}", finding.kind),
             message: format!("attempt {}: {who}: {}", evidence.attempt, finding.kind),
-            evidence: None,
+            evidence: Some(path.display().to_string()),
         });
+        Ok(())
+    }
+
+    fn keep_evidence(&self, evidence: &Evidence) -> Result<PathBuf, Problem> {
+        let folder = self.folder.ceremony().join(EVIDENCE);
+        self.folder.disk().create_folder(&folder)?;
+        let kind = format!("{:?}", evidence.finding.kind).to_lowercase();
+        let path = folder.join(format!(
+            "attempt-{}-operator-{}-{kind}",
+            evidence.attempt, evidence.finding.operator
+        ));
+        let bytes = evidence.to_file(&self.terms, &product::net(&self.network));
+        // One proof of a finding is enough; the first one stays.
+        match self.folder.disk().write_new(&path, &bytes, PUBLIC) {
+            Err(error) if !error.is_exists() => Err(error.into()),
+            _ => Ok(path),
+        }
+    }
+
+    /// A lock that was handed over as a file finishes the ceremony of whoever voted for its keys.
+    pub(super) fn finish_with(&mut self, lock: Option<Lock>) -> Result<(), Problem> {
+        let Some(lock) = lock.filter(|_| self.operator.published_attempt().is_none()) else {
+            return Ok(());
+        };
+        let bad = |why: String| {
+            Problem::bad_input(
+                "this lock cannot finish your ceremony",
+                why,
+                "ask another operator for its cluster-lock.json, and nothing is lost: run the command without --lock to go on",
+            )
+        };
+        if lock.definition().definition_hash() != *self.terms.definition_hash() {
+            return Err(bad("it is the lock of another definition".to_owned()));
+        }
+        let report = lock.verify(Some(&self.network));
+        if !report.passed() {
+            let failed: Vec<String> = report.failures().map(|check| check.name.clone()).collect();
+            return Err(bad(format!("it does not verify: {}", failed.join(", "))));
+        }
+        let keys = product::keys_of(&lock).ok_or_else(|| bad("its public keys cannot be read".to_owned()))?;
+        let k = self
+            .operator
+            .voted_for(&keys)
+            .ok_or_else(|| bad("its keys are not those that this folder holds shares of".to_owned()))?;
+        let product = ClusterProduct::new(&self.definition, &self.network);
+        publish_lock(&self.folder, &product, &lock, k)?;
+        self.result = self.read_result()?;
+        let effects = self.operator.published(k);
+        self.carry_out(effects)
     }
 
     pub(super) fn store_keys(&mut self, own: OwnShares) -> Result<(), Problem> {
@@ -186,10 +240,19 @@ fn publish(
             .collect::<Vec<_>>()
             .join(", ")));
     }
-    let deposits = product
-        .deposit_files(&lock)
-        .map_err(|error| bug(error.to_string()))?;
-    let validators = u32::try_from(finished.keys.validators().len()).unwrap_or(u32::MAX);
-    publication::begin(folder, finished.attempt, validators, &deposits, &lock.to_json())?;
-    publication::finish(folder, finished.attempt)
+    publish_lock(folder, product, &lock, finished.attempt)
+}
+
+/// Puts a verified lock and all that belongs to it in its final place.
+fn publish_lock(folder: &DataFolder, product: &ClusterProduct, lock: &Lock, k: u32) -> Result<(), Problem> {
+    let deposits = product.deposit_files(lock).map_err(|error| {
+        Problem::other(
+            "the deposit data does not verify, and nothing was published",
+            error,
+            "this is a bug: please report it; your shares are safe in ceremony/, delete nothing",
+        )
+    })?;
+    let validators = u32::try_from(lock.validators().len()).unwrap_or(u32::MAX);
+    publication::begin(folder, k, validators, &deposits, &lock.to_json())?;
+    publication::finish(folder, k)
 }

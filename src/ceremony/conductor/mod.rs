@@ -13,6 +13,7 @@ use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
 use crate::cluster::definition::Definition;
+use crate::cluster::lock::Lock;
 use crate::crypto::bls::PublicKey;
 use crate::crypto::hash::Hash;
 use crate::dkg::board::Slot;
@@ -25,6 +26,7 @@ use crate::ethereum::network::Network;
 use crate::p2p::events::Events;
 use crate::p2p::node::{Command, Handle};
 use crate::p2p::sync::Sync;
+use crate::p2p::wire::Message;
 
 use super::entrance::Entrance;
 use super::files::PUBLIC;
@@ -54,12 +56,12 @@ const BATCH: usize = 256;
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a node stays after a fault, so that the others get the evidence.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long a node waits for the rest after another one has left in good order.
-const AFTER_OTHERS: Duration = Duration::from_secs(3);
 /// The transcript in `ceremony/`.
 pub const TRANSCRIPT: &str = "transcript";
 /// Addresses of other operators in `ceremony/`.
 const ADDRESSES: &str = "addresses";
+/// The folder of proofs in `ceremony/`.
+const EVIDENCE: &str = "evidence";
 
 /// What a ceremony needs to begin or to go on.
 pub struct Setup {
@@ -81,12 +83,16 @@ pub struct Setup {
     pub wait: Option<Duration>,
     /// Further attempts without a person's word, after faults that blame nobody.
     pub retries: u32,
+    /// The person's word, given beforehand, that attempts up to this one may begin when one is offered.
+    pub attempt: u32,
+    /// A lock that somebody else has and handed over as a file, read and not yet checked.
+    pub lock: Option<Lock>,
     /// How keystores are protected.
     pub kdf: Kdf,
 }
 
 /// A question to the person, answered with yes or no.
-pub type Ask = Box<dyn Fn(&str) -> bool + Send>;
+pub type Ask = Arc<dyn Fn(&str) -> bool + Send + std::marker::Sync>;
 
 /// How a person is reached.
 pub struct Person<'a> {
@@ -115,6 +121,8 @@ enum Done {
     Published(u32, Result<(), Problem>),
 }
 
+use network::Arrived;
+
 /// The person's answer to the offer of an attempt.
 type Answer = (u32, bool);
 
@@ -137,7 +145,10 @@ struct Conductor<'a> {
     jobs: mpsc::Sender<Done>,
     done: mpsc::Receiver<Done>,
     running: usize,
+    arrived: Vec<Arrived>,
     retries: u32,
+    allowed: u32,
+    consented: u32,
     answers: (mpsc::Sender<Answer>, mpsc::Receiver<Answer>),
     asked: BTreeSet<u32>,
     refused: BTreeSet<u32>,
@@ -147,7 +158,6 @@ struct Conductor<'a> {
     start: Instant,
     ticked: Instant,
     fault_since: Option<Instant>,
-    left_since: Option<Instant>,
     /// When the progress was last looked at, and what was shown then.
     looked: Instant,
     shown: Option<Snapshot>,
@@ -157,15 +167,18 @@ struct Conductor<'a> {
 ///
 /// # Errors
 /// With the exit code's kind: gave up waiting, aborted by a fault, interrupted, or whatever disk and network say.
-pub fn hold(setup: Setup, person: Person<'_>) -> Result<Outcome, Problem> {
+pub fn hold(mut setup: Setup, person: Person<'_>) -> Result<Outcome, Problem> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(|error| Problem::other("cannot start", error, "stop other programs and try again"))?;
     let wait = setup.wait;
+    let lock = setup.lock.take();
     let (mut conductor, mut events) = runtime.block_on(async { Conductor::open(setup, person) })?;
-    let outcome = conductor.run(&mut events, wait);
+    let outcome = conductor
+        .finish_with(lock)
+        .and_then(|()| conductor.run(&mut events, wait));
     conductor.farewell(&mut events);
     drop(events);
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -176,7 +189,6 @@ impl Conductor<'_> {
     fn run(&mut self, events: &mut Events, wait: Option<Duration>) -> Result<Outcome, Problem> {
         loop {
             let tick = if self.running > 0 { BUSY_TICK } else { TICK };
-            let mut arrived = Vec::new();
             let mut next = events.recv_timeout(tick).map_err(|error| {
                 Problem::other(
                     "the network stopped",
@@ -186,15 +198,15 @@ impl Conductor<'_> {
             })?;
             let mut taken = 0;
             while let Some(event) = next {
-                self.network(event, &mut arrived)?;
+                self.network(event)?;
                 taken += 1;
                 next = if taken < BATCH { events.try_recv() } else { None };
             }
-            self.judge(arrived)?;
+            self.judge()?;
             self.background()?;
             self.tick()?;
             self.tell();
-            if let Some(outcome) = self.is_over()? {
+            if let Some(outcome) = self.is_over(wait)? {
                 return Ok(outcome);
             }
             self.next_attempt()?;
@@ -209,7 +221,7 @@ impl Conductor<'_> {
         self.ticked = Instant::now();
         let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let outputs = self.sync.tick(now, &view(&self.operator));
-        self.outputs(outputs, &mut Vec::new())
+        self.outputs(outputs)
     }
 
     fn name(&self, operator: u16) -> String {
@@ -270,19 +282,20 @@ impl Conductor<'_> {
     }
 
     /// Whether the ceremony has ended well for this operator.
-    fn is_over(&mut self) -> Result<Option<Outcome>, Problem> {
+    fn is_over(&mut self, wait: Option<Duration>) -> Result<Option<Outcome>, Problem> {
         if self.operator.published_attempt().is_none() || self.running > 0 {
             return Ok(None);
         }
         let unconfirmed = self.unconfirmed();
-        let others_left =
-            self.connected.is_empty() && self.left_since.is_some_and(|at| at.elapsed() > AFTER_OTHERS);
-        let leaves = self.person.interrupted.load(Ordering::Relaxed);
-        if !(unconfirmed.is_empty() || others_left || leaves) {
+        // Whoever has everything stays for those who have not, until its person leaves.
+        let leaves = self.person.interrupted.load(Ordering::Relaxed)
+            || wait.is_some_and(|wait| self.start.elapsed() > wait);
+        if !(unconfirmed.is_empty() || leaves) {
             return Ok(None);
         }
         self.write_transcript()?;
         self.show_progress();
+        self.pass_on_confirmations();
         let outcome = match self.result.clone() {
             Some(result) => result,
             None => self.read_result()?.ok_or_else(|| {
@@ -297,6 +310,31 @@ impl Conductor<'_> {
             unconfirmed,
             ..outcome
         }))
+    }
+
+    /// Whoever learned of a confirmation through this node only would wait for it for ever: an announcement needs an answer, and
+    /// nobody is here any more to give it.
+    fn pass_on_confirmations(&self) {
+        let board = self.operator.board();
+        let done = board.order().iter().filter_map(|id| board.get(id));
+        for entry in done
+            .map(|admitted| &admitted.entry)
+            .filter(|entry| entry.step == Step::Done)
+        {
+            let Some(item) = board_view::item(board, &entry.id(&self.terms)) else {
+                continue;
+            };
+            for operator in self.connected.iter().filter(|j| **j != entry.operator) {
+                let message = Message::Entry {
+                    item,
+                    bytes: entry.encode().into(),
+                };
+                self.give(Command::Send {
+                    operator: *operator,
+                    message,
+                });
+            }
+        }
     }
 
     fn write_transcript(&self) -> Result<(), Problem> {

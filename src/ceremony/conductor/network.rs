@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write;
-use std::time::Instant;
 
 use libp2p::Multiaddr;
 
@@ -19,10 +18,10 @@ use crate::p2p::wire::{PROTOCOL, Verdict};
 use super::{ADDRESSES, Conductor, view};
 
 /// An entry that arrived: from whom, what, and its id.
-type Arrived = (u16, Entry, Id);
+pub(super) type Arrived = (u16, Entry, Id);
 
 impl Conductor<'_> {
-    pub(super) fn network(&mut self, event: NetEvent, arrived: &mut Vec<Arrived>) -> Result<(), Problem> {
+    pub(super) fn network(&mut self, event: NetEvent) -> Result<(), Problem> {
         match event {
             NetEvent::Listening(address) => {
                 self.listening.insert(address);
@@ -31,14 +30,12 @@ impl Conductor<'_> {
             NetEvent::ListenerLost(why) => self.notice(format!("an address is no longer listened on: {why}")),
             NetEvent::Connected { operator } => {
                 self.connected.insert(operator);
-                self.left_since = None;
                 let outputs = self.sync.connected(operator);
-                self.outputs(outputs, arrived)?;
+                self.outputs(outputs)?;
             }
             NetEvent::Disconnected { operator, reason } => {
                 self.connected.remove(&operator);
                 match &reason {
-                    Gone::Left => self.left_since = Some(Instant::now()),
                     Gone::Fault(why) => {
                         let name = self.name(operator);
                         self.notice(format!("{name} was disconnected: {why}; it may come back"));
@@ -46,11 +43,11 @@ impl Conductor<'_> {
                     _ => {}
                 }
                 let outputs = self.sync.disconnected(operator, &view(&self.operator));
-                self.outputs(outputs, arrived)?;
+                self.outputs(outputs)?;
             }
             NetEvent::Message { operator, message } => {
                 let outputs = self.sync.message(operator, message, &view(&self.operator));
-                self.outputs(outputs, arrived)?;
+                self.outputs(outputs)?;
             }
             NetEvent::Latency { .. } => {}
             NetEvent::Stranger { peer, address, .. } => self.notice(format!(
@@ -75,11 +72,7 @@ impl Conductor<'_> {
         Ok(())
     }
 
-    pub(super) fn outputs(
-        &mut self,
-        outputs: Vec<Output>,
-        arrived: &mut Vec<Arrived>,
-    ) -> Result<(), Problem> {
+    pub(super) fn outputs(&mut self, outputs: Vec<Output>) -> Result<(), Problem> {
         let mut queue: VecDeque<Output> = outputs.into();
         while let Some(output) = queue.pop_front() {
             match output {
@@ -93,7 +86,7 @@ impl Conductor<'_> {
                         .ok()
                         .filter(|e| e.id(&self.terms) == item.id);
                     if let Some(entry) = entry {
-                        arrived.push((operator, entry, item.id));
+                        self.arrived.push((operator, entry, item.id));
                     } else {
                         let why = "it sent something that is no entry of this ceremony".to_owned();
                         self.give(Command::Misbehaved { operator, why });
@@ -188,25 +181,24 @@ impl Conductor<'_> {
     }
 
     /// Judges what arrived together, then lets synchronisation go on.
-    pub(super) fn judge(&mut self, arrived: Vec<Arrived>) -> Result<(), Problem> {
-        if arrived.is_empty() {
-            return Ok(());
-        }
-        let from: Vec<(u16, Id)> = arrived.iter().map(|(operator, _, id)| (*operator, *id)).collect();
-        let entries = arrived.into_iter().map(|(_, entry, _)| entry).collect();
-        let effects = self.operator.receive(entries);
-        self.carry_out(effects)?;
-        let mut later = Vec::new();
-        let missing: Vec<Id> = self.operator.board().missing().into_iter().collect();
-        for (operator, id) in from {
-            let outputs = self.sync.processed(operator, &id, &view(&self.operator));
-            self.outputs(outputs, &mut later)?;
-            if !missing.is_empty() {
-                let outputs = self.sync.ask(operator, &missing);
-                self.outputs(outputs, &mut later)?;
+    pub(super) fn judge(&mut self) -> Result<(), Problem> {
+        while !self.arrived.is_empty() {
+            let arrived = std::mem::take(&mut self.arrived);
+            let from: Vec<(u16, Id)> = arrived.iter().map(|(operator, _, id)| (*operator, *id)).collect();
+            let entries = arrived.into_iter().map(|(_, entry, _)| entry).collect();
+            let effects = self.operator.receive(entries);
+            self.carry_out(effects)?;
+            let missing: Vec<Id> = self.operator.board().missing().into_iter().collect();
+            for (operator, id) in from {
+                let outputs = self.sync.processed(operator, &id, &view(&self.operator));
+                self.outputs(outputs)?;
+                if !missing.is_empty() {
+                    let outputs = self.sync.ask(operator, &missing);
+                    self.outputs(outputs)?;
+                }
             }
         }
-        self.judge(later)
+        Ok(())
     }
 
     pub(super) fn save_addresses(&mut self, book: &[(u16, Vec<Multiaddr>)]) -> Result<(), Problem> {

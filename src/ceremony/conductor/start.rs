@@ -81,7 +81,10 @@ impl<'a> Conductor<'a> {
             jobs,
             done,
             running: 0,
+            arrived: Vec::new(),
             retries: setup.retries,
+            allowed: setup.attempt,
+            consented: 0,
             answers: mpsc::channel(),
             asked: BTreeSet::new(),
             refused: BTreeSet::new(),
@@ -91,7 +94,6 @@ impl<'a> Conductor<'a> {
             start: Instant::now(),
             ticked: Instant::now(),
             fault_since: None,
-            left_since: None,
             looked: Instant::now(),
             shown: None,
         };

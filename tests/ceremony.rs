@@ -448,7 +448,10 @@ fn definitions_that_cannot_be_joined() {
         v["validators"][0]["withdrawal_address"] = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1Beaed".into();
     });
     case("version", &|v| v["version"] = "v9.9.9".into());
-    case("network", &|v| v["fork_version"] = "0x01020304".into());
+    let mut fields = (*group.definition).clone();
+    fields.fork_version = [1, 2, 3, 4];
+    let elsewhere = Definition::new(fields).unwrap().to_json();
+    case("network", &|v| *v = serde_json::from_slice(&elsewhere).unwrap());
     for (part, value) in &cases {
         fs::write(&file, serde_json::to_vec(value).unwrap()).unwrap();
         let mut command = conclave();

@@ -2,10 +2,23 @@
 
 mod group;
 
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use conclave::ceremony::{product, records};
 use conclave::cluster::definition::Definition;
+use conclave::dkg::body::Reason;
+use conclave::dkg::entry::{Entry, Step};
+use conclave::dkg::evidence::Evidence;
+use conclave::dkg::operator::{Effect, Operator};
+use conclave::dkg::secrets::Seed;
+use conclave::ethereum::network::Network;
+use conclave::p2p::events::Event;
+use conclave::p2p::node::{self, Command};
+use conclave::p2p::wire::{FrameLimits, Hello, Item, Message, PROTOCOL};
 use group::{Contents, End, Group, Process, all_good, conclave, has_step};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -525,4 +538,152 @@ fn what_differs_is_said_in_words_on_both_sides() {
     bob.terminate();
     assert_eq!(bob.end().code, Some(130));
     start(1, 1_700_000_000, &[0]).end().refused(7, &["network"]);
+}
+
+/// Plays operator 2 by the rules, but what it seals in its Deal is damaged.
+fn deal_badly(group: &Group, until: &std::sync::atomic::AtomicBool) {
+    let network = Network::by_name("hoodi").unwrap();
+    let terms = Arc::new(product::terms(&group.definition, network).unwrap());
+    let limits = FrameLimits {
+        operators: 3,
+        entry: records::max_entry_bytes(&terms),
+        evidence: Evidence::max_bytes(&terms),
+    };
+    let config = node::Config {
+        key: group.key(1),
+        operators: group
+            .definition
+            .operators
+            .iter()
+            .map(|o| *o.enr.node_public_key())
+            .collect(),
+        listen: Vec::new(),
+        announce: Vec::new(),
+        peers: vec![
+            group.address(0).parse().unwrap(),
+            group.address(2).parse().unwrap(),
+        ],
+        book: Vec::new(),
+        limits,
+        software: "cheat".into(),
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (handle, mut events) = runtime.block_on(async { node::start(config) }).unwrap();
+    let hello = Hello {
+        protocol: PROTOCOL,
+        software: "cheat".into(),
+        definition_hash: *terms.definition_hash(),
+        genesis_fork_version: network.genesis_fork_version,
+        genesis_time: network.genesis_time,
+        chain_id: network.chain_id,
+    };
+    let mut operator = Operator::new(terms.clone(), 2, group.key(1), "bob".into(), &[1; 32]);
+    let mut effects: VecDeque<Effect> = operator.consent(1, Reason::First).into();
+    let mut connected = BTreeSet::new();
+    let mut said: Vec<Message> = Vec::new();
+    let send = |operator: u16, message: &Message| {
+        let message = message.clone();
+        let _ = handle.blocking_give(Command::Send { operator, message });
+    };
+    while !until.load(Ordering::Relaxed) {
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                Effect::NeedSeed(k) => effects.extend(operator.seed(k, &Seed::new(&[9; 32]))),
+                Effect::Persist(_, entry) if entry.operator == 2 && entry.step <= Step::Deal => {
+                    let mut body = entry.body.clone();
+                    if entry.step == Step::Deal {
+                        *body.last_mut().unwrap() ^= 1;
+                    }
+                    let at = (entry.session, 1, 2);
+                    let entry =
+                        Entry::signed(&group.key(1), &terms, at, entry.step, entry.prev.clone(), body);
+                    let item = Item {
+                        attempt: 1,
+                        step: entry.step as u8,
+                        operator: 2,
+                        id: entry.id(&terms),
+                    };
+                    let message = Message::Entry {
+                        item,
+                        bytes: entry.encode().into(),
+                    };
+                    connected.iter().for_each(|j| send(*j, &message));
+                    said.push(message);
+                }
+                _ => {}
+            }
+        }
+        match events.recv_timeout(Duration::from_millis(50)) {
+            Ok(Some(Event::Connected { operator: j })) => {
+                connected.insert(j);
+                send(j, &Message::Hello(hello.clone()));
+                send(
+                    j,
+                    &Message::Inventory {
+                        last: true,
+                        items: Vec::new(),
+                    },
+                );
+                said.iter().for_each(|message| send(j, message));
+                if connected.len() == 2 {
+                    effects.extend(operator.compared());
+                }
+            }
+            Ok(Some(Event::Disconnected { operator: j, .. })) => {
+                connected.remove(&j);
+            }
+            Ok(Some(Event::Message { operator: j, message })) => match message {
+                Message::Inventory { items, .. } | Message::Have(items) => {
+                    let ids: Vec<_> = items.iter().map(|item| item.id).collect();
+                    if !ids.is_empty() {
+                        send(j, &Message::Want(ids));
+                    }
+                }
+                Message::Entry { bytes, .. } => {
+                    let entry = Entry::decode(&terms, &bytes).unwrap();
+                    effects.extend(operator.receive(vec![entry]));
+                }
+                _ => {}
+            },
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+#[test]
+fn who_deals_a_bad_share_is_named_and_proven() {
+    let group = Group::new(3, 2, 1);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let ends: Vec<End> = std::thread::scope(|scope| {
+        let mut ann = group.join(0, &[]);
+        let mut carol = group.join(2, &[0]);
+        ann.until_listening();
+        carol.until_listening();
+        scope.spawn(|| deal_badly(&group, &stop));
+        let ends = vec![ann.end(), carol.end()];
+        stop.store(true, Ordering::Relaxed);
+        ends
+    });
+    let terms = Arc::new(product::terms(&group.definition, Network::by_name("hoodi").unwrap()).unwrap());
+    for end in ends {
+        end.refused(5, &["operator 2 (bob)", "bad share", "new definition"]);
+        let fault = end.of("fault")[0];
+        assert_eq!((&fault["operator"], &fault["name"]), (&2.into(), &"bob".into()));
+        // The proof can be checked by anybody who has the definition.
+        let bytes = fs::read(fault["evidence"].as_str().unwrap()).unwrap();
+        let net = product::net(Network::by_name("hoodi").unwrap());
+        let evidence = Evidence::from_file(&terms, &net, &bytes).unwrap();
+        assert!(evidence.check(&terms, &[3; 32]));
+        assert_eq!(evidence.finding.operator, 2);
+        assert!(Evidence::from_file(&terms, &[0; 32], &bytes).is_none());
+    }
+    for i in [0, 2] {
+        assert!(
+            !group.folder(i).join("validator_keys").exists(),
+            "there is no key"
+        );
+    }
+    // It stays so.
+    group.join(0, &[]).end().refused(5, &["operator 2 (bob)"]);
 }

@@ -35,12 +35,9 @@ impl Conductor<'_> {
             }
             NetEvent::Disconnected { operator, reason } => {
                 self.connected.remove(&operator);
-                match &reason {
-                    Gone::Fault(why) => {
+                if let Gone::Fault(why) = &reason {
                         let name = self.name(operator);
                         self.notice(format!("{name} was disconnected: {why}; it may come back"));
-                    }
-                    _ => {}
                 }
                 let outputs = self.sync.disconnected(operator, &view(&self.operator));
                 self.outputs(outputs)?;

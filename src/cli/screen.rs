@@ -125,10 +125,27 @@ fn view(snapshot: &Snapshot, width: usize) -> Vec<String> {
     if ready < needed {
         let _ = write!(text, "\nPreparing keystores: {ready} of {needed}");
     }
-    let _ = write!(text, "\n{}", printable(&snapshot.status));
+    for line in wrapped(&printable(&snapshot.status), width.max(20)) {
+        let _ = write!(text, "\n{line}");
+    }
     text.lines()
         .map(|line| console::truncate_str(line, width.max(20), "…").into_owned())
         .collect()
+}
+
+/// Breaks a text between words; a word that is too long stays whole.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if console::measure_text_width(line) + console::measure_text_width(word) < width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// Who is there, and how far: ☑ done, ☐ not yet, ☒ fault.
@@ -139,8 +156,9 @@ pub fn table(snapshot: &Snapshot, width: usize) -> String {
     head.extend(Step::ALL.iter().map(|step| step.word().to_owned()));
     // In a narrow terminal the steps have only their first letters.
     if width < 96 {
+        let letters = if width < 72 { 2 } else { 4 };
         for title in head.iter_mut().skip(3) {
-            title.truncate(4);
+            title.truncate(letters);
         }
     }
     table.add_row(head);

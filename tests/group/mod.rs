@@ -28,6 +28,8 @@ use serde_json::Value;
 
 /// Nothing takes this long, even on a machine that does other things too.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a process whose files are in place is waited for before it is told to leave.
+const LEAVE_AFTER: Duration = Duration::from_secs(8);
 /// Names of operators, in the order of the definition.
 pub const NAMES: [&str; 7] = ["ann", "bob", "carol", "dave", "erin", "frank", "grace"];
 
@@ -380,6 +382,20 @@ impl Process {
         self.until("listening", |event| event["event"] == "listening");
     }
 
+    /// Whether it says that its own files are in place.
+    fn is_done(&self) -> bool {
+        let last = self
+            .events
+            .iter()
+            .rev()
+            .find(|event| event["event"] == "progress");
+        let operators = last.and_then(|event| event["operators"].as_array());
+        operators.into_iter().flatten().any(|operator| {
+            let steps = operator["steps"].as_array();
+            operator["link"] == "myself" && steps.is_some_and(|steps| steps.iter().any(|step| step == "done"))
+        })
+    }
+
     #[track_caller]
     pub fn until_connected(&mut self, j: usize) {
         self.until(&format!("{} connected", NAMES[j]), |event| {
@@ -398,17 +414,29 @@ impl Process {
         event["message"].as_str().unwrap().to_owned()
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it ends by itself, or, once its own files are in place, tells it to leave.
     #[track_caller]
     pub fn end(mut self) -> End {
         let deadline = Instant::now() + PATIENCE;
+        let mut done_since = None;
         loop {
-            match self
-                .lines
-                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            {
+            match self.lines.recv_timeout(Duration::from_millis(200)) {
                 Ok(event) => self.events.push(event),
-                Err(RecvTimeoutError::Timeout) => panic!("it never ends; last: {:?}", self.events.last()),
+                Err(RecvTimeoutError::Timeout) => {
+                    assert!(
+                        Instant::now() < deadline,
+                        "it never ends; last: {:?}",
+                        self.events.last()
+                    );
+                    if done_since.is_none() && self.is_done() {
+                        done_since = Some(Instant::now());
+                    }
+                    // A confirmation that was lost with a killed process never comes: its files are in place, its person leaves.
+                    if done_since.is_some_and(|since| since.elapsed() > LEAVE_AFTER) {
+                        self.terminate();
+                        done_since = None;
+                    }
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }

@@ -171,12 +171,11 @@ impl Group {
         let lock = Lock::from_json(&first).unwrap();
         assert!(lock.verify(Some(Network::by_name("hoodi").unwrap())).passed());
         assert_eq!(lock.validators().len(), self.validators);
-        for i in 0..self.n() {
+        for (i, name) in NAMES.iter().enumerate().take(self.n()) {
             let folder = self.folder(i);
             assert!(
                 fs::read(folder.join("cluster-lock.json")).unwrap() == first,
-                "{}'s lock is another one",
-                NAMES[i]
+                "{name}'s lock is another one"
             );
             assert_eq!(
                 fs::read(folder.join("deposit-data.json")).unwrap(),

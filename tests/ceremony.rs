@@ -97,7 +97,7 @@ fn friends_in_different_time_zones() {
         let mut quiet = Instant::now();
         let mut sizes = (0, 0);
         coming.until_listening();
-        while quiet.elapsed() < Duration::from_millis(1000) {
+        while quiet.elapsed() < Duration::from_secs(1) {
             std::thread::sleep(Duration::from_millis(50));
             let size =
                 |i: usize| fs::metadata(group.folder(i).join("ceremony/journal")).map_or(0, |m| m.len());
@@ -175,23 +175,23 @@ fn killed_while_the_results_get_their_names() {
     let mut kills = 0;
     let deadline = Instant::now() + group::PATIENCE;
     while kills < 4 && Instant::now() < deadline {
-        for i in 0..2 {
+        for (i, process) in processes.iter_mut().enumerate() {
             let folder = group.folder(i);
             let names = fs::read_dir(folder.join("validator_keys")).map_or(0, Iterator::count);
             if names > 0 && !folder.join("cluster-lock.json").exists() {
-                if let Some(process) = processes[i].take() {
+                if let Some(process) = process.take() {
                     process.kill();
                     kills += 1;
                 }
                 assert!(!group.folder(i).join("validator_keys/keystore-30.json").exists());
             }
         }
-        for i in 0..2 {
-            if processes[i].as_mut().is_none_or(Process::has_ended) && kills < 4 {
+        for (i, process) in processes.iter_mut().enumerate() {
+            if process.as_mut().is_none_or(Process::has_ended) && kills < 4 {
                 if group.folder(i).join("cluster-lock.json").exists() && kills > 0 {
                     kills = 4;
                 }
-                processes[i].get_or_insert_with(|| group.join(i, &[0, 1]));
+                process.get_or_insert_with(|| group.join(i, &[0, 1]));
             }
         }
         if processes.iter_mut().flatten().all(Process::has_ended) {
@@ -439,10 +439,10 @@ fn definitions_that_cannot_be_joined() {
         cases.push((part, value));
     };
     case("hash", &|v| {
-        v["definition_hash"] = format!("0x{}", "11".repeat(32)).into()
+        v["definition_hash"] = format!("0x{}", "11".repeat(32)).into();
     });
     case("hash", &|v| {
-        v["config_hash"] = format!("0x{}", "11".repeat(32)).into()
+        v["config_hash"] = format!("0x{}", "11".repeat(32)).into();
     });
     case("hash", &|v| v["threshold"] = 4.into());
     case("operator", &|v| v["operators"][1] = v["operators"][0].clone());
@@ -454,7 +454,7 @@ fn definitions_that_cannot_be_joined() {
     let alone = Definition::new(fields).unwrap().to_json();
     case("threshold", &|v| *v = serde_json::from_slice(&alone).unwrap());
     case("operators", &|v| {
-        v["operators"] = serde_json::json!([v["operators"][0]])
+        v["operators"] = serde_json::json!([v["operators"][0]]);
     });
     case("validators", &|v| v["num_validators"] = 2.into());
     case("checksum", &|v| {
@@ -607,7 +607,9 @@ fn deal_badly(group: &Group, until: &std::sync::atomic::AtomicBool) {
                         item,
                         bytes: entry.encode().into(),
                     };
-                    connected.iter().for_each(|j| send(*j, &message));
+                    for j in &connected {
+                        send(*j, &message);
+                    }
                     said.push(message);
                 }
                 _ => {}
@@ -624,7 +626,9 @@ fn deal_badly(group: &Group, until: &std::sync::atomic::AtomicBool) {
                         items: Vec::new(),
                     },
                 );
-                said.iter().for_each(|message| send(j, message));
+                for message in &said {
+                    send(j, message);
+                }
                 if connected.len() == 2 {
                     effects.extend(operator.compared());
                 }

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`cli`] | what a person types and sees |
 //! | [`ceremony`] | one ceremony as an operator lives it: plan, conductor, journal on disk, outputs |
+//! | [`validator`] | `run`: duties, agreement, slashing protection, threshold signing |
 //! | [`p2p`] | the libp2p node and the synchronisation of journals |
 //! | [`dkg`] | the protocol: a pure state machine over signed entries |
 //! | [`cluster`] | cluster definition and lock, ENR, EIP-712, hashes |
@@ -19,3 +20,4 @@ pub mod crypto;
 pub mod dkg;
 pub mod ethereum;
 pub mod p2p;
+pub mod validator;

@@ -1,0 +1,5 @@
+//! `conclave run`: the group's machines are the validator.
+//!
+//! Each operator runs one process beside its own beacon node. Operators agree on what is to be signed, each share
+//! signs what its own guard allows, and any t partial signatures make the validator's. Whatever decides is pure;
+//! sockets, files and clocks are at the edge.

@@ -52,6 +52,10 @@ pub mod domains {
     pub const ETHEREUM_BLS: &str = "BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_";
     /// Prefix of the hashes that give the weights of a batch; it never leaves one process.
     pub const WEIGHTS: &str = "conclave/weights/1";
+    /// Prefix of the hash that an operator's node signs over its partial signatures.
+    pub const RUN_PARTIALS: &str = "conclave/run/partials/1";
+    /// Prefix of the hash by which a running node says that it is alive.
+    pub const RUN_ALIVE: &str = "conclave/run/alive/1";
 
     /// Labels of the expansions of an attempt's secret key (PRK). They are followed by what
     /// `docs/protocol.md` says.

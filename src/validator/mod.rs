@@ -3,3 +3,13 @@
 //! Each operator runs one process beside its own beacon node. Operators agree on what is to be signed, each share
 //! signs what its own guard allows, and any t partial signatures make the validator's. Whatever decides is pure;
 //! sockets, files and clocks are at the edge.
+//!
+//! | Read in this order | |
+//! |---|---|
+//! | [`duty`] | what there is to do in a slot |
+//! | [`group`] | operators and validators, as the lock names them |
+//! | [`partials`] | partial signatures as they travel |
+
+pub mod duty;
+pub mod group;
+pub mod partials;

@@ -10,6 +10,9 @@
 //! | [`group`] | operators and validators, as the lock names them |
 //! | [`partials`] | partial signatures as they travel |
 
+pub mod alive;
+pub mod combine;
 pub mod duty;
 pub mod group;
+pub mod memory;
 pub mod partials;

@@ -1,0 +1,377 @@
+//! Twins: two processes with one share. Each sees the other through what the peers pass on.
+//!
+//! Every process draws an instance number (128 random bits) at its start. Once a slot it signs an [`Alive`] with the
+//! other instances of its own operator that it has seen of late; peers keep the newest of each instance for
+//! [`MEMORY`] slots and show them to everybody, the author's other instances included. A node that is shown an Alive
+//! under its own key that lists its own instance, or that bears its instance and was not made by it, is one of two:
+//! it says so once more and stops.
+//!
+//! A restart never looks like a twin: what the dead instance said does not name the new one. A liar cannot make a node
+//! stop, because only a node's own key signs its Alive.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::{
+    crypto::{
+        domains,
+        hash::{Hash, sha256},
+        node::{NodeKey, NodePublicKey},
+    },
+    dkg::wire::Reader,
+};
+
+/// An Alive is remembered and passed on for so many slots.
+pub const MEMORY: u64 = 32;
+/// The most other instances in one Alive, and the most instances of one operator that are remembered.
+pub const MAX_INSTANCES: usize = 8;
+/// The longest encoding of an [`Alive`], in bytes.
+pub const LONGEST: usize = 2 + 16 + 8 + 1 + MAX_INSTANCES * 16 + 64;
+
+/// Names a process from one start to the next: 128 random bits.
+pub type Instance = [u8; 16];
+
+/// "This instance of this operator is at work in this slot, and has seen these others of its own."
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alive {
+    /// The operator, from 1.
+    pub operator: u16,
+    /// The process.
+    pub instance: Instance,
+    /// The slot by its clock.
+    pub slot: u64,
+    /// Other instances of the same operator that it has seen within [`MEMORY`] slots, newest first.
+    pub others: Vec<Instance>,
+    signature: [u8; 64],
+}
+
+impl Alive {
+    fn sign(
+        key: &NodeKey,
+        lock_hash: &Hash,
+        operator: u16,
+        instance: Instance,
+        slot: u64,
+        others: Vec<Instance>,
+    ) -> Self {
+        let mut alive = Self {
+            operator,
+            instance,
+            slot,
+            others,
+            signature: [0; 64],
+        };
+        alive.signature = key.sign(&alive.digest(lock_hash));
+        alive
+    }
+
+    fn digest(&self, lock_hash: &Hash) -> Hash {
+        sha256(&[domains::RUN_ALIVE.as_bytes(), lock_hash, &self.body()])
+    }
+
+    fn body(&self) -> Vec<u8> {
+        let mut bytes = self.operator.to_be_bytes().to_vec();
+        bytes.extend_from_slice(&self.instance);
+        bytes.extend_from_slice(&self.slot.to_be_bytes());
+        bytes.push(u8::try_from(self.others.len()).unwrap_or(u8::MAX));
+        for other in &self.others {
+            bytes.extend_from_slice(other);
+        }
+        bytes
+    }
+
+    /// Whether the operator's node key signed it.
+    pub fn verify(&self, lock_hash: &Hash, key: &NodePublicKey) -> bool {
+        key.verify(&self.digest(lock_hash), &self.signature)
+    }
+
+    /// `u16 operator || instance (16) || u64 slot || u8 count || others (16 each) || signature (64)`.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = self.body();
+        bytes.extend_from_slice(&self.signature);
+        bytes
+    }
+
+    /// Reads one, and leaves the reader behind it; `None` for more than [`MAX_INSTANCES`] others, or too few bytes.
+    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let operator = reader.u16()?;
+        let instance = reader.array()?;
+        let slot = reader.u64()?;
+        let count = usize::from(reader.u8()?);
+        if count > MAX_INSTANCES {
+            return None;
+        }
+        let others = (0..count).map(|_| reader.array()).collect::<Option<Vec<_>>>()?;
+        let signature = reader.array()?;
+        Some(Self {
+            operator,
+            instance,
+            slot,
+            others,
+            signature,
+        })
+    }
+}
+
+/// What an Alive means for the node that is shown it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// New: pass it on.
+    New,
+    /// Known, too old, from the future, or one too many: nothing to do.
+    Nothing,
+    /// Not signed by the operator that it names.
+    Forged,
+    /// Another process works with this node's share: say so once more, and stop.
+    Twin(Instance),
+}
+
+/// What a node knows about who is alive.
+pub struct Watch {
+    me: u16,
+    instance: Instance,
+    lock_hash: Hash,
+    /// Digests of own Alives by slot: whatever else bears the own instance is not its own.
+    said: VecDeque<(u64, Hash)>,
+    /// The other process with this share, once it was seen.
+    twin: Option<Instance>,
+    /// The newest Alive of each instance, by operator.
+    seen: BTreeMap<u16, BTreeMap<Instance, Alive>>,
+}
+
+impl Watch {
+    /// For operator `me`, with the instance number of this start.
+    pub fn new(me: u16, instance: Instance, lock_hash: Hash) -> Self {
+        Self {
+            me,
+            instance,
+            lock_hash,
+            said: VecDeque::new(),
+            twin: None,
+            seen: BTreeMap::new(),
+        }
+    }
+
+    /// This process's instance number.
+    pub fn instance(&self) -> Instance {
+        self.instance
+    }
+
+    /// Something counts as a start: the old number is one of the others from now on, but not a twin.
+    pub fn renew(&mut self, instance: Instance) {
+        self.instance = instance;
+        self.said.clear();
+        self.twin = None;
+    }
+
+    /// The Alive of this slot. Without a change of what is listed, the same slot gives the same bytes.
+    pub fn say(&mut self, key: &NodeKey, slot: u64) -> Alive {
+        self.forget(slot);
+        let mut others: Vec<(u64, Instance)> = self
+            .seen
+            .get(&self.me)
+            .into_iter()
+            .flatten()
+            .filter(|(instance, _)| **instance != self.instance && Some(**instance) != self.twin)
+            .map(|(instance, alive)| (alive.slot, *instance))
+            .collect();
+        others.sort_unstable_by(|a, b| b.cmp(a));
+        let others = others.into_iter().map(|(_, instance)| instance);
+        let others = self.twin.into_iter().chain(others).take(MAX_INSTANCES).collect();
+        let alive = Alive::sign(key, &self.lock_hash, self.me, self.instance, slot, others);
+        let digest = alive.digest(&self.lock_hash);
+        if !self.said.contains(&(slot, digest)) {
+            self.said.push_back((slot, digest));
+        }
+        alive
+    }
+
+    /// Takes an Alive of anybody, `key` being the node key of the operator that it names; `now` is the slot by the own
+    /// clock.
+    pub fn take(&mut self, alive: &Alive, key: &NodePublicKey, now: u64) -> Shown {
+        self.forget(now);
+        if alive.slot.saturating_add(MEMORY) < now || alive.slot > now.saturating_add(MEMORY) {
+            return Shown::Nothing;
+        }
+        let instances = self.seen.entry(alive.operator).or_default();
+        if instances
+            .get(&alive.instance)
+            .is_some_and(|known| known.slot > alive.slot || known == alive)
+        {
+            return Shown::Nothing;
+        }
+        if !alive.verify(&self.lock_hash, key) {
+            return Shown::Forged;
+        }
+        if alive.operator == self.me {
+            if alive.others.contains(&self.instance) {
+                return Shown::Twin(alive.instance);
+            }
+            if alive.instance == self.instance {
+                let own = self.said.contains(&(alive.slot, alive.digest(&self.lock_hash)));
+                return if own {
+                    Shown::Nothing
+                } else {
+                    Shown::Twin(alive.instance)
+                };
+            }
+        }
+        if !instances.contains_key(&alive.instance) && instances.len() >= MAX_INSTANCES {
+            let oldest = instances
+                .values()
+                .min_by_key(|known| known.slot)
+                .map(|known| (known.slot, known.instance));
+            match oldest {
+                Some((slot, instance)) if slot < alive.slot => instances.remove(&instance),
+                _ => return Shown::Nothing,
+            };
+        }
+        instances.insert(alive.instance, alive.clone());
+        Shown::New
+    }
+
+    /// Everything that a peer is shown when it connects.
+    pub fn remembered(&self) -> impl Iterator<Item = &Alive> {
+        self.seen.values().flat_map(BTreeMap::values)
+    }
+
+    /// The newest slot in which an operator said that it is alive.
+    pub fn newest(&self, operator: u16) -> Option<u64> {
+        self.seen.get(&operator)?.values().map(|alive| alive.slot).max()
+    }
+
+    fn forget(&mut self, now: u64) {
+        for instances in self.seen.values_mut() {
+            instances.retain(|_, alive| alive.slot.saturating_add(MEMORY) >= now);
+        }
+        // Own words are remembered longer than anybody accepts them.
+        while self
+            .said
+            .front()
+            .is_some_and(|(slot, _)| slot.saturating_add(2 * MEMORY) < now)
+        {
+            self.said.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCK: Hash = [7; 32];
+
+    fn key(operator: u8) -> NodeKey {
+        NodeKey::from_bytes(&[operator; 32]).unwrap()
+    }
+
+    fn watch(operator: u16, instance: u8) -> Watch {
+        Watch::new(operator, [instance; 16], LOCK)
+    }
+
+    #[test]
+    fn bytes_come_back() {
+        let mut one = watch(1, 10);
+        one.take(&watch(1, 11).say(&key(1), 5), &key(1).public(), 5);
+        let alive = one.say(&key(1), 5);
+        assert_eq!(alive.others, [[11; 16]]);
+        let bytes = alive.encode();
+        let mut reader = Reader::new(&bytes);
+        assert_eq!(Alive::read(&mut reader), Some(alive));
+        assert!(reader.is_empty());
+        for length in 0..bytes.len() {
+            assert_eq!(Alive::read(&mut Reader::new(&bytes[..length])), None);
+        }
+    }
+
+    #[test]
+    fn twins_see_each_other() {
+        let (mut one, mut two, public) = (watch(1, 10), watch(1, 11), key(1).public());
+        // A peer passes on what each says.
+        assert_eq!(two.take(&one.say(&key(1), 100), &public, 100), Shown::New);
+        assert_eq!(
+            one.take(&two.say(&key(1), 101), &public, 101),
+            Shown::Twin([11; 16])
+        );
+        // The one who stops names the other once more.
+        one.seen
+            .entry(1)
+            .or_default()
+            .insert([11; 16], two.say(&key(1), 101));
+        assert_eq!(
+            two.take(&one.say(&key(1), 101), &public, 101),
+            Shown::Twin([10; 16])
+        );
+    }
+
+    #[test]
+    fn a_restart_is_no_twin_even_when_its_past_is_replayed() {
+        let (mut old, public) = (watch(1, 10), key(1).public());
+        let past: Vec<Alive> = (100..110).map(|slot| old.say(&key(1), slot)).collect();
+        let mut new = watch(1, 11);
+        for alive in &past {
+            assert_ne!(new.take(alive, &public, 110), Shown::Twin([10; 16]));
+        }
+        assert_eq!(new.say(&key(1), 110).others, [[10; 16]]);
+        assert_eq!(new.say(&key(1), 110 + MEMORY).others, Vec::<Instance>::new());
+    }
+
+    #[test]
+    fn its_own_words_are_no_twin_but_a_copy_of_its_memory_is() {
+        let (mut one, public) = (watch(1, 10), key(1).public());
+        let said = one.say(&key(1), 100);
+        assert_eq!(one.take(&said, &public, 101), Shown::Nothing);
+        // A virtual machine that was copied while it ran has the same instance number.
+        let mut copy = watch(1, 10);
+        let foreign = copy.say(&key(1), 102);
+        assert_eq!(one.take(&foreign, &public, 102), Shown::Twin([10; 16]));
+        // Its last words make the copy stop too.
+        assert_eq!(
+            copy.take(&one.say(&key(1), 102), &public, 102),
+            Shown::Twin([10; 16])
+        );
+    }
+
+    #[test]
+    fn a_resumed_process_is_no_twin_of_itself() {
+        let (mut one, public) = (watch(1, 10), key(1).public());
+        let before = one.say(&key(1), 100);
+        one.renew([11; 16]);
+        assert_eq!(one.take(&before, &public, 101), Shown::New);
+        assert_eq!(one.say(&key(1), 101).others, [[10; 16]]);
+    }
+
+    #[test]
+    fn nobody_else_can_stop_a_node() {
+        let mut one = watch(1, 10);
+        let forged = Alive::sign(&key(2), &LOCK, 1, [12; 16], 100, vec![[10; 16]]);
+        assert_eq!(one.take(&forged, &key(1).public(), 100), Shown::Forged);
+        let of_another_cluster = Alive::sign(&key(1), &[8; 32], 1, [12; 16], 100, vec![[10; 16]]);
+        assert_eq!(
+            one.take(&of_another_cluster, &key(1).public(), 100),
+            Shown::Forged
+        );
+        // Another operator's list says nothing about this one.
+        let named = Alive::sign(&key(2), &LOCK, 2, [12; 16], 100, vec![[10; 16]]);
+        assert_eq!(one.take(&named, &key(2).public(), 100), Shown::New);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_new_instances_replace_old_ones() {
+        let (mut one, public) = (watch(1, 200), key(2).public());
+        for round in 0..4 {
+            for instance in 0..40 {
+                let alive = watch(2, instance).say(&key(2), 100 + round);
+                one.take(&alive, &public, 100 + round);
+            }
+            assert_eq!(one.remembered().count(), MAX_INSTANCES);
+            assert!(one.remembered().all(|alive| alive.slot == 100 + round));
+        }
+        assert_eq!(
+            one.take(&watch(2, 1).say(&key(2), 100), &public, 133),
+            Shown::Nothing
+        );
+        assert_eq!(one.remembered().count(), MAX_INSTANCES);
+        one.say(&key(1), 200);
+        assert_eq!(one.remembered().count(), 0);
+    }
+}

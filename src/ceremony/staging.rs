@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use zeroize::Zeroizing;
 
 use crate::crypto::bls::SecretKey;
+use crate::crypto::hash::Hash;
 use crate::ethereum::keystore::{Derived, Kdf, Keystore, Password};
 
 use super::attempt::Mark;
@@ -183,16 +184,47 @@ fn lower_priority() {
     let _ = rustix::process::setpriority_process(None, 19);
 }
 
-/// Writes the keystores and passwords of attempt `k`, one for each share in the order of validators: fsync'd, read
-/// back, compared byte for byte and decrypted. When this returns the vote may be cast. What an interrupted call left is
-/// destroyed first. Takes time: call it on rayon or a blocking thread.
+/// Beside the staged keys: the outputs that they are shares of, 64 hexadecimal digits, written when all of them are durable.
+const STORED: &str = "stored";
+
+fn stored_file(folder: &DataFolder, k: u32) -> PathBuf {
+    folder.attempts().folder(k).join(STORED)
+}
+
+/// The outputs for which all keystores and passwords of attempt `k` were stored, if they are there, staged or published.
 ///
 /// # Errors
-/// If the operator has voted in this attempt already: those keystores are never touched again. If what is read back
+/// If the record of it is damaged; anything the disk says.
+pub fn stored_for(folder: &DataFolder, k: u32, validators: usize) -> Result<Option<Hash>, Problem> {
+    let path = stored_file(folder, k);
+    let text = match folder.disk().read_secret(&path, 65) {
+        Ok(text) => text,
+        Err(error) if error.is_missing() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut outputs = [0; 32];
+    let digits = text.strip_suffix(b"\n").unwrap_or(&text);
+    hex::decode_to_slice(digits, &mut outputs).map_err(|_| {
+        Problem::folder_state(
+            format!("{} is damaged", path.display()),
+            "it does not hold 64 hexadecimal digits",
+            "restore that file from a backup of this folder; delete nothing",
+        )
+    })?;
+    Ok(is_complete(folder, k, validators).then_some(outputs))
+}
+
+/// Writes the keystores and passwords of attempt `k`, one for each share in the order of validators: fsync'd, read
+/// back, compared byte for byte and decrypted; then, that they belong to `outputs`. When this returns the vote may be cast. What
+/// an interrupted call left is destroyed first. Takes time: call it on rayon or a blocking thread.
+///
+/// # Errors
+/// If the operator has voted for these outputs already: those keystores are never touched again. If what is read back
 /// is not what was written; anything the disk says.
 pub fn stage(
     folder: &DataFolder,
     k: u32,
+    outputs: &Hash,
     shares: &[SecretKey],
     prepared: &[PreparedKey],
 ) -> Result<(), Problem> {
@@ -201,7 +233,7 @@ pub fn stage(
         return Err(bug("there are fewer passwords than shares"));
     }
     let disk = folder.disk();
-    make_room(folder, k, shares.len())?;
+    make_room(folder, k, outputs, shares.len())?;
     let attempt = folder.attempts().folder(k);
     let keys = staged_keys(folder, k);
     disk.create_folder(&attempt)?;
@@ -242,15 +274,19 @@ pub fn stage(
         })?;
     disk.sync_folder(&keys)?;
     disk.sync_folder(&attempt)?;
+    let text = format!("{}\n", hex::encode(outputs));
+    disk.write_new(&stored_file(folder, k), text.as_bytes(), SECRET)?;
     Ok(())
 }
 
 /// What an interrupted call left is destroyed; but after a vote, which this folder may know of from others only, nothing is ever
-/// destroyed: an incomplete set is moved aside.
-fn make_room(folder: &DataFolder, k: u32, validators: usize) -> Result<(), Problem> {
-    if !is_voted(folder, k)? || is_complete(folder, k, validators) {
+/// destroyed: an incomplete set, and one of other outputs, is moved aside.
+fn make_room(folder: &DataFolder, k: u32, outputs: &Hash, validators: usize) -> Result<(), Problem> {
+    let same = stored_for(folder, k, validators)? == Some(*outputs);
+    if same || !is_voted(folder, k)? {
         return destroy_unvoted(folder, k);
     }
+    forget_stored(folder, k)?;
     let keys = staged_keys(folder, k);
     if folder.disk().list(&keys)?.is_empty() {
         return Ok(());
@@ -264,6 +300,11 @@ fn make_room(folder: &DataFolder, k: u32, validators: usize) -> Result<(), Probl
     Ok(())
 }
 
+/// From here on the staged keys count as none.
+fn forget_stored(folder: &DataFolder, k: u32) -> Result<(), Problem> {
+    Ok(folder.disk().remove(&stored_file(folder, k))?)
+}
+
 fn is_voted(folder: &DataFolder, k: u32) -> Result<bool, Problem> {
     Ok(folder
         .attempts()
@@ -273,7 +314,7 @@ fn is_voted(folder: &DataFolder, k: u32) -> Result<bool, Problem> {
 }
 
 /// Whether all keystores and passwords of attempt `k` are there, staged or published.
-pub fn is_complete(folder: &DataFolder, k: u32, validators: usize) -> bool {
+fn is_complete(folder: &DataFolder, k: u32, validators: usize) -> bool {
     let staged = staged_keys(folder, k);
     (0..validators).all(|i| {
         u32::try_from(i).is_ok_and(|i| {
@@ -343,6 +384,7 @@ pub fn destroy_unvoted(folder: &DataFolder, k: u32) -> Result<(), Problem> {
 /// # Errors
 /// Anything the disk says.
 pub fn destroy(folder: &DataFolder, k: u32) -> Result<(), Problem> {
+    forget_stored(folder, k)?;
     let keys = staged_keys(folder, k);
     for name in folder.disk().list(&keys)? {
         folder.disk().destroy(&keys.join(name))?;
@@ -359,6 +401,7 @@ mod tests {
     use super::*;
 
     const V: u32 = 2;
+    const OUTPUTS: Hash = [5; 32];
 
     fn shares() -> Vec<SecretKey> {
         (1..=V)
@@ -383,7 +426,7 @@ mod tests {
     fn staged_keys_open_with_their_passwords_also_after_the_publication() {
         let dir = tempfile::tempdir().unwrap();
         let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
-        stage(&folder, 1, &shares(), &prepared()).unwrap();
+        stage(&folder, 1, &OUTPUTS, &shares(), &prepared()).unwrap();
         assert!(same(&open_staged(&folder, 1, V).unwrap()));
         let names = Disk::new().list(&staged_keys(&folder, 1)).unwrap();
         assert_eq!(
@@ -417,11 +460,11 @@ mod tests {
         for k in 0.. {
             let dir = tempfile::tempdir().unwrap();
             let done = DataFolder::open(&crashing_disk(k).0, dir.path())
-                .and_then(|folder| stage(&folder, 1, &shares(), &prepared))
+                .and_then(|folder| stage(&folder, 1, &OUTPUTS, &shares(), &prepared))
                 .is_ok();
             let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
             if !done {
-                stage(&folder, 1, &shares(), &prepared).unwrap();
+                stage(&folder, 1, &OUTPUTS, &shares(), &prepared).unwrap();
             }
             let read = || std::fs::read(staged_keys(&folder, 1).join("keystore-0.json")).unwrap();
             let before = read();
@@ -431,7 +474,9 @@ mod tests {
                 .unwrap();
             folder.attempts().mark(1, Mark::Voted).unwrap();
             assert_eq!(
-                stage(&folder, 1, &shares(), &prepared).unwrap_err().kind,
+                stage(&folder, 1, &OUTPUTS, &shares(), &prepared)
+                    .unwrap_err()
+                    .kind,
                 Kind::FolderState
             );
             assert!(destroy_unvoted(&folder, 1).is_err());
@@ -440,6 +485,32 @@ mod tests {
                 break;
             }
         }
+    }
+
+    #[test]
+    fn keystores_belong_to_the_outputs_that_they_were_stored_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        let (v, prepared) = (V as usize, prepared());
+        assert_eq!(stored_for(&folder, 1, v).unwrap(), None);
+        stage(&folder, 1, &OUTPUTS, &shares(), &prepared).unwrap();
+        assert_eq!(stored_for(&folder, 1, v).unwrap(), Some(OUTPUTS));
+        assert_eq!(stored_for(&folder, 1, v + 1).unwrap(), None, "one is missing");
+        // Before the vote others replace them; after it they are kept, but count no more.
+        let other = [6; 32];
+        stage(&folder, 1, &other, &shares(), &prepared).unwrap();
+        assert_eq!(stored_for(&folder, 1, v).unwrap(), Some(other));
+        folder.attempts().mark(1, Mark::Voted).unwrap();
+        stage(&folder, 1, &OUTPUTS, &shares(), &prepared).unwrap();
+        assert_eq!(stored_for(&folder, 1, v).unwrap(), Some(OUTPUTS));
+        let aside = folder.attempts().folder(1).join("keys.incomplete-1");
+        assert_eq!(Disk::new().list(&aside).unwrap().len(), 2 * v);
+        assert!(stage(&folder, 1, &OUTPUTS, &shares(), &prepared).is_err());
+        // A damaged record is no reason to guess.
+        std::fs::write(stored_file(&folder, 1), "5".repeat(63)).unwrap();
+        assert!(stored_for(&folder, 1, v).is_err());
+        destroy(&folder, 1).unwrap();
+        assert_eq!(stored_for(&folder, 1, v).unwrap(), None);
     }
 
     #[test]
@@ -457,7 +528,7 @@ mod tests {
                 Ok(())
             }));
             let folder = DataFolder::open(&disk, dir.path()).unwrap();
-            let problem = stage(&folder, 1, &shares(), &prepared()).unwrap_err();
+            let problem = stage(&folder, 1, &OUTPUTS, &shares(), &prepared()).unwrap_err();
             assert!(problem.what.contains(victim), "{problem:?}");
         }
     }
@@ -467,9 +538,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
         let prepared = prepared();
-        assert!(stage(&folder, 1, &shares(), &prepared[..1]).is_err());
+        assert!(stage(&folder, 1, &OUTPUTS, &shares(), &prepared[..1]).is_err());
         assert_ne!(prepared[0].password.expose(), prepared[1].password.expose());
-        stage(&folder, 1, &shares(), &prepared).unwrap();
+        stage(&folder, 1, &OUTPUTS, &shares(), &prepared).unwrap();
         destroy(&folder, 1).unwrap();
         assert!(Disk::new().list(&staged_keys(&folder, 1)).unwrap().is_empty());
         assert!(open_staged(&folder, 1, V).is_err());

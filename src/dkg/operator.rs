@@ -73,10 +73,14 @@ pub enum Effect {
     PersistEvidence(Arc<Evidence>),
     /// Write, fsync and read back all keystores, then call [`Operator::keys_stored`].
     StoreKeys(Box<OwnShares>),
+    /// Open the stored keystores of this attempt, then call [`Operator::keys_opened`]: its seed is gone, the shares are not.
+    OpenKeys(u32),
     /// Publish the outputs, lock last, then call [`Operator::published`].
     Publish(Box<Finished>),
     /// The folder's secrets of this attempt are not the ones it was joined with: a lost or copied folder.
     Lost(u32),
+    /// As [`Effect::Lost`], but the keystores that were voted for are here: signing, sealing and publishing go on with them.
+    SeedGone(u32),
     /// All files are final: the seeds have done their work.
     DestroySeeds,
 }
@@ -92,8 +96,8 @@ pub struct Restored {
     pub seeds: BTreeMap<u32, Seed>,
     /// Markers.
     pub marks: BTreeSet<(u32, Mark)>,
-    /// Attempts whose keystores are all there and were read back.
-    pub stored: BTreeSet<u32>,
+    /// Voted attempts whose keystores are all there, with the `outputs` that they were stored for.
+    pub stored: BTreeMap<u32, Hash>,
     /// Attempt whose outputs are published.
     pub published: Option<u32>,
 }
@@ -101,14 +105,27 @@ pub struct Restored {
 /// A Deal, its commitments, and what it seals to this operator, if that can be read.
 type Unsealed = (Id, Arc<Vec<G1>>, Option<Vec<SharePair>>);
 
+/// What is asked of the outside once, not again each time the operator looks.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Request {
+    Seed,
+    Store(Hash),
+    Open(Hash),
+    Publish,
+    DestroySeeds,
+}
+
 #[derive(Default)]
 struct Own {
     secrets: Option<Secrets>,
     /// Own Join on the board was not made from this folder's seed.
     foreign: bool,
     opened: HashMap<Id, Result<Vec<SharePair>, ()>>,
-    stored: bool,
-    asked: BTreeSet<&'static str>,
+    /// The `outputs` whose keystores are durable: what may be voted for and signed with.
+    stored: Option<Hash>,
+    /// The shares as read from those keystores, checked against the public ones.
+    kept: Option<Arc<Vec<SecretKey>>>,
+    asked: BTreeSet<Request>,
 }
 
 /// See the module's documentation.
@@ -163,8 +180,8 @@ impl Operator {
                 Mark::Dead => self.standing.closed.insert(*attempt),
             };
         }
-        for attempt in restored.stored {
-            self.own.entry(attempt).or_default().stored = true;
+        for (attempt, outputs) in restored.stored {
+            self.own.entry(attempt).or_default().stored = Some(outputs);
         }
         self.published = restored.published;
         let newest = restored.entries.iter().map(|e| e.attempt).max().unwrap_or(0);
@@ -210,9 +227,37 @@ impl Operator {
         self.standing.current(|k| !self.board.verdict(k).is_empty())
     }
 
-    /// Whether attempt `k` was joined with secrets that this folder no longer has.
+    /// Whether an attempt was joined with secrets that this folder no longer has, and it has no shares of it either.
     pub fn is_lost(&self, attempt: u32) -> bool {
+        self.is_foreign(attempt) && !self.keeps_shares(attempt)
+    }
+
+    /// Whether the seed that an attempt was joined with is not here.
+    fn is_foreign(&self, attempt: u32) -> bool {
         self.own.get(&attempt).is_some_and(|own| own.foreign)
+    }
+
+    /// Whether the keystores that this operator voted for in an attempt are here: all that signing needs.
+    fn keeps_shares(&self, attempt: u32) -> bool {
+        let Some(stored) = self.own.get(&attempt).and_then(|own| own.stored) else {
+            return false;
+        };
+        let votes: Vec<Hash> = self
+            .board
+            .sessions(attempt)
+            .flat_map(|sid| self.own_slot(&sid, Slot::Step(Step::Stored)))
+            .filter_map(|id| match self.board.get(id)?.data {
+                Data::Stored(outputs) => Some(outputs),
+                _ => None,
+            })
+            .collect();
+        // The marker alone may be here so far; peers give the vote back.
+        self.standing.voted.contains(&attempt) && (votes.is_empty() || votes.contains(&stored))
+    }
+
+    /// Whether the keystores of exactly these keys are durable here.
+    fn has_stored(&self, attempt: u32, keys: &GroupKeys) -> bool {
+        self.own.get(&attempt).and_then(|own| own.stored) == Some(*keys.hash())
     }
 
     /// Attempt whose outputs are published here.
@@ -227,18 +272,11 @@ impl Operator {
             .find(|sid| !self.own_slot(sid, Slot::Step(Step::Deal)).is_empty())
     }
 
-    /// The voted attempt whose outputs these are.
-    pub fn voted_for(&self, keys: &GroupKeys) -> Option<u32> {
-        self.standing.voted.iter().rev().copied().find(|k| {
-            self.board.sessions(*k).any(|sid| {
-                let voted = !self.own_slot(&sid, Slot::Step(Step::Stored)).is_empty();
-                voted
-                    && self
-                        .board
-                        .good(&sid)
-                        .is_some_and(|(own, _)| own.hash() == keys.hash())
-            })
-        })
+    /// V7: the voted attempt whose outputs these are and whose keystores are here. A verified lock with these keys may be
+    /// published with them, whatever entries are missing.
+    pub fn can_publish(&self, keys: &GroupKeys) -> Option<u32> {
+        let voted = self.standing.voted.iter().rev().copied();
+        voted.into_iter().find(|k| self.has_stored(*k, keys))
     }
 
     /// The person's word (or a rule that speaks for it) to join an attempt; closes all attempts before it.
@@ -289,10 +327,41 @@ impl Operator {
         self.advance()
     }
 
-    /// All keystores of an attempt are durable and were read back.
-    pub fn keys_stored(&mut self, attempt: u32) -> Vec<Effect> {
-        self.own.entry(attempt).or_default().stored = true;
+    /// All keystores of an attempt are durable and were read back; `outputs` is the hash of the keys they were stored for.
+    pub fn keys_stored(&mut self, attempt: u32, outputs: &Hash) -> Vec<Effect> {
+        self.own.entry(attempt).or_default().stored = Some(*outputs);
         self.advance()
+    }
+
+    /// The shares in the stored keystores of an attempt, in the order of validators. If they are not those that the public
+    /// shares promise, the attempt is lost here.
+    pub fn keys_opened(&mut self, attempt: u32, shares: Vec<SecretKey>) -> Vec<Effect> {
+        let stored = self.own.get(&attempt).and_then(|own| own.stored);
+        let sid = self.board.sessions(attempt).find(|sid| {
+            let keys = self.board.good(sid).map(|(keys, _)| *keys.hash());
+            keys.is_some() && keys == stored
+        });
+        let fits = sid
+            .and_then(|sid| self.board.good(&sid))
+            .is_some_and(|(keys, _)| self.are_own(&shares, keys));
+        let own = self.own.entry(attempt).or_default();
+        if fits {
+            own.kept = Some(Arc::new(shares));
+        } else {
+            own.stored = None;
+            self.effects.push(Effect::Lost(attempt));
+        }
+        self.advance()
+    }
+
+    /// Whether these are this operator's shares of all validators.
+    fn are_own(&self, shares: &[SecretKey], keys: &GroupKeys) -> bool {
+        let position = usize::from(self.index) - 1;
+        shares.len() == keys.validators().len()
+            && shares
+                .par_iter()
+                .zip(keys.validators())
+                .all(|(share, validator)| validator.shares.get(position) == Some(&share.public_key()))
     }
 
     /// All outputs are in place and were read back.
@@ -305,7 +374,7 @@ impl Operator {
         self.board.slot(session, self.index, slot)
     }
 
-    fn ask_once(&mut self, attempt: u32, what: &'static str) -> bool {
+    fn ask_once(&mut self, attempt: u32, what: Request) -> bool {
         self.own.entry(attempt).or_default().asked.insert(what)
     }
 
@@ -380,7 +449,11 @@ impl Operator {
         // A seed that is gone after the end is no loss.
         if !mine && !own.foreign && self.published.is_none() {
             own.foreign = true;
-            self.effects.push(Effect::Lost(entry.attempt));
+            self.effects.push(if self.keeps_shares(entry.attempt) {
+                Effect::SeedGone(entry.attempt)
+            } else {
+                Effect::Lost(entry.attempt)
+            });
         }
     }
 
@@ -450,7 +523,7 @@ impl Operator {
             return self.seal(k, sid);
         }
         if self.published.is_none() {
-            if !self.own.get(&k)?.stored {
+            if !self.has_stored(k, self.board.good(sid)?.0) {
                 // Everything was adopted from peers, and no keystore is here: nothing to publish without the shares.
                 let shares = self.shares(k, sid)?;
                 return self.store(k, sid, shares);
@@ -462,9 +535,10 @@ impl Operator {
             self.say(*sid, k, Step::Done, Vec::new(), lock_hash.to_vec())?;
         }
         // Said again after a crash in between.
-        if self.ask_once(k, "destroy") {
+        if self.ask_once(k, Request::DestroySeeds) {
             for own in self.own.values_mut() {
                 own.secrets = None;
+                own.kept = None;
                 own.opened.clear();
             }
             self.effects.push(Effect::DestroySeeds);
@@ -473,11 +547,12 @@ impl Operator {
     }
 
     fn sign(&mut self, k: u32, sid: &Hash, votes: Vec<Id>) -> Option<()> {
-        let shares = self.shares(k, sid)?;
-        if !self.own.get(&k)?.stored {
+        if !self.has_stored(k, self.board.good(sid)?.0) {
             // A folder restored from before the vote: the vote says "durable", so make it true again first.
+            let shares = self.shares(k, sid)?;
             return self.store(k, sid, shares);
         }
+        let shares = self.stored_shares(k, sid)?;
         let roots = self.board.roots(sid)?.clone();
         let signatures: Vec<[u8; 96]> = shares
             .par_iter()
@@ -489,7 +564,7 @@ impl Operator {
 
     fn seal(&mut self, k: u32, sid: &Hash) -> Option<()> {
         let lock_hash = self.board.combined(sid)?.lock_hash;
-        let shares = self.shares(k, sid)?;
+        let shares = self.stored_shares(k, sid)?;
         // The sum of all own signatures over one message is the signature of the sum of all own shares.
         let sum = shares
             .iter()
@@ -524,7 +599,7 @@ impl Operator {
             aggregate: Signature::aggregate(&sums)?,
             node_signatures: seals.iter().map(|seal| seal.node_signature).collect(),
         };
-        if self.ask_once(k, "publish") {
+        if self.ask_once(k, Request::Publish) {
             self.effects.push(Effect::Publish(Box::new(finished)));
         }
         None
@@ -533,11 +608,15 @@ impl Operator {
     // --- up to the vote ---
 
     fn progress(&mut self) -> Option<()> {
+        // With a lock in place (V7) there is nothing left to begin.
+        if self.published.is_some() {
+            return None;
+        }
         let k = self.current_attempt();
         if !self.standing.joined.contains(&k) {
             return self.join(k);
         }
-        if self.is_lost(k) || !self.standing.may_contribute(k, k) {
+        if self.is_foreign(k) || !self.standing.may_contribute(k, k) {
             return None;
         }
         let Some(sid) = self.session(k) else {
@@ -562,7 +641,7 @@ impl Operator {
             return None;
         }
         if self.own.entry(k).or_default().secrets.is_none() {
-            if self.ask_once(k, "seed") {
+            if self.ask_once(k, Request::Seed) {
                 self.effects.push(Effect::NeedSeed(k));
             }
             return None;
@@ -712,7 +791,7 @@ impl Operator {
     fn vote(&mut self, k: u32, sid: &Hash) -> Option<()> {
         let (keys, set) = self.board.good(sid)?;
         let (outputs, set) = (*keys.hash(), set.to_vec());
-        if self.own.get(&k)?.stored {
+        if self.has_stored(k, keys) {
             return self.say(*sid, k, Step::Stored, set, outputs.to_vec());
         }
         let shares = self.shares(k, sid)?;
@@ -721,12 +800,27 @@ impl Operator {
 
     fn store(&mut self, k: u32, sid: &Hash, shares: Vec<SecretKey>) -> Option<()> {
         let keys = self.board.good(sid)?.0.clone();
-        if self.ask_once(k, "store") {
+        if self.ask_once(k, Request::Store(*keys.hash())) {
             self.effects.push(Effect::StoreKeys(Box::new(OwnShares {
                 attempt: k,
                 shares,
                 keys,
             })));
+        }
+        None
+    }
+
+    /// The shares whose keystores are durable: recomputed while the seed is here, else read from the keystores.
+    fn stored_shares(&mut self, k: u32, sid: &Hash) -> Option<Arc<Vec<SecretKey>>> {
+        if let Some(kept) = self.own.get(&k)?.kept.clone() {
+            return Some(kept);
+        }
+        if let Some(shares) = self.shares(k, sid) {
+            return Some(Arc::new(shares));
+        }
+        let outputs = *self.board.good(sid)?.0.hash();
+        if self.ask_once(k, Request::Open(outputs)) {
+            self.effects.push(Effect::OpenKeys(k));
         }
         None
     }

@@ -46,6 +46,7 @@ impl Conductor<'_> {
                     self.flush(&mut records, &mut admitted)?;
                     self.store_keys(*own)?;
                 }
+                Effect::OpenKeys(k) => self.open_keys(k),
                 Effect::Publish(finished) => {
                     self.flush(&mut records, &mut admitted)?;
                     self.publish(*finished);
@@ -53,6 +54,10 @@ impl Conductor<'_> {
                 Effect::Lost(k) => self.notice(format!(
                     "attempt {k} was joined with secrets that this folder does not have: it is an old copy, or the folder was lost. \
                      Nothing more is sent in that attempt; the group needs another one"
+                )),
+                Effect::SeedGone(k) => self.notice(format!(
+                    "the secrets with which attempt {k} was joined are not in this folder, but the shares that you confirmed are: \
+                     the attempt goes on with them"
                 )),
                 Effect::DestroySeeds => {
                     self.flush(&mut records, &mut admitted)?;
@@ -148,7 +153,7 @@ impl Conductor<'_> {
         let keys = product::keys_of(&lock).ok_or_else(|| bad("its public keys cannot be read".to_owned()))?;
         let k = self
             .operator
-            .voted_for(&keys)
+            .can_publish(&keys)
             .ok_or_else(|| bad("its keys are not those that this folder holds shares of".to_owned()))?;
         let product = ClusterProduct::new(&self.definition, &self.network);
         publish_lock(&self.folder, &product, &lock, k)?;
@@ -166,12 +171,24 @@ impl Conductor<'_> {
         let (folder, jobs) = (self.folder.clone(), self.jobs.clone());
         self.running += 1;
         std::thread::spawn(move || {
+            let outputs = *own.keys.hash();
             let result = deriver
                 .finish()
-                .and_then(|prepared| staging::stage(&folder, own.attempt, &own.shares, &prepared));
-            let _ = jobs.send(Done::Stored(own.attempt, result));
+                .and_then(|prepared| staging::stage(&folder, own.attempt, &outputs, &own.shares, &prepared));
+            let _ = jobs.send(Done::Stored(own.attempt, outputs, result));
         });
         Ok(())
+    }
+
+    /// Reads the shares back from the keystores of an attempt whose seed is gone.
+    fn open_keys(&mut self, k: u32) {
+        let validators = u32::try_from(self.terms.validators()).unwrap_or(u32::MAX);
+        let (folder, jobs) = (self.folder.clone(), self.jobs.clone());
+        self.running += 1;
+        std::thread::spawn(move || {
+            let result = staging::open_staged(&folder, k, validators);
+            let _ = jobs.send(Done::Opened(k, result));
+        });
     }
 
     pub(super) fn publish(&mut self, finished: Finished) {
@@ -194,10 +211,11 @@ impl Conductor<'_> {
         while let Ok(done) = self.done.try_recv() {
             self.running = self.running.saturating_sub(1);
             let effects = match done {
-                Done::Stored(k, result) => {
+                Done::Stored(k, outputs, result) => {
                     result?;
-                    self.operator.keys_stored(k)
+                    self.operator.keys_stored(k, &outputs)
                 }
+                Done::Opened(k, result) => self.operator.keys_opened(k, result?),
                 Done::Published(k, result) => {
                     result?;
                     self.operator.published(k)

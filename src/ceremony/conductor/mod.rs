@@ -14,7 +14,7 @@ use libp2p::{Multiaddr, PeerId};
 
 use crate::cluster::definition::Definition;
 use crate::cluster::lock::Lock;
-use crate::crypto::bls::PublicKey;
+use crate::crypto::bls::{PublicKey, SecretKey};
 use crate::crypto::hash::Hash;
 use crate::dkg::board::Slot;
 use crate::dkg::entry::Step;
@@ -117,7 +117,8 @@ pub struct Outcome {
 
 /// Work that was done in the background.
 enum Done {
-    Stored(u32, Result<(), Problem>),
+    Stored(u32, Hash, Result<(), Problem>),
+    Opened(u32, Result<Vec<SecretKey>, Problem>),
     Published(u32, Result<(), Problem>),
 }
 

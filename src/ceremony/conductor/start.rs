@@ -268,8 +268,10 @@ fn restored(
                 .filter(|(file, _)| marks.contains(file))
                 .map(|(_, mark)| (k, *mark)),
         );
-        if marks.contains(&attempt::Mark::Voted) && staging::is_complete(folder, k, terms.validators()) {
-            restored.stored.insert(k);
+        if marks.contains(&attempt::Mark::Voted)
+            && let Some(outputs) = staging::stored_for(folder, k, terms.validators())?
+        {
+            restored.stored.insert(k, outputs);
         }
     }
     if finished {

@@ -2,5 +2,6 @@
 
 mod attacks;
 mod ceremonies;
+mod shares;
 mod sim;
 mod votes;

@@ -62,6 +62,8 @@ pub(crate) struct Disk {
     pub seeds: BTreeMap<u32, [u8; 32]>,
     pub marks: BTreeSet<(u32, Mark)>,
     pub shares: BTreeMap<u32, Vec<[u8; 32]>>,
+    /// What the shares were stored for.
+    pub outputs: BTreeMap<u32, Hash>,
     pub published: Option<u32>,
     pub lock: Option<Hash>,
 }
@@ -72,6 +74,7 @@ pub(crate) struct Peer {
     pub keys: Option<Arc<GroupKeys>>,
     pub finished: Option<Box<Finished>>,
     pub lost: BTreeSet<u32>,
+    pub seed_gone: BTreeSet<u32>,
     pub online: bool,
     pub evil: bool,
 }
@@ -110,6 +113,7 @@ impl Sim {
                 keys: None,
                 finished: None,
                 lost: BTreeSet::new(),
+                seed_gone: BTreeSet::new(),
                 online: true,
                 evil: false,
             })
@@ -187,9 +191,16 @@ impl Sim {
                 }
                 Effect::StoreKeys(own) => {
                     let shares = own.shares.iter().map(|s| *s.to_bytes()).collect();
-                    peer.disk.shares.insert(own.attempt, shares);
+                    let (k, outputs) = (own.attempt, *own.keys.hash());
+                    peer.disk.shares.insert(k, shares);
+                    peer.disk.outputs.insert(k, outputs);
                     peer.keys = Some(own.keys.clone());
-                    peer.operator.keys_stored(own.attempt)
+                    peer.operator.keys_stored(k, &outputs)
+                }
+                Effect::OpenKeys(k) => {
+                    let shares = peer.disk.shares[&k].iter();
+                    let shares = shares.map(|s| SecretKey::from_bytes(s).unwrap()).collect();
+                    peer.operator.keys_opened(k, shares)
                 }
                 Effect::Publish(finished) => {
                     peer.disk.published = Some(finished.attempt);
@@ -202,6 +213,10 @@ impl Sim {
                     peer.lost.insert(k);
                     Vec::new()
                 }
+                Effect::SeedGone(k) => {
+                    peer.seed_gone.insert(k);
+                    Vec::new()
+                }
                 Effect::DestroySeeds => {
                     peer.disk.seeds.clear();
                     Vec::new()
@@ -212,8 +227,19 @@ impl Sim {
         true
     }
 
-    /// The process starts again with what its disk holds.
+    /// The process starts again with what its disk holds, and compares inventories with everybody.
     pub(crate) fn restart(&mut self, i: usize) {
+        self.wake(i);
+        self.with(i, |o| o.consent(1, Reason::First));
+        for j in 0..self.peers.len() {
+            self.resync(j, i);
+            self.resync(i, j);
+        }
+        self.with(i, Operator::compared);
+    }
+
+    /// The process starts again with what its disk holds, and has heard of nobody yet.
+    pub(crate) fn wake(&mut self, i: usize) {
         let disk = self.peers[i].disk.clone();
         let salt = self.rng.random();
         let mut fresh = operator(&self.terms, i, salt);
@@ -230,18 +256,18 @@ impl Sim {
                 .collect(),
             seeds: disk.seeds.iter().map(|(k, s)| (*k, Seed::new(s))).collect(),
             marks: disk.marks.clone(),
-            stored: disk.shares.keys().copied().collect(),
+            // As on a real disk: keystores count as stored for the attempts that are marked as voted for.
+            stored: disk
+                .outputs
+                .iter()
+                .filter(|(k, _)| disk.marks.contains(&(**k, Mark::Voted)) && disk.shares.contains_key(*k))
+                .map(|(k, outputs)| (*k, *outputs))
+                .collect(),
             published: disk.published,
         };
         let effects = fresh.restore(restored);
         self.peers[i].operator = fresh;
         self.carry_out(i, effects, usize::MAX);
-        self.with(i, |o| o.consent(1, Reason::First));
-        for j in 0..self.peers.len() {
-            self.resync(j, i);
-            self.resync(i, j);
-        }
-        self.with(i, Operator::compared);
     }
 
     /// `to` gets all that `from` has admitted.

@@ -1,0 +1,163 @@
+//! What is durable is what is voted for and signed with: keystores, the seed, a lock that somebody hands over.
+
+use std::collections::BTreeSet;
+
+use super::ceremonies::assert_finished;
+use super::sim::{Forge, Sim};
+use crate::dkg::body::Reason;
+use crate::dkg::entry::{Entry, Step};
+use crate::dkg::operator::{Mark, Operator};
+use crate::dkg::outputs::GroupKeys;
+
+/// Operator `liar` (from 0) keeps everything from `step` on to itself.
+fn withhold(liar: usize, step: Step) -> Option<(usize, Forge)> {
+    Some((
+        liar,
+        Box::new(move |_, _, e| if e.step >= step { vec![] } else { vec![e] }),
+    ))
+}
+
+/// A ceremony in which operator 1 withholds everything from `step` on, so that it stops there for everybody.
+fn stopped_at(step: Step, seed: u64) -> Sim {
+    let mut sim = Sim::new(3, 2, 2, seed);
+    sim.forge = withhold(0, step);
+    sim.start();
+    sim.run();
+    sim.forge = None;
+    sim
+}
+
+fn said(sim: &Sim, by: u16, step: Step) -> bool {
+    sim.find(usize::from(by) - 1, |e| e.operator == by && e.step == step)
+        .is_some()
+}
+
+#[test]
+fn nothing_is_voted_for_on_the_word_of_other_keystores() {
+    let mut sim = Sim::new(3, 2, 2, 1);
+    sim.start();
+    // Keystores of something else are reported before the outputs are known.
+    sim.with(1, |o| o.keys_stored(1, &[9; 32]));
+    sim.run();
+    assert_finished(&sim);
+    assert!(
+        sim.peers[1].disk.outputs[&1] != [9; 32],
+        "it stored the right ones"
+    );
+}
+
+#[test]
+fn keystores_of_other_outputs_are_not_signed_with() {
+    let mut sim = stopped_at(Step::Stored, 2);
+    assert!(said(&sim, 2, Step::Stored) && !said(&sim, 2, Step::Sign));
+    let disk = &mut sim.peers[1].disk;
+    disk.outputs.insert(1, [9; 32]);
+    disk.shares.insert(1, vec![[1; 32]; 2]);
+    sim.restart(1);
+    sim.settle();
+    // The right ones were stored before anything was signed: assert_finished tries them.
+    assert_finished(&sim);
+}
+
+#[test]
+fn a_voted_attempt_goes_on_without_its_seed() {
+    for (seed, step) in [Step::Stored, Step::Sign, Step::Seal].into_iter().enumerate() {
+        let mut sim = stopped_at(step, seed as u64 + 3);
+        assert!(sim.locks()[1..].iter().all(Option::is_none));
+        assert!(said(&sim, 2, Step::Stored));
+        sim.peers[1].disk.seeds.clear();
+        sim.restart(1);
+        sim.settle();
+        assert_finished(&sim);
+        assert!(sim.peers[1].seed_gone.contains(&1), "it says so at {step:?}");
+        assert!(sim.peers[1].lost.is_empty() && !sim.peers[1].operator.is_lost(1));
+    }
+}
+
+#[test]
+fn without_seed_and_vote_nothing_is_said_even_with_keystores() {
+    let mut sim = Sim::new(3, 2, 2, 7);
+    sim.forge = withhold(1, Step::Stored);
+    sim.start();
+    sim.run();
+    let terms = sim.terms.clone();
+    let disk = &mut sim.peers[1].disk;
+    assert!(disk.shares.contains_key(&1) && disk.outputs.contains_key(&1));
+    // A backup of the moment between the keystores and the vote, without the seed.
+    disk.entries
+        .retain(|bytes| Entry::decode(&terms, bytes).unwrap().step < Step::Stored);
+    disk.marks.clear();
+    disk.seeds.clear();
+    sim.restart(1);
+    sim.settle();
+    assert!(sim.peers[1].lost.contains(&1) && sim.peers[1].operator.is_lost(1));
+    assert!(!said(&sim, 2, Step::Stored));
+    // The group goes on in the next attempt.
+    sim.forge = None;
+    for i in 0..3 {
+        sim.with(i, |o| o.consent(2, Reason::Lost));
+    }
+    sim.settle();
+    assert_finished(&sim);
+}
+
+#[test]
+fn keystores_that_do_not_hold_the_shares_sign_nothing() {
+    let mut sim = stopped_at(Step::Stored, 8);
+    let disk = &mut sim.peers[1].disk;
+    disk.seeds.clear();
+    disk.shares.get_mut(&1).unwrap()[1] = [1; 32];
+    sim.restart(1);
+    sim.settle();
+    assert!(!said(&sim, 2, Step::Sign));
+    assert!(sim.peers[1].lost.contains(&1) && sim.peers[1].operator.is_lost(1));
+    assert!(sim.verdicts(1).iter().all(BTreeSet::is_empty));
+}
+
+#[test]
+fn a_lock_finishes_whoever_voted_for_its_keys_and_holds_its_share() {
+    let mut sim = Sim::new(3, 2, 2, 9);
+    sim.start();
+    sim.run();
+    assert_finished(&sim);
+    let keys = sim.peers[0].finished.as_ref().unwrap().keys.clone();
+    let mut others = keys.validators().to_vec();
+    others.swap(0, 1);
+    let others = GroupKeys::new(others);
+    let whole = sim.peers[1].disk.clone();
+    let terms = sim.terms.clone();
+    for journal_is_gone in [false, true] {
+        // A backup from right after the vote; nobody else can be reached.
+        let disk = &mut sim.peers[1].disk;
+        *disk = whole.clone();
+        disk.entries.retain(|bytes| {
+            let step = Entry::decode(&terms, bytes).unwrap().step;
+            step < Step::Stored && !journal_is_gone
+        });
+        (disk.published, disk.lock) = (None, None);
+        disk.marks = BTreeSet::from([(1, Mark::Voted)]);
+        disk.seeds.insert(1, [3; 32]);
+        sim.wake(1);
+        let operator = &sim.peers[1].operator;
+        assert_eq!(operator.can_publish(&keys), Some(1));
+        assert_eq!(operator.can_publish(&others), None, "the lock of other keys");
+        sim.with(1, |o| o.published(1));
+        (sim.peers[1].disk.published, sim.peers[1].disk.lock) = (Some(1), sim.locks()[0]);
+        // T3: it never helps another attempt.
+        sim.with(1, |o| o.consent(2, Reason::ByHand));
+        sim.with(1, Operator::compared);
+        assert!(sim.find(1, |e| e.attempt == 2).is_none());
+        // Entries that come later are taken up, and the end is confirmed.
+        sim.settle();
+        assert!(sim.find(0, |e| e.step == Step::Done && e.operator == 2).is_some());
+        assert!(sim.peers[1].disk.seeds.is_empty(), "the seed has done its work");
+        assert!(sim.find(0, |e| e.attempt == 2).is_none());
+        assert_finished(&sim);
+    }
+    // Without the keystores there is nothing to publish.
+    sim.peers[1].disk = whole;
+    sim.peers[1].disk.published = None;
+    sim.peers[1].disk.outputs.clear();
+    sim.wake(1);
+    assert_eq!(sim.peers[1].operator.can_publish(&keys), None);
+}

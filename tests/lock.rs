@@ -160,7 +160,7 @@ fn lock(n: usize, threshold: usize, validators: usize, lies: &Lies) -> Lock {
 }
 
 fn failures(lock: &Lock) -> Vec<String> {
-    lock.verify(None)
+    lock.verify(None, &[7; 32])
         .failures()
         .map(|check| check.name.clone())
         .collect()
@@ -170,13 +170,13 @@ fn failures(lock: &Lock) -> Vec<String> {
 fn an_own_lock_verifies_and_is_read_back() {
     for (n, threshold, validators) in [(2, 2, 1), (3, 2, 2), (4, 3, 100), (7, 5, 3), (13, 9, 1)] {
         let lock = lock(n, threshold, validators, &Lies::default());
-        let report = lock.verify(Some(network()));
+        let report = lock.verify(Some(network()), &[7; 32]);
         assert!(report.passed(), "{report}");
         let bytes = lock.to_json();
         let read = Lock::from_json(&bytes).unwrap();
         assert_eq!(read, lock);
         assert_eq!(read.to_json(), bytes);
-        assert!(read.verify(None).passed());
+        assert!(read.verify(None, &[7; 32]).passed());
     }
 }
 
@@ -230,7 +230,7 @@ fn reasons_name_who_and_where() {
         foreign_node: true,
         ..Lies::default()
     };
-    let report = lock(4, 3, 100, &lies).verify(None);
+    let report = lock(4, 3, 100, &lies).verify(None, &[7; 32]);
     let text = report.to_string();
     assert!(text.contains("one of validator 1 is not by its key"), "{text}");
     assert!(text.contains("the signature of operator 2 "), "{text}");
@@ -238,6 +238,6 @@ fn reasons_name_who_and_where() {
         gas_limit: Some(1),
         ..Lies::default()
     };
-    let text = lock(4, 3, 100, &lies).verify(None).to_string();
+    let text = lock(4, 3, 100, &lies).verify(None, &[7; 32]).to_string();
     assert!(text.contains("and 97 more"), "{text}");
 }

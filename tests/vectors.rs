@@ -65,7 +65,7 @@ fn every_lock_is_written_back_byte_for_byte_and_verifies() {
         let bytes = lock_bytes(cluster, 0);
         let lock = Lock::from_json(&bytes).unwrap_or_else(|error| panic!("{cluster}: {error}"));
         assert!(lock.to_json() == bytes, "{cluster} is written with other bytes");
-        let report = lock.verify(network(cluster).as_ref());
+        let report = lock.verify(network(cluster).as_ref(), &[7; 32]);
         assert!(report.passed(), "{cluster}\n{report}");
         let not_checked: Vec<&str> = report
             .checks
@@ -221,7 +221,7 @@ fn deposit_amounts_and_versions_are_as_the_files_say() {
 #[test]
 fn a_custom_network_needs_its_file_for_what_depends_on_it() {
     let lock = Lock::from_json(&lock_bytes(CUSTOM, 0)).unwrap();
-    let report = lock.verify(None);
+    let report = lock.verify(None, &[7; 32]);
     assert!(report.passed());
     assert!(matches!(
         report.get("network").unwrap().outcome,
@@ -229,9 +229,12 @@ fn a_custom_network_needs_its_file_for_what_depends_on_it() {
     ));
     let mut later = custom_network();
     later.genesis_time += 1;
-    assert_eq!(failed(&lock.verify(Some(&later))), ["builder registrations"]);
+    assert_eq!(
+        failed(&lock.verify(Some(&later), &[7; 32])),
+        ["builder registrations"]
+    );
     let hoodi = Network::by_name("hoodi").unwrap();
-    assert_eq!(failed(&lock.verify(Some(hoodi))), ["network"]);
+    assert_eq!(failed(&lock.verify(Some(hoodi), &[7; 32])), ["network"]);
 }
 
 // Tampering. Every leaf of every JSON tree is changed, one at a time, in a way that keeps its form wherever that is
@@ -320,7 +323,7 @@ fn changes(leaf: &Value) -> Vec<Value> {
 fn judge(cluster: &str, bytes: &[u8]) -> Vec<String> {
     match Lock::from_json(bytes) {
         Err(_) => vec!["unreadable".into()],
-        Ok(lock) => failed(&lock.verify(network(cluster).as_ref()))
+        Ok(lock) => failed(&lock.verify(network(cluster).as_ref(), &[7; 32]))
             .into_iter()
             .map(str::to_owned)
             .collect(),
@@ -418,7 +421,7 @@ fn what_does_not_matter_is_not_refused() {
         }
         // serde_json sorts the keys, and this form has no white space.
         let lock = Lock::from_json(&serde_json::to_vec(&value).unwrap()).unwrap();
-        assert!(lock.verify(network(cluster).as_ref()).passed());
+        assert!(lock.verify(network(cluster).as_ref(), &[7; 32]).passed());
         assert!(lock.to_json() == text.as_bytes(), "{cluster}");
     }
 }

@@ -60,6 +60,7 @@ fn check(folder: &str, paths: &[PathBuf]) -> Verification {
     verify(
         &gather(&Disk::new(), paths, None).unwrap(),
         network(folder).as_ref(),
+        &[7; 32],
     )
 }
 
@@ -189,6 +190,7 @@ fn a_custom_network_without_its_file_is_said_to_be_unknown() {
     let result = verify(
         &gather(&Disk::new(), &[vector(QUICK).join("node0")], None).unwrap(),
         None,
+        &[7; 32],
     );
     assert!(result.passed(), "{:?}", failed(&result));
     let open = |file: &str| {

@@ -19,6 +19,7 @@
 //! | [`conductor`] | where protocol, disk and network meet |
 //! | [`progress`] | what a screen or a program is told while a ceremony goes on |
 //! | [`files`] | durable, atomic writes that never overwrite |
+//! | [`randomness`] | 32 bytes that nobody can foresee |
 //! | [`verify`] | verification of what a ceremony made |
 //! | [`problem`] | an error as a person needs it: what, why, what to do |
 
@@ -36,6 +37,7 @@ pub mod problem;
 pub mod product;
 pub mod progress;
 pub mod publication;
+pub mod randomness;
 pub mod records;
 pub mod staging;
 pub mod verify;

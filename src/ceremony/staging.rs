@@ -339,7 +339,7 @@ pub fn open_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<Vec<S
             folder.keys().join(name)
         }
     };
-    (0..validators)
+    let opened: Vec<Result<SecretKey, Problem>> = (0..validators)
         .into_par_iter()
         .map(|i| {
             let [json_name, password_name] = key_file_names(i);
@@ -360,7 +360,13 @@ pub fn open_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<Vec<S
                 .and_then(|keystore| keystore.open(&password))
                 .map_err(|error| fail(&error))
         })
-        .collect()
+        .collect();
+    // The whole length at once: a vector that grows leaves copies of its shares behind that nobody wipes.
+    let mut shares = Vec::with_capacity(opened.len());
+    for share in opened {
+        shares.push(share?);
+    }
+    Ok(shares)
 }
 
 /// Destroys the staged keystores of an attempt that the operator never voted for.

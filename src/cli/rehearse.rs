@@ -16,6 +16,7 @@ use crate::ceremony::plan::{Payout, Plan, default_threshold};
 use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::progress::Event;
 use crate::ceremony::publication::key_file_names;
+use crate::ceremony::randomness::weight_seed;
 use crate::ceremony::verify::{gather, verify};
 use crate::cluster::lock::Lock;
 use crate::cluster::report::Outcome;
@@ -62,7 +63,11 @@ pub fn run(context: &Context, args: &RehearseArgs) -> Result<(), Problem> {
     let ceremony = ceremony.elapsed();
 
     let materials = gather(&Disk::new(), &folders, None)?;
-    let result = verify(&materials, Some(&network).filter(|_| args.network_file.is_some()));
+    let result = verify(
+        &materials,
+        Some(&network).filter(|_| args.network_file.is_some()),
+        &weight_seed()?,
+    );
     for row in &result.rows {
         context.output.event(&verify_command::event(row));
     }

@@ -7,6 +7,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use crate::ceremony::files::Disk;
 use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::progress::Event;
+use crate::ceremony::randomness::weight_seed;
 use crate::ceremony::verify::{Row, Verification, gather, verify};
 use crate::cluster::report::Outcome;
 
@@ -23,7 +24,7 @@ pub fn run(context: &Context, args: &VerifyArgs) -> Result<(), Problem> {
     let start = Instant::now();
     let network = input::network_file(args.network_file.as_deref())?;
     let materials = gather(&Disk::new(), &args.paths, args.password_file.as_deref())?;
-    let result = verify(&materials, network.as_ref());
+    let result = verify(&materials, network.as_ref(), &weight_seed()?);
     for row in &result.rows {
         context.output.event(&event(row));
     }

@@ -52,8 +52,9 @@ impl Definition {
 
 impl Lock {
     /// Checks everything that can be checked. `network` is the network that the person says it is; without it, the known
-    /// network of the definition's fork version is taken, if there is one.
-    pub fn verify(&self, network: Option<&Network>) -> Report {
+    /// network of the definition's fork version is taken, if there is one. `weight_seed`: 32 bytes that whoever made the lock
+    /// could not know, for signatures that are checked together.
+    pub fn verify(&self, network: Option<&Network>, weight_seed: &[u8; 32]) -> Report {
         let mut report = Report::default();
         let definition = self.definition();
         let network = match network {
@@ -97,7 +98,7 @@ impl Lock {
         report.add("builder registrations", self.check_registrations(network));
         report.add("deposits", self.check_deposits());
         let (registrations, deposits) = if let Ok(keys) = &keys {
-            self.check_group_signatures(keys)
+            self.check_group_signatures(keys, weight_seed)
         } else {
             let unknown = Outcome::NotChecked("a public key is not valid".into());
             (unknown.clone(), unknown)
@@ -301,10 +302,10 @@ impl Lock {
     }
 
     /// The group's signatures over registrations and deposits. Both depend on the network by its fork version alone.
-    fn check_group_signatures(&self, keys: &[Keys]) -> (Outcome, Outcome) {
+    fn check_group_signatures(&self, keys: &[Keys], weight_seed: &[u8; 32]) -> (Outcome, Outcome) {
         let fork_version = self.definition().fork_version;
-        // Weights that nobody can foresee: the lock hash covers every signature that they are for.
-        let seed = sha256(&[b"conclave/lock-weights/1", &self.lock_hash()]);
+        // The lock hash goes in as well, so that a seed that was used twice does no harm.
+        let seed = sha256(&[weight_seed, &self.lock_hash()]);
 
         let registrations = self.validators().iter().enumerate().map(|(i, validator)| {
             let registration = &validator.registration;

@@ -839,18 +839,28 @@ impl Operator {
             .collect();
         let rows = rows?;
         let position = usize::from(self.index) - 1;
-        keys.validators()
-            .par_iter()
+        // The whole length at once: a vector that grows leaves copies of its scalars behind that nobody wipes.
+        let mut sums = Vec::with_capacity(keys.validators().len());
+        sums.resize_with(keys.validators().len(), || Scalar::from_u64(0));
+        let fit = sums
+            .par_iter_mut()
+            .zip(keys.validators())
             .enumerate()
-            .map(|(v, validator)| {
-                let share = rows
-                    .iter()
-                    .filter_map(|row| row.get(v))
-                    .fold(Scalar::from_u64(0), |sum, pair| &sum + &pair.s);
-                let fits =
-                    commit::feldman(&share).to_compressed() == validator.shares.get(position)?.to_bytes();
-                SecretKey::from_scalar(&share).filter(|_| fits)
+            .map(|(v, (sum, validator))| {
+                for pair in rows.iter().filter_map(|row| row.get(v)) {
+                    *sum = &*sum + &pair.s;
+                }
+                let public = commit::feldman(sum).to_compressed();
+                validator
+                    .shares
+                    .get(position)
+                    .is_some_and(|share| share.to_bytes() == public)
             })
-            .collect()
+            .reduce(|| true, |a, b| a && b);
+        let mut shares = Vec::with_capacity(sums.len());
+        for sum in sums.iter().filter(|_| fit) {
+            shares.push(SecretKey::from_scalar(sum)?);
+        }
+        fit.then_some(shares)
     }
 }

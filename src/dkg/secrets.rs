@@ -196,15 +196,15 @@ pub fn read_shares(terms: &Terms, plain: &[u8]) -> Option<Vec<SharePair>> {
         return None;
     }
     let scalar = |half: Option<&[u8]>| Scalar::from_be_bytes(half?.try_into().ok()?);
-    plain
-        .chunks(64)
-        .map(|pair| {
-            Some(SharePair {
-                s: scalar(pair.get(..32))?,
-                s_blind: scalar(pair.get(32..))?,
-            })
-        })
-        .collect()
+    // The whole length at once: a vector that grows leaves copies of its scalars behind that nobody wipes.
+    let mut pairs = Vec::with_capacity(terms.validators());
+    for pair in plain.chunks(64) {
+        pairs.push(SharePair {
+            s: scalar(pair.get(..32))?,
+            s_blind: scalar(pair.get(32..))?,
+        });
+    }
+    Some(pairs)
 }
 
 fn share_info(sid: &Hash) -> Vec<u8> {
@@ -252,5 +252,30 @@ pub fn open_share(
     match commit::check_shares(commitments, terms.t(), u64::from(recipient), &pairs, weights) {
         Ok(()) => Opened::Good(pairs),
         Err(bad) => Opened::Wrong(bad),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dkg::tests::sim;
+
+    #[test]
+    fn shares_are_read_into_exactly_the_room_they_need() {
+        for v in [1, 3, 5, 9, 100] {
+            let terms = sim::terms(3, 2, v);
+            let coefficients: Vec<(Scalar, Scalar)> = (0..2 * v as u64)
+                .map(|i| (Scalar::from_u64(i + 1), Scalar::from_u64(i + 7)))
+                .collect();
+            let plain = shares_for(&terms, &coefficients, 2);
+            assert_eq!(plain.capacity(), 64 * v);
+            let pairs = read_shares(&terms, &plain).unwrap();
+            // More room would mean that it grew, and left copies behind.
+            assert_eq!((pairs.len(), pairs.capacity()), (v, v));
+            assert!(read_shares(&terms, &plain[1..]).is_none());
+            let mut beyond = plain.to_vec();
+            beyond[64 * v - 32..].fill(0xff);
+            assert!(read_shares(&terms, &beyond).is_none(), "not below the order");
+        }
     }
 }

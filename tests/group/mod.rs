@@ -169,7 +169,10 @@ impl Group {
     pub fn assert_finished(&self) {
         let first = fs::read(self.folder(0).join("cluster-lock.json")).unwrap();
         let lock = Lock::from_json(&first).unwrap();
-        assert!(lock.verify(Some(Network::by_name("hoodi").unwrap())).passed());
+        assert!(
+            lock.verify(Some(Network::by_name("hoodi").unwrap()), &[7; 32])
+                .passed()
+        );
         assert_eq!(lock.validators().len(), self.validators);
         for (i, name) in NAMES.iter().enumerate().take(self.n()) {
             let folder = self.folder(i);

@@ -9,6 +9,7 @@ use crate::ceremony::folder::DataFolder;
 use crate::ceremony::problem::Problem;
 use crate::ceremony::product::{self, ClusterProduct};
 use crate::ceremony::progress::Event;
+use crate::ceremony::randomness::weight_seed;
 use crate::ceremony::staging::{self, KeyDeriver};
 use crate::ceremony::view::item;
 use crate::ceremony::{attempt, publication, records};
@@ -145,7 +146,7 @@ impl Conductor<'_> {
         if lock.definition().definition_hash() != *self.terms.definition_hash() {
             return Err(bad("it is the lock of another definition".to_owned()));
         }
-        let report = lock.verify(Some(&self.network));
+        let report = lock.verify(Some(&self.network), &weight_seed()?);
         if !report.passed() {
             let failed: Vec<String> = report.failures().map(|check| check.name.clone()).collect();
             return Err(bad(format!("it does not verify: {}", failed.join(", "))));
@@ -250,7 +251,7 @@ fn publish(
         )
     };
     let lock = product.lock(finished).map_err(|error| bug(error.to_string()))?;
-    let report = lock.verify(Some(network));
+    let report = lock.verify(Some(network), &weight_seed()?);
     if !report.passed() {
         return Err(bug(report
             .failures()

@@ -6,7 +6,6 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use libp2p::Multiaddr;
-use rand::TryRng;
 
 use crate::ceremony::attempt;
 use crate::ceremony::entrance::Entrance;
@@ -14,11 +13,11 @@ use crate::ceremony::folder::{CEREMONY, DataFolder, MAX_JSON_BYTES};
 use crate::ceremony::journal::Journal;
 use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::progress::Event;
+use crate::ceremony::randomness::weight_seed;
 use crate::ceremony::staging::{self, KeyDeriver};
 use crate::ceremony::{product, records};
 use crate::cluster::lock::Lock;
 use crate::crypto::bls::PublicKey;
-use crate::crypto::hash::Hash;
 use crate::crypto::node::NodeKey;
 use crate::dkg::body::Reason;
 use crate::dkg::entry::{Entry, Step};
@@ -154,7 +153,7 @@ fn open_operator(setup: &Setup, terms: &Arc<Terms>, said: Said) -> Result<(Opera
         .identity
         .name()
         .map_or_else(|| setup.names.of(&key.public()), ToOwned::to_owned);
-    let mut operator = Operator::new(terms.clone(), entrance.index, key, name, &random()?);
+    let mut operator = Operator::new(terms.clone(), entrance.index, key, name, &weight_seed()?);
     let effects = operator.restore(restored(&setup.folder, terms, said, entrance.finished)?);
     Ok((operator, effects))
 }
@@ -193,18 +192,6 @@ fn sync_config(setup: &Setup, terms: &Terms, limits: FrameLimits) -> SyncConfig 
         definition: setup.definition.to_json().into(),
         sizes: Step::ALL.map(|step| Entry::max_bytes(terms, step)),
     }
-}
-
-fn random() -> Result<Hash, Problem> {
-    let mut bytes = [0; 32];
-    rand::rngs::SysRng.try_fill_bytes(&mut bytes).map_err(|error| {
-        Problem::other(
-            "cannot start",
-            error,
-            "the operating system gives no randomness: use another machine",
-        )
-    })?;
-    Ok(bytes)
 }
 
 fn software() -> String {

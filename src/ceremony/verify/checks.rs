@@ -16,7 +16,7 @@ use crate::{
         lock::Lock,
         report::{Check, Outcome},
     },
-    crypto::{hash::sha256, node::NodeKey},
+    crypto::node::NodeKey,
     dkg::transcript::Transcript,
     ethereum::{
         deposit::{self, DepositEntry, deposit_file_name, read_deposit_file},
@@ -88,6 +88,7 @@ fn parsed<T, E: ToString>(file: &str, value: Result<T, E>, result: &mut Verifica
 pub(super) fn lock<'a>(
     item: &'a Item,
     custom: Option<&Network>,
+    weight_seed: &[u8; 32],
     known: &mut Vec<Known<'a>>,
     result: &mut Verification,
 ) -> Option<Lock> {
@@ -103,7 +104,7 @@ pub(super) fn lock<'a>(
         name: READABLE.to_owned(),
         outcome: Outcome::Ok,
     }];
-    checks.extend(lock.verify(custom).checks);
+    checks.extend(lock.verify(custom, weight_seed).checks);
     for check in checks.iter().skip(1) {
         result.add(&item.file, check.name.clone(), check.outcome.clone());
     }
@@ -262,6 +263,7 @@ pub(super) fn transcript(
     item: &Item,
     against: Against<'_>,
     custom: Option<&Network>,
+    weight_seed: &[u8; 32],
     result: &mut Verification,
 ) {
     let Some(bytes) = content(item, result) else {
@@ -286,9 +288,8 @@ pub(super) fn transcript(
         .and_then(|terms| {
             let transcript = Transcript::decode(&terms, &product::net(network), bytes)
                 .map_err(|error| error.to_string())?;
-            // Whoever made the transcript could not know these weights before it was complete.
             transcript
-                .check(&Arc::new(terms), &sha256(&[bytes]))
+                .check(&Arc::new(terms), weight_seed)
                 .map_err(|error| error.to_string())
         });
     let findings = match findings {

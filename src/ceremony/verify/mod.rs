@@ -118,13 +118,14 @@ struct Known<'a> {
     checks: Vec<Check>,
 }
 
-/// Verifies all materials, each by itself and then against each other. `network` is what a network file says.
-pub fn verify(materials: &[Material], network: Option<&Network>) -> Verification {
+/// Verifies all materials, each by itself and then against each other. `network` is what a network file says. `weight_seed`:
+/// 32 bytes of the operating system's randomness: whoever made the files must not know how they are checked together.
+pub fn verify(materials: &[Material], network: Option<&Network>, weight_seed: &[u8; 32]) -> Verification {
     let mut result = Verification::default();
     let mut known = Vec::new();
     let mut first: HashMap<Hash, (Hash, &str)> = HashMap::new();
     for material in materials {
-        let Some(lock) = material.verify(network, &mut known, &mut result) else {
+        let Some(lock) = material.verify(network, weight_seed, &mut known, &mut result) else {
             continue;
         };
         let Some(item) = &material.lock else { continue };
@@ -151,13 +152,14 @@ impl Material {
     fn verify<'a>(
         &'a self,
         custom: Option<&Network>,
+        weight_seed: &[u8; 32],
         known: &mut Vec<Known<'a>>,
         result: &mut Verification,
     ) -> Option<Lock> {
         let lock = self
             .lock
             .as_ref()
-            .and_then(|item| checks::lock(item, custom, known, result));
+            .and_then(|item| checks::lock(item, custom, weight_seed, known, result));
         let against = match (&self.lock, &lock) {
             (None, _) => Against::NoLock,
             (Some(_), None) => Against::Unreadable,
@@ -172,7 +174,7 @@ impl Material {
             .filter_map(|item| checks::deposits(item, against, custom, result))
             .collect();
         if let Some(item) = &self.transcript {
-            checks::transcript(item, against, custom, result);
+            checks::transcript(item, against, custom, weight_seed, result);
         }
         let operator = self
             .identity

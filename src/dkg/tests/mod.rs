@@ -3,5 +3,5 @@
 mod attacks;
 mod ceremonies;
 mod shares;
-mod sim;
+pub(crate) mod sim;
 mod votes;

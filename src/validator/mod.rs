@@ -9,10 +9,12 @@
 //! | [`duty`] | what there is to do in a slot |
 //! | [`group`] | operators and validators, as the lock names them |
 //! | [`partials`] | partial signatures as they travel |
+//! | [`guard`] | slashing protection: what may be signed |
 
 pub mod alive;
 pub mod combine;
 pub mod duty;
 pub mod group;
+pub mod guard;
 pub mod memory;
 pub mod partials;

@@ -1,0 +1,552 @@
+//! Slashing protection: what one operator's shares have signed, kept so that they never sign against it.
+//!
+//! A validator whose shares sign two messages for one duty loses money. Nobody but the share-holders can prevent that,
+//! and each has to do it alone: from its own durable record ([`database`](self), one transaction for each duty), by rules
+//! that need nothing else ([`rules`]). Nothing may leave the process before the record of it is on the disk.
+//!
+//! [`Guard::permit`] is the only maker of a [`Permit`], and a permit is what signing asks for.
+//!
+//! What the disk cannot know is that it is an old copy of itself. For that there are [`Guard::begin`] (a process that has
+//! just started keeps away from what may have been signed before), [`Mark`] (a database that is not the whole memory of
+//! its share), and [`Guard::remember`] and [`Guard::raise`] (operators remember for each other).
+//!
+//! All functions block on the disk: keep them off the async executor.
+
+mod cluster;
+mod database;
+mod error;
+pub mod interchange;
+pub mod rules;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::crypto::hash::Hash;
+
+pub use self::cluster::{Cluster, Key, ValidatorKeys};
+pub use self::database::{MAX_PROOF_BYTES, Mark, Memory};
+pub use self::error::GuardError;
+pub use self::rules::{Attested, Message, Record, Refusal, Start, Timing};
+
+use self::database::{Failure, Store, shielded};
+use self::interchange::{History, Interchange};
+
+/// The file's name in an operator's data folder.
+pub const FILE: &str = "slashing-protection.redb";
+
+/// One duty: one message, and all own validators that are to sign it.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// What is to be signed.
+    pub message: Message,
+    /// The signing root of the message, 32 bytes.
+    pub signing_root: Hash,
+    /// Indices in the lock, from 0.
+    pub validators: &'a [u32],
+    /// The time.
+    pub timing: Timing,
+}
+
+/// The right to sign one message with some shares, once. Its record is durable. Only the guard can make one, and it
+/// cannot be copied.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "what was permitted cannot be permitted again"]
+pub struct Permit {
+    message: Message,
+    signing_root: Hash,
+    validators: Vec<u32>,
+}
+
+impl Permit {
+    /// What may be signed.
+    pub fn message(&self) -> Message {
+        self.message
+    }
+
+    /// The root that may be signed, 32 bytes; no other one.
+    pub fn signing_root(&self) -> &Hash {
+        &self.signing_root
+    }
+
+    /// The validators whose shares may sign, by their index in the lock; never empty.
+    pub fn validators(&self) -> &[u32] {
+        &self.validators
+    }
+}
+
+/// The guard's answer to a [`Request`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What may be signed; `None` if no share may.
+    pub permit: Option<Permit>,
+    /// The validators whose shares may not sign, and why. A refusal costs that key its vote, not the slot.
+    pub refused: Vec<(u32, Refusal)>,
+}
+
+/// What [`Guard::raise`] changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Raised {
+    /// How many keys have a higher record now.
+    pub keys: usize,
+    /// The highest of all keys before.
+    pub before: Record,
+}
+
+/// What an import did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Validators that the file names, by their index in the lock, ascending.
+    pub named: Vec<u32>,
+    /// How many of them have a higher record now.
+    pub raised: usize,
+    /// Keys in the file that are neither a distributed key of the lock nor this operator's share of one, ascending.
+    pub unknown: Vec<Key>,
+    /// The highest of everything that was imported.
+    pub highest: Record,
+}
+
+/// How a database is opened: again, when it has failed.
+type Open = Box<dyn Fn(&Cluster) -> Result<Store, GuardError> + Send>;
+
+struct State {
+    open: Open,
+    /// `None` after a failure: what is on the disk then has to be read anew.
+    store: Option<Store>,
+    start: Option<Start>,
+}
+
+/// The slashing protection of one operator's shares.
+pub struct Guard {
+    path: PathBuf,
+    cluster: Cluster,
+    state: Mutex<State>,
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guard")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Guard {
+    /// Opens the database of a cluster's operator and checks all of it. It is held until this is dropped.
+    ///
+    /// # Errors
+    /// If it is missing, damaged, of a newer version, of another lock or operator, or held by another process; anything
+    /// the disk says. A missing or damaged database is never made anew.
+    pub fn open(path: &Path, cluster: Cluster) -> Result<Self, GuardError> {
+        let file = path.to_owned();
+        Self::open_by(
+            path,
+            cluster,
+            Box::new(move |cluster| Store::open(&file, cluster)),
+        )
+    }
+
+    fn open_by(path: &Path, cluster: Cluster, open: Open) -> Result<Self, GuardError> {
+        let store = Some(open(&cluster)?);
+        let state = Mutex::new(State {
+            open,
+            store,
+            start: None,
+        });
+        Ok(Self {
+            path: path.to_owned(),
+            cluster,
+            state,
+        })
+    }
+
+    /// The cluster and operator that this guards.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic inside has left the database closed, and it is read anew.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Works with the database. After a failure it is opened anew by the next call: whether the failed change is on the
+    /// disk or not is then seen there.
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Store, Option<Start>) -> Result<T, Failure>,
+    ) -> Result<T, GuardError> {
+        let mut state = self.state();
+        // Taken out, so that it is gone whatever happens in between.
+        let store = match state.store.take() {
+            Some(store) => store,
+            None => (state.open)(&self.cluster)?,
+        };
+        if !store.is_in_place(&self.path) {
+            state.store = Some(store);
+            return Err(GuardError::Replaced(self.path.clone()));
+        }
+        let start = state.start;
+        match shielded(|| work(&store, start)) {
+            Ok(value) => {
+                state.store = Some(store);
+                Ok(value)
+            }
+            Err(Failure::Said(error)) => {
+                state.store = Some(store);
+                Err(error)
+            }
+            Err(failure) => {
+                let _ = shielded(|| {
+                    drop(store);
+                    Ok(())
+                });
+                Err(failure.at(&self.path))
+            }
+        }
+    }
+
+    /// Says from when on this process may sign. Before, everything is refused. To be called at whatever counts as a
+    /// start, and again when all peers have confirmed that nothing was forgotten.
+    pub fn begin(&self, start: Start) {
+        self.state().start = Some(start);
+    }
+
+    /// Refuses everything until [`Self::begin`] is called again: for a clock that has jumped.
+    pub fn pause(&self) {
+        self.state().start = None;
+    }
+
+    /// Asks for one duty: all validators in one transaction. When this returns a permit, its record is durable, and the
+    /// same message will never be permitted again: a partial signature that was made is re-sent, not re-made.
+    ///
+    /// # Errors
+    /// If the database cannot be read or written. Then nothing may be signed, and whether the duty counts as signed is
+    /// seen by asking again.
+    pub fn permit(&self, request: &Request<'_>) -> Result<Answer, GuardError> {
+        let message = request.message;
+        self.with(|store, start| {
+            let general = start
+                .ok_or(Refusal::NotStarted)
+                .and_then(|start| start.check(&message))
+                .and_then(|()| request.timing.check(&message));
+            if let Err(refusal) = general {
+                return Ok(Answer {
+                    permit: None,
+                    refused: request.validators.iter().map(|v| (*v, refusal)).collect(),
+                });
+            }
+            let is_known = |v: &u32| self.cluster.distributed(*v).is_some();
+            let (known, unknown): (Vec<u32>, Vec<u32>) = request.validators.iter().partition(|v| is_known(v));
+            let mut refused: Vec<(u32, Refusal)> = unknown
+                .into_iter()
+                .map(|v| (v, Refusal::UnknownValidator))
+                .collect();
+            let mut validators = Vec::with_capacity(known.len());
+            let writing = store.write()?;
+            writing.change_rows(&self.cluster, known, |validator, row| {
+                match row.record.check(&message) {
+                    Ok(()) => {
+                        validators.push(validator);
+                        Some(row.signed(message, request.signing_root))
+                    }
+                    Err(refusal) => {
+                        refused.push((validator, refusal));
+                        None
+                    }
+                }
+            })?;
+            if validators.is_empty() {
+                return Ok(Answer {
+                    permit: None,
+                    refused,
+                });
+            }
+            // The wait is over: from here on the database is the whole memory of its share again.
+            if matches!(message, Message::Attestation { .. }) && writing.mark()?.is_some() {
+                writing.set_mark(None)?;
+            }
+            writing.commit()?;
+            let permit = Permit {
+                message,
+                signing_root: request.signing_root,
+                validators,
+            };
+            Ok(Answer {
+                permit: Some(permit),
+                refused,
+            })
+        })
+    }
+
+    /// Whether this database is not the whole memory of its share: then `run` waits longer before it signs attestations.
+    /// The mark goes with the first attestation that is permitted.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn mark(&self) -> Result<Option<Mark>, GuardError> {
+        self.with(|store, _| store.read()?.mark())
+    }
+
+    /// Takes a mark away, if it is this one. Gives whether it was.
+    ///
+    /// # Errors
+    /// If the database cannot be read or written.
+    pub fn clear_mark(&self, mark: Mark) -> Result<bool, GuardError> {
+        self.with(|store, _| {
+            let writing = store.write()?;
+            if writing.mark()? != Some(mark) {
+                return Ok(false);
+            }
+            writing.set_mark(None)?;
+            writing.commit()?;
+            Ok(true)
+        })
+    }
+
+    /// The genesis validators root (32 bytes) of the chain this database is used on, once it is pinned.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn genesis_validators_root(&self) -> Result<Option<Hash>, GuardError> {
+        self.with(|store, _| store.read()?.chain())
+    }
+
+    /// Pins the genesis validators root (32 bytes) at the first call, and compares at every later one.
+    ///
+    /// # Errors
+    /// [`GuardError::OtherChain`] if another root is pinned; if the database cannot be read or written.
+    pub fn pin_genesis_validators_root(&self, root: &Hash) -> Result<(), GuardError> {
+        self.with(|store, _| {
+            let writing = store.write()?;
+            match writing.chain()? {
+                Some(pinned) if pinned == *root => Ok(()),
+                Some(pinned) => Err(Failure::Said(GuardError::OtherChain { pinned, found: *root })),
+                None => {
+                    writing.pin_chain(root)?;
+                    writing.commit()
+                }
+            }
+        })
+    }
+
+    /// The record of one validator, by its index in the lock.
+    ///
+    /// # Errors
+    /// If the lock has no such validator; if the database cannot be read.
+    pub fn record(&self, validator: u32) -> Result<Record, GuardError> {
+        self.with(|store, _| Ok(store.read()?.row(&self.cluster, validator)?.record))
+    }
+
+    /// The highest of all validators' records: what a peer's memory is compared with.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn highest(&self) -> Result<Record, GuardError> {
+        self.with(|store, _| {
+            let rows = store.read()?.rows(&self.cluster)?;
+            Ok(rows
+                .iter()
+                .fold(Record::default(), |all, row| all.raised(row.record)))
+        })
+    }
+
+    /// Raises all keys to what a peer has proven that this operator signed. Never lowers anything; telling the person is
+    /// the caller's part.
+    ///
+    /// # Errors
+    /// If the database cannot be read or written.
+    pub fn raise(&self, to: Record) -> Result<Raised, GuardError> {
+        self.with(|store, _| {
+            let mut raised = Raised {
+                keys: 0,
+                before: Record::default(),
+            };
+            let writing = store.write()?;
+            writing.change_rows(&self.cluster, self.all(), |_, row| {
+                raised.before = raised.before.raised(row.record);
+                let after = row.raised(to);
+                (after != row).then(|| {
+                    raised.keys += 1;
+                    after
+                })
+            })?;
+            if raised.keys > 0 {
+                writing.commit()?;
+            }
+            Ok(raised)
+        })
+    }
+
+    fn all(&self) -> std::ops::Range<u32> {
+        0..u32::try_from(self.cluster.validators().len()).unwrap_or(u32::MAX)
+    }
+
+    /// Keeps what other operators have signed, for the day on which one of them has forgotten it: the newest of each
+    /// operator and kind of message. Older ones are ignored. One transaction for all of them, none if nothing is newer.
+    /// Gives how many were.
+    ///
+    /// An attestation is newer if its target epoch is higher, or else its source epoch.
+    ///
+    /// # Errors
+    /// If a proof is longer than [`MAX_PROOF_BYTES`]; if the database cannot be read or written.
+    pub fn remember(&self, memories: &[Memory]) -> Result<usize, GuardError> {
+        if let Some(memory) = memories
+            .iter()
+            .find(|memory| memory.proof.len() > MAX_PROOF_BYTES)
+        {
+            return Err(GuardError::ProofTooLarge(memory.proof.len()));
+        }
+        self.with(|store, _| {
+            let writing = store.write()?;
+            let mut newer = 0;
+            for memory in memories {
+                newer += usize::from(writing.remember(memory)?);
+            }
+            if newer > 0 {
+                writing.commit()?;
+            }
+            Ok(newer)
+        })
+    }
+
+    /// All that is remembered of other operators: at most two for each, ordered by operator, blocks first.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn memories(&self) -> Result<Vec<Memory>, GuardError> {
+        self.with(|store, _| store.read()?.memories())
+    }
+
+    /// Takes over what an interchange file says: every key is raised to the highest that the file has of it, all keys or
+    /// none. Nothing is ever lowered, and no mark is taken away.
+    ///
+    /// # Errors
+    /// [`GuardError::NoChain`] as long as no genesis validators root is pinned, [`GuardError::OtherChain`] if the file
+    /// has another one; if the database cannot be read or written.
+    pub fn import(&self, file: &Interchange) -> Result<Imported, GuardError> {
+        self.with(|store, _| {
+            let writing = store.write()?;
+            let pinned = writing.chain()?.ok_or(GuardError::NoChain)?;
+            same_chain(&pinned, file)?;
+            let (mut imported, records) = sort(&self.cluster, file);
+            let mut records = records.into_iter();
+            let named = imported.named.clone();
+            writing.change_rows(&self.cluster, named, |_, row| {
+                let (_, record) = records.next()?;
+                let after = row.raised(record);
+                (after != row).then(|| {
+                    imported.raised += 1;
+                    after
+                })
+            })?;
+            if imported.raised > 0 {
+                writing.commit()?;
+            }
+            Ok(imported)
+        })
+    }
+
+    /// Everything as an interchange file (EIP-3076, version 5), under the distributed keys and in the lock's order:
+    /// equal databases give equal bytes.
+    ///
+    /// # Errors
+    /// [`GuardError::NoChain`] as long as no genesis validators root is pinned; if the database cannot be read.
+    pub fn export(&self) -> Result<Vec<u8>, GuardError> {
+        self.with(|store, _| {
+            let reading = store.read()?;
+            let root = reading.chain()?.ok_or(GuardError::NoChain)?;
+            let rows = reading.rows(&self.cluster)?;
+            let histories = self
+                .cluster
+                .validators()
+                .iter()
+                .zip(rows)
+                .map(|(keys, row)| History {
+                    key: keys.distributed,
+                    record: row.record,
+                    block_root: row.block_root,
+                    attested_root: row.attested_root,
+                });
+            Ok(interchange::write(&root, histories))
+        })
+    }
+}
+
+fn same_chain(pinned: &Hash, file: &Interchange) -> Result<(), GuardError> {
+    if file.genesis_validators_root() == pinned {
+        return Ok(());
+    }
+    Err(GuardError::OtherChain {
+        pinned: *pinned,
+        found: *file.genesis_validators_root(),
+    })
+}
+
+/// What a file says of this cluster's validators, ascending.
+fn sort(cluster: &Cluster, file: &Interchange) -> (Imported, Vec<(u32, Record)>) {
+    let mut imported = Imported::default();
+    let mut records: std::collections::BTreeMap<u32, Record> = std::collections::BTreeMap::new();
+    for (key, record) in file.records() {
+        // A file may name a validator twice: by its distributed key and by the share's.
+        match cluster.find(key) {
+            None => imported.unknown.push(*key),
+            Some(validator) => {
+                let known = records.entry(validator).or_default();
+                *known = known.raised(*record);
+                imported.highest = imported.highest.raised(*record);
+            }
+        }
+    }
+    imported.named = records.keys().copied().collect();
+    (imported, records.into_iter().collect())
+}
+
+/// The bytes of a database in which nothing has been signed yet, for whoever writes files by its own means.
+///
+/// # Errors
+/// If it cannot be made, for which there is no known reason.
+pub fn new_database(cluster: &Cluster, mark: Option<Mark>) -> Result<Vec<u8>, GuardError> {
+    shielded(|| database::new_database(cluster, mark, None, &[]))
+        .map_err(|failure| failure.at(Path::new(FILE)))
+}
+
+/// Makes a database in which nothing has been signed: durable, mode 0600, never over another file. It is marked, so that
+/// `run` waits before it trusts it.
+///
+/// # Errors
+/// [`GuardError::Exists`] if there is a file of that name; anything the disk says.
+pub fn create(path: &Path, cluster: &Cluster) -> Result<(), GuardError> {
+    database::place(path, &new_database(cluster, Some(Mark::New))?)
+}
+
+/// Makes a database that knows what an interchange file says; `root` is the chain's genesis validators root, 32 bytes. It
+/// is marked if the file does not name all validators.
+///
+/// # Errors
+/// [`GuardError::OtherChain`] if the file has another root; [`interchange::InterchangeError::NoneOfOurs`] if it names none
+/// of the validators; [`GuardError::Exists`] if there is a database already; anything the disk says.
+pub fn create_from(
+    path: &Path,
+    cluster: &Cluster,
+    root: &Hash,
+    file: &Interchange,
+) -> Result<Imported, GuardError> {
+    same_chain(root, file)?;
+    let (mut imported, records) = sort(cluster, file);
+    if imported.named.is_empty() {
+        return Err(interchange::InterchangeError::NoneOfOurs.into());
+    }
+    imported.raised = records
+        .iter()
+        .filter(|(_, record)| *record != Record::default())
+        .count();
+    let partial = imported.named.len() < cluster.validators().len();
+    let mark = partial.then_some(Mark::PartialImport);
+    let bytes = shielded(|| database::new_database(cluster, mark, Some(root), &records))
+        .map_err(|failure| failure.at(path))?;
+    database::place(path, &bytes)?;
+    Ok(imported)
+}

@@ -1,0 +1,335 @@
+//! The rules of slashing protection, per key: EIP-3076 ("Conditions"), minimal strategy.
+//!
+//! Pure functions of what a key has signed and of what it is asked to sign. Only the highest values are kept: that
+//! refuses more than a complete history would, and can never refuse too little.
+
+use std::fmt;
+
+use crate::validator::memory::Marks;
+
+/// What a key can be slashed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Message {
+    /// A beacon block (or its blinded twin: they have one root).
+    Block {
+        /// Its slot.
+        slot: u64,
+    },
+    /// Attestation data. Since Electra one for all committees of a slot.
+    Attestation {
+        /// The slot of the duty.
+        slot: u64,
+        /// Epoch of the source checkpoint.
+        source: u64,
+        /// Epoch of the target checkpoint.
+        target: u64,
+    },
+}
+
+impl Message {
+    /// The slot of the duty.
+    pub fn slot(&self) -> u64 {
+        match *self {
+            Self::Block { slot } | Self::Attestation { slot, .. } => slot,
+        }
+    }
+}
+
+/// The highest epochs that a key has attested to. They need not be of one attestation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Attested {
+    /// Highest source epoch.
+    pub source: u64,
+    /// Highest target epoch.
+    pub target: u64,
+}
+
+/// The highest of everything that a key has signed. Nothing signed is not the same as "0": slot 0 and epoch 0 can be
+/// signed once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Record {
+    /// Highest slot of a block.
+    pub block: Option<u64>,
+    /// Highest epochs of attestations.
+    pub attested: Option<Attested>,
+}
+
+/// Why something is not signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// The share has signed a block of this slot or of a later one.
+    BlockNotHigher {
+        /// The slot asked for.
+        slot: u64,
+        /// The highest signed one.
+        highest: u64,
+    },
+    /// The attestation's source is after its target: slashed or not, it is never right.
+    SourceAfterTarget {
+        /// Source epoch.
+        source: u64,
+        /// Target epoch.
+        target: u64,
+    },
+    /// The share has attested to a later source: together they could surround each other.
+    SourceLower {
+        /// The source epoch asked for.
+        source: u64,
+        /// The highest signed one.
+        highest: u64,
+    },
+    /// The share has attested to this target epoch or to a later one.
+    TargetNotHigher {
+        /// The target epoch asked for.
+        target: u64,
+        /// The highest signed one.
+        highest: u64,
+    },
+    /// The target epoch is not the epoch of the slot.
+    OtherEpoch {
+        /// The target epoch asked for.
+        target: u64,
+        /// The epoch of the slot.
+        epoch: u64,
+    },
+    /// The slot begins more than half a slot in the future.
+    TooEarly {
+        /// In how many milliseconds it begins.
+        early_ms: u64,
+    },
+    /// The deadline is over.
+    TooLate {
+        /// Since how many milliseconds.
+        late_ms: u64,
+    },
+    /// Nobody has said yet from when on this process may sign.
+    NotStarted,
+    /// The slot began before this process did: it may have been signed in an earlier life.
+    SlotBeforeStart {
+        /// The slot asked for.
+        slot: u64,
+        /// The first one that may be signed.
+        first: u64,
+    },
+    /// The target epoch may have been attested to in an earlier life.
+    TargetBeforeStart {
+        /// The target epoch asked for.
+        target: u64,
+        /// The first one that may be signed.
+        first: u64,
+    },
+    /// The lock has no validator with this index.
+    UnknownValidator,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BlockNotHigher { slot, highest } => {
+                write!(
+                    f,
+                    "slot {slot} is not after slot {highest}, of which a block was signed"
+                )
+            }
+            Self::SourceAfterTarget { source, target } => {
+                write!(f, "the source epoch {source} is after the target epoch {target}")
+            }
+            Self::SourceLower { source, highest } => {
+                write!(
+                    f,
+                    "the source epoch {source} is before epoch {highest}, which was signed as a source"
+                )
+            }
+            Self::TargetNotHigher { target, highest } => {
+                write!(
+                    f,
+                    "the target epoch {target} is not after epoch {highest}, which was signed as a target"
+                )
+            }
+            Self::OtherEpoch { target, epoch } => {
+                write!(f, "the target epoch {target} is not that of the slot, {epoch}")
+            }
+            Self::TooEarly { early_ms } => write!(f, "its slot begins in {early_ms} ms only"),
+            Self::TooLate { late_ms } => write!(f, "its deadline was {late_ms} ms ago"),
+            Self::NotStarted => f.write_str("signing has not started yet"),
+            Self::SlotBeforeStart { slot, first } => {
+                write!(
+                    f,
+                    "slot {slot} began before this process did; it signs from slot {first} on"
+                )
+            }
+            Self::TargetBeforeStart { target, first } => {
+                write!(
+                    f,
+                    "epoch {target} may have been signed before the start; attestations are signed from epoch {first} on"
+                )
+            }
+            Self::UnknownValidator => f.write_str("the lock has no such validator"),
+        }
+    }
+}
+
+impl Record {
+    /// Whether a key with this record may sign the message.
+    ///
+    /// # Errors
+    /// The rule that forbids it. EIP-3076, "Conditions" 1 to 5 in their minimal form.
+    pub fn check(&self, message: &Message) -> Result<(), Refusal> {
+        match *message {
+            Message::Block { slot } => match self.block {
+                Some(highest) if slot <= highest => Err(Refusal::BlockNotHigher { slot, highest }),
+                _ => Ok(()),
+            },
+            Message::Attestation { source, target, .. } => {
+                if source > target {
+                    return Err(Refusal::SourceAfterTarget { source, target });
+                }
+                let Some(signed) = self.attested else {
+                    return Ok(());
+                };
+                // An equal source is normal: it stays the same while the chain does not justify.
+                if source < signed.source {
+                    return Err(Refusal::SourceLower {
+                        source,
+                        highest: signed.source,
+                    });
+                }
+                if target <= signed.target {
+                    return Err(Refusal::TargetNotHigher {
+                        target,
+                        highest: signed.target,
+                    });
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The record of a key that has signed, or may have signed, all that both records say.
+    #[must_use]
+    pub fn raised(self, to: Self) -> Self {
+        // None is below every number.
+        Self {
+            block: self.block.max(to.block),
+            attested: match (self.attested, to.attested) {
+                (Some(a), Some(b)) => Some(Attested {
+                    source: a.source.max(b.source),
+                    target: a.target.max(b.target),
+                }),
+                (a, b) => a.or(b),
+            },
+        }
+    }
+}
+
+impl From<Message> for Record {
+    /// The record of a key that has signed this message and nothing else.
+    fn from(message: Message) -> Self {
+        match message {
+            Message::Block { slot } => Self {
+                block: Some(slot),
+                attested: None,
+            },
+            Message::Attestation { source, target, .. } => Self {
+                block: None,
+                attested: Some(Attested { source, target }),
+            },
+        }
+    }
+}
+
+impl From<Marks> for Record {
+    fn from(marks: Marks) -> Self {
+        Self {
+            block: marks.block,
+            attested: marks
+                .attestation
+                .map(|(source, target)| Attested { source, target }),
+        }
+    }
+}
+
+impl From<Record> for Marks {
+    fn from(record: Record) -> Self {
+        Self {
+            block: record.block,
+            attestation: record.attested.map(|attested| (attested.source, attested.target)),
+        }
+    }
+}
+
+/// When something is asked for: all in milliseconds since the Unix epoch, by our own clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Now.
+    pub now_ms: u64,
+    /// The beginning of the duty's slot.
+    pub slot_start_ms: u64,
+    /// The length of that slot.
+    pub slot_ms: u64,
+    /// Until when a signature is of use.
+    pub deadline_ms: u64,
+    /// The epoch of the duty's slot.
+    pub epoch: u64,
+}
+
+impl Timing {
+    /// Whether it is the time for this message.
+    ///
+    /// # Errors
+    /// If its slot begins more than half a slot in the future, if its deadline is over, or if its target is of another
+    /// epoch than the slot: a wrong clock or a wrong message must not block a key for ever.
+    pub fn check(&self, message: &Message) -> Result<(), Refusal> {
+        let early_ms = self.slot_start_ms.saturating_sub(self.now_ms);
+        if early_ms > self.slot_ms / 2 {
+            return Err(Refusal::TooEarly { early_ms });
+        }
+        if self.now_ms > self.deadline_ms {
+            return Err(Refusal::TooLate {
+                late_ms: self.now_ms - self.deadline_ms,
+            });
+        }
+        match *message {
+            Message::Attestation { target, .. } if target != self.epoch => Err(Refusal::OtherEpoch {
+                target,
+                epoch: self.epoch,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// From when on a process may sign. A process that has just started does not know what an earlier one signed and this
+/// disk has forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The first slot that began after the start.
+    pub first_slot: u64,
+    /// The first target epoch that may be attested to.
+    pub first_target: u64,
+}
+
+impl Start {
+    /// Whether this process may sign the message.
+    ///
+    /// # Errors
+    /// If it may have been signed before the start.
+    pub fn check(&self, message: &Message) -> Result<(), Refusal> {
+        let slot = message.slot();
+        if slot < self.first_slot {
+            return Err(Refusal::SlotBeforeStart {
+                slot,
+                first: self.first_slot,
+            });
+        }
+        match *message {
+            Message::Attestation { target, .. } if target < self.first_target => {
+                Err(Refusal::TargetBeforeStart {
+                    target,
+                    first: self.first_target,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -18,7 +18,7 @@ use conclave::dkg::secrets::Seed;
 use conclave::ethereum::network::Network;
 use conclave::p2p::events::Event;
 use conclave::p2p::node::{self, Command};
-use conclave::p2p::wire::{FrameLimits, Hello, Item, Message, PROTOCOL};
+use conclave::p2p::wire::{Ceremony, FrameLimits, Hello, Item, Message, PROTOCOL};
 use group::{Contents, End, Group, Process, all_good, conclave, has_step};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -549,26 +549,20 @@ fn deal_badly(group: &Group, until: &std::sync::atomic::AtomicBool) {
         entry: records::max_entry_bytes(&terms),
         evidence: Evidence::max_bytes(&terms),
     };
+    let operators = &group.definition.operators;
+    let operators = operators.iter().map(|o| *o.enr.node_public_key()).collect();
     let config = node::Config {
-        key: group.key(1),
-        operators: group
-            .definition
-            .operators
-            .iter()
-            .map(|o| *o.enr.node_public_key())
-            .collect(),
-        listen: Vec::new(),
-        announce: Vec::new(),
         peers: vec![
             group.address(0).parse().unwrap(),
             group.address(2).parse().unwrap(),
         ],
-        book: Vec::new(),
-        limits,
         software: "cheat".into(),
+        ..node::Config::new(group.key(1), operators, limits)
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (handle, mut events) = runtime.block_on(async { node::start(config) }).unwrap();
+    let (handle, mut events) = runtime
+        .block_on(async { node::start::<Ceremony>(config) })
+        .unwrap();
     let hello = Hello {
         protocol: PROTOCOL,
         software: "cheat".into(),

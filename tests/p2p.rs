@@ -10,7 +10,7 @@ use conclave::{
     p2p::{
         events::{Event, Events, Reason, Refusal},
         node::{self, Command, Config, Handle, NodeError},
-        wire::{FrameLimits, Message},
+        wire::{Ceremony, FrameLimits, Message},
     },
 };
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
@@ -32,31 +32,28 @@ fn key(seed: u8) -> NodeKey {
     NodeKey::from_bytes(&[seed; 32]).expect("a key")
 }
 
-fn config(me: u8, operators: u8, listen: &[&str], peers: &[Multiaddr]) -> Config {
+fn config(me: u8, operators: u8, listen: &[&str], peers: &[Multiaddr]) -> Config<Ceremony> {
+    let group = (1..=operators).map(|operator| key(operator).public()).collect();
     Config {
-        key: key(me),
-        operators: (1..=operators).map(|operator| key(operator).public()).collect(),
         listen: listen
             .iter()
             .map(|text| text.parse().expect("a multiaddr"))
             .collect(),
-        announce: Vec::new(),
         peers: peers.to_vec(),
-        book: Vec::new(),
-        limits: LIMITS,
         software: "conclave test".into(),
+        ..Config::new(key(me), group, LIMITS)
     }
 }
 
 struct Node {
-    handle: Handle,
-    events: Events,
+    handle: Handle<Ceremony>,
+    events: Events<Ceremony>,
     addresses: Vec<Multiaddr>,
 }
 
 impl Node {
     /// Starts and waits until it listens everywhere.
-    async fn start(config: Config) -> Self {
+    async fn start(config: Config<Ceremony>) -> Self {
         let listeners = config.listen.len();
         let (handle, events) = node::start(config).expect("it starts");
         let mut node = Self {
@@ -72,7 +69,7 @@ impl Node {
         node
     }
 
-    async fn next(&mut self) -> Event {
+    async fn next(&mut self) -> Event<Message> {
         timeout(PATIENCE, self.events.recv())
             .await
             .expect("in time")
@@ -80,7 +77,7 @@ impl Node {
     }
 
     /// The first event that the function makes something of.
-    async fn until<T>(&mut self, mut wanted: impl FnMut(&Event) -> Option<T>) -> T {
+    async fn until<T>(&mut self, mut wanted: impl FnMut(&Event<Message>) -> Option<T>) -> T {
         loop {
             if let Some(found) = wanted(&self.next().await) {
                 return found;

@@ -11,7 +11,7 @@ use std::{
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
-use super::wire::{MAX_ADDRESS, MAX_ADDRESSES};
+use super::courtesy::{MAX_ADDRESS, MAX_ADDRESSES};
 
 /// An address that did not answer is left out for this long at first, and for [`SLOW_MAX`] in the end.
 const SLOW_MIN: Duration = Duration::from_secs(20);

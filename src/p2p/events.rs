@@ -14,7 +14,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
 };
 
-use super::wire::Message;
+use super::protocol::Protocol;
 
 /// Why a connection to an operator ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,20 +50,20 @@ impl std::fmt::Display for Reason {
 pub enum Refusal {
     /// It speaks other protocols (these; possibly none of ours) with a software of this name.
     Protocol {
-        /// The journal protocols it speaks, shortened and without control characters.
+        /// The protocols of conclave that it speaks, shortened and without control characters.
         speaks: Vec<String>,
         /// What it says that it is.
         software: String,
     },
-    /// It closes the connection at once: most likely its definition does not name this node.
+    /// It closes the connection at once: most likely its definition or lock does not name this node.
     Unwelcome,
     /// It is connected and does not begin to talk.
     Silent,
 }
 
-/// What happens in the network.
+/// What happens in the network; `M` is what operators say to each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum Event<M> {
     /// This node listens here.
     Listening(Multiaddr),
     /// A listener is gone; what happened, for people.
@@ -80,12 +80,12 @@ pub enum Event {
         /// Why.
         reason: Reason,
     },
-    /// A message arrived. Never [`Message::Addresses`] or [`Message::Bye`].
+    /// A message arrived.
     Message {
         /// From whom, from 1.
         operator: u16,
         /// What.
-        message: Message,
+        message: M,
     },
     /// How long a round trip takes.
     Latency {
@@ -94,7 +94,7 @@ pub enum Event {
         /// The round trip.
         round_trip: Duration,
     },
-    /// Somebody who is not in the definition called, or answered. Not every time is told.
+    /// Somebody who is not an operator called, or answered. Not every time is told.
     Stranger {
         /// Who.
         peer: PeerId,
@@ -117,27 +117,27 @@ pub enum Event {
 /// Numbers of the sessions that the caller knows of, by operator (0 is nobody).
 pub(super) type Seen = Arc<[AtomicU64]>;
 
-type Carried = (Event, Option<u64>, Option<OwnedSemaphorePermit>);
+type Carried<M> = (Event<M>, Option<u64>, Option<OwnedSemaphorePermit>);
 
 /// The receiving end of a node's events.
 ///
 /// Process one event before you take the next: what you send belongs to the connection whose
 /// [`Event::Connected`] you took last, and is dropped if that one is gone.
-pub struct Events {
-    receiver: mpsc::Receiver<Carried>,
+pub struct Events<P: Protocol> {
+    receiver: mpsc::Receiver<Carried<P::Message>>,
     seen: Seen,
     runtime: runtime::Handle,
 }
 
-impl Events {
+impl<P: Protocol> Events<P> {
     /// The next event; `None` when the node has stopped.
-    pub async fn recv(&mut self) -> Option<Event> {
+    pub async fn recv(&mut self) -> Option<Event<P::Message>> {
         let carried = self.receiver.recv().await?;
         Some(self.taken(carried))
     }
 
     /// The next event, from a thread outside the async runtime.
-    pub fn blocking_recv(&mut self) -> Option<Event> {
+    pub fn blocking_recv(&mut self) -> Option<Event<P::Message>> {
         let carried = self.receiver.blocking_recv()?;
         Some(self.taken(carried))
     }
@@ -147,7 +147,7 @@ impl Events {
     ///
     /// # Errors
     /// [`Stopped`] when the node has stopped.
-    pub fn recv_timeout(&mut self, time: Duration) -> Result<Option<Event>, Stopped> {
+    pub fn recv_timeout(&mut self, time: Duration) -> Result<Option<Event<P::Message>>, Stopped> {
         let runtime = self.runtime.clone();
         let carried = runtime.block_on(async { tokio::time::timeout(time, self.receiver.recv()).await });
         match carried {
@@ -158,12 +158,12 @@ impl Events {
     }
 
     /// An event that is already there.
-    pub fn try_recv(&mut self) -> Option<Event> {
+    pub fn try_recv(&mut self) -> Option<Event<P::Message>> {
         let carried = self.receiver.try_recv().ok()?;
         Some(self.taken(carried))
     }
 
-    fn taken(&self, (event, session, _permit): Carried) -> Event {
+    fn taken(&self, (event, session, _permit): Carried<P::Message>) -> Event<P::Message> {
         if let (Event::Connected { operator }, Some(session)) = (&event, session)
             && let Some(seen) = self.seen.get(usize::from(*operator))
         {
@@ -179,12 +179,17 @@ impl Events {
 pub struct Stopped;
 
 /// The sending end, in node and sessions.
-#[derive(Clone)]
-pub(super) struct EventSender(mpsc::Sender<Carried>);
+pub(super) struct EventSender<M>(mpsc::Sender<Carried<M>>);
 
-impl EventSender {
+impl<M> Clone for EventSender<M> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<M> EventSender<M> {
     /// Waits until the caller takes events. False when it never will.
-    pub(super) async fn send(&self, event: Event, permit: Option<OwnedSemaphorePermit>) -> bool {
+    pub(super) async fn send(&self, event: Event<M>, permit: Option<OwnedSemaphorePermit>) -> bool {
         self.0.send((event, None, permit)).await.is_ok()
     }
 
@@ -196,7 +201,7 @@ impl EventSender {
     }
 
     /// Gives the event only if there is room.
-    pub(super) fn try_send(&self, event: Event) -> Result<(), Event> {
+    pub(super) fn try_send(&self, event: Event<M>) -> Result<(), Event<M>> {
         self.0
             .try_send((event, None, None))
             .map_err(|error| error.into_inner().0)
@@ -208,7 +213,7 @@ impl EventSender {
 }
 
 /// A channel for so many events.
-pub(super) fn channel(capacity: usize, seen: Seen) -> (EventSender, Events) {
+pub(super) fn channel<P: Protocol>(capacity: usize, seen: Seen) -> (EventSender<P::Message>, Events<P>) {
     let (sender, receiver) = mpsc::channel(capacity);
     (
         EventSender(sender),

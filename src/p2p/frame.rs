@@ -5,7 +5,10 @@ use std::{io, time::Duration};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::wire::{Frame, FrameLimits, HEADER, Message, WireError};
+use super::{
+    courtesy::{self, Incoming},
+    protocol::{Bounds, Frame, HEADER, Protocol, WireError},
+};
 
 /// A frame that has begun must grow by a [`STRIDE`], or end, within this time.
 const PROGRESS: Duration = Duration::from_secs(30);
@@ -28,21 +31,21 @@ pub(super) enum FrameError {
     Trickle,
 }
 
-/// Reads one message. `Ok(None)` is the end of the stream between two frames.
+/// Reads one frame: what it says, and its length in bytes. `Ok(None)` is the end of the stream between two frames.
 ///
 /// Memory grows with the bytes that arrive, never with the length that is announced.
-pub(super) async fn read<R: AsyncRead + Unpin>(
+pub(super) async fn read<P: Protocol, R: AsyncRead + Unpin>(
     reader: &mut R,
-    limits: &FrameLimits,
+    bounds: &Bounds<P>,
     progress: Duration,
-) -> Result<Option<Message>, FrameError> {
+) -> Result<Option<(Incoming<P::Message>, usize)>, FrameError> {
     let mut header = [0; HEADER];
     let (first, rest) = header.split_at_mut(1);
     if reader.read(first).await? == 0 {
         return Ok(None);
     }
     within(progress, reader.read_exact(rest)).await?;
-    let (kind, length) = limits.header(header)?;
+    let (kind, length) = bounds.header(header)?;
     let mut payload = Vec::new();
     while payload.len() < length {
         let start = payload.len();
@@ -50,15 +53,16 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
         let chunk = payload.get_mut(start..).unwrap_or_default();
         within(progress, reader.read_exact(chunk)).await?;
     }
-    Ok(Some(Message::decode(kind, &payload, limits)?))
+    let incoming = courtesy::decode::<P>(&bounds.limits, kind, &payload)?;
+    Ok(Some((incoming, HEADER + length)))
 }
 
-/// Reads one message with the usual patience.
-pub(super) async fn read_patiently<R: AsyncRead + Unpin>(
+/// Reads one frame with the usual patience.
+pub(super) async fn read_patiently<P: Protocol, R: AsyncRead + Unpin>(
     reader: &mut R,
-    limits: &FrameLimits,
-) -> Result<Option<Message>, FrameError> {
-    read(reader, limits, PROGRESS).await
+    bounds: &Bounds<P>,
+) -> Result<Option<(Incoming<P::Message>, usize)>, FrameError> {
+    read(reader, bounds, PROGRESS).await
 }
 
 /// Writes one frame and flushes it.
@@ -88,12 +92,15 @@ mod tests {
     use futures::io::Cursor;
 
     use super::*;
-    use crate::p2p::wire::Bytes;
+    use crate::p2p::wire::{Bytes, Ceremony, FrameLimits, Message};
 
-    const LIMITS: FrameLimits = FrameLimits {
+    const BOUNDS: Bounds<Ceremony> = Bounds {
         operators: 4,
-        entry: 1 << 20,
-        evidence: 1 << 20,
+        limits: FrameLimits {
+            operators: 4,
+            entry: 1 << 20,
+            evidence: 1 << 20,
+        },
     };
 
     fn bytes(message: &Message) -> Vec<u8> {
@@ -107,18 +114,24 @@ mod tests {
     async fn frames_follow_each_other() {
         let large = Message::Definition(Bytes::from(vec![7; 300_000]));
         let mut stream = Vec::new();
-        for message in [&Message::Bye, &large, &Message::Links(vec![1, 2])] {
-            write(&mut stream, &message.frame()).await.expect("a vector");
+        let links = Message::Links(vec![1, 2]);
+        let said = [
+            (Incoming::Bye, courtesy::bye::<Ceremony>()),
+            (Incoming::Message(large.clone()), large.frame()),
+            (Incoming::Message(links.clone()), links.frame()),
+        ];
+        for (_, frame) in &said {
+            write(&mut stream, frame).await.expect("a vector");
         }
         let mut reader = Cursor::new(stream);
-        for message in [Message::Bye, large, Message::Links(vec![1, 2])] {
+        for (incoming, frame) in said {
             assert_eq!(
-                read_patiently(&mut reader, &LIMITS).await.expect("a frame"),
-                Some(message)
+                read_patiently(&mut reader, &BOUNDS).await.expect("a frame"),
+                Some((incoming, frame.len()))
             );
         }
         assert!(
-            read_patiently(&mut reader, &LIMITS)
+            read_patiently(&mut reader, &BOUNDS)
                 .await
                 .expect("the end")
                 .is_none()
@@ -131,7 +144,7 @@ mod tests {
         for length in [1, 4, 5, 6, 70_000, whole.len() - 1] {
             let mut reader = Cursor::new(&whole[..length]);
             assert!(
-                matches!(read_patiently(&mut reader, &LIMITS).await, Err(FrameError::Io(_))),
+                matches!(read_patiently(&mut reader, &BOUNDS).await, Err(FrameError::Io(_))),
                 "{length}"
             );
         }
@@ -143,7 +156,7 @@ mod tests {
         stream.extend_from_slice(&[2, 9, 9, 9]);
         let mut reader = Cursor::new(stream);
         assert!(matches!(
-            read_patiently(&mut reader, &LIMITS).await,
+            read_patiently(&mut reader, &BOUNDS).await,
             Err(FrameError::Wire(_))
         ));
         assert_eq!(reader.position(), HEADER as u64);
@@ -163,7 +176,7 @@ mod tests {
             }
         });
         let mut reader = Compat(far);
-        let result = read(&mut reader, &LIMITS, Duration::from_millis(60)).await;
+        let result = read(&mut reader, &BOUNDS, Duration::from_millis(60)).await;
         assert!(matches!(result, Err(FrameError::Trickle)), "{result:?}");
         writer.abort();
     }

@@ -1,4 +1,4 @@
-//! One journal stream while it lives: reads messages to the caller, writes what is queued, says how it ended.
+//! One stream while it lives: reads messages to the caller, writes what is queued, says how it ended.
 
 use std::{
     sync::{
@@ -9,13 +9,14 @@ use std::{
 };
 
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt};
-use libp2p::{Multiaddr, Stream};
+use libp2p::Stream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
+    courtesy::{self, Incoming, Known},
     events::{Event, EventSender, Reason},
     frame::{self, FrameError},
-    wire::{Frame, FrameLimits, Message},
+    protocol::{Bounds, Frame, Protocol},
 };
 
 /// At most so many bytes of one peer's messages wait for the caller, unless a single one is larger.
@@ -27,7 +28,7 @@ const FAREWELL: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) enum Report {
     /// The peer told where operators may be reached.
-    Addresses(u16, Vec<(u16, Vec<Multiaddr>)>),
+    Addresses(u16, Known),
     /// The session is over, and the caller has been told.
     Ended(u16, u64, Reason),
 }
@@ -35,16 +36,15 @@ pub(super) enum Report {
 /// The node's end of a session.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    frames: mpsc::UnboundedSender<Frame>,
+    frames: mpsc::UnboundedSender<Arc<Frame>>,
     queued: Arc<AtomicUsize>,
     limit: usize,
     stop: Option<oneshot::Sender<Reason>>,
 }
 
 impl Outgoing {
-    /// Queues a message. False if the peer takes so little that the queue is full.
-    pub(super) fn send(&self, message: &Message) -> bool {
-        let frame = message.frame();
+    /// Queues a frame. False if the peer takes so little that the queue is full.
+    pub(super) fn send(&self, frame: Arc<Frame>) -> bool {
         let length = frame.len();
         if self.queued.fetch_add(length, Ordering::Relaxed) + length > self.limit {
             return false;
@@ -69,17 +69,16 @@ impl Outgoing {
 
 /// The session's own end.
 pub(super) struct Ends {
-    frames: mpsc::UnboundedReceiver<Frame>,
+    frames: mpsc::UnboundedReceiver<Arc<Frame>>,
     queued: Arc<AtomicUsize>,
     stop: oneshot::Receiver<Reason>,
 }
 
-/// The queue between node and session: as long as two of the longest frames and some more.
-pub(super) fn queue(limits: &FrameLimits) -> (Outgoing, Ends) {
+/// The queue between node and session, for so many bytes.
+pub(super) fn queue(limit: usize) -> (Outgoing, Ends) {
     let (frames, receiver) = mpsc::unbounded_channel();
     let (stop, stopped) = oneshot::channel();
     let queued = Arc::new(AtomicUsize::new(0));
-    let limit = (2 * limits.longest()).saturating_add(64 << 20);
     let outgoing = Outgoing {
         frames,
         queued: queued.clone(),
@@ -98,13 +97,13 @@ pub(super) fn queue(limits: &FrameLimits) -> (Outgoing, Ends) {
 
 /// Lives as long as the stream. The caller hears of the beginning first and of the end last; dropping the
 /// [`Outgoing`] ends it after everything queued was taken by the other side.
-pub(super) async fn run(
+pub(super) async fn run<P: Protocol>(
     operator: u16,
     number: u64,
     stream: Stream,
-    limits: FrameLimits,
+    bounds: Bounds<P>,
     ends: Ends,
-    events: EventSender,
+    events: EventSender<P::Message>,
     reports: mpsc::Sender<Report>,
 ) {
     let reason = if events.connected(operator, number).await {
@@ -117,17 +116,19 @@ pub(super) async fn run(
         let reading = async {
             let unread = Arc::new(Semaphore::new(UNREAD));
             loop {
-                let message = match frame::read_patiently(&mut reader, &limits).await {
-                    Ok(Some(Message::Bye)) => return Reason::Left,
-                    Ok(Some(message)) => message,
+                let (incoming, length) = match frame::read_patiently(&mut reader, &bounds).await {
+                    Ok(Some(read)) => read,
                     Ok(None) => return Reason::Lost("the connection was closed".into()),
                     Err(FrameError::Io(error)) => return Reason::Lost(error.to_string()),
                     Err(fault) => return Reason::Fault(fault.to_string()),
                 };
-                let taken = match message {
-                    Message::Addresses(list) => reports.send(Report::Addresses(operator, list)).await.is_ok(),
-                    message => {
-                        let size = message.frame_len().min(UNREAD);
+                let taken = match incoming {
+                    Incoming::Bye => return Reason::Left,
+                    Incoming::Addresses(list) => {
+                        reports.send(Report::Addresses(operator, list)).await.is_ok()
+                    }
+                    Incoming::Message(message) => {
+                        let size = length.min(UNREAD);
                         let permit = unread
                             .clone()
                             .acquire_many_owned(u32::try_from(size).unwrap_or(1))
@@ -150,7 +151,7 @@ pub(super) async fn run(
                 queued.fetch_sub(frame.len(), Ordering::Relaxed);
             }
             // The other side closes its half when it has read everything; then `reading` ends.
-            let _ = frame::write(&mut writer, &Message::Bye.frame()).await;
+            let _ = frame::write(&mut writer, &courtesy::bye::<P>()).await;
             let _ = writer.close().await;
             tokio::time::sleep(FAREWELL).await;
             Reason::Stopped

@@ -1,4 +1,4 @@
-//! Journal streams as a libp2p behaviour.
+//! Streams as a libp2p behaviour.
 //!
 //! Each stream belongs to a known connection, opening one is asked for by connection, and a stream that a peer
 //! opens is never lost: both arrive as events.
@@ -20,10 +20,7 @@ use libp2p::{
     },
 };
 
-/// The protocol that journal streams speak.
-pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/conclave/journal/1");
-
-/// What happened to a journal stream on one connection.
+/// What happened to a stream on one connection.
 #[derive(Debug)]
 pub(super) enum Happened {
     /// The peer opened a stream.
@@ -36,7 +33,7 @@ pub(super) enum Happened {
     Failed,
 }
 
-/// Something happened to a journal stream.
+/// Something happened to a stream.
 #[derive(Debug)]
 pub(super) struct StreamEvent {
     pub(super) peer: PeerId,
@@ -44,14 +41,23 @@ pub(super) struct StreamEvent {
     pub(super) happened: Happened,
 }
 
-/// Opens and accepts journal streams.
-#[derive(Default)]
+/// Opens and accepts streams.
 pub(super) struct Behaviour {
+    protocol: StreamProtocol,
     events: VecDeque<StreamEvent>,
     to_open: VecDeque<(PeerId, ConnectionId)>,
 }
 
 impl Behaviour {
+    /// Streams of this protocol.
+    pub(super) fn new(protocol: StreamProtocol) -> Self {
+        Self {
+            protocol,
+            events: VecDeque::new(),
+            to_open: VecDeque::new(),
+        }
+    }
+
     /// Opens a stream on this connection; the answer is an event, if the connection still exists.
     pub(super) fn open(&mut self, peer: PeerId, connection: ConnectionId) {
         self.to_open.push_back((peer, connection));
@@ -69,7 +75,7 @@ impl NetworkBehaviour for Behaviour {
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(Handler::default())
+        Ok(Handler::new(self.protocol.clone()))
     }
 
     fn handle_established_outbound_connection(
@@ -80,7 +86,7 @@ impl NetworkBehaviour for Behaviour {
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(Handler::default())
+        Ok(Handler::new(self.protocol.clone()))
     }
 
     fn on_swarm_event(&mut self, _: FromSwarm) {}
@@ -119,11 +125,21 @@ impl NetworkBehaviour for Behaviour {
 #[derive(Debug)]
 pub(super) struct Open;
 
-/// The journal streams of one connection.
-#[derive(Default)]
+/// The streams of one connection.
 pub(super) struct Handler {
+    protocol: StreamProtocol,
     to_open: usize,
     events: VecDeque<Happened>,
+}
+
+impl Handler {
+    fn new(protocol: StreamProtocol) -> Self {
+        Self {
+            protocol,
+            to_open: 0,
+            events: VecDeque::new(),
+        }
+    }
 }
 
 impl ConnectionHandler for Handler {
@@ -135,7 +151,7 @@ impl ConnectionHandler for Handler {
     type OutboundOpenInfo = ();
 
     fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
-        SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), ())
+        SubstreamProtocol::new(ReadyUpgrade::new(self.protocol.clone()), ())
     }
 
     /// The node closes connections itself.
@@ -152,7 +168,7 @@ impl ConnectionHandler for Handler {
         }
         if let Some(left) = self.to_open.checked_sub(1) {
             self.to_open = left;
-            let protocol = SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL), ());
+            let protocol = SubstreamProtocol::new(ReadyUpgrade::new(self.protocol.clone()), ());
             return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
         }
         Poll::Pending

@@ -433,7 +433,7 @@ impl Sync {
             }
             (_, Message::Hello(_) | Message::Definition(_)) => return Err(Fault::OutOfTurn),
             // Whoever is apart may not have noticed yet; node messages do not belong here.
-            (Stage::Apart { .. }, _) | (_, Message::Addresses(_) | Message::Bye) => {}
+            (Stage::Apart { .. }, _) => {}
             (Stage::Syncing, Message::Inventory { last, items }) => {
                 spend(peer)?;
                 offered(peer, &self.held, items, operators, max_offers)?;

@@ -1,4 +1,4 @@
-//! What two operators say to each other, byte for byte.
+//! What two operators say to each other in a ceremony, byte for byte.
 //!
 //! A frame is `u32 length || u8 kind || payload`; the length counts kind and payload, integers are big-endian.
 //! One function decodes, strictly: a list has no padding and no trailing bytes, text has no control
@@ -17,15 +17,17 @@
 //! | 8 | `WantEvidence` | verdicts |
 //! | 9 | `Evidence` | verdict, the encoded evidence |
 //! | 10 | `Links` | operator numbers (u16), ascending |
-//! | 11 | `Addresses` | per operator, ascending: u16 operator, u8 count, then per address u16 length and the multiaddr |
-//! | 12 | `Bye` | nothing |
+//! | 11, 12 | | the node's own: addresses and goodbye |
 //!
 //! An item is `u32 attempt || u8 step || u16 operator || id` (39 bytes), a verdict
 //! `u32 attempt || u16 operator || u8 kind` (7 bytes).
 
 use std::sync::Arc;
 
-use libp2p::Multiaddr;
+use libp2p::StreamProtocol;
+
+pub use super::protocol::Bytes;
+use super::protocol::{Frame, Protocol, WireError};
 
 /// Version of the messages of this module, sent in the [`Hello`].
 pub const PROTOCOL: u16 = 1;
@@ -33,23 +35,14 @@ pub const PROTOCOL: u16 = 1;
 pub const MAX_DEFINITION: usize = 8 << 20;
 /// The most items, ids or verdicts in one message; longer lists are split.
 pub const MAX_LIST: usize = 2048;
-/// The most addresses of one operator in one message.
-pub const MAX_ADDRESSES: usize = 8;
-/// The longest binary multiaddr, in bytes (a DNS name has up to 255).
-pub const MAX_ADDRESS: usize = 300;
 /// The longest software name in a [`Hello`], in bytes.
 pub const MAX_SOFTWARE: usize = 64;
-/// Bytes before the payload of a frame: length and kind.
-pub const HEADER: usize = 5;
-
 const ITEM: usize = 39;
 const VERDICT: usize = 7;
 const LAST_STEP: u8 = 7;
 
 /// The id of an entry, 32 bytes (see the protocol's document, "Identifiers and entries").
 pub type Id = [u8; 32];
-/// An encoded entry, piece of evidence or definition, shared and not copied between peers.
-pub type Bytes = Arc<[u8]>;
 
 /// An entry as inventories name it. The order of the type is the order in which entries are sent:
 /// attempt, step, operator.
@@ -131,31 +124,6 @@ pub enum Message {
     },
     /// The operators to whom the sender is connected.
     Links(Vec<u16>),
-    /// Where operators may be reached, as far as the sender knows.
-    Addresses(Vec<(u16, Vec<Multiaddr>)>),
-    /// The sender leaves in good order.
-    Bye,
-}
-
-/// Why a payload is not a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum WireError {
-    /// There is no such kind of message.
-    #[error("a message of the unknown kind {0}")]
-    Kind(u8),
-    /// The payload is longer than the kind allows.
-    #[error("a message of kind {kind} with {length} bytes, where at most {limit} are allowed")]
-    TooLong {
-        /// The kind.
-        kind: u8,
-        /// The announced length in bytes, kind included.
-        length: usize,
-        /// What is allowed, kind included.
-        limit: usize,
-    },
-    /// The payload's length or content is not that of its kind.
-    #[error("a malformed message of kind {0}")]
-    Malformed(u8),
 }
 
 /// How long a frame of each kind may be: fixed by the ceremony before the first byte is read.
@@ -169,72 +137,45 @@ pub struct FrameLimits {
     pub evidence: usize,
 }
 
-impl FrameLimits {
-    /// The longest payload (bytes after the kind) of a kind of message.
-    ///
-    /// # Errors
-    /// [`WireError::Kind`] when there is no such kind.
-    pub fn payload(&self, kind: u8) -> Result<usize, WireError> {
-        let operators = usize::from(self.operators);
+/// The ceremony's conversation: operators who keep their journals equal.
+#[derive(Debug, Clone, Copy)]
+pub enum Ceremony {}
+
+impl Protocol for Ceremony {
+    const STREAM: StreamProtocol = StreamProtocol::new("/conclave/journal/1");
+    const ADDRESSES: u8 = 11;
+    const BYE: u8 = 12;
+
+    type Message = Message;
+    type Limits = FrameLimits;
+
+    fn payload(limits: &FrameLimits, kind: u8) -> Result<usize, WireError> {
         Ok(match kind {
             1 => 2 + 32 + 4 + 8 + 8 + 1 + MAX_SOFTWARE,
             2 => MAX_DEFINITION,
             3 => 1 + ITEM * MAX_LIST,
             4 => ITEM * MAX_LIST,
             5 => 32 * MAX_LIST,
-            6 => ITEM.saturating_add(self.entry),
+            6 => ITEM.saturating_add(limits.entry),
             7 | 8 => VERDICT * MAX_LIST,
-            9 => VERDICT.saturating_add(self.evidence),
-            10 => 2 * operators,
-            11 => operators * (3 + MAX_ADDRESSES * (2 + MAX_ADDRESS)),
-            12 => 0,
+            9 => VERDICT.saturating_add(limits.evidence),
+            10 => 2 * usize::from(limits.operators),
             _ => return Err(WireError::Kind(kind)),
         })
     }
 
-    /// Checks the five bytes before a payload and gives the kind and the payload's length.
-    ///
-    /// # Errors
-    /// [`WireError`] for an unknown kind or a length that the kind does not allow.
-    pub fn header(&self, header: [u8; HEADER]) -> Result<(u8, usize), WireError> {
-        let [a, b, c, d, kind] = header;
-        let length = u32::from_be_bytes([a, b, c, d]) as usize;
-        let limit = self.payload(kind)? + 1;
-        if length > limit {
-            return Err(WireError::TooLong { kind, length, limit });
-        }
-        let payload = length.checked_sub(1).ok_or(WireError::Malformed(kind))?;
-        Ok((kind, payload))
+    /// As long as two of the longest frames and some more.
+    fn queue(limits: &FrameLimits) -> usize {
+        let longest = (1..=10).filter_map(|kind| Self::payload(limits, kind).ok()).max();
+        longest.unwrap_or(0).saturating_mul(2).saturating_add(64 << 20)
     }
 
-    /// The longest frame of any kind, in bytes.
-    pub fn longest(&self) -> usize {
-        (1..=12)
-            .filter_map(|kind| self.payload(kind).ok())
-            .max()
-            .unwrap_or(0)
-            + HEADER
-    }
-}
-
-/// A frame ready to be written. Large bodies are shared with the journal, not copied.
-#[derive(Debug, Clone)]
-pub struct Frame {
-    /// Length, kind and whatever is not in the body.
-    pub head: Vec<u8>,
-    /// The rest, where there is any.
-    pub body: Option<Bytes>,
-}
-
-impl Frame {
-    /// The frame's length in bytes.
-    pub fn len(&self) -> usize {
-        self.head.len() + self.body.as_ref().map_or(0, |body| body.len())
+    fn encode(message: &Message) -> Frame {
+        message.frame()
     }
 
-    /// Never: a frame has at least a header.
-    pub fn is_empty(&self) -> bool {
-        false
+    fn decode(limits: &FrameLimits, kind: u8, payload: &[u8]) -> Result<Message, WireError> {
+        Message::decode(kind, payload, limits)
     }
 }
 
@@ -252,32 +193,14 @@ impl Message {
             Self::WantEvidence(_) => 8,
             Self::Evidence { .. } => 9,
             Self::Links(_) => 10,
-            Self::Addresses(_) => 11,
-            Self::Bye => 12,
         }
-    }
-
-    /// About how many bytes the message holds, without encoding it.
-    pub(super) fn frame_len(&self) -> usize {
-        HEADER
-            + match self {
-                Self::Definition(bytes) | Self::Entry { bytes, .. } | Self::Evidence { bytes, .. } => {
-                    ITEM + bytes.len()
-                }
-                Self::Inventory { items, .. } | Self::Have(items) => items.len() * size_of::<Item>(),
-                Self::Want(ids) => ids.len() * size_of::<Id>(),
-                Self::Verdicts(list) | Self::WantEvidence(list) => list.len() * size_of::<Verdict>(),
-                Self::Links(list) => list.len() * 2,
-                Self::Addresses(list) => list.iter().flat_map(|(_, list)| list).map(Multiaddr::len).sum(),
-                Self::Hello(_) | Self::Bye => MAX_SOFTWARE,
-            }
     }
 
     /// Encodes the message as one frame.
     ///
     /// Lists longer than the limits are the caller's fault: the other side will refuse them.
     pub fn frame(&self) -> Frame {
-        let mut head = vec![0, 0, 0, 0, self.kind()];
+        let mut head = Vec::new();
         let mut body = None;
         match self {
             Self::Hello(hello) => put_hello(&mut head, hello),
@@ -308,17 +231,8 @@ impl Message {
                     head.extend_from_slice(&operator.to_be_bytes());
                 }
             }
-            Self::Addresses(list) => {
-                for (operator, addresses) in list {
-                    put_addresses(&mut head, *operator, addresses);
-                }
-            }
-            Self::Bye => {}
         }
-        let length = head.len() - 4 + body.as_ref().map_or(0, |body: &Bytes| body.len());
-        let length = u32::try_from(length).unwrap_or(u32::MAX);
-        head[..4].copy_from_slice(&length.to_be_bytes());
-        Frame { head, body }
+        Frame::new(self.kind(), &head, body)
     }
 
     /// Decodes the payload of a frame of this kind; every byte must belong to the message.
@@ -326,7 +240,7 @@ impl Message {
     /// # Errors
     /// [`WireError`] for anything that [`Message::frame`] would not have written.
     pub fn decode(kind: u8, payload: &[u8], limits: &FrameLimits) -> Result<Self, WireError> {
-        let limit = limits.payload(kind)?;
+        let limit = Ceremony::payload(limits, kind)?;
         if payload.len() > limit {
             return Err(WireError::TooLong {
                 kind,
@@ -377,8 +291,6 @@ fn decode(kind: u8, payload: &[u8]) -> Option<Message> {
             let ascending = operators.is_sorted_by(|a, b| a < b) && operators.first() != Some(&0);
             ascending.then_some(Message::Links(operators))?
         }
-        11 => Message::Addresses(get_addresses(payload)?),
-        12 => payload.is_empty().then_some(Message::Bye)?,
         _ => return None,
     })
 }
@@ -461,50 +373,6 @@ fn get_verdict(bytes: &[u8; VERDICT]) -> Option<Verdict> {
     (verdict.attempt > 0).then_some(verdict)
 }
 
-fn put_addresses(out: &mut Vec<u8>, operator: u16, addresses: &[Multiaddr]) {
-    let fitting = || {
-        addresses
-            .iter()
-            .filter(|address| address.len() <= MAX_ADDRESS)
-            .take(MAX_ADDRESSES)
-    };
-    out.extend_from_slice(&operator.to_be_bytes());
-    out.push(u8::try_from(fitting().count()).unwrap_or(0));
-    for address in fitting() {
-        out.extend_from_slice(&u16::try_from(address.len()).unwrap_or(0).to_be_bytes());
-        out.extend_from_slice(address.as_ref());
-    }
-}
-
-fn get_addresses(mut rest: &[u8]) -> Option<Vec<(u16, Vec<Multiaddr>)>> {
-    let mut list: Vec<(u16, Vec<Multiaddr>)> = Vec::new();
-    while !rest.is_empty() {
-        let (operator, after) = rest.split_first_chunk()?;
-        let operator = u16::from_be_bytes(*operator);
-        if operator <= list.last().map_or(0, |(before, _)| *before) {
-            return None;
-        }
-        let (count, after) = after.split_first()?;
-        if usize::from(*count) > MAX_ADDRESSES {
-            return None;
-        }
-        rest = after;
-        let mut addresses = Vec::with_capacity(usize::from(*count));
-        for _ in 0..*count {
-            let (length, after) = rest.split_first_chunk()?;
-            let length = usize::from(u16::from_be_bytes(*length));
-            if length == 0 || length > MAX_ADDRESS {
-                return None;
-            }
-            let (address, after) = after.split_at_checked(length)?;
-            addresses.push(Multiaddr::try_from(address.to_vec()).ok()?);
-            rest = after;
-        }
-        list.push((operator, addresses));
-    }
-    Some(list)
-}
-
 /// A body that may not be empty.
 fn get_body(bytes: &[u8]) -> Option<Bytes> {
     (!bytes.is_empty()).then(|| Arc::from(bytes))
@@ -528,11 +396,17 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
+    use crate::p2p::protocol::{Bounds, HEADER};
 
     const LIMITS: FrameLimits = FrameLimits {
         operators: 64,
         entry: 1 << 16,
         evidence: 1 << 17,
+    };
+
+    const BOUNDS: Bounds<Ceremony> = Bounds {
+        operators: 64,
+        limits: LIMITS,
     };
 
     fn flat(frame: &Frame) -> Vec<u8> {
@@ -543,7 +417,7 @@ mod tests {
 
     fn reread(bytes: &[u8]) -> Result<Message, WireError> {
         let (header, payload) = bytes.split_first_chunk().expect("a header");
-        let (kind, length) = LIMITS.header(*header)?;
+        let (kind, length) = BOUNDS.header(*header)?;
         assert_eq!(length, payload.len());
         Message::decode(kind, payload, &LIMITS)
     }
@@ -567,17 +441,6 @@ mod tests {
 
     fn body() -> impl Strategy<Value = Bytes> {
         vec(any::<u8>(), 1..200).prop_map(Arc::from)
-    }
-
-    fn address() -> impl Strategy<Value = Multiaddr> {
-        prop_oneof![
-            (any::<[u8; 4]>(), any::<u16>())
-                .prop_map(|(ip, port)| format!("/ip4/{}/tcp/{port}", std::net::Ipv4Addr::from(ip))),
-            (any::<[u8; 16]>(), any::<u16>())
-                .prop_map(|(ip, port)| format!("/ip6/{}/udp/{port}/quic-v1", std::net::Ipv6Addr::from(ip))),
-            "[a-z]{1,60}".prop_map(|name| format!("/dns4/{name}.example/tcp/9000")),
-        ]
-        .prop_map(|text| text.parse().expect("a multiaddr"))
     }
 
     fn message() -> impl Strategy<Value = Message> {
@@ -613,9 +476,6 @@ mod tests {
             (verdict(), body()).prop_map(|(verdict, bytes)| Message::Evidence { verdict, bytes }),
             proptest::collection::btree_set(1u16..=64, 0..20)
                 .prop_map(|set| Message::Links(set.into_iter().collect())),
-            proptest::collection::btree_map(1u16..=64, vec(address(), 0..=MAX_ADDRESSES), 0..6)
-                .prop_map(|map| Message::Addresses(map.into_iter().collect())),
-            Just(Message::Bye),
         ]
     }
 
@@ -660,7 +520,7 @@ mod tests {
     fn lengths_are_judged_before_the_payload() {
         let header = |length: u32, kind: u8| {
             let [a, b, c, d] = length.to_be_bytes();
-            LIMITS.header([a, b, c, d, kind])
+            BOUNDS.header([a, b, c, d, kind])
         };
         assert_eq!(header(0, 12), Err(WireError::Malformed(12)));
         assert_eq!(header(1, 12), Ok((12, 0)));
@@ -684,7 +544,7 @@ mod tests {
 
     #[test]
     fn hostile_lists_are_refused() {
-        let bad: [(u8, Vec<u8>); 12] = [
+        let bad: [(u8, Vec<u8>); 9] = [
             (3, vec![]),
             (3, vec![2]),
             (4, vec![]),
@@ -694,9 +554,6 @@ mod tests {
             (9, vec![1; 7]),
             (10, vec![0, 0]),
             (10, vec![0, 2, 0, 2]),
-            (11, vec![0, 1, 1, 0, 0]),
-            (11, vec![0, 1, 255]),
-            (11, vec![0, 2, 0, 0, 1, 0]),
         ];
         for (kind, payload) in bad {
             assert_eq!(

@@ -26,7 +26,7 @@ use crate::ethereum::network::Network;
 use crate::p2p::events::Events;
 use crate::p2p::node::{Command, Handle};
 use crate::p2p::sync::Sync;
-use crate::p2p::wire::Message;
+use crate::p2p::wire::{Ceremony, Message};
 
 use super::entrance::Entrance;
 use super::files::PUBLIC;
@@ -136,7 +136,7 @@ struct Conductor<'a> {
     operator: Operator,
     journal: Journal,
     sync: Sync,
-    node: Handle,
+    node: Handle<Ceremony>,
     peer_id: PeerId,
     connected: BTreeSet<u16>,
     listening: BTreeSet<Multiaddr>,
@@ -187,7 +187,7 @@ pub fn hold(mut setup: Setup, person: Person<'_>) -> Result<Outcome, Problem> {
 }
 
 impl Conductor<'_> {
-    fn run(&mut self, events: &mut Events, wait: Option<Duration>) -> Result<Outcome, Problem> {
+    fn run(&mut self, events: &mut Events<Ceremony>, wait: Option<Duration>) -> Result<Outcome, Problem> {
         loop {
             let tick = if self.running > 0 { BUSY_TICK } else { TICK };
             let mut next = events.recv_timeout(tick).map_err(|error| {
@@ -235,7 +235,7 @@ impl Conductor<'_> {
         }
     }
 
-    fn give(&self, command: Command) {
+    fn give(&self, command: Command<Message>) {
         // A node that has stopped is noticed when its events end.
         let _ = self.node.blocking_give(command);
     }
@@ -369,7 +369,7 @@ impl Conductor<'_> {
     }
 
     /// Sends what is queued, says goodbye.
-    fn farewell(&mut self, events: &mut Events) {
+    fn farewell(&mut self, events: &mut Events<Ceremony>) {
         self.give(Command::Shutdown);
         let deadline = Instant::now() + Duration::from_secs(6);
         while Instant::now() < deadline {

@@ -13,7 +13,7 @@ use crate::dkg::evidence::Evidence;
 use crate::p2p::events::{Event as NetEvent, Reason as Gone, Refusal};
 use crate::p2p::node::Command;
 use crate::p2p::sync::{Difference, Output};
-use crate::p2p::wire::{PROTOCOL, Verdict};
+use crate::p2p::wire::{Message, PROTOCOL, Verdict};
 
 use super::{ADDRESSES, Conductor, view};
 
@@ -21,7 +21,7 @@ use super::{ADDRESSES, Conductor, view};
 pub(super) type Arrived = (u16, Entry, Id);
 
 impl Conductor<'_> {
-    pub(super) fn network(&mut self, event: NetEvent) -> Result<(), Problem> {
+    pub(super) fn network(&mut self, event: NetEvent<Message>) -> Result<(), Problem> {
         match event {
             NetEvent::Listening(address) => {
                 self.listening.insert(address);

@@ -28,12 +28,12 @@ use crate::dkg::terms::Terms;
 use crate::p2p::events::Events;
 use crate::p2p::node::{self, Handle, NodeError};
 use crate::p2p::sync::{Config as SyncConfig, Sync};
-use crate::p2p::wire::{FrameLimits, Hello, PROTOCOL};
+use crate::p2p::wire::{Ceremony, FrameLimits, Hello, PROTOCOL};
 
 use super::{ADDRESSES, Conductor, Outcome, Person, Setup, view};
 
 impl<'a> Conductor<'a> {
-    pub(super) fn open(setup: Setup, mut person: Person<'a>) -> Result<(Self, Events), Problem> {
+    pub(super) fn open(setup: Setup, mut person: Person<'a>) -> Result<(Self, Events<Ceremony>), Problem> {
         let terms = Arc::new(
             product::terms(&setup.definition, &setup.network).map_err(|error| {
                 Problem::bad_input(
@@ -158,23 +158,16 @@ fn open_operator(setup: &Setup, terms: &Arc<Terms>, said: Said) -> Result<(Opera
     Ok((operator, effects))
 }
 
-fn start_node(setup: &Setup, limits: FrameLimits) -> Result<(Handle, Events), Problem> {
+fn start_node(setup: &Setup, limits: FrameLimits) -> Result<(Handle<Ceremony>, Events<Ceremony>), Problem> {
+    let operators = &setup.definition.operators;
+    let operators = operators.iter().map(|o| *o.enr.node_public_key()).collect();
     let config = node::Config {
-        key: copy_key(&setup.entrance)?,
-        operators: setup
-            .definition
-            .operators
-            .iter()
-            .map(|o| *o.enr.node_public_key())
-            .collect(),
         listen: setup.listen.clone(),
-        announce: Vec::new(),
         peers: setup.peers.clone(),
         book: load_addresses(&setup.folder),
-        limits,
-        software: software(),
+        ..node::Config::new(copy_key(&setup.entrance)?, operators, limits)
     };
-    node::start(config).map_err(|error| node_problem(&error))
+    node::start::<Ceremony>(config).map_err(|error| node_problem(&error))
 }
 
 fn sync_config(setup: &Setup, terms: &Terms, limits: FrameLimits) -> SyncConfig {

@@ -1,0 +1,239 @@
+//! Addresses: given, told, dialled.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use libp2p::{
+    Multiaddr, PeerId,
+    swarm::{
+        ConnectionId, DialError,
+        dial_opts::{DialOpts, PeerCondition},
+    },
+};
+
+use super::{NodeError, operator::Target, run::Node};
+use crate::p2p::{
+    book::{Addresses, Backoff, Scope, dialable},
+    courtesy::{self, Known},
+    events::Reason,
+    protocol::Protocol,
+};
+
+/// New addresses are collected for so long before they are told.
+pub(super) const TELLING: Duration = Duration::from_millis(50);
+
+impl<P: Protocol> Node<P> {
+    pub(super) fn add_peer(&mut self, address: &Multiaddr) -> Result<(), NodeError> {
+        let Some((plain, _, peer)) = dialable(address) else {
+            return Err(NodeError::Address {
+                address: address.clone(),
+            });
+        };
+        let now = Instant::now();
+        if let Some(peer) = peer {
+            if peer == *self.swarm.local_peer_id() {
+                return Ok(());
+            }
+            let number = self.by_peer.get(&peer);
+            let Some(operator) = number.and_then(|number| self.operators.get_mut(number)) else {
+                return Err(NodeError::NotAnOperator {
+                    address: address.clone(),
+                });
+            };
+            operator.addresses.give(&plain);
+            operator.backoff.hurry(now);
+        } else if self.targets.len() < 1024 && !self.targets.iter().any(|target| target.address == plain) {
+            self.targets.push(Target {
+                address: plain,
+                backoff: Backoff::new(now),
+                dialling: None,
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn dial(&mut self, now: Instant) {
+        for operator in self.operators.values_mut() {
+            if !operator.idle() || now < operator.backoff.next() {
+                continue;
+            }
+            let addresses = operator.addresses.to_dial(now);
+            if addresses.is_empty() {
+                continue;
+            }
+            let options = DialOpts::peer_id(operator.peer)
+                .condition(PeerCondition::Always)
+                .addresses(addresses)
+                .allocate_new_port()
+                .build();
+            let id = options.connection_id();
+            match self.swarm.dial(options) {
+                Ok(()) => operator.dialling = Some(id),
+                Err(_) => operator.backoff.failed(now, rand::random()),
+            }
+        }
+        for target in &mut self.targets {
+            if target.dialling.is_some() || now < target.backoff.next() {
+                continue;
+            }
+            let options = DialOpts::unknown_peer_id()
+                .address(target.address.clone())
+                .allocate_new_port()
+                .build();
+            let id = options.connection_id();
+            match self.swarm.dial(options) {
+                Ok(()) => target.dialling = Some(id),
+                Err(_) => target.backoff.failed(now, rand::random()),
+            }
+        }
+    }
+
+    pub(super) fn undialled(
+        &mut self,
+        id: ConnectionId,
+        peer: Option<PeerId>,
+        error: &DialError,
+        now: Instant,
+    ) {
+        if let Some(at) = self.targets.iter().position(|target| target.dialling == Some(id)) {
+            if matches!(error, DialError::LocalPeerId { .. }) {
+                self.targets.swap_remove(at);
+            } else if let Some(target) = self.targets.get_mut(at) {
+                target.dialling = None;
+                target.backoff.failed(now, rand::random());
+                let address = target.address.clone();
+                if let (DialError::Denied { .. }, Some(peer)) = (error, peer) {
+                    self.stranger(peer, address, now);
+                }
+            }
+            return;
+        }
+        let Some(operator) = self
+            .operators
+            .values_mut()
+            .find(|operator| operator.dialling == Some(id))
+        else {
+            return;
+        };
+        operator.dialling = None;
+        operator.backoff.failed(now, rand::random());
+        match error {
+            DialError::Transport(errors) => {
+                for (address, error) in errors {
+                    if timed_out(error) {
+                        operator.addresses.slow(address, now);
+                    }
+                }
+            }
+            DialError::LocalPeerId { address } => {
+                operator.addresses.wrong(address);
+            }
+            DialError::WrongPeerId { obtained, address } => {
+                let given = operator.addresses.wrong(address);
+                let plain = dialable(address).map_or_else(|| address.clone(), |(plain, ..)| plain);
+                if let Some(other) = self.by_peer.get(obtained).and_then(|n| self.operators.get_mut(n)) {
+                    if given {
+                        other.addresses.give(&plain)
+                    } else {
+                        other.addresses.claim(&plain, Scope::Machine)
+                    };
+                } else {
+                    if given {
+                        let mut backoff = Backoff::new(now);
+                        backoff.failed(now, rand::random());
+                        self.targets.push(Target {
+                            address: plain.clone(),
+                            backoff,
+                            dialling: None,
+                        });
+                    }
+                    self.stranger(*obtained, plain, now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn learn(&mut self, from: u16, list: &Known, now: Instant) {
+        let Some(scope) = self
+            .operators
+            .get(&from)
+            .and_then(|o| o.session.as_ref())
+            .map(|live| live.scope)
+        else {
+            return;
+        };
+        for (number, addresses) in list.iter().filter(|(number, _)| *number != self.me) {
+            let Some(operator) = self.operators.get_mut(number) else {
+                let why = "it told addresses of an operator who does not exist";
+                return self.end(from, Reason::Fault(why.into()));
+            };
+            for address in addresses {
+                if operator.addresses.claim(address, scope) {
+                    operator.backoff.hurry(now);
+                    self.book_changed = true;
+                    self.tell_at.get_or_insert(now + TELLING);
+                }
+            }
+        }
+    }
+
+    pub(super) fn tell_addresses(&mut self, to: u16) {
+        let Some(live) = self
+            .operators
+            .get(&to)
+            .and_then(|operator| operator.session.as_ref())
+        else {
+            return;
+        };
+        let mut own = Addresses::default();
+        for address in &self.announce {
+            own.give(address);
+        }
+        for address in &self.own_addresses {
+            own.claim(address, Scope::Machine);
+        }
+        let others = self.operators.iter().filter(|(number, _)| **number != to);
+        let known = others
+            .map(|(number, operator)| (*number, &operator.addresses))
+            .chain([(self.me, &own)]);
+        let mut list: Known = known
+            .map(|(number, addresses)| (number, addresses.to_tell(live.scope)))
+            .filter(|(_, addresses)| !addresses.is_empty())
+            .collect();
+        list.sort_by_key(|(number, _)| *number);
+        for (_, addresses) in &mut list {
+            addresses.sort();
+        }
+        let Some(live) = self
+            .operators
+            .get_mut(&to)
+            .and_then(|operator| operator.session.as_mut())
+        else {
+            return;
+        };
+        if live.addresses_told != list {
+            live.addresses_told.clone_from(&list);
+            if let Some(outgoing) = &live.outgoing {
+                // A full queue shows with the next real message.
+                let _ = outgoing.send(Arc::new(courtesy::addresses::<P>(&list)));
+            }
+        }
+    }
+}
+
+/// The time of an attempt is kept by libp2p, which wraps its error in its own and says so only in words.
+fn timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if kind == Some(io::ErrorKind::TimedOut) || error.to_string().contains("Timeout has been reached") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

@@ -1,0 +1,396 @@
+//! Connections, and which of them carries the stream.
+
+use std::time::{Duration, Instant};
+
+use libp2p::{
+    Multiaddr, PeerId, Stream, identify, multiaddr, ping,
+    swarm::{ConnectionId, ListenError, SwarmEvent},
+};
+
+use super::{
+    addresses::TELLING,
+    operator::{Connection, Live},
+    run::Node,
+    swarm::BehaviourEvent,
+};
+use crate::p2p::{
+    book::scope_of_remote,
+    events::{Event, Reason, Refusal},
+    protocol::Protocol,
+    session,
+    stream::{Happened, StreamEvent},
+};
+
+/// Whoever is connected has so long to open the stream, or to answer the request for it.
+const SILENCE: Duration = Duration::from_secs(10);
+/// A second connection this soon after the first is one of two that dialled each other.
+const SIMULTANEOUS: Duration = Duration::from_secs(5);
+/// A dialled connection that is closed this soon was not welcome.
+const UNWELCOME: Duration = Duration::from_secs(2);
+/// A session that lasted so long was a success: retries begin quickly again.
+const SETTLED: Duration = Duration::from_secs(10);
+/// Who breaks the rules is barred for this long at first, and for a minute in the end.
+const BARRED: Duration = Duration::from_secs(1);
+
+impl<P: Protocol> Node<P> {
+    pub(super) fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        let now = Instant::now();
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Streams(event)) => self.on_stream(event, now),
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(&event),
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
+                peer_id,
+                info,
+                ..
+            })) => {
+                self.identified(peer_id, &info, now);
+            }
+            SwarmEvent::ConnectionEstablished {
+                peer_id,
+                connection_id,
+                endpoint,
+                ..
+            } => {
+                let remote = endpoint.get_remote_address().clone();
+                self.established(peer_id, connection_id, &remote, endpoint.is_dialer(), now);
+            }
+            SwarmEvent::ConnectionClosed {
+                peer_id,
+                connection_id,
+                ..
+            } => {
+                self.closed(peer_id, connection_id, now);
+            }
+            SwarmEvent::OutgoingConnectionError {
+                connection_id,
+                peer_id,
+                error,
+                ..
+            } => {
+                self.undialled(connection_id, peer_id, &error, now);
+            }
+            SwarmEvent::IncomingConnectionError {
+                peer_id: Some(peer),
+                send_back_addr,
+                error: ListenError::Denied { .. },
+                ..
+            } => self.stranger(peer, send_back_addr, now),
+            SwarmEvent::NewListenAddr { address, .. } => {
+                let complete = address
+                    .clone()
+                    .with(multiaddr::Protocol::P2p(*self.swarm.local_peer_id()));
+                self.own_addresses.push(address);
+                self.tell_at.get_or_insert(now + TELLING);
+                self.tell(Event::Listening(complete));
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => self.own_addresses.retain(|own| *own != address),
+            SwarmEvent::ListenerClosed {
+                addresses,
+                reason: Err(error),
+                ..
+            } => {
+                self.own_addresses.retain(|own| !addresses.contains(own));
+                self.tell(Event::ListenerLost(error.to_string()));
+            }
+            SwarmEvent::ListenerError { error, .. } => self.tell(Event::ListenerLost(error.to_string())),
+            _ => {}
+        }
+    }
+
+    fn established(
+        &mut self,
+        peer: PeerId,
+        id: ConnectionId,
+        remote: &Multiaddr,
+        dialled: bool,
+        now: Instant,
+    ) {
+        let target = self.targets.iter().position(|target| target.dialling == Some(id));
+        let target = target.map(|at| self.targets.swap_remove(at));
+        let Some(number) = self.by_peer.get(&peer).copied() else {
+            return;
+        };
+        let Some(operator) = self.operators.get_mut(&number) else {
+            return;
+        };
+        if operator.dialling == Some(id) {
+            operator.dialling = None;
+        }
+        if let Some(target) = target {
+            operator.addresses.give(&target.address);
+        }
+        if dialled && operator.addresses.proven(remote) {
+            self.book_changed = true;
+            self.tell_at.get_or_insert(now + TELLING);
+        }
+        let scope = scope_of_remote(remote);
+        operator.connections.push(Connection {
+            id,
+            since: now,
+            dialled,
+            scope,
+            used: false,
+            unsupported: false,
+        });
+        self.decide(number, now);
+    }
+
+    /// The opener of a pair: chooses a connection for the stream, if one is needed.
+    fn decide(&mut self, number: u16, now: Instant) {
+        let Some(operator) = self.operators.get_mut(&number) else {
+            return;
+        };
+        if !operator.opener || operator.opening.is_some() || self.stopping.is_some() {
+            return;
+        }
+        let Some(newest) = operator
+            .connections
+            .iter_mut()
+            .rev()
+            .find(|connection| !connection.used)
+        else {
+            return;
+        };
+        match &operator.session {
+            Some(live) if now < live.since + SIMULTANEOUS => {
+                let id = newest.id;
+                self.hang_up(number, id, "");
+            }
+            // Who connects again later has lost the old connection, even if that is not seen here yet.
+            _ => {
+                newest.used = true;
+                operator.opening = Some((newest.id, now));
+                self.swarm.behaviour_mut().streams.open(operator.peer, newest.id);
+            }
+        }
+    }
+
+    fn on_stream(&mut self, event: StreamEvent, now: Instant) {
+        let Some(number) = self.by_peer.get(&event.peer).copied() else {
+            return;
+        };
+        let Some(operator) = self.operators.get_mut(&number) else {
+            return;
+        };
+        if operator.opening.is_some_and(|(id, _)| id == event.connection) {
+            operator.opening = None;
+        }
+        match event.happened {
+            Happened::Inbound(_) if operator.opener => {
+                // The rule is what keeps two from choosing differently.
+                self.end(number, Reason::Fault("it opened a stream out of turn".into()));
+                self.hang_up(number, event.connection, "");
+            }
+            Happened::Inbound(stream) | Happened::Outbound(stream) => {
+                self.begin(number, event.connection, stream, now);
+            }
+            Happened::Unsupported => {
+                // Identify will say what the other side speaks; until then the connection stays.
+                if let Some(c) = operator.connections.iter_mut().find(|c| c.id == event.connection) {
+                    c.unsupported = true;
+                }
+            }
+            Happened::Failed => self.hang_up(number, event.connection, ""),
+        }
+        self.decide(number, now);
+    }
+
+    fn begin(&mut self, number: u16, id: ConnectionId, stream: Stream, now: Instant) {
+        let Some(operator) = self.operators.get_mut(&number) else {
+            return;
+        };
+        let Some(connection) = operator
+            .connections
+            .iter_mut()
+            .find(|connection| connection.id == id)
+        else {
+            return;
+        };
+        if self.stopping.is_some() {
+            return;
+        }
+        connection.used = true;
+        if let Some(live) = &mut operator.session {
+            operator.next_stream = Some((id, stream));
+            if let Some(outgoing) = live.outgoing.as_mut().filter(|outgoing| !outgoing.stopped()) {
+                outgoing.stop(Reason::Replaced);
+            }
+            return;
+        }
+        self.sessions += 1;
+        let session = self.sessions;
+        let (outgoing, ends) = session::queue(P::queue(&self.bounds.limits));
+        let (events, reports) = (self.events.clone(), self.reports.clone());
+        tokio::spawn(session::run(
+            number,
+            session,
+            stream,
+            self.bounds.clone(),
+            ends,
+            events,
+            reports,
+        ));
+        operator.session = Some(Live {
+            number: session,
+            connection: id,
+            since: now,
+            scope: connection.scope,
+            outgoing: Some(outgoing),
+            addresses_told: Vec::new(),
+        });
+        let surplus: Vec<ConnectionId> = operator
+            .connections
+            .iter()
+            .map(|connection| connection.id)
+            .collect();
+        if operator.opener {
+            for surplus in surplus.into_iter().filter(|surplus| *surplus != id) {
+                self.hang_up(number, surplus, "");
+            }
+        }
+        self.tell_addresses(number);
+    }
+
+    fn closed(&mut self, peer: PeerId, id: ConnectionId, now: Instant) {
+        let Some(number) = self.by_peer.get(&peer).copied() else {
+            return;
+        };
+        let Some(operator) = self.operators.get_mut(&number) else {
+            return;
+        };
+        let Some(at) = operator
+            .connections
+            .iter()
+            .position(|connection| connection.id == id)
+        else {
+            return;
+        };
+        let connection = operator.connections.remove(at);
+        if operator.opening.is_some_and(|(opening, _)| opening == id) {
+            operator.opening = None;
+        }
+        if operator
+            .session
+            .as_ref()
+            .is_some_and(|live| live.connection == id)
+        {
+            return self.end(number, Reason::Lost("the connection was closed".into()));
+        }
+        let served = operator.session.is_some() || operator.barred.is_some();
+        if !served && operator.connections.is_empty() {
+            operator.backoff.failed(now, rand::random());
+            if connection.dialled && now < connection.since + UNWELCOME && self.stopping.is_none() {
+                self.refused(number, Refusal::Unwelcome, now);
+            }
+        }
+        self.decide(number, now);
+    }
+
+    /// Closes a connection and forgets it at once: a dead one may take long to close.
+    fn hang_up(&mut self, number: u16, id: ConnectionId, why: &str) {
+        self.swarm.close_connection(id);
+        let Some(operator) = self.operators.get_mut(&number) else {
+            return;
+        };
+        operator.connections.retain(|connection| connection.id != id);
+        operator.opening.take_if(|(opening, _)| *opening == id);
+        operator.next_stream.take_if(|(next, _)| *next == id);
+        if operator
+            .session
+            .as_ref()
+            .is_some_and(|live| live.connection == id)
+        {
+            self.end(number, Reason::Lost(why.into()));
+        }
+    }
+
+    pub(super) fn ended(&mut self, number: u16, session: u64, reason: &Reason, now: Instant) {
+        let Some(operator) = self.operators.get_mut(&number) else {
+            return;
+        };
+        let Some(live) = operator.session.take_if(|live| live.number == session) else {
+            return;
+        };
+        if now >= live.since + SETTLED {
+            operator.backoff.reset(now);
+            operator.faults = 0;
+        }
+        let mut surplus = vec![live.connection];
+        match reason {
+            Reason::Fault(why) => {
+                tracing::debug!(operator = number, why, "disconnected for a fault");
+                operator.next_stream = None;
+                operator.barred = Some(now + BARRED * 2u32.pow(operator.faults.min(6)).min(60));
+                operator.faults = operator.faults.saturating_add(1);
+                self.swarm.behaviour_mut().allow.disallow_peer(operator.peer);
+            }
+            Reason::Left => surplus.extend(operator.connections.iter().map(|connection| connection.id)),
+            _ => {}
+        }
+        operator.backoff.failed(now, rand::random());
+        for id in surplus {
+            self.hang_up(number, id, "the connection was closed");
+        }
+        let next = self
+            .operators
+            .get_mut(&number)
+            .and_then(|operator| operator.next_stream.take());
+        if let Some((connection, stream)) = next {
+            self.begin(number, connection, stream, now);
+        }
+        self.decide(number, now);
+    }
+
+    /// Whoever is connected must come to talk; whoever was asked for a stream must answer.
+    pub(super) fn close_silent(&mut self, now: Instant) {
+        let mut silent = Vec::new();
+        for (number, operator) in &mut self.operators {
+            if let Some((id, _)) = operator.opening.take_if(|(_, since)| now >= *since + SILENCE) {
+                silent.push((*number, id, false));
+            }
+            let unused = operator
+                .connections
+                .iter()
+                .filter(|connection| !connection.used || connection.unsupported);
+            silent.extend(
+                unused
+                    .filter(|c| now >= c.since + SILENCE)
+                    .map(|c| (*number, c.id, c.unsupported)),
+            );
+        }
+        for (number, id, unsupported) in silent {
+            self.hang_up(number, id, "");
+            let told = self
+                .operators
+                .get(&number)
+                .is_none_or(|operator| operator.session.is_some());
+            if unsupported {
+                self.refused(
+                    number,
+                    Refusal::Protocol {
+                        speaks: Vec::new(),
+                        software: String::new(),
+                    },
+                    now,
+                );
+            } else if !told {
+                self.refused(number, Refusal::Silent, now);
+            }
+        }
+    }
+
+    fn on_ping(&mut self, event: &ping::Event) {
+        let Some(operator) = self.by_peer.get(&event.peer).copied() else {
+            return;
+        };
+        match &event.result {
+            Ok(round_trip) => self.tell(Event::Latency {
+                operator,
+                round_trip: *round_trip,
+            }),
+            Err(ping::Failure::Unsupported) => {}
+            // A dead connection must not keep a living one from being made.
+            Err(_) => self.hang_up(operator, event.connection, "it does not answer any more"),
+        }
+    }
+}

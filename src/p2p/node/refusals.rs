@@ -1,0 +1,100 @@
+//! Who was met and could not be talked to, and why.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use libp2p::{Multiaddr, PeerId, identify};
+
+use super::run::Node;
+use crate::p2p::{
+    events::{Event, Refusal},
+    protocol::Protocol,
+};
+
+/// The same refusal, and strangers in all, are reported at most this often.
+const REPEAT: Duration = Duration::from_secs(60);
+/// Strangers that are reported in [`REPEAT`].
+const STRANGERS: usize = 8;
+
+/// How many strangers there were, and when they were told of.
+#[derive(Default)]
+pub(super) struct Strangers {
+    total: u64,
+    told: VecDeque<Instant>,
+}
+
+impl Strangers {
+    /// One more; the number of all, if it is to be told.
+    fn count(&mut self, now: Instant) -> Option<u64> {
+        self.total += 1;
+        while self.told.front().is_some_and(|told| now >= *told + REPEAT) {
+            self.told.pop_front();
+        }
+        if self.told.len() >= STRANGERS {
+            return None;
+        }
+        self.told.push_back(now);
+        Some(self.total)
+    }
+}
+
+impl<P: Protocol> Node<P> {
+    pub(super) fn identified(&mut self, peer: PeerId, info: &identify::Info, now: Instant) {
+        let Some(number) = self.by_peer.get(&peer).copied() else {
+            return;
+        };
+        if info.protocols.contains(&P::STREAM) {
+            return;
+        }
+        let ours = info
+            .protocols
+            .iter()
+            .filter(|protocol| protocol.as_ref().starts_with("/conclave/"));
+        let speaks = ours
+            .take(4)
+            .map(|protocol| printable(protocol.as_ref()))
+            .collect();
+        self.refused(
+            number,
+            Refusal::Protocol {
+                speaks,
+                software: printable(&info.agent_version),
+            },
+            now,
+        );
+    }
+
+    pub(super) fn refused(&mut self, number: u16, why: Refusal, now: Instant) {
+        let Some(operator) = self.operators.get_mut(&number) else {
+            return;
+        };
+        let kind = std::mem::discriminant(&why);
+        if operator
+            .refusals
+            .get(&kind)
+            .is_none_or(|told| now >= *told + REPEAT)
+        {
+            operator.refusals.insert(kind, now);
+            self.tell(Event::Refused {
+                operator: number,
+                why,
+            });
+        }
+    }
+
+    pub(super) fn stranger(&mut self, peer: PeerId, address: Multiaddr, now: Instant) {
+        if self.by_peer.contains_key(&peer) {
+            return;
+        }
+        if let Some(total) = self.strangers.count(now) {
+            self.tell(Event::Stranger { peer, address, total });
+        }
+    }
+}
+
+/// Text of a peer as it may be shown.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(64).collect()
+}

@@ -1,0 +1,124 @@
+//! The libp2p behaviours and transports of a node.
+
+use std::{
+    io,
+    net::{IpAddr, TcpListener, UdpSocket},
+    time::Duration,
+};
+
+use libp2p::{
+    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, allow_block_list, connection_limits, identify,
+    identity, multiaddr::Protocol, noise, ping, swarm::NetworkBehaviour, tcp, yamux,
+};
+
+use super::NodeError;
+use crate::p2p::stream;
+
+/// A connection attempt, handshake included, may take so long.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+#[derive(NetworkBehaviour)]
+pub(super) struct Behaviour {
+    // The gate comes first: nobody else sees a connection that it refuses.
+    pub(super) allow: allow_block_list::Behaviour<allow_block_list::AllowedPeers>,
+    limits: connection_limits::Behaviour,
+    identify: identify::Behaviour,
+    ping: ping::Behaviour,
+    pub(super) streams: stream::Behaviour,
+}
+
+/// A swarm that lets these peers in and nobody else.
+pub(super) fn build(
+    keypair: &identity::Keypair,
+    protocol: StreamProtocol,
+    software: &str,
+    peers: Vec<PeerId>,
+) -> Result<Swarm<Behaviour>, NodeError> {
+    let setup = |error: &dyn std::fmt::Display| NodeError::Setup(error.to_string());
+    let behaviour = |key: &identity::Keypair| {
+        let mut allow = allow_block_list::Behaviour::<allow_block_list::AllowedPeers>::default();
+        for peer in peers {
+            allow.allow_peer(peer);
+        }
+        let limits = connection_limits::ConnectionLimits::default()
+            .with_max_pending_incoming(Some(256))
+            .with_max_established_per_peer(Some(32));
+        let software: String = software.chars().take(64).collect();
+        Behaviour {
+            allow,
+            limits: connection_limits::Behaviour::new(limits),
+            // It tells which protocols the other side speaks, when that is not ours.
+            identify: identify::Behaviour::new(
+                identify::Config::new("conclave".into(), key.public())
+                    .with_agent_version(software)
+                    .with_hide_listen_addrs(true)
+                    .with_cache_size(0),
+            ),
+            ping: ping::Behaviour::new(
+                ping::Config::new()
+                    .with_interval(Duration::from_secs(10))
+                    .with_timeout(Duration::from_secs(15)),
+            ),
+            streams: stream::Behaviour::new(protocol),
+        }
+    };
+    let base = || {
+        let builder = SwarmBuilder::with_existing_identity(keypair.clone())
+            .with_tokio()
+            .with_tcp(
+                tcp::Config::default().nodelay(true),
+                noise::Config::new,
+                yamux::Config::default,
+            )
+            .map_err(|e| setup(&e))?;
+        #[cfg(feature = "quic")]
+        let builder = builder.with_quic();
+        Ok::<_, NodeError>(builder)
+    };
+    // A machine without a resolver configuration can still dial addresses.
+    let swarm = match base()?.with_dns() {
+        Ok(builder) => builder
+            .with_behaviour(behaviour)
+            .map_err(|e| setup(&e))?
+            .with_swarm_config(|config| config)
+            .with_connection_timeout(HANDSHAKE)
+            .build(),
+        Err(_) => base()?
+            .with_dns_config(
+                libp2p::dns::ResolverConfig::default(),
+                libp2p::dns::ResolverOpts::default(),
+            )
+            .with_behaviour(behaviour)
+            .map_err(|e| setup(&e))?
+            .with_swarm_config(|config| config)
+            .with_connection_timeout(HANDSHAKE)
+            .build(),
+    };
+    Ok(swarm)
+}
+
+/// libp2p shares ports with other programs of the same user that share them too; two nodes on one port would
+/// each get some of the calls.
+pub(super) fn check_port(address: &Multiaddr) -> Result<(), NodeError> {
+    let mut parts = address.iter();
+    let ip: IpAddr = match parts.next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        Some(Protocol::Ip6(ip)) => ip.into(),
+        _ => return Ok(()),
+    };
+    let bound = match parts.next() {
+        Some(Protocol::Tcp(port)) if port != 0 => TcpListener::bind((ip, port)).map(drop),
+        Some(Protocol::Udp(port)) if port != 0 => UdpSocket::bind((ip, port)).map(drop),
+        _ => return Ok(()),
+    };
+    match bound {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(NodeError::PortTaken {
+            address: address.clone(),
+        }),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(NodeError::Listen {
+            address: address.clone(),
+            source: error,
+        }),
+        _ => Ok(()),
+    }
+}

@@ -54,6 +54,10 @@ pub mod domains {
     pub const WEIGHTS: &str = "conclave/weights/1";
     /// Prefix of the hash that an operator's node signs over its partial signatures.
     pub const RUN_PARTIALS: &str = "conclave/run/partials/1";
+    /// Prefix of the hash that names a value that operators agree on.
+    pub const RUN_VALUE: &str = "conclave/run/value/1";
+    /// Prefix of the hash by which a running node signs proposals and votes.
+    pub const RUN_AGREEMENT: &str = "conclave/run/agreement/1";
     /// Prefix of the hash by which a running node says that it is alive.
     pub const RUN_ALIVE: &str = "conclave/run/alive/1";
 

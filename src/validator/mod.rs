@@ -8,9 +8,11 @@
 //! |---|---|
 //! | [`duty`] | what there is to do in a slot |
 //! | [`group`] | operators and validators, as the lock names them |
+//! | [`agreement`] | what to sign: one agreement for each slot and kind |
 //! | [`partials`] | partial signatures as they travel |
 //! | [`guard`] | slashing protection: what may be signed |
 
+pub mod agreement;
 pub mod alive;
 pub mod combine;
 pub mod duty;

@@ -6,6 +6,7 @@
 //!
 //! | Read in this order | |
 //! |---|---|
+//! | [`chain`] | the chain: clock, forks, containers, signing roots |
 //! | [`duty`] | what there is to do in a slot |
 //! | [`group`] | operators and validators, as the lock names them |
 //! | [`agreement`] | what to sign: one agreement for each slot and kind |
@@ -14,6 +15,7 @@
 
 pub mod agreement;
 pub mod alive;
+pub mod chain;
 pub mod combine;
 pub mod duty;
 pub mod group;

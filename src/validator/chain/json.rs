@@ -1,0 +1,96 @@
+//! The Beacon API's JSON: numbers are decimal text in quotes, bytes are `0x` and hexadecimal digits.
+//!
+//! For `#[serde(with = "json::number")]` and `#[serde(with = "json::bytes")]`. Nothing but the one spelling is
+//! read: what is signed must not depend on how somebody reads `"0x1"`.
+
+use serde::{Deserializer as D, Serializer as S, de::Error as E};
+
+/// Reads a decimal number of 64 bits: digits only, no sign, no leading zero.
+pub fn parse_number(text: &str) -> Option<u64> {
+    let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    canonical.then(|| text.parse().ok()).flatten()
+}
+
+/// Reads exactly N bytes: `0x` and 2N hexadecimal digits in upper or lower case.
+pub fn parse_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    hex::decode_to_slice(text.strip_prefix("0x")?, &mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// Writes bytes as the Beacon API does.
+pub fn hex_text(bytes: &[u8]) -> String {
+    format!("0x{}", hex::encode(bytes))
+}
+
+fn text<'de, T: D<'de>>(deserializer: T) -> Result<String, T::Error> {
+    serde::Deserialize::deserialize(deserializer)
+}
+
+/// A `u64` in quotes.
+pub mod number {
+    use super::{D, E, S};
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<T: S>(value: &u64, serializer: T) -> Result<T::Ok, T::Error> {
+        serializer.collect_str(value)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Anything but decimal digits of a 64 bit number in quotes.
+    pub fn deserialize<'de, T: D<'de>>(deserializer: T) -> Result<u64, T::Error> {
+        super::parse_number(&super::text(deserializer)?)
+            .ok_or_else(|| T::Error::custom("not a decimal number of 64 bits in quotes"))
+    }
+}
+
+/// `[u8; N]` as hexadecimal text.
+pub mod bytes {
+    use super::{D, E, S};
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<T: S, const N: usize>(value: &[u8; N], serializer: T) -> Result<T::Ok, T::Error> {
+        serializer.serialize_str(&super::hex_text(value))
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Anything but 0x and exactly 2N hexadecimal digits.
+    pub fn deserialize<'de, T: D<'de>, const N: usize>(deserializer: T) -> Result<[u8; N], T::Error> {
+        super::parse_bytes(&super::text(deserializer)?)
+            .ok_or_else(|| T::Error::custom(format_args!("not 0x and {} hexadecimal digits", 2 * N)))
+    }
+}
+
+/// Bytes of any length as hexadecimal text.
+pub mod blob {
+    use super::{D, E, S};
+
+    /// Writes them.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<T: S>(value: &[u8], serializer: T) -> Result<T::Ok, T::Error> {
+        serializer.serialize_str(&super::hex_text(value))
+    }
+
+    /// Reads them.
+    ///
+    /// # Errors
+    /// Anything but 0x and an even number of hexadecimal digits.
+    pub fn deserialize<'de, T: D<'de>>(deserializer: T) -> Result<Vec<u8>, T::Error> {
+        let text = super::text(deserializer)?;
+        text.strip_prefix("0x")
+            .and_then(|digits| hex::decode(digits).ok())
+            .ok_or_else(|| T::Error::custom("not 0x and hexadecimal digits"))
+    }
+}

@@ -1,0 +1,368 @@
+//! The board: all entries that this node holds, which of them count, and what they prove.
+//!
+//! The board has no secrets. Operators, the offline check of evidence and the check of a transcript use the same one, so that
+//! an entry is judged by one function everywhere.
+//!
+//! An entry waits until its predecessors are here, is then judged, and is either *admitted*, kept as *evidence* against its
+//! author, or dropped. The order in which entries arrive does not matter: what is admitted depends on the set alone, up to the
+//! caps that keep an equivocator from flooding anybody.
+//!
+//! | Module | What it does |
+//! |---|---|
+//! | `intake` | takes in: what waits, how much of it, and what two headers prove without being judged |
+//! | `judge` | says whether an entry is valid, once its predecessors are here |
+//! | `consequences` | admits it, or makes evidence of it |
+//! | `sessions` | what the entries of a session make together: keys, group signatures, the lock hash |
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::crypto::bls::Signature;
+use crate::crypto::hash::{Hash, WeightStream, sha256};
+use crate::crypto::point::G1;
+
+use super::body::{JoinBody, RevealBody, SealBody};
+use super::entry::{Entry, Id, Step};
+use super::evidence::{Evidence, Finding};
+use super::outputs::GroupKeys;
+use super::terms::{Terms, index_of};
+
+mod consequences;
+mod intake;
+mod judge;
+mod sessions;
+
+pub use sessions::Combined;
+use sessions::Session;
+
+/// Different entries of one (session, author, slot) that are kept without a reason of their own.
+const MAX_PER_SLOT: usize = 2;
+
+/// The slots of a session. Acks and Complaints share a step but not a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Slot {
+    /// Join, Deal, Ack, Reveal, Stored, Sign, Seal or Done.
+    Step(Step),
+    /// A Complaint.
+    Complaint,
+}
+
+fn slot_of(entry: &Entry) -> Slot {
+    if entry.is_complaint() {
+        Slot::Complaint
+    } else {
+        Slot::Step(entry.step)
+    }
+}
+
+type SlotKey = (Hash, u16, Slot);
+
+/// What an admitted entry says, decoded.
+#[derive(Clone)]
+pub enum Data {
+    /// A Join.
+    Join(Arc<JoinBody>),
+    /// The commitments of a Deal, validator-major.
+    Deal(Arc<Vec<G1>>),
+    /// An Ack, a Complaint that is right, or a Done.
+    Plain,
+    /// A Reveal whose proof holds; the hash of the Deals' ids that it builds on.
+    Reveal(Arc<RevealBody>, Hash),
+    /// A vote: the outputs.
+    Stored(Hash),
+    /// Partial signatures that hold, validator-major.
+    Sign(Arc<Vec<Signature>>),
+    /// A Seal that holds.
+    Seal(Arc<SealBody>),
+}
+
+/// An admitted entry.
+#[derive(Clone)]
+pub struct Admitted {
+    /// The entry.
+    pub entry: Arc<Entry>,
+    /// Its content.
+    pub data: Data,
+}
+
+/// What the board learned from what it was given, in order.
+pub enum News {
+    /// An entry counts from now on: make it durable, forward it.
+    Admitted(Id),
+    /// The verdict of an attempt has a new member: make its evidence durable.
+    Found(u32, Finding),
+}
+
+/// See the module's documentation.
+pub struct Board {
+    terms: Arc<Terms>,
+    offline: bool,
+    horizon: u32,
+    held: HashMap<Id, Admitted>,
+    order: Vec<Id>,
+    slots: HashMap<SlotKey, Vec<Id>>,
+    sessions: BTreeMap<Hash, Session>,
+    opened: HashMap<(u32, u16), usize>,
+    waiting: BTreeMap<Id, Arc<Entry>>,
+    queues: HashMap<(u32, u16, Slot), VecDeque<Id>>,
+    tickets: HashSet<(SlotKey, u16, Step)>,
+    refused: HashSet<Id>,
+    evidence: BTreeMap<(u32, Finding), Arc<Evidence>>,
+    /// What this operator is about to say: if it is wrong, it must not leave, but proves nothing.
+    draft: Option<Id>,
+    weights: WeightStream,
+    news: Vec<News>,
+}
+
+impl Board {
+    /// An empty board of a running ceremony. `weight_seed`: 32 bytes that peers cannot predict, for batched checks.
+    pub fn new(terms: Arc<Terms>, weight_seed: &[u8; 32]) -> Self {
+        Self {
+            terms,
+            offline: false,
+            horizon: 2,
+            held: HashMap::new(),
+            order: Vec::new(),
+            slots: HashMap::new(),
+            sessions: BTreeMap::new(),
+            opened: HashMap::new(),
+            waiting: BTreeMap::new(),
+            queues: HashMap::new(),
+            tickets: HashSet::new(),
+            refused: HashSet::new(),
+            evidence: BTreeMap::new(),
+            draft: None,
+            weights: WeightStream::new(weight_seed),
+            news: Vec::new(),
+        }
+    }
+
+    /// An empty board for a bundle of entries that is complete in itself: Deals may lack their sealed part, and a Join's
+    /// predecessors (votes of earlier attempts) need not be there.
+    pub fn offline(terms: Arc<Terms>, weight_seed: &[u8; 32]) -> Self {
+        Self {
+            offline: true,
+            horizon: u32::MAX,
+            ..Self::new(terms, weight_seed)
+        }
+    }
+
+    /// The terms.
+    pub fn terms(&self) -> &Arc<Terms> {
+        &self.terms
+    }
+
+    /// The highest attempt of which entries are taken.
+    pub fn horizon(&self) -> u32 {
+        self.horizon
+    }
+
+    /// Takes entries of attempts up to this one from now on.
+    pub fn set_horizon(&mut self, attempt: u32) {
+        self.horizon = self.horizon.max(attempt);
+    }
+
+    /// Takes entries from anywhere: the journal, a peer, this operator itself. Returns what came of it.
+    pub fn receive(&mut self, entries: Vec<Entry>) -> Vec<News> {
+        let terms = self.terms.clone();
+        let fresh: Vec<(Id, Entry)> = entries
+            .into_par_iter()
+            .with_min_len(2)
+            .map(|entry| (entry.id(&terms), entry))
+            .collect();
+        let fresh: Vec<(Id, Entry)> = fresh
+            .into_iter()
+            .filter(|(id, entry)| {
+                self.is_wanted(id, entry.attempt) && (self.offline || entry.stripped.is_none())
+            })
+            .collect();
+        let signed: Vec<(Id, Entry)> = fresh
+            .into_par_iter()
+            .filter(|(id, entry)| {
+                terms
+                    .operator(entry.operator)
+                    .is_some_and(|key| key.verify(id, &entry.signature))
+            })
+            .collect();
+        for (id, entry) in signed {
+            self.enqueue(id, Arc::new(entry));
+        }
+        self.settle();
+        std::mem::take(&mut self.news)
+    }
+
+    /// Takes an entry that this operator has just made and shown to nobody. Should it be invalid, or collide with what was
+    /// said before (a broken machine, a mixed-up folder), it is dropped without a finding.
+    pub fn receive_own(&mut self, entry: Entry) -> Vec<News> {
+        self.draft = Some(entry.id(&self.terms));
+        let news = self.receive(vec![entry]);
+        self.draft = None;
+        news
+    }
+
+    /// Takes evidence from a peer or from disk; it is checked, and stored if it proves something new.
+    pub fn receive_evidence(&mut self, evidence: Evidence) -> Vec<News> {
+        let key = (evidence.attempt, evidence.finding);
+        if evidence.attempt == 0 || evidence.attempt > self.horizon || self.evidence.contains_key(&key) {
+            return Vec::new();
+        }
+        let seed = sha256(&[&self.weights.next(), &self.weights.next()]);
+        if evidence.check(&self.terms, &seed) {
+            self.record(evidence);
+        }
+        std::mem::take(&mut self.news)
+    }
+
+    /// Whether an entry of that id should be asked for.
+    pub fn is_wanted(&self, id: &Id, attempt: u32) -> bool {
+        attempt != 0
+            && attempt <= self.horizon
+            && !self.held.contains_key(id)
+            && !self.waiting.contains_key(id)
+            && !self.refused.contains(id)
+    }
+
+    /// Ids that waiting entries name and that are not here.
+    pub fn missing(&self) -> BTreeSet<Id> {
+        self.waiting
+            .values()
+            .flat_map(|entry| &entry.prev)
+            .filter(|id| !self.held.contains_key(*id) && !self.waiting.contains_key(*id))
+            .copied()
+            .collect()
+    }
+
+    /// An admitted entry.
+    pub fn get(&self, id: &Id) -> Option<&Admitted> {
+        self.held.get(id)
+    }
+
+    /// Admitted ids in the order of admission: predecessors always come first.
+    pub fn order(&self) -> &[Id] {
+        &self.order
+    }
+
+    /// Admitted ids of one author and slot of one session (for Joins: of one ctx), oldest first.
+    pub fn slot(&self, session: &Hash, operator: u16, slot: Slot) -> &[Id] {
+        self.slots
+            .get(&(*session, operator, slot))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// The first admitted entry of each operator in a slot; `None` unless everybody has one.
+    pub fn one_of_each(&self, session: &Hash, slot: Slot) -> Option<Vec<Id>> {
+        self.terms
+            .indices()
+            .map(|j| self.slot(session, j, slot).first().copied())
+            .collect()
+    }
+
+    /// As [`Board::one_of_each`], but `None` if somebody has more than one.
+    pub fn exactly_one_of_each(&self, session: &Hash, slot: Slot) -> Option<Vec<Id>> {
+        self.terms
+            .indices()
+            .map(|j| match self.slot(session, j, slot) {
+                [id] => Some(*id),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Sessions of an attempt that are followed.
+    pub fn sessions(&self, attempt: u32) -> impl Iterator<Item = Hash> + '_ {
+        self.sessions
+            .iter()
+            .filter(move |(_, s)| s.attempt == attempt)
+            .map(|(sid, _)| *sid)
+    }
+
+    /// The Joins of a followed session, in operator order.
+    pub fn joins(&self, session: &Hash) -> Option<&[Id]> {
+        self.sessions.get(session).map(|s| s.joins.as_slice())
+    }
+
+    /// The keys of a session, once a good set of Reveals is here, with the ids of that set.
+    pub fn good(&self, session: &Hash) -> Option<(&Arc<GroupKeys>, &[Id])> {
+        self.sessions
+            .get(session)?
+            .good
+            .as_ref()
+            .map(|good| (&good.keys, good.set.as_slice()))
+    }
+
+    /// The signing roots of a session's validators, once its keys are known.
+    pub fn roots(&self, session: &Hash) -> Option<&Arc<Vec<Vec<Hash>>>> {
+        self.sessions.get(session)?.good.as_ref().map(|good| &good.roots)
+    }
+
+    /// Group signatures and lock hash of a session, once all Signs are here.
+    pub fn combined(&self, session: &Hash) -> Option<&Arc<Combined>> {
+        self.sessions.get(session)?.combined.as_ref()
+    }
+
+    /// The verdict of an attempt.
+    pub fn verdict(&self, attempt: u32) -> BTreeSet<Finding> {
+        self.evidence
+            .keys()
+            .filter(|(k, _)| *k == attempt)
+            .map(|(_, finding)| *finding)
+            .collect()
+    }
+
+    /// All findings of all attempts.
+    pub fn findings(&self) -> impl Iterator<Item = (u32, Finding)> + '_ {
+        self.evidence.keys().copied()
+    }
+
+    /// The evidence of a finding.
+    pub fn evidence(&self, attempt: u32, finding: Finding) -> Option<&Arc<Evidence>> {
+        self.evidence.get(&(attempt, finding))
+    }
+
+    /// The highest attempt of which anything is admitted.
+    pub fn newest_attempt(&self) -> u32 {
+        self.held.values().map(|a| a.entry.attempt).max().unwrap_or(0)
+    }
+
+    /// X_{operator, dealer} of a session's Joins.
+    pub fn join_key(&self, session: &Hash, operator: u16, dealer: u16) -> Option<[u8; 32]> {
+        let joins = &self.sessions.get(session)?.joins;
+        let id = joins.get(usize::from(operator).checked_sub(1)?)?;
+        let Data::Join(body) = &self.held.get(id)?.data else {
+            return None;
+        };
+        body.keys.get(usize::from(dealer).checked_sub(1)?).copied()
+    }
+
+    /// An entry whose signature is checked, admitted or not.
+    fn known(&self, id: &Id) -> Option<&Arc<Entry>> {
+        self.held
+            .get(id)
+            .map(|admitted| &admitted.entry)
+            .or_else(|| self.waiting.get(id))
+    }
+
+    /// Whether the ids are one admitted entry of each operator, in order, of this session and slot. `None`: some are not
+    /// admitted yet. A wrong one is wrong as soon as its signed header is here.
+    fn is_full_row(&self, ids: &[Id], session: &Hash, slot: Slot) -> Option<bool> {
+        let fits = |(position, id): (usize, &Id)| {
+            self.known(id).is_none_or(|entry| {
+                entry.session == *session && slot_of(entry) == slot && entry.operator == index_of(position)
+            })
+        };
+        if ids.len() != self.terms.n() || !ids.iter().enumerate().all(fits) {
+            return Some(false);
+        }
+        ids.iter().all(|id| self.held.contains_key(id)).then_some(true)
+    }
+
+    /// The hash of the Deals' ids that an admitted Reveal builds on.
+    fn base(&self, id: &Id) -> Option<Hash> {
+        match self.held.get(id).map(|a| &a.data) {
+            Some(Data::Reveal(_, deals)) => Some(*deals),
+            _ => None,
+        }
+    }
+}

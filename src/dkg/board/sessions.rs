@@ -1,0 +1,269 @@
+//! Sessions: what the admitted entries of one session make together. Reveals make keys, Signs group signatures and the lock hash.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::crypto::bls::{self, PublicKey, Signature};
+use crate::crypto::hash::Hash;
+use crate::crypto::point::G1;
+use crate::crypto::threshold::recover_signature;
+
+use super::super::body::RevealBody;
+use super::super::entry::{Id, Step, hash_ids};
+use super::super::evidence::{Evidence, Finding, Kind};
+use super::super::outputs::{GroupKeys, NotGood, combine};
+use super::super::terms::index_of;
+use super::{Board, Data, Slot};
+
+/// Sets of Reveals that are tried in one session because an operator's votes name them. An honest one names one.
+const MAX_TRIED: usize = 4;
+
+/// The group signatures and the lock hash of a session, once all Signs are here.
+pub struct Combined {
+    /// Group signatures: `[validator][message]`.
+    pub signatures: Vec<Vec<Signature>>,
+    /// The lock hash that every Seal must name.
+    pub lock_hash: Hash,
+}
+
+pub(super) struct Good {
+    pub(super) set: Vec<Id>,
+    pub(super) keys: Arc<GroupKeys>,
+    pub(super) roots: Arc<Vec<Vec<Hash>>>,
+}
+
+pub(super) struct Session {
+    pub(super) attempt: u32,
+    pub(super) joins: Vec<Id>,
+    /// The Deal that opened it.
+    pub(super) opener: Id,
+    pub(super) good: Option<Good>,
+    tried: HashSet<Hash>,
+    /// Sets tried on the word of each voter.
+    tries: HashMap<u16, usize>,
+    pub(super) combined: Option<Arc<Combined>>,
+}
+
+impl Session {
+    /// The session that a Deal opens.
+    pub(super) fn new(attempt: u32, joins: Vec<Id>, opener: Id) -> Self {
+        Self {
+            attempt,
+            joins,
+            opener,
+            good: None,
+            tried: HashSet::new(),
+            tries: HashMap::new(),
+            combined: None,
+        }
+    }
+}
+
+impl Board {
+    /// Looks for good sets and full rows of signatures.
+    pub(super) fn advance_sessions(&mut self) -> bool {
+        let mut progress = false;
+        let sids: Vec<Hash> = self.sessions.keys().copied().collect();
+        for sid in sids {
+            progress |= self.seek_good_set(&sid);
+            progress |= self.combine_signatures(&sid);
+        }
+        progress
+    }
+
+    /// Sets of n Reveals worth trying: the first of each dealer, those that waiting votes name, those with no torsion.
+    fn candidate_sets(&self, sid: &Hash) -> Vec<(Option<u16>, Vec<Id>)> {
+        let Some(rows) = self
+            .terms
+            .indices()
+            .map(|d| {
+                let ids = self.slot(sid, d, Slot::Step(Step::Reveal));
+                (!ids.is_empty()).then(|| ids.to_vec())
+            })
+            .collect::<Option<Vec<Vec<Id>>>>()
+        else {
+            return Vec::new();
+        };
+        let deals_of = |id: &Id| self.base(id);
+        let in_g1 = |id: &Id| match self.held.get(id).map(|a| &a.data) {
+            Some(Data::Reveal(body, _)) => body.in_g1(),
+            _ => false,
+        };
+        let bases: BTreeSet<Hash> = rows.iter().flatten().filter_map(deals_of).collect();
+        let mut sets = Vec::new();
+        for base in bases {
+            let pick = |accept: &dyn Fn(&Id) -> bool| -> Option<Vec<Id>> {
+                rows.iter()
+                    .map(|ids| {
+                        ids.iter()
+                            .find(|id| deals_of(id) == Some(base) && accept(id))
+                            .copied()
+                    })
+                    .collect()
+            };
+            sets.extend(pick(&|_| true).map(|set| (None, set)));
+            // Subgroup checks of single points are only worth their time where one dealer has several Reveals.
+            if rows.iter().any(|ids| ids.len() > 1) {
+                sets.extend(pick(&in_g1).map(|set| (None, set)));
+            }
+        }
+        for entry in self
+            .waiting
+            .values()
+            .filter(|e| e.session == *sid && e.step == Step::Stored)
+        {
+            let row = self.is_full_row(&entry.prev, sid, Slot::Step(Step::Reveal)) == Some(true);
+            let bases: BTreeSet<Option<Hash>> = entry.prev.iter().map(deals_of).collect();
+            if row && bases.len() == 1 {
+                sets.push((Some(entry.operator), entry.prev.clone()));
+            }
+        }
+        sets
+    }
+
+    fn seek_good_set(&mut self, sid: &Hash) -> bool {
+        let Some(session) = self.sessions.get(sid) else {
+            return false;
+        };
+        if session.good.is_some() {
+            return false;
+        }
+        let attempt = session.attempt;
+        for (voter, set) in self.candidate_sets(sid) {
+            let Some(session) = self.sessions.get_mut(sid) else {
+                return false;
+            };
+            if session.tried.contains(&hash_ids(&set)) {
+                continue;
+            }
+            if let Some(voter) = voter {
+                let tries = session.tries.entry(voter).or_default();
+                if *tries >= MAX_TRIED {
+                    continue;
+                }
+                *tries += 1;
+            }
+            session.tried.insert(hash_ids(&set));
+            let bodies: Vec<Arc<RevealBody>> = set
+                .iter()
+                .filter_map(|id| match self.held.get(id).map(|a| &a.data) {
+                    Some(Data::Reveal(body, _)) => Some(body.clone()),
+                    _ => None,
+                })
+                .collect();
+            let points: Vec<&[G1]> = bodies.iter().map(|b| b.points.as_slice()).collect();
+            match combine(&self.terms, &points) {
+                Ok(keys) => {
+                    let roots = keys
+                        .validators()
+                        .par_iter()
+                        .enumerate()
+                        .map(|(v, k)| self.terms.product().signing_roots(v, &k.group))
+                        .collect();
+                    let good = Good {
+                        set,
+                        keys: Arc::new(keys),
+                        roots: Arc::new(roots),
+                    };
+                    if let Some(session) = self.sessions.get_mut(sid) {
+                        session.good = Some(good);
+                    }
+                    return true;
+                }
+                Err(NotGood::Void) => self.record_set(
+                    attempt,
+                    Finding {
+                        operator: 0,
+                        kind: Kind::Void,
+                    },
+                    &set,
+                ),
+                Err(NotGood::Torsion) => {
+                    for (position, body) in bodies.iter().enumerate() {
+                        if !body.in_g1() {
+                            let finding = Finding {
+                                operator: index_of(position),
+                                kind: Kind::BadEntry,
+                            };
+                            self.record_set(attempt, finding, &set);
+                        }
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    pub(super) fn record_set(&mut self, attempt: u32, finding: Finding, set: &[Id]) {
+        if !self.evidence.contains_key(&(attempt, finding)) {
+            let entries = self.closure(set, false);
+            self.record(Evidence {
+                attempt,
+                finding,
+                headers: Vec::new(),
+                entries,
+            });
+        }
+    }
+
+    /// Once everybody's partial signatures are here: the group signatures and the lock hash.
+    fn combine_signatures(&mut self, sid: &Hash) -> bool {
+        let Some(session) = self.sessions.get(sid) else {
+            return false;
+        };
+        let Some(good) = session.good.as_ref() else {
+            return false;
+        };
+        if session.combined.is_some() {
+            return false;
+        }
+        let Some(signs) = self.one_of_each(sid, Slot::Step(Step::Sign)) else {
+            return false;
+        };
+        let partials: Vec<Arc<Vec<Signature>>> = signs
+            .iter()
+            .take(self.terms.t())
+            .filter_map(|id| match self.held.get(id).map(|a| &a.data) {
+                Some(Data::Sign(signatures)) => Some(signatures.clone()),
+                _ => None,
+            })
+            .collect();
+        let messages = self.terms.product().messages();
+        let flat: Option<Vec<Signature>> = (0..self.terms.validators() * messages)
+            .into_par_iter()
+            .map(|i| {
+                let points: Option<Vec<(u64, Signature)>> = (1u64..)
+                    .zip(&partials)
+                    .map(|(index, row)| Some((index, row.get(i)?.clone())))
+                    .collect();
+                recover_signature(&points?).ok()
+            })
+            .collect();
+        // Interpolating t valid partial signatures cannot fail: their indices are 1..=t.
+        let Some(flat) = flat else { return false };
+        let items: Vec<(PublicKey, Hash, Signature)> = flat
+            .iter()
+            .enumerate()
+            .filter_map(|(i, signature)| {
+                let group = good.keys.validators().get(i / messages)?.group;
+                let root = good.roots.get(i / messages)?.get(i % messages)?;
+                Some((group, *root, signature.clone()))
+            })
+            .collect();
+        if bls::verify_batch(&items, &mut self.weights).is_err() {
+            return false;
+        }
+        let signatures: Vec<Vec<Signature>> =
+            flat.chunks(messages.max(1)).map(<[Signature]>::to_vec).collect();
+        let lock_hash = self.terms.product().lock_hash(&good.keys, &signatures);
+        if let Some(session) = self.sessions.get_mut(sid) {
+            session.combined = Some(Arc::new(Combined {
+                signatures,
+                lock_hash,
+            }));
+        }
+        true
+    }
+}

@@ -256,8 +256,8 @@ impl Operator {
     }
 
     /// Whether the keystores of exactly these keys are durable here.
-    fn has_stored(&self, attempt: u32, keys: &GroupKeys) -> bool {
-        self.own.get(&attempt).and_then(|own| own.stored) == Some(*keys.hash())
+    fn has_stored(&self, attempt: u32, outputs: &Hash) -> bool {
+        self.own.get(&attempt).and_then(|own| own.stored) == Some(*outputs)
     }
 
     /// Attempt whose outputs are published here.
@@ -276,7 +276,7 @@ impl Operator {
     /// published with them, whatever entries are missing.
     pub fn can_publish(&self, keys: &GroupKeys) -> Option<u32> {
         let voted = self.standing.voted.iter().rev().copied();
-        voted.into_iter().find(|k| self.has_stored(*k, keys))
+        voted.into_iter().find(|k| self.has_stored(*k, keys.hash()))
     }
 
     /// The person's word (or a rule that speaks for it) to join an attempt; closes all attempts before it.
@@ -337,13 +337,11 @@ impl Operator {
     /// shares promise, the attempt is lost here.
     pub fn keys_opened(&mut self, attempt: u32, shares: Vec<SecretKey>) -> Vec<Effect> {
         let stored = self.own.get(&attempt).and_then(|own| own.stored);
-        let sid = self.board.sessions(attempt).find(|sid| {
-            let keys = self.board.good(sid).map(|(keys, _)| *keys.hash());
-            keys.is_some() && keys == stored
-        });
-        let fits = sid
-            .and_then(|sid| self.board.good(&sid))
-            .is_some_and(|(keys, _)| self.are_own(&shares, keys));
+        let fits = self
+            .board
+            .sessions(attempt)
+            .filter_map(|sid| self.board.good_set(&sid, &stored?))
+            .any(|good| self.are_own(&shares, &good.keys));
         let own = self.own.entry(attempt).or_default();
         if fits {
             own.kept = Some(Arc::new(shares));
@@ -468,7 +466,7 @@ impl Operator {
         // V2: with everybody's votes in hand there is nothing else to do, even while the Sign itself has to wait.
         let finishing = self.finishing();
         match finishing {
-            Some((k, sid)) => self.finish(k, &sid),
+            Some((k, sid, outputs)) => self.finish(k, &sid, &outputs),
             None => self.progress(),
         }
     }
@@ -501,37 +499,34 @@ impl Operator {
 
     // --- from the votes on: V2 comes before anything else ---
 
-    /// The attempt and session that V2 binds this operator to.
-    fn finishing(&self) -> Option<(u32, Hash)> {
+    /// The attempt and session that V2 binds this operator to, and the outputs that everybody voted for.
+    fn finishing(&self) -> Option<(u32, Hash, Hash)> {
         let k = self.standing.newest_vote()?;
-        self.board
-            .sessions(k)
-            .filter(|sid| !self.own_slot(sid, Slot::Step(Step::Stored)).is_empty())
-            .find(|sid| {
-                let votes = self.board.one_of_each(sid, Slot::Step(Step::Stored));
-                self.standing.must_sign(k, votes.is_some())
-            })
-            .map(|sid| (k, sid))
+        self.board.sessions(k).find_map(|sid| {
+            let agreed = self.board.agreed(&sid);
+            self.standing
+                .must_sign(k, agreed.is_some())
+                .then_some((k, sid, *agreed?.outputs()))
+        })
     }
 
-    fn finish(&mut self, k: u32, sid: &Hash) -> Option<()> {
-        let votes = self.board.one_of_each(sid, Slot::Step(Step::Stored));
+    fn finish(&mut self, k: u32, sid: &Hash, outputs: &Hash) -> Option<()> {
         if self.own_slot(sid, Slot::Step(Step::Sign)).is_empty() {
-            return self.sign(k, sid, votes?);
+            return self.sign(k, sid, outputs);
         }
         if self.own_slot(sid, Slot::Step(Step::Seal)).is_empty() {
-            return self.seal(k, sid);
+            return self.seal(k, sid, outputs);
         }
         if self.published.is_none() {
-            if !self.has_stored(k, self.board.good(sid)?.0) {
+            if !self.has_stored(k, outputs) {
                 // Everything was adopted from peers, and no keystore is here: nothing to publish without the shares.
-                let shares = self.shares(k, sid)?;
-                return self.store(k, sid, shares);
+                return self.store(k, sid, outputs);
             }
             return self.publish(k, sid);
         }
         if self.own_slot(sid, Slot::Step(Step::Done)).is_empty() {
-            let lock_hash = self.board.combined(sid)?.lock_hash;
+            let good = self.board.good_set(sid, outputs)?;
+            let lock_hash = good.combined.as_ref()?.lock_hash;
             self.say(*sid, k, Step::Done, Vec::new(), lock_hash.to_vec())?;
         }
         // Said again after a crash in between.
@@ -546,14 +541,14 @@ impl Operator {
         None
     }
 
-    fn sign(&mut self, k: u32, sid: &Hash, votes: Vec<Id>) -> Option<()> {
-        if !self.has_stored(k, self.board.good(sid)?.0) {
+    fn sign(&mut self, k: u32, sid: &Hash, outputs: &Hash) -> Option<()> {
+        if !self.has_stored(k, outputs) {
             // A folder restored from before the vote: the vote says "durable", so make it true again first.
-            let shares = self.shares(k, sid)?;
-            return self.store(k, sid, shares);
+            return self.store(k, sid, outputs);
         }
-        let shares = self.stored_shares(k, sid)?;
-        let roots = self.board.roots(sid)?.clone();
+        let votes = self.board.votes(sid, outputs)?;
+        let shares = self.stored_shares(k, sid, outputs)?;
+        let roots = self.board.good_set(sid, outputs)?.roots.clone();
         let signatures: Vec<[u8; 96]> = shares
             .par_iter()
             .zip(roots.par_iter())
@@ -562,9 +557,14 @@ impl Operator {
         self.say(*sid, k, Step::Sign, votes, signatures.concat())
     }
 
-    fn seal(&mut self, k: u32, sid: &Hash) -> Option<()> {
-        let lock_hash = self.board.combined(sid)?.lock_hash;
-        let shares = self.stored_shares(k, sid)?;
+    fn seal(&mut self, k: u32, sid: &Hash, outputs: &Hash) -> Option<()> {
+        let good = self.board.good_set(sid, outputs)?;
+        let lock_hash = good.combined.as_ref()?.lock_hash;
+        if !self.has_stored(k, outputs) {
+            // The Sign was adopted from peers.
+            return self.store(k, sid, outputs);
+        }
+        let shares = self.stored_shares(k, sid, outputs)?;
         // The sum of all own signatures over one message is the signature of the sum of all own shares.
         let sum = shares
             .iter()
@@ -579,21 +579,11 @@ impl Operator {
     }
 
     fn publish(&mut self, k: u32, sid: &Hash) -> Option<()> {
-        let seals: Vec<Arc<SealBody>> = self
-            .board
-            .one_of_each(sid, Slot::Step(Step::Seal))?
-            .iter()
-            .filter_map(|id| match self.board.get(id).map(|a| &a.data) {
-                Some(Data::Seal(seal)) => Some(seal.clone()),
-                _ => None,
-            })
-            .collect();
-        let combined = self.board.combined(sid)?.clone();
-        let keys = self.board.good(sid)?.0.clone();
+        let (good, combined, seals) = self.board.sealed(sid)?;
         let sums: Vec<Signature> = seals.iter().map(|seal| seal.aggregate.clone()).collect();
         let finished = Finished {
             attempt: k,
-            keys,
+            keys: good.keys.clone(),
             signatures: combined.signatures.clone(),
             lock_hash: combined.lock_hash,
             aggregate: Signature::aggregate(&sums)?,
@@ -789,18 +779,21 @@ impl Operator {
     }
 
     fn vote(&mut self, k: u32, sid: &Hash) -> Option<()> {
-        let (keys, set) = self.board.good(sid)?;
-        let (outputs, set) = (*keys.hash(), set.to_vec());
-        if self.has_stored(k, keys) {
-            return self.say(*sid, k, Step::Stored, set, outputs.to_vec());
+        let sets = self.board.good_sets(sid);
+        let stored = sets.iter().find(|good| self.has_stored(k, good.outputs()));
+        if let Some(good) = stored {
+            let (outputs, reveals) = (*good.outputs(), good.reveals.clone());
+            return self.say(*sid, k, Step::Stored, reveals, outputs.to_vec());
         }
-        let shares = self.shares(k, sid)?;
-        self.store(k, sid, shares)
+        let outputs: Vec<Hash> = sets.iter().map(|good| *good.outputs()).collect();
+        outputs.iter().find_map(|outputs| self.store(k, sid, outputs))
     }
 
-    fn store(&mut self, k: u32, sid: &Hash, shares: Vec<SecretKey>) -> Option<()> {
-        let keys = self.board.good(sid)?.0.clone();
-        if self.ask_once(k, Request::Store(*keys.hash())) {
+    /// Has the keystores of own shares written.
+    fn store(&mut self, k: u32, sid: &Hash, outputs: &Hash) -> Option<()> {
+        let shares = self.shares(k, sid, outputs)?;
+        let keys = self.board.good_set(sid, outputs)?.keys.clone();
+        if self.ask_once(k, Request::Store(*outputs)) {
             self.effects.push(Effect::StoreKeys(Box::new(OwnShares {
                 attempt: k,
                 shares,
@@ -811,26 +804,26 @@ impl Operator {
     }
 
     /// The shares whose keystores are durable: recomputed while the seed is here, else read from the keystores.
-    fn stored_shares(&mut self, k: u32, sid: &Hash) -> Option<Arc<Vec<SecretKey>>> {
+    fn stored_shares(&mut self, k: u32, sid: &Hash, outputs: &Hash) -> Option<Arc<Vec<SecretKey>>> {
         if let Some(kept) = self.own.get(&k)?.kept.clone() {
             return Some(kept);
         }
-        if let Some(shares) = self.shares(k, sid) {
+        if let Some(shares) = self.shares(k, sid, outputs) {
             return Some(Arc::new(shares));
         }
-        let outputs = *self.board.good(sid)?.0.hash();
-        if self.ask_once(k, Request::Open(outputs)) {
+        if self.ask_once(k, Request::Open(*outputs)) {
             self.effects.push(Effect::OpenKeys(k));
         }
         None
     }
 
     /// Own secret shares of all validators, if they are the ones that the public shares promise.
-    fn shares(&mut self, k: u32, sid: &Hash) -> Option<Vec<SecretKey>> {
+    fn shares(&mut self, k: u32, sid: &Hash, outputs: &Hash) -> Option<Vec<SecretKey>> {
         self.open_shares(k, sid);
-        let (keys, set) = self.board.good(sid)?;
+        let good = self.board.good_set(sid, outputs)?;
+        let keys = &good.keys;
         // The Deals that the good set builds on: those that the first Reveal's Acks name.
-        let reveal = self.board.get(set.first()?)?;
+        let reveal = self.board.get(good.reveals.first()?)?;
         let deals = &self.board.get(reveal.entry.prev.first()?)?.entry.prev;
         let own = self.own.get(&k)?;
         let rows: Option<Vec<&Vec<SharePair>>> = deals

@@ -158,14 +158,11 @@ impl Transcript {
         }
         let attempts: BTreeSet<u32> = self.entries.iter().map(|e| e.attempt).collect();
         let finished = attempts.iter().rev().find_map(|k| {
-            let sid = board
-                .sessions(*k)
-                .find(|sid| board.one_of_each(sid, Slot::Step(Step::Seal)).is_some())?;
+            let sid = board.sessions(*k).find(|sid| board.sealed(sid).is_some())?;
             Some((*k, sid))
         });
         let (attempt, sid) = finished.ok_or(TranscriptError::Unfinished)?;
-        let (keys, _) = board.good(&sid).ok_or(TranscriptError::Unfinished)?;
-        let combined = board.combined(&sid).ok_or(TranscriptError::Unfinished)?;
+        let (good, combined, _) = board.sealed(&sid).ok_or(TranscriptError::Unfinished)?;
         let names = board
             .joins(&sid)
             .unwrap_or_default()
@@ -178,7 +175,7 @@ impl Transcript {
         let reveals = self.entries.iter().filter(|e| e.step == Step::Reveal);
         Ok(Findings {
             attempt,
-            keys: keys.clone(),
+            keys: good.keys.clone(),
             lock_hash: combined.lock_hash,
             names,
             revealed: reveals.map(|e| e.attempt).collect(),

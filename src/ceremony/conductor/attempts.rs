@@ -161,9 +161,7 @@ impl Conductor<'_> {
 
     fn everybody_voted(&self, k: u32) -> bool {
         let board = self.operator.board();
-        board
-            .sessions(k)
-            .any(|sid| board.one_of_each(&sid, Slot::Step(Step::Stored)).is_some())
+        board.sessions(k).any(|sid| board.agreed(&sid).is_some())
     }
 
     pub(super) fn ask(&mut self, k: u32, question: String) {

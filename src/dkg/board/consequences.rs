@@ -3,8 +3,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::crypto::hash::sha256;
-
 use super::super::entry::{Entry, Id, Step};
 use super::super::evidence::{Evidence, Finding, Kind};
 use super::sessions::Session;
@@ -144,7 +142,7 @@ impl Board {
                 headers: Vec::new(),
                 entries,
             };
-            let seed = sha256(&[&self.weights.next(), &self.weights.next()]);
+            let seed = self.fresh_seed();
             if evidence.check(&self.terms, &seed) {
                 self.record(evidence);
                 return;
@@ -158,7 +156,7 @@ impl Board {
         if let Some(session) = self.sessions.get(&entry.session) {
             roots.push(session.opener);
             if deep && entry.step >= Step::Stored {
-                roots.extend(session.good.iter().flat_map(|good| &good.set));
+                roots.extend(session.good.iter().flat_map(|good| &good.reveals));
             }
         }
         if deep && entry.step < Step::Stored {

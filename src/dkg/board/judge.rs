@@ -13,7 +13,7 @@ use super::super::body::{self, JoinBody, RevealBody, SealBody};
 use super::super::entry::{Entry, Id, Step, hash_ids};
 use super::super::evidence::Kind;
 use super::super::secrets::{Opened, open_share};
-use super::{Admitted, Board, Data, Slot};
+use super::{Admitted, Board, Data, GoodSet, Slot};
 
 /// A Reveal whose proof is to be checked: its id, itself, its content, the author's Deal, the hash of the Deals it builds on.
 type ReadyReveal = (Id, Arc<Entry>, Arc<RevealBody>, Id, Hash);
@@ -234,24 +234,22 @@ impl Board {
         if entry.prev.len() != self.terms.n() {
             return guilty;
         }
-        let Some((keys, set)) = self.good(&entry.session) else {
+        if self.good_sets(&entry.session).is_empty() {
             return Judgement::Wait;
-        };
-        if *keys.hash() == outputs {
+        }
+        if self.good_set(&entry.session, &outputs).is_some() {
             return Judgement::Valid(Data::Stored(outputs));
         }
-        // Other outputs are a lie only about the same Deals: a folder restored from a backup may have approved others.
+        // Other outputs are a lie only about Deals whose outputs are known: a folder restored from a backup may have approved
+        // others.
+        let is_known = |base: Option<Hash>| {
+            let mut sets = self.good_sets(&entry.session).iter();
+            sets.any(|good| Some(good.base) == base)
+        };
+        let first = entry.prev.first().and_then(|id| self.base(id));
         match self.is_full_row(&entry.prev, &entry.session, Slot::Step(Step::Reveal)) {
             Some(false) => guilty,
-            Some(true)
-                if entry
-                    .prev
-                    .iter()
-                    .chain(set)
-                    .all(|id| self.base(id) == self.base(&entry.prev[0])) =>
-            {
-                guilty
-            }
+            Some(true) if is_known(first) && entry.prev.iter().all(|id| self.base(id) == first) => guilty,
             _ => Judgement::Wait,
         }
     }
@@ -260,10 +258,7 @@ impl Board {
         if entry.prev.len() != self.terms.n() {
             return Judgement::Guilty(Kind::BadEntry);
         }
-        if self
-            .one_of_each(&entry.session, Slot::Step(Step::Stored))
-            .is_none()
-        {
+        if self.agreed(&entry.session).is_none() {
             return Judgement::Wait;
         }
         body::decode_sign(&self.terms, &entry.body).map_or(Judgement::Guilty(Kind::BadEntry), Judgement::Sign)
@@ -273,25 +268,30 @@ impl Board {
         if !entry.prev.is_empty() {
             return Judgement::Guilty(Kind::BadEntry);
         }
-        let Some(combined) = self.combined(&entry.session) else {
+        let sets = self.good_sets(&entry.session).iter();
+        let finished: Vec<(&GoodSet, Hash)> = sets
+            .filter_map(|good| Some((good, good.combined.as_ref()?.lock_hash)))
+            .collect();
+        if finished.is_empty() {
             return Judgement::Wait;
-        };
+        }
         let guilty = Judgement::Guilty(Kind::BadEntry);
         let Some(seal) = SealBody::decode(&entry.body) else {
             return guilty;
         };
+        let Some((good, _)) = finished
+            .iter()
+            .find(|(_, lock_hash)| *lock_hash == seal.lock_hash)
+        else {
+            return guilty;
+        };
         let position = usize::from(entry.operator) - 1;
-        let shares: Option<Vec<PublicKey>> = self.good(&entry.session).and_then(|(keys, _)| {
-            keys.validators()
-                .iter()
-                .map(|v| v.shares.get(position).copied())
-                .collect()
-        });
+        let validators = good.keys.validators().iter();
+        let shares: Option<Vec<PublicKey>> = validators.map(|v| v.shares.get(position).copied()).collect();
         let (Some(key), Some(shares)) = (self.terms.operator(entry.operator), shares) else {
             return Judgement::Drop;
         };
-        let right = seal.lock_hash == combined.lock_hash
-            && key.verify_recoverable(&seal.lock_hash, &seal.node_signature)
+        let right = key.verify_recoverable(&seal.lock_hash, &seal.node_signature)
             && bls::aggregate_public_keys(&shares)
                 .is_some_and(|sum| seal.aggregate.verify(&sum, &seal.lock_hash));
         if right {
@@ -305,10 +305,14 @@ impl Board {
         if !entry.prev.is_empty() {
             return Judgement::Drop;
         }
-        match self.combined(&entry.session) {
-            None => Judgement::Wait,
-            Some(combined) if entry.body == combined.lock_hash => Judgement::Valid(Data::Plain),
-            Some(_) => Judgement::Drop,
+        let sets = self.good_sets(&entry.session).iter();
+        let mut finished = sets.filter_map(|good| good.combined.as_ref()).peekable();
+        if finished.peek().is_none() {
+            Judgement::Wait
+        } else if finished.any(|combined| entry.body == combined.lock_hash) {
+            Judgement::Valid(Data::Plain)
+        } else {
+            Judgement::Drop
         }
     }
 
@@ -353,30 +357,21 @@ impl Board {
         progress
     }
 
-    /// Checks all partial signatures that are ready in one batch over operators, validators and messages.
-    fn judge_signs(&mut self, signs: Vec<(Id, Arc<Entry>, Vec<Signature>)>) -> bool {
-        let messages = self.terms.product().messages();
+    /// Checks all partial signatures that are ready in one batch over operators, validators and messages, for the keys that
+    /// everybody voted for.
+    pub(super) fn judge_signs(&mut self, signs: Vec<(Id, Arc<Entry>, Vec<Signature>)>) -> bool {
+        let mut weights = self.fresh_weights();
         let mut items = Vec::new();
         let mut owners = Vec::new();
+        let mut agreed = Vec::new();
         for (number, (_, entry, signatures)) in signs.iter().enumerate() {
-            let Some(good) = self.sessions.get(&entry.session).and_then(|s| s.good.as_ref()) else {
-                continue;
-            };
-            for (position, signature) in signatures.iter().enumerate() {
-                let (v, m) = (position / messages, position % messages);
-                let share = good
-                    .keys
-                    .validators()
-                    .get(v)
-                    .and_then(|k| k.shares.get(usize::from(entry.operator) - 1));
-                let root = good.roots.get(v).and_then(|r| r.get(m));
-                if let (Some(share), Some(root)) = (share, root) {
-                    items.push((*share, *root, signature.clone()));
-                    owners.push(number);
-                }
-            }
+            let good = self.agreed(&entry.session);
+            agreed.push(good.map(|good| *good.outputs()));
+            let of_one = good.map_or_else(Vec::new, |good| self.partials(good, entry.operator, signatures));
+            owners.extend(of_one.iter().map(|_| number));
+            items.extend(of_one);
         }
-        let bad: BTreeSet<usize> = match bls::verify_batch(&items, &mut self.weights) {
+        let bad: BTreeSet<usize> = match bls::verify_batch(&items, &mut weights) {
             Ok(()) => BTreeSet::new(),
             Err(bad) => bad
                 .into_iter()
@@ -385,12 +380,31 @@ impl Board {
         };
         let progress = !signs.is_empty();
         for (number, (id, _, signatures)) in signs.into_iter().enumerate() {
-            if bad.contains(&number) {
-                self.convict(&id, Kind::BadEntry);
-            } else {
-                self.admit(id, Data::Sign(Arc::new(signatures)));
+            match agreed.get(number).copied().flatten() {
+                Some(outputs) if !bad.contains(&number) => {
+                    self.admit(id, Data::Sign(outputs, Arc::new(signatures)));
+                }
+                _ => self.convict(&id, Kind::BadEntry),
             }
         }
         progress
+    }
+
+    /// Partial signatures with the public shares and roots that they are to be checked against.
+    fn partials(
+        &self,
+        good: &GoodSet,
+        operator: u16,
+        signatures: &[Signature],
+    ) -> Vec<(PublicKey, Hash, Signature)> {
+        let messages = self.terms.product().messages();
+        let keys = good.keys.validators();
+        let check = |(position, signature): (usize, &Signature)| {
+            let (v, m) = (position / messages, position % messages);
+            let share = keys.get(v)?.shares.get(usize::from(operator) - 1)?;
+            let root = good.roots.get(v)?.get(m)?;
+            Some((*share, *root, signature.clone()))
+        };
+        signatures.iter().enumerate().filter_map(check).collect()
     }
 }

@@ -26,7 +26,6 @@ use crate::crypto::point::G1;
 use super::body::{JoinBody, RevealBody, SealBody};
 use super::entry::{Entry, Id, Step};
 use super::evidence::{Evidence, Finding};
-use super::outputs::GroupKeys;
 use super::terms::{Terms, index_of};
 
 mod consequences;
@@ -34,8 +33,8 @@ mod intake;
 mod judge;
 mod sessions;
 
-pub use sessions::Combined;
 use sessions::Session;
+pub use sessions::{Combined, GoodSet};
 
 /// Different entries of one (session, author, slot) that are kept without a reason of their own.
 const MAX_PER_SLOT: usize = 2;
@@ -72,8 +71,8 @@ pub enum Data {
     Reveal(Arc<RevealBody>, Hash),
     /// A vote: the outputs.
     Stored(Hash),
-    /// Partial signatures that hold, validator-major.
-    Sign(Arc<Vec<Signature>>),
+    /// The outputs that it signs for, and partial signatures that hold, validator-major.
+    Sign(Hash, Arc<Vec<Signature>>),
     /// A Seal that holds.
     Seal(Arc<SealBody>),
 }
@@ -208,11 +207,20 @@ impl Board {
         if evidence.attempt == 0 || evidence.attempt > self.horizon || self.evidence.contains_key(&key) {
             return Vec::new();
         }
-        let seed = sha256(&[&self.weights.next(), &self.weights.next()]);
+        let seed = self.fresh_seed();
         if evidence.check(&self.terms, &seed) {
             self.record(evidence);
         }
         std::mem::take(&mut self.news)
+    }
+
+    /// A seed for weights of their own.
+    fn fresh_seed(&mut self) -> Hash {
+        sha256(&[&self.weights.next(), &self.weights.next()])
+    }
+
+    fn fresh_weights(&mut self) -> WeightStream {
+        WeightStream::new(&self.fresh_seed())
     }
 
     /// Whether an entry of that id should be asked for.
@@ -283,23 +291,57 @@ impl Board {
         self.sessions.get(session).map(|s| s.joins.as_slice())
     }
 
-    /// The keys of a session, once a good set of Reveals is here, with the ids of that set.
-    pub fn good(&self, session: &Hash) -> Option<(&Arc<GroupKeys>, &[Id])> {
+    /// The good sets of Reveals of a session: one for each list of Deals that everybody revealed on, so at most one unless
+    /// somebody dealt twice.
+    pub fn good_sets(&self, session: &Hash) -> &[GoodSet] {
         self.sessions
-            .get(session)?
-            .good
-            .as_ref()
-            .map(|good| (&good.keys, good.set.as_slice()))
+            .get(session)
+            .map_or(&[], |session| session.good.as_slice())
     }
 
-    /// The signing roots of a session's validators, once its keys are known.
-    pub fn roots(&self, session: &Hash) -> Option<&Arc<Vec<Vec<Hash>>>> {
-        self.sessions.get(session)?.good.as_ref().map(|good| &good.roots)
+    /// The good set of a session that gives these outputs.
+    pub fn good_set(&self, session: &Hash, outputs: &Hash) -> Option<&GoodSet> {
+        let mut sets = self.good_sets(session).iter();
+        sets.find(|good| good.outputs() == outputs)
     }
 
-    /// Group signatures and lock hash of a session, once all Signs are here.
-    pub fn combined(&self, session: &Hash) -> Option<&Arc<Combined>> {
-        self.sessions.get(session)?.combined.as_ref()
+    /// One vote of each operator, in operator order, for these outputs; `None` until everybody has voted for them.
+    pub fn votes(&self, session: &Hash, outputs: &Hash) -> Option<Vec<Id>> {
+        let is_for = |id: &&Id| match self.held.get(*id).map(|a| &a.data) {
+            Some(Data::Stored(named)) => named == outputs,
+            _ => false,
+        };
+        self.terms
+            .indices()
+            .map(|j| {
+                let mut slot = self.slot(session, j, Slot::Step(Step::Stored)).iter();
+                slot.find(is_for).copied()
+            })
+            .collect()
+    }
+
+    /// The good set that everybody voted for.
+    pub fn agreed(&self, session: &Hash) -> Option<&GoodSet> {
+        let mut sets = self.good_sets(session).iter();
+        sets.find(|good| self.votes(session, good.outputs()).is_some())
+    }
+
+    /// The good set whose lock everybody sealed, what its signatures make, and the Seals in operator order.
+    pub fn sealed(&self, session: &Hash) -> Option<(&GoodSet, &Arc<Combined>, Vec<Arc<SealBody>>)> {
+        self.good_sets(session).iter().find_map(|good| {
+            let combined = good.combined.as_ref()?;
+            let of_this = |id: &Id| match &self.held.get(id)?.data {
+                Data::Seal(seal) if seal.lock_hash == combined.lock_hash => Some(seal.clone()),
+                _ => None,
+            };
+            let seal = |j| {
+                self.slot(session, j, Slot::Step(Step::Seal))
+                    .iter()
+                    .find_map(of_this)
+            };
+            let seals: Option<Vec<Arc<SealBody>>> = self.terms.indices().map(seal).collect();
+            Some((good, combined, seals?))
+        })
     }
 
     /// The verdict of an attempt.

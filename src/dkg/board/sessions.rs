@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::crypto::bls::{self, PublicKey, Signature};
-use crate::crypto::hash::Hash;
+use crate::crypto::hash::{Hash, WeightStream};
 use crate::crypto::point::G1;
 use crate::crypto::threshold::recover_signature;
 
@@ -28,10 +28,25 @@ pub struct Combined {
     pub lock_hash: Hash,
 }
 
-pub(super) struct Good {
-    pub(super) set: Vec<Id>,
-    pub(super) keys: Arc<GroupKeys>,
-    pub(super) roots: Arc<Vec<Vec<Hash>>>,
+/// A good set of Reveals, and what comes of it.
+pub struct GoodSet {
+    /// The hash of the ids of the Deals that the set builds on.
+    pub(super) base: Hash,
+    /// The Reveals, in operator order.
+    pub reveals: Vec<Id>,
+    /// The keys that they make.
+    pub keys: Arc<GroupKeys>,
+    /// What the shares sign: `[validator][message]`.
+    pub roots: Arc<Vec<Vec<Hash>>>,
+    /// Once everybody's Sign is here.
+    pub combined: Option<Arc<Combined>>,
+}
+
+impl GoodSet {
+    /// The hash of the keys: what a vote names.
+    pub fn outputs(&self) -> &Hash {
+        self.keys.hash()
+    }
 }
 
 pub(super) struct Session {
@@ -39,11 +54,12 @@ pub(super) struct Session {
     pub(super) joins: Vec<Id>,
     /// The Deal that opened it.
     pub(super) opener: Id,
-    pub(super) good: Option<Good>,
+    /// One for each list of Deals that everybody revealed on. Honest operators build on one; there are more only if all of them
+    /// were restored from backups while a dealer dealt twice. Then each is as good as the other, whatever was seen first.
+    pub(super) good: Vec<GoodSet>,
     tried: HashSet<Hash>,
     /// Sets tried on the word of each voter.
     tries: HashMap<u16, usize>,
-    pub(super) combined: Option<Arc<Combined>>,
 }
 
 impl Session {
@@ -53,10 +69,9 @@ impl Session {
             attempt,
             joins,
             opener,
-            good: None,
+            good: Vec::new(),
             tried: HashSet::new(),
             tries: HashMap::new(),
-            combined: None,
         }
     }
 }
@@ -73,7 +88,7 @@ impl Board {
         progress
     }
 
-    /// Sets of n Reveals worth trying: the first of each dealer, those that waiting votes name, those with no torsion.
+    /// Sets of n Reveals worth trying, on Deals that have no good one yet: the first of each dealer, those that waiting votes name, those with no torsion.
     fn candidate_sets(&self, sid: &Hash) -> Vec<(Option<u16>, Vec<Id>)> {
         let Some(rows) = self
             .terms
@@ -91,9 +106,10 @@ impl Board {
             Some(Data::Reveal(body, _)) => body.in_g1(),
             _ => false,
         };
+        let settled = |base: &Hash| self.good_sets(sid).iter().any(|good| good.base == *base);
         let bases: BTreeSet<Hash> = rows.iter().flatten().filter_map(deals_of).collect();
         let mut sets = Vec::new();
-        for base in bases {
+        for base in bases.into_iter().filter(|base| !settled(base)) {
             let pick = |accept: &dyn Fn(&Id) -> bool| -> Option<Vec<Id>> {
                 rows.iter()
                     .map(|ids| {
@@ -116,7 +132,8 @@ impl Board {
         {
             let row = self.is_full_row(&entry.prev, sid, Slot::Step(Step::Reveal)) == Some(true);
             let bases: BTreeSet<Option<Hash>> = entry.prev.iter().map(deals_of).collect();
-            if row && bases.len() == 1 {
+            let open = bases.iter().flatten().any(|base| !settled(base));
+            if row && bases.len() == 1 && open {
                 sets.push((Some(entry.operator), entry.prev.clone()));
             }
         }
@@ -124,13 +141,9 @@ impl Board {
     }
 
     fn seek_good_set(&mut self, sid: &Hash) -> bool {
-        let Some(session) = self.sessions.get(sid) else {
+        let Some(attempt) = self.sessions.get(sid).map(|session| session.attempt) else {
             return false;
         };
-        if session.good.is_some() {
-            return false;
-        }
-        let attempt = session.attempt;
         for (voter, set) in self.candidate_sets(sid) {
             let Some(session) = self.sessions.get_mut(sid) else {
                 return false;
@@ -162,13 +175,18 @@ impl Board {
                         .enumerate()
                         .map(|(v, k)| self.terms.product().signing_roots(v, &k.group))
                         .collect();
-                    let good = Good {
-                        set,
+                    let Some(base) = set.first().and_then(|id| self.base(id)) else {
+                        continue;
+                    };
+                    let good = GoodSet {
+                        base,
+                        reveals: set,
                         keys: Arc::new(keys),
                         roots: Arc::new(roots),
+                        combined: None,
                     };
                     if let Some(session) = self.sessions.get_mut(sid) {
-                        session.good = Some(good);
+                        session.good.push(good);
                     }
                     return true;
                 }
@@ -210,39 +228,48 @@ impl Board {
 
     /// Once everybody's partial signatures are here: the group signatures and the lock hash.
     fn combine_signatures(&mut self, sid: &Hash) -> bool {
-        let Some(session) = self.sessions.get(sid) else {
-            return false;
-        };
-        let Some(good) = session.good.as_ref() else {
-            return false;
-        };
-        if session.combined.is_some() {
-            return false;
-        }
-        let Some(signs) = self.one_of_each(sid, Slot::Step(Step::Sign)) else {
-            return false;
-        };
-        let partials: Vec<Arc<Vec<Signature>>> = signs
+        let mut weights = self.fresh_weights();
+        let made: Vec<(Hash, Combined)> = self
+            .good_sets(sid)
             .iter()
-            .take(self.terms.t())
-            .filter_map(|id| match self.held.get(id).map(|a| &a.data) {
-                Some(Data::Sign(signatures)) => Some(signatures.clone()),
-                _ => None,
-            })
+            .filter(|good| good.combined.is_none())
+            .filter_map(|good| Some((*good.outputs(), self.combine(sid, good, &mut weights)?)))
             .collect();
+        let progress = !made.is_empty();
+        if let Some(session) = self.sessions.get_mut(sid) {
+            for (outputs, combined) in made {
+                if let Some(good) = session.good.iter_mut().find(|good| *good.outputs() == outputs) {
+                    good.combined = Some(Arc::new(combined));
+                }
+            }
+        }
+        progress
+    }
+
+    fn combine(&self, sid: &Hash, good: &GoodSet, weights: &mut WeightStream) -> Option<Combined> {
+        let partials: Vec<Arc<Vec<Signature>>> = self
+            .terms
+            .indices()
+            .map(|j| {
+                let mut signs = self.slot(sid, j, Slot::Step(Step::Sign)).iter();
+                signs.find_map(|id| match &self.held.get(id)?.data {
+                    Data::Sign(outputs, signatures) if outputs == good.outputs() => Some(signatures.clone()),
+                    _ => None,
+                })
+            })
+            .collect::<Option<_>>()?;
         let messages = self.terms.product().messages();
-        let flat: Option<Vec<Signature>> = (0..self.terms.validators() * messages)
+        // Interpolating t valid partial signatures cannot fail: their indices are 1..=t.
+        let flat: Vec<Signature> = (0..self.terms.validators() * messages)
             .into_par_iter()
             .map(|i| {
                 let points: Option<Vec<(u64, Signature)>> = (1u64..)
-                    .zip(&partials)
+                    .zip(partials.iter().take(self.terms.t()))
                     .map(|(index, row)| Some((index, row.get(i)?.clone())))
                     .collect();
                 recover_signature(&points?).ok()
             })
-            .collect();
-        // Interpolating t valid partial signatures cannot fail: their indices are 1..=t.
-        let Some(flat) = flat else { return false };
+            .collect::<Option<_>>()?;
         let items: Vec<(PublicKey, Hash, Signature)> = flat
             .iter()
             .enumerate()
@@ -252,18 +279,13 @@ impl Board {
                 Some((group, *root, signature.clone()))
             })
             .collect();
-        if bls::verify_batch(&items, &mut self.weights).is_err() {
-            return false;
-        }
+        bls::verify_batch(&items, weights).ok()?;
         let signatures: Vec<Vec<Signature>> =
             flat.chunks(messages.max(1)).map(<[Signature]>::to_vec).collect();
         let lock_hash = self.terms.product().lock_hash(&good.keys, &signatures);
-        if let Some(session) = self.sessions.get_mut(sid) {
-            session.combined = Some(Arc::new(Combined {
-                signatures,
-                lock_hash,
-            }));
-        }
-        true
+        Some(Combined {
+            signatures,
+            lock_hash,
+        })
     }
 }

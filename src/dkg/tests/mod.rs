@@ -2,6 +2,7 @@
 
 mod attacks;
 mod ceremonies;
+mod sessions;
 mod shares;
 pub(crate) mod sim;
 mod votes;

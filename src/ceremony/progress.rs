@@ -113,6 +113,9 @@ pub struct Snapshot {
     pub keys_ready: (u32, u32),
     /// One line: what is going on, or who is waited for.
     pub status: String,
+    /// What a person must know to understand why it goes on, or does not: in words, with what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// One thing that happened.
@@ -236,6 +239,7 @@ mod tests {
             }],
             keys_ready: (0, 1),
             status: "waiting".into(),
+            warning: None,
         };
         assert_eq!(
             Event::Progress(snapshot).to_json(),

@@ -14,7 +14,9 @@ use super::progress::{self, Link, OperatorProgress, Snapshot};
 
 /// The board, as synchronisation asks for it.
 pub struct View<'a> {
-    /// The board.
+    /// The operator: what it wants.
+    pub operator: &'a Operator,
+    /// Its board.
     pub board: &'a Board,
     /// Attempts above this one are not taken yet.
     pub horizon: u32,
@@ -48,7 +50,8 @@ impl Ledger for View<'_> {
     }
 
     fn wants(&self, item: &Item) -> bool {
-        self.board.is_wanted(&item.id, item.attempt)
+        Step::from_byte(item.step)
+            .is_some_and(|step| self.operator.wants(&item.id, item.attempt, step, item.operator))
     }
 
     fn bytes(&self, id: &Id) -> Option<Bytes> {
@@ -156,12 +159,46 @@ pub fn snapshot(
         })
         .collect();
     let status = status(&operators, connected.len());
+    let waits = operator.published_attempt().is_none() && operator.standing().voted.contains(&attempt);
     Snapshot {
         attempt,
+        warning: waits
+            .then(|| why_it_goes_on(attempt, &operators, &verdict))
+            .flatten(),
         operators,
         keys_ready,
         status,
     }
+}
+
+/// After the vote evidence stops nothing. Whoever then only sees that somebody is waited for must be told so.
+fn why_it_goes_on(
+    attempt: u32,
+    operators: &[OperatorProgress],
+    verdict: &BTreeSet<Finding>,
+) -> Option<String> {
+    let guilty: BTreeSet<u16> = verdict
+        .iter()
+        .filter(|f| f.kind.is_guilt())
+        .map(|f| f.operator)
+        .collect();
+    let of = |who: &dyn Fn(&OperatorProgress) -> String| {
+        let named = operators.iter().filter(|o| guilty.contains(&o.index));
+        named.map(who).collect::<Vec<String>>()
+    };
+    let who = of(&|o| format!("operator {} ({})", o.index, o.name)).join(" and ");
+    let what = of(&|o| {
+        let fault = o.fault.as_deref().unwrap_or_default();
+        format!("operator {} ({}) is proven guilty: it {fault}.", o.index, o.name)
+    });
+    (!guilty.is_empty()).then(|| {
+        format!(
+            "{} You had confirmed your shares of attempt {attempt} before this came out, and that stands: others may sign with \
+             theirs, so nothing is undone and attempt {attempt} can still be finished by all of you. Stay connected and delete \
+             nothing. If {who} does not finish it with you, make a new definition without {who}.",
+            what.join(" ")
+        )
+    })
 }
 
 /// The first step that somebody lacks, and who.
@@ -212,4 +249,53 @@ fn status(operators: &[OperatorProgress], connected: usize) -> String {
         return format!("Waiting for {}{more} {what}.", list.join(", "));
     }
     "Everybody has everything.".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dkg::tests::sim::{Sim, node_key};
+
+    fn seen_by(sim: &Sim, i: usize) -> Snapshot {
+        let connected: BTreeSet<u16> = (1..=3).filter(|j| usize::from(*j) != i + 1).collect();
+        snapshot(&sim.peers[i].operator, &Names::default(), &connected, (0, 0))
+    }
+
+    /// Operator 1 says something wrong in `step`.
+    fn lie(step: Step) -> Sim {
+        let mut sim = Sim::new(3, 2, 1, 3);
+        sim.forge = Some((
+            0,
+            Box::new(move |terms, _, mut e| {
+                if e.step == step {
+                    e.body[3] ^= 1;
+                    e.signature = node_key(1).sign(&e.id(terms));
+                }
+                vec![e]
+            }),
+        ));
+        sim.start();
+        sim.run();
+        sim
+    }
+
+    #[test]
+    fn guilt_after_the_vote_is_explained() {
+        let sim = lie(Step::Sign);
+        let warning = seen_by(&sim, 1).warning.expect("a reason");
+        for part in [
+            "operator 1 (op1) is proven guilty: it signed an invalid step",
+            "attempt 1",
+            "Stay connected",
+            "new definition without operator 1 (op1)",
+        ] {
+            assert!(warning.contains(part), "{part:?} is not in {warning:?}");
+        }
+        // Guilt before the vote ends the ceremony, which says so itself; innocence needs no words.
+        assert_eq!(seen_by(&lie(Step::Reveal), 1).warning, None);
+        let mut sim = Sim::new(3, 2, 1, 3);
+        sim.start();
+        sim.run();
+        assert_eq!(seen_by(&sim, 1).warning, None);
+    }
 }

@@ -125,8 +125,10 @@ fn view(snapshot: &Snapshot, width: usize) -> Vec<String> {
     if ready < needed {
         let _ = write!(text, "\nPreparing keystores: {ready} of {needed}");
     }
-    for line in wrapped(&printable(&snapshot.status), width.max(20)) {
-        let _ = write!(text, "\n{line}");
+    for part in snapshot.warning.iter().chain([&snapshot.status]) {
+        for line in wrapped(&printable(part), width.max(20)) {
+            let _ = write!(text, "\n{line}");
+        }
     }
     text.lines()
         .map(|line| console::truncate_str(line, width.max(20), "…").into_owned())
@@ -254,6 +256,11 @@ pub fn changes(before: Option<&Snapshot>, now: &Snapshot) -> Vec<String> {
             lines.push(format!("{who}: {}", printable(fault)));
         }
     }
+    if let Some(warning) = &now.warning
+        && before.is_none_or(|before| before.warning != now.warning)
+    {
+        lines.push(printable(warning));
+    }
     if before.is_none_or(|before| before.status != now.status) && !now.status.is_empty() {
         lines.push(printable(&now.status));
     }
@@ -352,6 +359,7 @@ mod tests {
             operators,
             keys_ready: (1, 2),
             status: "waiting for bob".into(),
+            warning: None,
         }
     }
 
@@ -400,6 +408,11 @@ mod tests {
         let lines = changes(Some(&first), &second);
         assert_eq!(lines.len(), 2);
         assert!(lines[0].ends_with("is connected") && lines[1].ends_with("has joined"));
+        let mut warned = second.clone();
+        warned.warning = Some("your vote stands".into());
+        assert_eq!(changes(Some(&second), &warned), ["your vote stands"]);
+        assert!(changes(Some(&warned), &warned).is_empty());
+        assert!(view(&warned, 80).contains(&"your vote stands".to_owned()));
         second.attempt = 2;
         assert_eq!(changes(Some(&first), &second)[0], "attempt 2 begins");
     }

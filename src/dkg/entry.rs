@@ -330,6 +330,25 @@ impl Entry {
     }
 }
 
+/// Appends entries, each after its length (4 bytes). How many they are is for the caller to say.
+pub(super) fn encode_list<'a>(out: &mut Vec<u8>, entries: impl IntoIterator<Item = &'a Entry>) {
+    for entry in entries {
+        let bytes = entry.encode();
+        out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+        out.extend_from_slice(&bytes);
+    }
+}
+
+/// Reads `count` entries that [`encode_list`] wrote, up to the end of the input. Allocates for those that are there only.
+pub(super) fn decode_list(terms: &Terms, reader: &mut Reader<'_>, count: usize) -> Option<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for _ in 0..count {
+        let length = usize::try_from(reader.u32()?).ok()?;
+        entries.push(Entry::decode(terms, reader.bytes(length)?).ok()?);
+    }
+    reader.is_empty().then_some(entries)
+}
+
 /// H(prev): the hash of ids, concatenated.
 pub fn hash_ids(ids: &[Id]) -> Hash {
     let parts: Vec<&[u8]> = ids.iter().map(<[u8; 32]>::as_slice).collect();

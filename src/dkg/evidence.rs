@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::crypto::hash::Hash;
 
 use super::board::Board;
-use super::entry::{Entry, HEADER_BYTES, Header, Step};
+use super::entry::{Entry, HEADER_BYTES, Header, Step, decode_list, encode_list};
 use super::terms::Terms;
 use super::wire::Reader;
 
@@ -115,11 +115,7 @@ impl Evidence {
                 .unwrap_or(u16::MAX)
                 .to_be_bytes(),
         );
-        for entry in &self.entries {
-            let bytes = entry.encode();
-            out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
-            out.extend_from_slice(&bytes);
-        }
+        encode_list(&mut out, self.entries.iter().map(Arc::as_ref));
         out
     }
 
@@ -162,16 +158,12 @@ impl Evidence {
         if count > MAX_ENTRIES {
             return None;
         }
-        let mut entries = Vec::new();
-        for _ in 0..count {
-            let length = usize::try_from(reader.u32()?).ok()?;
-            entries.push(Arc::new(Entry::decode(terms, reader.bytes(length)?).ok()?));
-        }
-        reader.is_empty().then_some(Self {
+        let entries = decode_list(terms, &mut reader, count)?;
+        Some(Self {
             attempt,
             finding,
             headers,
-            entries,
+            entries: entries.into_iter().map(Arc::new).collect(),
         })
     }
 

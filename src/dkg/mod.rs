@@ -32,4 +32,4 @@ pub mod transcript;
 pub mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

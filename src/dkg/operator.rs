@@ -265,6 +265,23 @@ impl Operator {
         self.published
     }
 
+    /// Whether an attempt is over for this operator, and it never voted for it: nothing can be signed in it with its help. Only
+    /// what could still change that, or show who is to blame, is worth having.
+    pub fn is_done_with(&self, attempt: u32) -> bool {
+        attempt < self.current_attempt() && !self.standing.voted.contains(&attempt)
+    }
+
+    /// Whether an entry should be asked for, going by what a peer says it is. Of attempts that are over without an own vote: votes,
+    /// what votes and other entries name, own entries, and what may be a second version of something that is here.
+    pub fn wants(&self, id: &Id, attempt: u32, step: Step, author: u16) -> bool {
+        self.board.is_wanted(id, attempt)
+            && (!self.is_done_with(attempt)
+                || step == Step::Stored
+                || author == self.index
+                || self.board.has_spoken(attempt, step, author)
+                || self.board.is_named(id))
+    }
+
     /// The session in which this operator takes part in an attempt: that of its own Deal.
     pub fn session(&self, attempt: u32) -> Option<Hash> {
         self.board

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::crypto::hash::Hash;
 
 use super::board::{Board, Data, Slot};
-use super::entry::{Entry, Step};
+use super::entry::{Entry, Step, decode_list, encode_list};
 use super::evidence::Finding;
 use super::outputs::GroupKeys;
 use super::terms::Terms;
@@ -96,11 +96,7 @@ impl Transcript {
                 .unwrap_or(u32::MAX)
                 .to_be_bytes(),
         );
-        for entry in &self.entries {
-            let bytes = entry.encode();
-            out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
-            out.extend_from_slice(&bytes);
-        }
+        encode_list(&mut out, &self.entries);
         out
     }
 
@@ -130,13 +126,8 @@ impl Transcript {
 
     fn decode_entries(terms: &Terms, bytes: &[u8]) -> Option<Vec<Entry>> {
         let mut reader = Reader::new(bytes.get(MAGIC.len() + 64..)?);
-        let count = reader.u32()?;
-        let mut entries = Vec::new();
-        for _ in 0..count {
-            let length = usize::try_from(reader.u32()?).ok()?;
-            entries.push(Entry::decode(terms, reader.bytes(length)?).ok()?);
-        }
-        reader.is_empty().then_some(entries)
+        let count = usize::try_from(reader.u32()?).ok()?;
+        decode_list(terms, &mut reader, count)
     }
 
     /// Judges every entry anew and says what the transcript shows.

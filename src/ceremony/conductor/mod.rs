@@ -383,6 +383,7 @@ impl Conductor<'_> {
 /// The board as synchronisation asks for it.
 fn view(operator: &Operator) -> View<'_> {
     View {
+        operator,
         board: operator.board(),
         horizon: operator.current_attempt().saturating_add(1),
     }

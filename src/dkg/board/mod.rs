@@ -242,6 +242,21 @@ impl Board {
             .collect()
     }
 
+    /// Whether a waiting entry names that id.
+    pub fn is_named(&self, id: &Id) -> bool {
+        self.waiting.values().any(|entry| entry.prev.contains(id))
+    }
+
+    /// Whether this author already has an admitted entry of that step and attempt, in whatever session.
+    pub fn has_spoken(&self, attempt: u32, step: Step, operator: u16) -> bool {
+        let of = |session: &Hash| {
+            let slot = Slot::Step(step);
+            !self.slot(session, operator, slot).is_empty()
+                || (step == Step::Ack && !self.slot(session, operator, Slot::Complaint).is_empty())
+        };
+        of(&self.terms.ctx(attempt)) || self.sessions(attempt).any(|session| of(&session))
+    }
+
     /// An admitted entry.
     pub fn get(&self, id: &Id) -> Option<&Admitted> {
         self.held.get(id)

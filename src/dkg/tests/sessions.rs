@@ -158,3 +158,120 @@ fn votes_for_two_outputs_of_a_session_are_no_agreement() {
     board.receive(vec![vote.clone()]);
     assert!(board.agreed(&vote.session).is_some());
 }
+
+// --- attempts that are over ---
+
+/// Every pair of operators synchronises by asking, until nothing more is wanted. Returns what operator 3 was sent.
+fn pull_all(sim: &mut Sim) -> Vec<Entry> {
+    let mut sent = Vec::new();
+    for _ in 0..12 {
+        sim.mail.clear();
+        for (from, to) in [(0, 1), (1, 0), (0, 2), (1, 2), (2, 0), (2, 1)] {
+            let entries = sim.pull(from, to);
+            if to == 2 {
+                sent.extend(entries);
+            }
+        }
+    }
+    sent
+}
+
+/// Evidence that attempt 1 is over, as operator `to` gets it from its peers.
+fn restarted(sim: &mut Sim, to: usize) {
+    let mut twin = of(sim, Step::Join, 1).1;
+    twin.body[1] = b'X';
+    twin.signature = node_key(1).sign(&twin.id(&sim.terms));
+    let headers = [&of(sim, Step::Join, 1).1, &twin].map(|e| e.header(&sim.terms));
+    let evidence = crate::dkg::evidence::Evidence {
+        attempt: 1,
+        finding: Finding {
+            operator: 1,
+            kind: Kind::Restarted,
+        },
+        headers: headers.to_vec(),
+        entries: vec![],
+    };
+    sim.with(to, |o| o.receive_evidence(evidence));
+}
+
+#[test]
+fn of_an_attempt_that_is_over_without_a_vote_next_to_nothing_is_fetched() {
+    let mut sim = Sim::new(3, 2, 1, 20);
+    // Nobody gets further than the Deals of operators 1 and 2, who are alone so far.
+    sim.peers[2].online = false;
+    sim.start();
+    sim.run();
+    let own_join = sim.find(2, |e| e.operator == 3).unwrap().1;
+    sim.with(0, |o| o.receive(vec![own_join]));
+    sim.run();
+    let deals = all(&sim).iter().filter(|e| e.step == Step::Deal).count();
+    assert!(deals > 0);
+    for i in 0..3 {
+        restarted(&mut sim, i);
+        sim.with(i, |o| o.consent(2, crate::dkg::body::Reason::Verdict));
+    }
+    sim.peers[2].online = true;
+    let sent = pull_all(&mut sim);
+    assert!(sent.iter().any(|e| e.attempt == 2));
+    let old: Vec<_> = sent.iter().filter(|e| e.attempt == 1).collect();
+    assert!(
+        old.iter().all(|e| e.operator == 3),
+        "{} entries of an attempt that is over",
+        old.len()
+    );
+    assert_finished(&sim);
+}
+
+#[test]
+fn votes_of_an_attempt_that_is_over_are_fetched_with_all_that_they_need() {
+    // Operators 1 and 2 voted in attempt 1 and gave it up; operator 3 did not, and holds nothing of it but the evidence.
+    let mut sim = Sim::new(3, 2, 1, 21);
+    sim.forge = Some((
+        2,
+        Box::new(|_, _, e| if e.step >= Step::Stored { vec![] } else { vec![e] }),
+    ));
+    sim.start();
+    sim.run();
+    sim.forge = None;
+    sim.peers[2].disk = super::sim::Disk::default();
+    sim.wake(2);
+    restarted(&mut sim, 2);
+    for i in 0..3 {
+        sim.with(i, |o| o.consent(2, crate::dkg::body::Reason::ByHand));
+        sim.with(i, crate::dkg::operator::Operator::compared);
+    }
+    sim.mail.clear();
+    let sent = pull_all(&mut sim);
+    // The Joins of attempt 2 name those votes, and could not be taken without them.
+    assert!(sent.iter().any(|e| e.attempt == 1 && e.step == Step::Stored));
+    assert!(sent.iter().any(|e| e.attempt == 1 && e.step == Step::Deal));
+    assert_finished(&sim);
+    assert_eq!(sim.peers[2].disk.published, Some(2));
+}
+
+#[test]
+fn a_second_version_of_a_step_is_fetched_even_when_the_attempt_is_over() {
+    let mut sim = voted(22);
+    let (deal, _) = (of(&sim, Step::Deal, 1), ());
+    let mut other = deal.1.clone();
+    *other.body.last_mut().unwrap() ^= 1;
+    other.signature = node_key(1).sign(&other.id(&sim.terms));
+    let id = other.id(&sim.terms);
+    let wants = |sim: &Sim, operator: u16| sim.peers[2].operator.wants(&id, 1, Step::Deal, operator);
+    // A node with an empty folder that knows that the attempt is over.
+    sim.peers[2].disk = super::sim::Disk::default();
+    sim.wake(2);
+    assert!(wants(&sim, 1));
+    restarted(&mut sim, 2);
+    assert!(sim.peers[2].operator.is_done_with(1));
+    assert!(!wants(&sim, 1), "the first version is not needed");
+    assert!(wants(&sim, 3), "its own always is");
+    let known = [
+        of(&sim, Step::Join, 1).1,
+        of(&sim, Step::Join, 2).1,
+        of(&sim, Step::Join, 3).1,
+        deal.1,
+    ];
+    sim.with(2, |o| o.receive(known.to_vec()));
+    assert!(wants(&sim, 1), "a second one may be a proof");
+}

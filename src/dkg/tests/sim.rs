@@ -295,6 +295,30 @@ impl Sim {
         }
     }
 
+    /// As synchronisation does it: `to` asks `from` for what it wants of what `from` holds, and for what that names. Returns what
+    /// was sent.
+    pub(crate) fn pull(&mut self, from: usize, to: usize) -> Vec<Entry> {
+        let mut sent = Vec::new();
+        loop {
+            let board = self.peers[from].operator.board();
+            let asker = &self.peers[to].operator;
+            let wanted: Vec<Entry> = board
+                .order()
+                .iter()
+                .filter_map(|id| board.get(id).map(|a| (id, &a.entry)))
+                .filter(|(id, e)| asker.wants(id, e.attempt, e.step, e.operator))
+                .map(|(_, e)| (**e).clone())
+                .collect();
+            if wanted.is_empty() {
+                return sent;
+            }
+            for entry in wanted {
+                sent.push(entry.clone());
+                self.with(to, |o| o.receive(vec![entry]));
+            }
+        }
+    }
+
     /// Delivers one letter, any one. Returns `false` when the mail is empty.
     pub(crate) fn deliver_one(&mut self) -> bool {
         if self.mail.is_empty() {

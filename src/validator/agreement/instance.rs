@@ -374,11 +374,12 @@ impl<S: Signatures> Instance<S> {
         if !self.committee.verify_proposal(self.duty, &proposal) {
             return self.forgery(from);
         }
-        if room == Room::Conflict && self.reported.insert((proposal.operator, round, None)) {
-            if let Some(first) = self.records.proposals(round).first() {
-                let deed = Misbehaviour::TwoProposals(first.proposal.clone(), proposal.clone());
-                self.effects.push(Effect::Misbehaviour(deed));
-            }
+        if room == Room::Conflict
+            && self.reported.insert((proposal.operator, round, None))
+            && let Some(first) = self.records.proposals(round).first()
+        {
+            let deed = Misbehaviour::TwoProposals(first.proposal.clone(), proposal.clone());
+            self.effects.push(Effect::Misbehaviour(deed));
         }
         self.add_proposal(proposal, id, None);
     }
@@ -441,12 +442,12 @@ impl<S: Signatures> Instance<S> {
         if !self.committee.verify_vote(self.duty, &vote) {
             return self.forgery(from);
         }
-        self.add_vote(vote);
+        self.add_vote(&vote);
     }
 
     /// Keeps a verified vote, feeds it, and makes a certificate of it and others.
-    fn add_vote(&mut self, vote: Vote) {
-        let first = self.records.vote_room(&vote) == Room::First;
+    fn add_vote(&mut self, vote: &Vote) {
+        let first = self.records.vote_room(vote) == Room::First;
         self.keep_vote(vote.clone());
         if let Some(id) = vote.choice {
             self.certify(vote.round, vote.step, id);
@@ -492,7 +493,7 @@ impl<S: Signatures> Instance<S> {
             .map(|vote| (vote.operator, vote.signature))
             .collect();
         if signatures.len() >= usize::from(self.committee.threshold) {
-            self.add_certificate(Certificate {
+            self.add_certificate(&Certificate {
                 round,
                 step,
                 value_id: id,
@@ -514,7 +515,7 @@ impl<S: Signatures> Instance<S> {
             for vote in certificate.votes() {
                 self.keep_vote(vote);
             }
-            self.add_certificate(certificate);
+            self.add_certificate(&certificate);
         }
         let known = self.records.certificate(round, step, &id).is_some();
         if known && self.records.proposal(round, &id).is_none() && self.started.is_some() {
@@ -523,7 +524,7 @@ impl<S: Signatures> Instance<S> {
     }
 
     /// Keeps a verified certificate, tells everybody, and feeds it.
-    fn add_certificate(&mut self, certificate: Certificate) {
+    fn add_certificate(&mut self, certificate: &Certificate) {
         let (round, step, id) = (certificate.round, certificate.step, certificate.value_id);
         self.records.add_certificate(certificate.clone());
         let message = self.message(Body::Certificate(certificate.clone()));
@@ -803,7 +804,7 @@ impl<S: Signatures> Instance<S> {
             .sign_vote(self.duty, round, step, choice(&cast.choice));
         let message = self.message(Body::Vote(vote.clone()));
         self.effects.push(Effect::Broadcast(message));
-        self.add_vote(vote);
+        self.add_vote(&vote);
     }
 
     fn decide(&mut self, proposed: Proposed) {

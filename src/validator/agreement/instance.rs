@@ -234,8 +234,8 @@ impl<S: Signatures> Instance<S> {
                 Body::Status(status) => self.on_status(from, &status),
                 _ if self.decision.is_some() => {}
                 Body::Proposal(proposal) => self.on_proposal(from, proposal),
-                Body::Vote(vote) => self.on_vote(from, vote),
-                Body::Certificate(certificate) => self.on_certificate(from, certificate),
+                Body::Vote(vote) => self.on_vote(from, &vote),
+                Body::Certificate(certificate) => self.on_certificate(from, &certificate),
             }
             self.run();
         }
@@ -432,17 +432,17 @@ impl<S: Signatures> Instance<S> {
         self.inputs.push_back(Input::Proposal(signed, validity));
     }
 
-    fn on_vote(&mut self, from: u16, vote: Vote) {
+    fn on_vote(&mut self, from: u16, vote: &Vote) {
         if vote.round > LAST_ROUND || !self.committee.has(vote.operator) {
             return self.forgery(from);
         }
-        if self.records.vote_room(&vote) == Room::No {
+        if self.records.vote_room(vote) == Room::No {
             return;
         }
-        if !self.committee.verify_vote(self.duty, &vote) {
+        if !self.committee.verify_vote(self.duty, vote) {
             return self.forgery(from);
         }
-        self.add_vote(&vote);
+        self.add_vote(vote);
     }
 
     /// Keeps a verified vote, feeds it, and makes a certificate of it and others.
@@ -502,20 +502,20 @@ impl<S: Signatures> Instance<S> {
         }
     }
 
-    fn on_certificate(&mut self, from: u16, certificate: Certificate) {
+    fn on_certificate(&mut self, from: u16, certificate: &Certificate) {
         let (round, step, id) = (certificate.round, certificate.step, certificate.value_id);
         if round > LAST_ROUND || certificate.signatures.len() > usize::from(self.committee.size) {
             return self.forgery(from);
         }
         if self.records.certificate_room(round, step, &id) != Room::No {
             let known = |vote: &Vote| self.records.has_vote(vote);
-            if !self.committee.verify_certificate(self.duty, &certificate, known) {
+            if !self.committee.verify_certificate(self.duty, certificate, known) {
                 return self.forgery(from);
             }
             for vote in certificate.votes() {
                 self.keep_vote(vote);
             }
-            self.add_certificate(&certificate);
+            self.add_certificate(certificate);
         }
         let known = self.records.certificate(round, step, &id).is_some();
         if known && self.records.proposal(round, &id).is_none() && self.started.is_some() {

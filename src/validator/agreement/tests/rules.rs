@@ -178,6 +178,21 @@ fn what_comes_before_the_start_waits_and_counts_afterwards() {
     assert_eq!(node.start(DUE, DUE, Role::Votes), []);
 }
 
+/// The driver must enter the one before it hears of the other: else no timer runs in either.
+#[test]
+fn two_new_rounds_that_wait_are_entered_one_after_the_other() {
+    let mut node = instance();
+    for round in [5, 7] {
+        for author in 2..=3 {
+            hear(&mut node, author, vote(author, round, PREVOTE, None));
+        }
+    }
+    node.start(DUE, DUE, Role::Votes);
+    assert_eq!(node.round(), 7);
+    let effects = pass(&mut node, DUE + 10_000);
+    assert!(votes(&effects).contains(&(7, PREVOTE, None)));
+}
+
 #[test]
 fn a_decision_that_came_before_the_start_is_known_at_once() {
     let mut node = instance();

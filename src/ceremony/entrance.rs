@@ -253,6 +253,7 @@ mod tests {
             1,
             1,
             &[("deposit-data.json".into(), b"[]".to_vec())],
+            None,
             b"{}",
         )
         .unwrap();

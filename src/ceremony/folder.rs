@@ -6,6 +6,7 @@
 //! cluster-lock.json           the result; there only when everything else is
 //! deposit-data*.json          for the launchpad
 //! validator_keys/             keystore-N.json and keystore-N.txt (secret)
+//! slashing-protection.redb    what the shares have signed
 //! ceremony/                   ours: journal, attempts, names, the lock of this process
 //! ```
 
@@ -24,6 +25,8 @@ pub const DEFINITION: &str = "cluster-definition.json";
 pub const LOCK: &str = "cluster-lock.json";
 /// Keystores and their passwords.
 pub const VALIDATOR_KEYS: &str = "validator_keys";
+/// What the shares have signed.
+pub const SLASHING_PROTECTION: &str = crate::validator::guard::FILE;
 /// Our own folder.
 pub const CEREMONY: &str = "ceremony";
 /// Most bytes of a definition or a lock: 10,000 validators of 64 operators fit.
@@ -134,6 +137,11 @@ impl DataFolder {
         self.root.join(VALIDATOR_KEYS)
     }
 
+    /// The slashing protection database's file.
+    pub fn slashing_protection(&self) -> PathBuf {
+        self.root.join(SLASHING_PROTECTION)
+    }
+
     /// Our own folder.
     pub fn ceremony(&self) -> PathBuf {
         self.root.join(CEREMONY)
@@ -149,7 +157,7 @@ impl DataFolder {
         Attempts::new(self.disk.clone(), &self.ceremony())
     }
 
-    /// The names of all outputs that are there: lock, deposit files, keystores.
+    /// The names of all outputs that are there: lock, deposit files, slashing protection, keystores.
     ///
     /// # Errors
     /// Anything the disk says.
@@ -158,7 +166,7 @@ impl DataFolder {
             .disk
             .list(&self.root)?
             .into_iter()
-            .filter(|name| name == LOCK || is_deposit_file(name))
+            .filter(|name| name == LOCK || name == SLASHING_PROTECTION || is_deposit_file(name))
             .collect();
         found.extend(
             self.disk
@@ -299,6 +307,7 @@ mod tests {
             "deposit-data.json",
             "deposit-data-1eth.json",
             "validator_keys/keystore-0.json",
+            SLASHING_PROTECTION,
         ] {
             let dir = tempfile::tempdir().unwrap();
             let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();

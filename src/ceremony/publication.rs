@@ -3,14 +3,19 @@
 //! A lock in the folder means that everything else is there. Deposit files and lock are staged beside the keystores,
 //! in `ceremony/attempt-K/out/`, and then a manifest with the hash of every file: with it the publication has begun, and
 //! every start finishes it before it does anything else. Renaming needs no room on the disk.
+//!
+//! The empty slashing protection database is published with them, and it is born marked: only the start that began the
+//! publication takes the mark away, after everything else ([`settle`]). A folder that a later start finishes may be an
+//! old copy of one that has been used since, and its empty database would know nothing of that.
 
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::files::{PUBLIC, SECRET};
-use super::folder::{DataFolder, LOCK, VALIDATOR_KEYS, is_deposit_file};
-use super::problem::Problem;
+use super::folder::{DataFolder, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS, is_deposit_file};
+use super::problem::{Kind, Problem};
+use crate::validator::guard::{Cluster, Guard, Mark};
 
 const HEADER: &str = "conclave/publication/1";
 const MANIFEST: &str = "manifest";
@@ -35,9 +40,12 @@ pub fn key_file_names(i: u32) -> [String; 2] {
     [format!("keystore-{i}.json"), format!("keystore-{i}.txt")]
 }
 
-/// Begins the publication of attempt `k`: stages deposit files (name and content) and the lock, then the manifest.
-/// Only for a lock that has been verified, with staged keystores for all `validators`. May be repeated after a crash.
-/// Nothing is visible yet: call [`finish`].
+/// Begins the publication of attempt `k`: stages deposit files (name and content), the database and the lock, then the
+/// manifest. Only for a lock that has been verified, with staged keystores for all `validators`. May be repeated after a
+/// crash. Nothing is visible yet: call [`finish`].
+///
+/// `database` is an empty slashing protection database with the mark [`Mark::LatePublication`]; `None` where one may
+/// have been here before. One that is here stays.
 ///
 /// # Errors
 /// If a staged keystore is not there; if a name is not that of a deposit file; anything the disk says.
@@ -46,6 +54,7 @@ pub fn begin(
     k: u32,
     validators: u32,
     deposits: &[(String, Vec<u8>)],
+    database: Option<&[u8]>,
     lock: &[u8],
 ) -> Result<(), Problem> {
     let disk = folder.disk();
@@ -84,6 +93,11 @@ pub fn begin(
         }
         disk.write_new(&out.join(name), bytes, PUBLIC)?;
         add(name, bytes);
+    }
+    let was_there = std::fs::symlink_metadata(folder.slashing_protection()).is_ok();
+    if let Some(database) = database.filter(|_| !was_there) {
+        disk.write_new(&out.join(SLASHING_PROTECTION), database, SECRET)?;
+        add(SLASHING_PROTECTION, database);
     }
     disk.write_new(&out.join(LOCK), lock, PUBLIC)?;
     add(LOCK, lock);
@@ -135,6 +149,18 @@ pub fn finish(folder: &DataFolder, k: u32) -> Result<(), Problem> {
     let _ = std::fs::remove_dir(&out);
     let _ = std::fs::remove_dir(staged_keys(folder, k));
     Ok(())
+}
+
+/// Takes the mark from the database: only for the start that began the publication and has seen its end. To do nothing
+/// would be safe: a marked database makes `run` wait longer, once.
+///
+/// # Errors
+/// If the database is not there or is not that of this cluster; anything the disk says.
+pub fn settle(folder: &DataFolder, cluster: Cluster) -> Result<(), Problem> {
+    Guard::open(&folder.slashing_protection(), cluster)
+        .and_then(|guard| guard.clear_mark(Mark::LatePublication))
+        .map(|_| ())
+        .map_err(|error| Problem::from_lines(Kind::FolderState, error))
 }
 
 fn publish_one(folder: &DataFolder, staged: &Path, target: &Path, hash: &[u8; 32]) -> Result<(), Problem> {
@@ -197,7 +223,9 @@ fn parse_manifest(bytes: &[u8]) -> Option<Vec<([u8; 32], String)>> {
                 number.parse::<u32>().ok()?;
                 true
             }
-            None => name == LOCK || (is_deposit_file(name) && !name.contains('/')),
+            None => {
+                name == LOCK || name == SLASHING_PROTECTION || (is_deposit_file(name) && !name.contains('/'))
+            }
         };
         if !plain {
             return None;
@@ -213,8 +241,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::super::files::{Disk, crashing_disk};
-    use super::super::problem::Kind;
     use super::*;
+    use crate::validator::guard::{self, ValidatorKeys};
 
     const V: u32 = 2;
 
@@ -223,6 +251,26 @@ mod tests {
             ("deposit-data.json".into(), b"thirty-two".to_vec()),
             ("deposit-data-1eth.json".into(), b"one".to_vec()),
         ]
+    }
+
+    fn cluster() -> Cluster {
+        let keys = ValidatorKeys {
+            distributed: [1; 48],
+            share: [2; 48],
+        };
+        Cluster::new([3; 32], 2, vec![keys]).unwrap()
+    }
+
+    fn database() -> Vec<u8> {
+        guard::new_database(&cluster(), Some(Mark::LatePublication)).unwrap()
+    }
+
+    /// The mark of the database in a folder.
+    fn mark(root: &Path) -> Option<Mark> {
+        Guard::open(&root.join(SLASHING_PROTECTION), cluster())
+            .unwrap()
+            .mark()
+            .unwrap()
     }
 
     /// A folder with staged keys.
@@ -246,6 +294,8 @@ mod tests {
         let names = folder.outputs().unwrap();
         names
             .into_iter()
+            // Its bytes change when it is opened.
+            .filter(|name| name != SLASHING_PROTECTION)
             .map(|name| (name.clone(), std::fs::read(root.join(name)).unwrap()))
             .collect()
     }
@@ -258,8 +308,9 @@ mod tests {
         if folder.lock().exists() {
             return Ok(());
         }
-        begin(&folder, 3, V, &deposits(), b"the lock")?;
-        finish(&folder, 3)
+        begin(&folder, 3, V, &deposits(), Some(&database()), b"the lock")?;
+        finish(&folder, 3)?;
+        settle(&folder, cluster())
     }
 
     fn expected() -> BTreeMap<String, Vec<u8>> {
@@ -280,6 +331,7 @@ mod tests {
         assert_eq!(outputs(dir.path()), expected());
         for (name, mode) in [
             (LOCK, 0o644),
+            (SLASHING_PROTECTION, 0o600),
             ("deposit-data.json", 0o644),
             ("validator_keys", 0o700),
             ("validator_keys/keystore-1.txt", 0o600),
@@ -294,6 +346,7 @@ mod tests {
         }
         let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
         assert_eq!(pending(&folder).unwrap(), None);
+        assert_eq!(mark(dir.path()), None);
         assert_eq!(
             Disk::new().list(&folder.attempts().folder(3)).unwrap(),
             [""; 0],
@@ -308,12 +361,20 @@ mod tests {
             let dir = staged();
             let done = publish(&crashing_disk(k).0, dir.path()).is_ok();
             let between = outputs(dir.path());
-            if between.contains_key(LOCK) {
+            let finished = between.contains_key(LOCK);
+            if finished {
                 assert_eq!(between, expected(), "a lock means that everything is there");
             }
             assert!(between.iter().all(|(name, bytes)| expected()[name] == *bytes));
+            let begun = {
+                let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+                finished || pending(&folder).unwrap().is_some()
+            };
             publish(&Disk::new(), dir.path()).unwrap();
             assert_eq!(outputs(dir.path()), expected(), "crash at {k}");
+            // Only the start that began it and saw its end knows that nothing was signed since.
+            let late = (begun && !done).then_some(Mark::LatePublication);
+            assert_eq!(mark(dir.path()), late, "crash at {k}");
             if done {
                 break;
             }
@@ -336,13 +397,18 @@ mod tests {
 
     #[test]
     fn a_file_in_the_way_stays_and_stops_the_publication() {
-        for name in [LOCK, "deposit-data.json", "validator_keys/keystore-0.json"] {
+        for name in [
+            LOCK,
+            "deposit-data.json",
+            "validator_keys/keystore-0.json",
+            SLASHING_PROTECTION,
+        ] {
             let dir = staged();
             let target = dir.path().join(name);
+            let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+            begin(&folder, 3, V, &deposits(), Some(&database()), b"the lock").unwrap();
             std::fs::create_dir_all(target.parent().unwrap()).unwrap();
             std::fs::write(&target, "precious").unwrap();
-            let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
-            begin(&folder, 3, V, &deposits(), b"the lock").unwrap();
             let problem = finish(&folder, 3).unwrap_err();
             assert_eq!(problem.kind, Kind::FolderState);
             assert_eq!(std::fs::read(&target).unwrap(), b"precious");
@@ -355,10 +421,50 @@ mod tests {
     }
 
     #[test]
+    fn a_database_that_was_there_before_stays_and_without_one_none_is_made() {
+        let dir = staged();
+        let path = dir.path().join(SLASHING_PROTECTION);
+        std::fs::write(&path, "what was signed").unwrap();
+        let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        begin(&folder, 3, V, &deposits(), Some(&database()), b"the lock").unwrap();
+        finish(&folder, 3).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"what was signed");
+        assert!(settle(&folder, cluster()).is_err());
+        drop(folder);
+        assert_eq!(outputs(dir.path()), expected());
+
+        let dir = staged();
+        let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        begin(&folder, 3, V, &deposits(), None, b"the lock").unwrap();
+        finish(&folder, 3).unwrap();
+        assert!(!folder.slashing_protection().exists());
+        assert!(settle(&folder, cluster()).is_err());
+        drop(folder);
+        assert_eq!(outputs(dir.path()), expected());
+    }
+
+    #[test]
+    fn a_copy_of_the_folder_from_any_moment_of_the_publication_is_marked() {
+        let dir = staged();
+        let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        begin(&folder, 3, V, &deposits(), Some(&database()), b"the lock").unwrap();
+        finish(&folder, 3).unwrap();
+        assert_eq!(
+            mark(dir.path()),
+            Some(Mark::LatePublication),
+            "before the mark is taken away"
+        );
+        settle(&folder, cluster()).unwrap();
+        assert_eq!(mark(dir.path()), None);
+        // Taken away only once, and no other mark.
+        settle(&folder, cluster()).unwrap();
+    }
+
+    #[test]
     fn a_link_without_its_unlink_is_tidied() {
         let dir = staged();
         let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
-        begin(&folder, 3, V, &deposits(), b"the lock").unwrap();
+        begin(&folder, 3, V, &deposits(), Some(&database()), b"the lock").unwrap();
         std::fs::create_dir(folder.keys()).unwrap();
         let name = "keystore-0.json";
         std::fs::hard_link(staged_keys(&folder, 3).join(name), folder.keys().join(name)).unwrap();
@@ -375,7 +481,7 @@ mod tests {
         ] {
             let dir = staged();
             let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
-            begin(&folder, 3, V, &deposits(), b"the lock").unwrap();
+            begin(&folder, 3, V, &deposits(), Some(&database()), b"the lock").unwrap();
             let path = folder.attempts().folder(3).join(name);
             if change {
                 std::fs::write(&path, "changed").unwrap();
@@ -391,15 +497,16 @@ mod tests {
     fn it_does_not_begin_without_all_keystores() {
         let dir = staged();
         let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
-        assert!(begin(&folder, 3, V + 1, &deposits(), b"the lock").is_err());
+        assert!(begin(&folder, 3, V + 1, &deposits(), None, b"the lock").is_err());
         assert_eq!(pending(&folder).unwrap(), None);
-        assert!(begin(&folder, 3, V, &[("../x".into(), vec![])], b"").is_err());
+        assert!(begin(&folder, 3, V, &[("../x".into(), vec![])], None, b"").is_err());
         assert!(
             begin(
                 &folder,
                 3,
                 V,
                 &[("deposit-data/../../x.json".into(), vec![])],
+                None,
                 b""
             )
             .is_err()

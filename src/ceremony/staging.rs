@@ -451,7 +451,7 @@ mod tests {
                 .mode();
             assert_eq!(mode & 0o777, 0o600);
         }
-        super::super::publication::begin(&folder, 1, V, &[], b"lock").unwrap();
+        super::super::publication::begin(&folder, 1, V, &[], None, b"lock").unwrap();
         super::super::publication::finish(&folder, 1).unwrap();
         assert!(same(&open_staged(&folder, 1, V).unwrap()));
         assert_eq!(

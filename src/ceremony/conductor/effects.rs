@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::ceremony::files::PUBLIC;
 use crate::ceremony::folder::DataFolder;
-use crate::ceremony::problem::Problem;
+use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::product::{self, ClusterProduct};
 use crate::ceremony::progress::Event;
 use crate::ceremony::randomness::weight_seed;
@@ -14,11 +14,13 @@ use crate::ceremony::staging::{self, KeyDeriver};
 use crate::ceremony::view::item;
 use crate::ceremony::{attempt, publication, records};
 use crate::cluster::lock::Lock;
-use crate::dkg::entry::Id;
+use crate::dkg::board::Slot;
+use crate::dkg::entry::{Id, Step};
 use crate::dkg::evidence::Evidence;
 use crate::dkg::operator::{Effect, Finished, Mark, OwnShares};
 use crate::dkg::secrets::Seed;
 use crate::ethereum::network::Network;
+use crate::validator::guard::{self, Cluster};
 
 use super::{Conductor, Done, EVIDENCE, Outcome, view};
 
@@ -157,7 +159,8 @@ impl Conductor<'_> {
             .can_publish(&keys)
             .ok_or_else(|| bad("its keys are not those that this folder holds shares of".to_owned()))?;
         let product = ClusterProduct::new(&self.definition, &self.network);
-        publish_lock(&self.folder, &product, &lock, k)?;
+        // Whoever needs a lock from others may have had a database, and lost it.
+        publish_lock(&self.folder, &product, &lock, k, None)?;
         self.result = self.read_result()?;
         let effects = self.operator.published(k);
         self.carry_out(effects)
@@ -201,11 +204,38 @@ impl Conductor<'_> {
             unconfirmed: Vec::new(),
         });
         self.running += 1;
+        // An own confirmation that this folder had to be given by others says that the ceremony was finished here before:
+        // the folder is an old copy, and there has been a database.
+        let index = self.operator.index();
+        let operator = (!self.has_confirmed(finished.attempt)).then_some(index);
         std::thread::spawn(move || {
             let k = finished.attempt;
-            let result = publish(&folder, &product, &network, &finished);
+            let result = publish(&folder, &product, &network, &finished, operator);
             let _ = jobs.send(Done::Published(k, result));
         });
+    }
+
+    /// Whether there is an own Done of an attempt.
+    fn has_confirmed(&self, k: u32) -> bool {
+        let (board, index) = (self.operator.board(), self.operator.index());
+        board
+            .sessions(k)
+            .any(|sid| !board.slot(&sid, index, Slot::Step(Step::Done)).is_empty())
+    }
+
+    /// This start began the publication and has seen its end: the database is the whole memory of the shares, unless
+    /// the folder had to be told by others what it said itself.
+    fn settle(&mut self, k: u32, cluster: Option<Cluster>) {
+        let Some(cluster) = cluster else { return };
+        if self.adopted || self.has_confirmed(k) {
+            return;
+        }
+        if let Err(problem) = publication::settle(&self.folder, cluster) {
+            self.notice(format!(
+                "the slashing protection database keeps the mark of an unfinished ceremony ({problem}): conclave run will wait \
+                 two epochs before it signs for the first time"
+            ));
+        }
     }
 
     pub(super) fn background(&mut self) -> Result<(), Problem> {
@@ -218,7 +248,8 @@ impl Conductor<'_> {
                 }
                 Done::Opened(k, result) => self.operator.keys_opened(k, result?),
                 Done::Published(k, result) => {
-                    result?;
+                    let cluster = result?;
+                    self.settle(k, cluster);
                     self.operator.published(k)
                 }
             };
@@ -236,13 +267,15 @@ fn mark_file(mark: Mark) -> attempt::Mark {
     }
 }
 
-/// Builds the lock, verifies it as any reader would, and only then puts anything in its final place.
+/// Builds the lock, verifies it as any reader would, and only then puts anything in its final place: with an empty slashing
+/// protection database of this operator, where one is named. Gives whose database it published.
 fn publish(
     folder: &DataFolder,
     product: &ClusterProduct,
     network: &Network,
     finished: &Finished,
-) -> Result<(), Problem> {
+    operator: Option<u16>,
+) -> Result<Option<Cluster>, Problem> {
     let bug = |why: String| {
         Problem::other(
             "the lock does not verify, and nothing was published",
@@ -259,11 +292,22 @@ fn publish(
             .collect::<Vec<_>>()
             .join(", ")));
     }
-    publish_lock(folder, product, &lock, finished.attempt)
+    let cluster = operator
+        .map(|operator| Cluster::of_lock(&lock, operator))
+        .transpose()
+        .map_err(|error| bug(error.to_string()))?;
+    publish_lock(folder, product, &lock, finished.attempt, cluster.as_ref())?;
+    Ok(cluster)
 }
 
 /// Puts a verified lock and all that belongs to it in its final place.
-fn publish_lock(folder: &DataFolder, product: &ClusterProduct, lock: &Lock, k: u32) -> Result<(), Problem> {
+fn publish_lock(
+    folder: &DataFolder,
+    product: &ClusterProduct,
+    lock: &Lock,
+    k: u32,
+    database: Option<&Cluster>,
+) -> Result<(), Problem> {
     let deposits = product.deposit_files(lock).map_err(|error| {
         Problem::other(
             "the deposit data does not verify, and nothing was published",
@@ -272,6 +316,17 @@ fn publish_lock(folder: &DataFolder, product: &ClusterProduct, lock: &Lock, k: u
         )
     })?;
     let validators = u32::try_from(lock.validators().len()).unwrap_or(u32::MAX);
-    publication::begin(folder, k, validators, &deposits, &lock.to_json())?;
+    let database = database
+        .map(|cluster| guard::new_database(cluster, Some(guard::Mark::LatePublication)))
+        .transpose()
+        .map_err(|error| Problem::from_lines(Kind::Other, error))?;
+    publication::begin(
+        folder,
+        k,
+        validators,
+        &deposits,
+        database.as_deref(),
+        &lock.to_json(),
+    )?;
     publication::finish(folder, k)
 }

@@ -27,6 +27,7 @@ use crate::p2p::events::Events;
 use crate::p2p::node::{Command, Handle};
 use crate::p2p::sync::Sync;
 use crate::p2p::wire::{Ceremony, Message};
+use crate::validator::guard::Cluster;
 
 use super::entrance::Entrance;
 use super::files::PUBLIC;
@@ -119,7 +120,7 @@ pub struct Outcome {
 enum Done {
     Stored(u32, Hash, Result<(), Problem>),
     Opened(u32, Result<Vec<SecretKey>, Problem>),
-    Published(u32, Result<(), Problem>),
+    Published(u32, Result<Option<Cluster>, Problem>),
 }
 
 use network::Arrived;
@@ -155,6 +156,8 @@ struct Conductor<'a> {
     refused: BTreeSet<u32>,
     told: BTreeSet<String>,
     result: Option<Outcome>,
+    /// Own entries came from others that this folder did not have: it is an old copy.
+    adopted: bool,
     person: Person<'a>,
     start: Instant,
     ticked: Instant,

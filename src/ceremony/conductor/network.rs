@@ -182,8 +182,17 @@ impl Conductor<'_> {
         while !self.arrived.is_empty() {
             let arrived = std::mem::take(&mut self.arrived);
             let from: Vec<(u16, Id)> = arrived.iter().map(|(operator, _, id)| (*operator, *id)).collect();
+            let own: Vec<Id> = arrived
+                .iter()
+                .filter(|(_, entry, id)| {
+                    entry.operator == self.operator.index() && self.operator.board().get(id).is_none()
+                })
+                .map(|(_, _, id)| *id)
+                .collect();
             let entries = arrived.into_iter().map(|(_, entry, _)| entry).collect();
             let effects = self.operator.receive(entries);
+            // Whatever is admitted was signed with this operator's key.
+            self.adopted |= own.iter().any(|id| self.operator.board().get(id).is_some());
             self.carry_out(effects)?;
             let missing: Vec<Id> = self.operator.board().missing().into_iter().collect();
             for (operator, id) in from {

@@ -89,6 +89,7 @@ impl<'a> Conductor<'a> {
             refused: BTreeSet::new(),
             told: BTreeSet::new(),
             result: None,
+            adopted: false,
             person,
             start: Instant::now(),
             ticked: Instant::now(),

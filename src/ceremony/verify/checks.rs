@@ -542,4 +542,12 @@ pub(super) fn complete(
         (false, more) => Outcome::Failed(format!("missing: {} and {more} more", missing.join(", "))),
     };
     result.add(folder, CHECK, outcome);
+    if let Some(is_there) = material.slashing_protection {
+        let outcome = if is_there {
+            Outcome::Ok
+        } else {
+            Outcome::NotChecked("there is none: conclave run will ask for one before it signs".to_owned())
+        };
+        result.add(folder, "slashing protection", outcome);
+    }
 }

@@ -12,7 +12,10 @@ use crate::{
     ceremony::{
         conductor::TRANSCRIPT,
         files::Disk,
-        folder::{CEREMONY, DEFINITION, IDENTITY, LOCK, MAX_JSON_BYTES, VALIDATOR_KEYS, is_deposit_file},
+        folder::{
+            CEREMONY, DEFINITION, IDENTITY, LOCK, MAX_JSON_BYTES, SLASHING_PROTECTION, VALIDATOR_KEYS,
+            is_deposit_file,
+        },
         problem::Problem,
     },
     cluster,
@@ -180,6 +183,10 @@ fn data_folder(disk: &Disk, path: &Path) -> Result<Option<Material>, Problem> {
         && material.keystores.is_empty();
     if empty {
         return Ok(None);
+    }
+    let protected = names.iter().any(|name| name == SLASHING_PROTECTION);
+    if protected || (material.lock.is_some() && path.join(CEREMONY).is_dir()) {
+        material.slashing_protection = Some(protected);
     }
     let transcript = path.join(CEREMONY).join(TRANSCRIPT);
     if transcript.exists() {

@@ -109,6 +109,8 @@ pub struct Material {
     pub transcript: Option<Item>,
     /// The operator's node key.
     pub identity: Option<IdentityItem>,
+    /// Whether there is a slashing protection database; `None` where nobody expects one: in the folder of other software.
+    pub slashing_protection: Option<bool>,
 }
 
 /// A lock that was verified before. All operators have the same one, and its check is the longest.

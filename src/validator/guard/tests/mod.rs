@@ -1,6 +1,11 @@
 //! Tests of the guard.
 
+mod crash;
+mod files;
+mod interchange;
 mod requests;
+mod rules;
+mod vectors;
 
 use std::path::Path;
 

@@ -1,0 +1,343 @@
+//! The database as a file: whose it is, who holds it, what becomes of it.
+
+use std::os::unix::fs::PermissionsExt;
+
+use redb::{Database, TableDefinition};
+
+use super::*;
+
+/// A guard with a file, begun.
+fn in_file(path: &Path, cluster: &Cluster) -> Guard {
+    let guard = Guard::open(path, cluster.clone()).unwrap();
+    guard.begin(ALWAYS);
+    guard
+}
+
+fn made(validators: u32) -> (tempfile::TempDir, PathBuf, Cluster) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE);
+    let cluster = cluster(validators);
+    create(&path, &cluster).unwrap();
+    (dir, path, cluster)
+}
+
+fn problem(path: &Path, cluster: &Cluster) -> GuardError {
+    let error = Guard::open(path, cluster.clone()).unwrap_err();
+    assert_eq!(error.to_string().lines().count(), 3, "{error}");
+    error
+}
+
+#[test]
+fn a_new_one_is_secret_marked_and_never_made_over_another_file() {
+    let (dir, path, cluster) = made(2);
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
+    assert_eq!(names.len(), 1, "nothing is left beside it");
+    assert!(matches!(create(&path, &cluster), Err(GuardError::Exists(_))));
+    let guard = in_file(&path, &cluster);
+    assert_eq!(guard.mark().unwrap(), Some(Mark::New));
+    assert!(matches!(create(&path, &cluster), Err(GuardError::Exists(_))));
+    drop(guard);
+    for other in ["empty", "text"] {
+        let path = dir.path().join(other);
+        std::fs::write(&path, if other == "text" { "x" } else { "" }).unwrap();
+        assert!(matches!(create(&path, &cluster), Err(GuardError::Exists(_))));
+    }
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(dir.path().join("nowhere"), &link).unwrap();
+    assert!(matches!(create(&link, &cluster), Err(GuardError::Exists(_))));
+    assert!(matches!(
+        create(&dir.path().join("no/such/folder"), &cluster),
+        Err(GuardError::Disk { .. })
+    ));
+}
+
+#[test]
+fn what_was_signed_is_there_at_the_next_start() {
+    let (_dir, path, cluster) = made(2);
+    let guard = in_file(&path, &cluster);
+    assert!(may(&guard, attestation(3, 4)) && may(&guard, block(130)));
+    drop(guard);
+    let guard = in_file(&path, &cluster);
+    assert!(!may(&guard, attestation(3, 4)) && !may(&guard, block(130)));
+    assert!(ask(&guard, attestation(3, 4), &[1]).unwrap().permit.is_some());
+    assert!(may(&guard, attestation(3, 5)) && may(&guard, block(131)));
+}
+
+#[test]
+fn a_start_begins_with_nothing_permitted() {
+    let (_dir, path, cluster) = made(1);
+    let guard = Guard::open(&path, cluster).unwrap();
+    assert!(!may(&guard, block(130)));
+}
+
+#[test]
+fn the_mark_survives_restarts_and_blocks_and_goes_with_the_first_attestation() {
+    let (_dir, path, cluster) = made(1);
+    for _ in 0..2 {
+        let guard = in_file(&path, &cluster);
+        assert_eq!(guard.mark().unwrap(), Some(Mark::New));
+        guard.highest().unwrap();
+    }
+    let guard = in_file(&path, &cluster);
+    assert!(may(&guard, block(1)));
+    guard.begin(Start {
+        first_slot: 0,
+        first_target: 9,
+    });
+    assert!(!may(&guard, attestation(0, 8)));
+    assert_eq!(guard.mark().unwrap(), Some(Mark::New));
+    assert!(may(&guard, attestation(0, 9)));
+    assert_eq!(guard.mark().unwrap(), None);
+    drop(guard);
+    assert_eq!(in_file(&path, &cluster).mark().unwrap(), None);
+}
+
+#[test]
+fn only_the_mark_that_was_meant_is_taken_away() {
+    let (_dir, path, cluster) = made(1);
+    let guard = in_file(&path, &cluster);
+    assert!(!guard.clear_mark(Mark::LatePublication).unwrap());
+    assert!(guard.clear_mark(Mark::New).unwrap());
+    assert!(!guard.clear_mark(Mark::New).unwrap());
+    assert_eq!(guard.mark().unwrap(), None);
+}
+
+#[test]
+fn a_missing_one_is_not_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE);
+    assert!(matches!(problem(&path, &cluster(1)), GuardError::Missing(_)));
+    assert!(!path.exists());
+}
+
+#[test]
+fn another_lock_operator_or_set_of_validators_is_refused() {
+    let (_dir, path, cluster) = made(2);
+    let keys = cluster.validators().to_vec();
+    let other_lock = Cluster::new([8; 32], 2, keys.clone()).unwrap();
+    assert!(matches!(
+        problem(&path, &other_lock),
+        GuardError::OtherLock { .. }
+    ));
+    let other_operator = Cluster::new([7; 32], 3, keys.clone()).unwrap();
+    assert!(matches!(
+        problem(&path, &other_operator),
+        GuardError::OtherOperator {
+            pinned: 2,
+            found: 3,
+            ..
+        }
+    ));
+    let more = super::cluster(3);
+    assert!(matches!(problem(&path, &more), GuardError::Damaged { .. }));
+    Guard::open(&path, cluster).unwrap();
+}
+
+#[test]
+fn newer_formats_and_other_databases_are_refused() {
+    const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("conclave/guard/meta");
+    let (dir, path, cluster) = made(1);
+    let database = Database::open(&path).unwrap();
+    let change = |bytes: Option<&[u8]>| {
+        let writing = database.begin_write().unwrap();
+        {
+            let mut table = writing.open_table(META).unwrap();
+            match bytes {
+                Some(bytes) => drop(table.insert("format", bytes).unwrap()),
+                None => drop(table.remove("format").unwrap()),
+            }
+        }
+        writing.commit().unwrap();
+    };
+    change(Some(&2u32.to_be_bytes()));
+    drop(database);
+    assert!(matches!(
+        problem(&path, &cluster),
+        GuardError::NewerFormat {
+            found: 2,
+            known: 1,
+            ..
+        }
+    ));
+    for bytes in [None, Some(&[0u8, 0, 0, 0][..]), Some(&[1u8][..])] {
+        let database = Database::open(&path).unwrap();
+        let writing = database.begin_write().unwrap();
+        {
+            let mut table = writing.open_table(META).unwrap();
+            match bytes {
+                Some(bytes) => drop(table.insert("format", bytes).unwrap()),
+                None => drop(table.remove("format").unwrap()),
+            }
+        }
+        writing.commit().unwrap();
+        drop(database);
+        assert!(matches!(problem(&path, &cluster), GuardError::Damaged { .. }));
+    }
+    let foreign = dir.path().join("foreign");
+    drop(Database::create(&foreign).unwrap());
+    assert!(matches!(problem(&foreign, &cluster), GuardError::Damaged { .. }));
+}
+
+#[test]
+fn damage_is_refused_and_the_file_stays_as_it_is() {
+    let (dir, path, cluster) = made(1);
+    let good = std::fs::read(&path).unwrap();
+    let cases: [(&str, Vec<u8>); 5] = [
+        ("empty", Vec::new()),
+        ("text", b"not a database".to_vec()),
+        ("zeros", vec![0; good.len()]),
+        ("half", good[..good.len() / 2].to_vec()),
+        ("longer", [good.clone(), vec![0; 17]].concat()),
+    ];
+    for (name, bytes) in cases {
+        let path = dir.path().join(name);
+        std::fs::write(&path, &bytes).unwrap();
+        let error = problem(&path, &cluster);
+        assert!(matches!(error, GuardError::Damaged { .. }), "{name}: {error}");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes, "{name}");
+    }
+    assert!(matches!(
+        problem(dir.path(), &cluster),
+        GuardError::Damaged { .. }
+    ));
+}
+
+#[test]
+fn there_is_one_holder() {
+    let (_dir, path, cluster) = made(1);
+    let first = in_file(&path, &cluster);
+    assert!(matches!(problem(&path, &cluster), GuardError::InUse(_)));
+    assert!(may(&first, block(1)));
+    drop(first);
+    let second = in_file(&path, &cluster);
+    assert!(!may(&second, block(1)));
+}
+
+#[test]
+fn many_openers_and_one_that_gets_it() {
+    let (_dir, path, cluster) = made(1);
+    let barrier = std::sync::Barrier::new(8);
+    let winners: usize = std::thread::scope(|scope| {
+        let (path, cluster, barrier) = (&path, &cluster, &barrier);
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(move || {
+                    let guard = Guard::open(path, cluster.clone());
+                    // Held until everybody has tried.
+                    barrier.wait();
+                    match guard {
+                        Ok(_) => 1,
+                        Err(GuardError::InUse(_)) => 0,
+                        Err(error) => panic!("{error}"),
+                    }
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!(winners, 1);
+}
+
+#[test]
+fn threads_that_ask_for_the_same_get_it_once() {
+    let (_dir, path, cluster) = made(1);
+    let guard = in_file(&path, &cluster);
+    for slot in 0..5 {
+        let permits: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| usize::from(may(&guard, block(slot)))))
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(permits, 1);
+    }
+}
+
+#[test]
+fn a_file_that_is_replaced_or_removed_stops_everything() {
+    let (dir, path, cluster) = made(1);
+    let guard = in_file(&path, &cluster);
+    assert!(may(&guard, block(1)));
+    let aside = dir.path().join("aside");
+    std::fs::rename(&path, &aside).unwrap();
+    assert!(matches!(
+        ask(&guard, block(2), &[0]),
+        Err(GuardError::Replaced(_))
+    ));
+    create(&path, &cluster).unwrap();
+    assert!(matches!(
+        ask(&guard, block(2), &[0]),
+        Err(GuardError::Replaced(_))
+    ));
+    assert!(matches!(guard.highest(), Err(GuardError::Replaced(_))));
+    // The right one is back.
+    std::fs::rename(&aside, &path).unwrap();
+    assert!(may(&guard, block(2)));
+}
+
+#[test]
+fn an_older_copy_knows_less_until_it_is_raised() {
+    let (dir, path, cluster) = made(2);
+    let guard = in_file(&path, &cluster);
+    assert!(may(&guard, attestation(1, 2)));
+    drop(guard);
+    let copy = dir.path().join("copy");
+    std::fs::copy(&path, &copy).unwrap();
+    let guard = in_file(&path, &cluster);
+    assert!(ask(&guard, attestation(2, 5), &[0, 1]).unwrap().permit.is_some());
+    assert!(may(&guard, block(160)));
+    let shown = guard.highest().unwrap();
+    drop(guard);
+    std::fs::rename(&copy, &path).unwrap();
+    let guard = in_file(&path, &cluster);
+    assert_ne!(guard.highest().unwrap(), shown);
+    // What a peer holds of us comes before anything is signed.
+    assert_eq!(guard.raise(shown).unwrap().keys, 2);
+    assert!(!may(&guard, attestation(2, 5)) && !may(&guard, attestation(1, 4)) && !may(&guard, block(160)));
+    assert!(!may(&guard, attestation(1, 6)));
+    assert!(may(&guard, attestation(2, 6)) && may(&guard, block(161)));
+}
+
+#[test]
+fn loose_modes_are_tightened() {
+    let (_dir, path, cluster) = made(1);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    drop(Guard::open(&path, cluster).unwrap());
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+}
+
+#[test]
+fn it_does_not_grow() {
+    // 100,000 duties of 25 validators each would be a gigabyte if anything were kept of them. Thousands show it too.
+    let (_dir, path, cluster) = made(100);
+    let guard = in_file(&path, &cluster);
+    let validators: Vec<u32> = (0..100).collect();
+    let size = || std::fs::metadata(&path).unwrap().len();
+    let mut largest_early = 0;
+    for duty in 1..=600 {
+        assert!(
+            ask(&guard, attestation(duty - 1, duty), &validators)
+                .unwrap()
+                .permit
+                .is_some()
+        );
+        let memory = Memory {
+            operator: u16::try_from(duty % 3).unwrap() + 3,
+            message: block(duty),
+            proof: vec![1; 180],
+        };
+        assert_eq!(guard.remember(&[memory]).unwrap(), 1);
+        if duty == 100 {
+            largest_early = size();
+        }
+    }
+    assert!(size() <= largest_early, "{} {largest_early}", size());
+    assert!(size() < 4 * 1024 * 1024, "{}", size());
+}

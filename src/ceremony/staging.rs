@@ -4,7 +4,7 @@
 //! Deriving a keystore's key from its password is slow on purpose, and needs only password and salt. So a
 //! [`KeyDeriver`] begins as soon as the operator has confirmed, and uses the time in which people are waited for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::crypto::bls::SecretKey;
 use crate::crypto::hash::Hash;
-use crate::ethereum::keystore::{Derived, Kdf, Keystore, Password};
+use crate::ethereum::keystore::{Derived, Kdf, Keystore, Password, lanes_of_many};
 
 use super::attempt::Mark;
 use super::files::SECRET;
@@ -29,14 +29,19 @@ pub struct PreparedKey {
 }
 
 impl PreparedKey {
-    /// Draws password and salt from the operating system and derives the key: tens of milliseconds, see [`Derived`].
+    /// Draws passwords and salts from the operating system and derives the keys: tens of milliseconds for each, see
+    /// [`Derived`].
     ///
     /// # Errors
     /// If the operating system gives no randomness.
-    pub fn new(kdf: Kdf) -> Result<Self, Problem> {
-        let password = Password::random_hex(&*random::<16>()?);
-        let derived = Derived::new(&password, kdf, *random::<32>()?);
-        Ok(Self { password, derived })
+    pub fn several(count: usize, kdf: Kdf) -> Result<Vec<Self>, Problem> {
+        let draw = || Ok((Password::random_hex(&*random::<16>()?), *random::<32>()?));
+        let given: Vec<(Password, [u8; 32])> = (0..count).map(|_| draw()).collect::<Result<_, Problem>>()?;
+        let derived = Derived::several(&given, kdf);
+        let keys = given.into_iter().zip(derived);
+        Ok(keys
+            .map(|((password, _), derived)| Self { password, derived })
+            .collect())
     }
 }
 
@@ -68,7 +73,6 @@ struct Shared {
     changed: Condvar,
 }
 
-#[derive(Default)]
 struct State {
     ready: Vec<PreparedKey>,
     failed: Option<Problem>,
@@ -114,19 +118,27 @@ impl KeyDeriver {
             })?;
         let shared = Arc::new(Shared {
             stopped: AtomicBool::new(false),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                // All at once: a vector that grows leaves copies of its keys behind that nobody wipes.
+                ready: Vec::with_capacity(count as usize),
+                failed: None,
+            }),
             changed: Condvar::new(),
         });
-        for _ in 0..count {
+        let mut left = count as usize;
+        let lanes = lanes_of_many(left, threads);
+        while left > 0 {
+            let some = lanes.min(left);
+            left -= some;
             let shared = shared.clone();
             pool.spawn_fifo(move || {
                 if shared.stopped.load(Ordering::Relaxed) {
                     return;
                 }
-                let key = PreparedKey::new(kdf);
+                let keys = PreparedKey::several(some, kdf);
                 let mut state = shared.state();
-                match key {
-                    Ok(key) => state.ready.push(key),
+                match keys {
+                    Ok(keys) => state.ready.extend(keys),
                     Err(problem) => state.failed = Some(problem),
                 }
                 drop(state);
@@ -339,32 +351,34 @@ pub fn open_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<Vec<S
             folder.keys().join(name)
         }
     };
-    let opened: Vec<Result<SecretKey, Problem>> = (0..validators)
-        .into_par_iter()
-        .map(|i| {
-            let [json_name, password_name] = key_file_names(i);
-            let path = place(&json_name);
-            let fail = |error: &dyn std::fmt::Display| {
-                Problem::folder_state(
-                    format!("{} cannot be opened", path.display()),
-                    error,
-                    "restore that file and its password from a backup of this folder; delete nothing",
-                )
-            };
-            let json = folder.disk().read_secret(&path, MAX_KEY_FILE_BYTES)?;
-            let password = folder
-                .disk()
-                .read_secret(&place(&password_name), MAX_KEY_FILE_BYTES)?;
-            let password = Password::from_bytes(&password).map_err(|error| fail(&error))?;
-            Keystore::from_json(&json)
-                .and_then(|keystore| keystore.open(&password))
-                .map_err(|error| fail(&error))
-        })
+    let fail = |path: &Path, error: &dyn std::fmt::Display| {
+        Problem::folder_state(
+            format!("{} cannot be opened", path.display()),
+            error,
+            "restore that file and its password from a backup of this folder; delete nothing",
+        )
+    };
+    let read = |i: u32| -> Result<(PathBuf, Keystore, Password), Problem> {
+        let [json_name, password_name] = key_file_names(i);
+        let path = place(&json_name);
+        let json = folder.disk().read_secret(&path, MAX_KEY_FILE_BYTES)?;
+        let password = folder
+            .disk()
+            .read_secret(&place(&password_name), MAX_KEY_FILE_BYTES)?;
+        let password = Password::from_bytes(&password).map_err(|error| fail(&path, &error))?;
+        let keystore = Keystore::from_json(&json).map_err(|error| fail(&path, &error))?;
+        Ok((path, keystore, password))
+    };
+    let files = (0..validators).map(read).collect::<Result<Vec<_>, _>>()?;
+    let pairs: Vec<_> = files
+        .iter()
+        .map(|(_, keystore, password)| (keystore, password))
         .collect();
     // The whole length at once: a vector that grows leaves copies of its shares behind that nobody wipes.
-    let mut shares = Vec::with_capacity(opened.len());
-    for share in opened {
-        shares.push(share?);
+    let mut shares = Vec::with_capacity(files.len());
+    let opened = Keystore::open_all(&pairs, |share| share);
+    for (opened, (path, ..)) in opened.into_iter().zip(&files) {
+        shares.push(opened.map_err(|error| fail(path, &error))?);
     }
     Ok(shares)
 }

@@ -29,7 +29,7 @@ pub fn sha512(parts: &[&[u8]]) -> [u8; 64] {
 }
 
 /// HMAC-SHA-256 (RFC 2104) of the concatenation of the parts, 32 bytes.
-fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+pub(super) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
     // The length of a key is not restricted, so this cannot fail.
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     for part in parts {

@@ -7,6 +7,7 @@
 //! | Module | What it is |
 //! |---|---|
 //! | [`hash`] | SHA-256, HKDF, HMAC-SHA-512, weights for batches |
+//! | [`pbkdf2`] | keys from passwords, several at a time |
 //! | [`scalar`] | numbers modulo the group order r |
 //! | [`point`] | points of the curve, in the prime-order group or not, and the cofactored comparison |
 //! | [`commit`] | polynomials, Feldman and Pedersen commitments, the check of shares |
@@ -20,6 +21,7 @@ pub mod bls;
 pub mod commit;
 pub mod hash;
 pub mod node;
+pub mod pbkdf2;
 pub mod point;
 pub mod proof;
 mod raw;

@@ -8,14 +8,18 @@
 //! read ([`Keystore::from_json`]).
 
 use aes::cipher::{KeyIvInit as _, StreamCipher as _};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 use unicode_normalization::UnicodeNormalization as _;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use super::json;
-use crate::crypto::{bls::SecretKey, hash::sha256};
+use crate::crypto::{
+    bls::SecretKey,
+    hash::sha256,
+    pbkdf2::{self, LANES, Lane},
+};
 
 /// The path in every share's keystore. A share is not derived from a seed, so it says nothing; other software
 /// wants one to be there.
@@ -148,21 +152,52 @@ impl Derived {
     /// Derives the key. Takes tens of milliseconds of one core with PBKDF2, and half a second and 256 MiB with
     /// scrypt: call it on rayon, never on the async executor. `salt` is random, fresh for every keystore.
     pub fn new(password: &Password, kdf: Kdf, salt: [u8; 32]) -> Self {
-        Self::with(password, kdf.into(), salt.to_vec())
+        Self::one(password, kdf.into(), salt.to_vec())
     }
 
-    fn with(password: &Password, params: Params, salt: Vec<u8>) -> Self {
-        let mut key = Zeroizing::new([0; 32]);
-        let password = password.0.as_bytes();
+    fn one(password: &Password, params: Params, salt: Vec<u8>) -> Self {
+        let key = Self::keys(params, &[(password, &salt)]).swap_remove(0);
+        Self { key, params, salt }
+    }
+
+    /// Derives several keys, each from its own password and salt. With PBKDF2, [`LANES`] of them at a time cost little more
+    /// than half as much each as one alone; more are for other cores.
+    pub fn several(given: &[(Password, [u8; 32])], kdf: Kdf) -> Vec<Self> {
+        let pairs: Vec<(&Password, &[u8])> = given
+            .iter()
+            .map(|(password, salt)| (password, salt.as_slice()))
+            .collect();
+        let derived = Self::keys(kdf.into(), &pairs).into_iter().zip(given);
+        derived
+            .map(|(key, (_, salt))| Self {
+                key,
+                params: kdf.into(),
+                salt: salt.to_vec(),
+            })
+            .collect()
+    }
+
+    fn keys(params: Params, given: &[(&Password, &[u8])]) -> Vec<Zeroizing<[u8; 32]>> {
+        let bytes = given
+            .iter()
+            .map(|(password, salt)| (password.0.as_bytes(), *salt));
         match params {
-            Params::Pbkdf2 { rounds } => pbkdf2::pbkdf2_hmac::<Sha256>(password, &salt, rounds, &mut *key),
+            Params::Pbkdf2 { rounds } => {
+                let lanes: Vec<Lane<'_>> = bytes.map(|(password, salt)| Lane { password, salt }).collect();
+                pbkdf2::derive(&lanes, rounds)
+            }
             Params::Scrypt { log_n, r, p } => {
                 // The bounds that `Params` keeps are far within those of scrypt itself.
                 let params = scrypt::Params::new(log_n, r, p).expect("bounded scrypt parameters");
-                scrypt::scrypt(password, &salt, &params, &mut *key).expect("32 bytes can be derived");
+                bytes
+                    .map(|(password, salt)| {
+                        let mut key = Zeroizing::new([0; 32]);
+                        scrypt::scrypt(password, salt, &params, &mut *key).expect("32 bytes can be derived");
+                        key
+                    })
+                    .collect()
             }
         }
-        Self { key, params, salt }
     }
 
     /// En- or decrypts: AES-128 in counter mode is its own inverse.
@@ -176,6 +211,11 @@ impl Derived {
     fn checksum(&self, ciphertext: &[u8; 32]) -> [u8; 32] {
         sha256(&[&self.key[16..], ciphertext])
     }
+}
+
+/// How many of so many keys to derive together on one core, when there are so many cores: all cores are to have work.
+pub fn lanes_of_many(keys: usize, cores: usize) -> usize {
+    keys.div_ceil(cores.max(1)).clamp(1, LANES)
 }
 
 /// An encrypted secret key. It holds nothing secret itself as long as the password is.
@@ -255,7 +295,36 @@ impl Keystore {
     /// # Errors
     /// [`KeystoreError::WrongPassword`], or what is wrong inside.
     pub fn open(&self, password: &Password) -> Result<SecretKey, KeystoreError> {
-        self.open_with(&Derived::with(password, self.params, self.salt.clone()))
+        self.open_with(&Derived::one(password, self.params, self.salt.clone()))
+    }
+
+    /// Decrypts many, on all cores, and gives each secret to `keep`. In the order in which they are given, what `keep` made
+    /// of it or what [`Self::open`] would say.
+    pub fn open_all<T: Send>(
+        given: &[(&Keystore, &Password)],
+        keep: impl Fn(SecretKey) -> T + Sync,
+    ) -> Vec<Result<T, KeystoreError>> {
+        let size = lanes_of_many(given.len(), rayon::current_num_threads());
+        given
+            .par_chunks(size)
+            // What is derived together has to have the same parameters.
+            .flat_map_iter(|some| some.chunk_by(|(a, _), (b, _)| a.params == b.params))
+            .flat_map_iter(|same| {
+                let Some(params) = same.first().map(|(keystore, _)| keystore.params) else {
+                    return Vec::new();
+                };
+                let pairs: Vec<(&Password, &[u8])> = same
+                    .iter()
+                    .map(|(keystore, password)| (*password, keystore.salt.as_slice()))
+                    .collect();
+                let keys = Derived::keys(params, &pairs).into_iter().zip(same);
+                keys.map(|(key, (keystore, _))| {
+                    let salt = keystore.salt.clone();
+                    keystore.open_with(&Derived { key, params, salt }).map(&keep)
+                })
+                .collect()
+            })
+            .collect()
     }
 
     /// Decrypts with a key that was derived before.
@@ -594,7 +663,7 @@ mod tests {
     /// A keystore with few rounds, so that tests are quick.
     fn quick(salt: u8) -> (Derived, SecretKey, Keystore) {
         let password = Password::new("correct horse").unwrap();
-        let derived = Derived::with(&password, Params::Pbkdf2 { rounds: 16 }, vec![salt; 32]);
+        let derived = Derived::one(&password, Params::Pbkdf2 { rounds: 16 }, vec![salt; 32]);
         let secret = SecretKey::from_bytes(&SECRET).unwrap();
         let keystore = Keystore::seal(&derived, &secret, IV, [0xab; 16]);
         (derived, secret, keystore)
@@ -712,6 +781,55 @@ mod tests {
         );
         let wrong = Password::new("wrong").unwrap();
         assert_eq!(keystore.open(&wrong).err(), Some(KeystoreError::WrongPassword));
+    }
+
+    #[test]
+    fn many_open_as_one_by_one() {
+        let right = Password::new("correct horse").unwrap();
+        let wrong = Password::new("battery staple").unwrap();
+        let (all, secrets): (Vec<_>, Vec<_>) = (1..=11)
+            .map(|i| {
+                let (_, secret, mut keystore) = quick(i);
+                // Neither the same rounds for all, nor whole groups of the same.
+                if i % 4 == 0 {
+                    let derived = Derived::one(&right, Params::Pbkdf2 { rounds: 5 }, vec![i; 9]);
+                    keystore = Keystore::seal(&derived, &secret, IV, [0; 16]);
+                }
+                (keystore, secret)
+            })
+            .unzip();
+        let given: Vec<_> = all
+            .iter()
+            .enumerate()
+            .map(|(i, keystore)| (keystore, if i == 6 { &wrong } else { &right }))
+            .collect();
+        let opened = Keystore::open_all(&given, |secret| secret);
+        assert_eq!(opened.len(), all.len());
+        for (i, (opened, secret)) in opened.into_iter().zip(secrets).enumerate() {
+            match opened {
+                Ok(opened) => assert_eq!((opened.to_bytes(), i == 6), (secret.to_bytes(), false)),
+                Err(error) => assert_eq!((error, i), (KeystoreError::WrongPassword, 6)),
+            }
+        }
+        assert!(Keystore::open_all(&[], |_| ()).is_empty());
+        assert_eq!(
+            [1, 2, 3, 5, 100].map(|keys| lanes_of_many(keys, 2)),
+            [1, 1, 2, 3, LANES]
+        );
+        assert_eq!(lanes_of_many(0, 0), 1);
+    }
+
+    #[test]
+    fn what_is_derived_together_is_what_is_derived_alone() {
+        let given: Vec<(Password, [u8; 32])> = (0..3)
+            .map(|i| (Password::random_hex(&[i; 16]), [i; 32]))
+            .collect();
+        let several = Derived::several(&given, Kdf::Pbkdf2);
+        assert_eq!(several.len(), 3);
+        for (derived, (password, salt)) in several.iter().zip(&given) {
+            let alone = Derived::new(password, Kdf::Pbkdf2, *salt);
+            assert_eq!((&*derived.key, &derived.salt), (&*alone.key, &alone.salt));
+        }
     }
 
     #[test]
@@ -849,7 +967,7 @@ mod tests {
             let (Some(secret), Ok(password)) = (SecretKey::from_bytes(&bytes), Password::new(&text)) else {
                 return Ok(());
             };
-            let derived = Derived::with(&password, Params::Pbkdf2 { rounds: 1 }, salt.to_vec());
+            let derived = Derived::one(&password, Params::Pbkdf2 { rounds: 1 }, salt.to_vec());
             let sealed = Keystore::seal(&derived, &secret, iv, uuid);
             let read = Keystore::from_json(&sealed.to_json()).unwrap();
             prop_assert_eq!(&read, &sealed);

@@ -410,8 +410,7 @@ pub(super) fn keystores(
     let mut collected = Collected::default();
     let mut owners: BTreeSet<usize> = operator.into_iter().collect();
     let places = against.lock().map(places);
-    let opened: Vec<_> = items.par_iter().map(open).collect();
-    for (item, opened) in items.iter().zip(opened) {
+    for (item, opened) in items.iter().zip(open(items)) {
         let file = &item.item.file;
         match opened {
             Err(why) => collected.add(READABLE, file, Outcome::Failed(why)),
@@ -478,20 +477,48 @@ fn place_of(
     }
 }
 
-/// Reads a keystore and opens it with the password beside it.
-fn open(item: &KeystoreItem) -> Result<(Keystore, Outcome), String> {
-    let bytes = item.item.content.as_ref().map_err(Clone::clone)?;
-    let keystore = Keystore::from_json(bytes).map_err(|error| error.to_string())?;
-    let outcome = match &item.password {
-        None => Outcome::NotChecked("there is no password file beside it".to_owned()),
-        Some(Err(why)) => Outcome::Failed(format!("its password cannot be read: {why}")),
-        Some(Ok(bytes)) => Password::from_bytes(bytes)
-            .map_err(|error| error.to_string())
-            .and_then(|password| keystore.open(&password).map_err(|error| error.to_string()))
-            .map(|_| ())
-            .into(),
-    };
-    Ok((keystore, outcome))
+/// Reads keystores and opens each with the password beside it.
+fn open(items: &[KeystoreItem]) -> Vec<Result<(Keystore, Outcome), String>> {
+    let read: Vec<Result<(Keystore, Result<Password, Outcome>), String>> = items
+        .par_iter()
+        .map(|item| {
+            let bytes = item.item.content.as_ref().map_err(Clone::clone)?;
+            let keystore = Keystore::from_json(bytes).map_err(|error| error.to_string())?;
+            Ok((keystore, password(item)))
+        })
+        .collect();
+    let pairs: Vec<(&Keystore, &Password)> = read
+        .iter()
+        .flatten()
+        .filter_map(|(keystore, password)| Some((keystore, password.as_ref().ok()?)))
+        .collect();
+    let mut opened = Keystore::open_all(&pairs, drop).into_iter();
+    read.into_iter()
+        .map(|read| {
+            let (keystore, password) = read?;
+            let outcome = match password {
+                Err(outcome) => outcome,
+                // As many as there are passwords were opened.
+                Ok(_) => match opened.next() {
+                    Some(Ok(())) => Outcome::Ok,
+                    Some(Err(error)) => Outcome::Failed(error.to_string()),
+                    None => Outcome::NotChecked("it was not opened".to_owned()),
+                },
+            };
+            Ok((keystore, outcome))
+        })
+        .collect()
+}
+
+/// The password beside a keystore, or why it cannot be used.
+fn password(item: &KeystoreItem) -> Result<Password, Outcome> {
+    match &item.password {
+        None => Err(Outcome::NotChecked(
+            "there is no password file beside it".to_owned(),
+        )),
+        Some(Err(why)) => Err(Outcome::Failed(format!("its password cannot be read: {why}"))),
+        Some(Ok(bytes)) => Password::from_bytes(bytes).map_err(|error| Outcome::Failed(error.to_string())),
+    }
 }
 
 /// Whether a folder holds everything that its lock promises.

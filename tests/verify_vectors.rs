@@ -172,6 +172,41 @@ fn every_definition_is_accepted_and_is_the_locks() {
 }
 
 #[test]
+fn equal_files_of_several_operators_are_all_named_and_others_are_not_taken_for_equal() {
+    let folders: Vec<TempDir> = (0..3).map(|node| copy(QUICK, node)).collect();
+    let paths: Vec<PathBuf> = folders.iter().map(|folder| folder.path().to_owned()).collect();
+    let deposits: Vec<PathBuf> = paths
+        .iter()
+        .map(|path| files(path, "deposit-data").remove(0))
+        .collect();
+    let rows = |result: &Verification, file: &Path| {
+        let of = result.rows.iter().filter(|row| Path::new(&row.file) == file);
+        of.map(|row| (row.check.clone(), row.outcome.clone()))
+            .collect::<Vec<_>>()
+    };
+    let result = check(QUICK, &paths);
+    assert!(result.passed(), "{:?}", failed(&result));
+    let first = rows(&result, &deposits[0]);
+    assert!(first.len() >= 3 && rows(&result, &deposits[1]) == first && rows(&result, &deposits[2]) == first);
+    // One signature of the second is changed: that one fails, and only that one.
+    let text = fs::read_to_string(&deposits[1]).unwrap();
+    let at = text.find("\"signature\"").unwrap() + 60;
+    let digit = if &text[at..=at] == "0" { "1" } else { "0" };
+    fs::write(&deposits[1], format!("{}{digit}{}", &text[..at], &text[at + 1..])).unwrap();
+    let result = check(QUICK, &paths);
+    assert_fails(&result, "roots and signatures", "");
+    assert!(
+        result.failures().all(|row| Path::new(&row.file) == deposits[1]),
+        "{:?}",
+        failed(&result)
+    );
+    assert_eq!(
+        (rows(&result, &deposits[0]), rows(&result, &deposits[2])),
+        (first.clone(), first)
+    );
+}
+
+#[test]
 fn a_folder_of_folders_stands_for_all_of_them() {
     let result = check(QUICK, &[vector(QUICK)]);
     assert!(result.passed(), "{:?}", failed(&result));

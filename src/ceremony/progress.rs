@@ -62,9 +62,9 @@ pub enum Link {
     Myself,
     /// A direct connection.
     Connected,
-    /// No connection, but entries come through others.
+    /// No connection, but somebody who is connected is connected with it, and passes on what it says.
     Through,
-    /// Never heard of since the start.
+    /// Nobody who is connected knows of it.
     Away,
 }
 
@@ -77,6 +77,9 @@ pub struct OperatorProgress {
     pub name: String,
     /// Whether one can talk to it.
     pub link: Link,
+    /// Share index of the one through whom it is reached, if there is no connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub through: Option<u16>,
     /// The steps it has done in this attempt.
     pub steps: Vec<Step>,
     /// A proven fault, in words.
@@ -91,6 +94,7 @@ impl OperatorProgress {
             index,
             name: name.into(),
             link,
+            through: None,
             steps: Vec::new(),
             fault: None,
         }
@@ -134,7 +138,7 @@ pub enum Event {
     Written {
         /// Where.
         path: String,
-        /// What it is: "plan", "definition", "lock", "deposit_data", "keystore".
+        /// What it is: "plan" or "definition".
         kind: String,
     },
     /// A definition as it will be joined.
@@ -191,6 +195,9 @@ pub enum Event {
         /// Why it failed or could not be made.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// What evidence proves.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        finding: Option<String>,
     },
     /// The end of a command that worked.
     Finished {
@@ -200,7 +207,7 @@ pub enum Event {
         /// The public keys of the validators, hexadecimal, with 0x.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         validators: Vec<String>,
-        /// Seconds from the first start in this folder, or of the command.
+        /// Seconds that this run of the command took.
         seconds: f64,
     },
     /// The end of a command that failed.

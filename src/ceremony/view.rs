@@ -104,13 +104,17 @@ pub fn name_of(board: &Board, names: &Names, operator: u16) -> String {
         .unwrap_or_else(|| key.map_or_else(|| "nobody".to_owned(), |key| names.of(key)))
 }
 
+/// Who can be talked to.
+pub struct Links<'a> {
+    /// Operators with a connection.
+    pub connected: &'a BTreeSet<u16>,
+    /// Who, of those, says that it is connected with this operator.
+    pub through: &'a dyn Fn(u16) -> Option<u16>,
+}
+
 /// How far everybody is in the current attempt, and who is waited for.
-pub fn snapshot(
-    operator: &Operator,
-    names: &Names,
-    connected: &BTreeSet<u16>,
-    keys_ready: (u32, u32),
-) -> Snapshot {
+pub fn snapshot(operator: &Operator, names: &Names, links: &Links<'_>, keys_ready: (u32, u32)) -> Snapshot {
+    let connected = links.connected;
     let board = operator.board();
     let terms = board.terms();
     let attempt = operator
@@ -135,14 +139,16 @@ pub fn snapshot(
                 .filter(|(step, _)| has(j, **step))
                 .map(|(_, shown)| shown)
                 .collect();
+            let direct = j == operator.index() || connected.contains(&j);
+            let through = if direct { None } else { (links.through)(j) };
             let link = if j == operator.index() {
                 Link::Myself
-            } else if connected.contains(&j) {
+            } else if direct {
                 Link::Connected
-            } else if steps.is_empty() {
-                Link::Away
-            } else {
+            } else if through.is_some() {
                 Link::Through
+            } else {
+                Link::Away
             };
             let faults: Vec<String> = verdict
                 .iter()
@@ -153,6 +159,7 @@ pub fn snapshot(
                 index: j,
                 name: name_of(board, names, j),
                 link,
+                through,
                 steps,
                 fault: (!faults.is_empty()).then(|| faults.join("; ")),
             }
@@ -221,7 +228,11 @@ fn status(operators: &[OperatorProgress], connected: usize) -> String {
             .map(|o| match o.link {
                 Link::Myself => "this machine".to_owned(),
                 Link::Connected => o.name.clone(),
-                Link::Through | Link::Away => format!("{} (not connected)", o.name),
+                Link::Through => {
+                    let hub = operators.iter().find(|hub| Some(hub.index) == o.through);
+                    format!("{} (through {})", o.name, hub.map_or("others", |hub| &hub.name))
+                }
+                Link::Away => format!("{} (not connected)", o.name),
             })
             .collect();
         let more = missing.len().saturating_sub(6);
@@ -258,7 +269,11 @@ mod tests {
 
     fn seen_by(sim: &Sim, i: usize) -> Snapshot {
         let connected: BTreeSet<u16> = (1..=3).filter(|j| usize::from(*j) != i + 1).collect();
-        snapshot(&sim.peers[i].operator, &Names::default(), &connected, (0, 0))
+        let links = Links {
+            connected: &connected,
+            through: &|_| None,
+        };
+        snapshot(&sim.peers[i].operator, &Names::default(), &links, (0, 0))
     }
 
     /// Operator 1 says something wrong in `step`.
@@ -297,5 +312,28 @@ mod tests {
         sim.start();
         sim.run();
         assert_eq!(seen_by(&sim, 1).warning, None);
+    }
+
+    #[test]
+    fn who_is_waited_for_is_said_with_the_way_to_it() {
+        let mut operators: Vec<OperatorProgress> = [
+            ("ann", Link::Connected),
+            ("bob", Link::Through),
+            ("carol", Link::Away),
+        ]
+        .into_iter()
+        .zip(1..)
+        .map(|((name, link), index)| OperatorProgress::new(index, name, link))
+        .collect();
+        operators.push(OperatorProgress::new(4, "dave", Link::Myself));
+        operators[1].through = Some(1);
+        assert_eq!(
+            status(&operators, 1),
+            "Waiting for ann, bob (through ann), carol (not connected), this machine to join."
+        );
+        assert_eq!(
+            status(&operators, 0),
+            "Waiting for a connection to any other operator."
+        );
     }
 }

@@ -181,6 +181,14 @@ pub struct JoinArgs {
         value_delimiter = ','
     )]
     pub listen: Vec<Multiaddr>,
+    /// An address under which the others reach you too, such as that of a router that forwards the port
+    #[arg(
+        long = "announce",
+        env = "CONCLAVE_ANNOUNCE",
+        value_name = "ADDR",
+        value_delimiter = ','
+    )]
+    pub announce: Vec<Multiaddr>,
     /// Give up after this time, such as 90s, 30m, 2h or 1d [default: wait for ever]
     #[arg(long, env = "CONCLAVE_WAIT", value_name = "DURATION", value_parser = parse_duration)]
     pub wait: Option<Duration>,
@@ -236,7 +244,7 @@ pub struct RehearseArgs {
 /// `conclave verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Data folders, locks, definitions, deposit files, keystores, transcripts
+    /// Data folders, locks, definitions, deposit files, keystores, transcripts, evidence
     #[arg(required = true, env = "CONCLAVE_VERIFY", value_delimiter = ',', value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub paths: Vec<PathBuf>,
     /// A file with the password of the keystores [default: the .txt beside each]

@@ -46,6 +46,12 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
     }
     let begun = conductor::has_begun(&context.data_dir);
     entrance::examine(&folder, &definition, &network)?;
+    let listen = if args.listen.is_empty() {
+        default_addresses()
+    } else {
+        args.listen.clone()
+    };
+    conductor::check_ports(&listen)?;
     if begun {
         context
             .output
@@ -66,11 +72,8 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
         entrance,
         names,
         peers: args.peers.clone(),
-        listen: if args.listen.is_empty() {
-            default_addresses()
-        } else {
-            args.listen.clone()
-        },
+        listen,
+        announce: args.announce.clone(),
         wait: args.wait,
         retries: args.retries,
         attempt: args.attempt,
@@ -168,9 +171,11 @@ fn asker(output: &Output, screen: &Arc<Mutex<Screen>>) -> Option<Ask> {
     if !(output.can_ask() && std::io::stdout().is_terminal()) {
         return None;
     }
-    let screen = screen.clone();
-    Some(Arc::new(move |question: &str| {
+    let (output, screen) = (output.clone(), screen.clone());
+    Some(Arc::new(move |why: &str, question: &str| {
         on(&screen).pause();
+        // Apart from the question: what asks cannot erase a question that goes over more than a line.
+        output.say(printable(why));
         let answer = prompt::confirm(&printable(question)).unwrap_or(false);
         on(&screen).go_on();
         answer

@@ -44,6 +44,7 @@ pub(super) fn event(row: &Row) -> Event {
         check: row.check.clone(),
         result: row.outcome.word().to_owned(),
         reason: row.outcome.reason().map(str::to_owned),
+        finding: row.finding.clone(),
     }
 }
 
@@ -63,7 +64,8 @@ fn table(rows: &[Row]) -> String {
             printable(&row.file)
         };
         last = Some(&row.file);
-        let why = printable(row.outcome.reason().unwrap_or_default());
+        let why = row.outcome.reason().or(row.finding.as_deref());
+        let why = printable(why.unwrap_or_default());
         table.add_row([row.outcome.word().to_owned(), file, printable(&row.check), why]);
     }
     table

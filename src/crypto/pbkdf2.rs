@@ -74,16 +74,19 @@ fn together<const N: usize>(lanes: &[Lane<'_>; N], rounds: u32) -> [Zeroizing<[u
         block[..32].copy_from_slice(&**key);
     }
     let mut sums: [State; N] = std::array::from_fn(|lane| words(&blocks[lane]));
+    let next = |block: &mut [u8; BLOCK], pad: &State| {
+        let mut state = *pad;
+        compress256(&mut state, std::slice::from_ref(block));
+        write(&state, block);
+        state
+    };
     for _ in 1..rounds {
-        for half in 0..2 {
-            for (block, pads) in blocks.iter_mut().zip(&pads) {
-                let mut state = pads[half];
-                compress256(&mut state, std::slice::from_ref(block));
-                write(&state, block);
-            }
+        for (block, [inner, _]) in blocks.iter_mut().zip(&pads) {
+            next(block, inner);
         }
-        for (sum, block) in sums.iter_mut().zip(&blocks) {
-            for (sum, word) in sum.iter_mut().zip(words(block)) {
+        for ((block, [_, outer]), sum) in blocks.iter_mut().zip(&pads).zip(&mut sums) {
+            let state = next(block, outer);
+            for (sum, word) in sum.iter_mut().zip(state) {
                 *sum ^= word;
             }
         }
@@ -106,9 +109,7 @@ fn words(block: &[u8; BLOCK]) -> State {
 
 /// Puts words in the place of the first 32 bytes of a block.
 fn write(words: &State, block: &mut [u8; BLOCK]) {
-    for (bytes, word) in block.as_chunks_mut::<4>().0.iter_mut().zip(words) {
-        *bytes = word.to_be_bytes();
-    }
+    block[..32].copy_from_slice(words.map(u32::to_be_bytes).as_flattened());
 }
 
 #[cfg(test)]

@@ -267,6 +267,14 @@ impl Sync {
             .map(|(operator, _)| *operator)
     }
 
+    /// A connected operator who says that it is connected with this one; the first of several.
+    pub fn through(&self, operator: u16) -> Option<u16> {
+        self.peers
+            .iter()
+            .find(|(_, peer)| peer.stage == Stage::Syncing && peer.links.contains(&operator))
+            .map(|(hub, _)| *hub)
+    }
+
     /// A message of a connected operator. Unknown operators are ignored.
     pub fn message(&mut self, operator: u16, message: Message, ledger: &dyn Ledger) -> Vec<Output> {
         let mut out = Vec::new();

@@ -367,6 +367,18 @@ impl Process {
         }
     }
 
+    /// The last event of a kind so far.
+    #[track_caller]
+    pub fn last(&self, kind: &str) -> &Value {
+        let last = self.events.iter().rev().find(|event| event["event"] == kind);
+        last.unwrap_or_else(|| panic!("no {kind} yet"))
+    }
+
+    /// How many events of a kind there were so far.
+    pub fn count(&self, kind: &str) -> usize {
+        self.events.iter().filter(|event| event["event"] == kind).count()
+    }
+
     /// How many events come in this time.
     pub fn count_events_for(&mut self, time: Duration) -> usize {
         std::thread::sleep(time);

@@ -134,7 +134,7 @@ impl Conductor<'_> {
         };
         if self.person.ask.is_some() && !self.refused.contains(&k) {
             if self.asked.insert(k) {
-                self.ask(k, format!("{why}.{warning} Begin attempt {k}?"));
+                self.ask(k, format!("{why}.{warning}"));
             }
             return Ok(());
         }
@@ -164,14 +164,14 @@ impl Conductor<'_> {
         board.sessions(k).any(|sid| board.agreed(&sid).is_some())
     }
 
-    pub(super) fn ask(&mut self, k: u32, question: String) {
+    pub(super) fn ask(&mut self, k: u32, why: String) {
         let Some(ask) = self.person.ask.clone() else {
             return;
         };
         let tx = self.answers.0.clone();
         // A prompt blocks; entries go on being passed around meanwhile.
         std::thread::spawn(move || {
-            let _ = tx.send((k, ask(&question)));
+            let _ = tx.send((k, ask(&why, &format!("Begin attempt {k}?"))));
         });
     }
 

@@ -38,14 +38,14 @@ use super::problem::{Kind, Problem};
 use super::product;
 use super::progress::{Event, Snapshot};
 use super::staging::KeyDeriver;
-use super::view::{self as board_view, View};
+use super::view::{self as board_view, Links, View};
 
 mod attempts;
 mod effects;
 mod network;
 mod start;
 
-pub use start::has_begun;
+pub use start::{check_ports, has_begun};
 
 /// How long the loop sleeps at most.
 const TICK: Duration = Duration::from_millis(100);
@@ -55,6 +55,8 @@ const BUSY_TICK: Duration = Duration::from_millis(5);
 const BATCH: usize = 256;
 /// How often a screen is drawn anew at most.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long no further own address must come before they are told.
+const LISTENING: Duration = Duration::from_millis(250);
 /// How long a node stays after a fault, so that the others get the evidence.
 const GRACE: Duration = Duration::from_secs(2);
 /// The transcript in `ceremony/`.
@@ -62,7 +64,7 @@ pub const TRANSCRIPT: &str = "transcript";
 /// Addresses of other operators in `ceremony/`.
 const ADDRESSES: &str = "addresses";
 /// The folder of proofs in `ceremony/`.
-const EVIDENCE: &str = "evidence";
+pub const EVIDENCE: &str = "evidence";
 
 /// What a ceremony needs to begin or to go on.
 pub struct Setup {
@@ -80,6 +82,8 @@ pub struct Setup {
     pub peers: Vec<Multiaddr>,
     /// Where to listen.
     pub listen: Vec<Multiaddr>,
+    /// Further addresses under which others reach this node: of a router that forwards the port.
+    pub announce: Vec<Multiaddr>,
     /// How long to wait, or for ever.
     pub wait: Option<Duration>,
     /// Further attempts without a person's word, after faults that blame nobody.
@@ -92,8 +96,9 @@ pub struct Setup {
     pub kdf: Kdf,
 }
 
-/// A question to the person, answered with yes or no.
-pub type Ask = Arc<dyn Fn(&str) -> bool + Send + std::marker::Sync>;
+/// Asks the person something that is answered with yes or no: first what it is about, then the question itself, which fits in
+/// a line.
+pub type Ask = Arc<dyn Fn(&str, &str) -> bool + Send + std::marker::Sync>;
 
 /// How a person is reached.
 pub struct Person<'a> {
@@ -141,7 +146,10 @@ struct Conductor<'a> {
     peer_id: PeerId,
     connected: BTreeSet<u16>,
     listening: BTreeSet<Multiaddr>,
-    listening_changed: bool,
+    /// When the last change came that nobody was told of yet.
+    listening_changed: Option<Instant>,
+    /// No more addresses than so many can come.
+    listening_most: usize,
     deriver: Option<KeyDeriver>,
     kdf: Kdf,
     jobs: mpsc::Sender<Done>,
@@ -244,8 +252,11 @@ impl Conductor<'_> {
     }
 
     fn tell(&mut self) {
-        if self.listening_changed {
-            self.listening_changed = false;
+        // They come one by one, and a person is to see one list.
+        let settled =
+            |since: Instant| since.elapsed() >= LISTENING || self.listening.len() >= self.listening_most;
+        if self.listening_changed.is_some_and(settled) {
+            self.listening_changed = None;
             let addresses = self
                 .listening
                 .iter()
@@ -269,11 +280,19 @@ impl Conductor<'_> {
     /// Shows how far everybody is, if that has changed.
     fn show_progress(&mut self) {
         let ready = self.deriver.as_ref().map_or((0, 0), |d| (d.ready(), d.count()));
-        let snapshot = board_view::snapshot(&self.operator, &self.names, &self.connected, ready);
+        let snapshot = self.snapshot(ready);
         if self.shown.as_ref() != Some(&snapshot) {
             (self.person.show)(Event::Progress(snapshot.clone()));
             self.shown = Some(snapshot);
         }
+    }
+
+    fn snapshot(&self, keys_ready: (u32, u32)) -> Snapshot {
+        let links = Links {
+            connected: &self.connected,
+            through: &|operator| self.sync.through(operator),
+        };
+        board_view::snapshot(&self.operator, &self.names, &links, keys_ready)
     }
 
     fn unconfirmed(&self) -> Vec<u16> {
@@ -348,10 +367,7 @@ impl Conductor<'_> {
     }
 
     fn look_at_the_clock(&mut self, wait: Option<Duration>) -> Result<(), Problem> {
-        let missing = || {
-            let snapshot = board_view::snapshot(&self.operator, &self.names, &self.connected, (0, 0));
-            snapshot.status
-        };
+        let missing = || self.snapshot((0, 0)).status;
         if self.person.interrupted.load(Ordering::Relaxed) && self.running == 0 {
             return Err(Problem::new(
                 Kind::Interrupted,

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write;
+use std::time::Instant;
 
 use libp2p::Multiaddr;
 
@@ -25,7 +26,7 @@ impl Conductor<'_> {
         match event {
             NetEvent::Listening(address) => {
                 self.listening.insert(address);
-                self.listening_changed = true;
+                self.listening_changed = Some(Instant::now());
             }
             NetEvent::ListenerLost(why) => self.notice(format!("an address is no longer listened on: {why}")),
             NetEvent::Connected { operator } => {

@@ -6,6 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
 
 use crate::ceremony::attempt;
 use crate::ceremony::entrance::Entrance;
@@ -73,8 +74,9 @@ impl<'a> Conductor<'a> {
             peer_id: node.peer_id(),
             node,
             connected: BTreeSet::new(),
-            listening: BTreeSet::new(),
-            listening_changed: false,
+            listening: setup.announce.iter().cloned().collect(),
+            listening_changed: None,
+            listening_most: most_addresses(&setup.listen, &setup.announce),
             deriver,
             kdf: setup.kdf,
             jobs,
@@ -164,6 +166,7 @@ fn start_node(setup: &Setup, limits: FrameLimits) -> Result<(Handle<Ceremony>, E
     let operators = operators.iter().map(|o| *o.enr.node_public_key()).collect();
     let config = node::Config {
         listen: setup.listen.clone(),
+        announce: setup.announce.clone(),
         peers: setup.peers.clone(),
         book: load_addresses(&setup.folder),
         ..node::Config::new(copy_key(&setup.entrance)?, operators, limits)
@@ -276,7 +279,9 @@ fn node_problem(error: &NodeError) -> Problem {
             "stop that program, or choose another address with --listen, such as /ip4/0.0.0.0/tcp/9511"
         }
         NodeError::Listen { .. } => "choose an address of this machine with --listen",
-        NodeError::Address { .. } => "give --peer an address as another operator's join prints it",
+        NodeError::Address { .. } => {
+            "give --peer an address as another operator's join prints it, and --announce one of that form"
+        }
         NodeError::NotAnOperator { .. } => "check --peer: the peer id at its end must be that of an operator",
         NodeError::NotMe | NodeError::Setup(_) => "check the identity and the definition",
     };
@@ -290,6 +295,29 @@ fn node_problem(error: &NodeError) -> Problem {
         error.to_string(),
         what_to_do,
     )
+}
+
+/// Whether all ports are free, before anything is written.
+///
+/// # Errors
+/// With the address whose port is taken.
+pub fn check_ports(listen: &[Multiaddr]) -> Result<(), Problem> {
+    node::check_ports(listen).map_err(|error| node_problem(&error))
+}
+
+/// How many own addresses there can be at most: one for each that is listened on, if it is of one interface.
+fn most_addresses(listen: &[Multiaddr], announce: &[Multiaddr]) -> usize {
+    let everywhere = |address: &Multiaddr| {
+        address.iter().any(|part| match part {
+            Protocol::Ip4(ip) => ip.is_unspecified(),
+            Protocol::Ip6(ip) => ip.is_unspecified(),
+            _ => false,
+        })
+    };
+    if listen.iter().any(everywhere) {
+        return usize::MAX;
+    }
+    listen.len() + announce.len()
 }
 
 /// Whether a folder holds a ceremony that was begun here.

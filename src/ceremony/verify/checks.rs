@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The name of the check that a file can be read at all.
-const READABLE: &str = "can be read";
+pub(super) const READABLE: &str = "can be read";
 
 /// What the other files are compared with.
 #[derive(Clone, Copy)]
@@ -53,14 +53,14 @@ impl<'a> Against<'a> {
 }
 
 /// The network of a fork version: the custom one if it has that version, else a known one.
-fn network_of(fork_version: [u8; 4], custom: Option<&Network>) -> Option<&Network> {
+pub(super) fn network_of(fork_version: [u8; 4], custom: Option<&Network>) -> Option<&Network> {
     custom
         .filter(|network| network.genesis_fork_version == fork_version)
         .or_else(|| Network::by_fork_version(fork_version).ok())
 }
 
 /// The bytes of a file, or a row that says why there are none.
-fn content<'a>(item: &'a Item, result: &mut Verification) -> Option<&'a [u8]> {
+pub(super) fn content<'a>(item: &'a Item, result: &mut Verification) -> Option<&'a [u8]> {
     match &item.content {
         Ok(bytes) => Some(bytes),
         Err(why) => {
@@ -84,20 +84,20 @@ fn parsed<T, E: ToString>(file: &str, value: Result<T, E>, result: &mut Verifica
     }
 }
 
-/// A lock by itself.
+/// A lock by itself. Gives its place among those that are known, if it can be read.
 pub(super) fn lock<'a>(
     item: &'a Item,
     custom: Option<&Network>,
     weight_seed: &[u8; 32],
     known: &mut Vec<Known<'a>>,
     result: &mut Verification,
-) -> Option<Lock> {
+) -> Option<usize> {
     let bytes = content(item, result)?;
-    if let Some(before) = known.iter().find(|known| known.bytes == bytes) {
-        for check in &before.checks {
+    if let Some(place) = known.iter().position(|known| known.bytes == bytes) {
+        for check in &known.get(place)?.checks {
             result.add(&item.file, check.name.clone(), check.outcome.clone());
         }
-        return Some(before.lock.clone());
+        return Some(place);
     }
     let lock = parsed(&item.file, Lock::from_json(bytes), result)?;
     let mut checks = vec![Check {
@@ -110,26 +110,23 @@ pub(super) fn lock<'a>(
     }
     known.push(Known {
         bytes,
-        lock: lock.clone(),
+        lock: Arc::new(lock),
         checks,
+        deposits: Vec::new(),
+        transcripts: Vec::new(),
     });
-    Some(lock)
+    Some(known.len() - 1)
 }
 
-/// A definition, and whether it is the lock's.
+/// A definition, and whether it is the lock's. Gives what it says, if it can be read.
 pub(super) fn definition(
     item: &Item,
     against: Against<'_>,
     custom: Option<&Network>,
     result: &mut Verification,
-) {
-    let Some(bytes) = content(item, result) else {
-        return;
-    };
+) -> Option<Definition> {
     // Reading checks both hashes.
-    let Some(definition) = parsed(&item.file, Definition::from_json(bytes), result) else {
-        return;
-    };
+    let definition = parsed(&item.file, Definition::from_json(content(item, result)?), result)?;
     result.add(&item.file, "config hash and definition hash", Outcome::Ok);
     let network = network_of(definition.fork_version, custom);
     result.add(
@@ -139,7 +136,7 @@ pub(super) fn definition(
     );
     let same = match against {
         // What comes out of a definition is not asked of it.
-        Against::NoLock => return,
+        Against::NoLock => return Some(definition),
         Against::Unreadable => Outcome::NotChecked("the lock cannot be read".to_owned()),
         Against::Lock(lock) if lock.definition().definition_hash() == definition.definition_hash() => {
             Outcome::Ok
@@ -160,6 +157,7 @@ pub(super) fn definition(
         }
     };
     result.add(&item.file, "same definition as in the lock", same);
+    Some(definition)
 }
 
 /// A deposit file: its deposits by themselves, then against the lock. Gives the amount, if all have the same.

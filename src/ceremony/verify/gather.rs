@@ -10,24 +10,27 @@ use serde::{Deserialize, de::IgnoredAny};
 use super::{IdentityItem, Item, KeystoreItem, Material};
 use crate::{
     ceremony::{
-        conductor::TRANSCRIPT,
+        conductor::{EVIDENCE, TRANSCRIPT},
         files::Disk,
         folder::{
             CEREMONY, DEFINITION, IDENTITY, LOCK, MAX_JSON_BYTES, SLASHING_PROTECTION, VALIDATOR_KEYS,
             is_deposit_file,
         },
+=======
+        folder::{CEREMONY, DEFINITION, IDENTITY, LOCK, MAX_JSON_BYTES, VALIDATOR_KEYS, is_deposit_file},
+        names::Names,
         problem::Problem,
     },
     cluster,
-    dkg::transcript::MAGIC,
+    dkg::{evidence, transcript},
     ethereum::{deposit, keystore},
 };
 
 /// Most bytes of a file that holds a password or a node key.
 const MAX_SECRET_BYTES: u64 = 4096;
 
-/// Most bytes of a transcript that are read.
-const MAX_TRANSCRIPT_BYTES: u64 = MAX_JSON_BYTES;
+/// Most bytes of a transcript or a piece of evidence that are read.
+const MAX_RECORD_BYTES: u64 = MAX_JSON_BYTES;
 
 /// What a file is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,7 @@ enum FileKind {
     Deposits,
     Keystore,
     Transcript,
+    Evidence,
 }
 
 impl FileKind {
@@ -47,7 +51,7 @@ impl FileKind {
             Self::Lock => cluster::lock::MAX_FILE,
             Self::Deposits => deposit::MAX_FILE_BYTES,
             Self::Keystore => keystore::MAX_FILE_BYTES,
-            Self::Transcript => return MAX_TRANSCRIPT_BYTES,
+            Self::Transcript | Self::Evidence => return MAX_RECORD_BYTES,
         };
         limit as u64
     }
@@ -76,8 +80,11 @@ impl FileKind {
             config_hash: Option<IgnoredAny>,
             crypto: Option<IgnoredAny>,
         }
-        if bytes.starts_with(MAGIC) {
+        if bytes.starts_with(transcript::MAGIC) {
             return Some(Self::Transcript);
+        }
+        if bytes.starts_with(evidence::MAGIC) {
+            return Some(Self::Evidence);
         }
         if bytes.trim_ascii_start().first() == Some(&b'[') {
             return Some(Self::Deposits);
@@ -143,7 +150,9 @@ fn folders(disk: &Disk, path: &Path) -> Result<Vec<Material>, Problem> {
     if materials.is_empty() {
         return Err(Problem::bad_input(
             format!("there is nothing to verify in {}", path.display()),
-            format!("it holds none of {LOCK}, {DEFINITION}, deposit-data*.json and {VALIDATOR_KEYS}/"),
+            format!(
+                "it holds none of {LOCK}, {DEFINITION}, deposit-data*.json, {VALIDATOR_KEYS}/ and {CEREMONY}/{EVIDENCE}/"
+            ),
             "name the folder of a ceremony, or a file of one",
         ));
     }
@@ -177,7 +186,14 @@ fn data_folder(disk: &Disk, path: &Path) -> Result<Option<Material>, Problem> {
         }
     }
     material.keystores.sort_by_key(|keystore| keystore.number);
+    let proofs = path.join(CEREMONY).join(EVIDENCE);
+    for name in disk.list(&proofs)? {
+        material
+            .evidence
+            .push(read(disk, &proofs.join(name), FileKind::Evidence));
+    }
     let empty = material.definition.is_none()
+        && material.evidence.is_empty()
         && material.lock.is_none()
         && material.deposits.is_empty()
         && material.keystores.is_empty();
@@ -187,6 +203,9 @@ fn data_folder(disk: &Disk, path: &Path) -> Result<Option<Material>, Problem> {
     let protected = names.iter().any(|name| name == SLASHING_PROTECTION);
     if protected || (material.lock.is_some() && path.join(CEREMONY).is_dir()) {
         material.slashing_protection = Some(protected);
+    }
+    if !material.evidence.is_empty() {
+        material.names = Names::load(disk, path).unwrap_or_default();
     }
     let transcript = path.join(CEREMONY).join(TRANSCRIPT);
     if transcript.exists() {
@@ -219,21 +238,18 @@ fn single_files(disk: &Disk, files: &[(&Path, FileKind)]) -> Vec<Material> {
         None
     };
     let mut by_lock: BTreeMap<Option<PathBuf>, Material> = BTreeMap::new();
+    let mut proofs = Vec::new();
     for (path, kind) in files {
         let beside = match kind {
             FileKind::Lock => Some(path.to_path_buf()),
             // A definition is a whole without a lock.
             FileKind::Definition => None,
             FileKind::Deposits => Some(path.with_file_name(LOCK)),
-            FileKind::Keystore | FileKind::Transcript => {
-                let folder = path.parent().unwrap_or(Path::new(""));
-                Some(
-                    if folder.ends_with(VALIDATOR_KEYS) || folder.ends_with(CEREMONY) {
-                        folder.with_file_name(LOCK)
-                    } else {
-                        folder.join(LOCK)
-                    },
-                )
+            FileKind::Keystore | FileKind::Transcript => Some(home(path).join(LOCK)),
+            // It is as good as it will ever be without what came of the ceremony, if anything did.
+            FileKind::Evidence => {
+                proofs.push(*path);
+                continue;
             }
         };
         let lock = named.clone().or(beside.filter(|lock| lock.exists()));
@@ -245,15 +261,54 @@ fn single_files(disk: &Disk, files: &[(&Path, FileKind)]) -> Vec<Material> {
             FileKind::Deposits => material.deposits.push(read(disk, path, *kind)),
             FileKind::Transcript => material.transcript = Some(read(disk, path, *kind)),
             FileKind::Keystore => material.keystores.push(read_keystore(disk, path)),
+            FileKind::Evidence => {}
         }
     }
-    by_lock
+    let mut materials: Vec<Material> = by_lock
         .into_iter()
         .map(|(lock, material)| Material {
             lock: lock.map(|path| read(disk, &path, FileKind::Lock)),
             ..material
         })
-        .collect()
+        .collect();
+    let proofs = proofs.into_iter().map(|path| single_proof(disk, path, files));
+    materials.extend(proofs);
+    materials
+}
+
+/// A piece of evidence with the definition that it is of: the one that was named, or else the one of the folder it lies in.
+fn single_proof(disk: &Disk, path: &Path, files: &[(&Path, FileKind)]) -> Material {
+    let home = home(path);
+    let named = files
+        .iter()
+        .find(|(_, kind)| matches!(kind, FileKind::Definition | FileKind::Lock))
+        .map(|(path, kind)| (path.to_path_buf(), *kind));
+    let beside = [(DEFINITION, FileKind::Definition), (LOCK, FileKind::Lock)]
+        .into_iter()
+        .map(|(name, kind)| (home.join(name), kind))
+        .find(|(path, _)| path.exists());
+    let mut material = Material {
+        evidence: vec![read(disk, path, FileKind::Evidence)],
+        names: Names::load(disk, &home).unwrap_or_default(),
+        ..Material::default()
+    };
+    match named.or(beside) {
+        Some((path, FileKind::Lock)) => material.lock = Some(read(disk, &path, FileKind::Lock)),
+        Some((path, kind)) => material.definition = Some(read(disk, &path, kind)),
+        None => {}
+    }
+    material
+}
+
+/// The data folder that a file lies in, if it is where such files are; else the file's own folder.
+fn home(path: &Path) -> PathBuf {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let inside = if folder.ends_with(Path::new(CEREMONY).join(EVIDENCE)) {
+        2
+    } else {
+        usize::from(folder.ends_with(VALIDATOR_KEYS) || folder.ends_with(CEREMONY))
+    };
+    folder.ancestors().nth(inside).unwrap_or(Path::new("")).to_owned()
 }
 
 /// What the file at this path is, by its name or else by its content.
@@ -266,14 +321,19 @@ fn kind(disk: &Disk, path: &Path) -> Result<FileKind, Problem> {
         return Ok(kind);
     }
     // Also notices a path that is not there.
-    let bytes = disk.read(path, FileKind::Lock.limit())?;
-    FileKind::by_content(&bytes).ok_or_else(|| {
-        Problem::bad_input(
-            format!("{} cannot be verified", path.display()),
-            "it is neither a definition, a lock, a deposit file, a keystore nor a transcript",
-            "name a file of a ceremony, or the folder that holds them",
-        )
-    })
+    let bytes = disk.read(path, MAX_RECORD_BYTES)?;
+    let proof = path
+        .parent()
+        .is_some_and(|folder| folder.ends_with(Path::new(CEREMONY).join(EVIDENCE)));
+    FileKind::by_content(&bytes)
+        .or(proof.then_some(FileKind::Evidence))
+        .ok_or_else(|| {
+            Problem::bad_input(
+                format!("{} cannot be verified", path.display()),
+                "it is neither a definition, a lock, a deposit file, a keystore, a transcript nor evidence",
+                "name a file of a ceremony, or the folder that holds them",
+            )
+        })
 }
 
 fn read(disk: &Disk, path: &Path, kind: FileKind) -> Item {

@@ -5,14 +5,16 @@
 //! comes without one proves nothing about a ceremony, however good its signatures are.
 
 mod checks;
+mod evidence;
 mod gather;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use zeroize::Zeroizing;
 
 use self::checks::Against;
 pub use self::gather::gather;
+use super::names::Names;
 use crate::{
     cluster::{
         lock::Lock,
@@ -31,6 +33,8 @@ pub struct Row {
     pub check: String,
     /// How it ended.
     pub outcome: Outcome,
+    /// What evidence proves, in words.
+    pub finding: Option<String>,
 }
 
 /// The result of a verification.
@@ -60,6 +64,7 @@ impl Verification {
             file: file.to_owned(),
             check: check.into(),
             outcome: outcome.into(),
+            finding: None,
         };
         self.rows.push(row);
     }
@@ -107,17 +112,63 @@ pub struct Material {
     pub keystores: Vec<KeystoreItem>,
     /// The transcript of the ceremony.
     pub transcript: Option<Item>,
+    /// Evidence of faults.
+    pub evidence: Vec<Item>,
+    /// What the folder calls operators, for those whom evidence names by their number only.
+    pub names: Names,
     /// The operator's node key.
     pub identity: Option<IdentityItem>,
     /// Whether there is a slashing protection database; `None` where nobody expects one: in the folder of other software.
     pub slashing_protection: Option<bool>,
 }
 
-/// A lock that was verified before. All operators have the same one, and its check is the longest.
+/// A lock that was verified before. All operators have the same one, and its check is long.
 struct Known<'a> {
     bytes: &'a [u8],
-    lock: Lock,
+    lock: Arc<Lock>,
     checks: Vec<Check>,
+    /// Files that were compared with it.
+    deposits: Vec<Compared<'a>>,
+    transcripts: Vec<Compared<'a>>,
+}
+
+/// A file that was verified against a lock before. That of another operator is the same byte for byte, and what comes of it
+/// can only be the same.
+struct Compared<'a> {
+    bytes: &'a [u8],
+    rows: Vec<Row>,
+    amount: Option<u64>,
+}
+
+impl<'a> Compared<'a> {
+    /// Makes the checks of a file, or takes over what came of them when the same bytes were checked before.
+    fn once(
+        before: &mut Vec<Self>,
+        item: &'a Item,
+        result: &mut Verification,
+        check: impl FnOnce(&mut Verification) -> Option<u64>,
+    ) -> Option<u64> {
+        let Ok(bytes) = &item.content else {
+            return check(result);
+        };
+        if let Some(same) = before.iter().find(|compared| compared.bytes == bytes) {
+            let rows = same.rows.iter().map(|row| Row {
+                file: item.file.clone(),
+                ..row.clone()
+            });
+            result.rows.extend(rows);
+            return same.amount;
+        }
+        let mut own = Verification::default();
+        let amount = check(&mut own);
+        result.rows.extend(own.rows.iter().cloned());
+        before.push(Self {
+            bytes,
+            rows: own.rows,
+            amount,
+        });
+        amount
+    }
 }
 
 /// Verifies all materials, each by itself and then against each other. `network` is what a network file says. `weight_seed`:
@@ -145,7 +196,10 @@ pub fn verify(materials: &[Material], network: Option<&Network>, weight_seed: &[
             result.add(&item.file, "same lock for all operators", same);
         }
     }
-    result.locks = known.into_iter().map(|known| known.lock).collect();
+    result.locks = known
+        .into_iter()
+        .map(|known| Arc::unwrap_or_clone(known.lock))
+        .collect();
     result
 }
 
@@ -157,26 +211,45 @@ impl Material {
         weight_seed: &[u8; 32],
         known: &mut Vec<Known<'a>>,
         result: &mut Verification,
-    ) -> Option<Lock> {
-        let lock = self
+    ) -> Option<Arc<Lock>> {
+        let place = self
             .lock
             .as_ref()
             .and_then(|item| checks::lock(item, custom, weight_seed, known, result));
+        let mut known = place.and_then(|place| known.get_mut(place));
+        let lock = known.as_ref().map(|known| known.lock.clone());
         let against = match (&self.lock, &lock) {
             (None, _) => Against::NoLock,
             (Some(_), None) => Against::Unreadable,
             (Some(_), Some(lock)) => Against::Lock(lock),
         };
-        if let Some(item) = &self.definition {
-            checks::definition(item, against, custom, result);
+        let definition = self
+            .definition
+            .as_ref()
+            .and_then(|item| checks::definition(item, against, custom, result));
+        let mut amounts = Vec::new();
+        for item in &self.deposits {
+            let check = |result: &mut Verification| checks::deposits(item, against, custom, result);
+            amounts.extend(match &mut known {
+                Some(known) => Compared::once(&mut known.deposits, item, result, check),
+                None => check(result),
+            });
         }
-        let amounts: Vec<u64> = self
-            .deposits
-            .iter()
-            .filter_map(|item| checks::deposits(item, against, custom, result))
-            .collect();
         if let Some(item) = &self.transcript {
-            checks::transcript(item, against, custom, weight_seed, result);
+            let check = |result: &mut Verification| {
+                checks::transcript(item, against, custom, weight_seed, result);
+                None
+            };
+            match &mut known {
+                Some(known) => Compared::once(&mut known.transcripts, item, result, check),
+                None => check(result),
+            };
+        }
+        for item in &self.evidence {
+            let definition = definition
+                .as_ref()
+                .or(lock.as_ref().map(|lock| lock.definition()));
+            evidence::check(item, definition, &self.names, custom, weight_seed, result);
         }
         let operator = self
             .identity

@@ -36,7 +36,7 @@ use tokio::sync::mpsc;
 pub use self::handle::{Command, Handle};
 use self::{operator::Operator, refusals::Strangers, run::Node};
 use super::{
-    book::Scope,
+    book::{Scope, dialable},
     events::{self, Event, Events, Seen},
     protocol::{Bounds, Protocol},
 };
@@ -121,6 +121,14 @@ pub fn peer_id(key: &NodePublicKey) -> Option<PeerId> {
     Some(PeerId::from_public_key(&key.into()))
 }
 
+/// Whether nobody listens on these addresses yet. [`start`] looks again.
+///
+/// # Errors
+/// [`NodeError::PortTaken`] or [`NodeError::Listen`].
+pub fn check_ports(listen: &[Multiaddr]) -> Result<(), NodeError> {
+    listen.iter().try_for_each(swarm::check_port)
+}
+
 /// Starts a node on the current tokio runtime. It listens when this returns.
 ///
 /// # Errors
@@ -152,8 +160,11 @@ pub fn start<P: Protocol>(config: Config<P>) -> Result<(Handle<P>, Events<P>), N
         .map(|(number, operator)| (operator.peer, *number))
         .collect();
 
-    for address in &config.listen {
-        swarm::check_port(address)?;
+    check_ports(&config.listen)?;
+    if let Some(address) = config.announce.iter().find(|address| dialable(address).is_none()) {
+        return Err(NodeError::Address {
+            address: address.clone(),
+        });
     }
     let peers = operators.values().map(|operator| operator.peer);
     let mut swarm = swarm::build(&keypair, P::STREAM, &config.software, peers.collect())?;

@@ -855,3 +855,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn in_a_star_the_hub_is_named_as_the_way_to_the_others() {
+    let mut net = Net::new(4, 10, 5);
+    net.connect(1, 2);
+    net.connect(1, 3);
+    net.tick(100);
+    net.quiet();
+    let through = |net: &Net, me: u16, other: u16| net.nodes[&me].sync.through(other);
+    assert_eq!((through(&net, 2, 3), through(&net, 3, 2)), (Some(1), Some(1)));
+    assert_eq!((through(&net, 2, 4), through(&net, 1, 4)), (None, None));
+    net.disconnect(1, 3);
+    net.tick(100);
+    net.quiet();
+    assert_eq!(through(&net, 2, 3), None);
+    net.connect(1, 4);
+    net.tick(100);
+    net.quiet();
+    assert_eq!(through(&net, 2, 4), Some(1));
+    net.disconnect(1, 2);
+    assert_eq!(through(&net, 2, 4), None);
+}

@@ -4,6 +4,9 @@ mod group;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs;
+use std::io::{BufRead, Write};
+use std::net::TcpStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -280,6 +283,9 @@ fn whoever_waits_can_be_told_how_long() {
     Process::start(command)
         .end()
         .refused(1, &["/ip4/127.0.0.1/tcp", "--listen"]);
+    // Nothing was begun, so that another definition could still be joined there.
+    assert!(!group.folder(1).join("cluster-definition.json").exists());
+    assert!(!group.folder(1).join("ceremony/definition-hash").exists());
     first.end().refused(
         4,
         &[
@@ -289,8 +295,27 @@ fn whoever_waits_can_be_told_how_long() {
         ],
     );
 
-    let mut second = group.join(1, &[]);
+    let mut command = group.command(1, &[]);
+    command.args(["--announce", "/ip4/127.0.0.1"]);
+    Process::start(command)
+        .end()
+        .refused(3, &["/ip4/127.0.0.1", "--announce"]);
+    // Everywhere on this machine, and at a router's address: one list of all of it.
+    let mut command = group.command(1, &[]);
+    command.args(["--announce", "/dns4/bob.example.org/tcp/9510"]);
+    command.args(["--listen", &format!("/ip4/0.0.0.0/tcp/{}", group::free_port())]);
+    let mut second = Process::start(command);
     second.until_listening();
+    let list = second.last("listening")["addresses"].to_string();
+    assert!(
+        list.contains("/dns4/bob.example.org/tcp/9510/p2p/16Uiu2"),
+        "{list}"
+    );
+    assert!(list.contains("/ip4/127.0.0.1/tcp/"), "{list}");
+    second.until("prepared keys", |event| {
+        event["keys_ready"] == serde_json::json!([1, 1])
+    });
+    assert_eq!(second.count("listening"), 1);
     second.interrupt();
     second.end().refused(130, &["same command again"]);
     // It can be idle without burning the machine.
@@ -360,7 +385,7 @@ fn a_lock_is_enough_to_finish() {
         .end()
         .refused(7, &["was not made here", "--lock"]);
     fs::remove_file(lock_of(2)).unwrap();
-    let with = |lock: &std::path::Path| {
+    let with = |lock: &Path| {
         let mut command = group.command(2, &[]);
         command.args(["--wait", "1", "--lock"]).arg(lock);
         Process::start(command).end()
@@ -374,7 +399,7 @@ fn a_lock_is_enough_to_finish() {
     with(&bad).refused(3, &["does not verify"]);
     fs::write(&bad, "{}").unwrap();
     with(&bad).refused(3, &["is not a lock"]);
-    let vector = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    let vector = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
     let foreign = group::files(&vector)
         .into_iter()
         .find(|path| path.ends_with("cluster-lock.json"));
@@ -391,7 +416,7 @@ fn folders_and_identities_that_do_not_fit() {
     // No identity.
     let empty = group.dir.path().join("empty");
     fs::create_dir(&empty).unwrap();
-    let join = |folder: &std::path::Path, definition: &std::path::Path| {
+    let join = |folder: &Path, definition: &Path| {
         let mut command = conclave();
         command.args(["--json", "--data-dir"]).arg(folder);
         command
@@ -649,6 +674,256 @@ fn deal_badly(group: &Group, until: &std::sync::atomic::AtomicBool) {
     }
 }
 
+/// What `conclave verify` says about evidence: its exit code, and the one check of it.
+fn verified(paths: &[&Path]) -> (Option<i32>, serde_json::Value) {
+    let mut command = conclave();
+    command.args(["--json", "verify"]).args(paths);
+    let end = Process::start(command).end();
+    let checks = end.of("check");
+    let proofs: Vec<_> = checks
+        .iter()
+        .filter(|check| check["check"] == "proves a fault")
+        .collect();
+    assert_eq!(proofs.len(), 1, "{checks:?}");
+    (end.code, (**proofs[0]).clone())
+}
+
+fn evidence_is_verified(group: &Group, file: &Path) {
+    let finding = "attempt 1: operator 2 (bob): dealt a bad share";
+    for path in [file, &group.folder(0)] {
+        let (code, check) = verified(&[path]);
+        assert_eq!((code, &check["result"]), (Some(0), &"ok".into()), "{check}");
+        assert_eq!(check["finding"], finding);
+        assert_eq!(check["subject"], file.display().to_string());
+    }
+    // Handed on to somebody else, who has the definition or not.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let copy = elsewhere.path().join("proof");
+    let bytes = fs::read(file).unwrap();
+    fs::write(&copy, &bytes).unwrap();
+    let (code, check) = verified(&[&copy]);
+    assert_eq!(
+        (code, &check["result"]),
+        (Some(0), &"not checked".into()),
+        "{check}"
+    );
+    let (code, check) = verified(&[&copy, &group.file()]);
+    assert_eq!((code, &check["finding"]), (Some(0), &finding.into()), "{check}");
+    let (code, check) = verified(&[&copy, &Group::new(3, 2, 1).file()]);
+    assert_eq!((code, &check["result"]), (Some(6), &"failed".into()), "{check}");
+    assert!(
+        check["reason"].as_str().unwrap().contains("another ceremony"),
+        "{check}"
+    );
+    // Against somebody else: the accused operator comes after the attempt in the file's head.
+    let mut accuses = bytes.clone();
+    accuses[20 + 64 + 1 + 4 + 1] = 1;
+    let mut cut = bytes.clone();
+    cut.pop();
+    let mut changed = bytes.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    for (bad, why) in [
+        (accuses, "proves nothing"),
+        (cut, "damaged"),
+        (changed, "proves nothing"),
+    ] {
+        fs::write(&copy, bad).unwrap();
+        let (code, check) = verified(&[&copy, &group.file()]);
+        assert_eq!((code, &check["result"]), (Some(6), &"failed".into()), "{check}");
+        assert!(check["reason"].as_str().unwrap().contains(why), "{check}");
+        assert_eq!(check["finding"], serde_json::Value::Null);
+    }
+    // In its place, but not even a beginning of one.
+    fs::write(file.with_file_name("attempt-9"), "nonsense").unwrap();
+    let mut command = conclave();
+    command.arg("verify").arg(file.with_file_name("attempt-9"));
+    assert_eq!(command.output().unwrap().status.code(), Some(6));
+    fs::remove_file(file.with_file_name("attempt-9")).unwrap();
+}
+
+/// With an identity of the definition: greets, and then sends what is none of the ceremony. Comes back when it was thrown out.
+fn talk_nonsense(group: &Group, i: usize) {
+    let terms = product::terms(&group.definition, Network::by_name("hoodi").unwrap()).unwrap();
+    let limits = FrameLimits {
+        operators: u16::try_from(group.n()).unwrap(),
+        entry: records::max_entry_bytes(&terms),
+        evidence: Evidence::max_bytes(&terms),
+    };
+    let operators = &group.definition.operators;
+    let operators = operators.iter().map(|o| *o.enr.node_public_key()).collect();
+    let config = node::Config {
+        peers: vec![group.address(0).parse().unwrap()],
+        ..node::Config::new(group.key(i), operators, limits)
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (handle, mut events) = runtime
+        .block_on(async { node::start::<Ceremony>(config) })
+        .unwrap();
+    let network = Network::by_name("hoodi").unwrap();
+    let hello = Hello {
+        protocol: PROTOCOL,
+        software: "nonsense".into(),
+        definition_hash: *terms.definition_hash(),
+        genesis_fork_version: network.genesis_fork_version,
+        genesis_time: network.genesis_time,
+        chain_id: network.chain_id,
+    };
+    let item = Item {
+        attempt: 1,
+        step: 0,
+        operator: 2,
+        id: [7; 32],
+    };
+    let nonsense = [
+        Message::Hello(hello),
+        Message::Have(vec![item; 3]),
+        Message::Want(vec![[9; 32]; 50]),
+        Message::Links(vec![1, 2, 3]),
+        Message::Entry {
+            item,
+            bytes: vec![0xaa; 200].into(),
+        },
+    ];
+    let deadline = Instant::now() + group::PATIENCE;
+    let mut thrown_out = 0;
+    while thrown_out < 2 {
+        assert!(Instant::now() < deadline, "nonsense is tolerated");
+        match events.recv_timeout(Duration::from_millis(50)).unwrap() {
+            Some(Event::Connected { operator }) => {
+                for message in nonsense.clone() {
+                    let _ = handle.blocking_give(Command::Send { operator, message });
+                }
+            }
+            Some(Event::Disconnected { .. }) => thrown_out += 1,
+            _ => {}
+        }
+    }
+    drop((handle, events));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+}
+
+#[test]
+fn strangers_and_nonsense_hold_nobody_up() {
+    let group = Group::new(4, 3, 1);
+    let mut processes: Vec<Process> = (0..3).map(|i| group.join(i, &[0, 1, 2])).collect();
+    processes[0].until_step(2, "joined");
+    // No libp2p at all.
+    let mut noise = TcpStream::connect(("127.0.0.1", group.ports[0])).unwrap();
+    let _ = noise.write_all(&[0xee; 20_000]);
+    // An operator of something else.
+    let other = Group::new(3, 2, 1);
+    let mut command = other.command(1, &[]);
+    command.args(["--peer", &format!("/ip4/127.0.0.1/tcp/{}", group.ports[0])]);
+    let stranger = Process::start(command);
+    processes[0].until_notice("turned away");
+    // One of them, but no program that anybody would run.
+    talk_nonsense(&group, 3);
+    processes[0].until_notice("was disconnected: it sent something");
+    assert!(!has_step(processes[0].last("progress"), 3, "joined"));
+    // It comes back with the right program, while all of that goes on.
+    processes.push(group.join(3, &[0]));
+    all_good(processes);
+    group.assert_finished();
+    drop((noise, stranger));
+}
+
+/// A small disk in a mount namespace of its own, which lasts as long as this; `None` where mounting is not permitted.
+#[cfg(target_os = "linux")]
+struct SmallDisk(std::process::Child);
+
+#[cfg(target_os = "linux")]
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl SmallDisk {
+    /// Over a folder, with everything that is in it.
+    fn over(folder: &Path, size: &str) -> Option<Self> {
+        let script = format!(
+            "cp -a \"$1\" \"$1.kept\" && mount -t tmpfs -o size={size},mode=700 tmpfs \"$1\" && cp -a \"$1.kept/.\" \"$1\" \
+             && rm -r \"$1.kept\" && echo ready && exec sleep 1000"
+        );
+        let mut child = std::process::Command::new("unshare")
+            .args(["-m", "sh", "-c", &script, "sh"])
+            .arg(folder)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .ok()?;
+        let mut line = String::new();
+        std::io::BufReader::new(child.stdout.take()?)
+            .read_line(&mut line)
+            .ok()?;
+        let disk = Self(child);
+        if line != "ready\n" {
+            eprintln!("skipped: mounting a tmpfs is not permitted here");
+            return None;
+        }
+        Some(disk)
+    }
+
+    /// The command, where the disk can be seen.
+    fn within(&self, command: &std::process::Command) -> std::process::Command {
+        let mut inside = std::process::Command::new("nsenter");
+        inside
+            .args(["-m", "-t", &self.0.id().to_string(), "--"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .stdin(std::process::Stdio::null());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => inside.env(name, value),
+                None => inside.env_remove(name),
+            };
+        }
+        inside
+    }
+
+    fn shell(&self, script: &str, paths: &[&Path]) -> bool {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", script, "sh"]).args(paths);
+        self.within(&command).output().unwrap().status.success()
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_fills_up_during_a_ceremony_costs_nothing() {
+    let group = Group::new(3, 2, 2);
+    let Some(disk) = SmallDisk::over(&group.folder(0), "6m") else {
+        return;
+    };
+    let ann = || Process::start(disk.within(&group.command(0, &[1])));
+    let mut first = ann();
+    let bob = group.join(1, &[0]);
+    first.until_step(1, "joined");
+    // From now on ann can write nothing more; then carol comes, and there would be much to write.
+    assert!(!disk.shell("cat /dev/zero > \"$1/full\"", &[&group.folder(0)]));
+    let carol = group.join(2, &[0, 1]);
+    first
+        .end()
+        .refused(1, &["the disk is full", "same command again"]);
+    // Not even a start is possible, and it says why.
+    let end = ann().end();
+    end.refused(1, &[]);
+    assert!(
+        end.error().contains("full") || end.error().contains("room"),
+        "{}",
+        end.error()
+    );
+    assert!(disk.shell("rm \"$1/full\"", &[&group.folder(0)]));
+    all_good(vec![ann(), bob, carol]);
+    // Out of the namespace, so that everybody can be looked at.
+    let out = group.dir.path().join("out");
+    assert!(disk.shell("cp -a \"$1\" \"$2\"", &[&group.folder(0), &out]));
+    fs::remove_dir_all(group.folder(0)).unwrap();
+    fs::rename(out, group.folder(0)).unwrap();
+    group.assert_finished();
+}
+
 #[test]
 fn who_deals_a_bad_share_is_named_and_proven() {
     let group = Group::new(3, 2, 1);
@@ -682,6 +957,12 @@ fn who_deals_a_bad_share_is_named_and_proven() {
             "there is no key"
         );
     }
+    evidence_is_verified(
+        &group,
+        &group
+            .folder(0)
+            .join("ceremony/evidence/attempt-1-operator-2-badshare"),
+    );
     // It stays so.
     group.join(0, &[]).end().refused(5, &["operator 2 (bob)"]);
 }

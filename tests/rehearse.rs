@@ -136,6 +136,71 @@ fn what_is_no_rehearsal_is_refused() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was begun");
 }
 
+/// Command line and environment of a process and of all that it started.
+#[cfg(target_os = "linux")]
+fn what_everybody_can_see(root: u32, seen: &mut std::collections::BTreeSet<Vec<u8>>) {
+    let parent = |id: &str| -> Option<u32> {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let id = entry.file_name().to_string_lossy().into_owned();
+        if id.parse() == Ok(root) || parent(&id) == Some(root) {
+            for name in ["cmdline", "environ"] {
+                seen.extend(fs::read(entry.path().join(name)));
+            }
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_process_shows_a_secret_in_its_command_line_or_environment() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let mut command = conclave();
+    command
+        .args([
+            "--json",
+            "rehearse",
+            "--operators",
+            "2",
+            "--validators",
+            "4",
+            "--out",
+        ])
+        .arg(&out);
+    let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    while child.try_wait().unwrap().is_none() {
+        what_everybody_can_see(child.id(), &mut seen);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(child.wait().unwrap().success());
+    let shows = |bytes: &[u8]| {
+        seen.iter().any(|text| {
+            text.windows(bytes.len())
+                .any(|part| part.eq_ignore_ascii_case(bytes))
+        })
+    };
+    assert!(shows(b"rehearse") && shows(b"operator-1") && shows(b"operator-2") && shows(b"PATH="));
+    for operator in ["operator-1", "operator-2"] {
+        let folder = out.join(operator);
+        let identity = fs::read_to_string(folder.join("charon-enr-private-key")).unwrap();
+        assert!(!shows(identity.trim().as_bytes()));
+        for v in 0..4 {
+            let read = |suffix: &str| {
+                fs::read(folder.join(format!("validator_keys/keystore-{v}.{suffix}"))).unwrap()
+            };
+            let password = read("txt");
+            assert!(!shows(&password));
+            let keystore = Keystore::from_json(&read("json")).unwrap();
+            let share = keystore.open(&Password::from_bytes(&password).unwrap()).unwrap();
+            assert!(!shows(hex::encode(&*share.to_bytes()).as_bytes()));
+        }
+    }
+}
+
 /// In its own mount namespace, with a tmpfs of `size`; `None`, and a line that says so, where mounting is not permitted.
 #[cfg(target_os = "linux")]
 fn on_a_tmpfs(size: &str, options: &str, folder: &Path, arguments: &[&str]) -> Option<Output> {

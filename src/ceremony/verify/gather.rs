@@ -16,8 +16,6 @@ use crate::{
             CEREMONY, DEFINITION, IDENTITY, LOCK, MAX_JSON_BYTES, SLASHING_PROTECTION, VALIDATOR_KEYS,
             is_deposit_file,
         },
-=======
-        folder::{CEREMONY, DEFINITION, IDENTITY, LOCK, MAX_JSON_BYTES, VALIDATOR_KEYS, is_deposit_file},
         names::Names,
         problem::Problem,
     },

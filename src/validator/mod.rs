@@ -7,6 +7,7 @@
 //! | Read in this order | |
 //! |---|---|
 //! | [`chain`] | the chain: clock, forks, containers, signing roots |
+//! | [`beacon`] | the client of beacon nodes |
 //! | [`duty`] | what there is to do in a slot |
 //! | [`group`] | operators and validators, as the lock names them |
 //! | [`agreement`] | what to sign: one agreement for each slot and kind |
@@ -15,6 +16,7 @@
 
 pub mod agreement;
 pub mod alive;
+pub mod beacon;
 pub mod chain;
 pub mod combine;
 pub mod duty;

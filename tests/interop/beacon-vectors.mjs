@@ -133,7 +133,6 @@ for (const fork of ["electra", "fulu"]) {
     // One blob of bytes 0x5a; proof number i is 48 bytes i.
     contents_sha256: sha256(types.BlockContents.serialize(contents)),
     signed_contents_sha256: sha256(types.SignedBlockContents.serialize(signedContents)),
-    signed_contents_json_sha256: sha256(JSON.stringify(types.SignedBlockContents.toJson(signedContents))),
     empty: described(types.BeaconBlock, empty),
   };
   // The JSON of one fork is enough: the bodies of both have the same fields.

@@ -9,12 +9,16 @@
 //! | [`time`] | slots and epochs from milliseconds, and back |
 //! | [`types`] | the containers that a validator signs and sends |
 //! | [`signing`] | what a key signs for each of them |
+//! | [`block`] | blocks, full and blinded: roots, what they say, what is published |
+//! | [`ssz`] | SSZ by a schema that is known at run time |
 //! | [`json`] | numbers in quotes, bytes in hexadecimal: the Beacon API's JSON |
 //! | [`merkle`] | hash tree roots of what has no fixed size |
 
+pub mod block;
 pub mod json;
 pub mod merkle;
 pub mod signing;
 pub mod spec;
+pub mod ssz;
 pub mod time;
 pub mod types;

@@ -187,6 +187,7 @@ mod tests {
         serde_json::from_value(value.clone()).unwrap()
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "compared with what may fail")]
     fn root(value: &Value) -> SigningRoot {
         Ok(unhex(value).try_into().unwrap())
     }

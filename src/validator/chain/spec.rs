@@ -512,7 +512,7 @@ fn sizes(values: &Values, preset: &[(&str, u64)]) -> Result<Sizes, SpecError> {
         max_withdrawal_requests_per_payload: get("MAX_WITHDRAWAL_REQUESTS_PER_PAYLOAD")?,
         max_consolidation_requests_per_payload: get("MAX_CONSOLIDATION_REQUESTS_PER_PAYLOAD")?,
     };
-    if sizes.sync_committee_size < 4 || sizes.sync_committee_size % 4 != 0 {
+    if sizes.sync_committee_size < 4 || !sizes.sync_committee_size.is_multiple_of(4) {
         return Err(SpecError::Range("SYNC_COMMITTEE_SIZE".to_owned()));
     }
     // These three decide how much memory one element takes.
@@ -594,6 +594,7 @@ struct GenesisFile {
 }
 
 #[derive(Deserialize)]
+#[allow(clippy::struct_field_names, reason = "the names are those of the Beacon API")]
 struct GenesisData {
     #[serde(with = "json::number")]
     genesis_time: u64,
@@ -990,6 +991,9 @@ pub(in crate::validator) mod tests {
         );
     }
 
+    /// A change to a chain and what it is called in the error.
+    type Change = (&'static str, fn(&mut Chain));
+
     #[test]
     fn another_network_is_named() {
         let chain = chain("minimal");
@@ -1007,7 +1011,7 @@ pub(in crate::validator) mod tests {
             chain.fits(&hoodi).unwrap_err().to_string(),
             "the genesis fork version is 0x10000038, expected 0x10000910"
         );
-        let changes: [(&str, fn(&mut Chain)); 6] = [
+        let changes: [Change; 6] = [
             ("genesis validators root", |c| c.genesis.validators_root[0] ^= 1),
             ("Capella", |c| c.spec.capella_fork_version[0] ^= 1),
             ("length of a slot", |c| c.spec.slot_ms += 1),

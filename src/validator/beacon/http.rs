@@ -1,0 +1,654 @@
+//! One beacon node: its address and credentials, and one request, bounded in time and size.
+
+use std::{fmt, time::Duration};
+
+use reqwest::{
+    Client, Method, StatusCode, Url,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+};
+use serde::Deserialize;
+use tokio::time::{Instant, timeout_at};
+
+use crate::validator::chain::spec::{Fork, Mismatch};
+
+/// Most bytes that a file of headers may have.
+pub const MAX_HEADER_FILE_BYTES: usize = 16 * 1024;
+/// Most bytes of an error's body that are read.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+/// Most characters of an error message that are shown.
+const MAX_MESSAGE: usize = 300;
+/// Most refused items of one submission that are told one by one.
+const MAX_FAILURES: usize = 64;
+/// How long a connection may take, unless the deadline is sooner.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why an address or its headers are not usable. Credentials are not repeated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// No URL.
+    #[error(
+        "The beacon node's address is not a URL.\n\
+         Its scheme must be http or https, for example http://localhost:5052.\n\
+         Correct --beacon-node."
+    )]
+    Url,
+    /// A header line that is none.
+    #[error(
+        "Line {0} of the header file is not a header.\n\
+         Each line must be like \"Authorization: Bearer TOKEN\".\n\
+         Correct the file."
+    )]
+    Header(usize),
+    /// More than a file of headers needs.
+    #[error(
+        "The header file has more than {MAX_HEADER_FILE_BYTES} bytes.\n\
+         It holds one header a line.\n\
+         Check that it is the right file."
+    )]
+    TooLong,
+    /// The TLS library does not start.
+    #[error("The HTTP client does not start.\n{0}.\nCheck the certificates of this machine.")]
+    Client(String),
+}
+
+/// A beacon node's address with its credentials. `Display` and `Debug` show neither credentials, path nor query:
+/// hosted nodes have keys there.
+#[derive(Clone)]
+pub struct Address {
+    url: Url,
+    headers: HeaderMap,
+    shown: String,
+}
+
+impl Address {
+    /// From a URL, in which user and password may stand, and the text of a header file (one `Name: value` a line).
+    ///
+    /// # Errors
+    /// [`AddressError`] without the credentials.
+    pub fn new(url: &str, header_file: Option<&str>) -> Result<Self, AddressError> {
+        let mut url = Url::parse(url.trim()).map_err(|_| AddressError::Url)?;
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+            return Err(AddressError::Url);
+        }
+        url.set_fragment(None);
+        let mut headers = HeaderMap::new();
+        if !url.username().is_empty() || url.password().is_some() {
+            let credentials = basic_credentials(&url).ok_or(AddressError::Url)?;
+            headers.insert(AUTHORIZATION, credentials);
+            url.set_username("").map_err(|()| AddressError::Url)?;
+            url.set_password(None).map_err(|()| AddressError::Url)?;
+        }
+        let text = header_file.unwrap_or_default();
+        if text.len() > MAX_HEADER_FILE_BYTES {
+            return Err(AddressError::TooLong);
+        }
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let error = AddressError::Header(number + 1);
+            let (name, value) = line.split_once(':').ok_or(error.clone())?;
+            let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| error.clone())?;
+            let mut value = HeaderValue::from_str(value.trim()).map_err(|_| error)?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let shown = format!("{}://{host}{port}", url.scheme());
+        Ok(Self { url, headers, shown })
+    }
+
+    /// The URL of an endpoint: the path is appended to the address's, the address's query is kept.
+    fn join(&self, path: &str, query: &[(&str, String)]) -> Url {
+        let mut url = self.url.clone();
+        let base = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{base}{path}"));
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+}
+
+/// User and password of a URL as a header (RFC 7617).
+fn basic_credentials(url: &Url) -> Option<HeaderValue> {
+    let decode = |text: &str| percent_decode(text.as_bytes());
+    let mut pair = decode(url.username())?;
+    pair.push(b':');
+    pair.extend(decode(url.password().unwrap_or_default())?);
+    let text = format!("Basic {}", data_encoding::BASE64.encode(&pair));
+    let mut value = HeaderValue::from_str(&text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn percent_decode(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        if *byte == b'%' {
+            let digits = [*bytes.next()?, *bytes.next()?];
+            out.extend(hex::decode(digits).ok()?);
+        } else {
+            out.push(*byte);
+        }
+    }
+    Some(out)
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({})", self.shown)
+    }
+}
+
+/// What a beacon node did instead of what was asked. The text names the node (without credentials) and the request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("beacon node {node}: {request}: {kind}")]
+pub struct NodeError {
+    /// The node, without credentials.
+    pub node: String,
+    /// What was asked.
+    pub request: &'static str,
+    /// What happened.
+    pub kind: ErrorKind,
+}
+
+/// What happened instead of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ErrorKind {
+    /// No whole answer before the deadline.
+    #[error("no answer in time")]
+    Timeout,
+    /// No connection, or it broke.
+    #[error("not reachable ({0})")]
+    Unreachable(String),
+    /// The node says that it is not in step with the chain (503).
+    #[error("it is syncing ({0})")]
+    Syncing(String),
+    /// The node does not have it (404).
+    #[error("it does not have it ({0})")]
+    NotFound(String),
+    /// The node has no such endpoint (404 without the API's error, 405, 501).
+    #[error("it does not know this request (HTTP {0})")]
+    NotImplemented(u16),
+    /// The node wants other credentials (401, 403).
+    #[error("it refuses the credentials (HTTP {0})")]
+    Credentials(u16),
+    /// The node refuses what was sent or fails.
+    #[error("it answers HTTP {status}: {message}")]
+    Status {
+        /// The HTTP status.
+        status: u16,
+        /// The node's words, cut to a sane length.
+        message: String,
+        /// For lists: the places of the refused ones, and why. At most 64.
+        failures: Vec<(u64, String)>,
+    },
+    /// More than any such answer has.
+    #[error("its answer has more than {0} bytes")]
+    TooLarge(usize),
+    /// Not what the Beacon API says.
+    #[error("its answer is not usable: {0}")]
+    Malformed(String),
+    /// The node follows another chain.
+    #[error("it is on another network: {0}")]
+    WrongNetwork(Mismatch),
+    /// The node's head has not been verified by its execution client.
+    #[error("its head is optimistic: its execution client has not verified it")]
+    Optimistic,
+}
+
+impl ErrorKind {
+    /// What the operator can do about it.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Timeout => "Check the load of the beacon node's machine and the connection to it.",
+            Self::Unreachable(_) => "Check that the beacon node runs, and its address and port.",
+            Self::Syncing(_) => "Wait until it has caught up, or give a second one with --beacon-node.",
+            Self::Optimistic => "Check the execution client of the beacon node.",
+            Self::NotFound(_) => "Nothing, unless it goes on: then check that the beacon node is in step.",
+            Self::NotImplemented(_) | Self::Malformed(_) | Self::TooLarge(_) => {
+                "Update the beacon node, or check what answers at its address."
+            }
+            Self::Credentials(_) => "Check user and password in the URL, or the header file.",
+            Self::Status { .. } => "Look into the beacon node's log.",
+            Self::WrongNetwork(_) => "Give the address of a beacon node of the lock's network.",
+        }
+    }
+
+    /// Whether the endpoint itself is missing: an older one may be there.
+    pub fn is_missing_endpoint(&self) -> bool {
+        matches!(self, Self::NotImplemented(_))
+    }
+
+    /// Whether the node itself is of no use for now, whatever is asked.
+    pub fn is_down(&self) -> bool {
+        matches!(self, Self::Timeout | Self::Unreachable(_) | Self::Credentials(_))
+    }
+}
+
+/// How an answer or a body is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `application/json`.
+    Json,
+    /// `application/octet-stream`.
+    Ssz,
+}
+
+impl Format {
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Ssz => "application/octet-stream",
+        }
+    }
+}
+
+/// A request.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// For errors: what is asked, in a few words.
+    pub what: &'static str,
+    /// Behind the address.
+    pub path: String,
+    /// Query parameters.
+    pub query: Vec<(&'static str, String)>,
+    /// A body makes it a POST.
+    pub body: Option<(Format, Vec<u8>)>,
+    /// `Eth-Consensus-Version` of the body.
+    pub version: Option<Fork>,
+    /// Whether SSZ is preferred.
+    pub ssz: bool,
+    /// Most bytes of the answer.
+    pub limit: usize,
+}
+
+impl Request {
+    /// A question.
+    pub fn get(what: &'static str, path: impl Into<String>, limit: usize) -> Self {
+        Self {
+            what,
+            path: path.into(),
+            query: Vec::new(),
+            body: None,
+            version: None,
+            ssz: false,
+            limit,
+        }
+    }
+
+    /// A submission.
+    pub fn post(
+        what: &'static str,
+        path: impl Into<String>,
+        body: &impl serde::Serialize,
+        limit: usize,
+    ) -> Self {
+        // Plain structures of text and numbers into memory: there is nothing that could fail.
+        let body = serde_json::to_vec(body).unwrap_or_default();
+        Self::get(what, path, limit).with_body(Format::Json, body)
+    }
+
+    /// With a query parameter.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: impl fmt::Display) -> Self {
+        self.query.push((key, value.to_string()));
+        self
+    }
+
+    /// With a body.
+    #[must_use]
+    pub fn with_body(mut self, format: Format, body: Vec<u8>) -> Self {
+        self.body = Some((format, body));
+        self
+    }
+
+    /// With the fork that the body belongs to.
+    #[must_use]
+    pub fn with_version(mut self, fork: Fork) -> Self {
+        self.version = Some(fork);
+        self
+    }
+
+    /// Prefers SSZ.
+    #[must_use]
+    pub fn prefer_ssz(mut self) -> Self {
+        self.ssz = true;
+        self
+    }
+}
+
+/// An answer with a status of success.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// 200, or 202 for what was broadcast but not imported.
+    pub status: u16,
+    /// How the body is written.
+    pub format: Format,
+    /// `Eth-Consensus-Version`, at most 32 characters.
+    pub version: Option<String>,
+    /// `Eth-Execution-Payload-Blinded`.
+    pub blinded: Option<bool>,
+    /// The body, within the request's limit.
+    pub body: Vec<u8>,
+}
+
+/// The Beacon API's error body.
+#[derive(Deserialize)]
+struct ErrorBody {
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    failures: Vec<Failure>,
+}
+
+#[derive(Deserialize)]
+struct Failure {
+    // A number in the specification, text in some nodes.
+    #[serde(default)]
+    index: serde_json::Value,
+    #[serde(default)]
+    message: String,
+}
+
+/// One beacon node.
+#[derive(Debug, Clone)]
+pub struct Node {
+    address: Address,
+    client: Client,
+}
+
+impl Node {
+    /// Prepares a client; nothing is sent.
+    ///
+    /// # Errors
+    /// [`AddressError::Client`] when TLS cannot be set up.
+    pub fn new(address: Address) -> Result<Self, AddressError> {
+        let client = Client::builder()
+            .user_agent(concat!("conclave/", env!("CARGO_PKG_VERSION")))
+            // A beacon node does not redirect; whoever does must not get the credentials.
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .referer(false)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .default_headers(address.headers.clone())
+            .build()
+            .map_err(|error| AddressError::Client(line(&error.to_string())))?;
+        Ok(Self { address, client })
+    }
+
+    /// The node's name in messages: its address without credentials.
+    pub fn name(&self) -> &str {
+        &self.address.shown
+    }
+
+    /// An error of this node.
+    pub fn error(&self, request: &'static str, kind: ErrorKind) -> NodeError {
+        NodeError {
+            node: self.name().to_owned(),
+            request,
+            kind,
+        }
+    }
+
+    /// Sends a request and reads the whole answer before the deadline.
+    ///
+    /// # Errors
+    /// [`NodeError`] for everything but a status of success.
+    pub async fn send(&self, request: &Request, deadline: Instant) -> Result<Answer, NodeError> {
+        match timeout_at(deadline, self.exchange(request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(kind)) => Err(self.error(request.what, kind)),
+            Err(_) => Err(self.error(request.what, ErrorKind::Timeout)),
+        }
+    }
+
+    async fn exchange(&self, request: &Request) -> Result<Answer, ErrorKind> {
+        let url = self.address.join(&request.path, &request.query);
+        let method = if request.body.is_some() {
+            Method::POST
+        } else {
+            Method::GET
+        };
+        let accept = if request.ssz {
+            "application/octet-stream;q=1.0,application/json;q=0.9"
+        } else {
+            "application/json"
+        };
+        let mut call = self.client.request(method, url).header(ACCEPT, accept);
+        if let Some(fork) = request.version {
+            call = call.header("Eth-Consensus-Version", fork.name());
+        }
+        if let Some((format, body)) = &request.body {
+            call = call.header(CONTENT_TYPE, format.media_type()).body(body.clone());
+        }
+        let response = call.send().await.map_err(|error| transport(&error))?;
+        let status = response.status();
+        let headers = response.headers();
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let format = if text("content-type").is_some_and(|kind| kind.starts_with("application/octet-stream"))
+        {
+            Format::Ssz
+        } else {
+            Format::Json
+        };
+        let version = text("eth-consensus-version").map(|version| version.chars().take(32).collect());
+        let blinded = text("eth-execution-payload-blinded").and_then(|blinded| match blinded {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        });
+        if !status.is_success() {
+            // An error's body only explains: what is cut off or broken does not matter.
+            let body = read(response, MAX_ERROR_BYTES).await.unwrap_or_default();
+            return Err(refusal(status, &body));
+        }
+        let body = read(response, request.limit).await?;
+        Ok(Answer {
+            status: status.as_u16(),
+            format,
+            version,
+            blinded,
+            body,
+        })
+    }
+
+    /// Opens a stream of server-sent events; the deadline is for its beginning.
+    ///
+    /// # Errors
+    /// [`NodeError`] when it does not open.
+    pub async fn stream(&self, request: &Request, deadline: Instant) -> Result<reqwest::Response, NodeError> {
+        let url = self.address.join(&request.path, &request.query);
+        let call = self.client.get(url).header(ACCEPT, "text/event-stream");
+        let opened = async {
+            let response = call.send().await.map_err(|error| transport(&error))?;
+            let status = response.status();
+            if status.is_success() {
+                return Ok(response);
+            }
+            let body = read(response, MAX_ERROR_BYTES).await.unwrap_or_default();
+            Err(refusal(status, &body))
+        };
+        match timeout_at(deadline, opened).await {
+            Ok(result) => result.map_err(|kind| self.error(request.what, kind)),
+            Err(_) => Err(self.error(request.what, ErrorKind::Timeout)),
+        }
+    }
+}
+
+/// Reads a body piece by piece and stops where it is longer than it may be.
+async fn read(mut response: reqwest::Response, limit: usize) -> Result<Vec<u8>, ErrorKind> {
+    let announced = response.content_length().unwrap_or(0);
+    if announced > limit as u64 {
+        return Err(ErrorKind::TooLarge(limit));
+    }
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(|error| transport(&error))? {
+        if body.len() + piece.len() > limit {
+            return Err(ErrorKind::TooLarge(limit));
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body)
+}
+
+/// What a status that is no success means.
+fn refusal(status: StatusCode, body: &[u8]) -> ErrorKind {
+    let parsed: Option<ErrorBody> = serde_json::from_slice(body).ok();
+    let spoken = parsed.as_ref().is_some_and(|body| !body.message.is_empty());
+    let message = match &parsed {
+        Some(body) if spoken => line(&body.message),
+        _ => line(&String::from_utf8_lossy(
+            body.get(..MAX_MESSAGE * 4).unwrap_or(body),
+        )),
+    };
+    match status.as_u16() {
+        code @ (401 | 403) => ErrorKind::Credentials(code),
+        404 if missing_route(spoken, &message) => ErrorKind::NotImplemented(404),
+        404 => ErrorKind::NotFound(message),
+        code @ (405 | 501) => ErrorKind::NotImplemented(code),
+        503 => ErrorKind::Syncing(message),
+        status => ErrorKind::Status {
+            status,
+            message,
+            failures: parsed
+                .map(|body| body.failures)
+                .unwrap_or_default()
+                .into_iter()
+                .take(MAX_FAILURES)
+                .map(|failure| (number(&failure.index), line(&failure.message)))
+                .collect(),
+        },
+    }
+}
+
+/// Whether a 404 is about the route and not about the thing: nodes differ, so a bare one and the usual words count.
+fn missing_route(spoken: bool, message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    !spoken || message.contains("route") || message.contains("endpoint") || message == "not found"
+}
+
+fn number(value: &serde_json::Value) -> u64 {
+    value
+        .as_u64()
+        .or_else(|| value.as_str()?.parse().ok())
+        .unwrap_or(u64::MAX)
+}
+
+/// What went wrong below HTTP, without the URL: it may hold a key.
+fn transport(error: &reqwest::Error) -> ErrorKind {
+    if error.is_timeout() {
+        return ErrorKind::Timeout;
+    }
+    // The innermost cause says it best ("connection refused").
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    if std::ptr::eq(cause, error as &dyn std::error::Error) {
+        return ErrorKind::Unreachable("the request failed".to_owned());
+    }
+    ErrorKind::Unreachable(line(&cause.to_string()))
+}
+
+/// The beginning of somebody else's text, on one line.
+pub(super) fn line(text: &str) -> String {
+    let mut line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_MESSAGE)
+        .collect();
+    if text.chars().nth(MAX_MESSAGE).is_some() {
+        line.push_str(" ...");
+    }
+    line.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_sent_and_not_shown() {
+        let address = Address::new(
+            "https://ada:s%40cret@example.org:8443/key/abc?apikey=xyz#x",
+            Some("# for the proxy\nX-Token:  t0ken\n\n"),
+        )
+        .unwrap();
+        assert_eq!(address.to_string(), "https://example.org:8443");
+        assert_eq!(format!("{address:?}"), "Address(https://example.org:8443)");
+        assert_eq!(
+            address.join("/eth/v1/x", &[("a", "1 2".into())]).as_str(),
+            "https://example.org:8443/key/abc/eth/v1/x?apikey=xyz&a=1+2"
+        );
+        let basic = format!("Basic {}", data_encoding::BASE64.encode(b"ada:s@cret"));
+        assert_eq!(address.headers[AUTHORIZATION], basic);
+        assert_eq!(address.headers["x-token"], "t0ken");
+        let node = Node::new(address).unwrap();
+        let shown = format!("{node:?} {}", node.error("x", ErrorKind::Timeout));
+        for secret in ["cret", "t0ken", "xyz", "abc", basic.as_str()] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_are_none_are_refused() {
+        for url in ["", "localhost:5052", "ftp://x", "http://", "file:///etc/passwd"] {
+            assert_eq!(Address::new(url, None).unwrap_err(), AddressError::Url, "{url}");
+        }
+        for file in ["no colon", "A b: c", "X: \u{7f}"] {
+            assert_eq!(
+                Address::new("http://x", Some(file)).unwrap_err(),
+                AddressError::Header(1)
+            );
+        }
+        let long = "x".repeat(MAX_HEADER_FILE_BYTES + 1);
+        assert_eq!(
+            Address::new("http://x", Some(&long)).unwrap_err(),
+            AddressError::TooLong
+        );
+    }
+
+    #[test]
+    fn statuses_mean_what_the_specification_says() {
+        let json = br#"{"code":404,"message":"Block not found: 7"}"#;
+        let status = |code, body: &[u8]| refusal(StatusCode::from_u16(code).unwrap(), body);
+        assert!(matches!(status(404, json), ErrorKind::NotFound(_)));
+        for body in [
+            &b""[..],
+            b"404 page not found",
+            br#"{"message":"Route GET /x not found"}"#,
+        ] {
+            assert!(status(404, body).is_missing_endpoint());
+        }
+        assert!(status(405, b"").is_missing_endpoint());
+        assert!(status(501, json).is_missing_endpoint());
+        assert!(matches!(status(503, b"{"), ErrorKind::Syncing(_)));
+        assert!(matches!(status(401, b""), ErrorKind::Credentials(401)));
+        let body = br#"{"code":400,"message":"some","failures":[{"index":1,"message":"old"},{"index":"2"}]}"#;
+        assert_eq!(
+            status(400, body),
+            ErrorKind::Status {
+                status: 400,
+                message: "some".into(),
+                failures: vec![(1, "old".into()), (2, String::new())],
+            }
+        );
+        let text = status(500, "\u{1b}[31m<html>\n".repeat(100).as_bytes()).to_string();
+        assert!(
+            text.chars().count() < 400 && !text.contains(char::is_control),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,22 @@
+//! The Beacon API client: several beacon nodes, of which any may be slow, behind, gone or wrong.
+//!
+//! Source: ethereum/beacon-APIs. Every request has a deadline that its caller derives from the duty; every answer has
+//! a limit in bytes and is decoded strictly. Credentials (in the URL, or in a file of headers) are sent and never
+//! shown.
+//!
+//! | Module | What it is |
+//! |---|---|
+//! | [`api`] | what a validator asks and sends, typed |
+//! | [`answers`] | what beacon nodes answer |
+//! | [`nodes`] | several nodes: health, order, hedged questions, submissions to all |
+//! | [`http`] | one node: one request, bounded in time and size |
+//! | [`events`] | heads as they come (server-sent events), from all nodes at once |
+
+pub mod answers;
+pub mod api;
+pub mod events;
+pub mod http;
+pub mod nodes;
+
+#[cfg(test)]
+mod tests;

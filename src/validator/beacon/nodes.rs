@@ -1,0 +1,526 @@
+//! Several beacon nodes: who is of use, who is asked first, and what to do when one is slow.
+//!
+//! A question goes to the best node; when it has not answered after a fraction of the time there is, the next one is
+//! asked too, and the first good answer counts. A submission goes to every node that is of use. A node of another
+//! chain is never asked for anything but what chain it is on.
+
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
+use tokio::time::{Instant, sleep_until};
+
+use crate::validator::chain::spec::{Chain, Genesis, MAX_GENESIS_BYTES, MAX_SPEC_BYTES, Pinned, Spec};
+
+use super::{
+    answers::{Data, Syncing, Version},
+    http::{ErrorKind, Node, NodeError, Request, line},
+};
+
+/// Most bytes of a short answer.
+pub(super) const SMALL: usize = 16 * 1024;
+/// A node this many slots behind its network is not asked first.
+const MAX_DISTANCE: u64 = 2;
+/// The specification is read again after this many checks: an updated node may know of new forks.
+const SPEC_EVERY: u32 = 64;
+/// Longest wait for one node before the next is asked too.
+const MAX_HEDGE: Duration = Duration::from_millis(750);
+/// Shortest.
+const MIN_HEDGE: Duration = Duration::from_millis(20);
+
+/// How a node is, from best to worst: in this order nodes are asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// In step with the chain.
+    Ready,
+    /// Its head has not been verified by its execution client, or that is not reachable.
+    Optimistic,
+    /// Behind by so many slots.
+    Syncing(u64),
+    /// Nothing is known yet.
+    Unknown,
+    /// It does not answer, or not as a beacon node does.
+    Down(NodeError),
+    /// It follows another chain: never used.
+    WrongNetwork(NodeError),
+}
+
+impl State {
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Ready => 0,
+            Self::Optimistic => 1,
+            Self::Syncing(_) => 2,
+            Self::Unknown => 3,
+            Self::Down(_) => 4,
+            Self::WrongNetwork(_) => 5,
+        }
+    }
+
+    /// For people, in a few words.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Ready => "ready".to_owned(),
+            Self::Optimistic => "execution client behind or offline".to_owned(),
+            Self::Syncing(distance) => format!("syncing, {distance} slots behind"),
+            Self::Unknown => "not asked yet".to_owned(),
+            Self::Down(error) | Self::WrongNetwork(error) => error.kind.to_string(),
+        }
+    }
+}
+
+/// What is known of a node.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// Its address without credentials.
+    pub name: String,
+    /// How it is.
+    pub state: State,
+    /// What it says it is, at most 100 characters; empty when not known.
+    pub version: String,
+    /// The slot of its head.
+    pub head_slot: u64,
+    /// How long its last answer to a health check took.
+    pub latency: Duration,
+}
+
+/// All nodes failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.text())]
+pub struct AllFailed {
+    /// What was asked.
+    pub request: &'static str,
+    /// Why, node by node; empty when there is no node of the right chain.
+    pub errors: Vec<NodeError>,
+}
+
+impl AllFailed {
+    fn text(&self) -> String {
+        if self.errors.is_empty() {
+            return format!("{}: no beacon node is of use", self.request);
+        }
+        let texts: Vec<String> = self.errors.iter().map(NodeError::to_string).collect();
+        texts.join("; ")
+    }
+
+    /// What the operator can do about it.
+    pub fn advice(&self) -> &'static str {
+        self.errors
+            .first()
+            .map_or("Check the addresses given with --beacon-node.", |error| {
+                error.kind.advice()
+            })
+    }
+
+    /// Whether every node that answered says that it does not have it.
+    pub fn is_not_found(&self) -> bool {
+        // Some nodes say no word with their 404.
+        let missing = |error: &NodeError| {
+            matches!(
+                error.kind,
+                ErrorKind::NotFound(_) | ErrorKind::NotImplemented(404)
+            )
+        };
+        !self.errors.is_empty() && self.errors.iter().all(missing)
+    }
+}
+
+/// An answer and who gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct From<T> {
+    /// The answer.
+    pub value: T,
+    /// The place of the node among those that were given.
+    pub node: usize,
+}
+
+/// What became of a submission. At least one node accepted it.
+#[derive(Debug, Clone)]
+pub struct Submission<T> {
+    /// What the accepting nodes said, in the order in which they did.
+    pub accepted: Vec<From<T>>,
+    /// How long the first acceptance took.
+    pub after: Duration,
+    /// Who did not accept it, and why.
+    pub refused: Vec<NodeError>,
+}
+
+struct Member {
+    node: Node,
+    state: State,
+    version: String,
+    head_slot: u64,
+    latency: Duration,
+    /// Verified to be of the right chain since it was last down.
+    verified: bool,
+    checks: u32,
+}
+
+struct Shared {
+    members: Vec<Member>,
+    chain: Option<Arc<Chain>>,
+    pinned: Pinned,
+}
+
+/// Several beacon nodes. Clones share everything.
+#[derive(Clone)]
+pub struct Nodes(Arc<Mutex<Shared>>);
+
+impl Nodes {
+    /// From prepared nodes, in the order in which they are preferred. Nothing is sent yet: see [`Nodes::check`].
+    /// `pinned` is what is known of the network beforehand.
+    pub fn new(nodes: Vec<Node>, pinned: Pinned) -> Self {
+        let members = nodes
+            .into_iter()
+            .map(|node| Member {
+                node,
+                state: State::Unknown,
+                version: String::new(),
+                head_slot: 0,
+                latency: Duration::ZERO,
+                verified: false,
+                checks: 0,
+            })
+            .collect();
+        Self(Arc::new(Mutex::new(Shared {
+            members,
+            chain: None,
+            pinned,
+        })))
+    }
+
+    /// Only ever held for a few assignments, so whoever panicked left it whole.
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The chain, once a node has told it. It may change: a node that was updated may know of further forks.
+    pub fn chain(&self) -> Option<Arc<Chain>> {
+        self.shared().chain.clone()
+    }
+
+    /// Compares with more from now on, for example with the genesis validators root of the slashing database. Nodes
+    /// that do not fit are no longer used; a chain that does not fit is forgotten.
+    pub fn pin(&self, pinned: Pinned) {
+        let mut shared = self.shared();
+        if shared
+            .chain
+            .as_ref()
+            .is_some_and(|chain| chain.fits(&pinned).is_err())
+        {
+            shared.chain = None;
+        }
+        shared.pinned = pinned;
+        for member in &mut shared.members {
+            member.verified = false;
+            if member.state.rank() < State::Unknown.rank() {
+                member.state = State::Unknown;
+            }
+        }
+    }
+
+    /// What is known of all nodes, in the order in which they were given.
+    pub fn health(&self) -> Vec<Health> {
+        let shared = self.shared();
+        let health = |member: &Member| Health {
+            name: member.node.name().to_owned(),
+            state: member.state.clone(),
+            version: member.version.clone(),
+            head_slot: member.head_slot,
+            latency: member.latency,
+        };
+        shared.members.iter().map(health).collect()
+    }
+
+    /// Whether at least one node is in step with the chain.
+    pub fn is_ready(&self) -> bool {
+        self.shared()
+            .members
+            .iter()
+            .any(|member| member.state == State::Ready)
+    }
+
+    /// The nodes themselves, for event streams.
+    pub(super) fn all(&self) -> Vec<Node> {
+        let shared = self.shared();
+        shared.members.iter().map(|member| member.node.clone()).collect()
+    }
+
+    /// Whether a node was seen to be of the right chain.
+    pub(super) fn is_verified(&self, place: usize) -> bool {
+        let shared = self.shared();
+        shared.members.get(place).is_some_and(|member| member.verified)
+    }
+
+    /// Nodes of the right chain, best first.
+    fn ranked(&self) -> Vec<(usize, Node, u8)> {
+        let shared = self.shared();
+        let mut ranked: Vec<_> = shared
+            .members
+            .iter()
+            .enumerate()
+            .filter(|(_, member)| member.verified)
+            .map(|(place, member)| (place, member.node.clone(), member.state.rank()))
+            .collect();
+        ranked.sort_by_key(|(_, _, rank)| *rank);
+        ranked
+    }
+
+    /// Asks every node how it is and, where that is not known, which chain it follows. To be called at the start and
+    /// about once a slot.
+    pub async fn check(&self, deadline: Instant) {
+        let nodes = self.all();
+        join_all(
+            nodes
+                .iter()
+                .enumerate()
+                .map(|(place, node)| self.check_one(place, node, deadline)),
+        )
+        .await;
+    }
+
+    async fn check_one(&self, place: usize, node: &Node, deadline: Instant) {
+        let (verified, checks) = {
+            let mut shared = self.shared();
+            let Some(member) = shared.members.get_mut(place) else {
+                return;
+            };
+            member.checks = member.checks.wrapping_add(1);
+            (member.verified, member.checks)
+        };
+        if (!verified || checks.is_multiple_of(SPEC_EVERY))
+            && let Err(error) = self.verify(place, node, deadline).await
+        {
+            self.mark(place, &error);
+            return;
+        }
+        let asked = Instant::now();
+        let syncing = syncing(node, deadline).await;
+        let mut shared = self.shared();
+        let Some(member) = shared.members.get_mut(place) else {
+            return;
+        };
+        match syncing {
+            Ok(syncing) => {
+                member.latency = asked.elapsed();
+                member.head_slot = syncing.head_slot;
+                member.state = if syncing.is_syncing && syncing.sync_distance > MAX_DISTANCE {
+                    State::Syncing(syncing.sync_distance)
+                } else if syncing.is_optimistic || syncing.el_offline {
+                    State::Optimistic
+                } else {
+                    State::Ready
+                };
+            }
+            Err(error) => {
+                drop(shared);
+                self.mark(place, &error);
+            }
+        }
+    }
+
+    /// Notes that a node is of no use. What answers there next may be another one: it is verified anew.
+    fn mark(&self, place: usize, error: &NodeError) {
+        let mut shared = self.shared();
+        if let Some(member) = shared.members.get_mut(place) {
+            member.verified = false;
+            let before = member.state.rank();
+            member.state = if matches!(error.kind, ErrorKind::WrongNetwork(_)) {
+                State::WrongNetwork(error.clone())
+            } else {
+                State::Down(error.clone())
+            };
+            if member.state.rank() != before {
+                tracing::warn!("{error}. {}", error.kind.advice());
+            }
+        }
+    }
+
+    /// Reads which chain a node follows, and compares it with what is pinned and with the other nodes.
+    async fn verify(&self, place: usize, node: &Node, deadline: Instant) -> Result<(), NodeError> {
+        let ask = |what, path: &'static str, limit| async move {
+            let request = Request::get(what, path, limit);
+            node.send(&request, deadline).await.map(|answer| answer.body)
+        };
+        let (genesis, spec, version) = futures::join!(
+            ask("genesis", "/eth/v1/beacon/genesis", MAX_GENESIS_BYTES),
+            ask("specification", "/eth/v1/config/spec", MAX_SPEC_BYTES),
+            ask("version", "/eth/v1/node/version", SMALL),
+        );
+        let bad = |what: &'static str| {
+            move |error: crate::validator::chain::spec::SpecError| {
+                node.error(what, ErrorKind::Malformed(line(&error.to_string())))
+            }
+        };
+        let genesis = Genesis::from_json(&genesis?).map_err(bad("genesis"))?;
+        let spec = Spec::from_json(&spec?).map_err(bad("specification"))?;
+        let chain = Chain::new(spec, genesis).map_err(bad("specification"))?;
+        // Only for people: a node without one is no worse.
+        let version = version
+            .ok()
+            .and_then(|body| serde_json::from_slice::<Data<Version>>(&body).ok())
+            .map(|version| line(&version.data.version).chars().take(100).collect())
+            .unwrap_or_default();
+        let mut shared = self.shared();
+        let fits = chain.fits(&shared.pinned).and_then(|()| {
+            let known = shared.chain.as_ref();
+            known.map_or(Ok(()), |known| known.same_as(&chain))
+        });
+        fits.map_err(|mismatch| node.error("network", ErrorKind::WrongNetwork(mismatch)))?;
+        shared.chain = Some(Arc::new(merged(shared.chain.as_deref(), chain)));
+        if let Some(member) = shared.members.get_mut(place) {
+            member.verified = true;
+            member.version = version;
+        }
+        Ok(())
+    }
+
+    /// Asks nodes until one gives a good answer: the best first, the next one when there is an error or when a
+    /// quarter of the time has passed.
+    ///
+    /// # Errors
+    /// [`AllFailed`] when none did before the deadline.
+    pub async fn first<T, F, Fut>(
+        &self,
+        request: &'static str,
+        deadline: Instant,
+        ask: F,
+    ) -> Result<From<T>, AllFailed>
+    where
+        F: Fn(Node) -> Fut,
+        Fut: Future<Output = Result<T, NodeError>>,
+    {
+        let hedge = (deadline.saturating_duration_since(Instant::now()) / 4).clamp(MIN_HEDGE, MAX_HEDGE);
+        let mut waiting = self.ranked().into_iter();
+        let mut running = FuturesUnordered::new();
+        let mut errors: Vec<NodeError> = Vec::new();
+        loop {
+            let next = waiting.next();
+            let more = next.is_some();
+            if let Some((place, node, _)) = next {
+                let answer = ask(node);
+                running.push(async move { (place, answer.await) });
+            }
+            if running.is_empty() {
+                return Err(AllFailed { request, errors });
+            }
+            let patience = Instant::now() + hedge;
+            let done = tokio::select! {
+                biased;
+                done = running.next() => done,
+                () = sleep_until(patience), if more => None,
+            };
+            match done {
+                Some((node, Ok(value))) => return Ok(From { value, node }),
+                Some((place, Err(error))) => {
+                    self.note(place, &error);
+                    errors.push(error);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Asks all nodes at once; the answers in the order of the nodes.
+    pub async fn each<T, F, Fut>(&self, ask: F) -> Vec<(usize, Result<T, NodeError>)>
+    where
+        F: Fn(Node) -> Fut,
+        Fut: Future<Output = Result<T, NodeError>>,
+    {
+        let asked = self.ranked().into_iter().map(|(place, node, _)| {
+            let answer = ask(node);
+            async move { (place, answer.await) }
+        });
+        let mut answers = join_all(asked).await;
+        for (place, answer) in &answers {
+            if let Err(error) = answer {
+                self.note(*place, error);
+            }
+        }
+        answers.sort_by_key(|(place, _)| *place);
+        answers
+    }
+
+    /// Submits to every node that is of use; to those that are down or behind only when there is no other.
+    ///
+    /// # Errors
+    /// [`AllFailed`] with every refusal when no node accepted it before the deadline.
+    pub async fn submit<T, F, Fut>(&self, request: &'static str, send: F) -> Result<Submission<T>, AllFailed>
+    where
+        F: Fn(Node) -> Fut,
+        Fut: Future<Output = Result<T, NodeError>>,
+    {
+        let ranked = self.ranked();
+        let of_use = State::Optimistic.rank();
+        let any = ranked.iter().any(|(_, _, rank)| *rank <= of_use);
+        let started = Instant::now();
+        let mut running: FuturesUnordered<_> = ranked
+            .into_iter()
+            .filter(|(_, _, rank)| !any || *rank <= of_use)
+            .map(|(place, node, _)| {
+                let answer = send(node);
+                async move { (place, answer.await) }
+            })
+            .collect();
+        let (mut accepted, mut refused, mut after) = (Vec::new(), Vec::new(), None);
+        while let Some((node, result)) = running.next().await {
+            match result {
+                Ok(value) => {
+                    after.get_or_insert_with(|| started.elapsed());
+                    accepted.push(From { value, node });
+                }
+                Err(error) => {
+                    self.note(node, &error);
+                    refused.push(error);
+                }
+            }
+        }
+        match after {
+            Some(after) => Ok(Submission {
+                accepted,
+                after,
+                refused,
+            }),
+            None => Err(AllFailed {
+                request,
+                errors: refused,
+            }),
+        }
+    }
+
+    /// A node that does not answer is asked last until the next check says otherwise.
+    fn note(&self, place: usize, error: &NodeError) {
+        if error.kind.is_down() {
+            let mut shared = self.shared();
+            if let Some(member) = shared.members.get_mut(place) {
+                member.state = State::Down(error.clone());
+            }
+        }
+    }
+}
+
+/// The chain as told by one more node: forks that are not known here are collected from all of them.
+fn merged(known: Option<&Chain>, mut told: Chain) -> Chain {
+    let Some(known) = known else {
+        return told;
+    };
+    for (name, epoch) in &known.spec.unknown {
+        if told.spec.unknown.iter().all(|(other, _)| other != name) {
+            told.spec.unknown.push((name.clone(), *epoch));
+        }
+    }
+    told.spec.unknown.sort_by_key(|(_, epoch)| *epoch);
+    told
+}
+
+/// Asks a node how it is.
+async fn syncing(node: &Node, deadline: Instant) -> Result<Syncing, NodeError> {
+    let request = Request::get("syncing", "/eth/v1/node/syncing", SMALL);
+    let answer = node.send(&request, deadline).await?;
+    let data: Data<Syncing> = serde_json::from_slice(&answer.body)
+        .map_err(|error| node.error("syncing", ErrorKind::Malformed(line(&error.to_string()))))?;
+    Ok(data.data)
+}

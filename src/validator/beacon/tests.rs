@@ -1,0 +1,821 @@
+//! Beacon nodes that lag, fail, lie about their network, or answer rubbish. Each is a small HTTP server.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::Request as HttpRequest,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
+
+use super::{
+    api::Published,
+    events::{Events, News},
+    http::{Address, ErrorKind, Node},
+    nodes::{Nodes, State},
+};
+use crate::{
+    ethereum::exit::{SignedVoluntaryExit, VoluntaryExit},
+    validator::chain::{
+        block::{Blobs, Block, BlockSchemas},
+        spec::{Fork, Pinned},
+        types::{
+            AttestationData, Checkpoint, SyncCommitteeMessage,
+            tests::{unhex, vectors},
+        },
+    },
+};
+
+const SPEC: &str = include_str!("../../../tests/vectors/beacon/spec-minimal.json");
+
+/// What arrived at a server.
+struct Call {
+    method: String,
+    /// Path and query.
+    target: String,
+    headers: BTreeMap<String, String>,
+    body: Bytes,
+}
+
+impl Call {
+    fn path(&self) -> &str {
+        self.target.split('?').next().unwrap()
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+}
+
+type Handler = Arc<dyn Fn(Call) -> BoxFuture<'static, Response> + Send + Sync>;
+
+/// A server; it ends with this.
+struct Server {
+    url: String,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn serve_on(listener: TcpListener, handler: Handler) -> Server {
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let app = Router::new().fallback(move |request: HttpRequest| {
+        let handler = handler.clone();
+        async move {
+            let (parts, body) = request.into_parts();
+            let headers = parts
+                .headers
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+                .collect();
+            let call = Call {
+                method: parts.method.to_string(),
+                target: parts.uri.to_string(),
+                headers,
+                body: axum::body::to_bytes(body, 1 << 24).await.unwrap(),
+            };
+            handler(call).await
+        }
+    });
+    let task = tokio::spawn(async move {
+        axum::serve(listener, app).await.unwrap();
+    });
+    Server { url, task }
+}
+
+/// A server that answers what `answer` does, and else as a healthy node of the chain with this genesis.
+async fn serve<F>(genesis_byte: u8, answer: F) -> Server
+where
+    F: Fn(Call) -> BoxFuture<'static, Option<Response>> + Send + Sync + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    serve_on(listener, node(genesis_byte, answer))
+}
+
+fn node<F>(genesis_byte: u8, answer: F) -> Handler
+where
+    F: Fn(Call) -> BoxFuture<'static, Option<Response>> + Send + Sync + 'static,
+{
+    let answer = Arc::new(answer);
+    Arc::new(move |call: Call| {
+        let answer = answer.clone();
+        let path = call.path().to_owned();
+        async move {
+            if let Some(response) = answer(call).await {
+                return response;
+            }
+            match path.as_str() {
+                "/eth/v1/config/spec" => SPEC.into_response(),
+                "/eth/v1/beacon/genesis" => data(&json!({
+                    "genesis_time": "1700000000",
+                    "genesis_validators_root": format!("0x{}", hex::encode([genesis_byte; 32])),
+                    "genesis_fork_version": "0x10000038",
+                })),
+                "/eth/v1/node/version" => data(&json!({ "version": "Test/v1" })),
+                "/eth/v1/node/syncing" => syncing(false, 0, false),
+                _ => error(404, "no such route"),
+            }
+        }
+        .boxed()
+    })
+}
+
+/// A healthy node for everything in `paths`, with the answers given there.
+async fn healthy(paths: &[(&'static str, Value)]) -> Server {
+    let paths: BTreeMap<_, _> = paths.iter().cloned().collect();
+    serve(7, move |call| {
+        let answer = paths
+            .get(call.path())
+            .map(|body| body.to_string().into_response());
+        async move { answer }.boxed()
+    })
+    .await
+}
+
+fn data(value: &Value) -> Response {
+    json!({ "data": value }).to_string().into_response()
+}
+
+fn syncing(is_syncing: bool, distance: u64, offline: bool) -> Response {
+    data(&json!({
+        "head_slot": "9", "sync_distance": distance.to_string(), "is_syncing": is_syncing,
+        "is_optimistic": false, "el_offline": offline,
+    }))
+}
+
+fn error(code: u16, message: &str) -> Response {
+    let body = json!({ "code": code, "message": message }).to_string();
+    (StatusCode::from_u16(code).unwrap(), body).into_response()
+}
+
+fn client(url: &str) -> Node {
+    Node::new(Address::new(url, None).unwrap()).unwrap()
+}
+
+/// Long enough for any test to get there on a busy machine.
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+async fn connect(servers: &[&Server]) -> Nodes {
+    let nodes = Nodes::new(
+        servers.iter().map(|server| client(&server.url)).collect(),
+        Pinned::default(),
+    );
+    nodes.check(soon()).await;
+    nodes
+}
+
+fn vote(slot: u64) -> AttestationData {
+    AttestationData {
+        slot,
+        index: 0,
+        beacon_block_root: [1; 32],
+        source: Checkpoint {
+            epoch: 0,
+            root: [2; 32],
+        },
+        target: Checkpoint {
+            epoch: slot / 8,
+            root: [3; 32],
+        },
+    }
+}
+
+const DATA_PATH: &str = "/eth/v1/validator/attestation_data";
+
+fn vote_json(slot: u64) -> Value {
+    json!({ "data": vote(slot) })
+}
+
+#[tokio::test]
+async fn a_healthy_node_tells_its_chain() {
+    let server = healthy(&[]).await;
+    let nodes = connect(&[&server]).await;
+    let health = &nodes.health()[0];
+    assert_eq!((&health.state, health.head_slot), (&State::Ready, 9));
+    assert_eq!(
+        (health.version.as_str(), health.name.as_str()),
+        ("Test/v1", server.url.as_str())
+    );
+    assert!(nodes.is_ready());
+    assert_eq!(nodes.chain().unwrap().genesis.validators_root, [7; 32]);
+}
+
+#[tokio::test]
+async fn a_node_of_another_network_is_never_used() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = asked.clone();
+    let stranger = serve(8, move |call| {
+        let is_data = call.path() == DATA_PATH;
+        counter.fetch_add(usize::from(is_data), Ordering::SeqCst);
+        async move { is_data.then(|| vote_json(9).to_string().into_response()) }.boxed()
+    })
+    .await;
+    let friend = healthy(&[(DATA_PATH, vote_json(9))]).await;
+    let pinned = Pinned {
+        genesis_validators_root: Some([7; 32]),
+        ..Pinned::default()
+    };
+    let nodes = Nodes::new(vec![client(&stranger.url), client(&friend.url)], pinned.clone());
+    nodes.check(soon()).await;
+    let State::WrongNetwork(error) = &nodes.health()[0].state else {
+        panic!("{:?}", nodes.health());
+    };
+    let text = error.to_string();
+    assert!(text.contains(&stranger.url) && text.contains("0x0808"), "{text}");
+    assert_eq!(nodes.attestation_data(9, soon()).await.unwrap().node, 1);
+    assert_eq!(nodes.attestation_data_of_each(9, soon()).await.len(), 1);
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+
+    // Without a pinned value the first one tells; what is pinned later decides.
+    let nodes = Nodes::new(vec![client(&stranger.url)], Pinned::default());
+    nodes.check(soon()).await;
+    assert!(nodes.is_ready());
+    nodes.pin(pinned);
+    assert!(nodes.chain().is_none() && !nodes.is_ready());
+    nodes.check(soon()).await;
+    assert!(matches!(nodes.health()[0].state, State::WrongNetwork(_)));
+    let failed = nodes.attestation_data(9, soon()).await.unwrap_err();
+    assert!(failed.errors.is_empty() && failed.to_string().contains("no beacon node is of use"));
+}
+
+#[tokio::test]
+async fn nodes_must_agree_on_their_chain() {
+    let first = healthy(&[]).await;
+    let nodes = connect(&[&first]).await;
+    assert!(nodes.is_ready());
+    let second = serve(7, |call| {
+        let other = SPEC.replace("\"FULU_FORK_EPOCH\": \"2\"", "\"FULU_FORK_EPOCH\": \"3\"");
+        let answer = (call.path() == "/eth/v1/config/spec").then(|| other.into_response());
+        async move { answer }.boxed()
+    })
+    .await;
+    let nodes = Nodes::new(vec![client(&first.url), client(&second.url)], Pinned::default());
+    nodes.check(soon()).await;
+    let wrong: Vec<_> = nodes
+        .health()
+        .into_iter()
+        .filter(|one| matches!(one.state, State::WrongNetwork(_)))
+        .collect();
+    assert_eq!(wrong.len(), 1);
+    assert!(wrong[0].state.text().contains("fork fulu"), "{wrong:?}");
+}
+
+#[tokio::test]
+async fn the_next_node_is_asked_when_the_first_is_slow() {
+    let slow = serve(7, |call| {
+        let slow = call.path() == DATA_PATH;
+        async move {
+            if slow {
+                std::future::pending::<()>().await;
+            }
+            None
+        }
+        .boxed()
+    })
+    .await;
+    let fast = healthy(&[(DATA_PATH, vote_json(9))]).await;
+    let nodes = connect(&[&slow, &fast]).await;
+    let answer = nodes.attestation_data(9, soon()).await.unwrap();
+    assert_eq!((answer.node, answer.value), (1, vote(9)));
+
+    // Alone, it is an error in time, and the node is asked last from then on.
+    let nodes = connect(&[&slow]).await;
+    let deadline = Instant::now() + Duration::from_millis(200);
+    let failed = nodes.attestation_data(9, deadline).await.unwrap_err();
+    assert_eq!(failed.errors[0].kind, ErrorKind::Timeout);
+    assert!(matches!(nodes.health()[0].state, State::Down(_)));
+}
+
+#[tokio::test]
+async fn a_node_that_syncs_is_passed_over() {
+    let behind = serve(7, |call| {
+        let answer = match call.path() {
+            "/eth/v1/node/syncing" => Some(syncing(true, 100, false)),
+            DATA_PATH => Some(error(503, "Beacon node is currently syncing")),
+            _ => None,
+        };
+        async move { answer }.boxed()
+    })
+    .await;
+    let offline = serve(7, |call| {
+        let answer = (call.path() == "/eth/v1/node/syncing").then(|| syncing(false, 0, true));
+        async move { answer }.boxed()
+    })
+    .await;
+    let ready = healthy(&[(DATA_PATH, vote_json(9))]).await;
+    let nodes = connect(&[&behind, &offline, &ready]).await;
+    let states: Vec<_> = nodes.health().into_iter().map(|one| one.state).collect();
+    assert_eq!(states, [State::Syncing(100), State::Optimistic, State::Ready]);
+    assert_eq!(nodes.attestation_data(9, soon()).await.unwrap().node, 2);
+
+    let nodes = connect(&[&behind]).await;
+    let failed = nodes.attestation_data(9, soon()).await.unwrap_err();
+    let kind = &failed.errors[0].kind;
+    assert_eq!(
+        kind,
+        &ErrorKind::Syncing("Beacon node is currently syncing".into())
+    );
+    assert!(failed.to_string().contains(&behind.url), "{failed}");
+    assert!(failed.advice().contains("--beacon-node"));
+}
+
+/// The error of a node that answers so when asked for attestation data.
+async fn answered(response: impl Fn() -> Response + Send + Sync + 'static) -> ErrorKind {
+    let server = serve(7, move |call| {
+        let answer = (call.path() == DATA_PATH).then(&response);
+        async move { answer }.boxed()
+    })
+    .await;
+    let nodes = connect(&[&server]).await;
+    let deadline = Instant::now() + Duration::from_secs(2);
+    let failed = nodes.attestation_data(9, deadline).await.unwrap_err();
+    failed.errors[0].kind.clone()
+}
+
+/// A body that never ends.
+fn endless(piece: &'static [u8], pause: Duration) -> Body {
+    Body::from_stream(futures::stream::repeat(()).then(move |()| async move {
+        tokio::time::sleep(pause).await;
+        Ok::<_, std::io::Error>(Bytes::from_static(piece))
+    }))
+}
+
+#[tokio::test]
+async fn rubbish_is_an_error() {
+    for body in ["", "null", "<html>", "{\"data\":{}}", "{\"data\":", "\u{0}"] {
+        let kind = answered(move || body.into_response()).await;
+        assert!(matches!(kind, ErrorKind::Malformed(_)), "{body}: {kind}");
+    }
+    // An answer to another question.
+    for slot in [8, 10] {
+        let kind = answered(move || vote_json(slot).to_string().into_response()).await;
+        assert!(matches!(kind, ErrorKind::Malformed(_)), "{kind}");
+    }
+    let huge = answered(|| "x".repeat(1 << 20).into_response()).await;
+    assert!(matches!(huge, ErrorKind::TooLarge(_)), "{huge}");
+    let unending = answered(|| endless(&[b'x'; 4096], Duration::ZERO).into_response()).await;
+    assert!(matches!(unending, ErrorKind::TooLarge(_)), "{unending}");
+    let drip = answered(|| endless(b" ", Duration::from_millis(50)).into_response()).await;
+    assert_eq!(drip, ErrorKind::Timeout);
+    // So do bodies of errors.
+    let failing = answered(|| {
+        let body = endless(&[b'x'; 4096], Duration::ZERO);
+        (StatusCode::INTERNAL_SERVER_ERROR, body).into_response()
+    })
+    .await;
+    assert!(
+        matches!(failing, ErrorKind::Status { status: 500, .. }),
+        "{failing}"
+    );
+    // Nobody is followed elsewhere: credentials would be.
+    let elsewhere =
+        answered(|| (StatusCode::FOUND, [("location", "http://127.0.0.1:1/")]).into_response()).await;
+    assert!(
+        matches!(elsewhere, ErrorKind::Status { status: 302, .. }),
+        "{elsewhere}"
+    );
+}
+
+#[tokio::test]
+async fn a_machine_that_is_off_is_verified_anew_when_it_is_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let nodes = Nodes::new(vec![client(&format!("http://{address}"))], Pinned::default());
+    nodes.check(soon()).await;
+    let State::Down(error) = &nodes.health()[0].state else {
+        panic!("{:?}", nodes.health());
+    };
+    assert!(matches!(error.kind, ErrorKind::Unreachable(_)), "{error}");
+    let nothing = |_| async { None }.boxed();
+    let listener = TcpListener::bind(address).await.unwrap();
+    let server = serve_on(listener, node(7, nothing));
+    nodes.check(soon()).await;
+    assert!(nodes.is_ready());
+    drop(server);
+    // The port may be taken for a moment.
+    let listener = loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => break listener,
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    // Something else at the same address: seen at the latest once the old connection has failed.
+    let _server = serve_on(listener, node(8, nothing));
+    for _ in 0..100 {
+        nodes.check(soon()).await;
+        if let State::WrongNetwork(_) = nodes.health()[0].state {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{:?}", nodes.health());
+}
+
+#[tokio::test]
+async fn credentials_go_to_the_node_and_into_no_message() {
+    let server = serve(7, |call| {
+        let known = call.header("authorization") == "Basic YWRhOnMzY3JldA==" && call.header("x-key") == "k3y";
+        async move { (!known).then(|| error(401, "who are you?")) }.boxed()
+    })
+    .await;
+    let url = server.url.replace("http://", "http://ada:s3cret@");
+    let node = Node::new(Address::new(&url, Some("X-Key: k3y")).unwrap()).unwrap();
+    let nodes = Nodes::new(vec![node], Pinned::default());
+    nodes.check(soon()).await;
+    assert!(nodes.is_ready());
+    assert!(!format!("{:?}", nodes.health()).contains("s3cret"));
+    let nodes = connect(&[&server]).await;
+    let State::Down(error) = &nodes.health()[0].state else {
+        panic!("{:?}", nodes.health());
+    };
+    assert_eq!(error.kind, ErrorKind::Credentials(401));
+}
+
+#[tokio::test]
+async fn older_endpoints_are_used_where_newer_ones_are_missing() {
+    let pubkey = [5; 48];
+    let status = json!({
+        "index": "3", "balance": "32000000000", "status": "active_ongoing",
+        "validator": {
+            "pubkey": format!("0x{}", hex::encode(pubkey)), "effective_balance": "32000000000", "slashed": false,
+            "activation_epoch": "0", "exit_epoch": "18446744073709551615",
+        },
+    });
+    let duty = json!({ "pubkey": status["validator"]["pubkey"], "validator_index": "3", "slot": "9" });
+    let root = format!("0x{}", "11".repeat(32));
+    for missing in [404_u16, 405, 501] {
+        let (status, duty, root) = (status.clone(), duty.clone(), root.clone());
+        let server = serve(7, move |call| {
+            let answer = match (call.method.as_str(), call.path()) {
+                ("POST", "/eth/v1/beacon/states/head/validators")
+                | ("GET", "/eth/v2/validator/duties/proposer/1") => {
+                    Some(StatusCode::from_u16(missing).unwrap().into_response())
+                }
+                ("GET", "/eth/v1/beacon/states/head/validators") => {
+                    assert_eq!(call.target.matches("0505").count(), 24);
+                    Some(data(&json!([status])))
+                }
+                ("GET", "/eth/v1/validator/duties/proposer/1") => Some(
+                    json!({ "dependent_root": root, "execution_optimistic": false, "data": [duty] })
+                        .to_string()
+                        .into_response(),
+                ),
+                _ => None,
+            };
+            async move { answer }.boxed()
+        })
+        .await;
+        let nodes = connect(&[&server]).await;
+        let found = nodes.validators(&[pubkey], soon()).await.unwrap().value;
+        assert!(found[0].index == 3 && found[0].is_active());
+        // A validator nobody asked for.
+        assert!(nodes.validators(&[[6; 48]], soon()).await.is_err());
+        let duties = nodes.proposer_duties(1, soon()).await.unwrap().value;
+        assert!(!duties.v2);
+        assert_eq!(
+            (duties.duties.data[0].slot, duties.duties.dependent_root),
+            (9, [0x11; 32])
+        );
+    }
+}
+
+#[tokio::test]
+async fn duties_that_cannot_be_are_refused() {
+    let good = json!({
+        "pubkey": format!("0x{}", "05".repeat(48)), "validator_index": "3", "committee_index": "1",
+        "committee_length": "4", "committees_at_slot": "2", "validator_committee_index": "3", "slot": "9",
+    });
+    let body = Arc::new(Mutex::new(Value::Null));
+    let shown = body.clone();
+    let server = serve(7, move |call| {
+        let body = shown.lock().unwrap().to_string();
+        let answer = call.path().contains("/duties/").then(|| body.into_response());
+        async move { answer }.boxed()
+    })
+    .await;
+    let nodes = connect(&[&server]).await;
+    let root = format!("0x{}", "11".repeat(32));
+    let mut cases = vec![("", Value::Null, true)];
+    for (key, value) in [
+        ("slot", "7"),
+        ("slot", "16"),
+        ("validator_index", "4"),
+        ("committee_index", "2"),
+        ("committees_at_slot", "5"),
+        ("validator_committee_index", "4"),
+        ("committee_length", "99999"),
+    ] {
+        cases.push((key, value.into(), false));
+    }
+    for (key, value, fits) in cases {
+        let mut duty = good.clone();
+        if !key.is_empty() {
+            duty[key] = value;
+        }
+        *body.lock().unwrap() = json!({ "dependent_root": root, "data": [duty] });
+        assert_eq!(
+            nodes.attester_duties(1, &[3], soon()).await.is_ok(),
+            fits,
+            "{key}"
+        );
+    }
+    *body.lock().unwrap() = json!({ "dependent_root": root, "data": [good, good] });
+    assert!(nodes.attester_duties(1, &[3], soon()).await.is_err());
+    let sync = |place: &str| {
+        json!({ "data": [{ "pubkey": good["pubkey"], "validator_index": "3",
+            "validator_sync_committee_indices": ["0", place] }] })
+    };
+    *body.lock().unwrap() = sync("31");
+    let duties = nodes.sync_duties(1, &[3], soon()).await.unwrap().value;
+    assert_eq!(duties[0].validator_sync_committee_indices, [0, 31]);
+    *body.lock().unwrap() = sync("32");
+    assert!(nodes.sync_duties(1, &[3], soon()).await.is_err());
+}
+
+#[tokio::test]
+async fn submissions_go_to_all_and_one_acceptance_is_enough() {
+    const PATH: &str = "/eth/v1/beacon/pool/sync_committees";
+    let refusing = || {
+        serve(7, |call| {
+            let answer = (call.path() == PATH).then(|| {
+                let failures = json!([{ "index": 0, "message": "too old" }]);
+                let body = json!({ "code": 400, "message": "some failed", "failures": failures });
+                (StatusCode::BAD_REQUEST, body.to_string()).into_response()
+            });
+            async move { answer }.boxed()
+        })
+    };
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = seen.clone();
+    let taking = serve(7, move |call| {
+        let mine = call.path() == PATH;
+        if mine {
+            log.lock().unwrap().push(call.body.to_vec());
+        }
+        async move { mine.then(|| StatusCode::OK.into_response()) }.boxed()
+    })
+    .await;
+    let (first, second) = (refusing().await, refusing().await);
+    let messages = [SyncCommitteeMessage {
+        slot: 9,
+        beacon_block_root: [1; 32],
+        validator_index: 3,
+        signature: [4; 96],
+    }];
+    let nodes = connect(&[&first, &taking]).await;
+    let done = nodes.submit_sync_messages(&messages, soon()).await.unwrap();
+    assert_eq!((done.accepted.len(), done.accepted[0].node), (1, 1));
+    let ErrorKind::Status { failures, .. } = &done.refused[0].kind else {
+        panic!("{:?}", done.refused);
+    };
+    assert_eq!(failures, &[(0, "too old".to_owned())]);
+    let sent: Vec<SyncCommitteeMessage> = serde_json::from_slice(&seen.lock().unwrap()[0]).unwrap();
+    assert_eq!(sent, messages);
+    let nodes = connect(&[&first, &second]).await;
+    let failed = nodes.submit_sync_messages(&messages, soon()).await.unwrap_err();
+    assert_eq!(failed.errors.len(), 2);
+}
+
+/// A block of the vectors, and its contents with as many blobs and proofs as it needs.
+fn block(schemas: &BlockSchemas, fork: Fork, slot: u64, blinded: bool) -> (Block, Option<Blobs>) {
+    let vector = &vectors("minimal")["blocks"][fork.name()];
+    let key = if blinded { "blinded" } else { "full" };
+    let mut ssz = unhex(&vector[key]["ssz"]);
+    // The slot is the first field.
+    ssz[..8].copy_from_slice(&slot.to_le_bytes());
+    let block = schemas.block(fork, blinded, ssz).unwrap();
+    let each = if fork == Fork::Fulu { 128 } else { 1 };
+    let blobs = Blobs {
+        proofs: vec![1; 48 * each * block.commitments],
+        blobs: vec![2; 131_072 * block.commitments],
+    };
+    (block, (!blinded).then_some(blobs))
+}
+
+#[tokio::test]
+async fn blocks_come_as_ssz_or_json_and_go_the_same_way() {
+    // Slot 9 is of Electra, slot 17 of Fulu.
+    let chain = crate::validator::chain::spec::tests::chain("minimal");
+    let schemas = Arc::new(BlockSchemas::new(&chain.spec.sizes));
+    let (electra, blobs) = block(&schemas, Fork::Electra, 9, false);
+    let (fulu, _) = block(&schemas, Fork::Fulu, 17, true);
+    let contents = BlockSchemas::contents_ssz(&electra, blobs.as_ref().unwrap());
+    let blinded = fulu.ssz.clone();
+    let signed = schemas.signed_json(&electra, blobs.as_ref(), &[6; 96]).unwrap();
+    let json_contents = json!({
+        "block": signed["signed_block"]["message"], "kzg_proofs": signed["kzg_proofs"], "blobs": signed["blobs"],
+    });
+    let published = Arc::new(Mutex::new(Vec::new()));
+    let log = published.clone();
+    let server = serve(7, move |call| {
+        let ssz = |fork, blinded, bytes: &[u8]| {
+            let headers = [
+                ("content-type", "application/octet-stream"),
+                ("eth-consensus-version", fork),
+                ("eth-execution-payload-blinded", blinded),
+            ];
+            Some((headers, bytes.to_vec()).into_response())
+        };
+        let json = |fork: &str, data: &Value| {
+            let body = json!({ "version": fork, "execution_payload_blinded": false, "data": data });
+            Some(body.to_string().into_response())
+        };
+        let boost = call.target.split("builder_boost_factor=").nth(1);
+        let answer = match (call.path(), boost) {
+            ("/eth/v3/validator/blocks/9", Some("0")) => {
+                assert!(call.target.contains("randao_reveal=0x") && call.target.contains("graffiti=0x6767"));
+                assert!(call.header("accept").starts_with("application/octet-stream"));
+                ssz("electra", "false", &contents)
+            }
+            ("/eth/v3/validator/blocks/9", Some("1")) => json("electra", &json_contents),
+            ("/eth/v3/validator/blocks/9", Some("2")) => json("gloas", &json_contents),
+            ("/eth/v3/validator/blocks/9", Some("3")) => ssz("fulu", "false", &contents),
+            ("/eth/v3/validator/blocks/9", Some("4")) => ssz("electra", "true", &contents),
+            ("/eth/v3/validator/blocks/9", Some("5")) => ssz("electra", "false", &contents[1..]),
+            ("/eth/v3/validator/blocks/9", Some("6")) => {
+                Some(([("content-type", "application/octet-stream")], contents.clone()).into_response())
+            }
+            ("/eth/v3/validator/blocks/10", _) => ssz("electra", "false", &contents),
+            ("/eth/v3/validator/blocks/17", None) => ssz("fulu", "true", &blinded),
+            ("/eth/v2/beacon/blocks", _) => {
+                assert_eq!(call.header("eth-consensus-version"), "electra");
+                Some(match call.header("content-type") {
+                    "application/json" => {
+                        log.lock().unwrap().push(call.body.to_vec());
+                        StatusCode::ACCEPTED.into_response()
+                    }
+                    _ => StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response(),
+                })
+            }
+            ("/eth/v2/beacon/blinded_blocks", _) => {
+                assert_eq!(call.header("content-type"), "application/octet-stream");
+                log.lock().unwrap().push(call.body.to_vec());
+                Some(StatusCode::OK.into_response())
+            }
+            _ => None,
+        };
+        async move { answer }.boxed()
+    })
+    .await;
+    let nodes = connect(&[&server]).await;
+    let ask = |slot, boost| {
+        let randao = if slot == 17 { &fulu } else { &electra }.randao_reveal;
+        let (nodes, schemas) = (nodes.clone(), schemas.clone());
+        async move {
+            nodes
+                .produce_block(&schemas, slot, &randao, &[b'g'; 32], boost, soon())
+                .await
+        }
+    };
+    for boost in [0, 1] {
+        let produced = ask(9, Some(boost)).await.unwrap().value;
+        assert_eq!((&produced.block, &produced.blobs), (&electra, &blobs));
+    }
+    // Another fork than the slot's, another kind, broken, without headers; a block of another slot.
+    for boost in 2..=6 {
+        let failed = ask(9, Some(boost)).await.unwrap_err();
+        assert!(
+            matches!(failed.errors[0].kind, ErrorKind::Malformed(_)),
+            "{boost}: {failed}"
+        );
+    }
+    ask(10, None).await.unwrap_err();
+    let produced = ask(17, None).await.unwrap().value;
+    assert_eq!((produced.block.clone(), produced.blobs), (fulu.clone(), None));
+
+    let done = nodes
+        .publish_block(&schemas, &electra, blobs.as_ref(), &[6; 96], soon())
+        .await;
+    assert_eq!(done.unwrap().accepted[0].value, Published::Broadcast);
+    let sent: Value = serde_json::from_slice(&published.lock().unwrap()[0]).unwrap();
+    assert_eq!(sent, signed);
+    let done = nodes.publish_block(&schemas, &fulu, None, &[6; 96], soon()).await;
+    assert_eq!(done.unwrap().accepted[0].value, Published::Imported);
+    let sent = published.lock().unwrap()[1].clone();
+    assert_eq!(sent, BlockSchemas::signed_ssz(&fulu, None, &[6; 96]));
+}
+
+#[tokio::test]
+async fn what_nobody_has_is_told_apart_from_failure() {
+    let server = serve(7, |call| {
+        let answer = match call.path() {
+            path if path.starts_with("/eth/v1/beacon/headers/0x") => Some(error(404, "Block not found")),
+            "/eth/v1/beacon/blocks/head/root" => Some(error(500, "out of memory")),
+            "/eth/v1/beacon/pool/voluntary_exits" => {
+                let exit = SignedVoluntaryExit::from_json(&call.body).unwrap();
+                Some(
+                    (if exit.message.epoch == 0 {
+                        StatusCode::OK
+                    } else {
+                        StatusCode::BAD_REQUEST
+                    })
+                    .into_response(),
+                )
+            }
+            _ => None,
+        };
+        async move { answer }.boxed()
+    })
+    .await;
+    let nodes = connect(&[&server]).await;
+    let failed = nodes.header(&[1; 32], soon()).await.unwrap_err();
+    assert!(failed.is_not_found(), "{failed}");
+    assert!(
+        nodes
+            .head_root(soon())
+            .await
+            .is_err_and(|failed| !failed.is_not_found())
+    );
+    let exit = |epoch| SignedVoluntaryExit {
+        message: VoluntaryExit {
+            epoch,
+            validator_index: 1,
+        },
+        signature: [0; 96],
+    };
+    nodes.submit_exit(&exit(0), soon()).await.unwrap();
+    nodes.submit_exit(&exit(1), soon()).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn streams_are_opened_again_when_they_end_break_or_fall_silent() {
+    let opened = Arc::new(AtomicUsize::new(0));
+    let counter = opened.clone();
+    let server = serve(7, move |call| {
+        let answer = (call.path() == "/eth/v1/events").then(|| {
+            assert!(
+                call.target.ends_with("?topics=head&topics=block"),
+                "{}",
+                call.target
+            );
+            let round = counter.fetch_add(1, Ordering::SeqCst);
+            let block = format!("0x{}", hex::encode([u8::try_from(round).unwrap(); 32]));
+            let text = format!("event: block\ndata: {{\"slot\":\"9\",\"block\":\"{block}\"}}\n\n");
+            let begin = futures::stream::iter([Ok::<_, std::io::Error>(Bytes::from(text))]);
+            let body = match round {
+                // It ends in the middle of an event.
+                0 => Body::from_stream(
+                    begin.chain(futures::stream::iter([Ok(Bytes::from_static(b"event: he"))])),
+                ),
+                // It says what is no event.
+                1 => Body::from_stream(begin.chain(futures::stream::iter([Ok(Bytes::from_static(
+                    b"event: head\ndata: {}\n\n",
+                ))]))),
+                // It breaks.
+                2 => Body::from_stream(
+                    begin.chain(futures::stream::iter([Err(std::io::Error::other("broken"))])),
+                ),
+                // It falls silent.
+                _ => Body::from_stream(begin.chain(futures::stream::pending())),
+            };
+            ([("content-type", "text/event-stream")], body).into_response()
+        });
+        async move { answer }.boxed()
+    })
+    .await;
+    let nodes = connect(&[&server]).await;
+    let mut events = Events::open(&nodes, Duration::from_millis(300));
+    for round in 0..4_u8 {
+        let mut seen = false;
+        let mut lost = None;
+        while lost.is_none() {
+            let event = tokio::time::timeout(Duration::from_secs(20), events.next())
+                .await
+                .unwrap()
+                .unwrap();
+            match event.news {
+                News::Connected => {}
+                News::Block(block) => seen = (block.slot, block.block) == (9, [round; 32]),
+                News::Head(head) => panic!("{head:?}"),
+                News::Lost(error) => lost = Some(error.kind),
+            }
+        }
+        let lost = lost.unwrap();
+        assert!(seen || round == 2, "{round}");
+        match round {
+            0 | 2 => assert!(matches!(lost, ErrorKind::Unreachable(_)), "{lost}"),
+            1 => assert!(matches!(lost, ErrorKind::Malformed(_)), "{lost}"),
+            _ => assert_eq!(lost, ErrorKind::Timeout),
+        }
+    }
+    assert_eq!(opened.load(Ordering::SeqCst), 4);
+}

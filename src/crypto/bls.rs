@@ -375,6 +375,43 @@ fn hash_to_g2(message: &[u8]) -> blst_p2 {
     raw::p2_hash(message, domains::ETHEREUM_BLS.as_bytes())
 }
 
+/// Signatures with torsion added, for tests.
+#[cfg(test)]
+pub(crate) mod torsion {
+    use super::{Signature, raw};
+
+    /// r, the order of the groups.
+    const R: [u8; 32] = hex_literal::hex!("73eda753299d7d483339d80809a1d80553bda402fffe5bfeffffffff00000001");
+
+    /// The encodings of the signature plus T, 2 T, 3 T, ... with a point T of the curve that r does not kill.
+    pub(crate) fn added_to(signature: &Signature) -> impl Iterator<Item = [u8; 96]> {
+        let base = (0..=u8::MAX)
+            .find_map(|x| {
+                let mut bytes = [0; 96];
+                (bytes[0], bytes[95]) = (0x80, x);
+                raw::p2_uncompress(&bytes)
+            })
+            .expect("every second x is one of a point");
+        let base = raw::p2_from_affine(&base);
+        let mut torsion = blst::blst_p2::default();
+        for bit in R
+            .iter()
+            .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1))
+        {
+            torsion = raw::p2_double(&torsion);
+            if bit == 1 {
+                torsion = raw::p2_add(&torsion, &base);
+            }
+        }
+        assert!(!raw::p2_is_infinity(&torsion));
+        let mut sum = raw::p2_from_affine(&signature.0);
+        std::iter::repeat_with(move || {
+            sum = raw::p2_add(&sum, &torsion);
+            raw::p2_affine_compress(&raw::p2_to_affine(&sum))
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use hex_literal::hex;

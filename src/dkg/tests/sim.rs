@@ -7,14 +7,18 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::crypto::bls::{PublicKey, SecretKey, Signature};
-use crate::crypto::hash::{Hash, sha256};
+use crate::crypto::commit;
+use crate::crypto::hash::{Hash, sha256, sha512};
 use crate::crypto::node::NodeKey;
+use crate::crypto::point::{G1, torsion};
+use crate::crypto::proof::Proof;
+use crate::crypto::scalar::Scalar;
 use crate::dkg::body::Reason;
-use crate::dkg::entry::{Entry, Id};
+use crate::dkg::entry::{Entry, Id, Step};
 use crate::dkg::evidence::Evidence;
 use crate::dkg::operator::{Effect, Finished, Mark, Operator, Restored};
 use crate::dkg::outputs::GroupKeys;
-use crate::dkg::secrets::Seed;
+use crate::dkg::secrets::{Secrets, Seed};
 use crate::dkg::terms::{Product, Terms};
 
 /// Signs two messages for each validator and hashes everything into the lock.
@@ -79,6 +83,80 @@ pub(crate) struct Peer {
     pub evil: bool,
 }
 
+/// A dealer that may put torsion anywhere and still proves what it knows.
+pub(crate) struct Prover<'a> {
+    pub deal: &'a Entry,
+    /// The honest Reveal, whose points and proof are replaced.
+    pub reveal: &'a Entry,
+    pub coefficients: &'a [(Scalar, Scalar)],
+    /// Added to the Feldman commitments, by position.
+    pub added: &'a [(usize, G1)],
+    /// Added to R1 and R2.
+    pub nonces: [G1; 2],
+}
+
+impl Prover<'_> {
+    /// The signed Reveal. Its proof is one of an honest dealer, but for what is added: written down from the protocol's
+    /// definition, as `prove` takes for granted that the points are those of the coefficients.
+    pub(crate) fn entry(&self, terms: &Terms) -> Entry {
+        let mut entry = self.reveal.clone();
+        let pedersen = points(&self.deal.body[..terms.deal_public_bytes()]);
+        let mut feldman: Vec<G1> = self
+            .coefficients
+            .iter()
+            .map(|(a, _)| commit::feldman(a))
+            .collect();
+        for (at, point) in self.added {
+            feldman[*at] = feldman[*at].add(point);
+        }
+        let bytes = G1::batch_to_uncompressed(&feldman).concat();
+        let t = sha256(&[
+            b"conclave/pok/1",
+            &entry.session,
+            &entry.operator.to_be_bytes(),
+            &self.deal.id(terms),
+            &entry.prev_hash(),
+            &bytes,
+        ]);
+        let rho = |i: usize| -> [u8; 16] {
+            let block = u32::try_from(i / 2).unwrap().to_be_bytes();
+            let halves = sha256(&[b"conclave/rho/1", &t, &block]);
+            halves[16 * (i % 2)..][..16].try_into().unwrap()
+        };
+        let (mut x, mut y) = (G1::identity(), G1::identity());
+        let (mut a_sum, mut b_sum) = (Scalar::zero(), Scalar::zero());
+        for (i, (a, b)) in self.coefficients.iter().enumerate() {
+            let mut weight = rho(i);
+            let scalar = Scalar::from_u128_le(&weight);
+            a_sum = &a_sum + &(&scalar * a);
+            b_sum = &b_sum + &(&scalar * b);
+            weight.reverse();
+            x = x.add(&torsion::multiply(&feldman[i], &weight));
+            y = y.add(&torsion::multiply(&pedersen[i].sub(&feldman[i]), &weight));
+        }
+        let (k1, k2) = (Scalar::from_u64(12_345), Scalar::from_u64(67_890));
+        let r1 = commit::feldman(&k1).add(&self.nonces[0]);
+        let r2 = commit::blinding(&k2).add(&self.nonces[1]);
+        let hashed = G1::batch_to_uncompressed(&[x, y, r1, r2]).concat();
+        let e = Scalar::from_wide_be(&sha512(&[b"conclave/e/1", &t, &hashed]));
+        let proof = Proof {
+            r1,
+            r2,
+            z1: &k1 + &(&e * &a_sum),
+            z2: &k2 + &(&e * &b_sum),
+        };
+        entry.body = [bytes.as_slice(), &proof.to_bytes()].concat();
+        entry.signature = node_key(entry.operator.into()).sign(&entry.id(terms));
+        entry
+    }
+}
+
+/// Points as they are sent, 96 bytes each.
+pub(crate) fn points(bytes: &[u8]) -> Vec<G1> {
+    let point = |c: &[u8]| G1::from_uncompressed(c.try_into().unwrap()).unwrap();
+    bytes.chunks(96).map(point).collect()
+}
+
 /// What a corrupt operator sends to `to` instead of an entry of its own.
 pub(crate) type Forge = Box<dyn FnMut(&Terms, usize, Entry) -> Vec<Entry>>;
 
@@ -89,6 +167,8 @@ pub(crate) struct Sim {
     pub rng: ChaCha8Rng,
     pub duplicate: bool,
     pub forge: Option<(usize, Forge)>,
+    /// Others (from 0) whose entries are forged in the same way.
+    pub accomplices: BTreeSet<usize>,
 }
 
 fn operator(terms: &Arc<Terms>, i: usize, salt: u64) -> Operator {
@@ -125,6 +205,7 @@ impl Sim {
             rng: ChaCha8Rng::seed_from_u64(seed),
             duplicate: false,
             forge: None,
+            accomplices: BTreeSet::new(),
         }
     }
 
@@ -169,7 +250,10 @@ impl Sim {
                     peer.disk.entries.push(bytes.clone());
                     for j in (0..self.peers.len()).filter(|j| *j != i) {
                         match self.forge.as_mut() {
-                            Some((liar, forge)) if *liar == i && usize::from(entry.operator) == i + 1 => {
+                            Some((liar, forge))
+                                if (*liar == i || self.accomplices.contains(&i))
+                                    && usize::from(entry.operator) == i + 1 =>
+                            {
                                 let forged = forge(&self.terms, j, (*entry).clone());
                                 self.mail.extend(forged.iter().map(|e| (j, e.encode())));
                             }
@@ -356,6 +440,23 @@ impl Sim {
             }
             self.run();
         }
+    }
+
+    /// What an operator (from 0) keeps to itself in attempt 1.
+    pub(crate) fn secrets_of(&self, i: usize) -> Secrets {
+        Secrets::new(
+            &self.terms,
+            1,
+            &Seed::new(&self.peers[i].disk.seeds[&1]),
+            &node_key(i + 1),
+        )
+    }
+
+    /// What operator `author` (from 1) said in a step, as operator `i` (from 0) knows it.
+    pub(crate) fn said(&self, i: usize, step: Step, author: u16) -> Entry {
+        self.find(i, |e| e.step == step && e.operator == author)
+            .unwrap()
+            .1
     }
 
     pub(crate) fn secret(&self, i: usize, v: usize) -> SecretKey {

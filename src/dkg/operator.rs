@@ -15,7 +15,7 @@ use crate::crypto::node::NodeKey;
 use crate::crypto::point::G1;
 use crate::crypto::scalar::Scalar;
 
-use super::board::{Board, Data, News, Slot};
+use super::board::{Board, Data, News, Sealed, Slot};
 use super::body::{JoinBody, Reason, SealBody};
 use super::entry::{Entry, Id, Step};
 use super::evidence::{Evidence, Finding};
@@ -596,7 +596,11 @@ impl Operator {
     }
 
     fn publish(&mut self, k: u32, sid: &Hash) -> Option<()> {
-        let (good, combined, seals) = self.board.sealed(sid)?;
+        let Sealed {
+            good,
+            combined,
+            seals,
+        } = self.board.sealed(sid)?;
         let sums: Vec<Signature> = seals.iter().map(|seal| seal.aggregate.clone()).collect();
         let finished = Finished {
             attempt: k,

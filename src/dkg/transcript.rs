@@ -153,7 +153,7 @@ impl Transcript {
             Some((*k, sid))
         });
         let (attempt, sid) = finished.ok_or(TranscriptError::Unfinished)?;
-        let (good, combined, _) = board.sealed(&sid).ok_or(TranscriptError::Unfinished)?;
+        let sealed = board.sealed(&sid).ok_or(TranscriptError::Unfinished)?;
         let names = board
             .joins(&sid)
             .unwrap_or_default()
@@ -166,8 +166,8 @@ impl Transcript {
         let reveals = self.entries.iter().filter(|e| e.step == Step::Reveal);
         Ok(Findings {
             attempt,
-            keys: good.keys.clone(),
-            lock_hash: combined.lock_hash,
+            keys: sealed.good.keys.clone(),
+            lock_hash: sealed.combined.lock_hash,
             names,
             revealed: reveals.map(|e| e.attempt).collect(),
             done: terms

@@ -34,7 +34,7 @@ mod judge;
 mod sessions;
 
 use sessions::Session;
-pub use sessions::{Combined, GoodSet};
+pub use sessions::{Combined, GoodSet, Sealed};
 
 /// Different entries of one (session, author, slot) that are kept without a reason of their own.
 const MAX_PER_SLOT: usize = 2;
@@ -341,8 +341,8 @@ impl Board {
         sets.find(|good| self.votes(session, good.outputs()).is_some())
     }
 
-    /// The good set whose lock everybody sealed, what its signatures make, and the Seals in operator order.
-    pub fn sealed(&self, session: &Hash) -> Option<(&GoodSet, &Arc<Combined>, Vec<Arc<SealBody>>)> {
+    /// What everybody sealed, once everybody did.
+    pub fn sealed(&self, session: &Hash) -> Option<Sealed<'_>> {
         self.good_sets(session).iter().find_map(|good| {
             let combined = good.combined.as_ref()?;
             let of_this = |id: &Id| match &self.held.get(id)?.data {
@@ -355,7 +355,11 @@ impl Board {
                     .find_map(of_this)
             };
             let seals: Option<Vec<Arc<SealBody>>> = self.terms.indices().map(seal).collect();
-            Some((good, combined, seals?))
+            Some(Sealed {
+                good,
+                combined,
+                seals: seals?,
+            })
         })
     }
 

@@ -10,7 +10,7 @@ use crate::crypto::hash::{Hash, WeightStream};
 use crate::crypto::point::G1;
 use crate::crypto::threshold::recover_signature;
 
-use super::super::body::RevealBody;
+use super::super::body::{RevealBody, SealBody};
 use super::super::entry::{Id, Step, hash_ids};
 use super::super::evidence::{Evidence, Finding, Kind};
 use super::super::outputs::{GroupKeys, NotGood, combine};
@@ -47,6 +47,16 @@ impl GoodSet {
     pub fn outputs(&self) -> &Hash {
         self.keys.hash()
     }
+}
+
+/// A lock that everybody sealed, in parts.
+pub struct Sealed<'a> {
+    /// The set of Reveals that made its keys.
+    pub good: &'a GoodSet,
+    /// Its group signatures and its hash.
+    pub combined: &'a Combined,
+    /// The Seals, in operator order.
+    pub seals: Vec<Arc<SealBody>>,
 }
 
 pub(super) struct Session {

@@ -28,11 +28,11 @@ fn finished(seed: u64) -> Sim {
     sim
 }
 
-fn withhold(from: Step) -> Option<(usize, Forge)> {
-    Some((
+fn withhold(from: Step) -> (usize, Forge) {
+    (
         0,
         Box::new(move |_, _, e| if e.step >= from { vec![] } else { vec![e] }),
-    ))
+    )
 }
 
 // --- row 31 ---
@@ -189,7 +189,7 @@ fn a_bad_deal_in_a_second_session_makes_nobody_complain() {
     // Before the victim's Ack, after it, and after its vote.
     for held_back in [Step::Deal, Step::Reveal, Step::Sign] {
         let mut sim = Sim::new(3, 2, 1, 4);
-        sim.forge = withhold(held_back);
+        sim.forge = Some(withhold(held_back));
         sim.start();
         sim.run();
         let reached = [
@@ -227,7 +227,7 @@ fn a_bad_deal_in_a_second_session_makes_nobody_complain() {
 #[test]
 fn a_complaint_against_a_deal_of_another_session_convicts_its_author_alone() {
     let mut sim = Sim::new(3, 2, 1, 5);
-    sim.forge = withhold(Step::Ack);
+    sim.forge = Some(withhold(Step::Ack));
     sim.start();
     sim.run();
     let [join, deal] = second_session(&sim);

@@ -148,7 +148,9 @@ fn a_rushing_coalition_cannot_make_the_key_its_own() {
             // Zero at every honest operator, one at 0: adds any point to the key, and no honest share notices.
             let mut polynomial = vanishing(honest);
             let at_zero = polynomial[0].invert();
-            polynomial.iter_mut().for_each(|k| *k = &*k * &at_zero);
+            for k in &mut polynomial {
+                *k = &*k * &at_zero;
+            }
             let rogue = commit::feldman(&Scalar::from_u64(42));
             let reveal = shifted(&sim, &polynomial, &rogue.sub(&sum_at(&sim, 0)));
             assert_fits_the_honest(&sim, liars, &reveal);
@@ -203,7 +205,7 @@ fn a_coalition_cannot_lower_the_threshold() {
 // --- torsion ---
 
 /// Operators 1 and 2 reveal with torsion added; everything else they say is honest.
-fn with_torsion(seed: u64, added: [Vec<(usize, G1)>; 2], nonces: [[G1; 2]; 2]) -> Sim {
+fn with_torsion(seed: u64, added: &[Vec<(usize, G1)>; 2], nonces: &[[G1; 2]; 2]) -> Sim {
     let mut sim = Sim::new(4, 3, 1, seed);
     let mut crafted = BTreeSet::new();
     // The liars' own machines know the honest Reveals only, the honest ones the others.
@@ -232,7 +234,7 @@ fn with_torsion(seed: u64, added: [Vec<(usize, G1)>; 2], nonces: [[G1; 2]; 2]) -
             reveal: &reveal,
             coefficients: &coefficients,
             added,
-            nonces,
+            nonces: *nonces,
         }
         .entry(&sim.terms);
         crafted.insert(entry.id(&sim.terms));
@@ -245,12 +247,12 @@ fn with_torsion(seed: u64, added: [Vec<(usize, G1)>; 2], nonces: [[G1; 2]; 2]) -
 #[test]
 fn torsion_of_two_dealers_that_cancels_changes_nothing() {
     let none = [[G1::identity(); 2]; 2];
-    let control = with_torsion(1, [vec![], vec![]], none);
+    let control = with_torsion(1, &[vec![], vec![]], &none);
     assert_finished(&control);
     for order in [3, 11] {
         let tau = torsion::of_order(order);
         for at in 0..3 {
-            let sim = with_torsion(1, [vec![(at, tau)], vec![(at, tau.neg())]], none);
+            let sim = with_torsion(1, &[vec![(at, tau)], vec![(at, tau.neg())]], &none);
             // The same keys and lock as without, and nobody is to blame.
             assert_finished(&sim);
             assert_eq!(sim.locks(), control.locks());
@@ -261,7 +263,7 @@ fn torsion_of_two_dealers_that_cancels_changes_nothing() {
             assert!(shown.findings.is_empty());
         }
         // What does not cancel blames both.
-        let mut sim = with_torsion(1, [vec![(1, tau)], vec![(1, tau)]], none);
+        let mut sim = with_torsion(1, &[vec![(1, tau)], vec![(1, tau)]], &none);
         silence(&mut sim, 2);
         for verdict in sim.verdicts(1) {
             let guilty: Vec<u16> = verdict.iter().map(|f| f.operator).collect();
@@ -279,7 +281,7 @@ fn torsion_in_the_nonces_of_a_proof_changes_nothing() {
             [[o, tau], [o, o]],
             [[tau, tau.neg()], [tau.double(), tau]],
         ] {
-            let sim = with_torsion(2, [vec![], vec![]], nonces);
+            let sim = with_torsion(2, &[vec![], vec![]], &nonces);
             assert_finished(&sim);
             assert!(sim.verdicts(1).iter().all(BTreeSet::is_empty));
             let transcript = Transcript::of(sim.peers[2].operator.board(), [2; 32]);

@@ -252,7 +252,7 @@ fn votes_of_an_attempt_that_is_over_are_fetched_with_all_that_they_need() {
 #[test]
 fn a_second_version_of_a_step_is_fetched_even_when_the_attempt_is_over() {
     let mut sim = voted(22);
-    let (deal, _) = (of(&sim, Step::Deal, 1), ());
+    let deal = of(&sim, Step::Deal, 1);
     let mut other = deal.1.clone();
     *other.body.last_mut().unwrap() ^= 1;
     other.signature = node_key(1).sign(&other.id(&sim.terms));

@@ -10,17 +10,17 @@ use crate::dkg::operator::{Mark, Operator};
 use crate::dkg::outputs::GroupKeys;
 
 /// Operator `liar` (from 0) keeps everything from `step` on to itself.
-fn withhold(liar: usize, step: Step) -> Option<(usize, Forge)> {
-    Some((
+fn withhold(liar: usize, step: Step) -> (usize, Forge) {
+    (
         liar,
         Box::new(move |_, _, e| if e.step >= step { vec![] } else { vec![e] }),
-    ))
+    )
 }
 
 /// A ceremony in which operator 1 withholds everything from `step` on, so that it stops there for everybody.
 fn stopped_at(step: Step, seed: u64) -> Sim {
     let mut sim = Sim::new(3, 2, 2, seed);
-    sim.forge = withhold(0, step);
+    sim.forge = Some(withhold(0, step));
     sim.start();
     sim.run();
     sim.forge = None;
@@ -77,7 +77,7 @@ fn a_voted_attempt_goes_on_without_its_seed() {
 #[test]
 fn without_seed_and_vote_nothing_is_said_even_with_keystores() {
     let mut sim = Sim::new(3, 2, 2, 7);
-    sim.forge = withhold(1, Step::Stored);
+    sim.forge = Some(withhold(1, Step::Stored));
     sim.start();
     sim.run();
     let terms = sim.terms.clone();

@@ -44,10 +44,10 @@ fn shares_get_one_verdict_whatever_the_weights() {
                 s: commit::evaluate(&scalars[..2], x),
                 s_blind: commit::evaluate(&scalars[2..], x),
             };
-            if number % 8 == 0 {
+            if number.is_multiple_of(8) {
                 pair.s = &pair.s + &Scalar::from_u64(1);
             }
-            (commitments.to_vec(), vec![pair], number % 8 != 0)
+            (commitments.to_vec(), vec![pair], !number.is_multiple_of(8))
         })
         .collect();
     for (commitments, shares, good) in &dealers {
@@ -84,7 +84,7 @@ fn reveals(sim: &Sim) -> Vec<(Entry, bool)> {
             nonces: [random_torsion(&mut rng), random_torsion(&mut rng)],
         }
         .entry(&sim.terms);
-        let holds = number % 8 != 0;
+        let holds = !number.is_multiple_of(8);
         if !holds {
             *entry.body.last_mut().unwrap() ^= 1;
             entry.signature = node_key(1).sign(&entry.id(&sim.terms));

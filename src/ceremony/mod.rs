@@ -23,12 +23,14 @@
 //! | [`verify`] | verification of what a ceremony made |
 //! | [`problem`] | an error as a person needs it: what, why, what to do |
 
+pub mod addresses;
 pub mod attempt;
 pub mod conductor;
 pub mod define;
 pub mod entrance;
 pub mod files;
 pub mod folder;
+pub mod holding;
 pub mod identity;
 pub mod journal;
 pub mod names;

@@ -19,6 +19,14 @@ pub enum Kind {
     Verification,
     /// The data folder is in another state than this command needs. Exit code 7.
     FolderState,
+    /// The lock cannot be validated with. Exit code 8.
+    LockRefused,
+    /// The slashing protection database is missing. Exit code 9.
+    DatabaseMissing,
+    /// The beacon node is of another network. Exit code 10.
+    WrongNetwork,
+    /// Another process works with the same share. Exit code 11.
+    TwinSeen,
     /// The user interrupted. Exit code 130.
     Interrupted,
 }
@@ -34,6 +42,10 @@ impl Kind {
             Self::Aborted => 5,
             Self::Verification => 6,
             Self::FolderState => 7,
+            Self::LockRefused => 8,
+            Self::DatabaseMissing => 9,
+            Self::WrongNetwork => 10,
+            Self::TwinSeen => 11,
             Self::Interrupted => 130,
         }
     }

@@ -38,6 +38,8 @@ pub enum Command {
     Define(Box<DefineArgs>),
     /// Take part in a ceremony; the same command goes on after any interruption
     Join(JoinArgs),
+    /// Validate with the shares of a finished ceremony, together with the other operators
+    Run(RunArgs),
     /// Hold a whole ceremony on this machine, one process for each operator
     Rehearse(RehearseArgs),
     /// Check everything that can be checked about results
@@ -250,6 +252,42 @@ pub struct VerifyArgs {
     /// A file with the password of the keystores [default: the .txt beside each]
     #[arg(long, env = "CONCLAVE_PASSWORD_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub password_file: Option<PathBuf>,
+    /// A file that describes a network of your own
+    #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub network_file: Option<PathBuf>,
+}
+
+/// `conclave run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Your beacon node, such as http://localhost:5052; several in order of preference
+    #[arg(long = "beacon-node", env = "CONCLAVE_BEACON_NODES", value_name = "URL", value_delimiter = ',', required = true, value_hint = ValueHint::Url)]
+    pub beacon_nodes: Vec<String>,
+    /// A file of HTTP headers for the beacon nodes, one a line, such as credentials
+    #[arg(long, env = "CONCLAVE_BEACON_HEADERS", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub beacon_headers: Option<PathBuf>,
+    /// A complete address of another operator, where those of the ceremony are no longer right
+    #[arg(
+        long = "peer",
+        env = "CONCLAVE_PEERS",
+        value_name = "ADDR",
+        value_delimiter = ','
+    )]
+    pub peers: Vec<Multiaddr>,
+    /// Where to listen, such as /ip4/0.0.0.0/tcp/9510 or /ip6/::/tcp/9510
+    #[arg(
+        long = "listen",
+        env = "CONCLAVE_LISTEN",
+        value_name = "ADDR",
+        value_delimiter = ','
+    )]
+    pub listen: Vec<Multiaddr>,
+    /// Begin with an empty slashing protection database: only for a share that never signed anything
+    #[arg(long, env = "CONCLAVE_NEW_SLASHING_DATABASE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub new_slashing_database: bool,
+    /// Watch without signing: no votes, no partial signatures, no slashing protection
+    #[arg(long, env = "CONCLAVE_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
+    pub dry_run: bool,
     /// A file that describes a network of your own
     #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub network_file: Option<PathBuf>,

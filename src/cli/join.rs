@@ -120,7 +120,7 @@ fn definition_path(context: &Context, args: &JoinArgs) -> Result<PathBuf, Proble
 }
 
 /// All interfaces, IPv4 and IPv6, TCP and (where it is built in) QUIC.
-fn default_addresses() -> Vec<Multiaddr> {
+pub(super) fn default_addresses() -> Vec<Multiaddr> {
     let mut texts = vec![
         format!("/ip4/0.0.0.0/tcp/{DEFAULT_PORT}"),
         format!("/ip6/::/tcp/{DEFAULT_PORT}"),
@@ -134,7 +134,7 @@ fn default_addresses() -> Vec<Multiaddr> {
 
 /// The first Ctrl-C (or SIGTERM) asks the ceremony to end in good order, the second ends the process at once. Nothing is lost either
 /// way.
-fn watch_for_interrupts() -> Result<Arc<AtomicBool>, Problem> {
+pub(super) fn watch_for_interrupts() -> Result<Arc<AtomicBool>, Problem> {
     let flag = Arc::new(AtomicBool::new(false));
     let seen = flag.clone();
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -10,6 +10,10 @@
 //! | 5 | the ceremony was aborted by a fault |
 //! | 6 | a verification failed |
 //! | 7 | the folder is in another state than needed |
+//! | 8 | the lock cannot be validated with |
+//! | 9 | the slashing protection database is missing |
+//! | 10 | the beacon node is of another network |
+//! | 11 | another process works with the same share |
 //! | 130 | interrupted |
 
 use std::process::ExitCode;
@@ -28,6 +32,7 @@ pub mod output;
 mod plan;
 pub mod prompt;
 pub mod rehearse;
+mod run;
 pub mod screen;
 mod shell;
 pub mod summary;
@@ -73,6 +78,7 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Problem> {
         Command::Plan(PlanCommand::New(args)) => plan::new(context, *args),
         Command::Define(args) => define::run(context, *args),
         Command::Join(args) => join::run(context, &args),
+        Command::Run(args) => run::run(context, &args),
         Command::Rehearse(args) => rehearse::run(context, &args),
         Command::Verify(args) => verify::run(context, &args),
         Command::Completions { shell } => shell::completions(shell),

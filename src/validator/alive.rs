@@ -15,10 +15,11 @@ use crate::{
     crypto::{
         domains,
         hash::{Hash, sha256},
-        node::{NodeKey, NodePublicKey},
     },
     dkg::wire::Reader,
 };
+
+use super::agreement::Signatures;
 
 /// An Alive is remembered and passed on for so many slots.
 pub const MEMORY: u64 = 32;
@@ -46,7 +47,7 @@ pub struct Alive {
 
 impl Alive {
     fn sign(
-        key: &NodeKey,
+        signatures: &impl Signatures,
         lock_hash: &Hash,
         operator: u16,
         instance: Instance,
@@ -60,7 +61,7 @@ impl Alive {
             others,
             signature: [0; 64],
         };
-        alive.signature = key.sign(&alive.digest(lock_hash));
+        alive.signature = signatures.sign(&alive.digest(lock_hash));
         alive
     }
 
@@ -80,8 +81,8 @@ impl Alive {
     }
 
     /// Whether the operator's node key signed it.
-    pub fn verify(&self, lock_hash: &Hash, key: &NodePublicKey) -> bool {
-        key.verify(&self.digest(lock_hash), &self.signature)
+    pub fn verify(&self, lock_hash: &Hash, signatures: &impl Signatures) -> bool {
+        signatures.verify(self.operator, &self.digest(lock_hash), &self.signature)
     }
 
     /// `u16 operator || instance (16) || u64 slot || u8 count || others (16 each) || signature (64)`.
@@ -164,7 +165,7 @@ impl Watch {
     }
 
     /// The Alive of this slot. Without a change of what is listed, the same slot gives the same bytes.
-    pub fn say(&mut self, key: &NodeKey, slot: u64) -> Alive {
+    pub fn say(&mut self, signatures: &impl Signatures, slot: u64) -> Alive {
         self.forget(slot);
         let mut others: Vec<(u64, Instance)> = self
             .seen
@@ -177,7 +178,7 @@ impl Watch {
         others.sort_unstable_by(|a, b| b.cmp(a));
         let others = others.into_iter().map(|(_, instance)| instance);
         let others = self.twin.into_iter().chain(others).take(MAX_INSTANCES).collect();
-        let alive = Alive::sign(key, &self.lock_hash, self.me, self.instance, slot, others);
+        let alive = Alive::sign(signatures, &self.lock_hash, self.me, self.instance, slot, others);
         let digest = alive.digest(&self.lock_hash);
         if !self.said.contains(&(slot, digest)) {
             self.said.push_back((slot, digest));
@@ -185,36 +186,31 @@ impl Watch {
         alive
     }
 
-    /// Takes an Alive of anybody, `key` being the node key of the operator that it names; `now` is the slot by the own
-    /// clock.
-    pub fn take(&mut self, alive: &Alive, key: &NodePublicKey, now: u64) -> Shown {
+    /// Takes an Alive of anybody; `now` is the slot by the own clock.
+    pub fn take(&mut self, alive: &Alive, signatures: &impl Signatures, now: u64) -> Shown {
         self.forget(now);
         if alive.slot.saturating_add(MEMORY) < now || alive.slot > now.saturating_add(MEMORY) {
             return Shown::Nothing;
         }
-        let instances = self.seen.entry(alive.operator).or_default();
-        if instances
-            .get(&alive.instance)
-            .is_some_and(|known| known.slot > alive.slot || known == alive)
-        {
+        let of_operator = self.seen.get(&alive.operator);
+        let known = of_operator.and_then(|instances| instances.get(&alive.instance));
+        if known.is_some_and(|known| known.slot > alive.slot || known == alive) {
             return Shown::Nothing;
         }
-        if !alive.verify(&self.lock_hash, key) {
+        if !alive.verify(&self.lock_hash, signatures) {
             return Shown::Forged;
         }
         if alive.operator == self.me {
-            if alive.others.contains(&self.instance) {
+            let own = alive.instance == self.instance;
+            if own && self.said.contains(&(alive.slot, alive.digest(&self.lock_hash))) {
+                return Shown::Nothing;
+            }
+            if own || alive.others.contains(&self.instance) {
+                self.twin = Some(alive.instance);
                 return Shown::Twin(alive.instance);
             }
-            if alive.instance == self.instance {
-                let own = self.said.contains(&(alive.slot, alive.digest(&self.lock_hash)));
-                return if own {
-                    Shown::Nothing
-                } else {
-                    Shown::Twin(alive.instance)
-                };
-            }
         }
+        let instances = self.seen.entry(alive.operator).or_default();
         if !instances.contains_key(&alive.instance) && instances.len() >= MAX_INSTANCES {
             let oldest = instances
                 .values()
@@ -257,11 +253,13 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{crypto::node::NodeKey, validator::agreement::NodeSignatures};
 
     const LOCK: Hash = [7; 32];
 
-    fn key(operator: u8) -> NodeKey {
-        NodeKey::from_bytes(&[operator; 32]).unwrap()
+    fn key(operator: u8) -> NodeSignatures {
+        let key = |byte| NodeKey::from_bytes(&[byte; 32]).unwrap();
+        NodeSignatures::new(key(operator), [1, 2].map(|byte| key(byte).public()).to_vec())
     }
 
     fn watch(operator: u16, instance: u8) -> Watch {
@@ -271,7 +269,7 @@ mod tests {
     #[test]
     fn bytes_come_back() {
         let mut one = watch(1, 10);
-        one.take(&watch(1, 11).say(&key(1), 5), &key(1).public(), 5);
+        one.take(&watch(1, 11).say(&key(1), 5), &key(1), 5);
         let alive = one.say(&key(1), 5);
         assert_eq!(alive.others, [[11; 16]]);
         let bytes = alive.encode();
@@ -285,7 +283,7 @@ mod tests {
 
     #[test]
     fn twins_see_each_other() {
-        let (mut one, mut two, public) = (watch(1, 10), watch(1, 11), key(1).public());
+        let (mut one, mut two, public) = (watch(1, 10), watch(1, 11), key(1));
         // A peer passes on what each says.
         assert_eq!(two.take(&one.say(&key(1), 100), &public, 100), Shown::New);
         assert_eq!(
@@ -293,10 +291,6 @@ mod tests {
             Shown::Twin([11; 16])
         );
         // The one who stops names the other once more.
-        one.seen
-            .entry(1)
-            .or_default()
-            .insert([11; 16], two.say(&key(1), 101));
         assert_eq!(
             two.take(&one.say(&key(1), 101), &public, 101),
             Shown::Twin([10; 16])
@@ -305,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_restart_is_no_twin_even_when_its_past_is_replayed() {
-        let (mut old, public) = (watch(1, 10), key(1).public());
+        let (mut old, public) = (watch(1, 10), key(1));
         let past: Vec<Alive> = (100..110).map(|slot| old.say(&key(1), slot)).collect();
         let mut new = watch(1, 11);
         for alive in &past {
@@ -317,7 +311,7 @@ mod tests {
 
     #[test]
     fn its_own_words_are_no_twin_but_a_copy_of_its_memory_is() {
-        let (mut one, public) = (watch(1, 10), key(1).public());
+        let (mut one, public) = (watch(1, 10), key(1));
         let said = one.say(&key(1), 100);
         assert_eq!(one.take(&said, &public, 101), Shown::Nothing);
         // A virtual machine that was copied while it ran has the same instance number.
@@ -329,11 +323,16 @@ mod tests {
             copy.take(&one.say(&key(1), 102), &public, 102),
             Shown::Twin([10; 16])
         );
+        // Its last words make the copy stop too.
+        assert_eq!(
+            copy.take(&one.say(&key(1), 102), &key(1), 102),
+            Shown::Twin([10; 16])
+        );
     }
 
     #[test]
     fn a_resumed_process_is_no_twin_of_itself() {
-        let (mut one, public) = (watch(1, 10), key(1).public());
+        let (mut one, public) = (watch(1, 10), key(1));
         let before = one.say(&key(1), 100);
         one.renew([11; 16]);
         assert_eq!(one.take(&before, &public, 101), Shown::New);
@@ -344,20 +343,17 @@ mod tests {
     fn nobody_else_can_stop_a_node() {
         let mut one = watch(1, 10);
         let forged = Alive::sign(&key(2), &LOCK, 1, [12; 16], 100, vec![[10; 16]]);
-        assert_eq!(one.take(&forged, &key(1).public(), 100), Shown::Forged);
+        assert_eq!(one.take(&forged, &key(1), 100), Shown::Forged);
         let of_another_cluster = Alive::sign(&key(1), &[8; 32], 1, [12; 16], 100, vec![[10; 16]]);
-        assert_eq!(
-            one.take(&of_another_cluster, &key(1).public(), 100),
-            Shown::Forged
-        );
+        assert_eq!(one.take(&of_another_cluster, &key(1), 100), Shown::Forged);
         // Another operator's list says nothing about this one.
         let named = Alive::sign(&key(2), &LOCK, 2, [12; 16], 100, vec![[10; 16]]);
-        assert_eq!(one.take(&named, &key(2).public(), 100), Shown::New);
+        assert_eq!(one.take(&named, &key(2), 100), Shown::New);
     }
 
     #[test]
     fn memory_is_bounded_and_new_instances_replace_old_ones() {
-        let (mut one, public) = (watch(1, 200), key(2).public());
+        let (mut one, public) = (watch(1, 200), key(2));
         for round in 0..4 {
             for instance in 0..40 {
                 let alive = watch(2, instance).say(&key(2), 100 + round);

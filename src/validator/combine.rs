@@ -124,6 +124,9 @@ struct Task {
     partials: Vec<(u16, [u8; 96])>,
 }
 
+/// The place of a task, an operator, and its public share with its signature, if that is one.
+type Decoded = (usize, u16, Option<(PublicKey, Signature)>);
+
 /// Signatures to be made of partial ones.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -155,6 +158,14 @@ pub struct Outcome {
 }
 
 impl Job {
+    /// What it combines: place, root, partial signatures with their operators.
+    #[cfg(test)]
+    pub(super) fn tasks(&self) -> impl Iterator<Item = (Place, Hash, &[(u16, [u8; 96])])> {
+        self.tasks
+            .iter()
+            .map(|task| (task.place, task.root, task.partials.as_slice()))
+    }
+
     /// How many signatures it can give.
     pub fn size(&self) -> usize {
         self.tasks.len()
@@ -167,7 +178,7 @@ impl Job {
             ..Outcome::default()
         };
         // Partial signatures of all tasks in one batch.
-        let decoded: Vec<(usize, u16, Option<(PublicKey, Signature)>)> = self
+        let decoded: Vec<Decoded> = self
             .tasks
             .par_iter()
             .enumerate()
@@ -254,6 +265,7 @@ mod tests {
     use crate::{
         crypto::{bls::SecretKey, node::NodeKey, scalar::Scalar},
         validator::{
+            agreement::NodeSignatures,
             duty::Purpose,
             group::{Operator, Validator},
         },
@@ -305,13 +317,17 @@ mod tests {
         NodeKey::from_bytes(&[u8::try_from(operator).unwrap(); 32]).unwrap()
     }
 
+    fn signatures(operator: u16) -> NodeSignatures {
+        NodeSignatures::new(node(operator), Vec::new())
+    }
+
     fn partials(shares: &[Vec<SecretKey>], operator: u16, root: &Hash) -> Partials {
         let signed = (0u32..)
             .zip(shares)
             .map(|(validator, keys)| ((validator, 0), *root, keys[usize::from(operator) - 1].sign(root)))
             .collect();
         Partials::sign(
-            &node(operator),
+            &signatures(operator),
             &[7; 32],
             operator,
             Purpose::Attestation,
@@ -327,7 +343,7 @@ mod tests {
             .filter(|item| item.validator == validator)
             .for_each(|item| item.signature = signature);
         Partials::sign(
-            &node(operator),
+            &signatures(operator),
             &[7; 32],
             operator,
             Purpose::Attestation,

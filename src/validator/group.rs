@@ -85,7 +85,7 @@ impl Group {
             let name = names.get(index).filter(|name| !name.is_empty());
             operators.push(Operator {
                 name: name.cloned().unwrap_or_else(|| format!("operator {}", index + 1)),
-                key: record.enr.node_public_key().clone(),
+                key: *record.enr.node_public_key(),
             });
         }
         let mut validators = Vec::with_capacity(lock.validators().len());

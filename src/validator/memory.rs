@@ -3,34 +3,14 @@
 //! Of each operator the proofs of its newest attestation and of its newest block are kept, durably, and shown to it
 //! whenever it connects. A node whose disk is older than that raises its guard.
 
-use super::{duty::Purpose, group::Group, partials::Proof};
+use crate::crypto::hash::Hash;
 
-/// How far somebody had signed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Marks {
-    /// Slot of the newest block.
-    pub block: Option<u64>,
-    /// Source and target epoch of the newest attestation.
-    pub attestation: Option<(u64, u64)>,
-}
-
-impl Marks {
-    /// Takes the higher of both in everything.
-    pub fn raise(&mut self, other: Self) {
-        self.block = self.block.max(other.block);
-        self.attestation = match (self.attestation, other.attestation) {
-            (Some(own), Some(new)) => Some((own.0.max(new.0), own.1.max(new.1))),
-            (own, new) => own.or(new),
-        };
-    }
-
-    /// Whether `self` holds nothing that `other` does not hold too.
-    pub fn within(&self, other: &Self) -> bool {
-        let mut raised = *other;
-        raised.raise(*self);
-        raised == *other
-    }
-}
+use super::{
+    agreement::Signatures,
+    duty::Purpose,
+    guard::{Attested, Record},
+    partials::Proof,
+};
 
 /// The newest proofs of one operator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,13 +36,15 @@ impl Proofs {
         newer
     }
 
-    /// What they show.
-    pub fn marks(&self) -> Marks {
-        Marks {
+    /// What they show: the guard of their author must know as much.
+    pub fn record(&self) -> Record {
+        let attested = |proof: Proof| Attested {
+            source: proof.header().source,
+            target: proof.header().target,
+        };
+        Record {
             block: self.block.map(|proof| proof.header().slot),
-            attestation: self
-                .attestation
-                .map(|proof| (proof.header().source, proof.header().target)),
+            attested: self.attestation.map(attested),
         }
     }
 
@@ -72,10 +54,7 @@ impl Proofs {
     }
 
     /// Whether all of them are signed by this operator, and each is of its purpose.
-    pub fn verify(&self, group: &Group, operator: u16) -> bool {
-        let Some(author) = group.operator(operator) else {
-            return false;
-        };
+    pub fn verify(&self, lock_hash: &Hash, operator: u16, signatures: &impl Signatures) -> bool {
         self.block
             .is_none_or(|proof| proof.header().purpose == Purpose::Block)
             && self
@@ -83,7 +62,7 @@ impl Proofs {
                 .is_none_or(|proof| proof.header().purpose == Purpose::Attestation)
             && self
                 .iter()
-                .all(|proof| proof.verify(&group.lock_hash, operator, &author.key))
+                .all(|proof| proof.verify(lock_hash, operator, signatures))
     }
 }
 
@@ -98,7 +77,10 @@ mod tests {
     use super::*;
     use crate::{
         crypto::node::NodeKey,
-        validator::partials::{Item, Partials},
+        validator::{
+            agreement::NodeSignatures,
+            partials::{Item, Partials},
+        },
     };
 
     fn proof(purpose: Purpose, slot: u64, epochs: (u64, u64)) -> Proof {
@@ -108,7 +90,7 @@ mod tests {
             root: [0; 32],
             signature: [0; 96],
         };
-        let key = NodeKey::from_bytes(&[1; 32]).unwrap();
+        let key = NodeSignatures::new(NodeKey::from_bytes(&[1; 32]).unwrap(), Vec::new());
         Partials::sign(&key, &[7; 32], 1, purpose, slot, epochs, vec![item]).proof()
     }
 
@@ -122,24 +104,13 @@ mod tests {
         assert!(proofs.take(proof(Purpose::Block, 66, (0, 0))));
         assert!(!proofs.take(proof(Purpose::Block, 65, (0, 0))));
         assert!(!proofs.take(proof(Purpose::Randao, 99, (0, 0))));
-        let marks = proofs.marks();
-        assert_eq!((marks.block, marks.attestation), (Some(66), Some((1, 3))));
-    }
-
-    #[test]
-    fn marks_only_rise() {
-        let mut marks = Marks::default();
-        let some = Marks {
-            block: Some(0),
-            attestation: Some((3, 4)),
-        };
-        assert!(marks.within(&some) && !some.within(&marks));
-        marks.raise(some);
-        marks.raise(Marks {
-            block: None,
-            attestation: Some((2, 5)),
-        });
-        assert_eq!(marks.attestation, Some((3, 5)));
-        assert!(some.within(&marks) && !marks.within(&some));
+        let attested = Attested { source: 1, target: 3 };
+        assert_eq!(
+            proofs.record(),
+            Record {
+                block: Some(66),
+                attested: Some(attested)
+            }
+        );
     }
 }

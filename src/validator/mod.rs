@@ -6,21 +6,28 @@
 //!
 //! | Read in this order | |
 //! |---|---|
-//! | [`chain`] | the chain: clock, forks, containers, signing roots |
-//! | [`beacon`] | the client of beacon nodes |
 //! | [`duty`] | what there is to do in a slot |
 //! | [`group`] | operators and validators, as the lock names them |
+//! | [`chain`] | time, forks, containers and signing roots |
+//! | [`beacon`] | the client of beacon nodes |
 //! | [`agreement`] | what to sign: one agreement for each slot and kind |
-//! | [`partials`] | partial signatures as they travel |
 //! | [`guard`] | slashing protection: what may be signed |
+//! | [`partials`], [`combine`] | from partial signatures to the group's |
+//! | [`memory`], [`alive`] | what peers remember of each other; twins |
+//! | [`wire`] | what running nodes say to each other |
+//! | [`core`] | one operator's behaviour: events in, effects out |
+//! | [`node`] | where the core meets sockets, disks and clocks |
 
 pub mod agreement;
 pub mod alive;
 pub mod beacon;
 pub mod chain;
 pub mod combine;
+pub mod core;
 pub mod duty;
 pub mod group;
 pub mod guard;
 pub mod memory;
+pub mod node;
 pub mod partials;
+pub mod wire;

@@ -13,12 +13,11 @@ use crate::{
     crypto::{
         domains,
         hash::{Hash, sha256},
-        node::{NodeKey, NodePublicKey},
     },
     dkg::wire::Reader,
 };
 
-use super::duty::Purpose;
+use super::{agreement::Signatures, duty::Purpose};
 
 /// Bytes of an encoded header.
 pub const HEADER: usize = 57;
@@ -101,7 +100,7 @@ pub struct Partials {
 impl Partials {
     /// Signs a list of partial signatures. `source` and `target` are epochs of an attestation, else 0.
     pub fn sign(
-        key: &NodeKey,
+        signatures: &impl Signatures,
         lock_hash: &Hash,
         operator: u16,
         purpose: Purpose,
@@ -119,7 +118,7 @@ impl Partials {
         Self {
             operator,
             header,
-            signature: key.sign(&header.signed_digest(lock_hash, operator)),
+            signature: signatures.sign(&header.signed_digest(lock_hash, operator)),
             items: items.into(),
         }
     }
@@ -135,11 +134,8 @@ impl Partials {
     }
 
     /// Whether the author's node key signed it.
-    pub fn verify(&self, lock_hash: &Hash, key: &NodePublicKey) -> bool {
-        key.verify(
-            &self.header.signed_digest(lock_hash, self.operator),
-            &self.signature,
-        )
+    pub fn verify(&self, lock_hash: &Hash, signatures: &impl Signatures) -> bool {
+        self.proof().verify(lock_hash, self.operator, signatures)
     }
 
     /// The part that proves how far the author has signed.
@@ -223,8 +219,9 @@ impl Proof {
     }
 
     /// Whether this operator's node key signed it.
-    pub fn verify(&self, lock_hash: &Hash, operator: u16, key: &NodePublicKey) -> bool {
-        key.verify(&self.header.signed_digest(lock_hash, operator), &self.signature)
+    pub fn verify(&self, lock_hash: &Hash, operator: u16, signatures: &impl Signatures) -> bool {
+        let digest = self.header.signed_digest(lock_hash, operator);
+        signatures.verify(operator, &digest, &self.signature)
     }
 
     /// [`PROOF`] bytes.
@@ -251,11 +248,14 @@ impl Proof {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{crypto::node::NodeKey, validator::agreement::NodeSignatures};
 
     const LOCK: Hash = [7; 32];
 
-    fn key() -> NodeKey {
-        NodeKey::from_bytes(&[9; 32]).unwrap()
+    /// Of three operators, this being the one whose key is 9.
+    fn signatures() -> NodeSignatures {
+        let key = |byte| NodeKey::from_bytes(&[byte; 32]).unwrap();
+        NodeSignatures::new(key(9), [8, 9, 9].map(|byte| key(byte).public()).to_vec())
     }
 
     fn partials() -> Partials {
@@ -267,7 +267,7 @@ mod tests {
                 signature: [u8::try_from(validator).unwrap(); 96],
             })
             .collect();
-        Partials::sign(&key(), &LOCK, 2, Purpose::Attestation, 65, (1, 2), items)
+        Partials::sign(&signatures(), &LOCK, 2, Purpose::Attestation, 65, (1, 2), items)
     }
 
     #[test]
@@ -277,11 +277,12 @@ mod tests {
         assert_eq!(bytes.len(), Partials::longest(3));
         let read = Partials::decode(&bytes).unwrap();
         assert_eq!(read, sent);
-        assert!(read.verify(&LOCK, &key().public()));
-        assert!(!read.verify(&[8; 32], &key().public()));
+        assert!(read.verify(&LOCK, &signatures()));
+        assert!(!read.verify(&[8; 32], &signatures()));
         let proof = Proof::decode(&read.proof().encode()).unwrap();
-        assert!(proof.verify(&LOCK, 2, &key().public()));
-        assert!(!proof.verify(&LOCK, 3, &key().public()));
+        assert!(proof.verify(&LOCK, 2, &signatures()));
+        assert!(!proof.verify(&LOCK, 3, &signatures()));
+        assert!(!proof.verify(&LOCK, 1, &signatures()));
         assert_eq!(
             (proof.header().slot, proof.header().source, proof.header().target),
             (65, 1, 2)
@@ -294,7 +295,7 @@ mod tests {
         for index in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[index] ^= 1;
-            let accepted = Partials::decode(&changed).is_some_and(|read| read.verify(&LOCK, &key().public()));
+            let accepted = Partials::decode(&changed).is_some_and(|read| read.verify(&LOCK, &signatures()));
             assert!(!accepted, "byte {index}");
             assert!(Partials::decode(&bytes[..index]).is_none(), "cut at {index}");
         }
@@ -312,7 +313,8 @@ mod tests {
             signature: [0; 96],
         };
         let decodes = |purpose, epochs, items| {
-            Partials::decode(&Partials::sign(&key(), &LOCK, 1, purpose, 1, epochs, items).encode()).is_some()
+            Partials::decode(&Partials::sign(&signatures(), &LOCK, 1, purpose, 1, epochs, items).encode())
+                .is_some()
         };
         assert!(decodes(
             Purpose::SyncSelection,

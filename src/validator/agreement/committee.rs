@@ -84,6 +84,11 @@ impl<S: Signatures> Committee<S> {
         })
     }
 
+    /// Who signs and checks signatures.
+    pub fn signatures(&self) -> &S {
+        &self.signatures
+    }
+
     /// The own operator, from 1.
     pub fn own(&self) -> u16 {
         self.own

@@ -5,8 +5,6 @@
 
 use std::fmt;
 
-use crate::validator::memory::Marks;
-
 /// What a key can be slashed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
@@ -234,26 +232,6 @@ impl From<Message> for Record {
                 block: None,
                 attested: Some(Attested { source, target }),
             },
-        }
-    }
-}
-
-impl From<Marks> for Record {
-    fn from(marks: Marks) -> Self {
-        Self {
-            block: marks.block,
-            attested: marks
-                .attestation
-                .map(|(source, target)| Attested { source, target }),
-        }
-    }
-}
-
-impl From<Record> for Marks {
-    fn from(record: Record) -> Self {
-        Self {
-            block: record.block,
-            attestation: record.attested.map(|attested| (attested.source, attested.target)),
         }
     }
 }

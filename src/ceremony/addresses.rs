@@ -1,0 +1,80 @@
+//! Where the other operators were reached, kept for the next start: a help for reconnecting, nothing that is trusted.
+//! The ceremony writes it, and the running validator reads it and goes on writing it.
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use libp2p::Multiaddr;
+
+use super::files::{FileError, PUBLIC};
+use super::folder::DataFolder;
+
+/// The file in our own folder: per line an operator's number and an address.
+const FILE: &str = "addresses";
+/// Longer files are not ours.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Operators, numbered from 1, and where they were reached.
+pub type Book = Vec<(u16, Vec<Multiaddr>)>;
+
+/// Reads what was kept. What cannot be read is left out.
+pub fn load(folder: &DataFolder) -> Book {
+    let bytes = folder.disk().read(&folder.ceremony().join(FILE), MAX_BYTES);
+    parse(&String::from_utf8_lossy(&bytes.unwrap_or_default()))
+}
+
+/// Keeps the whole of it, in place of what was kept before.
+///
+/// # Errors
+/// Anything the disk says.
+pub fn save(folder: &DataFolder, book: &[(u16, Vec<Multiaddr>)]) -> Result<(), FileError> {
+    let path = folder.ceremony().join(FILE);
+    folder.disk().replace(&path, text(book).as_bytes(), PUBLIC)
+}
+
+fn parse(text: &str) -> Book {
+    let mut book: BTreeMap<u16, Vec<Multiaddr>> = BTreeMap::new();
+    for line in text.lines() {
+        let Some((operator, address)) = line.split_once(' ') else {
+            continue;
+        };
+        if let (Ok(operator), Ok(address)) = (operator.parse(), address.parse()) {
+            book.entry(operator).or_default().push(address);
+        }
+    }
+    book.into_iter().collect()
+}
+
+fn text(book: &[(u16, Vec<Multiaddr>)]) -> String {
+    let mut text = String::new();
+    for (operator, addresses) in book {
+        for address in addresses {
+            let _ = writeln!(text, "{operator} {address}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_kept_is_read_and_rubbish_is_left_out() {
+        let book = vec![
+            (
+                2,
+                vec![
+                    "/ip4/9.9.9.9/tcp/1".parse().unwrap(),
+                    "/ip6/::1/tcp/2".parse().unwrap(),
+                ],
+            ),
+            (70, vec!["/dns4/x.example/tcp/3".parse().unwrap()]),
+        ];
+        assert_eq!(parse(&text(&book)), book);
+        let damaged = format!(
+            "nonsense\n1\n1 \n-1 /ip4/1.2.3.4/tcp/1\n3 /ip4/1.2.3/tcp/1\n{}\0",
+            text(&book)
+        );
+        assert_eq!(parse(&damaged), book);
+    }
+}

@@ -1,0 +1,360 @@
+//! The agreements of all slots: messages in, effects out.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::{
+    crypto::hash::Hash,
+    validator::{
+        agreement::{self, Effect as Agreed, Instance, Signatures, Verdict, messages::Proposal},
+        chain::types::AttestationData,
+        duty::{Duty, Kind},
+        wire::{Message, value_limit},
+    },
+};
+
+use super::effects::Effect;
+use super::{ASK_AGAIN_PERCENT, Core, EARLY_SLOTS, Report, head::Opinion, over};
+
+impl<S: Signatures> Core<S> {
+    /// A peer's message about an agreement that is, or may soon be, under way.
+    pub(super) fn agree(&mut self, from: u16, message: agreement::messages::Message) {
+        let duty = message.duty;
+        let slot = self.slot_now();
+        if over(self.time, duty, slot) || duty.slot > slot.saturating_add(EARLY_SLOTS) {
+            return;
+        }
+        let now = self.now;
+        let effects = self.agreement(duty).receive(now, from, message);
+        self.agreed(duty, effects);
+    }
+
+    fn agreement(&mut self, duty: Duty) -> &mut Instance<S> {
+        let committee = &self.committee;
+        let peers = &self.peers;
+        let now = self.now;
+        self.agreements.entry(duty).or_insert_with(|| {
+            let mut instance = Instance::new(committee.clone(), duty, value_limit(duty.kind));
+            for operator in peers.greeted() {
+                // Nothing is sent before the start.
+                instance.connection(now, operator, true);
+            }
+            instance
+        })
+    }
+
+    pub(super) fn connect_agreements(&mut self, operator: u16, connected: bool) {
+        let now = self.now;
+        let told: Vec<(Duty, Vec<Agreed>)> = self
+            .agreements
+            .iter_mut()
+            .map(|(duty, instance)| (*duty, instance.connection(now, operator, connected)))
+            .collect();
+        for (duty, effects) in told {
+            self.agreed(duty, effects);
+        }
+    }
+
+    pub(super) fn tick_agreements(&mut self) {
+        let now = self.now;
+        let due: Vec<Duty> = self
+            .agreements
+            .iter()
+            .filter(|(_, instance)| instance.next_wakeup().is_some_and(|at| at <= now))
+            .map(|(duty, _)| *duty)
+            .collect();
+        for duty in due {
+            let effects = self.agreement(duty).tick(now);
+            self.agreed(duty, effects);
+        }
+    }
+
+    /// Begins the agreements that this node knows to be needed, when it is time for them.
+    pub(super) fn start_due(&mut self) {
+        let slot = self.slot_now();
+        for duty in self.wanted(slot) {
+            let from = match duty.kind {
+                // A block may come before attestations are due, and then there is no reason to wait.
+                Kind::Head | Kind::Block => self.time.start_of(slot),
+                Kind::Aggregates | Kind::Contributions => self.due(duty),
+            };
+            let begun = self
+                .slots
+                .get(&slot)
+                .is_some_and(|work| work.begun.contains(&duty.kind));
+            if self.now < from || begun {
+                continue;
+            }
+            let due = self.due(duty);
+            let work = self.slots.entry(slot).or_default();
+            work.begun.insert(duty.kind);
+            if duty.kind == Kind::Head {
+                // A block of this slot may be there already.
+                let early = self.newest_block.is_some_and(|(of, _)| of == slot);
+                work.ask_view_at = Some(if early { self.now } else { due });
+            }
+            let (now, role) = (self.now, self.role(slot));
+            let effects = self.agreement(duty).start(now, due, role);
+            self.agreed(duty, effects);
+        }
+    }
+
+    /// When [`Core::start_due`] will have something to do.
+    pub(super) fn next_due(&self) -> Option<u64> {
+        let slot = self.slot_now();
+        let begun = |kind| {
+            self.slots
+                .get(&slot)
+                .is_some_and(|work| work.begun.contains(&kind))
+        };
+        let wanted = self.wanted(slot).into_iter().filter(|duty| !begun(duty.kind));
+        wanted
+            .map(|duty| self.due(duty))
+            .filter(|due| *due > self.now)
+            .min()
+    }
+
+    /// The agreements that a slot needs, as far as this node knows.
+    fn wanted(&self, slot: u64) -> Vec<Duty> {
+        let epoch = self.time.epoch_of(slot);
+        if self.time.slot_at(self.now).is_none() || self.chain.spec.signable_fork_at(epoch).is_err() {
+            return Vec::new();
+        }
+        let attests = !self.schedule.attesters(epoch, slot).is_empty();
+        let syncs = !self.sync_members_of(slot).is_empty();
+        let mut kinds = Vec::new();
+        if attests || syncs {
+            kinds.push(Kind::Head);
+        }
+        if !self.aggregating_committees(slot).is_empty() {
+            kinds.push(Kind::Aggregates);
+        }
+        if !self.contributing_subcommittees(slot).is_empty() {
+            kinds.push(Kind::Contributions);
+        }
+        kinds.into_iter().map(|kind| Duty { slot, kind }).collect()
+    }
+
+    /// Carries out what an agreement wants.
+    pub(super) fn agreed(&mut self, duty: Duty, effects: Vec<Agreed>) {
+        for effect in effects {
+            match effect {
+                Agreed::Broadcast(message) => self.broadcast(Message::Agreement(message)),
+                Agreed::Send { to, message } => self.send(to, Message::Agreement(message)),
+                Agreed::AskVerdict(proposal) => self.judge(duty, &proposal),
+                Agreed::AskValue { round } => self.asked_for_value(duty, round),
+                Agreed::Decided(decision) => {
+                    self.report_decision(duty, decision.round);
+                    self.decided(duty, &decision.value);
+                }
+                Agreed::Refused { round, .. } => {
+                    tracing::error!(
+                        slot = duty.slot,
+                        kind = duty.kind.text(),
+                        round,
+                        "the others decided on something impossible"
+                    );
+                }
+                Agreed::Misbehaviour(deed) => self.report(Report::Misbehaviour(deed)),
+            }
+        }
+    }
+
+    fn report_decision(&mut self, duty: Duty, round: u8) {
+        let voters = self
+            .agreements
+            .get(&duty)
+            .map_or_else(BTreeSet::new, Instance::voters);
+        let after_due_ms = self.now.saturating_sub(self.due(duty));
+        self.report(Report::Decided {
+            duty,
+            round,
+            after_due_ms,
+            voters,
+        });
+    }
+
+    fn decided(&mut self, duty: Duty, value: &[u8]) {
+        match duty.kind {
+            Kind::Head => {
+                // Nobody honest votes for anything else.
+                if let Ok(data) = AttestationData::from_ssz(value) {
+                    self.decided_head(duty.slot, data);
+                }
+            }
+            Kind::Block => {}
+            Kind::Aggregates => self.decided_aggregates(duty.slot, value),
+            Kind::Contributions => self.decided_contributions(duty.slot, value),
+        }
+    }
+
+    fn asked_for_value(&mut self, duty: Duty, round: u8) {
+        match duty.kind {
+            Kind::Head => self.propose_head(duty.slot),
+            Kind::Block => {}
+            Kind::Aggregates => self.ask_aggregates(duty.slot, round),
+            Kind::Contributions => self.ask_contributions(duty.slot, round),
+        }
+    }
+
+    pub(super) fn propose(&mut self, duty: Duty, round: u8, value: Arc<[u8]>) {
+        let now = self.now;
+        let effects = self.agreement(duty).propose(now, round, value);
+        self.agreed(duty, effects);
+    }
+
+    fn judge(&mut self, duty: Duty, proposal: &Proposal) {
+        match duty.kind {
+            Kind::Head => self.judge_head(duty.slot, proposal),
+            Kind::Block => {}
+            Kind::Aggregates => self.judge_aggregates(duty.slot, proposal),
+            Kind::Contributions => self.judge_contributions(duty.slot, proposal),
+        }
+    }
+
+    pub(super) fn give_verdict(&mut self, duty: Duty, round: u8, id: &Hash, verdict: Verdict) {
+        let now = self.now;
+        let effects = self.agreement(duty).verdict(now, round, id, verdict);
+        self.agreed(duty, effects);
+    }
+
+    /// The answer of a beacon node about a proposal.
+    pub(super) fn checked(&mut self, duty: Duty, round: u8, id: &Hash, verdict: Option<Verdict>) {
+        if let Some(verdict) = verdict
+            && self.agreements.contains_key(&duty)
+        {
+            self.give_verdict(duty, round, id, verdict);
+        }
+    }
+
+    /// Judges again what is held for a slot's head.
+    pub(super) fn judge_held(&mut self, duty: Duty) {
+        let held: Vec<Proposal> = self
+            .agreements
+            .get(&duty)
+            .into_iter()
+            .flat_map(Instance::held)
+            .cloned()
+            .collect();
+        for proposal in held {
+            self.judge(duty, &proposal);
+        }
+    }
+
+    fn judge_head(&mut self, slot: u64, proposal: &Proposal) {
+        let duty = Duty {
+            slot,
+            kind: Kind::Head,
+        };
+        let epoch = self.time.epoch_of(slot);
+        let id = proposal.value_id();
+        let Ok(data) = AttestationData::from_ssz(&proposal.value) else {
+            return self.give_verdict(duty, proposal.round, &id, Verdict::Invalid);
+        };
+        let (now, again) = (self.now, self.ask_again_ms());
+        let Some(work) = self.slots.get_mut(&slot) else {
+            return;
+        };
+        match work.views.judge(&data, proposal.round, slot, epoch) {
+            Opinion::Verdict(verdict) => self.give_verdict(duty, proposal.round, &id, verdict),
+            Opinion::Wait => {
+                // The leader has seen something that we may see a moment later.
+                let soon = if work.views.newest().is_none() {
+                    now
+                } else {
+                    now.saturating_add(again)
+                };
+                work.ask_view_at = Some(work.ask_view_at.map_or(soon, |at| at.min(soon)));
+            }
+            Opinion::LookUp(root) => self.effects.push(Effect::LookUp { slot, root }),
+        }
+    }
+
+    fn ask_again_ms(&self) -> u64 {
+        (self.time.slot_ms * ASK_AGAIN_PERCENT / 100).max(50)
+    }
+
+    fn propose_head(&mut self, slot: u64) {
+        let duty = Duty {
+            slot,
+            kind: Kind::Head,
+        };
+        let view = self
+            .slots
+            .get(&slot)
+            .and_then(|work| work.views.newest().copied());
+        let round = self.agreements.get(&duty).map_or(0, Instance::round);
+        match view {
+            Some(data) => self.propose(duty, round, data.to_ssz().into()),
+            // Asked when a block arrives or attestations are due; then it is proposed.
+            None if round == 0 => {}
+            None => {
+                let now = self.now;
+                if let Some(work) = self.slots.get_mut(&slot) {
+                    work.ask_view_at = Some(now);
+                }
+            }
+        }
+    }
+
+    /// Our beacon node told of a new head.
+    pub(super) fn head(&mut self, slot: u64, root: Hash) {
+        self.newest_block = Some((slot, root));
+        let now = self.now;
+        let current = self.slot_now();
+        if let Some(work) = self.slots.get_mut(&current)
+            && work.begun.contains(&Kind::Head)
+            && work.head.is_none()
+            && (slot == current || work.views.newest().is_some())
+        {
+            work.ask_view_at = Some(now);
+        }
+    }
+
+    /// Asks our beacon nodes for their view where it is time to.
+    pub(super) fn ask_views(&mut self) {
+        let now = self.now;
+        let mut asked = Vec::new();
+        for (slot, work) in &mut self.slots {
+            if work.ask_view_at.is_some_and(|at| at <= now) {
+                work.ask_view_at = None;
+                if work.head.is_none() {
+                    asked.push((*slot, work.views.unknown_blocks()));
+                }
+            }
+        }
+        for (slot, blocks) in asked {
+            self.effects.push(Effect::AskView { slot });
+            for root in blocks {
+                self.effects.push(Effect::LookUp { slot, root });
+            }
+        }
+    }
+
+    /// A beacon node answered.
+    pub(super) fn view(&mut self, slot: u64, data: AttestationData) {
+        let epoch = self.time.epoch_of(slot);
+        let sound =
+            data.slot == slot && data.index == 0 && data.target.epoch == epoch && data.source.epoch <= epoch;
+        let Some(work) = self.slots.get_mut(&slot).filter(|_| sound) else {
+            return;
+        };
+        work.views.add(data);
+        let duty = Duty {
+            slot,
+            kind: Kind::Head,
+        };
+        self.propose_head(slot);
+        self.judge_held(duty);
+    }
+
+    /// A block was looked up.
+    pub(super) fn looked_up(&mut self, slot: u64, root: Hash, of_slot: Option<u64>) {
+        if let Some(work) = self.slots.get_mut(&slot) {
+            work.views.block(root, of_slot);
+            self.judge_held(Duty {
+                slot,
+                kind: Kind::Head,
+            });
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! What a core is told, and what it says.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    crypto::hash::Hash,
+    validator::{
+        agreement::{Misbehaviour, Verdict},
+        alive::Instance,
+        chain::types::{
+            Attestation, AttestationData, SignedAggregateAndProof, SignedContributionAndProof,
+            SingleAttestation, SyncCommitteeContribution, SyncCommitteeMessage,
+        },
+        combine::{Job, Outcome, Place},
+        duty::{Duty, Purpose},
+        guard::{Record, Start},
+        partials::{Item, Proof},
+        wire::Message,
+    },
+};
+
+use super::schedule::{Attester, Proposer, SyncMember};
+
+/// What happened.
+#[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one exists at a time, and it is handed over, not kept"
+)]
+pub enum Event {
+    /// Time passed.
+    Tick,
+    /// Messages can be exchanged with this operator.
+    Connected(u16),
+    /// No longer.
+    Disconnected(u16),
+    /// An operator said something.
+    Message {
+        /// Who.
+        from: u16,
+        /// What.
+        message: Message,
+    },
+    /// The answer to [`Effect::Compare`].
+    Compared {
+        /// Whose memory was compared.
+        operator: u16,
+        /// Whether it held something that the guard did not.
+        newer: bool,
+    },
+    /// The clock jumped, or the process slept: this counts as a start.
+    Restarted {
+        /// A new number for this process.
+        instance: Instance,
+        /// From when on it signs.
+        start: Start,
+    },
+    /// Who attests in an epoch: slot and duty.
+    Attesters {
+        /// The epoch.
+        epoch: u64,
+        /// Slot and duty of each validator of ours.
+        duties: Vec<(u64, Attester)>,
+    },
+    /// Who proposes in an epoch.
+    Proposers {
+        /// The epoch.
+        epoch: u64,
+        /// Slot and duty of each validator of ours.
+        duties: Vec<(u64, Proposer)>,
+    },
+    /// Who is in the sync committee of an epoch.
+    SyncMembers {
+        /// The epoch.
+        epoch: u64,
+        /// Each validator of ours that is.
+        members: Vec<SyncMember>,
+    },
+    /// Our beacon node has a new head.
+    Head {
+        /// The slot of the block.
+        slot: u64,
+        /// Its root.
+        root: Hash,
+    },
+    /// A beacon node's answer to [`Effect::AskView`]; possibly one of several.
+    View {
+        /// The slot.
+        slot: u64,
+        /// Its view.
+        data: AttestationData,
+    },
+    /// The answer to [`Effect::LookUp`].
+    Block {
+        /// The slot for whose agreement it was asked.
+        slot: u64,
+        /// The block.
+        root: Hash,
+        /// Its slot, if a beacon node knows it.
+        of_slot: Option<u64>,
+    },
+    /// The own share has signed.
+    Signed(Signed),
+    /// A job is done.
+    Combined {
+        /// What was combined.
+        purpose: Purpose,
+        /// Its slot.
+        slot: u64,
+        /// What came of it.
+        outcome: Outcome,
+    },
+    /// The answer to [`Effect::AskAggregates`]: at most one for each committee.
+    Aggregates {
+        /// The slot.
+        slot: u64,
+        /// The round in which they are to be proposed.
+        round: u8,
+        /// What our beacon node has.
+        aggregates: Vec<Attestation>,
+    },
+    /// The answer to [`Effect::AskContributions`]: at most one for each subcommittee.
+    Contributions {
+        /// The slot.
+        slot: u64,
+        /// The round in which they are to be proposed.
+        round: u8,
+        /// What our beacon node has.
+        contributions: Vec<SyncCommitteeContribution>,
+    },
+    /// The answer to [`Effect::Check`].
+    Checked {
+        /// The agreement.
+        duty: Duty,
+        /// The round of the proposal.
+        round: u8,
+        /// The value's id.
+        id: Hash,
+        /// What was found; `None` if that cannot be said yet.
+        verdict: Option<Verdict>,
+    },
+}
+
+/// What the own share has signed.
+#[derive(Debug)]
+pub struct Signed {
+    /// What for.
+    pub purpose: Purpose,
+    /// The slot.
+    pub slot: u64,
+    /// Source and target epoch of an attestation, else 0.
+    pub epochs: (u64, u64),
+    /// The partial signatures; empty if nothing may be signed.
+    pub items: Vec<Item>,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Say something to one operator.
+    Send {
+        /// To whom.
+        to: u16,
+        /// What.
+        message: Message,
+    },
+    /// Say something to everybody who is connected.
+    Broadcast(Message),
+    /// An operator cannot be talked to: tell people, and disconnect.
+    Refuse {
+        /// Who.
+        operator: u16,
+        /// Why, for people.
+        why: String,
+    },
+    /// Ask the beacon nodes for their `AttestationData`; answered by any number of [`Event::View`].
+    AskView {
+        /// For this slot.
+        slot: u64,
+    },
+    /// Ask the beacon nodes for the slot of a block; answered by [`Event::Block`].
+    LookUp {
+        /// For the agreement of this slot.
+        slot: u64,
+        /// The block.
+        root: Hash,
+    },
+    /// Ask for aggregates of this data; answered by [`Event::Aggregates`].
+    AskAggregates {
+        /// The round in which they are to be proposed.
+        round: u8,
+        /// What they attest to.
+        data: AttestationData,
+        /// The committees.
+        committees: Vec<u64>,
+    },
+    /// Ask for contributions; answered by [`Event::Contributions`].
+    AskContributions {
+        /// The round in which they are to be proposed.
+        round: u8,
+        /// The slot.
+        slot: u64,
+        /// The block that they are of.
+        root: Hash,
+        /// The subcommittees.
+        subcommittees: Vec<u16>,
+    },
+    /// Find out whether aggregated signatures in a proposal are right; answered by [`Event::Checked`].
+    Check {
+        /// The agreement.
+        duty: Duty,
+        /// The round of the proposal.
+        round: u8,
+        /// The value's id.
+        id: Hash,
+        /// What is to be checked.
+        what: ToCheck,
+    },
+    /// Sign what cannot be slashed; answered by [`Event::Signed`].
+    Sign {
+        /// What for.
+        purpose: Purpose,
+        /// The slot.
+        slot: u64,
+        /// Which root with which validator's share.
+        roots: Vec<(Place, Hash)>,
+    },
+    /// Ask the guard, and sign what it permits; answered by [`Event::Signed`].
+    Guard {
+        /// Attestation or block.
+        purpose: Purpose,
+        /// The slot.
+        slot: u64,
+        /// Source and target epoch of an attestation, else 0.
+        epochs: (u64, u64),
+        /// The signing root.
+        root: Hash,
+        /// The validators, by their place in the lock.
+        validators: Vec<u32>,
+        /// Until when the signatures are of use, in milliseconds since the Unix epoch.
+        deadline_ms: u64,
+    },
+    /// Combine partial signatures; answered by [`Event::Combined`].
+    Combine {
+        /// What.
+        purpose: Purpose,
+        /// Its slot.
+        slot: u64,
+        /// The work.
+        job: Job,
+    },
+    /// Give something to the beacon nodes.
+    Submit(Submission),
+    /// Tell the beacon nodes which committees our validators are in.
+    Subscribe(Vec<Subscription>),
+    /// Keep a proof of what an operator has signed, durably.
+    Remember {
+        /// Whose.
+        operator: u16,
+        /// The proof.
+        proof: Proof,
+    },
+    /// Compare the guard with what an operator remembers, raise it if it is behind; answered by [`Event::Compared`].
+    Compare {
+        /// Who remembers.
+        operator: u16,
+        /// What.
+        remembered: Record,
+    },
+    /// Tell the guard from when on this process signs.
+    Begin(Start),
+    /// For people, logs and figures.
+    Report(Report),
+    /// Stop signing for good; effects before this one are carried out first.
+    Stop(Stop),
+}
+
+/// What somebody with a beacon node checks.
+#[derive(Debug)]
+pub enum ToCheck {
+    /// Aggregated attestations.
+    Aggregates(Vec<Attestation>),
+    /// Contributions to sync aggregates.
+    Contributions(Vec<SyncCommitteeContribution>),
+}
+
+/// What is given to beacon nodes.
+#[derive(Debug, Clone)]
+pub enum Submission {
+    /// Attestations of a slot.
+    Attestations(Vec<SingleAttestation>),
+    /// Sync committee messages of a slot.
+    SyncMessages(Vec<SyncCommitteeMessage>),
+    /// Aggregates and proofs of a slot.
+    Aggregates(Vec<SignedAggregateAndProof>),
+    /// Contributions and proofs of a slot.
+    Contributions(Vec<SignedContributionAndProof>),
+}
+
+/// A validator's committee, for the beacon node to prepare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subscription {
+    /// The slot.
+    pub slot: u64,
+    /// The duty.
+    pub attester: Attester,
+    /// Whether the validator aggregates.
+    pub is_aggregator: bool,
+}
+
+/// What people may want to know.
+#[derive(Debug)]
+pub enum Report {
+    /// Operators agreed.
+    Decided {
+        /// On what.
+        duty: Duty,
+        /// In which round, from 0.
+        round: u8,
+        /// How long after it was due, in milliseconds.
+        after_due_ms: u64,
+        /// Who voted.
+        voters: BTreeSet<u16>,
+    },
+    /// The group signed.
+    Made {
+        /// What.
+        purpose: Purpose,
+        /// Its slot.
+        slot: u64,
+        /// For which validators, by their place in the lock.
+        validators: BTreeSet<u32>,
+        /// How long after the duty was due, in milliseconds.
+        after_due_ms: u64,
+        /// Whose partial signatures were there.
+        contributors: BTreeSet<u16>,
+    },
+    /// An operator did what no correct one does.
+    Fault {
+        /// Who.
+        operator: u16,
+        /// What, for people.
+        what: String,
+    },
+    /// An operator broke the rules of agreement.
+    Misbehaviour(Misbehaviour),
+    /// An operator remembers signatures that the own guard had forgotten: this disk is an old copy.
+    Forgotten {
+        /// Who remembers.
+        operator: u16,
+    },
+    /// All other operators confirmed that nothing was forgotten.
+    Confirmed,
+    /// Nothing is signed for a fork that this version does not know.
+    UnknownFork {
+        /// Its name.
+        name: String,
+        /// Its epoch.
+        epoch: u64,
+    },
+}
+
+/// Why a node stops for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Another process works with the same share.
+    Twin(Instance),
+}

@@ -1,0 +1,320 @@
+//! One operator's behaviour while the group validates, without sockets, files or clocks.
+//!
+//! A [`Core`] is told what happens ([`Event`]) and when, and says what to do ([`Effect`]). What takes processor time
+//! (signing, combining) or a disk (the guard) is an effect whose result comes back as an event.
+//!
+//! # A slot
+//! 1. Our beacon node's view is asked for when a block of the slot arrived, or when attestations are due. Operators agree
+//!    on the `AttestationData` (`head`).
+//! 2. Every node asks its guard for each of the slot's attesters, signs with its shares and sends the partial signatures.
+//!    Sync committee messages are of the decided block.
+//! 3. t partial signatures make a signature; whoever has them submits.
+//! 4. Aggregators, if there are any, agree on the aggregates at two thirds of the slot, and sign them likewise.
+//!
+//! Selection proofs and RANDAO reveals need no agreement; they are made ahead of time.
+//!
+//! # After a start
+//! A node takes part in no agreement of a slot that began before it, and signs what could be slashed from the next epoch
+//! on; at once if all other operators say that they remember nothing which its guard does not know ([`peers`]).
+//!
+//! | Module | What it is |
+//! |---|---|
+//! | [`schedule`] | who has which duty when |
+//! | [`peers`] | the other operators |
+//! | [`pools`] | partial signatures, and what they became |
+//! | [`head`] | what is attested to, and whether it is plausible |
+//! | `agreeing`, `signing` | what all duties have in common |
+//! | `attesting`, `syncing` | the duties, one file each |
+//! | `presence` | handshakes, starts and twins |
+
+pub mod head;
+pub mod peers;
+pub mod pools;
+pub mod schedule;
+
+mod agreeing;
+mod attesting;
+mod effects;
+mod presence;
+mod signing;
+mod syncing;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{
+    agreement::{Committee, Instance, Role, Signatures},
+    alive::{Instance as Process, Watch},
+    chain::{
+        spec::{Chain, Due},
+        time::Time,
+        types::AttestationData,
+    },
+    duty::{Duty, Kind, Purpose},
+    group::Group,
+    guard::Start,
+    memory::Proofs,
+    wire,
+};
+
+pub use effects::{Effect, Event, Report, Signed, Stop, Submission, Subscription};
+
+use head::Views;
+use peers::Peers;
+use pools::Pools;
+use schedule::Schedule;
+
+/// While a proposal is held, our beacon node is asked again after so many slots' hundredths.
+const ASK_AGAIN_PERCENT: u64 = 4;
+/// Messages of duties that begin so many slots from now are taken; clocks differ.
+const EARLY_SLOTS: u64 = 1;
+
+/// What a core needs to know beforehand.
+pub struct Settings {
+    /// The group of the lock.
+    pub group: Arc<Group>,
+    /// The chain.
+    pub chain: Arc<Chain>,
+    /// This operator, from 1.
+    pub me: u16,
+    /// Goes along in the handshake.
+    pub software: String,
+    /// Watches and says nothing: no votes, no partial signatures, no guard.
+    pub dry_run: bool,
+}
+
+/// One operator's behaviour.
+pub struct Core<S> {
+    group: Arc<Group>,
+    chain: Arc<Chain>,
+    time: Time,
+    me: u16,
+    software: String,
+    dry_run: bool,
+    committee: Arc<Committee<S>>,
+    now: u64,
+    effects: Vec<Effect>,
+    peers: Peers,
+    watch: Watch,
+    /// What this node remembers of each operator, from 1.
+    memory: BTreeMap<u16, Proofs>,
+    schedule: Schedule,
+    pools: Pools,
+    slots: BTreeMap<u64, Slot>,
+    agreements: BTreeMap<Duty, Instance<S>>,
+    /// From when on this process signs.
+    start: Start,
+    /// The slot that was begun last.
+    begun: Option<u64>,
+    /// The newest block that our beacon node told of: slot and root.
+    newest_block: Option<(u64, [u8; 32])>,
+    stopped: bool,
+}
+
+/// What a slot needs beside its agreements.
+#[derive(Default)]
+struct Slot {
+    views: Views,
+    /// When our beacon node is asked (again) for its view.
+    ask_view_at: Option<u64>,
+    /// What was decided.
+    head: Option<AttestationData>,
+    /// Agreements that were begun.
+    begun: BTreeSet<Kind>,
+    /// Aggregates and contributions that were decided.
+    aggregates: Option<Vec<super::chain::types::Attestation>>,
+    contributions: Option<Vec<super::chain::types::SyncCommitteeContribution>>,
+}
+
+impl<S: Signatures> Core<S> {
+    /// A core that has just started. `instance` is 128 random bits, `memory` what this node remembers of the others,
+    /// `start` what the guard was told. `None` if the group is none that can agree.
+    pub fn new(
+        settings: Settings,
+        signatures: S,
+        instance: Process,
+        memory: BTreeMap<u16, Proofs>,
+        start: Start,
+        now_ms: u64,
+    ) -> Option<Self> {
+        let Settings {
+            group,
+            chain,
+            me,
+            software,
+            dry_run,
+        } = settings;
+        let (n, t) = (group.size(), group.threshold);
+        let committee = Committee::new(group.lock_hash, n, t, me, chain.spec.slot_ms, signatures)?;
+        Some(Self {
+            time: chain.time(),
+            peers: Peers::new(me, n),
+            watch: Watch::new(me, instance, group.lock_hash),
+            committee: Arc::new(committee),
+            group,
+            chain,
+            me,
+            software,
+            dry_run,
+            now: now_ms,
+            effects: Vec::new(),
+            memory,
+            schedule: Schedule::default(),
+            pools: Pools::default(),
+            slots: BTreeMap::new(),
+            agreements: BTreeMap::new(),
+            start,
+            begun: None,
+            newest_block: None,
+            stopped: false,
+        })
+    }
+
+    /// Tells what happened at a time (milliseconds since the Unix epoch), and gives what is to be done, in this order.
+    pub fn handle(&mut self, now_ms: u64, event: Event) -> Vec<Effect> {
+        self.now = self.now.max(now_ms);
+        if self.stopped {
+            return Vec::new();
+        }
+        match event {
+            Event::Tick => {}
+            Event::Connected(operator) => self.connected(operator),
+            Event::Disconnected(operator) => self.disconnected(operator),
+            Event::Message { from, message } => self.message(from, message),
+            Event::Compared { operator, newer } => self.compared(operator, newer),
+            Event::Restarted { instance, start } => self.restarted(instance, start),
+            Event::Attesters { epoch, duties } => self.attesters(epoch, &duties),
+            Event::Proposers { epoch, duties } => self.schedule.set_proposers(epoch, duties),
+            Event::SyncMembers { epoch, members } => self.sync_members(epoch, members),
+            Event::Head { slot, root } => self.head(slot, root),
+            Event::View { slot, data } => self.view(slot, data),
+            Event::Block { slot, root, of_slot } => self.looked_up(slot, root, of_slot),
+            Event::Signed(signed) => self.signed(signed),
+            Event::Combined {
+                purpose,
+                slot,
+                outcome,
+            } => self.combined(purpose, slot, &outcome),
+            Event::Aggregates {
+                slot,
+                round,
+                aggregates,
+            } => self.aggregates(slot, round, &aggregates),
+            Event::Contributions {
+                slot,
+                round,
+                contributions,
+            } => self.contributions(slot, round, &contributions),
+            Event::Checked {
+                duty,
+                round,
+                id,
+                verdict,
+            } => self.checked(duty, round, &id, verdict),
+        }
+        self.pass();
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When [`Event::Tick`] is wanted at the latest, in milliseconds since the Unix epoch.
+    pub fn wake_at(&self) -> u64 {
+        let next_slot = self
+            .time
+            .start_of(self.time.slot_at(self.now).map_or(0, |slot| slot + 1));
+        let agreements = self.agreements.values().filter_map(Instance::next_wakeup);
+        let views = self.slots.values().filter_map(|slot| slot.ask_view_at);
+        let due = self.next_due();
+        agreements
+            .chain(views)
+            .chain(due)
+            .chain([next_slot])
+            .min()
+            .unwrap_or(next_slot)
+    }
+
+    /// Lets time pass: begins slots, starts what is due, wakes agreements, forgets what is over.
+    fn pass(&mut self) {
+        if let Some(slot) = self.time.slot_at(self.now)
+            && self.begun.is_none_or(|begun| begun < slot)
+        {
+            self.begun = Some(slot);
+            self.forget(slot);
+            self.beat(slot);
+            self.prepare_sync(slot);
+        }
+        self.start_due();
+        self.ask_views();
+        self.tick_agreements();
+    }
+
+    fn forget(&mut self, slot: u64) {
+        let time = self.time;
+        let kept = slot.saturating_sub(self.time.slots_per_epoch);
+        self.slots = self.slots.split_off(&kept);
+        self.agreements.retain(|duty, _| !over(time, *duty, slot));
+        self.pools
+            .retain(|(purpose, of)| purpose == Purpose::Exit || of >= kept);
+        self.schedule.forget_before(time.epoch_of(kept));
+    }
+
+    /// The slot by our clock; 0 before genesis.
+    fn slot_now(&self) -> u64 {
+        self.time.slot_at(self.now).unwrap_or(0)
+    }
+
+    /// Votes, unless the slot began before this process did.
+    fn role(&self, slot: u64) -> Role {
+        if self.dry_run || slot < self.start.first_slot {
+            Role::Observes
+        } else {
+            Role::Votes
+        }
+    }
+
+    fn due(&self, duty: Duty) -> u64 {
+        match duty.kind {
+            Kind::Head => self.chain.due_ms(duty.slot, Due::Attestation),
+            Kind::Block => self.time.start_of(duty.slot),
+            Kind::Aggregates => self.chain.due_ms(duty.slot, Due::Aggregate),
+            Kind::Contributions => self.chain.due_ms(duty.slot, Due::Contribution),
+        }
+    }
+
+    /// Until when a partial signature is of use, in milliseconds since the Unix epoch.
+    fn deadline(&self, purpose: Purpose, slot: u64) -> u64 {
+        match purpose {
+            Purpose::Attestation => self.time.start_of(slot.saturating_add(self.time.slots_per_epoch)),
+            Purpose::Block | Purpose::SyncMessage => self.time.end_of(slot),
+            _ => self.time.end_of(slot.saturating_add(1)),
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        self.effects.push(Effect::Report(report));
+    }
+
+    fn broadcast(&mut self, message: wire::Message) {
+        self.effects.push(Effect::Broadcast(message));
+    }
+
+    /// Begin to sign from this slot and epoch on.
+    fn begin(&mut self, start: Start) {
+        self.start = start;
+        self.effects.push(Effect::Begin(start));
+    }
+}
+
+/// Whether an agreement is past its deadline in this slot.
+fn over(time: Time, duty: Duty, slot: u64) -> bool {
+    let kept = match duty.kind {
+        Kind::Head => time.slots_per_epoch,
+        Kind::Block => 1,
+        Kind::Aggregates | Kind::Contributions => 2,
+    };
+    duty.slot.saturating_add(kept) <= slot
+}

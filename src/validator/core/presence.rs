@@ -1,0 +1,212 @@
+//! Handshakes, what counts as a start, and twins.
+
+use crate::validator::{
+    agreement::Signatures,
+    alive::{Alive, Instance as Process, Shown},
+    guard::Start,
+    wire::{Hello, Message, PROTOCOL},
+};
+
+use super::{Core, Effect, Report, Stop, peers::Answer};
+
+impl<S: Signatures> Core<S> {
+    pub(super) fn connected(&mut self, operator: u16) {
+        let Some(peer) = self.peers.get_mut(operator) else {
+            return;
+        };
+        peer.connected = true;
+        peer.greeted = false;
+        self.say_hello(operator);
+    }
+
+    fn say_hello(&mut self, operator: u16) {
+        let hello = Hello {
+            protocol: PROTOCOL,
+            lock_hash: self.group.lock_hash,
+            instance: self.watch.instance(),
+            clock_ms: self.now,
+            proofs: self.memory.get(&operator).copied().unwrap_or_default(),
+            software: self.software.clone(),
+        };
+        self.send(operator, Message::Hello(hello));
+    }
+
+    pub(super) fn disconnected(&mut self, operator: u16) {
+        if let Some(peer) = self.peers.get_mut(operator) {
+            peer.connected = false;
+            peer.greeted = false;
+            self.connect_agreements(operator, false);
+        }
+    }
+
+    pub(super) fn send(&mut self, to: u16, message: Message) {
+        self.effects.push(Effect::Send { to, message });
+    }
+
+    pub(super) fn message(&mut self, from: u16, message: Message) {
+        let Some(peer) = self.peers.get(from) else {
+            return;
+        };
+        match message {
+            Message::Hello(hello) => self.greeted(from, hello),
+            _ if !peer.greeted => {}
+            Message::Alive(alive) => self.shown(from, &alive),
+            Message::Agreement(message) => self.agree(from, message),
+            Message::Partials(partials) => self.partials(from, &partials),
+            Message::Clock {
+                clock_ms,
+                answers_ms,
+                waited_ms,
+            } => self.clock(from, clock_ms, answers_ms, waited_ms),
+            Message::Contents { .. } => {}
+        }
+    }
+
+    fn greeted(&mut self, from: u16, hello: Hello) {
+        let refused = if hello.protocol != PROTOCOL {
+            Some(format!(
+                "it speaks version {} of the messages, this program {PROTOCOL}",
+                hello.protocol
+            ))
+        } else if hello.lock_hash != self.group.lock_hash {
+            Some("it has another lock".to_owned())
+        } else if !hello
+            .proofs
+            .verify(&self.group.lock_hash, self.me, self.committee.signatures())
+        {
+            Some("it shows signatures of ours that we never made".to_owned())
+        } else {
+            None
+        };
+        if let Some(why) = refused {
+            self.effects.push(Effect::Refuse { operator: from, why });
+            return;
+        }
+        let now = self.now;
+        let Some(peer) = self.peers.get_mut(from).filter(|peer| peer.connected) else {
+            return;
+        };
+        // A second Hello on one connection is of a process that counts as started anew: it wants to hear ours again.
+        let again = peer.greeted && peer.instance != Some(hello.instance);
+        peer.greeted = true;
+        peer.instance = Some(hello.instance);
+        peer.software = hello.software;
+        peer.told_clock = Some((hello.clock_ms, now));
+        if peer.answered.is_none() {
+            peer.answered = Some(Answer::Comparing);
+        }
+        if again {
+            self.say_hello(from);
+        }
+        self.effects.push(Effect::Compare {
+            operator: from,
+            remembered: hello.proofs.record(),
+        });
+        for alive in self.watch.remembered().cloned().collect::<Vec<_>>() {
+            self.send(from, Message::Alive(alive));
+        }
+        for partials in self.pools.own().cloned().collect::<Vec<_>>() {
+            self.send(from, Message::Partials(partials));
+        }
+        self.tell_clock(from);
+        self.connect_agreements(from, true);
+    }
+
+    /// The guard was compared with what an operator remembers.
+    pub(super) fn compared(&mut self, operator: u16, newer: bool) {
+        let Some(peer) = self.peers.get_mut(operator) else {
+            return;
+        };
+        // Once it was behind, it stays so until the next start: what else is missing nobody knows.
+        if peer.answered != Some(Answer::Newer) {
+            peer.answered = Some(if newer {
+                Answer::Newer
+            } else {
+                Answer::NothingNewer
+            });
+        }
+        if newer {
+            self.report(Report::Forgotten { operator });
+        }
+        let epoch = self.time.epoch_of(self.start.first_slot);
+        if self.peers.all_confirm() && self.start.first_target > epoch {
+            let start = Start {
+                first_target: epoch,
+                ..self.start
+            };
+            self.begin(start);
+            self.report(Report::Confirmed);
+        }
+    }
+
+    pub(super) fn restarted(&mut self, instance: Process, start: Start) {
+        self.watch.renew(instance);
+        self.peers.forget_answers();
+        self.begin(start);
+        let connected: Vec<u16> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.connected)
+            .map(|(o, _)| o)
+            .collect();
+        for operator in connected {
+            // A new number in it makes them answer with what they remember.
+            self.say_hello(operator);
+        }
+    }
+
+    /// Once a slot: that we are alive, and what our clock says.
+    pub(super) fn beat(&mut self, slot: u64) {
+        let alive = self.watch.say(self.committee.signatures(), slot);
+        self.broadcast(Message::Alive(alive));
+        for operator in self.peers.greeted().collect::<Vec<_>>() {
+            self.tell_clock(operator);
+        }
+    }
+
+    fn shown(&mut self, from: u16, alive: &Alive) {
+        let slot = self.slot_now();
+        match self.watch.take(alive, self.committee.signatures(), slot) {
+            Shown::New => self.broadcast(Message::Alive(alive.clone())),
+            Shown::Nothing => {}
+            Shown::Forged => self.report(Report::Fault {
+                operator: from,
+                what: "it passed on a sign of life that nobody signed".to_owned(),
+            }),
+            Shown::Twin(other) => {
+                let last = self.watch.say(self.committee.signatures(), slot);
+                self.broadcast(Message::Alive(last));
+                self.effects.push(Effect::Stop(Stop::Twin(other)));
+                self.stopped = true;
+            }
+        }
+    }
+
+    fn tell_clock(&mut self, to: u16) {
+        let told = self.peers.get(to).and_then(|peer| peer.told_clock);
+        let (answers_ms, waited_ms) = told.map_or((0, 0), |(clock, at)| (clock, self.now.saturating_sub(at)));
+        let message = Message::Clock {
+            clock_ms: self.now,
+            answers_ms,
+            waited_ms: u32::try_from(waited_ms).unwrap_or(u32::MAX),
+        };
+        self.send(to, message);
+    }
+
+    /// Half of the round trip is the best guess for one way.
+    fn clock(&mut self, from: u16, clock_ms: u64, answers_ms: u64, waited_ms: u32) {
+        let now = self.now;
+        let Some(peer) = self.peers.get_mut(from) else {
+            return;
+        };
+        peer.told_clock = Some((clock_ms, now));
+        let round_trip = now
+            .checked_sub(answers_ms)
+            .and_then(|ms| ms.checked_sub(waited_ms.into()));
+        let slot_ms = self.time.slot_ms;
+        if let Some(round_trip) = round_trip.filter(|ms| answers_ms != 0 && *ms < slot_ms) {
+            let theirs = clock_ms.saturating_add(round_trip / 2);
+            peer.clock_offset_ms = i64::try_from(i128::from(theirs) - i128::from(now)).ok();
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Who has which duty when, as our beacon nodes tell it.
+
+use std::collections::BTreeMap;
+
+/// A validator that attests in a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attester {
+    /// Its place in the lock, from 0.
+    pub validator: u32,
+    /// Its index on the chain.
+    pub index: u64,
+    /// Its committee in the slot.
+    pub committee: u64,
+    /// How many validators the committee has.
+    pub committee_length: u64,
+    /// How many committees the slot has.
+    pub committees_at_slot: u64,
+}
+
+/// A validator that proposes the block of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proposer {
+    /// Its place in the lock, from 0.
+    pub validator: u32,
+    /// Its index on the chain.
+    pub index: u64,
+}
+
+/// A validator in a sync committee.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncMember {
+    /// Its place in the lock, from 0.
+    pub validator: u32,
+    /// Its index on the chain.
+    pub index: u64,
+    /// The subcommittees in which it has places, ascending.
+    pub subcommittees: Vec<u16>,
+    /// Its places in the whole committee.
+    pub places: Vec<u64>,
+}
+
+/// The duties of a few epochs. Whatever is told later replaces what was told before.
+#[derive(Debug, Default)]
+pub struct Schedule {
+    attesters: BTreeMap<u64, BTreeMap<u64, Vec<Attester>>>,
+    proposers: BTreeMap<u64, BTreeMap<u64, Proposer>>,
+    sync: BTreeMap<u64, Vec<SyncMember>>,
+}
+
+impl Schedule {
+    /// The attesters of an epoch, by slot.
+    pub fn set_attesters(&mut self, epoch: u64, duties: impl IntoIterator<Item = (u64, Attester)>) {
+        let mut slots: BTreeMap<u64, Vec<Attester>> = BTreeMap::new();
+        for (slot, attester) in duties {
+            slots.entry(slot).or_default().push(attester);
+        }
+        for attesters in slots.values_mut() {
+            attesters.sort_unstable_by_key(|attester| attester.validator);
+            attesters.dedup_by_key(|attester| attester.validator);
+        }
+        self.attesters.insert(epoch, slots);
+    }
+
+    /// The proposals of an epoch, by slot.
+    pub fn set_proposers(&mut self, epoch: u64, duties: impl IntoIterator<Item = (u64, Proposer)>) {
+        self.proposers.insert(epoch, duties.into_iter().collect());
+    }
+
+    /// The sync committee members of an epoch.
+    pub fn set_sync(&mut self, epoch: u64, mut members: Vec<SyncMember>) {
+        members.sort_unstable_by_key(|member| member.validator);
+        members.dedup_by_key(|member| member.validator);
+        self.sync.insert(epoch, members);
+    }
+
+    /// Who attests in a slot of an epoch.
+    pub fn attesters(&self, epoch: u64, slot: u64) -> &[Attester] {
+        self.attesters
+            .get(&epoch)
+            .and_then(|slots| slots.get(&slot))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// Who proposes in a slot of an epoch.
+    pub fn proposer(&self, epoch: u64, slot: u64) -> Option<Proposer> {
+        self.proposers.get(&epoch)?.get(&slot).copied()
+    }
+
+    /// The proposals of an epoch.
+    pub fn proposers(&self, epoch: u64) -> impl Iterator<Item = (u64, Proposer)> {
+        self.proposers
+            .get(&epoch)
+            .into_iter()
+            .flatten()
+            .map(|(slot, proposer)| (*slot, *proposer))
+    }
+
+    /// The sync committee members of an epoch. A message in a slot is of the committee of the slot after it.
+    pub fn sync(&self, epoch: u64) -> &[SyncMember] {
+        self.sync.get(&epoch).map_or(&[], Vec::as_slice)
+    }
+
+    /// Forgets all epochs before this one.
+    pub fn forget_before(&mut self, epoch: u64) {
+        self.attesters = self.attesters.split_off(&epoch);
+        self.proposers = self.proposers.split_off(&epoch);
+        self.sync = self.sync.split_off(&epoch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attester(validator: u32) -> Attester {
+        Attester {
+            validator,
+            index: 100,
+            committee: 0,
+            committee_length: 4,
+            committees_at_slot: 1,
+        }
+    }
+
+    #[test]
+    fn what_is_told_later_counts() {
+        let mut schedule = Schedule::default();
+        schedule.set_attesters(
+            1,
+            [
+                (33, attester(1)),
+                (32, attester(0)),
+                (33, attester(0)),
+                (33, attester(0)),
+            ],
+        );
+        assert_eq!(schedule.attesters(1, 33).len(), 2);
+        assert_eq!(schedule.attesters(1, 34), []);
+        assert_eq!(schedule.attesters(2, 33), []);
+        schedule.set_attesters(1, [(34, attester(0))]);
+        assert_eq!(
+            (schedule.attesters(1, 33).len(), schedule.attesters(1, 34).len()),
+            (0, 1)
+        );
+        schedule.forget_before(2);
+        assert_eq!(schedule.attesters(1, 34), []);
+    }
+}

@@ -1,0 +1,190 @@
+//! Partial signatures: own ones are asked for and sent, all are collected, t of them are combined.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    crypto::hash::Hash,
+    validator::{
+        agreement::Signatures,
+        combine::{Outcome, Place},
+        duty::{Duty, Kind, Purpose},
+        partials::Partials,
+        wire::Message,
+    },
+};
+
+use super::{Core, Effect, Report, effects::Signed};
+
+impl<S: Signatures> Core<S> {
+    /// Has the own share sign what it was not asked for before. What can be slashed goes another way.
+    pub(super) fn sign(&mut self, purpose: Purpose, slot: u64, roots: Vec<(Place, Hash)>) {
+        if self.dry_run {
+            return;
+        }
+        let roots = self.pools.ask((purpose, slot), roots);
+        if !roots.is_empty() {
+            self.effects.push(Effect::Sign { purpose, slot, roots });
+        }
+    }
+
+    /// Asks the guard for one root for several validators.
+    pub(super) fn sign_guarded(
+        &mut self,
+        purpose: Purpose,
+        slot: u64,
+        epochs: (u64, u64),
+        root: Hash,
+        validators: impl Iterator<Item = u32>,
+    ) {
+        if self.dry_run {
+            return;
+        }
+        let wanted = validators.map(|validator| ((validator, 0), root)).collect();
+        let validators: Vec<u32> = self
+            .pools
+            .ask((purpose, slot), wanted)
+            .into_iter()
+            .map(|((validator, _), _)| validator)
+            .collect();
+        if !validators.is_empty() {
+            let deadline_ms = self.deadline(purpose, slot);
+            self.effects.push(Effect::Guard {
+                purpose,
+                slot,
+                epochs,
+                root,
+                validators,
+                deadline_ms,
+            });
+        }
+    }
+
+    /// The own share has signed: everybody gets it.
+    pub(super) fn signed(&mut self, signed: Signed) {
+        let Signed {
+            purpose,
+            slot,
+            epochs,
+            items,
+        } = signed;
+        if items.is_empty() {
+            return;
+        }
+        let (lock_hash, me) = (self.group.lock_hash, self.me);
+        let partials = Partials::sign(
+            self.committee.signatures(),
+            &lock_hash,
+            me,
+            purpose,
+            slot,
+            epochs,
+            items,
+        );
+        self.broadcast(Message::Partials(partials.clone()));
+        self.pools.take_own(partials);
+        self.combine(purpose, slot);
+    }
+
+    /// Somebody's partial signatures.
+    pub(super) fn partials(&mut self, from: u16, partials: &Partials) {
+        let header = *partials.header();
+        let author = partials.operator;
+        // Everybody sends its own.
+        if author != from || !self.takes(header.purpose, header.slot) {
+            return;
+        }
+        let known = usize::from(self.group.size()).min(self.group.operators.len());
+        let validators = self.group.validators.len();
+        let fits = |item: &crate::validator::partials::Item| {
+            usize::try_from(item.validator).is_ok_and(|validator| validator < validators)
+                && (item.place == 0
+                    || matches!(header.purpose, Purpose::SyncSelection | Purpose::Contribution)
+                        && item.place < 64)
+        };
+        if usize::from(author) > known || !partials.items().iter().all(fits) {
+            return self.fault(
+                from,
+                "it sent partial signatures for validators that do not exist",
+            );
+        }
+        if header.purpose == Purpose::Attestation && header.target != self.time.epoch_of(header.slot) {
+            return self.fault(from, "it attests to an epoch that its slot is not in");
+        }
+        if !partials.verify(&self.group.lock_hash, self.committee.signatures()) {
+            return self.fault(from, "it sent partial signatures that its node did not sign");
+        }
+        if header.purpose.slashable() && self.memory.entry(author).or_default().take(partials.proof()) {
+            self.effects.push(Effect::Remember {
+                operator: author,
+                proof: partials.proof(),
+            });
+        }
+        if self.pools.take(partials) {
+            self.combine(header.purpose, header.slot);
+        }
+    }
+
+    /// Whether partial signatures of this slot are of use, or will be.
+    fn takes(&self, purpose: Purpose, slot: u64) -> bool {
+        let now = self.slot_now();
+        let (before, after) = match purpose {
+            Purpose::Exit => return false,
+            Purpose::Attestation => (self.time.slots_per_epoch, 1),
+            Purpose::Block | Purpose::SyncMessage | Purpose::Aggregate | Purpose::Contribution => (2, 1),
+            Purpose::Randao | Purpose::Selection | Purpose::SyncSelection => {
+                (2, 2 * self.time.slots_per_epoch)
+            }
+        };
+        slot.saturating_add(before) >= now && slot <= now.saturating_add(after)
+    }
+
+    fn fault(&mut self, operator: u16, what: &str) {
+        self.report(Report::Fault {
+            operator,
+            what: what.to_owned(),
+        });
+    }
+
+    fn combine(&mut self, purpose: Purpose, slot: u64) {
+        if let Some(job) = self.pools.ready((purpose, slot), self.group.threshold) {
+            self.effects.push(Effect::Combine { purpose, slot, job });
+        }
+    }
+
+    pub(super) fn combined(&mut self, purpose: Purpose, slot: u64, outcome: &Outcome) {
+        for operator in self.pools.finished((purpose, slot), outcome) {
+            let what = format!(
+                "its partial signature of the {} of slot {slot} is wrong",
+                purpose.text()
+            );
+            self.fault(operator, &what);
+        }
+        if !outcome.signatures.is_empty() {
+            let kind = match purpose {
+                Purpose::Block => Kind::Block,
+                Purpose::Aggregate => Kind::Aggregates,
+                Purpose::Contribution => Kind::Contributions,
+                _ => Kind::Head,
+            };
+            let after_due_ms = self.now.saturating_sub(self.due(Duty { slot, kind }));
+            let validators: BTreeSet<u32> = outcome.signatures.iter().map(|made| made.place.0).collect();
+            self.report(Report::Made {
+                purpose,
+                slot,
+                validators,
+                after_due_ms,
+                contributors: self.pools.contributors((purpose, slot)),
+            });
+            match purpose {
+                Purpose::Attestation => self.submit_attestations(slot, &outcome.signatures),
+                Purpose::Selection => self.selected(slot),
+                Purpose::SyncMessage => self.submit_sync_messages(slot, &outcome.signatures),
+                Purpose::Aggregate => self.submit_aggregates(slot, &outcome.signatures),
+                Purpose::Contribution => self.submit_contributions(slot, &outcome.signatures),
+                Purpose::SyncSelection | Purpose::Randao | Purpose::Block | Purpose::Exit => {}
+            }
+        }
+        // Others may have come meanwhile.
+        self.combine(purpose, slot);
+    }
+}

@@ -1,0 +1,320 @@
+//! Asks the beacon nodes who has which duty, and again whenever that may have changed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::{
+    crypto::hash::Hash,
+    validator::{
+        beacon::{
+            answers::{ProposerPreparation, SyncSubscription},
+            events::{Events, News},
+            nodes::{AllFailed, Nodes},
+        },
+        chain::{spec::Chain, time::Time},
+        core::{
+            Event,
+            schedule::{Attester, Proposer, SyncMember},
+        },
+        group::Group,
+    },
+};
+
+use super::clock::{instant_of, now_ms};
+
+/// One request for duties may take so long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A validator of ours on the chain.
+#[derive(Debug, Clone, Copy)]
+struct OnChain {
+    /// Its place in the lock, from 0.
+    place: u32,
+    active: bool,
+}
+
+/// Keeps the core informed of duties and heads.
+pub(super) struct Service {
+    nodes: Nodes,
+    chain: Arc<Chain>,
+    time: Time,
+    group: Arc<Group>,
+    events: mpsc::UnboundedSender<Event>,
+    /// By index on the chain.
+    validators: HashMap<u64, OnChain>,
+    /// Dependent root of the attester duties that were told, by epoch.
+    attesters: BTreeMap<u64, Hash>,
+    /// The same of proposers.
+    proposers: BTreeMap<u64, Hash>,
+    /// Epochs whose sync committee was told.
+    sync: BTreeSet<u64>,
+}
+
+impl Service {
+    /// For a group on a chain.
+    pub(super) fn new(
+        nodes: Nodes,
+        chain: Arc<Chain>,
+        group: Arc<Group>,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Self {
+        Self {
+            time: chain.time(),
+            nodes,
+            chain,
+            group,
+            events,
+            validators: HashMap::new(),
+            attesters: BTreeMap::new(),
+            proposers: BTreeMap::new(),
+            sync: BTreeSet::new(),
+        }
+    }
+
+    /// Works for ever: on heads as they come, and at least once a slot.
+    pub(super) async fn run(mut self) {
+        let idle = Duration::from_millis(self.time.slot_ms.saturating_mul(4));
+        let mut heads = Events::open(&self.nodes, idle);
+        let mut epoch_of_validators = None;
+        let mut next = Instant::now();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {
+                    // In the second half of a slot nobody waits for a beacon node.
+                    let now = now_ms();
+                    let slot = self.time.slot_at(now).map_or(0, |slot| slot + 1);
+                    next = instant_of(self.time.start_of(slot).saturating_add(self.time.slot_ms / 2));
+                    self.nodes.check(deadline()).await;
+                    let epoch = self.time.epoch_at(now).unwrap_or(0);
+                    if epoch_of_validators != Some(epoch) && self.find_validators().await {
+                        epoch_of_validators = Some(epoch);
+                    }
+                    self.refresh(epoch).await;
+                }
+                event = heads.next() => match event.map(|event| event.news) {
+                    Some(News::Head(head)) => {
+                        if self.events.send(Event::Head { slot: head.slot, root: head.block }).is_err() {
+                            return;
+                        }
+                        let epoch = self.time.epoch_of(head.slot);
+                        let changed = self.changed(epoch, &head.previous_duty_dependent_root)
+                            | self.changed(epoch.saturating_add(1), &head.current_duty_dependent_root);
+                        if changed {
+                            self.refresh(epoch).await;
+                        }
+                    }
+                    Some(_) => {}
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Whether the attester duties of an epoch depend on another block now; then they are forgotten.
+    fn changed(&mut self, epoch: u64, dependent_root: &Hash) -> bool {
+        let changed = self
+            .attesters
+            .get(&epoch)
+            .is_some_and(|known| known != dependent_root);
+        if changed {
+            self.attesters.remove(&epoch);
+            self.proposers.remove(&epoch);
+        }
+        changed
+    }
+
+    /// Looks our validators up on the chain. False if nobody answered.
+    async fn find_validators(&mut self) -> bool {
+        let keys: Vec<[u8; 48]> = self
+            .group
+            .validators
+            .iter()
+            .map(|validator| validator.key.to_bytes())
+            .collect();
+        let places: HashMap<[u8; 48], u32> = keys.iter().copied().zip(0..).collect();
+        match self.nodes.validators(&keys, deadline()).await {
+            Ok(found) => {
+                for status in found.value {
+                    if let Some(place) = places.get(&status.validator.pubkey) {
+                        let active = status.is_active();
+                        self.validators.insert(
+                            status.index,
+                            OnChain {
+                                place: *place,
+                                active,
+                            },
+                        );
+                    }
+                }
+                self.prepare_proposers().await;
+                true
+            }
+            Err(error) => {
+                failed(&error);
+                false
+            }
+        }
+    }
+
+    async fn prepare_proposers(&self) {
+        let preparations: Vec<ProposerPreparation> = self
+            .validators
+            .iter()
+            .filter_map(|(index, validator)| {
+                let place = usize::try_from(validator.place).ok()?;
+                Some(ProposerPreparation {
+                    validator_index: *index,
+                    fee_recipient: self.group.validators.get(place)?.fee_recipient,
+                })
+            })
+            .collect();
+        if !preparations.is_empty()
+            && let Err(error) = self.nodes.prepare_proposers(&preparations, deadline()).await
+        {
+            failed(&error);
+        }
+    }
+
+    /// The indices of our active validators.
+    fn indices(&self) -> Vec<u64> {
+        let mut indices: Vec<u64> = self
+            .validators
+            .iter()
+            .filter(|(_, validator)| validator.active)
+            .map(|(index, _)| *index)
+            .collect();
+        indices.sort_unstable();
+        indices
+    }
+
+    fn place(&self, index: u64) -> Option<u32> {
+        self.validators.get(&index).map(|validator| validator.place)
+    }
+
+    /// Asks for whatever is not known of this epoch and the next.
+    async fn refresh(&mut self, epoch: u64) {
+        let indices = self.indices();
+        if indices.is_empty() {
+            return;
+        }
+        self.attesters = self.attesters.split_off(&epoch);
+        self.proposers = self.proposers.split_off(&epoch);
+        for epoch in [epoch, epoch.saturating_add(1)] {
+            if !self.attesters.contains_key(&epoch) {
+                self.ask_attesters(epoch, &indices).await;
+            }
+            if !self.proposers.contains_key(&epoch) {
+                self.ask_proposers(epoch).await;
+            }
+            if !self.sync.contains(&epoch) {
+                self.ask_sync(epoch, &indices).await;
+            }
+        }
+        self.sync = self.sync.split_off(&epoch);
+    }
+
+    async fn ask_attesters(&mut self, epoch: u64, indices: &[u64]) {
+        match self.nodes.attester_duties(epoch, indices, deadline()).await {
+            Ok(duties) => {
+                let duties = duties.value;
+                let list = duties
+                    .data
+                    .iter()
+                    .filter_map(|duty| {
+                        let attester = Attester {
+                            validator: self.place(duty.validator_index)?,
+                            index: duty.validator_index,
+                            committee: duty.committee_index,
+                            committee_length: duty.committee_length,
+                            committees_at_slot: duty.committees_at_slot,
+                        };
+                        Some((duty.slot, attester))
+                    })
+                    .collect();
+                let _ = self.events.send(Event::Attesters { epoch, duties: list });
+                self.attesters.insert(epoch, duties.dependent_root);
+            }
+            Err(error) => failed(&error),
+        }
+    }
+
+    async fn ask_proposers(&mut self, epoch: u64) {
+        match self.nodes.proposer_duties(epoch, deadline()).await {
+            Ok(answer) => {
+                let duties = answer.value.duties;
+                let list = duties
+                    .data
+                    .iter()
+                    .filter_map(|duty| {
+                        let proposer = Proposer {
+                            validator: self.place(duty.validator_index)?,
+                            index: duty.validator_index,
+                        };
+                        Some((duty.slot, proposer))
+                    })
+                    .collect();
+                let _ = self.events.send(Event::Proposers { epoch, duties: list });
+                self.proposers.insert(epoch, duties.dependent_root);
+            }
+            // Before Fulu only the current epoch's proposers are known.
+            Err(error) => tracing::debug!(%error, epoch, "proposer duties"),
+        }
+    }
+
+    async fn ask_sync(&mut self, epoch: u64, indices: &[u64]) {
+        match self.nodes.sync_duties(epoch, indices, deadline()).await {
+            Ok(duties) => {
+                let members: Vec<SyncMember> = duties
+                    .value
+                    .iter()
+                    .filter_map(|duty| {
+                        let places = &duty.validator_sync_committee_indices;
+                        let subcommittees = self.chain.sync_subcommittees(places);
+                        Some(SyncMember {
+                            validator: self.place(duty.validator_index)?,
+                            index: duty.validator_index,
+                            subcommittees: subcommittees
+                                .into_iter()
+                                .filter_map(|s| u16::try_from(s).ok())
+                                .collect(),
+                            places: places.clone(),
+                        })
+                    })
+                    .collect();
+                let until_epoch = self.chain.next_sync_period(epoch);
+                let subscriptions: Vec<SyncSubscription> = members
+                    .iter()
+                    .map(|member| SyncSubscription {
+                        validator_index: member.index,
+                        sync_committee_indices: member.places.clone(),
+                        until_epoch,
+                    })
+                    .collect();
+                let _ = self.events.send(Event::SyncMembers { epoch, members });
+                self.sync.insert(epoch);
+                if !subscriptions.is_empty()
+                    && let Err(error) = self
+                        .nodes
+                        .subscribe_sync_committees(&subscriptions, deadline())
+                        .await
+                {
+                    failed(&error);
+                }
+            }
+            Err(error) => failed(&error),
+        }
+    }
+}
+
+fn deadline() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+fn failed(error: &AllFailed) {
+    tracing::warn!("{error}");
+}

@@ -1,0 +1,427 @@
+//! One running operator: where the core meets sockets, disks and clocks.
+//!
+//! The core runs on a thread of its own and is told one thing after the other; everything that takes time is done
+//! elsewhere and comes back as an event.
+
+mod clock;
+mod duties;
+mod protocol;
+mod work;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use libp2p::Multiaddr;
+use rand::TryRng as _;
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::{
+    crypto::{bls::SecretKey, node::NodeKey},
+    p2p::{
+        events::{Event as NetEvent, Events},
+        node::{self as network, Command, Handle},
+    },
+};
+
+use super::{
+    agreement::NodeSignatures,
+    beacon::nodes::Nodes,
+    chain::spec::{Chain, Mismatch, Pinned},
+    core::{Core, Effect, Event, Report, Settings, Stop},
+    group::Group,
+    guard::{Guard, GuardError, Start},
+    memory::Proofs,
+    partials::Proof,
+    wire::Limits,
+};
+
+pub use self::protocol::Run;
+
+use clock::{Clock, now_ms};
+use duties::Service;
+use work::Works;
+
+/// Beacon nodes are asked for their chain this often until one answers.
+const ASK_CHAIN: Duration = Duration::from_secs(2);
+/// How long a beacon node may take to tell its chain.
+const CHAIN_PATIENCE: Duration = Duration::from_secs(10);
+/// The loop looks at the clock at least this often.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Takes the whole address book whenever it has changed: operators from 1, and where they may be reached.
+pub type Keep<'a> = dyn FnMut(&[(u16, Vec<Multiaddr>)]) + 'a;
+
+/// Everything that a running operator needs.
+pub struct Setup {
+    /// The lock's group.
+    pub group: Group,
+    /// This operator, from 1.
+    pub operator: u16,
+    /// Its node key.
+    pub key: NodeKey,
+    /// Its share of each validator.
+    pub shares: Vec<SecretKey>,
+    /// Its slashing protection; none for a dry run.
+    pub guard: Option<Guard>,
+    /// The beacon nodes, in order of preference.
+    pub nodes: Nodes,
+    /// What is known of the network beforehand.
+    pub pinned: Pinned,
+    /// Where to listen.
+    pub listen: Vec<Multiaddr>,
+    /// Addresses to tell the others beside those.
+    pub announce: Vec<Multiaddr>,
+    /// Addresses of other operators.
+    pub peers: Vec<Multiaddr>,
+    /// Addresses that were learned before.
+    pub book: Vec<(u16, Vec<Multiaddr>)>,
+}
+
+/// What a running operator tells whoever watches.
+#[derive(Debug)]
+pub enum News {
+    /// The beacon nodes' chain is known.
+    Chain(Arc<Chain>),
+    /// No beacon node has told its chain yet; why, for people.
+    WaitingForBeaconNode(String),
+    /// From when on this process signs.
+    Starts(Start),
+    /// What the core reports.
+    Report(Report),
+    /// What happens in the network.
+    Network(NetEvent<()>),
+    /// The clock jumped: this counts as a start.
+    ClockJumped,
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to.
+    Asked,
+    /// The core stopped for good.
+    Stopped(Stop),
+}
+
+/// Why an operator cannot run. The text of each has three lines: what, why, what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The beacon nodes are of another network.
+    #[error(
+        "the beacon node is of another network\n{0}\npoint --beacon-node at a node of the lock's network"
+    )]
+    WrongNetwork(String),
+    /// The slashing protection failed.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// The network node failed.
+    #[error("the network could not be started\n{0}\nchoose another address with --listen")]
+    Network(#[from] network::NodeError),
+    /// The system failed.
+    #[error("cannot run\n{0}\ntry again; if it stays so, restart the machine")]
+    System(String),
+}
+
+impl From<Mismatch> for RunError {
+    fn from(mismatch: Mismatch) -> Self {
+        Self::WrongNetwork(format!(
+            "{} is {}, expected was {}",
+            mismatch.what, mismatch.found, mismatch.expected
+        ))
+    }
+}
+
+/// Runs until `interrupted` becomes true or the core stops for good. `watch` is told what happens, on this thread; address
+/// books are given to `keep`.
+///
+/// # Errors
+/// [`RunError`].
+pub fn run(
+    setup: Setup,
+    interrupted: &Arc<AtomicBool>,
+    watch: &mut dyn FnMut(News),
+    keep: &mut Keep<'_>,
+) -> Result<Ended, RunError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| RunError::System(error.to_string()))?;
+    let inside = runtime.enter();
+    let limits = Limits {
+        validators: setup.group.validators.len(),
+    };
+    let operators: Vec<_> = setup
+        .group
+        .operators
+        .iter()
+        .map(|operator| operator.key)
+        .collect();
+    let config = network::Config {
+        listen: setup.listen,
+        announce: setup.announce,
+        peers: setup.peers,
+        book: setup.book,
+        ..network::Config::new(setup.key.clone(), operators.clone(), limits)
+    };
+    let (handle, mut net) = network::start::<Run>(config)?;
+    let Some(chain) = runtime.block_on(chain_of(&setup.nodes, interrupted, watch))? else {
+        return Ok(Ended::Asked);
+    };
+    chain.fits(&setup.pinned)?;
+    if let Some(guard) = &setup.guard {
+        guard.pin_genesis_validators_root(&chain.genesis.validators_root)?;
+    }
+    watch(News::Chain(chain.clone()));
+    let start = start_at(&chain, setup.guard.as_ref())?;
+    if let Some(guard) = &setup.guard {
+        guard.begin(start);
+    }
+    watch(News::Starts(start));
+    let group = Arc::new(setup.group);
+    let (events, inbox) = mpsc::unbounded_channel();
+    let works = Works {
+        runtime: runtime.handle().clone(),
+        nodes: setup.nodes.clone(),
+        chain: chain.clone(),
+        group: group.clone(),
+        guard: setup.guard.map(Arc::new),
+        shares: Arc::new(setup.shares),
+        events: events.clone(),
+        unwritten: Arc::new(Mutex::new(BTreeMap::new())),
+    };
+    let settings = Settings {
+        group: group.clone(),
+        chain: chain.clone(),
+        me: setup.operator,
+        software: concat!("conclave/", env!("CARGO_PKG_VERSION")).to_owned(),
+        dry_run: works.guard.is_none(),
+    };
+    let memory = memory(works.guard.as_deref())?;
+    let signatures = NodeSignatures::new(setup.key, operators);
+    let core = Core::new(settings, signatures, instance()?, memory, start, now_ms())
+        .ok_or_else(|| RunError::System("the lock's group cannot agree".to_owned()))?;
+    runtime.spawn(Service::new(setup.nodes, chain.clone(), group, events).run());
+    drop(inside);
+    let mut driver = Driver {
+        core,
+        clock: Clock::new(chain.spec.slot_ms),
+        chain,
+        works: works.clone(),
+        network: handle.clone(),
+        watch,
+        keep,
+    };
+    let ended = runtime.block_on(driver.drive(&mut net, inbox, interrupted));
+    works.write_memories();
+    let _ = runtime.block_on(shut_down(&handle, &mut net));
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    ended
+}
+
+/// Says goodbye to the others.
+async fn shut_down(handle: &Handle<Run>, net: &mut Events<Run>) -> Option<()> {
+    handle.give(Command::Shutdown).await.ok()?;
+    let end = async { while net.recv().await.is_some() {} };
+    tokio::time::timeout(Duration::from_secs(3), end).await.ok()
+}
+
+/// Waits for a beacon node of the right chain. `None` if interrupted before.
+async fn chain_of(
+    nodes: &Nodes,
+    interrupted: &AtomicBool,
+    watch: &mut dyn FnMut(News),
+) -> Result<Option<Arc<Chain>>, RunError> {
+    use super::beacon::nodes::State;
+    loop {
+        nodes.check(Instant::now() + CHAIN_PATIENCE).await;
+        if let Some(chain) = nodes.chain() {
+            return Ok(Some(chain));
+        }
+        let health = nodes.health();
+        let wrong = |state: &State| matches!(state, State::WrongNetwork(_));
+        let texts: Vec<String> = health
+            .iter()
+            .map(|node| format!("{}: {}", node.name, node.state.text()))
+            .collect();
+        // One wrong node beside others that are merely off may be a mistake; only wrong ones surely are.
+        if !health.is_empty() && health.iter().all(|node| wrong(&node.state)) {
+            return Err(RunError::WrongNetwork(texts.join("; ")));
+        }
+        watch(News::WaitingForBeaconNode(texts.join("; ")));
+        let until = Instant::now() + ASK_CHAIN;
+        while Instant::now() < until {
+            if interrupted.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// From when on a process that starts now signs.
+fn start_at(chain: &Chain, guard: Option<&Guard>) -> Result<Start, RunError> {
+    let time = chain.time();
+    let Some(slot) = time.slot_at(now_ms()) else {
+        // Nothing was signed before genesis.
+        return Ok(Start {
+            first_slot: 0,
+            first_target: 0,
+        });
+    };
+    // A database that is not the whole memory of its share waits for two whole epochs.
+    let marked = match guard {
+        Some(guard) => guard.mark()?.is_some(),
+        None => false,
+    };
+    Ok(Start {
+        first_slot: slot.saturating_add(1),
+        first_target: time.epoch_of(slot).saturating_add(if marked { 3 } else { 1 }),
+    })
+}
+
+/// A new number for this process.
+fn instance() -> Result<[u8; 16], RunError> {
+    let mut bytes = [0; 16];
+    rand::rngs::SysRng
+        .try_fill_bytes(&mut bytes)
+        .map_err(|error| RunError::System(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// What the guard's database remembers of the others.
+fn memory(guard: Option<&Guard>) -> Result<BTreeMap<u16, Proofs>, RunError> {
+    let mut memory: BTreeMap<u16, Proofs> = BTreeMap::new();
+    if let Some(guard) = guard {
+        for kept in guard.memories()? {
+            let bytes = <&[u8; super::partials::PROOF]>::try_from(kept.proof.as_slice()).ok();
+            if let Some(proof) = bytes.and_then(Proof::decode) {
+                memory.entry(kept.operator).or_default().take(proof);
+            }
+        }
+    }
+    Ok(memory)
+}
+
+/// The loop around the core.
+struct Driver<'a> {
+    core: Core<NodeSignatures>,
+    clock: Clock,
+    chain: Arc<Chain>,
+    works: Works,
+    network: Handle<Run>,
+    watch: &'a mut dyn FnMut(News),
+    keep: &'a mut Keep<'a>,
+}
+
+impl Driver<'_> {
+    async fn drive(
+        &mut self,
+        net: &mut Events<Run>,
+        mut inbox: mpsc::UnboundedReceiver<Event>,
+        interrupted: &AtomicBool,
+    ) -> Result<Ended, RunError> {
+        loop {
+            if interrupted.load(Ordering::Relaxed) {
+                return Ok(Ended::Asked);
+            }
+            let wait = Duration::from_millis(self.core.wake_at().saturating_sub(now_ms())).min(LOOK);
+            let event = tokio::select! {
+                biased;
+                event = inbox.recv() => event,
+                event = net.recv() => match event {
+                    Some(event) => self.heard(event),
+                    None => return Err(RunError::System("the network node has stopped".to_owned())),
+                },
+                () = tokio::time::sleep(wait) => Some(Event::Tick),
+            };
+            let (now, jumped) = self.clock.look();
+            if jumped {
+                self.restart().await?;
+            }
+            if let Some(event) = event
+                && let Some(stop) = self.tell(now, event).await
+            {
+                return Ok(Ended::Stopped(stop));
+            }
+        }
+    }
+
+    /// Tells the core something and carries out what it wants.
+    async fn tell(&mut self, now: u64, event: Event) -> Option<Stop> {
+        let mut stopped = None;
+        for effect in self.core.handle(now, event) {
+            let command = match effect {
+                Effect::Send { to, message } => Command::Send {
+                    operator: to,
+                    message,
+                },
+                Effect::Broadcast(message) => Command::Broadcast(message),
+                Effect::Refuse { operator, why } => Command::Misbehaved { operator, why },
+                Effect::Report(report) => {
+                    (self.watch)(News::Report(report));
+                    continue;
+                }
+                Effect::Stop(stop) => {
+                    stopped = Some(stop);
+                    continue;
+                }
+                effect => {
+                    self.works.begin(effect);
+                    continue;
+                }
+            };
+            // A node that has stopped tells so by the end of its events.
+            let _ = self.network.give(command).await;
+        }
+        stopped
+    }
+
+    /// Whatever was signed while the clock was wrong, or the machine asleep, may be forgotten here.
+    async fn restart(&mut self) -> Result<(), RunError> {
+        if let Some(guard) = &self.works.guard {
+            guard.pause();
+        }
+        (self.watch)(News::ClockJumped);
+        let start = start_at(&self.chain, self.works.guard.as_deref())?;
+        let event = Event::Restarted {
+            instance: instance()?,
+            start,
+        };
+        self.tell(now_ms(), event).await;
+        Ok(())
+    }
+
+    fn heard(&mut self, event: NetEvent<super::wire::Message>) -> Option<Event> {
+        let told = match event {
+            NetEvent::Connected { operator } => return Some(Event::Connected(operator)),
+            NetEvent::Message { operator, message } => {
+                return Some(Event::Message {
+                    from: operator,
+                    message,
+                });
+            }
+            NetEvent::Disconnected { operator, reason } => {
+                (self.watch)(News::Network(NetEvent::Disconnected { operator, reason }));
+                return Some(Event::Disconnected(operator));
+            }
+            NetEvent::AddressBook(book) => {
+                (self.keep)(&book);
+                return None;
+            }
+            NetEvent::Listening(address) => NetEvent::Listening(address),
+            NetEvent::ListenerLost(why) => NetEvent::ListenerLost(why),
+            NetEvent::Latency { operator, round_trip } => NetEvent::Latency { operator, round_trip },
+            NetEvent::Stranger { peer, address, total } => NetEvent::Stranger { peer, address, total },
+            NetEvent::Refused { operator, why } => NetEvent::Refused { operator, why },
+        };
+        (self.watch)(News::Network(told));
+        None
+    }
+}

@@ -1,0 +1,439 @@
+//! Carries out what the core wants: network, beacon nodes, guard, signatures.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rand::TryRng as _;
+use tokio::{runtime, sync::mpsc, time::Instant};
+
+use crate::{
+    crypto::{bls::SecretKey, hash::Hash},
+    validator::{
+        agreement::Verdict,
+        beacon::{answers::CommitteeSubscription, nodes::Nodes},
+        chain::spec::{Chain, Fork},
+        combine::{Job, Place, items},
+        core::{Effect, Event, Signed, Submission, Subscription},
+        duty::Purpose,
+        group::Group,
+        guard::{Guard, Memory, Message as Slashable, Record, Request, Timing},
+        partials::Proof,
+    },
+};
+
+use super::clock::{instant_of, now_ms};
+
+/// What is needed to carry out effects. Clones share everything.
+#[derive(Clone)]
+pub(super) struct Works {
+    pub(super) runtime: runtime::Handle,
+    pub(super) nodes: Nodes,
+    pub(super) chain: Arc<Chain>,
+    pub(super) group: Arc<Group>,
+    pub(super) guard: Option<Arc<Guard>>,
+    pub(super) shares: Arc<Vec<SecretKey>>,
+    pub(super) events: mpsc::UnboundedSender<Event>,
+    /// Proofs that wait to be written: durable soon, off the way of duties.
+    pub(super) unwritten: Arc<Mutex<BTreeMap<(u16, bool), Proof>>>,
+}
+
+impl Works {
+    /// Begins to carry out an effect.
+    pub(super) fn begin(&self, effect: Effect) {
+        match effect {
+            Effect::AskView { slot } => self.ask_view(slot),
+            Effect::LookUp { slot, root } => self.look_up(slot, root),
+            Effect::AskAggregates {
+                round,
+                data,
+                committees,
+            } => {
+                let works = self.clone();
+                self.runtime.spawn(async move {
+                    let deadline = works.within_slots(data.slot, 1);
+                    let asked = committees
+                        .iter()
+                        .map(|committee| works.nodes.aggregate_attestation(&data, *committee, deadline));
+                    let answers = futures::future::join_all(asked).await;
+                    let aggregates = answers
+                        .into_iter()
+                        .filter_map(|answer| answer.ok().map(|found| found.value))
+                        .collect();
+                    works.tell(Event::Aggregates {
+                        slot: data.slot,
+                        round,
+                        aggregates,
+                    });
+                });
+            }
+            Effect::AskContributions {
+                round,
+                slot,
+                root,
+                subcommittees,
+            } => {
+                let works = self.clone();
+                self.runtime.spawn(async move {
+                    let deadline = works.within_slots(slot, 1);
+                    let asked = subcommittees.iter().map(|subcommittee| {
+                        works.nodes.sync_committee_contribution(
+                            slot,
+                            u64::from(*subcommittee),
+                            &root,
+                            deadline,
+                        )
+                    });
+                    let answers = futures::future::join_all(asked).await;
+                    let contributions = answers
+                        .into_iter()
+                        .filter_map(|answer| answer.ok().map(|found| found.value))
+                        .collect();
+                    works.tell(Event::Contributions {
+                        slot,
+                        round,
+                        contributions,
+                    });
+                });
+            }
+            Effect::Check { duty, round, id, .. } => {
+                self.tell(Event::Checked {
+                    duty,
+                    round,
+                    id,
+                    verdict: Some(Verdict::Valid),
+                });
+            }
+            Effect::Sign { purpose, slot, roots } => {
+                let works = self.clone();
+                rayon::spawn(move || {
+                    let items = works.sign(roots);
+                    works.tell(Event::Signed(Signed {
+                        purpose,
+                        slot,
+                        epochs: (0, 0),
+                        items,
+                    }));
+                });
+            }
+            Effect::Guard {
+                purpose,
+                slot,
+                epochs,
+                root,
+                validators,
+                deadline_ms,
+            } => {
+                let works = self.clone();
+                self.runtime.spawn_blocking(move || {
+                    works.guarded(purpose, slot, epochs, root, &validators, deadline_ms);
+                });
+            }
+            Effect::Combine { purpose, slot, job } => {
+                let works = self.clone();
+                rayon::spawn(move || works.combine(purpose, slot, &job));
+            }
+            Effect::Submit(submission) => self.submit(submission),
+            Effect::Subscribe(subscriptions) => self.subscribe(&subscriptions),
+            Effect::Remember { operator, proof } => self.remember(operator, proof),
+            Effect::Compare { operator, remembered } => {
+                let works = self.clone();
+                self.runtime
+                    .spawn_blocking(move || works.compare(operator, remembered));
+            }
+            Effect::Begin(start) => {
+                if let Some(guard) = &self.guard {
+                    guard.begin(start);
+                }
+            }
+            // Messages, reports and the end are the driver's.
+            Effect::Send { .. }
+            | Effect::Broadcast(_)
+            | Effect::Refuse { .. }
+            | Effect::Report(_)
+            | Effect::Stop(_) => {}
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody listens when the program ends.
+        let _ = self.events.send(event);
+    }
+
+    /// The end of the slot that is so many slots after this one.
+    fn within_slots(&self, slot: u64, more: u64) -> Instant {
+        instant_of(self.chain.time().end_of(slot.saturating_add(more)))
+    }
+
+    fn ask_view(&self, slot: u64) {
+        let works = self.clone();
+        self.runtime.spawn(async move {
+            let time = works.chain.time();
+            // What comes later than half a slot is asked for again.
+            let deadline = instant_of(now_ms().saturating_add(time.slot_ms / 2));
+            match works.nodes.attestation_data(slot, deadline).await {
+                Ok(found) => works.tell(Event::View {
+                    slot,
+                    data: found.value,
+                }),
+                Err(error) => tracing::warn!(slot, "{error}"),
+            }
+        });
+    }
+
+    fn look_up(&self, slot: u64, root: Hash) {
+        let works = self.clone();
+        self.runtime.spawn(async move {
+            let deadline = instant_of(now_ms().saturating_add(works.chain.time().slot_ms / 4));
+            let of_slot = works
+                .nodes
+                .header(&root, deadline)
+                .await
+                .ok()
+                .map(|found| found.value.header.slot);
+            works.tell(Event::Block { slot, root, of_slot });
+        });
+    }
+
+    fn sign(&self, roots: Vec<(Place, Hash)>) -> Vec<crate::validator::partials::Item> {
+        use rayon::prelude::*;
+        let signed = roots
+            .into_par_iter()
+            .filter_map(|(place, root)| {
+                let share = self.shares.get(usize::try_from(place.0).ok()?)?;
+                Some((place, root, share.sign(&root)))
+            })
+            .collect();
+        items(signed)
+    }
+
+    fn guarded(
+        &self,
+        purpose: Purpose,
+        slot: u64,
+        epochs: (u64, u64),
+        root: Hash,
+        validators: &[u32],
+        deadline_ms: u64,
+    ) {
+        let Some(guard) = &self.guard else {
+            return;
+        };
+        let time = self.chain.time();
+        let message = match purpose {
+            Purpose::Block => Slashable::Block { slot },
+            _ => Slashable::Attestation {
+                slot,
+                source: epochs.0,
+                target: epochs.1,
+            },
+        };
+        let timing = Timing {
+            now_ms: now_ms(),
+            slot_start_ms: time.start_of(slot),
+            slot_ms: time.slot_ms,
+            deadline_ms,
+            epoch: time.epoch_of(slot),
+        };
+        let request = Request {
+            message,
+            signing_root: root,
+            validators,
+            timing,
+        };
+        match guard.permit(&request) {
+            Ok(answer) => {
+                for (validator, refusal) in &answer.refused {
+                    tracing::warn!(slot, validator, "the {} is not signed: {refusal}", purpose.text());
+                }
+                let roots = answer.permit.iter().flat_map(|permit| {
+                    permit
+                        .validators()
+                        .iter()
+                        .map(|validator| ((*validator, 0), *permit.signing_root()))
+                });
+                let roots = roots.collect();
+                let works = self.clone();
+                rayon::spawn(move || {
+                    let items = works.sign(roots);
+                    works.tell(Event::Signed(Signed {
+                        purpose,
+                        slot,
+                        epochs,
+                        items,
+                    }));
+                });
+            }
+            Err(error) => tracing::error!(slot, "nothing is signed: {error}"),
+        }
+    }
+
+    fn combine(&self, purpose: Purpose, slot: u64, job: &Job) {
+        let mut seed = [0; 32];
+        if rand::rngs::SysRng.try_fill_bytes(&mut seed).is_err() {
+            tracing::error!("the system gives no random numbers");
+            return;
+        }
+        let outcome = job.run(&self.group, &seed);
+        self.tell(Event::Combined {
+            purpose,
+            slot,
+            outcome,
+        });
+    }
+
+    fn submit(&self, submission: Submission) {
+        let works = self.clone();
+        self.runtime.spawn(async move {
+            let nodes = &works.nodes;
+            let fork = |slot: u64| works.fork_at(slot);
+            let (what, slot, result) = match &submission {
+                Submission::Attestations(list) => {
+                    let Some(slot) = list.first().map(|attestation| attestation.data.slot) else {
+                        return;
+                    };
+                    let deadline = works.within_slots(slot, works.chain.time().slots_per_epoch);
+                    (
+                        "attestations",
+                        slot,
+                        nodes.submit_attestations(fork(slot), list, deadline).await,
+                    )
+                }
+                Submission::SyncMessages(list) => {
+                    let Some(slot) = list.first().map(|message| message.slot) else {
+                        return;
+                    };
+                    (
+                        "sync committee messages",
+                        slot,
+                        nodes
+                            .submit_sync_messages(list, works.within_slots(slot, 1))
+                            .await,
+                    )
+                }
+                Submission::Aggregates(list) => {
+                    let Some(slot) = list.first().map(|signed| signed.message.aggregate.data.slot) else {
+                        return;
+                    };
+                    (
+                        "aggregates",
+                        slot,
+                        nodes
+                            .submit_aggregates(fork(slot), list, works.within_slots(slot, 2))
+                            .await,
+                    )
+                }
+                Submission::Contributions(list) => {
+                    let Some(slot) = list.first().map(|signed| signed.message.contribution.slot) else {
+                        return;
+                    };
+                    (
+                        "contributions",
+                        slot,
+                        nodes
+                            .submit_contributions(list, works.within_slots(slot, 1))
+                            .await,
+                    )
+                }
+            };
+            match result {
+                Ok(done) => {
+                    for refusal in done.refused {
+                        tracing::warn!(slot, "a beacon node refused the {what}: {refusal}");
+                    }
+                }
+                Err(error) => tracing::error!(slot, "no beacon node took the {what}: {error}"),
+            }
+        });
+    }
+
+    fn fork_at(&self, slot: u64) -> Fork {
+        let epoch = self.chain.epoch_of(slot);
+        self.chain
+            .spec
+            .fork_at(epoch)
+            .map_or(Fork::Electra, |fork| fork.fork)
+    }
+
+    fn subscribe(&self, subscriptions: &[Subscription]) {
+        let list: Vec<CommitteeSubscription> = subscriptions
+            .iter()
+            .map(|subscription| CommitteeSubscription {
+                validator_index: subscription.attester.index,
+                committee_index: subscription.attester.committee,
+                committees_at_slot: subscription.attester.committees_at_slot,
+                slot: subscription.slot,
+                is_aggregator: subscription.is_aggregator,
+            })
+            .collect();
+        let works = self.clone();
+        self.runtime.spawn(async move {
+            let deadline = instant_of(now_ms().saturating_add(works.chain.time().slot_ms));
+            if let Err(error) = works.nodes.subscribe_committees(&list, deadline).await {
+                tracing::warn!("{error}");
+            }
+        });
+    }
+
+    /// Written a little later, several together: losing the newest ones costs nothing but a proof that others have too.
+    fn remember(&self, operator: u16, proof: Proof) {
+        let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = unwritten.is_empty();
+        unwritten.insert((operator, proof.header().purpose == Purpose::Block), proof);
+        drop(unwritten);
+        if first {
+            let works = self.clone();
+            let wait = std::time::Duration::from_millis(self.chain.time().slot_ms / 4);
+            self.runtime.spawn(async move {
+                tokio::time::sleep(wait).await;
+                let _ = tokio::task::spawn_blocking(move || works.write_memories()).await;
+            });
+        }
+    }
+
+    /// Writes what is to be remembered.
+    pub(super) fn write_memories(&self) {
+        let proofs = std::mem::take(&mut *self.unwritten.lock().unwrap_or_else(PoisonError::into_inner));
+        let memories: Vec<Memory> = proofs
+            .into_iter()
+            .map(|((operator, block), proof)| {
+                let header = proof.header();
+                let message = if block {
+                    Slashable::Block { slot: header.slot }
+                } else {
+                    Slashable::Attestation {
+                        slot: header.slot,
+                        source: header.source,
+                        target: header.target,
+                    }
+                };
+                Memory {
+                    operator,
+                    message,
+                    proof: proof.encode().to_vec(),
+                }
+            })
+            .collect();
+        if let Some(guard) = &self.guard
+            && !memories.is_empty()
+            && let Err(error) = guard.remember(&memories)
+        {
+            tracing::warn!("what others signed could not be written down: {error}");
+        }
+    }
+
+    fn compare(&self, operator: u16, remembered: Record) {
+        let newer = match &self.guard {
+            None => false,
+            Some(guard) => match guard.raise(remembered) {
+                Ok(raised) => raised.keys > 0,
+                Err(error) => {
+                    tracing::error!("the slashing protection could not be compared: {error}");
+                    return;
+                }
+            },
+        };
+        self.tell(Event::Compared { operator, newer });
+    }
+}

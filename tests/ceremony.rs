@@ -22,7 +22,7 @@ use conclave::ethereum::network::Network;
 use conclave::p2p::events::Event;
 use conclave::p2p::node::{self, Command};
 use conclave::p2p::wire::{Ceremony, FrameLimits, Hello, Item, Message, PROTOCOL};
-use group::{Contents, End, Group, Process, all_good, conclave, has_step};
+use group::{Contents, End, Group, Process, all_good, conclave, ends, has_step};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 #[test]
@@ -100,8 +100,8 @@ fn friends_in_different_time_zones() {
         let mut quiet = Instant::now();
         let mut sizes = (0, 0);
         coming.until_listening();
-        while quiet.elapsed() < Duration::from_secs(1) {
-            std::thread::sleep(Duration::from_millis(50));
+        while quiet.elapsed() < Duration::from_millis(500) {
+            std::thread::sleep(Duration::from_millis(20));
             let size =
                 |i: usize| fs::metadata(group.folder(i).join("ceremony/journal")).map_or(0, |m| m.len());
             if sizes != (size(old), size(new)) {
@@ -146,7 +146,7 @@ fn ceremony_with_kills(seed: u64, group: &Group) {
             processes[i] = Some(group.join(i, &all));
         }
     }
-    let ends: Vec<End> = processes.into_iter().flatten().map(Process::end).collect();
+    let ends = ends(processes.into_iter().flatten().collect());
     for (i, end) in ends.iter().enumerate() {
         assert_eq!(end.code, Some(0), "seed {seed}, operator {i}: {}", end.error());
         assert!(
@@ -200,6 +200,8 @@ fn killed_while_the_results_get_their_names() {
         if processes.iter_mut().flatten().all(Process::has_ended) {
             break;
         }
+        // Often enough to see files come, and not so often that nothing else can be done.
+        std::thread::sleep(Duration::from_millis(1));
     }
     for (i, process) in processes.iter_mut().enumerate() {
         if process.is_none() {
@@ -224,7 +226,7 @@ fn a_lost_folder_is_healed_by_another_attempt() {
     fs::remove_dir_all(group.folder(1).join("ceremony")).unwrap();
     fs::remove_file(group.folder(1).join("cluster-definition.json")).unwrap();
     group.more = vec!["--retries".into(), "1".into()];
-    let ends: Vec<End> = group.join_all().into_iter().map(Process::end).collect();
+    let ends = ends(group.join_all());
     for end in &ends {
         assert_eq!(end.code, Some(0), "{}", end.error());
         // Whatever is shown, nobody is called guilty.
@@ -366,7 +368,7 @@ fn a_lock_is_enough_to_finish() {
     let ends: Vec<End> = {
         let carol = group.join(2, &[0, 1]);
         processes.push(carol);
-        processes.into_iter().map(Process::end).collect()
+        ends(processes)
     };
     ends.iter().for_each(End::is_good);
     group.assert_finished();

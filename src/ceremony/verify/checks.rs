@@ -477,14 +477,12 @@ fn place_of(
 
 /// Reads keystores and opens each with the password beside it.
 fn open(items: &[KeystoreItem]) -> Vec<Result<(Keystore, Outcome), String>> {
-    let read: Vec<Result<(Keystore, Result<Password, Outcome>), String>> = items
-        .par_iter()
-        .map(|item| {
-            let bytes = item.item.content.as_ref().map_err(Clone::clone)?;
-            let keystore = Keystore::from_json(bytes).map_err(|error| error.to_string())?;
-            Ok((keystore, password(item)))
-        })
-        .collect();
+    let read = |item: &KeystoreItem| {
+        let bytes = item.item.content.as_ref().map_err(Clone::clone)?;
+        let keystore = Keystore::from_json(bytes).map_err(|error| error.to_string())?;
+        Ok((keystore, password(item)))
+    };
+    let read: Vec<Result<_, String>> = items.par_iter().map(read).collect();
     let pairs: Vec<(&Keystore, &Password)> = read
         .iter()
         .flatten()

@@ -253,13 +253,12 @@ fn single_files(disk: &Disk, files: &[(&Path, FileKind)]) -> Vec<Material> {
         let lock = named.clone().or(beside.filter(|lock| lock.exists()));
         let material = by_lock.entry(lock).or_default();
         match kind {
-            // It is read below, as the key of the map.
-            FileKind::Lock => {}
+            // A lock is read below, as the key of the map; evidence is no part of it.
+            FileKind::Lock | FileKind::Evidence => {}
             FileKind::Definition => material.definition = Some(read(disk, path, *kind)),
             FileKind::Deposits => material.deposits.push(read(disk, path, *kind)),
             FileKind::Transcript => material.transcript = Some(read(disk, path, *kind)),
             FileKind::Keystore => material.keystores.push(read_keystore(disk, path)),
-            FileKind::Evidence => {}
         }
     }
     let mut materials: Vec<Material> = by_lock

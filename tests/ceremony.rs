@@ -381,6 +381,7 @@ fn a_lock_is_enough_to_finish() {
         fs::rename(&file, staged.join(file.file_name().unwrap())).unwrap();
     }
     fs::remove_file(folder.join("deposit-data.json")).unwrap();
+    fs::remove_file(folder.join("slashing-protection.redb")).unwrap();
     // A lock that was merely copied there is not taken for a finished ceremony.
     group
         .join(2, &[])

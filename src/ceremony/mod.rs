@@ -14,6 +14,7 @@
 //! | [`staging`] | keystores before the vote |
 //! | [`publication`] | the results get their final names, the lock last |
 //! | [`product`] | what the shares sign, and the lock and deposits that come of it |
+//! | [`addresses`] | where the other operators were reached |
 //! | [`records`] | what the journal's records hold |
 //! | [`view`] | the board as synchronisation and screens see it |
 //! | [`conductor`] | where protocol, disk and network meet |

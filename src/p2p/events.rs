@@ -66,12 +66,19 @@ pub enum Refusal {
 pub enum Event<M> {
     /// This node listens here.
     Listening(Multiaddr),
-    /// A listener is gone; what happened, for people.
+    /// A listener is gone, or something like it cannot be had; what happened, for people.
     ListenerLost(String),
     /// Messages can be exchanged with this operator.
     Connected {
         /// Who, from 1.
         operator: u16,
+    },
+    /// How an operator is connected; follows each [`Event::Connected`].
+    Path {
+        /// Who, from 1.
+        operator: u16,
+        /// The operator who passes everything on, if there is no direct connection.
+        through: Option<u16>,
     },
     /// No more messages of this connection follow.
     Disconnected {

@@ -4,7 +4,7 @@
 //! A frame is `u32 length || u8 kind || payload`; the length counts kind and payload and is big-endian. Two kinds of
 //! every protocol are the node's own (see `courtesy`): where operators may be reached, and the goodbye.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use libp2p::StreamProtocol;
 
@@ -26,6 +26,8 @@ pub trait Protocol: 'static {
     const ADDRESSES: u8 = 254;
     /// The kind of the node's own frame that says goodbye.
     const BYE: u8 = 255;
+    /// How often round trips are measured. Who does not answer for 15 seconds is gone.
+    const PING: Duration = Duration::from_secs(10);
 
     /// What is said.
     type Message: Send + 'static;

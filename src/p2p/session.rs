@@ -95,18 +95,33 @@ pub(super) fn queue(limit: usize) -> (Outgoing, Ends) {
     )
 }
 
+/// Whose stream it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Who {
+    pub(super) operator: u16,
+    /// The session's number in this node.
+    pub(super) number: u64,
+    /// The operator who passes everything on, if there is one.
+    pub(super) through: Option<u16>,
+}
+
 /// Lives as long as the stream. The caller hears of the beginning first and of the end last; dropping the
 /// [`Outgoing`] ends it after everything queued was taken by the other side.
 pub(super) async fn run<P: Protocol>(
-    operator: u16,
-    number: u64,
+    who: Who,
     stream: Stream,
     bounds: Bounds<P>,
     ends: Ends,
     events: EventSender<P::Message>,
     reports: mpsc::Sender<Report>,
 ) {
-    let reason = if events.connected(operator, number).await {
+    let Who {
+        operator,
+        number,
+        through,
+    } = who;
+    let path = Event::Path { operator, through };
+    let reason = if events.connected(operator, number).await && events.send(path, None).await {
         let (mut reader, mut writer) = stream.split();
         let Ends {
             mut frames,

@@ -61,8 +61,6 @@ const LISTENING: Duration = Duration::from_millis(250);
 const GRACE: Duration = Duration::from_secs(2);
 /// The transcript in `ceremony/`.
 pub const TRANSCRIPT: &str = "transcript";
-/// Addresses of other operators in `ceremony/`.
-const ADDRESSES: &str = "addresses";
 /// The folder of proofs in `ceremony/`.
 pub const EVIDENCE: &str = "evidence";
 

@@ -1,12 +1,9 @@
 //! What the network says, and what synchronisation makes of it.
 
 use std::collections::VecDeque;
-use std::fmt::Write;
 use std::time::Instant;
 
-use libp2p::Multiaddr;
-
-use crate::ceremony::files::PUBLIC;
+use crate::ceremony::addresses;
 use crate::ceremony::problem::Problem;
 use crate::cluster::definition::Definition;
 use crate::dkg::entry::{Entry, Id};
@@ -16,7 +13,7 @@ use crate::p2p::node::Command;
 use crate::p2p::sync::{Difference, Output};
 use crate::p2p::wire::{Message, PROTOCOL, Verdict};
 
-use super::{ADDRESSES, Conductor, view};
+use super::{Conductor, view};
 
 /// An entry that arrived: from whom, what, and its id.
 pub(super) type Arrived = (u16, Entry, Id);
@@ -47,7 +44,7 @@ impl Conductor<'_> {
                 let outputs = self.sync.message(operator, message, &view(&self.operator));
                 self.outputs(outputs)?;
             }
-            NetEvent::Latency { .. } => {}
+            NetEvent::Latency { .. } | NetEvent::Path { .. } => {}
             NetEvent::Stranger { peer, address, .. } => self.notice(format!(
                 "somebody who is not an operator of this definition was turned away: {peer} at {address}. If it is one of you, \
                  its identity is not the one in the definition"
@@ -65,7 +62,7 @@ impl Conductor<'_> {
                     Refusal::Silent => format!("{name} was reached but says nothing: it may be busy, or another program"),
                 });
             }
-            NetEvent::AddressBook(book) => self.save_addresses(&book)?,
+            NetEvent::AddressBook(book) => addresses::save(&self.folder, &book)?,
         }
         Ok(())
     }
@@ -206,16 +203,5 @@ impl Conductor<'_> {
             }
         }
         Ok(())
-    }
-
-    pub(super) fn save_addresses(&mut self, book: &[(u16, Vec<Multiaddr>)]) -> Result<(), Problem> {
-        let mut text = String::new();
-        for (operator, addresses) in book {
-            for address in addresses {
-                let _ = writeln!(text, "{operator} {address}");
-            }
-        }
-        let path = self.folder.ceremony().join(ADDRESSES);
-        Ok(self.folder.disk().replace(&path, text.as_bytes(), PUBLIC)?)
     }
 }

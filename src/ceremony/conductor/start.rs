@@ -1,6 +1,6 @@
 //! The first moment: what an earlier start left, the network node, everything put together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
@@ -8,6 +8,7 @@ use std::time::Instant;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
+use crate::ceremony::addresses;
 use crate::ceremony::attempt;
 use crate::ceremony::entrance::Entrance;
 use crate::ceremony::folder::{CEREMONY, DataFolder, MAX_JSON_BYTES};
@@ -31,7 +32,7 @@ use crate::p2p::node::{self, Handle, NodeError};
 use crate::p2p::sync::{Config as SyncConfig, Sync};
 use crate::p2p::wire::{Ceremony, FrameLimits, Hello, PROTOCOL};
 
-use super::{ADDRESSES, Conductor, Outcome, Person, Setup, view};
+use super::{Conductor, Outcome, Person, Setup, view};
 
 impl<'a> Conductor<'a> {
     pub(super) fn open(setup: Setup, mut person: Person<'a>) -> Result<(Self, Events<Ceremony>), Problem> {
@@ -168,7 +169,7 @@ fn start_node(setup: &Setup, limits: FrameLimits) -> Result<(Handle<Ceremony>, E
         listen: setup.listen.clone(),
         announce: setup.announce.clone(),
         peers: setup.peers.clone(),
-        book: load_addresses(&setup.folder),
+        book: addresses::load(&setup.folder),
         ..node::Config::new(copy_key(&setup.entrance)?, operators, limits)
     };
     node::start::<Ceremony>(config).map_err(|error| node_problem(&error))
@@ -203,24 +204,6 @@ fn copy_key(entrance: &Entrance) -> Result<NodeKey, Problem> {
             "restore it from your backup",
         )
     })
-}
-
-fn load_addresses(folder: &DataFolder) -> Vec<(u16, Vec<Multiaddr>)> {
-    // Only a help for reconnecting: what cannot be read is left out.
-    let bytes = folder
-        .disk()
-        .read(&folder.ceremony().join(ADDRESSES), 1 << 20)
-        .unwrap_or_default();
-    let mut book: BTreeMap<u16, Vec<Multiaddr>> = BTreeMap::new();
-    for line in String::from_utf8_lossy(&bytes).lines() {
-        let Some((operator, address)) = line.split_once(' ') else {
-            continue;
-        };
-        if let (Ok(operator), Ok(address)) = (operator.parse(), address.parse()) {
-            book.entry(operator).or_default().push(address);
-        }
-    }
-    book.into_iter().collect()
 }
 
 /// What an earlier start left in the folder.

@@ -24,6 +24,8 @@ use crate::p2p::{
 
 /// New addresses are collected for so long before they are told.
 pub(super) const TELLING: Duration = Duration::from_millis(50);
+/// While everything is passed on by somebody else, a direct connection is tried this often.
+const DIRECTLY: Duration = Duration::from_secs(15);
 
 impl<P: Protocol> Node<P> {
     pub(super) fn add_peer(&mut self, address: &Multiaddr) -> Result<(), NodeError> {
@@ -44,7 +46,7 @@ impl<P: Protocol> Node<P> {
                 });
             };
             operator.addresses.give(&plain);
-            operator.backoff.hurry(now);
+            operator.hurry(now);
         } else if self.targets.len() < 1024 && !self.targets.iter().any(|target| target.address == plain) {
             self.targets.push(Target {
                 address: plain,
@@ -57,10 +59,15 @@ impl<P: Protocol> Node<P> {
 
     pub(super) fn dial(&mut self, now: Instant) {
         for operator in self.operators.values_mut() {
-            if !operator.idle() || now < operator.backoff.next() {
+            if operator.dial_at().is_none_or(|at| now < at) {
                 continue;
             }
-            let addresses = operator.addresses.to_dial(now);
+            let mut addresses = operator.addresses.to_dial(now);
+            for heard in &operator.neighbour {
+                if !addresses.contains(heard) {
+                    addresses.push(heard.clone());
+                }
+            }
             if addresses.is_empty() {
                 continue;
             }
@@ -111,6 +118,10 @@ impl<P: Protocol> Node<P> {
             }
             return;
         }
+        if let Some(operator) = self.operators.values_mut().find(|o| o.circuit == Some(id)) {
+            operator.circuit = None;
+            return;
+        }
         let Some(operator) = self
             .operators
             .values_mut()
@@ -119,12 +130,16 @@ impl<P: Protocol> Node<P> {
             return;
         };
         operator.dialling = None;
+        operator.direct_at = now + DIRECTLY;
         operator.backoff.failed(now, rand::random());
         match error {
             DialError::Transport(errors) => {
                 for (address, error) in errors {
                     if timed_out(error) {
                         operator.addresses.slow(address, now);
+                        // It is heard again if it is really there.
+                        let plain = dialable(address).map(|(plain, ..)| plain);
+                        operator.neighbour.retain(|heard| Some(heard) != plain.as_ref());
                     }
                 }
             }
@@ -173,7 +188,7 @@ impl<P: Protocol> Node<P> {
             };
             for address in addresses {
                 if operator.addresses.claim(address, scope) {
-                    operator.backoff.hurry(now);
+                    operator.hurry(now);
                     self.book_changed = true;
                     self.tell_at.get_or_insert(now + TELLING);
                 }

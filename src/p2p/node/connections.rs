@@ -3,21 +3,24 @@
 use std::time::{Duration, Instant};
 
 use libp2p::{
-    Multiaddr, PeerId, Stream, identify, multiaddr, ping,
+    PeerId, Stream,
+    core::ConnectedPoint,
+    identify, multiaddr, ping,
     swarm::{ConnectionId, ListenError, SwarmEvent},
 };
 
 use super::{
     addresses::TELLING,
     operator::{Connection, Live},
+    relays::{HEAD_START, is_circuit},
     run::Node,
     swarm::BehaviourEvent,
 };
 use crate::p2p::{
-    book::scope_of_remote,
+    book::{Scope, scope_of_remote},
     events::{Event, Reason, Refusal},
     protocol::Protocol,
-    session,
+    session::{self, Who},
     stream::{Happened, StreamEvent},
 };
 
@@ -45,15 +48,15 @@ impl<P: Protocol> Node<P> {
             })) => {
                 self.identified(peer_id, &info, now);
             }
+            SwarmEvent::Behaviour(BehaviourEvent::Lan4(event) | BehaviourEvent::Lan6(event)) => {
+                self.on_lan(event, now);
+            }
             SwarmEvent::ConnectionEstablished {
                 peer_id,
                 connection_id,
                 endpoint,
                 ..
-            } => {
-                let remote = endpoint.get_remote_address().clone();
-                self.established(peer_id, connection_id, &remote, endpoint.is_dialer(), now);
-            }
+            } => self.established(peer_id, connection_id, &endpoint, now),
             SwarmEvent::ConnectionClosed {
                 peer_id,
                 connection_id,
@@ -75,6 +78,15 @@ impl<P: Protocol> Node<P> {
                 error: ListenError::Denied { .. },
                 ..
             } => self.stranger(peer, send_back_addr, now),
+            SwarmEvent::NewListenAddr { listener_id, .. } if self.reservations.know(listener_id) => {
+                self.reservations.accepted(listener_id);
+            }
+            SwarmEvent::ListenerClosed { listener_id, .. } if self.reservations.lost(listener_id, now) => {}
+            SwarmEvent::ListenerError { listener_id, .. } if self.reservations.know(listener_id) => {}
+            // A relay puts its external addresses into every reservation, which has room for few.
+            SwarmEvent::ExternalAddrConfirmed { address } if is_circuit(&address) => {
+                self.swarm.remove_external_address(&address);
+            }
             SwarmEvent::NewListenAddr { address, .. } => {
                 let complete = address
                     .clone()
@@ -97,14 +109,15 @@ impl<P: Protocol> Node<P> {
         }
     }
 
-    fn established(
-        &mut self,
-        peer: PeerId,
-        id: ConnectionId,
-        remote: &Multiaddr,
-        dialled: bool,
-        now: Instant,
-    ) {
+    fn established(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint, now: Instant) {
+        let (remote, dialled) = (endpoint.get_remote_address(), endpoint.is_dialer());
+        let relay = endpoint.is_relayed().then(|| {
+            let address = match endpoint {
+                ConnectedPoint::Dialer { address, .. } => address,
+                ConnectedPoint::Listener { local_addr, .. } => local_addr,
+            };
+            self.relay_in(address)
+        });
         let target = self.targets.iter().position(|target| target.dialling == Some(id));
         let target = target.map(|at| self.targets.swap_remove(at));
         let Some(number) = self.by_peer.get(&peer).copied() else {
@@ -116,6 +129,9 @@ impl<P: Protocol> Node<P> {
         if operator.dialling == Some(id) {
             operator.dialling = None;
         }
+        if operator.circuit == Some(id) {
+            operator.circuit = None;
+        }
         if let Some(target) = target {
             operator.addresses.give(&target.address);
         }
@@ -123,12 +139,18 @@ impl<P: Protocol> Node<P> {
             self.book_changed = true;
             self.tell_at.get_or_insert(now + TELLING);
         }
-        let scope = scope_of_remote(remote);
+        let scope = if relay.is_some() {
+            Scope::World
+        } else {
+            scope_of_remote(remote)
+        };
         operator.connections.push(Connection {
             id,
             since: now,
             dialled,
             scope,
+            remote: remote.clone(),
+            relay,
             used: false,
             unsupported: false,
         });
@@ -143,16 +165,21 @@ impl<P: Protocol> Node<P> {
         if !operator.opener || operator.opening.is_some() || self.stopping.is_some() {
             return;
         }
-        let Some(newest) = operator
+        let unused = operator
             .connections
             .iter_mut()
             .rev()
-            .find(|connection| !connection.used)
-        else {
+            .filter(|connection| !connection.used);
+        let Some(newest) = unused.min_by_key(|connection| connection.relayed()) else {
             return;
         };
         match &operator.session {
-            Some(live) if now < live.since + SIMULTANEOUS => {
+            // A direct connection takes the place of a relayed one, never the other way round.
+            Some(live) if newest.relayed() && !live.relayed => {
+                let id = newest.id;
+                self.hang_up(number, id, "");
+            }
+            Some(live) if newest.relayed() == live.relayed && now < live.since + SIMULTANEOUS => {
                 let id = newest.id;
                 self.hang_up(number, id, "");
             }
@@ -221,9 +248,13 @@ impl<P: Protocol> Node<P> {
         let session = self.sessions;
         let (outgoing, ends) = session::queue(P::queue(&self.bounds.limits));
         let (events, reports) = (self.events.clone(), self.reports.clone());
+        let who = Who {
+            operator: number,
+            number: session,
+            through: connection.relay,
+        };
         tokio::spawn(session::run(
-            number,
-            session,
+            who,
             stream,
             self.bounds.clone(),
             ends,
@@ -235,12 +266,16 @@ impl<P: Protocol> Node<P> {
             connection: id,
             since: now,
             scope: connection.scope,
+            relayed: connection.relayed(),
             outgoing: Some(outgoing),
             addresses_told: Vec::new(),
         });
+        let through = connection.relay;
+        // A direct connection that came in the meantime is better than this one.
         let surplus: Vec<ConnectionId> = operator
             .connections
             .iter()
+            .filter(|connection| through.is_none() || connection.relayed())
             .map(|connection| connection.id)
             .collect();
         if operator.opener {
@@ -276,10 +311,15 @@ impl<P: Protocol> Node<P> {
         {
             return self.end(number, Reason::Lost("the connection was closed".into()));
         }
+        operator.circuit_at = operator.circuit_at.max(now + HEAD_START);
         let served = operator.session.is_some() || operator.barred.is_some();
         if !served && operator.connections.is_empty() {
             operator.backoff.failed(now, rand::random());
-            if connection.dialled && now < connection.since + UNWELCOME && self.stopping.is_none() {
+            if connection.dialled
+                && !connection.relayed()
+                && now < connection.since + UNWELCOME
+                && self.stopping.is_none()
+            {
                 self.refused(number, Refusal::Unwelcome, now);
             }
         }
@@ -293,6 +333,7 @@ impl<P: Protocol> Node<P> {
             return;
         };
         operator.connections.retain(|connection| connection.id != id);
+        operator.circuit_at = operator.circuit_at.max(Instant::now() + HEAD_START);
         operator.opening.take_if(|(opening, _)| *opening == id);
         operator.next_stream.take_if(|(next, _)| *next == id);
         if operator
@@ -324,7 +365,14 @@ impl<P: Protocol> Node<P> {
                 operator.faults = operator.faults.saturating_add(1);
                 self.swarm.behaviour_mut().allow.disallow_peer(operator.peer);
             }
-            Reason::Left => surplus.extend(operator.connections.iter().map(|connection| connection.id)),
+            // Newer connections may be those of a process that was started since.
+            Reason::Left => surplus.extend(
+                operator
+                    .connections
+                    .iter()
+                    .filter(|connection| connection.since <= live.since)
+                    .map(|connection| connection.id),
+            ),
             _ => {}
         }
         operator.backoff.failed(now, rand::random());
@@ -383,7 +431,9 @@ impl<P: Protocol> Node<P> {
         let Some(operator) = self.by_peer.get(&event.peer).copied() else {
             return;
         };
+        let session = self.operators.get(&operator).and_then(|o| o.session.as_ref());
         match &event.result {
+            Ok(_) if session.is_some_and(|live| live.connection != event.connection) => {}
             Ok(round_trip) => self.tell(Event::Latency {
                 operator,
                 round_trip: *round_trip,

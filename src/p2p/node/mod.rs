@@ -18,13 +18,17 @@
 //! | `run` | the task: commands, reports of sessions, what is due when |
 //! | `addresses` | addresses that are given, told and dialled |
 //! | `connections` | connections, and which of them carries the stream |
+//! | `relays` | circuits through other operators |
+//! | `lan` | operators on the local network |
 //! | `refusals` | who could not be talked to, and why |
 
 mod addresses;
 mod connections;
 mod handle;
+mod lan;
 mod operator;
 mod refusals;
+mod relays;
 mod run;
 mod swarm;
 
@@ -34,7 +38,7 @@ use libp2p::{Multiaddr, PeerId, identity, multiaddr};
 use tokio::sync::mpsc;
 
 pub use self::handle::{Command, Handle};
-use self::{operator::Operator, refusals::Strangers, run::Node};
+use self::{operator::Operator, refusals::Strangers, relays::Reservations, run::Node, swarm::Wanted};
 use super::{
     book::{Scope, dialable},
     events::{self, Event, Events, Seen},
@@ -58,6 +62,11 @@ pub struct Config<P: Protocol> {
     pub book: Vec<(u16, Vec<Multiaddr>)>,
     /// How long messages may be.
     pub limits: P::Limits,
+    /// Whether to look for operators on the local network (multicast DNS). Tells that network the peer id and the
+    /// addresses that belong to it.
+    pub lan: bool,
+    /// Whether to pass on for operators who cannot reach each other, and to be reached through others.
+    pub relay: bool,
     /// Name and version of the program, for people who run another one.
     pub software: String,
 }
@@ -73,6 +82,8 @@ impl<P: Protocol> Config<P> {
             peers: Vec::new(),
             book: Vec::new(),
             limits,
+            lan: false,
+            relay: false,
             software: concat!("conclave/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
@@ -160,15 +171,38 @@ pub fn start<P: Protocol>(config: Config<P>) -> Result<(Handle<P>, Events<P>), N
         .map(|(number, operator)| (operator.peer, *number))
         .collect();
 
+    if let Some(address) = config.listen.iter().find(|address| relays::is_circuit(address)) {
+        return Err(NodeError::Listen {
+            address: address.clone(),
+            source: io::Error::other("the node chooses its relays itself"),
+        });
+    }
     check_ports(&config.listen)?;
     if let Some(address) = config.announce.iter().find(|address| dialable(address).is_none()) {
         return Err(NodeError::Address {
             address: address.clone(),
         });
     }
-    let peers = operators.values().map(|operator| operator.peer);
-    let mut swarm = swarm::build(&keypair, P::STREAM, &config.software, peers.collect())?;
-    let mut skipped = Vec::new();
+    let mut missing = Vec::new();
+    let (lan4, lan6) = if config.lan {
+        lan::look(local, &mut missing)
+    } else {
+        (None, None)
+    };
+    let mut skipped: Vec<Event<P::Message>> = missing.into_iter().map(Event::ListenerLost).collect();
+    let wanted = Wanted {
+        protocol: P::STREAM,
+        ping: P::PING,
+        software: &config.software,
+        peers: operators.values().map(|operator| operator.peer).collect(),
+        relay: config.relay,
+        lan4,
+        lan6,
+    };
+    let mut swarm = swarm::build(&keypair, wanted)?;
+    if config.relay {
+        relays::name_a_place(&mut swarm);
+    }
     for address in &config.listen {
         if let Err(error) = swarm.listen_on(address.clone()) {
             let source = io::Error::other(error.to_string());
@@ -203,6 +237,7 @@ pub fn start<P: Protocol>(config: Config<P>) -> Result<(Handle<P>, Events<P>), N
         },
         operators,
         events,
+        reservations: Reservations::new(config.relay),
         pending: skipped.into(),
         reports,
         sessions: 0,

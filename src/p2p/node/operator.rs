@@ -4,6 +4,7 @@ use std::{collections::HashMap, mem::Discriminant, time::Instant};
 
 use libp2p::{Multiaddr, PeerId, Stream, swarm::ConnectionId};
 
+use super::relays::HEAD_START;
 use crate::p2p::{
     book::{Addresses, Backoff, Scope},
     courtesy::Known,
@@ -17,10 +18,20 @@ pub(super) struct Connection {
     pub(super) since: Instant,
     pub(super) dialled: bool,
     pub(super) scope: Scope,
+    /// The other end.
+    pub(super) remote: Multiaddr,
+    /// The operator who passes everything on, if it is not a direct one.
+    pub(super) relay: Option<u16>,
     /// Whether a stream was, or is to be, on it.
     pub(super) used: bool,
     /// The other side does not speak the protocol.
     pub(super) unsupported: bool,
+}
+
+impl Connection {
+    pub(super) fn relayed(&self) -> bool {
+        self.relay.is_some()
+    }
 }
 
 /// The stream with it.
@@ -29,6 +40,7 @@ pub(super) struct Live {
     pub(super) connection: ConnectionId,
     pub(super) since: Instant,
     pub(super) scope: Scope,
+    pub(super) relayed: bool,
     /// `None` once the session only sends what is queued.
     pub(super) outgoing: Option<Outgoing>,
     pub(super) addresses_told: Known,
@@ -45,8 +57,16 @@ pub(super) struct Operator {
     /// Begins when the session has ended.
     pub(super) next_stream: Option<(ConnectionId, Stream)>,
     pub(super) addresses: Addresses,
+    /// Addresses that were heard on the local network.
+    pub(super) neighbour: Vec<Multiaddr>,
     pub(super) backoff: Backoff,
     pub(super) dialling: Option<ConnectionId>,
+    /// While a relayed connection serves, a direct one is not tried before.
+    pub(super) direct_at: Instant,
+    /// A relayed connection that is being made.
+    pub(super) circuit: Option<ConnectionId>,
+    /// The next is not tried before.
+    pub(super) circuit_at: Instant,
     pub(super) barred: Option<Instant>,
     pub(super) faults: u32,
     pub(super) refusals: HashMap<Discriminant<Refusal>, Instant>,
@@ -62,17 +82,44 @@ impl Operator {
             session: None,
             next_stream: None,
             addresses: Addresses::default(),
+            neighbour: Vec::new(),
             backoff: Backoff::new(now),
             dialling: None,
+            direct_at: now,
+            circuit: None,
+            circuit_at: now + HEAD_START,
             barred: None,
             faults: 0,
             refusals: HashMap::new(),
         }
     }
 
-    /// Whether it is to be dialled when its time has come.
-    pub(super) fn idle(&self) -> bool {
-        self.connections.is_empty() && self.dialling.is_none() && self.barred.is_none()
+    /// Whether there is a connection that nobody passes on.
+    pub(super) fn directly(&self) -> bool {
+        self.connections.iter().any(|connection| !connection.relayed())
+    }
+
+    /// When it is to be dialled; `None` while that is not needed.
+    pub(super) fn dial_at(&self) -> Option<Instant> {
+        if self.directly() || self.dialling.is_some() || self.barred.is_some() {
+            None
+        } else if self.connections.is_empty() {
+            Some(self.backoff.next())
+        } else {
+            Some(self.backoff.next().max(self.direct_at))
+        }
+    }
+
+    /// Whether it is time to reach it through somebody else.
+    pub(super) fn wants_circuit(&self, now: Instant) -> bool {
+        let free = self.connections.is_empty() && self.circuit.is_none() && self.barred.is_none();
+        self.opener && free && now >= self.circuit_at
+    }
+
+    /// Something new is known: it is dialled at once.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.backoff.hurry(now);
+        self.direct_at = now;
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     handle::Order,
     operator::{Operator, Target},
     refusals::Strangers,
+    relays::Reservations,
     swarm::Behaviour,
 };
 use crate::p2p::{
@@ -41,6 +42,8 @@ pub(super) struct Node<P: Protocol> {
     pub(super) announce: Vec<Multiaddr>,
     pub(super) bounds: Bounds<P>,
     pub(super) events: EventSender<P::Message>,
+    /// The places that this node has at relays.
+    pub(super) reservations: Reservations,
     /// Events that the caller has not taken yet.
     pub(super) pending: VecDeque<Event<P::Message>>,
     pub(super) reports: mpsc::Sender<Report>,
@@ -88,11 +91,7 @@ impl<P: Protocol> Node<P> {
     }
 
     fn deadline(&self) -> Instant {
-        let dials = self
-            .operators
-            .values()
-            .filter(|o| o.idle())
-            .map(|o| o.backoff.next());
+        let dials = self.operators.values().filter_map(Operator::dial_at);
         let targets = self
             .targets
             .iter()
@@ -129,6 +128,7 @@ impl<P: Protocol> Node<P> {
         if now >= self.housekeeping {
             self.housekeeping = now + HOUSEKEEPING;
             self.close_silent(now);
+            self.relays_due(now);
             if std::mem::take(&mut self.book_changed) {
                 let known = self
                     .operators

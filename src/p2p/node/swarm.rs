@@ -8,10 +8,14 @@ use std::{
 
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, allow_block_list, connection_limits, identify,
-    identity, multiaddr::Protocol, noise, ping, swarm::NetworkBehaviour, tcp, yamux,
+    identity, mdns,
+    multiaddr::Protocol,
+    noise, ping, relay,
+    swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
+    tcp, yamux,
 };
 
-use super::NodeError;
+use super::{NodeError, relays};
 use crate::p2p::stream;
 
 /// A connection attempt, handshake included, may take so long.
@@ -25,17 +29,43 @@ pub(super) struct Behaviour {
     identify: identify::Behaviour,
     ping: ping::Behaviour,
     pub(super) streams: stream::Behaviour,
+    /// For others; see `relays`.
+    relay: Toggle<relay::Behaviour>,
+    /// Through others.
+    through: Toggle<relay::client::Behaviour>,
+    /// One asks over IPv4, the other over IPv6; see `lan`.
+    lan4: Toggle<mdns::tokio::Behaviour>,
+    lan6: Toggle<mdns::tokio::Behaviour>,
 }
 
-/// A swarm that lets these peers in and nobody else.
-pub(super) fn build(
-    keypair: &identity::Keypair,
-    protocol: StreamProtocol,
-    software: &str,
-    peers: Vec<PeerId>,
-) -> Result<Swarm<Behaviour>, NodeError> {
+/// What a swarm is to do.
+pub(super) struct Wanted<'a> {
+    pub(super) protocol: StreamProtocol,
+    /// How often round trips are measured.
+    pub(super) ping: Duration,
+    pub(super) software: &'a str,
+    /// Who is let in.
+    pub(super) peers: Vec<PeerId>,
+    pub(super) relay: bool,
+    /// Searches of the local network that could be begun.
+    pub(super) lan4: Option<mdns::tokio::Behaviour>,
+    pub(super) lan6: Option<mdns::tokio::Behaviour>,
+}
+
+/// A swarm that lets its peers in and nobody else.
+pub(super) fn build(keypair: &identity::Keypair, wanted: Wanted<'_>) -> Result<Swarm<Behaviour>, NodeError> {
+    let Wanted {
+        protocol,
+        ping,
+        software,
+        peers,
+        relay,
+        lan4,
+        lan6,
+    } = wanted;
     let setup = |error: &dyn std::fmt::Display| NodeError::Setup(error.to_string());
-    let behaviour = |key: &identity::Keypair| {
+    let behaviour = |key: &identity::Keypair, through: relay::client::Behaviour| {
+        let operators = peers.len() + 1;
         let mut allow = allow_block_list::Behaviour::<allow_block_list::AllowedPeers>::default();
         for peer in peers {
             allow.allow_peer(peer);
@@ -56,10 +86,14 @@ pub(super) fn build(
             ),
             ping: ping::Behaviour::new(
                 ping::Config::new()
-                    .with_interval(Duration::from_secs(10))
+                    .with_interval(ping)
                     .with_timeout(Duration::from_secs(15)),
             ),
             streams: stream::Behaviour::new(protocol),
+            relay: relay.then(|| relays::server(key, operators)).into(),
+            through: relay.then_some(through).into(),
+            lan4: lan4.into(),
+            lan6: lan6.into(),
         }
     };
     let base = || {
@@ -78,6 +112,8 @@ pub(super) fn build(
     // A machine without a resolver configuration can still dial addresses.
     let swarm = match base()?.with_dns() {
         Ok(builder) => builder
+            .with_relay_client(noise::Config::new, yamux::Config::default)
+            .map_err(|e| setup(&e))?
             .with_behaviour(behaviour)
             .map_err(|e| setup(&e))?
             .with_swarm_config(|config| config)
@@ -88,6 +124,8 @@ pub(super) fn build(
                 libp2p::dns::ResolverConfig::default(),
                 libp2p::dns::ResolverOpts::default(),
             )
+            .with_relay_client(noise::Config::new, yamux::Config::default)
+            .map_err(|e| setup(&e))?
             .with_behaviour(behaviour)
             .map_err(|e| setup(&e))?
             .with_swarm_config(|config| config)

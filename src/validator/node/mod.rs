@@ -417,6 +417,7 @@ impl Driver<'_> {
             }
             NetEvent::Listening(address) => NetEvent::Listening(address),
             NetEvent::ListenerLost(why) => NetEvent::ListenerLost(why),
+            NetEvent::Path { operator, through } => NetEvent::Path { operator, through },
             NetEvent::Latency { operator, round_trip } => NetEvent::Latency { operator, round_trip },
             NetEvent::Stranger { peer, address, total } => NetEvent::Stranger { peer, address, total },
             NetEvent::Refused { operator, why } => NetEvent::Refused { operator, why },

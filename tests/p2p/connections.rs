@@ -1,36 +1,31 @@
-//! Real nodes on the loopback interface.
+//! Who connects to whom, and what hostile peers achieve, with the messages of a ceremony.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use conclave::{
-    crypto::node::NodeKey,
-    p2p::{
-        events::{Event, Events, Reason, Refusal},
-        node::{self, Command, Config, Handle, NodeError},
-        wire::{Ceremony, FrameLimits, Message},
-    },
+use conclave::p2p::{
+    events::{Event, Reason, Refusal},
+    node::{self, Command, Config, NodeError},
+    wire::{Ceremony, FrameLimits, Message},
 };
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
-use libp2p::{
-    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, identity, noise, swarm::SwarmEvent, tcp, yamux,
-};
+use libp2p::{Multiaddr, PeerId, StreamProtocol, swarm::SwarmEvent};
 use tokio::time::timeout;
+
+use crate::harness::{
+    LOOPBACK, Node as AnyNode, PATIENCE, everybody_connects, key, ordered, raw, without_peer,
+};
+
+type Node = AnyNode<Ceremony>;
 
 const LIMITS: FrameLimits = FrameLimits {
     operators: 8,
     entry: 1 << 20,
     evidence: 1 << 20,
 };
-const PATIENCE: Duration = Duration::from_secs(20);
-const LOOPBACK: &str = "/ip4/127.0.0.1/tcp/0";
 const JOURNAL: StreamProtocol = StreamProtocol::new("/conclave/journal/1");
-
-fn key(seed: u8) -> NodeKey {
-    NodeKey::from_bytes(&[seed; 32]).expect("a key")
-}
 
 fn config(me: u8, operators: u8, listen: &[&str], peers: &[Multiaddr]) -> Config<Ceremony> {
     let group = (1..=operators).map(|operator| key(operator).public()).collect();
@@ -43,89 +38,6 @@ fn config(me: u8, operators: u8, listen: &[&str], peers: &[Multiaddr]) -> Config
         software: "conclave test".into(),
         ..Config::new(key(me), group, LIMITS)
     }
-}
-
-struct Node {
-    handle: Handle<Ceremony>,
-    events: Events<Ceremony>,
-    addresses: Vec<Multiaddr>,
-}
-
-impl Node {
-    /// Starts and waits until it listens everywhere.
-    async fn start(config: Config<Ceremony>) -> Self {
-        let listeners = config.listen.len();
-        let (handle, events) = node::start(config).expect("it starts");
-        let mut node = Self {
-            handle,
-            events,
-            addresses: Vec::new(),
-        };
-        while node.addresses.len() < listeners {
-            if let Event::Listening(address) = node.next().await {
-                node.addresses.push(address);
-            }
-        }
-        node
-    }
-
-    async fn next(&mut self) -> Event<Message> {
-        timeout(PATIENCE, self.events.recv())
-            .await
-            .expect("in time")
-            .expect("the node lives")
-    }
-
-    /// The first event that the function makes something of.
-    async fn until<T>(&mut self, mut wanted: impl FnMut(&Event<Message>) -> Option<T>) -> T {
-        loop {
-            if let Some(found) = wanted(&self.next().await) {
-                return found;
-            }
-        }
-    }
-
-    async fn connected_to(&mut self, mut operators: Vec<u16>) {
-        while !operators.is_empty() {
-            match self.next().await {
-                Event::Connected { operator } => operators.retain(|missing| *missing != operator),
-                Event::Disconnected { operator, reason } => {
-                    assert_eq!(reason, Reason::Replaced, "operator {operator}");
-                }
-                _ => {}
-            }
-        }
-    }
-
-    async fn send(&self, operator: u16, message: Message) {
-        self.handle
-            .give(Command::Send { operator, message })
-            .await
-            .expect("it lives");
-    }
-
-    async fn receives(&mut self) -> (u16, Message) {
-        self.until(|event| match event {
-            Event::Message { operator, message } => Some((*operator, message.clone())),
-            _ => None,
-        })
-        .await
-    }
-
-    async fn lost(&mut self) -> (u16, Reason) {
-        self.until(|event| match event {
-            Event::Disconnected { operator, reason } => Some((*operator, reason.clone())),
-            _ => None,
-        })
-        .await
-    }
-}
-
-fn without_peer(address: &Multiaddr) -> Multiaddr {
-    address
-        .iter()
-        .filter(|part| !matches!(part, libp2p::multiaddr::Protocol::P2p(_)))
-        .collect()
 }
 
 fn body(length: usize) -> Message {
@@ -150,15 +62,6 @@ async fn all_talk(nodes: &mut [Node]) {
             missing.retain(|operator| *operator != from);
         }
     }
-}
-
-async fn everybody_connects(mut nodes: Vec<Node>) -> Vec<Node> {
-    let n = u16::try_from(nodes.len()).expect("few");
-    for (me, node) in (1..).zip(&mut nodes) {
-        node.connected_to((1..=n).filter(|other| *other != me).collect())
-            .await;
-    }
-    nodes
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -402,34 +305,6 @@ async fn a_saved_book_is_enough_to_come_back() {
     })
     .await;
     peer.connected_to(vec![1]).await;
-}
-
-/// A libp2p program with an operator's identity that says what the test wants.
-struct Raw {
-    swarm: Swarm<libp2p_stream::Behaviour>,
-    control: libp2p_stream::Control,
-}
-
-fn raw(seed: u8) -> Raw {
-    let mut secret = [seed; 32];
-    let secret = identity::secp256k1::SecretKey::try_from_bytes(&mut secret).expect("a key");
-    let keypair: identity::Keypair = identity::secp256k1::Keypair::from(secret).into();
-    let swarm = SwarmBuilder::with_existing_identity(keypair)
-        .with_tokio()
-        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
-        .expect("noise")
-        .with_behaviour(|_| libp2p_stream::Behaviour::new())
-        .expect("no error")
-        .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(600)))
-        .build();
-    let control = swarm.behaviour().new_control();
-    Raw { swarm, control }
-}
-
-/// Two seeds: the first has the smaller peer id and so is the one who opens streams.
-fn ordered() -> (u8, u8) {
-    let id = |seed| node::peer_id(&key(seed).public()).expect("a key").to_bytes();
-    if id(1) < id(2) { (1, 2) } else { (2, 1) }
 }
 
 /// A node and a raw peer connected to it that has an open stream.

@@ -1,0 +1,7 @@
+//! Real nodes on the interfaces of this machine.
+
+mod connections;
+mod harness;
+mod lan;
+mod relays;
+mod talk;

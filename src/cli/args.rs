@@ -285,6 +285,17 @@ pub struct RunArgs {
     /// Begin with an empty slashing protection database: only for a share that never signed anything
     #[arg(long, env = "CONCLAVE_NEW_SLASHING_DATABASE", value_parser = clap::builder::FalseyValueParser::new())]
     pub new_slashing_database: bool,
+    /// Take blocks of external builders too (blinded blocks), and register the validators with them
+    #[arg(long, env = "CONCLAVE_BUILDER", value_parser = clap::builder::FalseyValueParser::new())]
+    pub builder: bool,
+    /// What your blocks say: up to 32 bytes
+    #[arg(
+        long,
+        env = "CONCLAVE_GRAFFITI",
+        value_name = "TEXT",
+        default_value = "conclave"
+    )]
+    pub graffiti: String,
     /// Watch without signing: no votes, no partial signatures, no slashing protection
     #[arg(long, env = "CONCLAVE_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
     pub dry_run: bool,

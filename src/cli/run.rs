@@ -118,6 +118,8 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
             args.listen.clone()
         },
         announce: Vec::new(),
+        builder: args.builder,
+        graffiti: graffiti(&args.graffiti)?,
         peers: args.peers.clone(),
         book: addresses::load(&folder),
     };
@@ -178,6 +180,22 @@ fn pinned(network: Option<&Network>, fork_version: [u8; 4]) -> Pinned {
         genesis_fork_version: Some(fork_version),
         ..network.map(Pinned::from).unwrap_or_default()
     }
+}
+
+/// Text of at most 32 bytes, padded with zeros.
+fn graffiti(text: &str) -> Result<[u8; 32], Problem> {
+    let mut graffiti = [0; 32];
+    match graffiti.get_mut(..text.len()) {
+        Some(start) => start.copy_from_slice(text.as_bytes()),
+        None => {
+            return Err(Problem::bad_input(
+                "the graffiti cannot be used",
+                format!("it has {} bytes, and a block holds 32", text.len()),
+                "give a shorter text with --graffiti",
+            ));
+        }
+    }
+    Ok(graffiti)
 }
 
 fn open_guard(
@@ -263,6 +281,9 @@ fn show(context: &Context, names: &[String], news: News) {
             Report::Forgotten { operator } => out.warn(&format!(
                 "{} remembers signatures that this disk has forgotten: it is an old copy. The slashing protection was raised",
                 name(operator)
+            )),
+            Report::OwnBlockRefused { slot, why } => out.warn(&format!(
+                "slot {slot}: the block of your own beacon node cannot be signed: {why}"
             )),
             Report::Confirmed => out.say("All other operators confirm: signing from now on."),
             Report::UnknownFork { name, epoch } => {

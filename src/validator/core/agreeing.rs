@@ -92,6 +92,9 @@ impl<S: Signatures> Core<S> {
                 let early = self.newest_block.is_some_and(|(of, _)| of == slot);
                 work.ask_view_at = Some(if early { self.now } else { due });
             }
+            if duty.kind == Kind::Block {
+                self.effects.push(Effect::AskHead);
+            }
             let (now, role) = (self.now, self.role(slot));
             let effects = self.agreement(duty).start(now, due, role);
             self.agreed(duty, effects);
@@ -125,6 +128,9 @@ impl<S: Signatures> Core<S> {
         if attests || syncs {
             kinds.push(Kind::Head);
         }
+        if self.proposer_of(slot).is_some() {
+            kinds.push(Kind::Block);
+        }
         if !self.aggregating_committees(slot).is_empty() {
             kinds.push(Kind::Aggregates);
         }
@@ -144,7 +150,7 @@ impl<S: Signatures> Core<S> {
                 Agreed::AskValue { round } => self.asked_for_value(duty, round),
                 Agreed::Decided(decision) => {
                     self.report_decision(duty, decision.round);
-                    self.decided(duty, &decision.value);
+                    self.decided(duty, decision.value_id, decision.value);
                 }
                 Agreed::Refused { round, .. } => {
                     tracing::error!(
@@ -173,24 +179,24 @@ impl<S: Signatures> Core<S> {
         });
     }
 
-    fn decided(&mut self, duty: Duty, value: &[u8]) {
+    fn decided(&mut self, duty: Duty, id: Hash, value: Arc<[u8]>) {
         match duty.kind {
             Kind::Head => {
                 // Nobody honest votes for anything else.
-                if let Ok(data) = AttestationData::from_ssz(value) {
+                if let Ok(data) = AttestationData::from_ssz(&value) {
                     self.decided_head(duty.slot, data);
                 }
             }
-            Kind::Block => {}
-            Kind::Aggregates => self.decided_aggregates(duty.slot, value),
-            Kind::Contributions => self.decided_contributions(duty.slot, value),
+            Kind::Block => self.decided_block(duty.slot, id, value),
+            Kind::Aggregates => self.decided_aggregates(duty.slot, &value),
+            Kind::Contributions => self.decided_contributions(duty.slot, &value),
         }
     }
 
     fn asked_for_value(&mut self, duty: Duty, round: u8) {
         match duty.kind {
             Kind::Head => self.propose_head(duty.slot),
-            Kind::Block => {}
+            Kind::Block => self.propose_block(duty.slot, round),
             Kind::Aggregates => self.ask_aggregates(duty.slot, round),
             Kind::Contributions => self.ask_contributions(duty.slot, round),
         }
@@ -205,7 +211,7 @@ impl<S: Signatures> Core<S> {
     fn judge(&mut self, duty: Duty, proposal: &Proposal) {
         match duty.kind {
             Kind::Head => self.judge_head(duty.slot, proposal),
-            Kind::Block => {}
+            Kind::Block => self.judge_block(duty.slot, proposal),
             Kind::Aggregates => self.judge_aggregates(duty.slot, proposal),
             Kind::Contributions => self.judge_contributions(duty.slot, proposal),
         }
@@ -301,6 +307,10 @@ impl<S: Signatures> Core<S> {
         self.newest_block = Some((slot, root));
         let now = self.now;
         let current = self.slot_now();
+        self.judge_held(Duty {
+            slot: current,
+            kind: Kind::Block,
+        });
         if let Some(work) = self.slots.get_mut(&current)
             && work.begun.contains(&Kind::Head)
             && work.head.is_none()
@@ -351,10 +361,9 @@ impl<S: Signatures> Core<S> {
     pub(super) fn looked_up(&mut self, slot: u64, root: Hash, of_slot: Option<u64>) {
         if let Some(work) = self.slots.get_mut(&slot) {
             work.views.block(root, of_slot);
-            self.judge_held(Duty {
-                slot,
-                kind: Kind::Head,
-            });
+            for kind in [Kind::Head, Kind::Block] {
+                self.judge_held(Duty { slot, kind });
+            }
         }
     }
 }

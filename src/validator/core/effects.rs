@@ -1,6 +1,6 @@
 //! What a core is told, and what it says.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     crypto::hash::Hash,
@@ -19,7 +19,10 @@ use crate::{
     },
 };
 
-use super::schedule::{Attester, Proposer, SyncMember};
+use super::{
+    proposing::{Made, Summary},
+    schedule::{Attester, Proposer, SyncMember},
+};
 
 /// What happened.
 #[derive(Debug)]
@@ -110,6 +113,24 @@ pub enum Event {
         /// What came of it.
         outcome: Outcome,
     },
+    /// The answer to [`Effect::AskBlock`].
+    Produced {
+        /// The slot.
+        slot: u64,
+        /// The round in which it is to be proposed.
+        round: u8,
+        /// The block.
+        made: Made,
+    },
+    /// The answer to [`Effect::Check`] of a block.
+    Decoded {
+        /// The slot.
+        slot: u64,
+        /// The value's id.
+        id: Hash,
+        /// What the block says; `None` if it is none.
+        block: Option<Summary>,
+    },
     /// The answer to [`Effect::AskAggregates`]: at most one for each committee.
     Aggregates {
         /// The slot.
@@ -185,6 +206,17 @@ pub enum Effect {
         /// The block.
         root: Hash,
     },
+    /// Ask our beacon node what its head is; answered by [`Event::Head`].
+    AskHead,
+    /// Have our beacon node make a block; answered by [`Event::Produced`].
+    AskBlock {
+        /// The slot.
+        slot: u64,
+        /// The round in which it is to be proposed.
+        round: u8,
+        /// The group's RANDAO reveal.
+        randao: [u8; 96],
+    },
     /// Ask for aggregates of this data; answered by [`Event::Aggregates`].
     AskAggregates {
         /// The round in which they are to be proposed.
@@ -205,7 +237,8 @@ pub enum Effect {
         /// The subcommittees.
         subcommittees: Vec<u16>,
     },
-    /// Find out whether aggregated signatures in a proposal are right; answered by [`Event::Checked`].
+    /// Find out whether aggregated signatures in a proposal are right, or what a block says; answered by
+    /// [`Event::Checked`] or [`Event::Decoded`].
     Check {
         /// The agreement.
         duty: Duty,
@@ -282,6 +315,8 @@ pub enum ToCheck {
     Aggregates(Vec<Attestation>),
     /// Contributions to sync aggregates.
     Contributions(Vec<SyncCommitteeContribution>),
+    /// A block, see [`super::proposing::encode_value`]; answered by [`Event::Decoded`].
+    Block(Arc<[u8]>),
 }
 
 /// What is given to beacon nodes.
@@ -295,6 +330,17 @@ pub enum Submission {
     Aggregates(Vec<SignedAggregateAndProof>),
     /// Contributions and proofs of a slot.
     Contributions(Vec<SignedContributionAndProof>),
+    /// A block.
+    Block {
+        /// Its slot.
+        slot: u64,
+        /// The block, see [`super::proposing::encode_value`].
+        value: Arc<[u8]>,
+        /// A full block with its blobs, if there are any.
+        contents: Option<Arc<[u8]>>,
+        /// The group's signature.
+        signature: [u8; 96],
+    },
 }
 
 /// A validator's committee, for the beacon node to prepare.
@@ -348,6 +394,13 @@ pub enum Report {
     Forgotten {
         /// Who remembers.
         operator: u16,
+    },
+    /// The block that our own beacon node made cannot be signed.
+    OwnBlockRefused {
+        /// The slot.
+        slot: u64,
+        /// Why, for people.
+        why: &'static str,
     },
     /// All other operators confirmed that nothing was forgotten.
     Confirmed,

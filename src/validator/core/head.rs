@@ -67,6 +67,18 @@ impl Views {
             .collect()
     }
 
+    /// Whether our beacon nodes know a block of this slot or an earlier one; `None` is to be looked up.
+    pub fn is_known(&mut self, root: Hash, slot: u64) -> Option<bool> {
+        match self.blocks.get(&root) {
+            Some(known) => Some(known.is_some_and(|known| known <= slot)),
+            None if self.blocks.len() < MAX_LOOKUPS => {
+                self.blocks.insert(root, None);
+                None
+            }
+            None => Some(false),
+        }
+    }
+
     /// What to think of data that somebody proposes in a round of the agreement on `slot`, which is in `epoch`.
     pub fn judge(&mut self, data: &AttestationData, round: u8, slot: u64, epoch: u64) -> Opinion {
         let never = data.slot != slot
@@ -98,13 +110,10 @@ impl Views {
         if self.views.iter().any(|view| view.beacon_block_root == root) {
             return Opinion::Verdict(Verdict::Valid);
         }
-        match self.blocks.get(&root) {
-            Some(Some(known)) if *known <= slot => Opinion::Verdict(Verdict::Valid),
-            None if self.blocks.len() < MAX_LOOKUPS => {
-                self.blocks.insert(root, None);
-                Opinion::LookUp(root)
-            }
-            _ => Opinion::Wait,
+        match self.is_known(root, slot) {
+            Some(true) => Opinion::Verdict(Verdict::Valid),
+            Some(false) => Opinion::Wait,
+            None => Opinion::LookUp(root),
         }
     }
 }

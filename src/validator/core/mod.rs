@@ -24,12 +24,13 @@
 //! | [`pools`] | partial signatures, and what they became |
 //! | [`head`] | what is attested to, and whether it is plausible |
 //! | `agreeing`, `signing` | what all duties have in common |
-//! | `attesting`, `syncing` | the duties, one file each |
+//! | `attesting`, `syncing`, [`proposing`] | the duties, one file each |
 //! | `presence` | handshakes, starts and twins |
 
 pub mod head;
 pub mod peers;
 pub mod pools;
+pub mod proposing;
 pub mod schedule;
 
 mod agreeing;
@@ -62,7 +63,7 @@ use super::{
     wire,
 };
 
-pub use effects::{Effect, Event, Report, Signed, Stop, Submission, Subscription};
+pub use effects::{Effect, Event, Report, Signed, Stop, Submission, Subscription, ToCheck};
 
 use head::Views;
 use peers::Peers;
@@ -86,6 +87,8 @@ pub struct Settings {
     pub software: String,
     /// Watches and says nothing: no votes, no partial signatures, no guard.
     pub dry_run: bool,
+    /// Agrees to blinded blocks.
+    pub builder: bool,
 }
 
 /// One operator's behaviour.
@@ -96,6 +99,7 @@ pub struct Core<S> {
     me: u16,
     software: String,
     dry_run: bool,
+    builder: bool,
     committee: Arc<Committee<S>>,
     now: u64,
     effects: Vec<Effect>,
@@ -126,6 +130,7 @@ struct Slot {
     head: Option<AttestationData>,
     /// Agreements that were begun.
     begun: BTreeSet<Kind>,
+    block: proposing::Block,
     /// Aggregates and contributions that were decided.
     aggregates: Option<Vec<super::chain::types::Attestation>>,
     contributions: Option<Vec<super::chain::types::SyncCommitteeContribution>>,
@@ -148,6 +153,7 @@ impl<S: Signatures> Core<S> {
             me,
             software,
             dry_run,
+            builder,
         } = settings;
         let (n, t) = (group.size(), group.threshold);
         let committee = Committee::new(group.lock_hash, n, t, me, chain.spec.slot_ms, signatures)?;
@@ -161,6 +167,7 @@ impl<S: Signatures> Core<S> {
             me,
             software,
             dry_run,
+            builder,
             now: now_ms,
             effects: Vec::new(),
             memory,
@@ -189,7 +196,9 @@ impl<S: Signatures> Core<S> {
             Event::Compared { operator, newer } => self.compared(operator, newer),
             Event::Restarted { instance, start } => self.restarted(instance, start),
             Event::Attesters { epoch, duties } => self.attesters(epoch, &duties),
-            Event::Proposers { epoch, duties } => self.schedule.set_proposers(epoch, duties),
+            Event::Proposers { epoch, duties } => self.proposers(epoch, duties),
+            Event::Produced { slot, round, made } => self.produced(slot, round, made),
+            Event::Decoded { slot, id, block } => self.decoded(slot, id, block),
             Event::SyncMembers { epoch, members } => self.sync_members(epoch, members),
             Event::Head { slot, root } => self.head(slot, root),
             Event::View { slot, data } => self.view(slot, data),

@@ -58,7 +58,7 @@ impl<S: Signatures> Core<S> {
                 answers_ms,
                 waited_ms,
             } => self.clock(from, clock_ms, answers_ms, waited_ms),
-            Message::Contents { .. } => {}
+            Message::Contents { slot, root, bytes } => self.contents(from, slot, root, bytes),
         }
     }
 

@@ -181,7 +181,9 @@ impl<S: Signatures> Core<S> {
                 Purpose::SyncMessage => self.submit_sync_messages(slot, &outcome.signatures),
                 Purpose::Aggregate => self.submit_aggregates(slot, &outcome.signatures),
                 Purpose::Contribution => self.submit_contributions(slot, &outcome.signatures),
-                Purpose::SyncSelection | Purpose::Randao | Purpose::Block | Purpose::Exit => {}
+                Purpose::Randao => self.revealed(slot),
+                Purpose::Block => self.publish(slot),
+                Purpose::SyncSelection | Purpose::Exit => {}
             }
         }
         // Others may have come meanwhile.

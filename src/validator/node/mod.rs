@@ -32,7 +32,10 @@ use crate::{
 use super::{
     agreement::NodeSignatures,
     beacon::nodes::Nodes,
-    chain::spec::{Chain, Mismatch, Pinned},
+    chain::{
+        block::BlockSchemas,
+        spec::{Chain, Mismatch, Pinned},
+    },
     core::{Core, Effect, Event, Report, Settings, Stop},
     group::Group,
     guard::{Guard, GuardError, Start},
@@ -73,6 +76,10 @@ pub struct Setup {
     pub nodes: Nodes,
     /// What is known of the network beforehand.
     pub pinned: Pinned,
+    /// Whether blocks of external builders are taken.
+    pub builder: bool,
+    /// What own blocks say.
+    pub graffiti: [u8; 32],
     /// Where to listen.
     pub listen: Vec<Multiaddr>,
     /// Addresses to tell the others beside those.
@@ -192,6 +199,9 @@ pub fn run(
         chain: chain.clone(),
         group: group.clone(),
         guard: setup.guard.map(Arc::new),
+        schemas: Arc::new(BlockSchemas::new(&chain.spec.sizes)),
+        builder: setup.builder,
+        graffiti: setup.graffiti,
         shares: Arc::new(setup.shares),
         events: events.clone(),
         unwritten: Arc::new(Mutex::new(BTreeMap::new())),
@@ -202,6 +212,7 @@ pub fn run(
         me: setup.operator,
         software: concat!("conclave/", env!("CARGO_PKG_VERSION")).to_owned(),
         dry_run: works.guard.is_none(),
+        builder: setup.builder,
     };
     let memory = memory(works.guard.as_deref())?;
     let signatures = NodeSignatures::new(setup.key, operators);

@@ -13,9 +13,15 @@ use crate::{
     validator::{
         agreement::Verdict,
         beacon::{answers::CommitteeSubscription, nodes::Nodes},
-        chain::spec::{Chain, Fork},
+        chain::{
+            block::{Blobs, Block, BlockSchemas},
+            spec::{Chain, Fork},
+        },
         combine::{Job, Place, items},
-        core::{Effect, Event, Signed, Submission, Subscription},
+        core::{
+            Effect, Event, Signed, Submission, Subscription, ToCheck,
+            proposing::{Made, Summary, decode_value, encode_value},
+        },
         duty::Purpose,
         group::Group,
         guard::{Guard, Memory, Message as Slashable, Record, Request, Timing},
@@ -24,6 +30,18 @@ use crate::{
 };
 
 use super::clock::{instant_of, now_ms};
+
+/// What matters of a block before it is signed.
+fn summary(block: &Block) -> Summary {
+    Summary {
+        fork: block.fork,
+        blinded: block.blinded,
+        header: block.header,
+        randao: block.randao_reveal,
+        fee_recipient: block.fee_recipient,
+        commitments: block.commitments,
+    }
+}
 
 /// What is needed to carry out effects. Clones share everything.
 #[derive(Clone)]
@@ -34,6 +52,11 @@ pub(super) struct Works {
     pub(super) group: Arc<Group>,
     pub(super) guard: Option<Arc<Guard>>,
     pub(super) shares: Arc<Vec<SecretKey>>,
+    pub(super) schemas: Arc<BlockSchemas>,
+    /// Whether blocks of external builders are taken.
+    pub(super) builder: bool,
+    /// What own blocks say.
+    pub(super) graffiti: [u8; 32],
     pub(super) events: mpsc::UnboundedSender<Event>,
     /// Proofs that wait to be written: durable soon, off the way of duties.
     pub(super) unwritten: Arc<Mutex<BTreeMap<(u16, bool), Proof>>>,
@@ -94,6 +117,24 @@ impl Works {
                         slot,
                         round,
                         contributions,
+                    });
+                });
+            }
+            Effect::AskHead => self.ask_head(),
+            Effect::AskBlock { slot, round, randao } => self.ask_block(slot, round, randao),
+            Effect::Check {
+                duty,
+                id,
+                what: ToCheck::Block(value),
+                ..
+            } => {
+                let works = self.clone();
+                rayon::spawn(move || {
+                    let block = works.decode(&value).as_ref().map(summary);
+                    works.tell(Event::Decoded {
+                        slot: duty.slot,
+                        id,
+                        block,
                     });
                 });
             }
@@ -180,6 +221,92 @@ impl Works {
                 Err(error) => tracing::warn!(slot, "{error}"),
             }
         });
+    }
+
+    fn ask_head(&self) {
+        let works = self.clone();
+        self.runtime.spawn(async move {
+            let deadline = instant_of(now_ms().saturating_add(works.chain.time().slot_ms / 4));
+            match works.nodes.head_header(deadline).await {
+                Ok(found) => works.tell(Event::Head {
+                    slot: found.value.header.slot,
+                    root: found.value.root,
+                }),
+                Err(error) => tracing::warn!("{error}"),
+            }
+        });
+    }
+
+    fn ask_block(&self, slot: u64, round: u8, randao: [u8; 96]) {
+        let works = self.clone();
+        self.runtime.spawn(async move {
+            // Later than in its slot nobody takes a block.
+            let deadline = works.within_slots(slot, 0);
+            // Without --builder only blocks of the node's own execution client.
+            let boost = if works.builder { None } else { Some(0) };
+            let schemas = &works.schemas;
+            match works
+                .nodes
+                .produce_block(schemas, slot, &randao, &works.graffiti, boost, deadline)
+                .await
+            {
+                Ok(found) => {
+                    let produced = found.value;
+                    let block = &produced.block;
+                    let contents = produced.blobs.as_ref().filter(|_| block.commitments > 0);
+                    let made = Made {
+                        value: encode_value(block.fork, block.blinded, &block.ssz),
+                        summary: summary(block),
+                        contents: contents.map(|blobs| BlockSchemas::contents_ssz(block, blobs).into()),
+                    };
+                    works.tell(Event::Produced { slot, round, made });
+                }
+                Err(error) => tracing::error!(slot, "no beacon node made a block: {error}"),
+            }
+        });
+    }
+
+    fn decode(&self, value: &[u8]) -> Option<Block> {
+        let (fork, blinded, ssz) = decode_value(value)?;
+        self.schemas.block(fork, blinded, ssz.to_vec()).ok()
+    }
+
+    /// The block that is published, and what goes with it.
+    fn whole(&self, value: &[u8], contents: Option<&[u8]>) -> Option<(Block, Option<Blobs>)> {
+        let block = self.decode(value)?;
+        if block.blinded {
+            return Some((block, None));
+        }
+        let Some(contents) = contents else {
+            return Some((block, Some(Blobs::default())));
+        };
+        let (full, blobs) = self.schemas.block_with_blobs(block.fork, contents).ok()?;
+        (full.ssz == block.ssz).then_some((full, Some(blobs)))
+    }
+
+    async fn publish(&self, slot: u64, value: Arc<[u8]>, contents: Option<Arc<[u8]>>, signature: [u8; 96]) {
+        let works = self.clone();
+        let whole = tokio::task::spawn_blocking(move || works.whole(&value, contents.as_deref())).await;
+        let Ok(Some((block, blobs))) = whole else {
+            tracing::warn!(
+                slot,
+                "what another operator sent for publishing is not the block that was agreed on"
+            );
+            return;
+        };
+        let deadline = self.within_slots(slot, 1);
+        let published = self
+            .nodes
+            .publish_block(&self.schemas, &block, blobs.as_ref(), &signature, deadline)
+            .await;
+        match published {
+            Ok(done) => {
+                for refusal in done.refused {
+                    tracing::warn!(slot, "a beacon node refused the block: {refusal}");
+                }
+            }
+            Err(error) => tracing::error!(slot, "no beacon node took the block: {error}"),
+        }
     }
 
     fn look_up(&self, slot: u64, root: Hash) {
@@ -286,9 +413,21 @@ impl Works {
     fn submit(&self, submission: Submission) {
         let works = self.clone();
         self.runtime.spawn(async move {
+            let submission = match submission {
+                Submission::Block {
+                    slot,
+                    value,
+                    contents,
+                    signature,
+                } => {
+                    return works.publish(slot, value, contents, signature).await;
+                }
+                other => other,
+            };
             let nodes = &works.nodes;
             let fork = |slot: u64| works.fork_at(slot);
             let (what, slot, result) = match &submission {
+                Submission::Block { .. } => return,
                 Submission::Attestations(list) => {
                     let Some(slot) = list.first().map(|attestation| attestation.data.slot) else {
                         return;

@@ -284,6 +284,7 @@ impl Sim {
             me: self.nodes[place].operator,
             software: "sim".into(),
             dry_run: false,
+            builder: false,
         };
         let instance = self.rng.random();
         let node = &mut self.nodes[place];
@@ -579,7 +580,9 @@ impl Sim {
                     self.send(place, to, message.clone());
                 }
             }
-            Effect::Refuse { .. }
+            Effect::AskHead
+            | Effect::AskBlock { .. }
+            | Effect::Refuse { .. }
             | Effect::Subscribe(_)
             | Effect::AskAggregates { .. }
             | Effect::AskContributions { .. } => {}

@@ -175,6 +175,8 @@ pub fn run(
         announce: setup.announce,
         peers: setup.peers,
         book: setup.book,
+        lan: true,
+        relay: true,
         ..network::Config::new(setup.key.clone(), operators.clone(), limits)
     };
     let (handle, mut net) = network::start::<Run>(config)?;

@@ -16,6 +16,7 @@ use crate::{
         chain::{
             block::{Blobs, Block, BlockSchemas},
             spec::{Chain, Fork},
+            types::AttestationData,
         },
         combine::{Job, Place, items},
         core::{
@@ -72,54 +73,13 @@ impl Works {
                 round,
                 data,
                 committees,
-            } => {
-                let works = self.clone();
-                self.runtime.spawn(async move {
-                    let deadline = works.within_slots(data.slot, 1);
-                    let asked = committees
-                        .iter()
-                        .map(|committee| works.nodes.aggregate_attestation(&data, *committee, deadline));
-                    let answers = futures::future::join_all(asked).await;
-                    let aggregates = answers
-                        .into_iter()
-                        .filter_map(|answer| answer.ok().map(|found| found.value))
-                        .collect();
-                    works.tell(Event::Aggregates {
-                        slot: data.slot,
-                        round,
-                        aggregates,
-                    });
-                });
-            }
+            } => self.ask_aggregates(round, data, committees),
             Effect::AskContributions {
                 round,
                 slot,
                 root,
                 subcommittees,
-            } => {
-                let works = self.clone();
-                self.runtime.spawn(async move {
-                    let deadline = works.within_slots(slot, 1);
-                    let asked = subcommittees.iter().map(|subcommittee| {
-                        works.nodes.sync_committee_contribution(
-                            slot,
-                            u64::from(*subcommittee),
-                            &root,
-                            deadline,
-                        )
-                    });
-                    let answers = futures::future::join_all(asked).await;
-                    let contributions = answers
-                        .into_iter()
-                        .filter_map(|answer| answer.ok().map(|found| found.value))
-                        .collect();
-                    works.tell(Event::Contributions {
-                        slot,
-                        round,
-                        contributions,
-                    });
-                });
-            }
+            } => self.ask_contributions(round, slot, root, subcommittees),
             Effect::AskHead => self.ask_head(),
             Effect::AskBlock { slot, round, randao } => self.ask_block(slot, round, randao),
             Effect::Check {
@@ -220,6 +180,39 @@ impl Works {
                 }),
                 Err(error) => tracing::warn!(slot, "{error}"),
             }
+        });
+    }
+
+    fn ask_aggregates(&self, round: u8, data: AttestationData, committees: Vec<u64>) {
+        let works = self.clone();
+        self.runtime.spawn(async move {
+            let deadline = works.within_slots(data.slot, 1);
+            let ask = |committee| works.nodes.aggregate_attestation(&data, committee, deadline);
+            let answers = futures::future::join_all(committees.into_iter().map(ask)).await;
+            let aggregates = answers.into_iter().filter_map(|answer| Some(answer.ok()?.value));
+            works.tell(Event::Aggregates {
+                slot: data.slot,
+                round,
+                aggregates: aggregates.collect(),
+            });
+        });
+    }
+
+    fn ask_contributions(&self, round: u8, slot: u64, root: Hash, subcommittees: Vec<u16>) {
+        let works = self.clone();
+        self.runtime.spawn(async move {
+            let deadline = works.within_slots(slot, 1);
+            let ask = |subcommittee: u16| {
+                let nodes = &works.nodes;
+                nodes.sync_committee_contribution(slot, subcommittee.into(), &root, deadline)
+            };
+            let answers = futures::future::join_all(subcommittees.into_iter().map(ask)).await;
+            let contributions = answers.into_iter().filter_map(|answer| Some(answer.ok()?.value));
+            works.tell(Event::Contributions {
+                slot,
+                round,
+                contributions: contributions.collect(),
+            });
         });
     }
 

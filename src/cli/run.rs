@@ -10,9 +10,11 @@ use crate::{
         holding,
         problem::{Kind, Problem},
     },
+    cluster::lock::DistributedValidator,
     ethereum::network::Network,
     validator::{
         beacon::{
+            answers::{RegistrationMessage, SignedRegistration},
             http::{Address, Node},
             nodes::Nodes,
         },
@@ -119,6 +121,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         },
         announce: Vec::new(),
         builder: args.builder,
+        registrations: lock.validators().iter().map(registration).collect(),
         graffiti: graffiti(&args.graffiti)?,
         peers: args.peers.clone(),
         book: addresses::load(&folder),
@@ -179,6 +182,20 @@ fn pinned(network: Option<&Network>, fork_version: [u8; 4]) -> Pinned {
     Pinned {
         genesis_fork_version: Some(fork_version),
         ..network.map(Pinned::from).unwrap_or_default()
+    }
+}
+
+/// A validator's registration as beacon nodes take it.
+fn registration(validator: &DistributedValidator) -> SignedRegistration {
+    let signed = &validator.registration;
+    SignedRegistration {
+        message: RegistrationMessage {
+            fee_recipient: signed.fee_recipient,
+            gas_limit: signed.gas_limit,
+            timestamp: signed.timestamp,
+            pubkey: signed.pubkey,
+        },
+        signature: signed.signature,
     }
 }
 

@@ -164,6 +164,24 @@ pub struct SyncDuty {
     pub validator_sync_committee_indices: Vec<u64>,
 }
 
+/// A committee of a slot.
+#[derive(Debug, Deserialize)]
+pub(super) struct Committee {
+    #[serde(with = "json::number")]
+    pub(super) index: u64,
+    #[serde(with = "json::number")]
+    pub(super) slot: u64,
+    #[serde(deserialize_with = "numbers")]
+    pub(super) validators: Vec<u64>,
+}
+
+/// A sync committee.
+#[derive(Debug, Deserialize)]
+pub(super) struct SyncCommittee {
+    #[serde(deserialize_with = "numbers")]
+    pub(super) validators: Vec<u64>,
+}
+
 fn numbers<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
     #[derive(Deserialize)]
     struct Number(#[serde(with = "json::number")] u64);

@@ -25,9 +25,9 @@ use crate::{
 
 use super::{
     answers::{
-        AttesterDuty, BlockRoot, CommitteeSubscription, Data, Duties, Header, HeaderData, Optimistic,
-        ProposerDuties, ProposerDuty, ProposerPreparation, Root, SignedRegistration, SyncDuty,
-        SyncSubscription, ValidatorStatus,
+        AttesterDuty, BlockRoot, Committee, CommitteeSubscription, Data, Duties, Header, HeaderData,
+        Optimistic, ProposerDuties, ProposerDuty, ProposerPreparation, Root, SignedRegistration,
+        SyncCommittee, SyncDuty, SyncSubscription, ValidatorStatus,
     },
     http::{Answer, ErrorKind, Format, Node, NodeError, Request, line},
     nodes::{AllFailed, From, Nodes, SMALL, Submission},
@@ -138,6 +138,66 @@ impl Node {
             }
         }
         Ok(found)
+    }
+
+    /// Public keys of validators by index.
+    async fn public_keys(
+        &self,
+        indices: &[u64],
+        deadline: Instant,
+    ) -> Result<Vec<(u64, [u8; 48])>, NodeError> {
+        const WHAT: &str = "public keys";
+        let limit = SMALL + indices.len() * PER_ITEM;
+        let body = serde_json::json!({ "ids": numbers(indices) });
+        let request = Request::post(WHAT, "/eth/v1/beacon/states/head/validators", &body, limit);
+        let found: Data<Vec<ValidatorStatus>> = self.ask(&request, deadline).await?;
+        let asked: BTreeSet<u64> = indices.iter().copied().collect();
+        let keys = found.data.iter().map(|one| (one.index, one.validator.pubkey));
+        let keys: Vec<(u64, [u8; 48])> = keys.filter(|(index, _)| asked.contains(index)).collect();
+        if keys.len() == asked.len() {
+            Ok(keys)
+        } else {
+            Err(self.malformed(WHAT, "not exactly the validators that were asked for"))
+        }
+    }
+
+    async fn committee(
+        &self,
+        slot: u64,
+        index: u64,
+        chain: &Chain,
+        deadline: Instant,
+    ) -> Result<Vec<u64>, NodeError> {
+        const WHAT: &str = "committee";
+        let request = Request::get(WHAT, "/eth/v1/beacon/states/head/committees", SMALL)
+            .with("epoch", chain.epoch_of(slot))
+            .with("slot", slot)
+            .with("index", index);
+        let found: Data<Vec<Committee>> = self.ask(&request, deadline).await?;
+        let most = chain.spec.sizes.max_validators_per_committee;
+        match <[Committee; 1]>::try_from(found.data) {
+            Ok([one]) if one.slot == slot && one.index == index && one.validators.len() <= most => {
+                Ok(one.validators)
+            }
+            _ => Err(self.malformed(WHAT, "it is another one")),
+        }
+    }
+
+    async fn sync_committee(
+        &self,
+        epoch: u64,
+        chain: &Chain,
+        deadline: Instant,
+    ) -> Result<Vec<u64>, NodeError> {
+        const WHAT: &str = "sync committee";
+        let request =
+            Request::get(WHAT, "/eth/v1/beacon/states/head/sync_committees", SMALL).with("epoch", epoch);
+        let found: Data<SyncCommittee> = self.ask(&request, deadline).await?;
+        if found.data.validators.len() == chain.spec.sizes.sync_committee_size {
+            Ok(found.data.validators)
+        } else {
+            Err(self.malformed(WHAT, "it has another size"))
+        }
     }
 
     async fn attester_duties(
@@ -381,6 +441,50 @@ fn numbers(indices: &[u64]) -> Vec<String> {
 
 /// Questions.
 impl Nodes {
+    /// The public keys of validators by their index; exactly those that were asked for.
+    ///
+    /// # Errors
+    /// [`AllFailed`].
+    pub async fn public_keys(
+        &self,
+        indices: &[u64],
+        deadline: Instant,
+    ) -> Result<From<Vec<(u64, [u8; 48])>>, AllFailed> {
+        self.first("public keys", deadline, |node| async move {
+            node.public_keys(indices, deadline).await
+        })
+        .await
+    }
+
+    /// The members of a committee of a slot, by their index on the chain.
+    ///
+    /// # Errors
+    /// [`AllFailed`]; `is_not_found` when no node has the endpoint.
+    pub async fn committee(
+        &self,
+        slot: u64,
+        index: u64,
+        deadline: Instant,
+    ) -> Result<From<Vec<u64>>, AllFailed> {
+        let chain = &*self.known_chain("committee")?;
+        self.first("committee", deadline, |node| async move {
+            node.committee(slot, index, chain, deadline).await
+        })
+        .await
+    }
+
+    /// The members of an epoch's sync committee, by their index on the chain, in the order of their places.
+    ///
+    /// # Errors
+    /// [`AllFailed`]; `is_not_found` when no node has the endpoint.
+    pub async fn sync_committee(&self, epoch: u64, deadline: Instant) -> Result<From<Vec<u64>>, AllFailed> {
+        let chain = &*self.known_chain("sync committee")?;
+        self.first("sync committee", deadline, |node| async move {
+            node.sync_committee(epoch, chain, deadline).await
+        })
+        .await
+    }
+
     fn known_chain(&self, request: &'static str) -> Result<Arc<Chain>, AllFailed> {
         self.chain().ok_or(AllFailed {
             request,

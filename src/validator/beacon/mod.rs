@@ -19,4 +19,4 @@ pub mod http;
 pub mod nodes;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

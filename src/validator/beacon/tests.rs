@@ -62,7 +62,7 @@ impl Call {
 type Handler = Arc<dyn Fn(Call) -> BoxFuture<'static, Response> + Send + Sync>;
 
 /// A server; it ends with this.
-struct Server {
+pub(crate) struct Server {
     url: String,
     task: JoinHandle<()>,
 }
@@ -137,7 +137,7 @@ where
 }
 
 /// A healthy node for everything in `paths`, with the answers given there.
-async fn healthy(paths: &[(&'static str, Value)]) -> Server {
+pub(crate) async fn healthy(paths: &[(&'static str, Value)]) -> Server {
     let paths: BTreeMap<_, _> = paths.iter().cloned().collect();
     serve(7, move |call| {
         let answer = paths
@@ -169,11 +169,11 @@ fn client(url: &str) -> Node {
 }
 
 /// Long enough for any test to get there on a busy machine.
-fn soon() -> Instant {
+pub(crate) fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
 }
 
-async fn connect(servers: &[&Server]) -> Nodes {
+pub(crate) async fn connect(servers: &[&Server]) -> Nodes {
     let nodes = Nodes::new(
         servers.iter().map(|server| client(&server.url)).collect(),
         Pinned::default(),

@@ -184,7 +184,11 @@ impl<S: Signatures> Core<S> {
 
     /// Tells what happened at a time (milliseconds since the Unix epoch), and gives what is to be done, in this order.
     pub fn handle(&mut self, now_ms: u64, event: Event) -> Vec<Effect> {
-        self.now = self.now.max(now_ms);
+        self.now = if matches!(event, Event::Restarted { .. }) {
+            now_ms
+        } else {
+            self.now.max(now_ms)
+        };
         if self.stopped {
             return Vec::new();
         }

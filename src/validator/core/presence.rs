@@ -142,6 +142,10 @@ impl<S: Signatures> Core<S> {
     pub(super) fn restarted(&mut self, instance: Process, start: Start) {
         self.watch.renew(instance);
         self.peers.forget_answers();
+        // The clock may have gone back. What was under way then is left to the others.
+        self.agreements.clear();
+        self.slots.clear();
+        self.begun = None;
         self.begin(start);
         let connected: Vec<u16> = self
             .peers

@@ -294,7 +294,11 @@ impl<S: Signatures> Core<S> {
     pub(super) fn contents(&mut self, from: u16, slot: u64, root: Hash, bytes: Arc<[u8]>) {
         let now = self.slot_now();
         let takes = slot <= now.saturating_add(super::EARLY_SLOTS) && slot.saturating_add(1) >= now;
-        if takes && self.agreements.contains_key(&duty(slot)) {
+        // Only who has led may have made it, so no more than that is ever kept.
+        let round = self.agreements.get(&duty(slot)).map(Instance::round);
+        let led = round
+            .is_some_and(|round| (0..=round).any(|round| self.committee.leader(duty(slot), round) == from));
+        if takes && led {
             let block = &mut self.slots.entry(slot).or_default().block;
             block.contents.insert(from, (root, bytes));
             self.publish(slot);

@@ -12,7 +12,7 @@ use crate::{
     crypto::hash::Hash,
     validator::{
         beacon::{
-            answers::{ProposerPreparation, SyncSubscription},
+            answers::{ProposerPreparation, SignedRegistration, SyncSubscription},
             events::{Events, News},
             nodes::{AllFailed, Nodes},
         },
@@ -44,6 +44,8 @@ pub(super) struct Service {
     chain: Arc<Chain>,
     time: Time,
     group: Arc<Group>,
+    /// Told to the beacon nodes once an epoch.
+    registrations: Vec<SignedRegistration>,
     events: mpsc::UnboundedSender<Event>,
     /// By index on the chain.
     validators: HashMap<u64, OnChain>,
@@ -61,6 +63,7 @@ impl Service {
         nodes: Nodes,
         chain: Arc<Chain>,
         group: Arc<Group>,
+        registrations: Vec<SignedRegistration>,
         events: mpsc::UnboundedSender<Event>,
     ) -> Self {
         Self {
@@ -68,6 +71,7 @@ impl Service {
             nodes,
             chain,
             group,
+            registrations,
             events,
             validators: HashMap::new(),
             attesters: BTreeMap::new(),
@@ -152,6 +156,7 @@ impl Service {
                     }
                 }
                 self.prepare_proposers().await;
+                self.register().await;
                 true
             }
             Err(error) => {
@@ -175,6 +180,18 @@ impl Service {
             .collect();
         if !preparations.is_empty()
             && let Err(error) = self.nodes.prepare_proposers(&preparations, deadline()).await
+        {
+            failed(&error);
+        }
+    }
+
+    /// Tells builders, through the beacon nodes, what the group has signed.
+    async fn register(&self) {
+        if !self.registrations.is_empty()
+            && let Err(error) = self
+                .nodes
+                .register_validators(&self.registrations, deadline())
+                .await
         {
             failed(&error);
         }

@@ -3,6 +3,7 @@
 //! The core runs on a thread of its own and is told one thing after the other; everything that takes time is done
 //! elsewhere and comes back as an event.
 
+mod checks;
 mod clock;
 mod duties;
 mod protocol;
@@ -31,7 +32,7 @@ use crate::{
 
 use super::{
     agreement::NodeSignatures,
-    beacon::nodes::Nodes,
+    beacon::{answers::SignedRegistration, nodes::Nodes},
     chain::{
         block::BlockSchemas,
         spec::{Chain, Mismatch, Pinned},
@@ -78,6 +79,8 @@ pub struct Setup {
     pub pinned: Pinned,
     /// Whether blocks of external builders are taken.
     pub builder: bool,
+    /// The lock's builder registrations, for the beacon nodes; used only with `builder`.
+    pub registrations: Vec<SignedRegistration>,
     /// What own blocks say.
     pub graffiti: [u8; 32],
     /// Where to listen.
@@ -201,6 +204,7 @@ pub fn run(
         chain: chain.clone(),
         group: group.clone(),
         guard: setup.guard.map(Arc::new),
+        keys: Arc::default(),
         schemas: Arc::new(BlockSchemas::new(&chain.spec.sizes)),
         builder: setup.builder,
         graffiti: setup.graffiti,
@@ -220,7 +224,12 @@ pub fn run(
     let signatures = NodeSignatures::new(setup.key, operators);
     let core = Core::new(settings, signatures, instance()?, memory, start, now_ms())
         .ok_or_else(|| RunError::System("the lock's group cannot agree".to_owned()))?;
-    runtime.spawn(Service::new(setup.nodes, chain.clone(), group, events).run());
+    let registrations = if setup.builder {
+        setup.registrations
+    } else {
+        Vec::new()
+    };
+    runtime.spawn(Service::new(setup.nodes, chain.clone(), group, registrations, events).run());
     drop(inside);
     let mut driver = Driver {
         core,

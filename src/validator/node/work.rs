@@ -11,7 +11,6 @@ use tokio::{runtime, sync::mpsc, time::Instant};
 use crate::{
     crypto::{bls::SecretKey, hash::Hash},
     validator::{
-        agreement::Verdict,
         beacon::{answers::CommitteeSubscription, nodes::Nodes},
         chain::{
             block::{Blobs, Block, BlockSchemas},
@@ -23,14 +22,17 @@ use crate::{
             Effect, Event, Signed, Submission, Subscription, ToCheck,
             proposing::{Made, Summary, decode_value, encode_value},
         },
-        duty::Purpose,
+        duty::{Duty, Purpose},
         group::Group,
         guard::{Guard, Memory, Message as Slashable, Record, Request, Timing},
         partials::Proof,
     },
 };
 
-use super::clock::{instant_of, now_ms};
+use super::{
+    checks::Keys,
+    clock::{instant_of, now_ms},
+};
 
 /// What matters of a block before it is signed.
 fn summary(block: &Block) -> Summary {
@@ -54,6 +56,7 @@ pub(super) struct Works {
     pub(super) guard: Option<Arc<Guard>>,
     pub(super) shares: Arc<Vec<SecretKey>>,
     pub(super) schemas: Arc<BlockSchemas>,
+    pub(super) keys: Arc<Keys>,
     /// Whether blocks of external builders are taken.
     pub(super) builder: bool,
     /// What own blocks say.
@@ -98,14 +101,12 @@ impl Works {
                     });
                 });
             }
-            Effect::Check { duty, round, id, .. } => {
-                self.tell(Event::Checked {
-                    duty,
-                    round,
-                    id,
-                    verdict: Some(Verdict::Valid),
-                });
-            }
+            Effect::Check {
+                duty,
+                round,
+                id,
+                what,
+            } => self.check(duty, round, id, what),
             Effect::Sign { purpose, slot, roots } => {
                 let works = self.clone();
                 rayon::spawn(move || {
@@ -180,6 +181,25 @@ impl Works {
                 }),
                 Err(error) => tracing::warn!(slot, "{error}"),
             }
+        });
+    }
+
+    fn check(&self, duty: Duty, round: u8, id: Hash, what: ToCheck) {
+        let works = self.clone();
+        self.runtime.spawn(async move {
+            let (keys, nodes, chain) = (&works.keys, &works.nodes, &works.chain);
+            let deadline = works.within_slots(duty.slot, 1);
+            let verdict = match what {
+                ToCheck::Aggregates(list) => keys.aggregates(nodes, chain, &list, deadline).await,
+                ToCheck::Contributions(list) => keys.contributions(nodes, chain, &list, deadline).await,
+                ToCheck::Block(_) => None,
+            };
+            works.tell(Event::Checked {
+                duty,
+                round,
+                id,
+                verdict,
+            });
         });
     }
 

@@ -1,0 +1,299 @@
+//! Whether aggregated signatures in a proposal are right. For that the members of committees must be known.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    crypto::{
+        bls::{PublicKey, Signature, fast_aggregate_verify},
+        hash::Hash,
+    },
+    validator::{
+        agreement::Verdict,
+        beacon::{
+            http::{ErrorKind, NodeError},
+            nodes::{AllFailed, Nodes},
+        },
+        chain::{
+            spec::Chain,
+            types::{Attestation, SyncCommitteeContribution},
+        },
+    },
+};
+
+/// Keys that are remembered; a committee has at most 2048 members.
+const MAX_KEYS: usize = 32 * 1024;
+
+/// Public keys that were looked up before, by index on the chain.
+#[derive(Default)]
+pub(super) struct Keys(Mutex<HashMap<u64, PublicKey>>);
+
+/// One aggregated signature: who signed what.
+struct Aggregated {
+    /// Indices on the chain.
+    signers: Vec<u64>,
+    root: Hash,
+    signature: [u8; 96],
+}
+
+impl Keys {
+    /// The verdict on aggregates of attestations; `None` if it cannot be given now.
+    pub(super) async fn aggregates(
+        &self,
+        nodes: &Nodes,
+        chain: &Chain,
+        aggregates: &[Attestation],
+        deadline: Instant,
+    ) -> Option<Verdict> {
+        let mut all = Vec::with_capacity(aggregates.len());
+        for aggregate in aggregates {
+            let committee = aggregate.committee_bits.ones().next()? as u64;
+            let members = match nodes.committee(aggregate.data.slot, committee, deadline).await {
+                Ok(found) => found.value,
+                Err(error) => return unknown(&error),
+            };
+            if members.len() != aggregate.aggregation_bits.len() {
+                return Some(Verdict::Invalid);
+            }
+            all.push(Aggregated {
+                signers: aggregate
+                    .aggregation_bits
+                    .ones()
+                    .filter_map(|place| members.get(place).copied())
+                    .collect(),
+                root: chain.attestation_signing_root(&aggregate.data).ok()?,
+                signature: aggregate.signature,
+            });
+        }
+        self.verify(nodes, all, deadline).await
+    }
+
+    /// The verdict on contributions; `None` if it cannot be given now.
+    pub(super) async fn contributions(
+        &self,
+        nodes: &Nodes,
+        chain: &Chain,
+        contributions: &[SyncCommitteeContribution],
+        deadline: Instant,
+    ) -> Option<Verdict> {
+        let slot = contributions.first()?.slot;
+        let epoch = chain.epoch_of(slot.saturating_add(1));
+        let members = match nodes.sync_committee(epoch, deadline).await {
+            Ok(found) => found.value,
+            Err(error) => return unknown(&error),
+        };
+        let size = chain.spec.sizes.sync_subcommittee_size();
+        let mut all = Vec::with_capacity(contributions.len());
+        for contribution in contributions {
+            let first = usize::try_from(contribution.subcommittee_index)
+                .ok()?
+                .checked_mul(size)?;
+            let Some(members) = members.get(first..first.saturating_add(size)) else {
+                return Some(Verdict::Invalid);
+            };
+            let root = chain
+                .sync_message_signing_root(slot, &contribution.beacon_block_root)
+                .ok()?;
+            all.push(Aggregated {
+                signers: contribution
+                    .aggregation_bits
+                    .ones()
+                    .filter_map(|place| members.get(place).copied())
+                    .collect(),
+                root,
+                signature: contribution.signature,
+            });
+        }
+        self.verify(nodes, all, deadline).await
+    }
+
+    async fn verify(&self, nodes: &Nodes, all: Vec<Aggregated>, deadline: Instant) -> Option<Verdict> {
+        let mut wanted: Vec<u64> = all.iter().flat_map(|one| &one.signers).copied().collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut keys = HashMap::new();
+        {
+            let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            wanted.retain(|index| {
+                known
+                    .get(index)
+                    .is_none_or(|key| keys.insert(*index, *key).is_some())
+            });
+        }
+        if !wanted.is_empty() {
+            let found = nodes.public_keys(&wanted, deadline).await.ok()?.value;
+            let decoded = tokio::task::spawn_blocking(move || {
+                let key =
+                    |(index, bytes): (u64, [u8; 48])| Some((index, PublicKey::from_bytes(&bytes).ok()?));
+                found.into_iter().filter_map(key).collect::<Vec<_>>()
+            });
+            let decoded = decoded.await.ok()?;
+            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.len() + decoded.len() > MAX_KEYS {
+                known.clear();
+            }
+            known.extend(decoded.iter().copied());
+            keys.extend(decoded);
+        }
+        let right = tokio::task::spawn_blocking(move || all.iter().all(|one| holds(one, &keys)));
+        Some(if right.await.ok()? {
+            Verdict::Valid
+        } else {
+            Verdict::Invalid
+        })
+    }
+}
+
+fn holds(one: &Aggregated, keys: &HashMap<u64, PublicKey>) -> bool {
+    let signers: Option<Vec<PublicKey>> = one.signers.iter().map(|index| keys.get(index).copied()).collect();
+    let signature = Signature::from_bytes(&one.signature).ok();
+    signers
+        .zip(signature)
+        .is_some_and(|(signers, signature)| fast_aggregate_verify(&signers, &one.root, &signature))
+}
+
+/// Not every beacon node tells its committees. A wrong aggregate is refused by the network and costs nothing else, so
+/// where nobody can tell, the shape must do.
+fn unknown(error: &AllFailed) -> Option<Verdict> {
+    let missing =
+        |error: &NodeError| error.kind.is_missing_endpoint() || matches!(error.kind, ErrorKind::NotFound(_));
+    (!error.errors.is_empty() && error.errors.iter().all(missing)).then_some(Verdict::Valid)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        crypto::{bls::SecretKey, scalar::Scalar},
+        validator::{
+            beacon::tests::{connect, healthy, soon},
+            chain::types::{AttestationData, Bitlist, Bitvector, Checkpoint},
+        },
+    };
+
+    fn key(index: u64) -> SecretKey {
+        SecretKey::from_scalar(&Scalar::from_u64(index + 1)).unwrap()
+    }
+
+    /// Members 10 to 13 of a committee, and the whole sync committee: 0 to 31.
+    fn paths() -> Vec<(&'static str, Value)> {
+        let members: Vec<String> = (10..14).map(|index: u64| index.to_string()).collect();
+        let everybody: Vec<String> = (0..32).map(|index: u64| index.to_string()).collect();
+        let validator = |index: u64| {
+            json!({ "index": index.to_string(), "balance": "1", "status": "active_ongoing", "validator": {
+                "pubkey": format!("0x{}", hex::encode(key(index).public_key().to_bytes())), "effective_balance": "1",
+                "slashed": false, "activation_epoch": "0", "exit_epoch": "9",
+            }})
+        };
+        let validators: Vec<Value> = [11, 13, 8, 9, 15].into_iter().map(validator).collect();
+        vec![
+            (
+                "/eth/v1/beacon/states/head/committees",
+                json!({ "data": [{ "index": "1", "slot": "40", "validators": members }] }),
+            ),
+            (
+                "/eth/v1/beacon/states/head/sync_committees",
+                json!({ "data": { "validators": everybody, "validator_aggregates": [] } }),
+            ),
+            (
+                "/eth/v1/beacon/states/head/validators",
+                json!({ "data": validators }),
+            ),
+        ]
+    }
+
+    fn sum(indices: &[u64], root: &Hash) -> [u8; 96] {
+        let signatures: Vec<Signature> = indices.iter().map(|index| key(*index).sign(root)).collect();
+        Signature::aggregate(&signatures).unwrap().to_bytes()
+    }
+
+    fn aggregate(chain: &Chain, bits: &[bool], signers: &[u64]) -> Attestation {
+        let data = AttestationData {
+            slot: 40,
+            index: 0,
+            beacon_block_root: [1; 32],
+            source: Checkpoint {
+                epoch: 4,
+                root: [2; 32],
+            },
+            target: Checkpoint {
+                epoch: 5,
+                root: [3; 32],
+            },
+        };
+        Attestation {
+            aggregation_bits: Bitlist::new(bits),
+            data,
+            signature: sum(signers, &chain.attestation_signing_root(&data).unwrap()),
+            committee_bits: Bitvector::with_ones(chain.spec.sizes.max_committees_per_slot, &[1]),
+        }
+    }
+
+    #[tokio::test]
+    async fn aggregates_are_checked_against_their_committee() {
+        let server = healthy(&paths()).await;
+        let nodes = connect(&[&server]).await;
+        let chain = nodes.chain().unwrap();
+        let verdict = async |bits: &[bool], signers: &[u64]| {
+            let list = [aggregate(&chain, bits, signers)];
+            Keys::default().aggregates(&nodes, &chain, &list, soon()).await
+        };
+        assert_eq!(
+            verdict(&[false, true, false, true], &[11, 13]).await,
+            Some(Verdict::Valid)
+        );
+        assert_eq!(
+            verdict(&[false, true, false, true], &[11]).await,
+            Some(Verdict::Invalid)
+        );
+        assert_eq!(
+            verdict(&[false, true, false, true], &[11, 12]).await,
+            Some(Verdict::Invalid)
+        );
+        assert_eq!(
+            verdict(&[false, true, false], &[11]).await,
+            Some(Verdict::Invalid)
+        );
+        // The node does not know validator 10's key: nobody can tell.
+        assert_eq!(verdict(&[true, true, false, true], &[10, 11, 13]).await, None);
+    }
+
+    #[tokio::test]
+    async fn contributions_are_checked_against_the_sync_committee() {
+        let server = healthy(&paths()).await;
+        let nodes = connect(&[&server]).await;
+        let chain = nodes.chain().unwrap();
+        let verdict = async |subcommittee_index: u64, signers: &[u64]| {
+            let root = chain.sync_message_signing_root(40, &[1; 32]).unwrap();
+            let list = [SyncCommitteeContribution {
+                slot: 40,
+                beacon_block_root: [1; 32],
+                subcommittee_index,
+                aggregation_bits: Bitvector::with_ones(8, &[0, 1, 7]),
+                signature: sum(signers, &root),
+            }];
+            Keys::default().contributions(&nodes, &chain, &list, soon()).await
+        };
+        assert_eq!(verdict(1, &[8, 9, 15]).await, Some(Verdict::Valid));
+        assert_eq!(verdict(1, &[8, 9]).await, Some(Verdict::Invalid));
+        assert_eq!(verdict(4, &[8, 9, 15]).await, Some(Verdict::Invalid));
+    }
+
+    #[tokio::test]
+    async fn a_node_that_does_not_tell_its_committees_holds_up_nothing() {
+        let server = healthy(&[]).await;
+        let nodes = connect(&[&server]).await;
+        let chain = nodes.chain().unwrap();
+        let list = [aggregate(&chain, &[true], &[1])];
+        assert_eq!(
+            Keys::default().aggregates(&nodes, &chain, &list, soon()).await,
+            Some(Verdict::Valid)
+        );
+    }
+}

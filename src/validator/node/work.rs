@@ -24,7 +24,7 @@ use crate::{
         },
         duty::{Duty, Purpose},
         group::Group,
-        guard::{Guard, Memory, Message as Slashable, Record, Request, Timing},
+        guard::{Guard, GuardError, Memory, Message as Slashable, Record, Request, Timing},
         partials::Proof,
     },
 };
@@ -578,8 +578,8 @@ impl Works {
     fn compare(&self, operator: u16, remembered: Record) {
         let newer = match &self.guard {
             None => false,
-            Some(guard) => match guard.raise(remembered) {
-                Ok(raised) => raised.keys > 0,
+            Some(guard) => match raise_if_behind(guard, remembered) {
+                Ok(behind) => behind,
                 Err(error) => {
                     tracing::error!("the slashing protection could not be compared: {error}");
                     return;
@@ -588,4 +588,14 @@ impl Works {
         };
         self.tell(Event::Compared { operator, newer });
     }
+}
+
+/// Raises all keys if the newest that any of them signed is older than what is remembered. Not each key is compared:
+/// within an epoch some have signed already and others have yet to, and one disk remembers or forgets all of them.
+fn raise_if_behind(guard: &Guard, remembered: Record) -> Result<bool, GuardError> {
+    let known = guard.highest()?;
+    if known.raised(remembered) == known {
+        return Ok(false);
+    }
+    Ok(guard.raise(remembered)?.keys > 0)
 }

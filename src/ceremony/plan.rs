@@ -368,7 +368,7 @@ impl Tolerance {
         if self.split {
             warnings.push(format!(
                 "{t} of {n} is not a majority: two groups of {t} that do not see each other can both sign, and the \
-                 validator is slashed. A threshold of {} is safer.",
+                 validator is slashed; conclave run refuses such a group. A threshold of {} is safer.",
                 default_threshold(n).max(n / 2 + 1)
             ));
         } else if self.twins == 0 {

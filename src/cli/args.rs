@@ -11,7 +11,9 @@ use libp2p::Multiaddr;
 #[command(name = "conclave", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 done, 1 anything else, 2 usage, 3 bad input, 4 gave up waiting, 5 aborted by a fault, \
-    6 verification failed, 7 the folder is in another state than needed, 130 interrupted."
+    6 verification failed, 7 the folder is in another state than needed, 8 the lock cannot be validated with, \
+    9 the slashing protection database is missing, 10 another network, 11 another process works with the same share, \
+    130 interrupted."
 )]
 pub struct Cli {
     /// The folder that holds your identity and gets the results
@@ -39,7 +41,10 @@ pub enum Command {
     /// Take part in a ceremony; the same command goes on after any interruption
     Join(JoinArgs),
     /// Validate with the shares of a finished ceremony, together with the other operators
-    Run(RunArgs),
+    Run(Box<RunArgs>),
+    /// Take what the shares have signed from other software, or give it to other software (EIP-3076)
+    #[command(subcommand)]
+    SlashingProtection(SlashingCommand),
     /// Hold a whole ceremony on this machine, one process for each operator
     Rehearse(RehearseArgs),
     /// Check everything that can be checked about results
@@ -282,6 +287,17 @@ pub struct RunArgs {
         value_delimiter = ','
     )]
     pub listen: Vec<Multiaddr>,
+    /// An address under which the others reach you too, such as that of a router that forwards the port
+    #[arg(
+        long = "announce",
+        env = "CONCLAVE_ANNOUNCE",
+        value_name = "ADDR",
+        value_delimiter = ','
+    )]
+    pub announce: Vec<Multiaddr>,
+    /// Log into this file, which is appended to [default: warnings on standard error]; CONCLAVE_LOG says what
+    #[arg(long, env = "CONCLAVE_LOG_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub log_file: Option<PathBuf>,
     /// Begin with an empty slashing protection database: only for a share that never signed anything
     #[arg(long, env = "CONCLAVE_NEW_SLASHING_DATABASE", value_parser = clap::builder::FalseyValueParser::new())]
     pub new_slashing_database: bool,
@@ -299,6 +315,26 @@ pub struct RunArgs {
     /// Watch without signing: no votes, no partial signatures, no slashing protection
     #[arg(long, env = "CONCLAVE_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
     pub dry_run: bool,
+    /// A file that describes a network of your own
+    #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub network_file: Option<PathBuf>,
+}
+
+/// `conclave slashing-protection`.
+#[derive(Debug, Subcommand)]
+pub enum SlashingCommand {
+    /// Take over a file of another client: records are only ever raised; makes the database if there is none
+    Import(SlashingArgs),
+    /// Write everything that these shares have signed into a new file
+    Export(SlashingArgs),
+}
+
+/// `conclave slashing-protection import` and `export`.
+#[derive(Debug, Args)]
+pub struct SlashingArgs {
+    /// An EIP-3076 interchange file, version 5
+    #[arg(env = "CONCLAVE_INTERCHANGE_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
     /// A file that describes a network of your own
     #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub network_file: Option<PathBuf>,

@@ -12,7 +12,7 @@
 //! | 7 | the folder is in another state than needed |
 //! | 8 | the lock cannot be validated with |
 //! | 9 | the slashing protection database is missing |
-//! | 10 | the beacon node is of another network |
+//! | 10 | the beacon node or a file is of another network |
 //! | 11 | another process works with the same share |
 //! | 130 | interrupted |
 
@@ -28,6 +28,8 @@ mod define;
 mod identity;
 pub mod input;
 pub mod join;
+mod log;
+mod news;
 pub mod output;
 mod plan;
 pub mod prompt;
@@ -35,10 +37,12 @@ pub mod rehearse;
 mod run;
 pub mod screen;
 mod shell;
+mod slashing;
 pub mod summary;
 pub mod verify;
+mod watcher;
 
-use args::{Command, IdentityCommand, PlanCommand};
+use args::{Command, IdentityCommand, PlanCommand, SlashingCommand};
 use output::Output;
 
 /// What every command gets.
@@ -79,6 +83,8 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Problem> {
         Command::Define(args) => define::run(context, *args),
         Command::Join(args) => join::run(context, &args),
         Command::Run(args) => run::run(context, &args),
+        Command::SlashingProtection(SlashingCommand::Import(args)) => slashing::import(context, &args),
+        Command::SlashingProtection(SlashingCommand::Export(args)) => slashing::export(context, &args),
         Command::Rehearse(args) => rehearse::run(context, &args),
         Command::Verify(args) => verify::run(context, &args),
         Command::Completions { shell } => shell::completions(shell),

@@ -2,6 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 
+use serde::Serialize;
+
 use crate::ceremony::identity::is_unprintable;
 use crate::ceremony::problem::Problem;
 use crate::ceremony::progress::Event;
@@ -40,6 +42,17 @@ impl Output {
         if self.json {
             let mut out = std::io::stdout().lock();
             let _ = writeln!(out, "{}", event.to_json());
+            let _ = out.flush();
+        }
+    }
+
+    /// Any other event, for a program. Nothing without `--json`.
+    pub(super) fn line(&self, event: &impl Serialize) {
+        if self.json
+            && let Ok(text) = serde_json::to_string(event)
+        {
+            let mut out = std::io::stdout().lock();
+            let _ = writeln!(out, "{text}");
             let _ = out.flush();
         }
     }

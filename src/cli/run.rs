@@ -1,17 +1,20 @@
 //! `conclave run`: validate with the shares of a finished ceremony.
 
-use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::{
     ceremony::{
-        addresses,
+        addresses, conductor,
         files::Disk,
         folder::DataFolder,
         holding,
         problem::{Kind, Problem},
+        progress,
     },
     cluster::lock::DistributedValidator,
+    crypto::node::NodeKey,
     ethereum::network::Network,
+    p2p::node::peer_id,
     validator::{
         beacon::{
             answers::{RegistrationMessage, SignedRegistration},
@@ -19,9 +22,9 @@ use crate::{
             nodes::Nodes,
         },
         chain::spec::Pinned,
-        core::{Report, Stop},
+        core::Stop,
         group::Group,
-        guard::{self, Cluster, Guard, GuardError},
+        guard::Cluster,
         node::{self, Ended, News, RunError, Setup},
     },
 };
@@ -31,6 +34,11 @@ use super::{
     args::RunArgs,
     input,
     join::{default_addresses, watch_for_interrupts},
+    log,
+    news::Event,
+    output::printable,
+    slashing,
+    watcher::Watcher,
 };
 
 /// Most bytes of a file with HTTP headers.
@@ -41,18 +49,20 @@ const MAX_HEADERS: u64 = 16 * 1024;
 /// # Errors
 /// With what went wrong, and its exit code.
 pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
+    let begun = Instant::now();
     let out = &context.output;
+    log::begin(args.log_file.as_deref())?;
     let disk = Disk::new();
     let folder = DataFolder::open(&disk, &context.data_dir)?;
     let network = input::network_file(args.network_file.as_deref())?;
-    let (lock, _, operator, _) = holding::examine(&folder, network.as_ref())?;
+    let (lock, _, operator, names) = holding::examine(&folder, network.as_ref())?;
     let network = match network {
         Some(network) => Some(network),
         None => Network::by_fork_version(lock.definition().fork_version)
             .ok()
             .cloned(),
     };
-    let group = Group::new(&lock, &[]).map_err(|error| {
+    let group = Group::new(&lock, &names).map_err(|error| {
         Problem::new(
             Kind::LockRefused,
             "this lock cannot be validated with",
@@ -60,52 +70,41 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
             "hold a ceremony with a larger threshold",
         )
     })?;
-    out.say(format!(
-        "{} of {} operators, {} validator{}: {} may be off, {} may lie or run twice.",
-        group.threshold,
-        group.size(),
-        group.validators.len(),
-        if group.validators.len() == 1 { "" } else { "s" },
-        group.may_be_off(),
-        group.may_lie()
-    ));
-    if group.may_lie() == 0 {
-        out.warn("this group is safe against machines that are off, not against one that lies or runs twice");
-    }
+    introduce(context, &group, operator, args.dry_run);
     let nodes = beacon_nodes(&disk, args, network.as_ref())?;
+    let graffiti = graffiti(&args.graffiti)?;
     let guard = if args.dry_run {
-        out.say("Dry run: nothing is signed.");
+        out.say("Dry run: nothing is signed, and the slashing protection is not touched.");
         None
     } else {
-        Some(open_guard(&folder, &lock, operator, args.new_slashing_database)?)
+        let cluster = Cluster::of_lock(&lock, operator).map_err(|error| slashing::problem(&error))?;
+        let path = folder.slashing_protection();
+        Some(slashing::open_guard(&path, cluster, args.new_slashing_database)?)
     };
+    let listen = if args.listen.is_empty() {
+        default_addresses()
+    } else {
+        args.listen.clone()
+    };
+    conductor::check_ports(&listen)?;
+    let interrupted = watch_for_interrupts()?;
     out.say("Opening the keystores ...");
     let holding = holding::open(&folder, network.as_ref())?;
-    let group = Group {
-        operators: group
-            .operators
-            .into_iter()
-            .zip(&holding.names)
-            .map(|(operator, name)| crate::validator::group::Operator {
-                name: name.clone(),
-                ..operator
-            })
-            .collect(),
-        ..group
-    };
-    let key =
-        crate::crypto::node::NodeKey::from_bytes(&holding.identity.key().to_bytes()).ok_or_else(|| {
-            Problem::other(
-                "the identity cannot be used",
-                "it is no key",
-                "restore it from your backup",
-            )
-        })?;
-    let names: Vec<String> = group
-        .operators
-        .iter()
-        .map(|operator| operator.name.clone())
-        .collect();
+    let key = NodeKey::from_bytes(&holding.identity.key().to_bytes()).ok_or_else(|| {
+        Problem::other(
+            "the identity cannot be used",
+            "it is no key",
+            "restore it from your backup",
+        )
+    })?;
+    let mut watcher = Watcher::new(
+        names,
+        operator,
+        group.threshold,
+        peer_id(&key.public()),
+        args.log_file.is_some(),
+    );
+    let event = finished(&group, begun);
     let setup = Setup {
         group,
         operator,
@@ -114,20 +113,15 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         guard,
         nodes,
         pinned: pinned(network.as_ref(), lock.definition().fork_version),
-        listen: if args.listen.is_empty() {
-            default_addresses()
-        } else {
-            args.listen.clone()
-        },
-        announce: Vec::new(),
+        listen,
+        announce: args.announce.clone(),
         builder: args.builder,
         registrations: lock.validators().iter().map(registration).collect(),
-        graffiti: graffiti(&args.graffiti)?,
+        graffiti,
         peers: args.peers.clone(),
         book: addresses::load(&folder),
     };
-    let interrupted = watch_for_interrupts()?;
-    let mut watch = |news: News| show(context, &names, news);
+    let mut watch = |news: News| watcher.show(out, news, now_ms());
     let mut keep = |book: &[(u16, Vec<libp2p::Multiaddr>)]| {
         if let Err(problem) = addresses::save(&folder, book) {
             tracing::warn!("addresses could not be kept: {}", problem);
@@ -136,6 +130,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
     match node::run(setup, &interrupted, &mut watch, &mut keep) {
         Ok(Ended::Asked) => {
             out.say("Stopped. Start it again with the same command.");
+            out.event(&event());
             Ok(())
         }
         Ok(Ended::Stopped(Stop::Twin(_))) => Err(Problem::new(
@@ -145,6 +140,57 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
             "stop the other one and find out where the copy came from, before you start this one again",
         )),
         Err(error) => Err(problem_of(&error)),
+    }
+}
+
+/// Who validates here, and what the group bears.
+fn introduce(context: &Context, group: &Group, operator: u16, dry_run: bool) {
+    let out = &context.output;
+    out.line(&Event::Started {
+        lock_hash: format!("0x{}", hex::encode(group.lock_hash)),
+        operator,
+        operators: group.operators.iter().map(|o| o.name.clone()).collect(),
+        threshold: group.threshold,
+        validators: keys(group),
+        dry_run,
+    });
+    out.say(format!(
+        "You are {}, operator {operator} of {}. {} sign together, for {}.",
+        printable(group.name(operator)),
+        group.size(),
+        group.threshold,
+        match group.validators.len() {
+            1 => "1 validator".to_owned(),
+            count => format!("{count} validators"),
+        }
+    ));
+    let count = |count: u16| match count {
+        0 => "none".to_owned(),
+        count => count.to_string(),
+    };
+    out.say(format!(
+        "The validator goes on while {} of you are off, and is safe while {} of you lie, run twice or forget what they signed.",
+        count(group.may_be_off()),
+        count(group.may_lie())
+    ));
+    if group.may_lie() == 0 {
+        out.warn("this group is safe against machines that are off, not against one that lies or runs twice");
+    }
+}
+
+fn keys(group: &Group) -> Vec<String> {
+    let keys = group.validators.iter();
+    keys.map(|validator| format!("0x{}", hex::encode(validator.key.to_bytes())))
+        .collect()
+}
+
+/// The last event of a run that was asked to end, made when it has.
+fn finished(group: &Group, begun: Instant) -> impl Fn() -> progress::Event + use<> {
+    let (lock_hash, validators) = (format!("0x{}", hex::encode(group.lock_hash)), keys(group));
+    move || progress::Event::Finished {
+        lock_hash: Some(lock_hash.clone()),
+        validators: validators.clone(),
+        seconds: begun.elapsed().as_secs_f64(),
     }
 }
 
@@ -215,97 +261,18 @@ fn graffiti(text: &str) -> Result<[u8; 32], Problem> {
     Ok(graffiti)
 }
 
-fn open_guard(
-    folder: &DataFolder,
-    lock: &crate::cluster::lock::Lock,
-    operator: u16,
-    new: bool,
-) -> Result<Guard, Problem> {
-    let path = folder.root().join(guard::FILE);
-    let cluster = Cluster::of_lock(lock, operator).map_err(|error| guard_problem(&error))?;
-    if new {
-        guard::create(&path, &cluster).map_err(|error| guard_problem(&error))?;
-    }
-    open(&path, cluster)
-}
-
-fn open(path: &Path, cluster: Cluster) -> Result<Guard, Problem> {
-    Guard::open(path, cluster).map_err(|error| guard_problem(&error))
-}
-
-fn guard_problem(error: &GuardError) -> Problem {
-    let kind = match error {
-        GuardError::Missing(_) => Kind::DatabaseMissing,
-        GuardError::OtherChain { .. } => Kind::WrongNetwork,
-        _ => Kind::FolderState,
-    };
-    Problem::from_lines(kind, error)
-}
-
 fn problem_of(error: &RunError) -> Problem {
     match error {
-        RunError::Guard(error) => guard_problem(error),
+        RunError::Guard(error) => slashing::problem(error),
         RunError::WrongNetwork(_) => Problem::from_lines(Kind::WrongNetwork, error),
         RunError::Network(_) | RunError::System(_) => Problem::from_lines(Kind::Other, error),
     }
 }
 
-fn show(context: &Context, names: &[String], news: News) {
-    let out = &context.output;
-    let name = |operator: u16| {
-        let place = usize::from(operator).checked_sub(1);
-        place
-            .and_then(|place| names.get(place))
-            .map_or("nobody", String::as_str)
-            .to_owned()
-    };
-    let list = |operators: &std::collections::BTreeSet<u16>| {
-        let missing: Vec<String> = (1u16..)
-            .zip(names)
-            .filter(|(o, _)| !operators.contains(o))
-            .map(|(_, name)| name.clone())
-            .collect();
-        if missing.is_empty() {
-            String::new()
-        } else {
-            format!(", missing: {}", missing.join(", "))
-        }
-    };
-    match news {
-        News::Chain(chain) => out.say(format!("Beacon node: {}, genesis {}", chain.spec.config_name, chain.genesis.time)),
-        News::WaitingForBeaconNode(why) => out.say(format!("Waiting for a beacon node: {why}")),
-        News::Starts(start) => out.say(format!(
-            "Signs from slot {} on, attestations from epoch {} on; at once when all other operators confirm.",
-            start.first_slot, start.first_target
-        )),
-        News::ClockJumped => out.warn("the clock jumped, or this machine slept: this counts as a start"),
-        News::Network(event) => out.say(format!("{event:?}")),
-        News::Report(report) => match report {
-            Report::Decided { duty, round, after_due_ms, voters } => out.say(format!(
-                "slot {}: {} agreed {after_due_ms} ms after it was due, round {round}{}",
-                duty.slot,
-                duty.kind.text(),
-                list(&voters)
-            )),
-            Report::Made { purpose, slot, validators, after_due_ms, contributors } => out.say(format!(
-                "slot {slot}: {} of {} signed after {after_due_ms} ms{}",
-                purpose.text(),
-                validators.len(),
-                list(&contributors)
-            )),
-            Report::Fault { operator, what } => out.warn(&format!("{}: {what}", name(operator))),
-            Report::Misbehaviour(deed) => out.warn(&format!("{} broke the rules of agreement: {deed:?}", name(deed.operator()))),
-            Report::Forgotten { operator } => out.warn(&format!(
-                "{} remembers signatures that this disk has forgotten: it is an old copy. The slashing protection was raised",
-                name(operator)
-            )),
-            Report::OwnBlockRefused { slot, why } => out.warn(&format!(
-                "slot {slot}: the block of your own beacon node cannot be signed: {why}"
-            )),
-            Report::Confirmed => out.say("All other operators confirm: signing from now on."),
-            Report::UnknownFork { name, epoch } => {
-                out.warn(&format!("the fork {name} comes at epoch {epoch}, and this version does not know it: update before"));
-            }
-        },
-    }
+/// Milliseconds since the Unix epoch, for what people are told.
+fn now_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

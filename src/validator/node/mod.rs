@@ -32,7 +32,10 @@ use crate::{
 
 use super::{
     agreement::NodeSignatures,
-    beacon::{answers::SignedRegistration, nodes::Nodes},
+    beacon::{
+        answers::SignedRegistration,
+        nodes::{Health, Nodes},
+    },
     chain::{
         block::BlockSchemas,
         spec::{Chain, Mismatch, Pinned},
@@ -108,6 +111,17 @@ pub enum News {
     Network(NetEvent<()>),
     /// The clock jumped: this counts as a start.
     ClockJumped,
+    /// A slot has begun.
+    Slot(u64),
+    /// How the beacon nodes are, once a slot.
+    BeaconNodes(Vec<Health>),
+    /// It was asked to stop, and finishes this slot first.
+    Stopping {
+        /// The slot.
+        slot: u64,
+        /// How long that takes, in milliseconds.
+        left_ms: u64,
+    },
 }
 
 /// Why a run ended.
@@ -147,8 +161,8 @@ impl From<Mismatch> for RunError {
     }
 }
 
-/// Runs until `interrupted` becomes true or the core stops for good. `watch` is told what happens, on this thread; address
-/// books are given to `keep`.
+/// Runs until `interrupted` becomes true and the slot of that moment is over, or until the core stops for good. `watch` is
+/// told what happens, on this thread; address books are given to `keep`.
 ///
 /// # Errors
 /// [`RunError`].
@@ -233,6 +247,8 @@ pub fn run(
     drop(inside);
     let mut driver = Driver {
         core,
+        slot: None,
+        nodes: works.nodes.clone(),
         clock: Clock::new(chain.spec.slot_ms),
         chain,
         works: works.clone(),
@@ -262,7 +278,10 @@ async fn chain_of(
 ) -> Result<Option<Arc<Chain>>, RunError> {
     use super::beacon::nodes::State;
     loop {
-        nodes.check(Instant::now() + CHAIN_PATIENCE).await;
+        tokio::select! {
+            () = nodes.check(Instant::now() + CHAIN_PATIENCE) => {}
+            () = until(interrupted) => return Ok(None),
+        }
         if let Some(chain) = nodes.chain() {
             return Ok(Some(chain));
         }
@@ -277,13 +296,17 @@ async fn chain_of(
             return Err(RunError::WrongNetwork(texts.join("; ")));
         }
         watch(News::WaitingForBeaconNode(texts.join("; ")));
-        let until = Instant::now() + ASK_CHAIN;
-        while Instant::now() < until {
-            if interrupted.load(Ordering::Relaxed) {
-                return Ok(None);
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::select! {
+            () = tokio::time::sleep(ASK_CHAIN) => {}
+            () = until(interrupted) => return Ok(None),
         }
+    }
+}
+
+/// Waits until it becomes true.
+async fn until(interrupted: &AtomicBool) {
+    while !interrupted.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -338,6 +361,9 @@ struct Driver<'a> {
     chain: Arc<Chain>,
     works: Works,
     network: Handle<Run>,
+    nodes: Nodes,
+    /// The slot that was begun last.
+    slot: Option<u64>,
     watch: &'a mut dyn FnMut(News),
     keep: &'a mut Keep<'a>,
 }
@@ -349,11 +375,15 @@ impl Driver<'_> {
         mut inbox: mpsc::UnboundedReceiver<Event>,
         interrupted: &AtomicBool,
     ) -> Result<Ended, RunError> {
+        let mut stop_at = None;
         loop {
-            if interrupted.load(Ordering::Relaxed) {
+            if interrupted.load(Ordering::Relaxed)
+                && *stop_at.get_or_insert_with(|| self.end_of_slot()) <= now_ms()
+            {
                 return Ok(Ended::Asked);
             }
-            let wait = Duration::from_millis(self.core.wake_at().saturating_sub(now_ms())).min(LOOK);
+            let wake = self.core.wake_at().min(stop_at.unwrap_or(u64::MAX));
+            let wait = Duration::from_millis(wake.saturating_sub(now_ms())).min(LOOK);
             let event = tokio::select! {
                 biased;
                 event = inbox.recv() => event,
@@ -366,12 +396,38 @@ impl Driver<'_> {
             let (now, jumped) = self.clock.look();
             if jumped {
                 self.restart().await?;
+                // Whatever it was that was to be finished is over.
+                stop_at = stop_at.map(|_| now);
             }
+            self.watch_slot(now);
             if let Some(event) = event
                 && let Some(stop) = self.tell(now, event).await
             {
                 return Ok(Ended::Stopped(stop));
             }
+        }
+    }
+
+    /// When the duties of the slot that it is now are over: at once if nothing is signed anyway.
+    fn end_of_slot(&mut self) -> u64 {
+        let (now, time) = (now_ms(), self.chain.time());
+        let Some(slot) = time.slot_at(now).filter(|_| self.works.guard.is_some()) else {
+            return now;
+        };
+        let end = time.end_of(slot);
+        (self.watch)(News::Stopping {
+            slot,
+            left_ms: end.saturating_sub(now),
+        });
+        end
+    }
+
+    fn watch_slot(&mut self, now: u64) {
+        let slot = self.chain.time().slot_at(now);
+        if slot != self.slot {
+            self.slot = slot;
+            (self.watch)(News::Slot(slot.unwrap_or(0)));
+            (self.watch)(News::BeaconNodes(self.nodes.health()));
         }
     }
 
@@ -412,6 +468,7 @@ impl Driver<'_> {
         }
         (self.watch)(News::ClockJumped);
         let start = start_at(&self.chain, self.works.guard.as_deref())?;
+        (self.watch)(News::Starts(start));
         let event = Event::Restarted {
             instance: instance()?,
             start,
@@ -422,7 +479,10 @@ impl Driver<'_> {
 
     fn heard(&mut self, event: NetEvent<super::wire::Message>) -> Option<Event> {
         let told = match event {
-            NetEvent::Connected { operator } => return Some(Event::Connected(operator)),
+            NetEvent::Connected { operator } => {
+                (self.watch)(News::Network(NetEvent::Connected { operator }));
+                return Some(Event::Connected(operator));
+            }
             NetEvent::Message { operator, message } => {
                 return Some(Event::Message {
                     from: operator,

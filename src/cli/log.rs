@@ -1,0 +1,99 @@
+//! The log of `run`: warnings on standard error, or everything worth knowing in a file.
+//!
+//! `CONCLAVE_LOG` chooses what is logged, as `tracing-subscriber` reads it: `debug`, or `warn,conclave::validator=debug`.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Mutex;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::ceremony::files::SECRET;
+use crate::ceremony::problem::Problem;
+
+/// Chooses what is logged.
+const VARIABLE: &str = "CONCLAVE_LOG";
+/// What is logged on standard error unless [`VARIABLE`] says otherwise.
+const TO_TERMINAL: &str = "error,conclave=warn";
+/// What is logged in a file unless [`VARIABLE`] says otherwise.
+const TO_FILE: &str = "warn,conclave=info";
+
+/// Begins to log: into a file that is appended to (mode 0600 if it is new), or to standard error.
+///
+/// # Errors
+/// If the file cannot be written, or the environment variable cannot be understood.
+pub(super) fn begin(file: Option<&Path>) -> Result<(), Problem> {
+    let filter = filter(std::env::var(VARIABLE).ok().as_deref(), file.is_some())?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+    // Only a test has another one already.
+    let _ = match file {
+        Some(path) => builder.with_writer(Mutex::new(open(path)?)).try_init(),
+        None => builder.with_writer(std::io::stderr).try_init(),
+    };
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<File, Problem> {
+    let opened = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(SECRET)
+        .open(path);
+    // Tells a disk that is full or read-only before anything depends on it.
+    opened
+        .and_then(|mut file| file.write_all(b"\n").map(|()| file))
+        .map_err(|error| {
+            Problem::bad_input(
+                format!("cannot log into {}", path.display()),
+                error,
+                "name a file in a folder that you may write to with --log-file, or leave it out",
+            )
+        })
+}
+
+fn filter(chosen: Option<&str>, to_file: bool) -> Result<EnvFilter, Problem> {
+    let default = if to_file { TO_FILE } else { TO_TERMINAL };
+    let text = chosen.filter(|text| !text.trim().is_empty()).unwrap_or(default);
+    EnvFilter::try_new(text).map_err(|error| {
+        Problem::bad_input(
+            format!("{VARIABLE} cannot be understood"),
+            error,
+            "write a level such as debug, or parts with levels such as warn,conclave::validator=debug",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_log_is_private_and_appended_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        open(&path).unwrap().write_all(b"first\n").unwrap();
+        open(&path).unwrap().write_all(b"second\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "\nfirst\n\nsecond\n");
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert!(open(dir.path()).is_err());
+    }
+
+    #[test]
+    fn what_is_logged_can_be_chosen() {
+        assert_eq!(filter(None, true).unwrap().to_string(), "conclave=info,warn");
+        assert_eq!(
+            filter(Some(" "), false).unwrap().to_string(),
+            "conclave=warn,error"
+        );
+        assert_eq!(filter(Some("debug"), true).unwrap().to_string(), "debug");
+        let problem = filter(Some("conclave=loud"), true).unwrap_err();
+        assert!(problem.what.contains("CONCLAVE_LOG"), "{problem:?}");
+    }
+}

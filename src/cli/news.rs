@@ -1,0 +1,159 @@
+//! What `run` and `slashing-protection` tell programs: one JSON object per line with `--json`. Fields are only ever added;
+//! docs/events.md describes them.
+
+use serde::Serialize;
+
+use crate::validator::duty::{Kind, Purpose};
+
+/// An operator as events name it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Who {
+    /// From 1.
+    pub(super) operator: u16,
+    /// Its name here.
+    pub(super) name: String,
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(super) enum Event {
+    /// A file was written.
+    Written { path: String, kind: &'static str },
+    /// An EIP-3076 file was taken over.
+    Imported {
+        path: String,
+        created: bool,
+        validators: Vec<String>,
+        raised: usize,
+        unknown: Vec<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        block: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        source: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        target: Option<u64>,
+    },
+    /// A run begins.
+    Started {
+        lock_hash: String,
+        operator: u16,
+        operators: Vec<String>,
+        threshold: u16,
+        validators: Vec<String>,
+        dry_run: bool,
+    },
+    /// No beacon node has told its chain yet.
+    Waiting { why: String },
+    /// The beacon nodes' chain.
+    Chain {
+        network: String,
+        genesis_time: u64,
+        genesis_validators_root: String,
+        slot_ms: u64,
+        slots_per_epoch: u64,
+    },
+    /// A beacon node's state has changed.
+    BeaconNode {
+        name: String,
+        state: &'static str,
+        message: String,
+        version: String,
+        head_slot: u64,
+    },
+    /// From when on this process signs.
+    SignsFrom { slot: u64, epoch: u64 },
+    /// All other operators confirmed that nothing was forgotten.
+    Confirmed,
+    /// An operator remembers what this disk has forgotten.
+    Forgotten {
+        #[serde(flatten)]
+        who: Who,
+    },
+    /// The clock jumped, or the machine slept.
+    ClockJumped,
+    /// A fork is scheduled that this version does not know.
+    UnknownFork { name: String, epoch: u64 },
+    /// Where this node listens: all addresses.
+    Listening { addresses: Vec<String> },
+    /// An operator is there.
+    Connected {
+        #[serde(flatten)]
+        who: Who,
+        connected: usize,
+    },
+    /// An operator is gone.
+    Disconnected {
+        #[serde(flatten)]
+        who: Who,
+        reason: String,
+        connected: usize,
+    },
+    /// How an operator is reached.
+    Path {
+        #[serde(flatten)]
+        who: Who,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        through: Option<u16>,
+    },
+    /// A round trip.
+    Latency {
+        #[serde(flatten)]
+        who: Who,
+        ms: u64,
+    },
+    /// Operators agreed.
+    Agreed {
+        slot: u64,
+        kind: &'static str,
+        round: u8,
+        after_due_ms: u64,
+        voters: Vec<u16>,
+    },
+    /// The group signed.
+    Signed {
+        slot: u64,
+        purpose: &'static str,
+        validators: Vec<u32>,
+        after_due_ms: u64,
+        contributors: Vec<u16>,
+    },
+    /// Operators agreed, and too few signed.
+    NotSigned { slot: u64 },
+    /// An operator did what no correct one does.
+    Fault {
+        #[serde(flatten)]
+        who: Who,
+        kind: &'static str,
+        message: String,
+    },
+    /// Something that a person should know; the command goes on.
+    Notice { message: String },
+    /// Asked to stop: it does so at the end of this slot.
+    Stopping { slot: u64 },
+}
+
+/// The kind of an agreement for programs.
+pub(super) fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Head => "head",
+        Kind::Block => "block",
+        Kind::Aggregates => "aggregates",
+        Kind::Contributions => "contributions",
+    }
+}
+
+/// The purpose of a signature for programs.
+pub(super) fn purpose(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Attestation => "attestation",
+        Purpose::Block => "block",
+        Purpose::Randao => "randao",
+        Purpose::Selection => "selection",
+        Purpose::SyncMessage => "sync_message",
+        Purpose::SyncSelection => "sync_selection",
+        Purpose::Aggregate => "aggregate",
+        Purpose::Contribution => "contribution",
+        Purpose::Exit => "exit",
+    }
+}

@@ -1,0 +1,255 @@
+//! `conclave slashing-protection`: what the shares have signed, from and to other software (EIP-3076).
+
+use std::path::Path;
+
+use crate::{
+    ceremony::{
+        files::{Cause, Disk, PUBLIC},
+        folder::DataFolder,
+        holding,
+        problem::{Kind, Problem},
+    },
+    crypto::hash::Hash,
+    ethereum::network::Network,
+    validator::guard::{
+        self, Cluster, Guard, GuardError, Imported, Key,
+        interchange::{Interchange, InterchangeError, MAX_FILE_BYTES},
+    },
+};
+
+use super::{Context, args::SlashingArgs, input, news::Event};
+
+/// Keys that are named on the screen at most; events have all of them.
+const SHOWN: usize = 5;
+
+/// Takes over what an interchange file says: into a new database if there is none, else every record is raised.
+///
+/// # Errors
+/// With what went wrong, and its exit code.
+pub(super) fn import(context: &Context, args: &SlashingArgs) -> Result<(), Problem> {
+    let Place {
+        folder,
+        cluster,
+        network,
+    } = open(context, args)?;
+    let bytes = folder.disk().read(&args.file, MAX_FILE_BYTES)?;
+    let file = Interchange::parse(&bytes).map_err(|error| problem(&error.into()))?;
+    let path = folder.slashing_protection();
+    let created = std::fs::symlink_metadata(&path).is_err();
+    let imported = if created {
+        let root = known_root(network.as_ref())?;
+        guard::create_from(&path, &cluster, &root, &file)
+    } else {
+        if !file.records().any(|(key, _)| cluster.find(key).is_some()) {
+            return Err(problem(&InterchangeError::NoneOfOurs.into()));
+        }
+        let guard = Guard::open(&path, cluster.clone()).map_err(|error| problem(&error))?;
+        pin(&guard, network.as_ref())?;
+        guard.import(&file)
+    };
+    let imported = imported.map_err(|error| problem(&error))?;
+    tell(context, args, &cluster, &imported, created);
+    Ok(())
+}
+
+fn tell(context: &Context, args: &SlashingArgs, cluster: &Cluster, imported: &Imported, created: bool) {
+    let out = &context.output;
+    let all = cluster.validators();
+    let named: Vec<Key> = imported
+        .named
+        .iter()
+        .filter_map(|index| all.get(usize::try_from(*index).ok()?))
+        .map(|keys| keys.distributed)
+        .collect();
+    let highest = imported.highest;
+    out.line(&Event::Imported {
+        path: args.file.display().to_string(),
+        created,
+        validators: named.iter().map(hexadecimal).collect(),
+        raised: imported.raised,
+        unknown: imported.unknown.iter().map(hexadecimal).collect(),
+        block: highest.block,
+        source: highest.attested.map(|attested| attested.source),
+        target: highest.attested.map(|attested| attested.target),
+    });
+    out.say(if created {
+        format!(
+            "Made a slashing protection database from {}.",
+            args.file.display()
+        )
+    } else {
+        format!("Took {} into the slashing protection.", args.file.display())
+    });
+    out.say(format!(
+        "  it names {} of the {} validators here; {} of them {} a higher record now",
+        named.len(),
+        all.len(),
+        imported.raised,
+        if imported.raised == 1 { "has" } else { "have" },
+    ));
+    if let Some(slot) = highest.block {
+        out.say(format!("  newest block: slot {slot}"));
+    }
+    if let Some(attested) = highest.attested {
+        out.say(format!(
+            "  newest attestation: source epoch {}, target epoch {}",
+            attested.source, attested.target
+        ));
+    }
+    if context.output.is_json() {
+        return;
+    }
+    if named.len() < all.len() {
+        let missing: Vec<Key> = all
+            .iter()
+            .map(|keys| keys.distributed)
+            .filter(|key| !named.contains(key))
+            .collect();
+        out.warn(&format!(
+            "the file says nothing of {}. {}",
+            list(&missing),
+            if created {
+                "If they have signed elsewhere, import that history too. The first run waits two epochs before it attests"
+            } else {
+                "What was known of them stays as it was"
+            }
+        ));
+    }
+    if !imported.unknown.is_empty() {
+        out.warn(&format!(
+            "the file also names {}, which no validator here has: nothing was taken over from that. If they are of \
+             another cluster of yours, import the file in its folder too",
+            list(&imported.unknown)
+        ));
+    }
+}
+
+/// Writes everything that is known into a new file.
+///
+/// # Errors
+/// With what went wrong, and its exit code.
+pub(super) fn export(context: &Context, args: &SlashingArgs) -> Result<(), Problem> {
+    let Place {
+        folder,
+        cluster,
+        network,
+    } = open(context, args)?;
+    let guard = Guard::open(&folder.slashing_protection(), cluster).map_err(|error| problem(&error))?;
+    if guard
+        .genesis_validators_root()
+        .map_err(|error| problem(&error))?
+        .is_none()
+    {
+        pin(&guard, network.as_ref())?;
+    }
+    let bytes = guard.export().map_err(|error| problem(&error))?;
+    folder
+        .disk()
+        .write_new(&args.file, &bytes, PUBLIC)
+        .map_err(|error| match error.cause {
+            Cause::Exists => Problem::folder_state(
+                format!("{} is there already", args.file.display()),
+                "an older export is never overwritten",
+                "name a file that is not there yet",
+            ),
+            _ => error.into(),
+        })?;
+    let out = &context.output;
+    out.line(&Event::Written {
+        path: args.file.display().to_string(),
+        kind: "slashing protection",
+    });
+    out.say(format!(
+        "Wrote {}: what this share has signed, under the validators' keys (EIP-3076).",
+        args.file.display()
+    ));
+    out.say("It is true as long as nothing signs with this share. Stop here for good before another machine goes on.");
+    if guard.mark().map_err(|error| problem(&error))?.is_some() {
+        out.warn(
+            "this database is not the whole memory of its share: it was made anew, or from a file that did not name all \
+             validators. Whoever imports the export must wait two whole epochs before anything is signed",
+        );
+    }
+    Ok(())
+}
+
+/// What both commands work with.
+struct Place {
+    folder: DataFolder,
+    cluster: Cluster,
+    network: Option<Network>,
+}
+
+fn open(context: &Context, args: &SlashingArgs) -> Result<Place, Problem> {
+    let folder = DataFolder::open(&Disk::new(), &context.data_dir)?;
+    let network = input::network_file(args.network_file.as_deref())?;
+    let (lock, _, operator, _) = holding::examine(&folder, network.as_ref())?;
+    let network = network.or_else(|| {
+        Network::by_fork_version(lock.definition().fork_version)
+            .ok()
+            .cloned()
+    });
+    let cluster = Cluster::of_lock(&lock, operator).map_err(|error| problem(&error))?;
+    Ok(Place {
+        folder,
+        cluster,
+        network,
+    })
+}
+
+/// Binds a database to the network's chain, where that is known; compares if it is bound already.
+fn pin(guard: &Guard, network: Option<&Network>) -> Result<(), Problem> {
+    match network.and_then(|network| network.genesis_validators_root) {
+        Some(root) => guard
+            .pin_genesis_validators_root(&root)
+            .map_err(|error| problem(&error)),
+        None => Ok(()),
+    }
+}
+
+fn known_root(network: Option<&Network>) -> Result<Hash, Problem> {
+    network
+        .and_then(|network| network.genesis_validators_root)
+        .ok_or_else(|| problem(&GuardError::NoChain))
+}
+
+/// The exit code of what the guard says.
+pub(super) fn problem(error: &GuardError) -> Problem {
+    let kind = match error {
+        GuardError::Missing(_) => Kind::DatabaseMissing,
+        GuardError::OtherChain { .. } => Kind::WrongNetwork,
+        GuardError::Interchange(_) => Kind::BadInput,
+        _ => Kind::FolderState,
+    };
+    let mut problem = Problem::from_lines(kind, error);
+    if matches!(error, GuardError::NoChain) {
+        "start conclave run once, or give --network-file a file with the network's genesis_validators_root"
+            .clone_into(&mut problem.what_to_do);
+    }
+    problem
+}
+
+/// A database is never made over another one, and never in passing.
+///
+/// # Errors
+/// With what went wrong, and its exit code.
+pub(super) fn open_guard(path: &Path, cluster: Cluster, new: bool) -> Result<Guard, Problem> {
+    if new {
+        guard::create(path, &cluster).map_err(|error| problem(&error))?;
+    }
+    Guard::open(path, cluster).map_err(|error| problem(&error))
+}
+
+fn hexadecimal(key: &Key) -> String {
+    format!("0x{}", hex::encode(key))
+}
+
+/// `the key 0x12..`, or `7 keys (0x12.., ...)`.
+fn list(keys: &[Key]) -> String {
+    if let [key] = keys {
+        return format!("the key {}", hexadecimal(key));
+    }
+    let shown: Vec<String> = keys.iter().take(SHOWN).map(hexadecimal).collect();
+    let more = if keys.len() > SHOWN { ", ..." } else { "" };
+    format!("{} keys ({}{more})", keys.len(), shown.join(", "))
+}

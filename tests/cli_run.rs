@@ -1,0 +1,542 @@
+//! `conclave run` and `conclave slashing-protection` as a user meets them: exit codes, messages, events, files. What the
+//! group does once it validates is tested on a beacon chain.
+
+mod group;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use group::{PATIENCE, conclave};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+/// The genesis validators root of Hoodi.
+const HOODI: &str = "0x212f13fc4df078b6cb7db228f1c8307566dcecf900867401a92023d7ba99cb5f";
+/// Nobody listens there.
+const NOWHERE: &str = "http://me:hunter2@127.0.0.1:1";
+const DATABASE: &str = "slashing-protection.redb";
+
+/// An operator's folder of a finished ceremony.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn of(ceremony: &str) -> Self {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/vectors")
+            .join(ceremony)
+            .join("node0");
+        let dir = tempfile::tempdir().unwrap();
+        copy(&from, dir.path());
+        Self(dir)
+    }
+
+    fn hoodi() -> Self {
+        Self::of("dkg-v1.10-hoodi-4x2")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Beside the operator's files.
+    fn write(&self, name: &str, content: &str) -> String {
+        fs::write(self.path(name), content).unwrap();
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = conclave();
+        command.arg("--data-dir").arg(self.0.path()).args(arguments);
+        command
+    }
+
+    fn output(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    #[track_caller]
+    fn works(&self, arguments: &[&str]) -> (String, String) {
+        let output = self.output(arguments);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {out}{err}");
+        (out, err)
+    }
+
+    /// Ends with this code and says what, why and what to do; gives all of it.
+    #[track_caller]
+    fn refuses(&self, arguments: &[&str], code: i32, part: &str) {
+        refused(&self.output(arguments), code, part);
+    }
+
+    /// Starts `conclave run` where nobody else is.
+    fn run(&self, arguments: &[&str]) -> Running {
+        let mut command = self.command(&["run", "--listen", "/ip4/127.0.0.1/tcp/0"]);
+        let child = command
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Running::new(child)
+    }
+
+    /// The lock's validators.
+    fn keys(&self) -> Vec<String> {
+        let lock: Value = serde_json::from_slice(&fs::read(self.path("cluster-lock.json")).unwrap()).unwrap();
+        let validators = lock["distributed_validators"].as_array().unwrap();
+        let key = |validator: &Value| validator["distributed_public_key"].as_str().unwrap().to_owned();
+        validators.iter().map(key).collect()
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir(&to).unwrap();
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), &to).unwrap();
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[track_caller]
+fn refused(output: &Output, code: i32, part: &str) {
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{out}{err}");
+    assert!(
+        err.contains(part) && err.contains("\nWhy:") && err.contains("\nTo do:"),
+        "{err}"
+    );
+}
+
+/// A `conclave run` whose standard output is read line by line.
+struct Running {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Running {
+    fn new(mut child: Child) -> Self {
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    /// Reads on until a line holds this.
+    #[track_caller]
+    fn until(&mut self, part: &str) -> String {
+        let mut seen = String::new();
+        loop {
+            let mut line = String::new();
+            if self.lines.read_line(&mut line).unwrap() == 0 {
+                let mut err = String::new();
+                self.child
+                    .stderr
+                    .take()
+                    .unwrap()
+                    .read_to_string(&mut err)
+                    .unwrap();
+                panic!("it ended without {part}: {seen}{err}");
+            }
+            seen.push_str(&line);
+            if line.contains(part) {
+                return line;
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// The exit code, and the rest of what it said.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut rest = String::new();
+        self.lines.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn interchange(root: &str, data: &Value) -> String {
+    let metadata = json!({"interchange_format_version": "5", "genesis_validators_root": root});
+    json!({"metadata": metadata, "data": data}).to_string()
+}
+
+fn history(key: &str, slot: u64, source: u64, target: u64) -> Value {
+    json!({
+        "pubkey": key,
+        "signed_blocks": [{"slot": slot.to_string()}],
+        "signed_attestations": [{"source_epoch": source.to_string(), "target_epoch": target.to_string()}],
+    })
+}
+
+fn import(folder: &Folder, file: &str) -> Value {
+    let (out, _) = folder.works(&["slashing-protection", "import", file, "--json"]);
+    serde_json::from_str(&out).unwrap()
+}
+
+#[test]
+fn histories_come_from_and_go_to_other_software() {
+    let folder = Folder::hoodi();
+    let keys = folder.keys();
+    let unknown = format!("0x{}", "ab".repeat(48));
+    let both = json!([
+        history(&keys[0], 100, 2, 3),
+        history(&keys[1], 70, 1, 2),
+        history(&unknown, 9, 0, 0)
+    ]);
+    let file = folder.write("both.json", &interchange(HOODI, &both));
+    let (out, err) = folder.works(&["slashing-protection", "import", &file]);
+    assert!(
+        out.contains("Made a slashing protection database") && out.contains("names 2 of the 2 validators"),
+        "{out}"
+    );
+    assert!(
+        out.contains("slot 100") && out.contains("source epoch 2, target epoch 3"),
+        "{out}"
+    );
+    assert!(
+        err.contains(&unknown) && err.contains("another cluster of yours"),
+        "{err}"
+    );
+
+    let exported = folder.path("out.json");
+    let export = ["slashing-protection", "export", exported.to_str().unwrap()];
+    folder.works(&export);
+    let first = fs::read(&exported).unwrap();
+    let written: Value = serde_json::from_slice(&first).unwrap();
+    let expected = json!([history(&keys[0], 100, 2, 3), history(&keys[1], 70, 1, 2)]);
+    assert_eq!(written["data"], expected);
+    assert_eq!(written["metadata"]["genesis_validators_root"], HOODI);
+
+    // Nothing is overwritten, by whatever command.
+    folder.refuses(&export, 7, "is there already");
+    assert!(fs::read(&exported).unwrap() == first);
+
+    // Older histories lower nothing, newer ones raise; in both directions it is the same.
+    let older = json!([history(&keys[0], 1, 1, 1), history(&keys[1], 80, 1, 1)]);
+    let older = folder.write("older.json", &interchange(HOODI, &older));
+    let event = import(&folder, &older);
+    assert_eq!(event["event"], "imported");
+    assert_eq!(
+        (&event["created"], &event["raised"]),
+        (&json!(false), &json!(1)),
+        "{event}"
+    );
+    assert_eq!(import(&folder, exported.to_str().unwrap())["raised"], 0);
+    let again = folder.path("again.json");
+    let (out, _) = folder.works(&["slashing-protection", "export", again.to_str().unwrap(), "--json"]);
+    let event: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (&event["event"], &event["kind"]),
+        (&json!("written"), &json!("slashing protection"))
+    );
+    let written: Value = serde_json::from_slice(&fs::read(again).unwrap()).unwrap();
+    let expected = json!([history(&keys[0], 100, 2, 3), history(&keys[1], 80, 1, 2)]);
+    assert_eq!(written["data"], expected);
+}
+
+#[test]
+fn a_history_that_names_only_some_validators_says_which_are_missing() {
+    let folder = Folder::hoodi();
+    let keys = folder.keys();
+    let one = folder.write(
+        "one.json",
+        &interchange(HOODI, &json!([history(&keys[1], 5, 0, 1)])),
+    );
+    let (_, err) = folder.works(&["slashing-protection", "import", &one]);
+    assert!(
+        err.contains(&keys[0]) && err.contains("waits two epochs"),
+        "{err}"
+    );
+    let out = folder.path("out.json");
+    let (_, err) = folder.works(&["slashing-protection", "export", out.to_str().unwrap()]);
+    assert!(err.contains("not the whole memory"), "{err}");
+}
+
+#[test]
+fn what_is_no_history_of_these_validators_changes_nothing() {
+    let folder = Folder::hoodi();
+    let keys = folder.keys();
+    let mine = json!([history(&keys[0], 5, 0, 1)]);
+    let foreign = json!([history(&format!("0x{}", "ab".repeat(48)), 5, 0, 1)]);
+    let cases = [
+        (
+            interchange(&format!("0x{}", "11".repeat(32)), &mine),
+            10,
+            "another chain",
+        ),
+        (interchange(HOODI, &foreign), 3, "not about the validators here"),
+        ("{]".to_owned(), 3, "can be imported"),
+        ("{}".to_owned(), 3, "can be imported"),
+        (
+            interchange(HOODI, &mine).replace("\"5\"", "\"4\""),
+            3,
+            "cannot be imported",
+        ),
+        (
+            interchange(HOODI, &json!([history(&keys[0], 5, 0, 1), 7])),
+            3,
+            "can be imported",
+        ),
+    ];
+    let import = |content: &str, code, part| {
+        let file = folder.write("file.json", content);
+        folder.refuses(&["slashing-protection", "import", &file], code, part);
+    };
+    for (content, code, part) in &cases {
+        import(content, *code, part);
+        assert!(!folder.path(DATABASE).exists());
+    }
+    let missing = folder.path("missing.json");
+    let missing = missing.to_str().unwrap();
+    folder.refuses(&["slashing-protection", "import", missing], 3, "missing.json");
+    folder.refuses(
+        &["slashing-protection", "export", missing],
+        9,
+        "no slashing protection database",
+    );
+
+    // The same with a database.
+    let good = folder.write("good.json", &interchange(HOODI, &mine));
+    folder.works(&["slashing-protection", "import", &good]);
+    let before = folder.path("before.json");
+    folder.works(&["slashing-protection", "export", before.to_str().unwrap()]);
+    for (content, code, part) in &cases {
+        import(content, *code, part);
+    }
+    let after = folder.path("after.json");
+    folder.works(&["slashing-protection", "export", after.to_str().unwrap()]);
+    assert!(fs::read(before).unwrap() == fs::read(after).unwrap());
+}
+
+#[test]
+fn a_network_of_ones_own_needs_its_root() {
+    let folder = Folder::of("cluster-v1.10-custom-4x2");
+    let root = format!("0x{}", "07".repeat(32));
+    let data = json!([history(&folder.keys()[0], 5, 0, 1)]);
+    let file = folder.write("file.json", &interchange(&root, &data));
+    let import = ["slashing-protection", "import", &file];
+    folder.refuses(&import, 7, "not bound to a chain");
+    assert!(!folder.path(DATABASE).exists());
+    let network = folder.write("network.toml", &custom_network(&root));
+    folder.works(&[&import[..], &["--network-file", &network]].concat());
+}
+
+#[test]
+fn run_refuses_what_it_must_not_sign_with() {
+    let folder = Folder::hoodi();
+    let run = ["run", "--beacon-node", NOWHERE];
+    folder.refuses(&run, 9, "no slashing protection database");
+    assert!(!folder.path(DATABASE).exists());
+    folder.refuses(
+        &["run", "--beacon-node", "localhost:5052"],
+        3,
+        "address cannot be used",
+    );
+    folder.refuses(
+        &[&run[..], &["--log-file", "/nonexistent/log"]].concat(),
+        3,
+        "cannot log",
+    );
+
+    let path = folder.path("cluster-lock.json");
+    let lock = fs::read_to_string(&path).unwrap();
+    let key = folder.keys()[0].clone();
+    fs::write(&path, lock.replace(&key, &folder.keys()[1])).unwrap();
+    folder.refuses(&run, 8, "not a lock to validate with");
+    fs::remove_file(&path).unwrap();
+    folder.refuses(&run, 7, "no cluster-lock.json");
+}
+
+#[test]
+fn run_refuses_a_group_whose_halves_could_both_sign() {
+    let dir = tempfile::tempdir().unwrap();
+    let rehearsal = conclave()
+        .current_dir(dir.path())
+        .args(["rehearse", "--out", "out", "--operators", "4", "--threshold", "2"])
+        .output()
+        .unwrap();
+    assert_eq!(rehearsal.status.code(), Some(0), "{}", text(&rehearsal.stderr));
+    let folder = dir.path().join("out/operator-1");
+    let output = conclave()
+        .arg("--data-dir")
+        .arg(folder)
+        .args(["run", "--beacon-node", NOWHERE])
+        .output()
+        .unwrap();
+    refused(&output, 8, "cannot be validated with");
+    assert!(text(&output.stderr).contains("2 of 4 is no majority"));
+}
+
+#[test]
+fn run_waits_for_its_beacon_node_says_so_once_and_can_be_stopped() {
+    let folder = Folder::hoodi();
+    let data: Vec<Value> = folder.keys().iter().map(|key| history(key, 5, 0, 1)).collect();
+    let file = folder.write("file.json", &interchange(HOODI, &json!(data)));
+    folder.works(&["slashing-protection", "import", &file]);
+    let log = folder.path("log");
+    let mut run = folder.run(&["--beacon-node", NOWHERE, "--log-file", log.to_str().unwrap()]);
+    let line = run.until("Waiting for a beacon node");
+    assert!(
+        line.contains("127.0.0.1:1") && !line.contains("hunter2"),
+        "{line}"
+    );
+
+    // Meanwhile the folder is taken.
+    let out = folder.path("out.json");
+    let out = out.to_str().unwrap();
+    folder.refuses(&["slashing-protection", "import", &file], 7, "is in use");
+    folder.refuses(&["slashing-protection", "export", out], 7, "is in use");
+    folder.refuses(&["run", "--beacon-node", NOWHERE], 7, "is in use");
+
+    // Longer than until it is asked again.
+    std::thread::sleep(Duration::from_secs(5));
+    run.signal(Signal::INT);
+    let (code, rest) = run.end();
+    assert_eq!(code, Some(0), "{rest}");
+    assert!(!rest.contains("Waiting") && rest.contains("Stopped."), "{rest}");
+
+    let logged = fs::read_to_string(&log).unwrap();
+    assert!(
+        logged.contains("Waiting for a beacon node") && !logged.contains("hunter2"),
+        "{logged}"
+    );
+    assert_eq!(fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+    folder.works(&["slashing-protection", "export", out]);
+}
+
+/// The network of the chain that [`BeaconNode`] imitates.
+fn custom_network(root: &str) -> String {
+    format!(
+        "name = \"custom\"\ngenesis_fork_version = \"0x10000038\"\ncapella_fork_version = \"0x40000038\"\n\
+         chain_id = 3151908\ngenesis_time = 1750000000\nslot_seconds = 4\ngenesis_validators_root = \"{root}\"\n"
+    )
+}
+
+/// As much of a beacon node as is asked before there are duties. Its thread ends with the test.
+struct BeaconNode(String);
+
+impl BeaconNode {
+    fn new(genesis_time: u64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/beacon/spec-minimal.json");
+        let spec = fs::read_to_string(path).unwrap();
+        let genesis = json!({"data": {
+            "genesis_time": genesis_time.to_string(),
+            "genesis_validators_root": format!("0x{}", "07".repeat(32)),
+            "genesis_fork_version": "0x10000038",
+        }});
+        let syncing = json!({"data": {
+            "head_slot": "9", "sync_distance": "0", "is_syncing": false, "is_optimistic": false, "el_offline": false,
+        }});
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut first = String::new();
+                let mut reader = BufReader::new(&stream);
+                let _ = reader.read_line(&mut first);
+                let mut line = String::new();
+                while reader.read_line(&mut line).is_ok_and(|length| length > 2) {
+                    line.clear();
+                }
+                let (status, body) = match first.split(' ').nth(1).unwrap_or_default() {
+                    "/eth/v1/beacon/genesis" => ("200 OK", genesis.to_string()),
+                    "/eth/v1/config/spec" => ("200 OK", spec.clone()),
+                    "/eth/v1/node/syncing" => ("200 OK", syncing.to_string()),
+                    "/eth/v1/node/version" => {
+                        ("200 OK", json!({"data": {"version": "Imitation/1"}}).to_string())
+                    }
+                    _ => ("404 Not Found", json!({"code": 404, "message": "no"}).to_string()),
+                };
+                let length = body.len();
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
+                     connection: close\r\n\r\n{body}"
+                );
+            }
+        });
+        Self(url)
+    }
+}
+
+#[test]
+fn run_refuses_a_beacon_node_of_another_network() {
+    let folder = Folder::hoodi();
+    let node = BeaconNode::new(1_700_000_000);
+    let arguments = [
+        "run",
+        "--new-slashing-database",
+        "--listen",
+        "/ip4/127.0.0.1/tcp/0",
+    ];
+    let output = folder.output(&[&arguments[..], &["--beacon-node", &node.0]].concat());
+    refused(&output, 10, "another network");
+    // Dry runs look as closely, and need no database.
+    let folder = Folder::hoodi();
+    let arguments = ["run", "--dry-run", "--listen", "/ip4/127.0.0.1/tcp/0"];
+    let output = folder.output(&[&arguments[..], &["--beacon-node", &node.0, "--json"]].concat());
+    assert_eq!(output.status.code(), Some(10));
+    let out = text(&output.stdout);
+    let last: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["event"], &last["code"]), (&json!("error"), &json!(10)));
+    assert!(!folder.path(DATABASE).exists());
+}
+
+#[test]
+fn run_tells_programs_what_it_does_and_finishes_its_slot() {
+    let folder = Folder::of("cluster-v1.10-custom-4x2");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let node = BeaconNode::new(now - 3600);
+    let mut run = folder.run(&["--json", "--new-slashing-database", "--beacon-node", &node.0]);
+    let next = |run: &mut Running, kind: &str| -> Value {
+        let line = run.until(&format!("{{\"event\":\"{kind}\""));
+        serde_json::from_str(&line).unwrap()
+    };
+    let started = next(&mut run, "started");
+    assert_eq!(
+        (&started["operator"], &started["threshold"]),
+        (&json!(1), &json!(3))
+    );
+    assert_eq!(started["validators"].as_array().unwrap().len(), 2);
+    let chain = next(&mut run, "chain");
+    assert_eq!(
+        (&chain["genesis_time"], &chain["slot_ms"]),
+        (&json!(now - 3600), &json!(4000))
+    );
+    let starts = next(&mut run, "signs_from");
+    // A database that was just made waits for two whole epochs of 8 slots, counted from the slot before.
+    let slot = starts["slot"].as_u64().unwrap();
+    assert_eq!(starts["epoch"].as_u64().unwrap(), (slot - 1) / 8 + 3);
+    assert_eq!(next(&mut run, "beacon_node")["state"], "ready");
+    run.signal(Signal::TERM);
+    let stopping = next(&mut run, "stopping")["slot"].as_u64().unwrap();
+    assert!(stopping >= slot - 1);
+    let last = next(&mut run, "finished");
+    let end = now - 3600 + 4 * (stopping + 1);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    assert!(now >= end && now < end + PATIENCE.as_secs());
+    assert_eq!(last["validators"], started["validators"]);
+    assert_eq!(run.end().0, Some(0));
+}

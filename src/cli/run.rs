@@ -8,6 +8,7 @@ use crate::{
         files::Disk,
         folder::DataFolder,
         holding,
+        plan::tolerance,
         problem::{Kind, Problem},
         progress,
     },
@@ -154,27 +155,18 @@ fn introduce(context: &Context, group: &Group, operator: u16, dry_run: bool) {
         validators: keys(group),
         dry_run,
     });
+    let tolerance = tolerance(group.size().into(), group.threshold.into());
     out.say(format!(
-        "You are {}, operator {operator} of {}. {} sign together, for {}.",
+        "You are {}, operator {operator} of {}, for {}. {tolerance}",
         printable(group.name(operator)),
         group.size(),
-        group.threshold,
         match group.validators.len() {
             1 => "1 validator".to_owned(),
             count => format!("{count} validators"),
         }
     ));
-    let count = |count: u16| match count {
-        0 => "none".to_owned(),
-        count => count.to_string(),
-    };
-    out.say(format!(
-        "The validator goes on while {} of you are off, and is safe while {} of you lie, run twice or forget what they signed.",
-        count(group.may_be_off()),
-        count(group.may_lie())
-    ));
-    if group.may_lie() == 0 {
-        out.warn("this group is safe against machines that are off, not against one that lies or runs twice");
+    for warning in tolerance.warnings() {
+        out.warn(&warning);
     }
 }
 

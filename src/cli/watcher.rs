@@ -77,6 +77,8 @@ pub(super) struct Watcher {
     connected: BTreeSet<u16>,
     agreed: BTreeMap<(u64, Kind), Agreed>,
     signed: BTreeSet<u64>,
+    /// Everything before this slot was spoken of.
+    spoken_of: u64,
     /// How often something was said of somebody.
     repeated: BTreeMap<(u16, String), u64>,
 }
@@ -98,6 +100,7 @@ impl Watcher {
             connected: BTreeSet::new(),
             agreed: BTreeMap::new(),
             signed: BTreeSet::new(),
+            spoken_of: 0,
             repeated: BTreeMap::new(),
         }
     }
@@ -306,8 +309,9 @@ impl Watcher {
             "Signs from now on.".to_owned()
         } else {
             format!(
-                "Signs attestations and blocks from epoch {} on, in {}; at once when all other operators confirm that \
+                "Signs from slot {} on, attestations from epoch {} on, in {}: at once when all other operators confirm that \
                  nothing newer was signed here.",
+                start.first_slot,
                 start.first_target,
                 span(wait)
             )
@@ -317,6 +321,7 @@ impl Watcher {
     /// A slot begins: what is still missing of older ones will not come any more.
     fn slot(&mut self, told: &mut Told, slot: u64) {
         let old = slot.saturating_sub(GIVEN_UP_AFTER);
+        self.spoken_of = old;
         let kept = self.agreed.split_off(&(old, Kind::Head));
         let over = std::mem::replace(&mut self.agreed, kept);
         let signed = self.signed.split_off(&old);
@@ -468,8 +473,11 @@ impl Watcher {
                     after_due_ms,
                     voters: voters.into_iter().collect(),
                 });
-                self.agreed
-                    .insert((duty.slot, duty.kind), Agreed { round, after_due_ms });
+                // Who was away hears of old decisions, and their signatures were made long ago.
+                if duty.slot >= self.spoken_of {
+                    self.agreed
+                        .insert((duty.slot, duty.kind), Agreed { round, after_due_ms });
+                }
             }
             Report::Made {
                 purpose,
@@ -510,7 +518,7 @@ impl Watcher {
                 });
                 told.warn(format!(
                     "{} has signatures of yours that this folder has forgotten: it is an older copy. The slashing protection \
-                     was raised to them, and signing waits for the next epoch. Be sure that the newer copy runs nowhere",
+                     was raised to them, and attestations wait as after every start. Be sure that the newer copy runs nowhere",
                     self.name(operator)
                 ));
             }
@@ -819,6 +827,8 @@ mod tests {
         );
         assert_eq!(json(&told), r#"{"event":"not_signed","slot":70}"#);
         assert_eq!(text(&watcher.told(News::Slot(80), 0)), "");
+        decided(&mut watcher, 60, 0);
+        assert_eq!(text(&watcher.told(News::Slot(81), 0)), "");
         assert!(watcher.agreed.is_empty() && watcher.signed.is_empty());
     }
 

@@ -1,0 +1,37 @@
+// Tables and times, for people.
+
+/** Lines of equal columns; numbers to the right. */
+export function table(head, rows) {
+  const cells = [head, ...rows].map((row) => row.map(String));
+  const widths = head.map((_, column) => Math.max(...cells.map((row) => row[column].length)));
+  const right = head.map(
+    (_, column) => rows.length > 0 && rows.every((row) => /^[-\d./%]*$/.test(String(row[column]))),
+  );
+  const line = (row) =>
+    row
+      .map((cell, column) => (right[column] ? cell.padStart(widths[column]) : cell.padEnd(widths[column])))
+      .join("  ")
+      .trimEnd();
+  return [line(cells[0]), widths.map((width) => "-".repeat(width)).join("  "), ...cells.slice(1).map(line)].join("\n");
+}
+
+/** How often, middle, nine of ten, most. */
+export function spread(numbers) {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  const at = (part) =>
+    sorted.length ? Math.round(sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))]) : "-";
+  return [sorted.length, at(0.5), at(0.9), sorted.length ? Math.round(sorted.at(-1)) : "-"];
+}
+
+/** Times from the operators' own lines: `{ what: [ms after it was due] }`. */
+export function ownTimes(operators) {
+  const times = {};
+  for (const { lines } of operators)
+    for (const { text } of lines) {
+      const agreed = /^slot \d+: (.+?) agreed (-?\d+) ms after it was due/.exec(text);
+      const made = /^slot \d+: (.+?) of \d+ signed after (-?\d+) ms/.exec(text);
+      const [, what, ms] = agreed ?? made ?? [];
+      if (what) (times[agreed ? `${what} agreed` : `${what} signed`] ??= []).push(Number(ms));
+    }
+  return times;
+}

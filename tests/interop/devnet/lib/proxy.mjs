@@ -1,0 +1,191 @@
+// An HTTP proxy between one operator and the chain's beacon node, which can make that node a bad one.
+// What it does is a set of wishes, changed at any time with `set`; `set()` makes it honest again.
+//
+// | Wish | The beacon node then |
+// |---|---|
+// | `lag: ms` | answers every request that much later |
+// | `head: "older"` | names the head's parent as the head, wherever it is asked, and tells no new heads |
+// | `head: "unknown"` | names a head that nobody knows |
+// | `status: 503` | answers everything with that status |
+// | `rubbish: true` | answers 200 with bytes that mean nothing |
+// | `silent: true` | takes requests and never answers |
+// | `gone: true` | is not there: connections are refused |
+// | `events: ms` | tells events that much later; `events: "none"` tells none |
+
+import http from "node:http";
+
+const HONEST = Object.freeze({
+  lag: 0,
+  head: "true",
+  status: 0,
+  rubbish: false,
+  silent: false,
+  gone: false,
+  events: 0,
+});
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+const hex = (bytes) => "0x" + Buffer.from(bytes).toString("hex");
+
+export class Proxy {
+  #chain;
+  #port;
+  #server = null;
+  #agent = new http.Agent({ keepAlive: true });
+  #sockets = new Set();
+  #streams = new Set();
+  wishes = { ...HONEST };
+  requests = 0;
+
+  /** `chain` is the port of the chain's node, `port` the one to listen on (a number, or the path of a socket). */
+  constructor(chain, port) {
+    this.#chain = chain;
+    this.#port = port;
+  }
+
+  get url() {
+    return `http://127.0.0.1:${this.#port}`;
+  }
+
+  /** Listens until `close` or until the node is wished away. */
+  async open() {
+    if (this.#server) return;
+    const server = http.createServer((request, response) => {
+      this.#answer(request, response).catch(() => response.destroy());
+    });
+    server.on("connection", (socket) => {
+      this.#sockets.add(socket);
+      socket.once("close", () => this.#sockets.delete(socket));
+    });
+    await new Promise((resolve, reject) => {
+      server.once("error", reject);
+      const where = typeof this.#port === "number" ? { port: this.#port, host: "127.0.0.1" } : { path: this.#port };
+      server.listen(where, resolve);
+    });
+    this.#server = server;
+  }
+
+  async close() {
+    const server = this.#server;
+    if (!server) return;
+    this.#server = null;
+    const closed = new Promise((done) => server.close(done));
+    for (const socket of this.#sockets) socket.destroy();
+    await closed;
+  }
+
+  /** Changes the wishes; whatever is not named becomes honest. */
+  async set(wishes = {}) {
+    this.wishes = { ...HONEST, ...wishes };
+    const { gone, status, rubbish, silent } = this.wishes;
+    if (gone || status || rubbish || silent) for (const stream of this.#streams) stream.destroy();
+    if (gone) await this.close();
+    else await this.open();
+  }
+
+  async #answer(request, response) {
+    this.requests += 1;
+    const body = await bytesOf(request);
+    const { lag, status, rubbish, silent } = this.wishes;
+    if (lag) await sleep(lag);
+    if (silent) return;
+    if (status) {
+      response.writeHead(status, { "content-type": "application/json" });
+      response.end(JSON.stringify({ code: status, message: "the harness says so" }));
+      return;
+    }
+    if (rubbish) {
+      response.writeHead(200, { "content-type": request.headers.accept?.split(/[,;]/)[0] ?? "application/json" });
+      response.end(Buffer.from('{"data":[{"\u0000":1e999},', "utf8"));
+      return;
+    }
+    const answer = await this.#ask(request.method, request.url, request.headers, body);
+    const { "transfer-encoding": _, connection: __, ...headers } = answer.headers;
+    if (request.url.startsWith("/eth/v1/events")) {
+      response.writeHead(answer.statusCode, headers);
+      response.flushHeaders();
+      this.#passEvents(answer, response);
+      return;
+    }
+    let content = await bytesOf(answer);
+    if (this.wishes.head !== "true" && answer.statusCode === 200) {
+      content = await this.#lie(request.url, String(headers["content-type"]), content);
+      delete headers["content-length"];
+    }
+    response.writeHead(answer.statusCode, headers);
+    response.end(content);
+  }
+
+  #ask(method, path, headers, body) {
+    return new Promise((resolve, reject) => {
+      const options = { host: "127.0.0.1", port: this.#chain, method, path, headers, agent: this.#agent };
+      const request = http.request({ ...options, headers: { ...headers, host: `127.0.0.1:${this.#chain}` } }, resolve);
+      request.once("error", reject);
+      request.end(body);
+    });
+  }
+
+  async #json(path) {
+    return JSON.parse(await bytesOf(await this.#ask("GET", path, { accept: "application/json" })));
+  }
+
+  #passEvents(answer, response) {
+    this.#streams.add(response);
+    response.once("close", () => {
+      this.#streams.delete(response);
+      answer.destroy();
+    });
+    answer.once("end", () => response.end());
+    answer.once("error", () => response.destroy());
+    let rest = "";
+    answer.setEncoding("utf8").on("data", (text) => {
+      rest += text;
+      for (let end = rest.indexOf("\n\n"); end >= 0; end = rest.indexOf("\n\n")) {
+        const event = rest.slice(0, end + 2);
+        rest = rest.slice(end + 2);
+        const { events, head } = this.wishes;
+        if (events === "none" || head === "older") continue;
+        const told = head === "unknown" ? event.replace(/("block":"0x[0-9a-f]*)[0-9a-f]{8}"/, '$1deadbeef"') : event;
+        setTimeout(() => response.writableEnded || response.write(told), events);
+      }
+    });
+  }
+
+  /** The answer with another head, where it names one. */
+  async #lie(url, type, content) {
+    const path = url.split("?")[0];
+    if (path === "/eth/v1/validator/attestation_data") {
+      if (type.includes("octet-stream")) {
+        const data = Buffer.from(content); // slot, index, head, source, target: 8 + 8 + 32 + 40 + 40 bytes
+        const head = hex(data.subarray(16, 48));
+        const other = await this.#otherHead(head);
+        Buffer.from(other.slice(2), "hex").copy(data, 16);
+        if (hex(data.subarray(96, 128)) === head) Buffer.from(other.slice(2), "hex").copy(data, 96);
+        return data;
+      }
+      const answer = JSON.parse(content);
+      const head = answer.data.beacon_block_root;
+      answer.data.beacon_block_root = await this.#otherHead(head);
+      // Whoever has not seen the epoch's first block has another target, too.
+      if (answer.data.target.root === head) answer.data.target.root = answer.data.beacon_block_root;
+      return JSON.stringify(answer);
+    }
+    if (path === "/eth/v1/beacon/blocks/head/root" || path === "/eth/v1/beacon/headers/head") {
+      const answer = JSON.parse(content);
+      answer.data.root = await this.#otherHead(answer.data.root);
+      return JSON.stringify(answer);
+    }
+    return content;
+  }
+
+  async #otherHead(root) {
+    if (this.wishes.head === "unknown") return root.slice(0, -8) + "deadbeef";
+    const { data } = await this.#json(`/eth/v1/beacon/headers/${root}`);
+    return Number(data.header.message.slot) === 0 ? root : data.header.message.parent_root;
+  }
+}
+
+async function bytesOf(stream) {
+  const chunks = [];
+  for await (const chunk of stream) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}

@@ -1,0 +1,182 @@
+#!/usr/bin/env node
+// Plays one scenario on a development beacon chain and lets the chain judge it. See README.md.
+// Exit code: 0 all duties done, 1 not, 2 it could not be played, 77 this machine cannot play it.
+
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { parseArgs } from "node:util";
+import { Devnet, holdCeremony } from "./lib/devnet.mjs";
+import { ownTimes, spread, table } from "./lib/figures.mjs";
+import { judge } from "./lib/judge.mjs";
+import { scenarios } from "./scenarios.mjs";
+
+const options = {
+  program: { type: "string", default: process.env.CONCLAVE_BIN },
+  ceremony: { type: "string" },
+  operators: { type: "string", default: "4" },
+  threshold: { type: "string", default: "3" },
+  validators: { type: "string", default: "4" },
+  epochs: { type: "string" },
+  fork: { type: "string", default: "fulu" },
+  upgrade: { type: "string" },
+  preset: { type: "string", default: "minimal" },
+  "slot-seconds": { type: "string", default: "4" },
+  delay: { type: "string", default: "25" },
+  "leave-out": { type: "string", multiple: true, default: [] },
+  out: { type: "string" },
+};
+
+function usage(why) {
+  console.error(why);
+  console.error("usage: scenario.mjs NAME --program CONCLAVE [--epochs 4] [...see README.md]\nscenarios:");
+  for (const [name, { about }] of Object.entries(scenarios)) console.error(`  ${name.padEnd(18)} ${about}`);
+  process.exit(2);
+}
+
+let parsed;
+try {
+  parsed = parseArgs({ allowPositionals: true, options });
+} catch (error) {
+  usage(error.message);
+}
+const { values, positionals } = parsed;
+const [name] = positionals;
+const scenario = scenarios[name];
+if (!scenario) usage(name ? `there is no scenario ${name}` : "no scenario named");
+if (!values.program) usage("name conclave's program with --program or CONCLAVE_BIN");
+const impossible = scenario.impossible?.();
+if (impossible) {
+  console.log(`${name}: not played: ${impossible}`);
+  process.exit(77);
+}
+
+const epochs = Math.max(Number(values.epochs ?? 4), scenario.epochs ?? 1);
+const work = values.out ?? fs.mkdtempSync(path.join(os.tmpdir(), "conclave-devnet-"));
+fs.mkdirSync(work, { recursive: true });
+let devnet;
+process.on("exit", () => devnet?.end());
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => process.exit(130));
+
+try {
+  const passed = await play();
+  if (passed && !values.out) fs.rmSync(work, { recursive: true, force: true });
+  else console.log(`logs and folders: ${work}`);
+  process.exit(passed ? 0 : 1);
+} catch (error) {
+  console.error(`${name}: could not be played: ${error.stack ?? error}\nlogs and folders: ${work}`);
+  process.exit(2);
+}
+
+async function play() {
+  const slotSeconds = Number(values["slot-seconds"]);
+  let { ceremony } = values;
+  if (!ceremony) {
+    ceremony = path.join(work, "ceremony");
+    const size = { operators: values.operators, threshold: values.threshold, validators: values.validators };
+    await holdCeremony({ program: values.program, ...size, out: ceremony });
+  }
+  const { program, fork, upgrade, preset } = values;
+  const chain = { fork, upgrade, preset, slotSeconds, delay: Number(values.delay) };
+  const { islands, environment } = scenario;
+  devnet = new Devnet({ program, ceremony, work, ...chain, islands, environment });
+  await devnet.begin();
+  const { clock, operators } = devnet;
+  console.log(
+    `${name}: ${scenario.about}\n${devnet.threshold} of ${operators.length} operators, ${devnet.pubkeys.length} validators, ` +
+      `${preset} preset, ${fork}${upgrade ? `, upgrade ${upgrade}` : ""}, slots of ${slotSeconds} s, ` +
+      `epochs 0 to ${epochs - 1}, chain ${devnet.url}`,
+  );
+  for (const operator of operators) operator.start();
+  const ready = await operators[0].until(
+    () => operators.every((operator) => operator.said(/^Signs from slot/)) || operators.some(({ alive }) => !alive),
+    clock.time(0.9) - Date.now(),
+  );
+  for (const { name, alive, ended } of operators) if (!alive) throw new Error(`${name} ended with ${ended} at once`);
+  if (!ready)
+    throw new Error("not all operators sign when the chain begins: give --delay more seconds, or see their logs");
+
+  const last = epochs * clock.slotsPerEpoch - 1;
+  const checks = await scenario.play(devnet, epochs);
+  await clock.atSlot(last + 1.95);
+  const verdict = await judge(devnet.url, devnet.pubkeys, 1, last);
+  checks.push(...(await stopAll()));
+  return show(verdict, checks);
+}
+
+/** Asks all operators to stop: they must, in order, within two slots. */
+async function stopAll() {
+  const { clock, operators } = devnet;
+  const gone = new Set(scenario.stopped);
+  const here = operators.filter((_, place) => !gone.has(place));
+  const alive = here.map((operator) => operator.alive);
+  const ends = await Promise.all(here.map((operator) => operator.stop("SIGINT", 2 * clock.slotMs)));
+  return here.map((operator, i) => [
+    alive[i] && ends[i] === 0,
+    alive[i]
+      ? `${operator.name} stops when asked: exit code ${ends[i]}`
+      : `${operator.name} ran to the end: it ended with ${ends[i]}`,
+  ]);
+}
+
+function show({ duties, report, validators }, checks) {
+  const { clock } = devnet;
+  const left = new Set(values["leave-out"]);
+  const counted = duties.filter(({ kind }) => !left.has(kind));
+  for (const duty of counted) duty.excused = !duty.ok && Boolean(scenario.excuses?.(duty.slot, clock));
+  const kinds = ["attestation", "proposal", "sync committee"].filter((kind) => !left.has(kind));
+  const rows = [];
+  for (let epoch = 0; epoch < epochs; epoch++) {
+    const of = counted.filter(({ slot }) => Math.floor(slot / clock.slotsPerEpoch) === epoch);
+    const done = (kind) => {
+      const all = of.filter((duty) => duty.kind === kind);
+      return `${all.filter(({ ok }) => ok).length}/${all.length}`;
+    };
+    rows.push([epoch, ...kinds.map(done), of.filter(({ excused }) => excused).length]);
+  }
+  console.log(`\n${table(["epoch", ...kinds, "excused"], rows)}`);
+
+  const missed = counted.filter(({ ok, excused }) => !ok && !excused);
+  for (const { kind, slot, validator, why } of missed.slice(0, 40))
+    console.log(`MISSED  slot ${slot}: ${kind} of ${validator}: ${why}`);
+  const ours = ({ validator }) => validators.has(Number(validator)) || validator === "?";
+  const refused = report.refused.filter(ours);
+  const slashable = report.slashable.filter(ours);
+  for (const { slot, what, validator, why } of refused.slice(0, 20))
+    console.log(`REFUSED  slot ${slot}: ${what} of ${validator}: ${why}`);
+  for (const { slot, what, validator } of slashable) console.log(`SLASHABLE  slot ${slot}: ${what} by ${validator}`);
+
+  const into = (kind) => (report.arrivals[kind] ?? []).filter(([slot]) => slot > 0).map(([, , ms]) => ms);
+  const arrivals = ["block", "attestation", "sync message", "aggregate", "contribution"];
+  console.log(
+    `\n${table(
+      ["arrived at the chain, ms into the slot", "count", "half", "9 of 10", "last"],
+      arrivals.map((kind) => [kind, ...spread(into(kind))]),
+    )}`,
+  );
+  const own = ownTimes(devnet.operators);
+  console.log(
+    `\n${table(
+      ["by the operators' own lines, ms after it was due", "count", "half", "9 of 10", "last"],
+      Object.keys(own)
+        .sort()
+        .map((what) => [what, ...spread(own[what])]),
+    )}\n`,
+  );
+
+  const work = ["attestation", ...(left.has("proposal") ? [] : ["block"]), "sync message"];
+  const all = [
+    [
+      missed.length === 0,
+      `every duty done, on time and right: ${counted.filter(({ ok }) => ok).length} of ${counted.length}`,
+    ],
+    [work.every((kind) => into(kind).length > 0), `the operators did something: ${work.join(", ")}`],
+    [slashable.length === 0, `nothing slashable: ${slashable.length}`],
+    [refused.length === 0, `nothing refused: ${refused.length}`],
+    ...checks,
+  ];
+  for (const [ok, text] of all) console.log(`${ok ? "ok  " : "FAIL"}  ${text}`);
+  const passed = all.every(([ok]) => ok);
+  console.log(`${name}: ${passed ? "PASS" : "FAIL"}`);
+  return passed;
+}

@@ -1,0 +1,186 @@
+// What can happen to a group of operators. Each scenario: what it shows, what it needs, the script that makes it happen,
+// which duties it excuses (none unless it says so), and what else must be true at the end.
+//
+// A script gets the devnet and the number of epochs that are judged, and ends when nothing more is to happen.
+
+import fs from "node:fs";
+import path from "node:path";
+import { Islands } from "./lib/islands.mjs";
+import { copyFolder, EXIT_TWIN } from "./lib/operator.mjs";
+
+const FAKETIME = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
+  .map((machine) => `/usr/lib/${machine}/faketime/libfaketime.so.1`)
+  .find((file) => fs.existsSync(file));
+
+/** Starts an operator again and waits until it signs: at once if all others confirm, else from the epoch that it names. */
+async function back(devnet, operator) {
+  operator.start();
+  const { clock } = devnet;
+  const signs = () => {
+    if (operator.said(/signing from now on/)) return true;
+    const [, epoch] = operator.found(/^Signs from slot \d+ on, attestations from epoch (\d+)/) ?? [];
+    return epoch !== undefined && clock.slot >= Number(epoch) * clock.slotsPerEpoch;
+  };
+  await operator.until(() => signs() || !operator.alive, 3 * clock.slotMs * clock.slotsPerEpoch);
+  if (!signs() || !operator.alive) throw new Error(`${operator.name} does not come back: ended ${operator.ended}`);
+}
+
+const one = (devnet, number) => devnet.operators[number % devnet.operators.length];
+
+/** Kills one operator after the other, one an epoch, each only when all are back. */
+async function killedInTurn(devnet, epochs) {
+  const { clock } = devnet;
+  let killed = 0;
+  for (let epoch = 0; epoch < epochs; epoch++) {
+    await clock.at(epoch, 1.4);
+    if (clock.slot >= (epoch + 1) * clock.slotsPerEpoch) continue; // the last one took longer than an epoch
+    const operator = one(devnet, epoch + 1);
+    await operator.stop("SIGKILL");
+    killed += 1;
+    await clock.at(epoch, Math.ceil(clock.slotsPerEpoch / 2));
+    await back(devnet, operator);
+  }
+  return [[killed >= Math.min(2, epochs), `operators were killed one after the other: ${killed}`]];
+}
+
+/** One operator's beacon node is bad for most of an epoch, the next one's in the next epoch. */
+const badNode = (what, wishes) => ({
+  about: `one operator's beacon node ${what}, another operator's in each epoch`,
+  async play(devnet, epochs) {
+    const { clock } = devnet;
+    for (let epoch = 0; epoch < epochs; epoch++) {
+      const { proxy, name } = one(devnet, epoch + 1);
+      await clock.at(epoch, epoch === 0 ? 0.9 : -0.1);
+      console.log(`slot ${clock.slot}: the beacon node of ${name} ${what}`);
+      await proxy.set(wishes(clock));
+      await clock.at(epoch, clock.slotsPerEpoch - 2.1);
+      await proxy.set();
+    }
+    return [];
+  },
+});
+
+/** The operator that leads a slot's agreement on the head, counted from 0. */
+const leaderOfHead = (slot, operators) => (slot + HEAD) % operators;
+const HEAD = 1; // the number of that kind of agreement
+
+export const scenarios = {
+  "all-up": {
+    about: "nothing happens",
+    async play() {
+      return [];
+    },
+  },
+  "one-killed": {
+    about: "one operator is killed in each epoch, the next one not before the last one is back",
+    play: killedInTurn,
+  },
+  "two-killed": {
+    about: "two operators are killed together and come back: nothing slashable, on duty in the epoch after next",
+    async play(devnet) {
+      const { clock } = devnet;
+      const gone = [one(devnet, 1), one(devnet, 2)];
+      await clock.at(1, 1.4);
+      await Promise.all(gone.map((operator) => operator.stop("SIGKILL")));
+      await clock.at(1, Math.ceil(clock.slotsPerEpoch / 2));
+      await Promise.all(gone.map((operator) => back(devnet, operator)));
+      return [];
+    },
+    excuses: (slot, { slotsPerEpoch }) => slot >= slotsPerEpoch && slot < 3 * slotsPerEpoch,
+    epochs: 4,
+  },
+  "leader-cut-off": {
+    about: "in every second slot, whoever leads the agreement on the head is cut off from the others for that slot",
+    impossible: () => !Islands.possible() && "needs the right to make user and network namespaces",
+    islands: true,
+    async play(devnet, epochs) {
+      const { clock } = devnet;
+      for (let slot = 2; slot < epochs * clock.slotsPerEpoch; slot += 2) {
+        const leader = devnet.operators[leaderOfHead(slot, devnet.operators.length)];
+        await clock.atSlot(slot - 0.08);
+        await devnet.cut(leader);
+        await clock.atSlot(slot + 0.6);
+        await devnet.cut(leader, false);
+      }
+      return [];
+    },
+  },
+  "node-lags": badNode("answers late", ({ slotMs }) => ({ lag: slotMs * 0.4 })),
+  "node-older-head": badNode("names an older head", () => ({ head: "older" })),
+  "node-unknown-head": badNode("names a head that nobody knows", () => ({ head: "unknown" })),
+  "node-503": badNode("answers 503", () => ({ status: 503 })),
+  "node-rubbish": badNode("answers rubbish", () => ({ rubbish: true })),
+  "node-silent": badNode("never answers", () => ({ silent: true })),
+  "node-gone": badNode("is gone", () => ({ gone: true })),
+  "node-late-events": badNode("tells events late", ({ slotMs }) => ({ events: slotMs / 2 })),
+  "clocks-apart": {
+    about: "the operators' clocks are apart by a sixth of a slot",
+    impossible: () => !FAKETIME && "needs libfaketime",
+    environment(place, slotSeconds) {
+      const shift = (((place % 4) - 1.5) / 3) * (slotSeconds / 6);
+      return { LD_PRELOAD: FAKETIME, FAKETIME: `${shift.toFixed(3)}`, FAKETIME_DONT_FAKE_MONOTONIC: "1" };
+    },
+    async play() {
+      return [];
+    },
+  },
+  twin: {
+    about: "one operator runs twice, from a copied folder: both stop, the others go on",
+    async play(devnet) {
+      const { clock } = devnet;
+      const operator = one(devnet, 1);
+      await clock.at(1, 1.4);
+      const twin = await devnet.twinOf(operator);
+      twin.start();
+      const both = [operator, twin];
+      await operator.until(() => both.every(({ alive }) => !alive), clock.slotMs * clock.slotsPerEpoch);
+      await Promise.all(both.map((process) => process.stop("SIGKILL")));
+      return both.map((process) => [
+        process.ended === EXIT_TWIN,
+        `${process.name} stopped because of its twin: exit code ${process.ended}`,
+      ]);
+    },
+    stopped: [1],
+  },
+  restored: {
+    about: "one operator's slashing protection is restored from an older copy: it notices, and signs nothing twice",
+    async play(devnet) {
+      const { clock } = devnet;
+      const operator = one(devnet, 1);
+      const file = path.join(operator.folder, "slashing-protection.redb");
+      await clock.at(0, clock.slotsPerEpoch - 1.5);
+      await operator.stop("SIGKILL");
+      fs.copyFileSync(file, `${file}-older`);
+      await back(devnet, operator);
+      await clock.at(2, 1.4);
+      await operator.stop("SIGKILL");
+      fs.renameSync(`${file}-older`, file);
+      operator.start();
+      const since = Date.now();
+      const noticed = await operator.until(
+        () => operator.saidSince(since, /forgotten: it is an old copy/),
+        clock.slotMs * clock.slotsPerEpoch,
+      );
+      return [[noticed, "the operator says that its disk has forgotten signatures"]];
+    },
+    epochs: 4,
+  },
+  "restored-folder": {
+    about: "one operator's whole folder is as the ceremony left it, after two epochs of signing",
+    async play(devnet) {
+      const { clock } = devnet;
+      const operator = one(devnet, 1);
+      await clock.at(2, 1.4);
+      await operator.stop("SIGKILL");
+      copyFolder(path.join(devnet.settings.ceremony, operator.name), operator.folder);
+      operator.start();
+      const since = Date.now();
+      const noticed = await operator.until(
+        () => operator.saidSince(since, /forgotten: it is an old copy/),
+        clock.slotMs * clock.slotsPerEpoch,
+      );
+      return [[noticed, "the operator says that its disk has forgotten signatures"]];
+    },
+    epochs: 4,
+  },
+};

@@ -99,7 +99,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         )
     })?;
     let mut watcher = Watcher::new(
-        names,
+        &names,
         operator,
         group.threshold,
         peer_id(&key.public()),

@@ -85,7 +85,7 @@ pub(super) struct Watcher {
 
 impl Watcher {
     /// For operator `me` (from 1) of a group with these names; `peer` is its libp2p identity.
-    pub(super) fn new(names: Vec<String>, me: u16, threshold: u16, peer: Option<PeerId>, logs: bool) -> Self {
+    pub(super) fn new(names: &[String], me: u16, threshold: u16, peer: Option<PeerId>, logs: bool) -> Self {
         Self {
             names: names.iter().map(|name| printable(name)).collect(),
             me,
@@ -525,7 +525,7 @@ impl Watcher {
             Report::OwnBlockRefused { slot, why } => {
                 let message = format!(
                     "slot {slot}: the block of your own beacon node cannot be signed: {}",
-                    printable(&why)
+                    printable(why)
                 );
                 told.warn(format!(
                     "{message}. Another operator proposes; look at your beacon node's fee recipient and version"
@@ -693,7 +693,7 @@ mod tests {
         let names = ["alice", "bob", "carol", "da\u{1b}ve"]
             .map(str::to_owned)
             .to_vec();
-        let mut watcher = Watcher::new(names, 1, 3, None, false);
+        let mut watcher = Watcher::new(&names, 1, 3, None, false);
         watcher.time = Some(Time {
             genesis_ms: 1_000_000,
             slot_ms: 12_000,

@@ -306,7 +306,10 @@ impl Watcher {
             time.start_of_epoch(start.first_target).saturating_sub(now_ms)
         });
         told.say(if wait == 0 {
-            "Signs from now on.".to_owned()
+            format!(
+                "Signs from slot {} on, attestations from epoch {} on.",
+                start.first_slot, start.first_target
+            )
         } else {
             format!(
                 "Signs from slot {} on, attestations from epoch {} on, in {}: at once when all other operators confirm that \
@@ -517,7 +520,7 @@ impl Watcher {
                     who: self.who(operator),
                 });
                 told.warn(format!(
-                    "{} has signatures of yours that this folder has forgotten: it is an older copy. The slashing protection \
+                    "{} has signatures of yours that this folder has forgotten: it is an old copy. The slashing protection \
                      was raised to them, and attestations wait as after every start. Be sure that the newer copy runs nowhere",
                     self.name(operator)
                 ));

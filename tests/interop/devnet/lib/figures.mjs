@@ -28,10 +28,11 @@ export function ownTimes(operators) {
   const times = {};
   for (const { lines } of operators)
     for (const { text } of lines) {
-      const agreed = /^slot \d+: (.+?) agreed (-?\d+) ms after it was due/.exec(text);
-      const made = /^slot \d+: (.+?) of \d+ signed after (-?\d+) ms/.exec(text);
-      const [, what, ms] = agreed ?? made ?? [];
-      if (what) (times[agreed ? `${what} agreed` : `${what} signed`] ??= []).push(Number(ms));
+      const duty =
+        /^slot \d+: (.+?) of \d+ validators?: (?:agreed after (\d+) ms(?: in round \d+)?, )?signed after (\d+) ms/;
+      const [, what, agreed, signed] = duty.exec(text) ?? [];
+      if (agreed) (times[`${what} agreed`] ??= []).push(Number(agreed));
+      if (signed) (times[`${what} signed`] ??= []).push(Number(signed));
     }
   return times;
 }

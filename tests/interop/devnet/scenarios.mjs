@@ -118,7 +118,12 @@ export const scenarios = {
     impossible: () => !FAKETIME && "needs libfaketime",
     environment(place, slotSeconds) {
       const shift = (((place % 4) - 1.5) / 3) * (slotSeconds / 6);
-      return { LD_PRELOAD: FAKETIME, FAKETIME: `${shift.toFixed(3)}`, FAKETIME_DONT_FAKE_MONOTONIC: "1" };
+      return {
+        LD_PRELOAD: FAKETIME,
+        FAKETIME: `${shift < 0 ? "" : "+"}${shift.toFixed(3)}`,
+        FAKETIME_DONT_FAKE_MONOTONIC: "1",
+        NO_FAKE_STAT: "1",
+      };
     },
     async play() {
       return [];

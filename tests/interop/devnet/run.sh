@@ -27,6 +27,7 @@ if ! cmp -s "$here/package-lock.json" "$cache/installed-lock.json"; then
 fi
 
 work=$(mktemp -d)
+export TMPDIR=$work
 jobs=()
 finish() {
   for job in "${jobs[@]}"; do kill -KILL -- "-$job" 2>/dev/null || true; done

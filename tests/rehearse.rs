@@ -196,7 +196,7 @@ fn no_process_shows_a_secret_in_its_command_line_or_environment() {
             assert!(!shows(&password));
             let keystore = Keystore::from_json(&read("json")).unwrap();
             let share = keystore.open(&Password::from_bytes(&password).unwrap()).unwrap();
-            assert!(!shows(hex::encode(&*share.to_bytes()).as_bytes()));
+            assert!(!shows(hex::encode(*share.to_bytes()).as_bytes()));
         }
     }
 }

@@ -235,6 +235,12 @@ impl Watch {
         self.seen.get(&operator)?.values().map(|alive| alive.slot).max()
     }
 
+    /// How many of everything is kept.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        self.said.len() + self.remembered().count()
+    }
+
     fn forget(&mut self, now: u64) {
         for instances in self.seen.values_mut() {
             instances.retain(|_, alive| alive.slot.saturating_add(MEMORY) >= now);

@@ -109,6 +109,13 @@ impl Pool {
         self.partials.values().flat_map(BTreeMap::keys).copied().collect()
     }
 
+    /// How many of everything is kept.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        let partials: usize = self.partials.values().map(BTreeMap::len).sum();
+        partials + self.busy.len() + self.done.len() + self.wrong.len()
+    }
+
     /// Whether the place has its signature.
     pub fn is_done(&self, place: Place) -> bool {
         self.done.contains(&place)

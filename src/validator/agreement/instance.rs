@@ -860,7 +860,7 @@ impl<S: Signatures> Instance<S> {
 
     /// How many messages are kept and how many wait for the driver, and the bytes of all values.
     #[cfg(test)]
-    pub(super) fn size(&self) -> (usize, usize) {
+    pub(in crate::validator) fn size(&self) -> (usize, usize) {
         let (messages, bytes) = self.records.size();
         (
             messages + self.inputs.len() + self.timers.len() + self.resent.len(),

@@ -23,6 +23,14 @@ impl<S: Signatures> Core<S> {
         if over(self.time, duty, slot) || duty.slot > slot.saturating_add(EARLY_SLOTS) {
             return;
         }
+        // Blocks are large: nobody fills our memory with those of slots that are not ours.
+        if duty.kind == Kind::Block
+            && self
+                .schedule
+                .proposes_not(self.time.epoch_of(duty.slot), duty.slot)
+        {
+            return;
+        }
         let now = self.now;
         let effects = self.agreement(duty).receive(now, from, message);
         self.agreed(duty, effects);

@@ -58,6 +58,12 @@ impl Views {
         }
     }
 
+    /// How many views and blocks are kept.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        self.views.len() + self.blocks.len()
+    }
+
     /// Blocks that our beacon node did not know when it was asked.
     pub fn unknown_blocks(&self) -> BTreeSet<Hash> {
         self.blocks

@@ -269,6 +269,12 @@ impl<S: Signatures> Core<S> {
         let time = self.time;
         let kept = slot.saturating_sub(self.time.slots_per_epoch);
         self.slots = self.slots.split_off(&kept);
+        // Blocks with their blobs are large, and of no use for long.
+        for (of, work) in &mut self.slots {
+            if of.saturating_add(1) < slot {
+                work.block = proposing::Block::default();
+            }
+        }
         self.agreements.retain(|duty, _| !over(time, *duty, slot));
         self.pools
             .retain(|(purpose, of)| purpose == Purpose::Exit || of >= kept);
@@ -319,6 +325,31 @@ impl<S: Signatures> Core<S> {
     fn begin(&mut self, start: Start) {
         self.start = start;
         self.effects.push(Effect::Begin(start));
+    }
+}
+
+#[cfg(test)]
+impl<S: Signatures> Core<S> {
+    /// How many of everything is kept, and the bytes of blocks, blobs and other values.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        let (mut count, mut bytes) = (0, 0);
+        for instance in self.agreements.values() {
+            let (messages, values) = instance.size();
+            count += 1 + messages;
+            bytes += values;
+        }
+        for slot in self.slots.values() {
+            let (kept, blocks) = slot.block.size();
+            count += 1 + slot.views.size() + slot.begun.len() + kept;
+            bytes += blocks;
+        }
+        count += self.watch.size() + self.pools.size() + self.schedule.size() + self.memory.len();
+        (count, bytes)
+    }
+
+    /// Forgets an operator's proofs.
+    pub(super) fn forget_memory(&mut self, operator: u16) {
+        self.memory.remove(&operator);
     }
 }
 

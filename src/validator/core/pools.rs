@@ -107,6 +107,16 @@ impl Pools {
         self.entries.values().flat_map(|entry| &entry.own)
     }
 
+    /// How many of everything is kept.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        let entries = self.entries.values().map(|entry| {
+            let own: usize = entry.own.iter().map(|partials| partials.items().len()).sum();
+            1 + entry.pool.size() + entry.asked.len() + own + entry.made.len()
+        });
+        entries.sum::<usize>() + self.suspects.len()
+    }
+
     /// Forgets what is past its deadline.
     pub fn retain(&mut self, keep: impl Fn(Key) -> bool) {
         self.entries.retain(|key, _| keep(*key));

@@ -117,6 +117,10 @@ impl<S: Signatures> Core<S> {
         let Some(peer) = self.peers.get_mut(operator) else {
             return;
         };
+        // Asked before what counts as a start, answered after it: this says nothing about now.
+        if peer.answered.is_none() && !newer {
+            return;
+        }
         // Once it was behind, it stays so until the next start: what else is missing nobody knows.
         if peer.answered != Some(Answer::Newer) {
             peer.answered = Some(if newer {

@@ -63,6 +63,19 @@ pub(super) struct Block {
     published: bool,
 }
 
+#[cfg(test)]
+impl Block {
+    /// How many of everything is kept, and the bytes of blocks and blobs.
+    pub(super) fn size(&self) -> (usize, usize) {
+        let made = self.made.as_ref().map_or(0, |made| {
+            made.value.len() + made.contents.as_ref().map_or(0, |bytes| bytes.len())
+        });
+        let contents: usize = self.contents.values().map(|(_, bytes)| bytes.len()).sum();
+        let decided = self.decided.as_ref().map_or(0, |(_, value)| value.len());
+        (self.known.len() + self.contents.len(), made + contents + decided)
+    }
+}
+
 /// The value of an agreement: `u8 fork || u8 blinded || the block in SSZ`.
 pub fn encode_value(fork: Fork, blinded: bool, ssz: &[u8]) -> Arc<[u8]> {
     let number = Fork::ALL
@@ -294,11 +307,11 @@ impl<S: Signatures> Core<S> {
     pub(super) fn contents(&mut self, from: u16, slot: u64, root: Hash, bytes: Arc<[u8]>) {
         let now = self.slot_now();
         let takes = slot <= now.saturating_add(super::EARLY_SLOTS) && slot.saturating_add(1) >= now;
-        // Only who has led may have made it, so no more than that is ever kept.
+        // Only who has led may have made it, so no more than that is ever kept; and only of slots that are ours.
         let round = self.agreements.get(&duty(slot)).map(Instance::round);
         let led = round
             .is_some_and(|round| (0..=round).any(|round| self.committee.leader(duty(slot), round) == from));
-        if takes && led {
+        if takes && led && self.proposer_of(slot).is_some() {
             let block = &mut self.slots.entry(slot).or_default().block;
             block.contents.insert(from, (root, bytes));
             self.publish(slot);

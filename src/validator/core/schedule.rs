@@ -81,6 +81,13 @@ impl Schedule {
             .map_or(&[], Vec::as_slice)
     }
 
+    /// Whether it is known that nobody of ours proposes in a slot of an epoch.
+    pub fn proposes_not(&self, epoch: u64, slot: u64) -> bool {
+        self.proposers
+            .get(&epoch)
+            .is_some_and(|slots| !slots.contains_key(&slot))
+    }
+
     /// Who proposes in a slot of an epoch.
     pub fn proposer(&self, epoch: u64, slot: u64) -> Option<Proposer> {
         self.proposers.get(&epoch)?.get(&slot).copied()
@@ -98,6 +105,17 @@ impl Schedule {
     /// The sync committee members of an epoch. A message in a slot is of the committee of the slot after it.
     pub fn sync(&self, epoch: u64) -> &[SyncMember] {
         self.sync.get(&epoch).map_or(&[], Vec::as_slice)
+    }
+
+    /// How many duties are kept.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        let attesters = self.attesters.values().flat_map(BTreeMap::values).map(Vec::len);
+        let proposers = self.proposers.values().map(BTreeMap::len);
+        attesters
+            .chain(proposers)
+            .chain(self.sync.values().map(Vec::len))
+            .sum()
     }
 
     /// Forgets all epochs before this one.

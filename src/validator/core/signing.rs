@@ -13,7 +13,10 @@ use crate::{
     },
 };
 
-use super::{Core, Effect, Report, effects::Signed};
+use super::{Core, Effect, Report, effects::Signed, syncing::AHEAD};
+
+/// SYNC_COMMITTEE_SUBNET_COUNT of the consensus specification (altair, `validator.md`).
+const SUBCOMMITTEES: u16 = 4;
 
 impl<S: Signatures> Core<S> {
     /// Has the own share sign what it was not asked for before. What can be slashed goes another way.
@@ -99,7 +102,7 @@ impl<S: Signatures> Core<S> {
             usize::try_from(item.validator).is_ok_and(|validator| validator < validators)
                 && (item.place == 0
                     || matches!(header.purpose, Purpose::SyncSelection | Purpose::Contribution)
-                        && item.place < 64)
+                        && item.place < SUBCOMMITTEES)
         };
         if usize::from(author) > known || !partials.items().iter().all(fits) {
             return self.fault(
@@ -131,9 +134,9 @@ impl<S: Signatures> Core<S> {
             Purpose::Exit => return false,
             Purpose::Attestation => (self.time.slots_per_epoch, 1),
             Purpose::Block | Purpose::SyncMessage | Purpose::Aggregate | Purpose::Contribution => (2, 1),
-            Purpose::Randao | Purpose::Selection | Purpose::SyncSelection => {
-                (2, 2 * self.time.slots_per_epoch)
-            }
+            // Clocks differ.
+            Purpose::SyncSelection => (2, AHEAD + 2),
+            Purpose::Randao | Purpose::Selection => (2, 2 * self.time.slots_per_epoch),
         };
         slot.saturating_add(before) >= now && slot <= now.saturating_add(after)
     }

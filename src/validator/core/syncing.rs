@@ -26,7 +26,7 @@ use super::{
 };
 
 /// Selection proofs of the sync committee are made so many slots ahead.
-const AHEAD: u64 = 2;
+pub(super) const AHEAD: u64 = 2;
 
 impl<S: Signatures> Core<S> {
     pub(super) fn sync_members(&mut self, epoch: u64, members: Vec<SyncMember>) {

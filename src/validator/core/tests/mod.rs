@@ -1,6 +1,10 @@
 //! Groups of cores in simulated worlds.
 
+mod hostile;
+mod liveness;
+mod safety;
 mod sim;
+mod starts;
 
 use crate::validator::chain::spec::{Chain, Genesis, Spec};
 

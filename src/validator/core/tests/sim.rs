@@ -3,7 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use rand::{RngExt as _, SeedableRng};
@@ -11,16 +11,20 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     crypto::{
-        bls::SecretKey,
+        bls::{PublicKey, SecretKey},
         hash::{Hash, sha256},
-        node::NodeKey,
+        node::{NodeKey, NodePublicKey},
         scalar::Scalar,
     },
     validator::{
-        agreement::{Signatures, Verdict},
+        agreement::{
+            self, Signatures, Verdict,
+            messages::{Body, Certificate, Proposal, Step, Vote, proposal_digest, vote_digest},
+        },
+        alive::Alive,
         chain::{
             spec::Chain,
-            types::{AttestationData, Checkpoint},
+            types::{Attestation, AttestationData, Bitlist, Bitvector, Checkpoint},
         },
         combine::{Combined, Job, Outcome},
         core::{
@@ -28,14 +32,17 @@ use crate::{
             effects::Signed,
             schedule::{Attester, SyncMember},
         },
-        duty::Purpose,
+        duty::{Duty, Purpose},
         group::{Group, Operator, Validator},
-        guard::{Message as Slashable, Record, Start},
+        guard::{Message as Slashable, Record, Start, Timing},
         memory::Proofs,
-        partials::Item,
+        partials::{Item, Partials},
         wire::Message,
     },
 };
+
+/// The lock of all simulated groups.
+pub(super) const LOCK: Hash = [7; 32];
 
 /// Signatures that nobody can tell from real ones within a simulation: nobody here computes another's.
 #[derive(Clone)]
@@ -105,10 +112,31 @@ pub(super) struct Plan {
     pub(super) delay: (u64, u64),
     /// Of 1,000 messages so many are lost.
     pub(super) lost: u32,
+    /// Of 1,000 messages so many arrive twice.
+    pub(super) doubled: u32,
     /// How far each clock is off, by operator from 1; missing ones are right.
     pub(super) skew: BTreeMap<u16, i64>,
     /// Of 1,000 slots so many have no block.
     pub(super) empty: u32,
+    /// Operators who lie: each is two processes without a guard, one for each half of the others, and sometimes says
+    /// whatever may do harm.
+    pub(super) liars: BTreeSet<u16>,
+    /// Of 1,000 messages of liars, so many are accompanied by mischief.
+    pub(super) mischief: u32,
+    /// Operators whose beacon nodes tell lies about head and checkpoints.
+    pub(super) lied_to: BTreeSet<u16>,
+    /// How many milliseconds later blocks arrive at the beacon nodes of these operators.
+    pub(super) lagging: BTreeMap<u16, u64>,
+    /// The beacon nodes of these operators follow another fork of the chain, and know the blocks of both.
+    pub(super) astray: BTreeSet<u16>,
+    /// Milliseconds into its slot at which a block arrives at the earliest and at the latest.
+    pub(super) arrival: (u64, u64),
+    /// Of 1,000 signatures that a guard permitted, so many are followed by a crash before they are sent.
+    pub(super) crash_in_guard: u32,
+    /// Whether there are aggregates and sync committee messages too.
+    pub(super) all_duties: bool,
+    /// Whether every message goes through its bytes.
+    pub(super) bytes: bool,
 }
 
 impl Plan {
@@ -119,14 +147,29 @@ impl Plan {
             validators: 4,
             delay: (1, 40),
             lost: 0,
+            doubled: 0,
             skew: BTreeMap::new(),
             empty: 0,
+            liars: BTreeSet::new(),
+            mischief: 0,
+            lied_to: BTreeSet::new(),
+            lagging: BTreeMap::new(),
+            astray: BTreeSet::new(),
+            arrival: (100, 1200),
+            crash_in_guard: 0,
+            all_duties: true,
+            bytes: true,
         }
+    }
+
+    /// The half to which an operator belongs in the eyes of those who show two faces.
+    fn half(&self, operator: u16) -> u8 {
+        let before = (1..operator).filter(|o| !self.liars.contains(o)).count();
+        u8::from(before % 2 == 1)
     }
 }
 
-/// What a node does when it is told to.
-#[derive(Debug, Clone)]
+/// What happens to a process.
 enum Happening {
     Wake(usize),
     Net {
@@ -147,11 +190,37 @@ enum Happening {
         node: usize,
         slot: u64,
     },
-    /// An effect's result; kept by number, since events cannot be cloned.
+    /// An effect's result, for the life that asked for it.
     Result {
         node: usize,
-        number: u64,
+        life: u64,
+        event: Box<Event>,
     },
+    Kill(usize),
+    Start(usize),
+}
+
+/// In the order of time, and of making.
+struct Entry(u64, u64, Happening);
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0, self.1) == (other.0, other.1)
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.0, self.1).cmp(&(other.0, other.1))
+    }
 }
 
 /// One process.
@@ -162,10 +231,16 @@ pub(super) struct Node {
     pub(super) disk: Disk,
     pub(super) stopped: Option<Stop>,
     start: Start,
-    /// The newest block that its beacon node has, by slot.
+    /// Of a process with two faces: the half of the others that it talks with.
+    pub(super) side: Option<u8>,
+    /// The slots of the blocks that its beacon node has.
     has: BTreeSet<u64>,
     wake: u64,
     pub(super) reports: Vec<Report>,
+    /// Slots and validators for which its guard let it sign, since the start of the simulation.
+    pub(super) signed: Vec<(u64, u32)>,
+    /// Whom it refused to talk with.
+    pub(super) refused: BTreeSet<u16>,
     /// Counts starts, so that results of an earlier life are not delivered.
     life: u64,
 }
@@ -175,30 +250,37 @@ pub(super) struct Node {
 pub(super) struct Disk {
     pub(super) records: BTreeMap<u32, Record>,
     pub(super) memory: BTreeMap<u16, Proofs>,
+    /// Made with `--new-slashing-database`.
+    pub(super) marked: bool,
 }
 
-/// What the chain has seen: for each validator and target epoch, the signed data; and when.
+/// What was signed by whom, and what the chain has seen.
 #[derive(Debug, Default)]
 pub(super) struct Oracle {
-    pub(super) attested: BTreeMap<(u64, u64), BTreeSet<Hash>>,
+    /// Validator and signing root: epochs, and whose shares signed it, sent or not.
+    partials: BTreeMap<(u32, Hash), ((u64, u64), BTreeSet<u16>)>,
     /// Validator, slot: milliseconds into the slot of the first one.
     pub(super) first: BTreeMap<(u64, u64), u64>,
     pub(super) sync: BTreeSet<(u64, u64)>,
+    /// Slots in which aggregates came.
+    pub(super) aggregated: BTreeSet<u64>,
 }
 
 pub(super) struct Sim {
     pub(super) plan: Plan,
     pub(super) rng: ChaCha8Rng,
     pub(super) now: u64,
-    queue: BinaryHeap<Reverse<(u64, u64)>>,
-    happenings: BTreeMap<u64, Happening>,
-    results: BTreeMap<u64, (u64, Event)>,
+    queue: BinaryHeap<Reverse<Entry>>,
     number: u64,
     pub(super) nodes: Vec<Node>,
     group: Arc<Group>,
     pub(super) chain: Arc<Chain>,
     pub(super) oracle: Oracle,
     blocks: BTreeMap<u64, Hash>,
+    /// What liars have heard and said.
+    coalition: Coalition,
+    /// Everything that was sent, with its sender, if it is to be kept.
+    pub(super) log: Option<Vec<(u16, Arc<Message>)>>,
     /// Pairs that cannot talk.
     cut: BTreeSet<(u16, u16)>,
 }
@@ -211,25 +293,37 @@ impl Sim {
             rng: ChaCha8Rng::seed_from_u64(seed),
             now: chain.time().genesis_ms.saturating_sub(1_000),
             queue: BinaryHeap::new(),
-            happenings: BTreeMap::new(),
-            results: BTreeMap::new(),
             number: 0,
             nodes: Vec::new(),
             group,
             chain,
             oracle: Oracle::default(),
             blocks: BTreeMap::new(),
+            coalition: Coalition::default(),
+            log: None,
             cut: BTreeSet::new(),
             plan,
         };
         for operator in 1..=sim.plan.operators {
-            sim.add(operator, Disk::default());
+            let place = sim.add(operator, Disk::default());
+            if sim.plan.liars.contains(&operator) {
+                sim.nodes[place].side = Some(0);
+                let other = sim.add_without_start(operator, Disk::default());
+                sim.nodes[other].side = Some(1);
+                sim.start(other);
+            }
         }
         sim
     }
 
     /// Adds a process of an operator, with this disk, and starts it.
     pub(super) fn add(&mut self, operator: u16, disk: Disk) -> usize {
+        let place = self.add_without_start(operator, disk);
+        self.start(place);
+        place
+    }
+
+    pub(super) fn add_without_start(&mut self, operator: u16, disk: Disk) -> usize {
         let place = self.nodes.len();
         self.nodes.push(Node {
             operator,
@@ -240,12 +334,14 @@ impl Sim {
                 first_slot: 0,
                 first_target: 0,
             },
+            side: None,
             has: BTreeSet::new(),
             wake: 0,
             reports: Vec::new(),
+            signed: Vec::new(),
+            refused: BTreeSet::new(),
             life: 0,
         });
-        self.start(place);
         place
     }
 
@@ -264,20 +360,40 @@ impl Sim {
         self.chain.time().slot_at(self.now).unwrap_or(0)
     }
 
-    /// Starts a process from its disk.
-    pub(super) fn start(&mut self, place: usize) {
-        let now = self.clock(place);
+    /// What a guard is told at whatever counts as a start.
+    fn start_rule(&self, place: usize) -> Start {
         let time = self.chain.time();
-        let start = match time.slot_at(now) {
+        let epochs = if self.nodes[place].disk.marked { 3 } else { 1 };
+        match time.slot_at(self.clock(place)) {
             None => Start {
                 first_slot: 0,
                 first_target: 0,
             },
             Some(slot) => Start {
                 first_slot: slot + 1,
-                first_target: time.epoch_of(slot) + 1,
+                first_target: time.epoch_of(slot) + epochs,
             },
-        };
+        }
+    }
+
+    /// A clock jumps by so many milliseconds, or a process slept: this counts as a start.
+    pub(super) fn jump(&mut self, place: usize, by: i64) {
+        *self.plan.skew.entry(self.nodes[place].operator).or_default() += by;
+        let start = self.start_rule(place);
+        self.nodes[place].start = start;
+        let instance = self.rng.random();
+        self.nodes[place].wake = 0;
+        self.happen(Happening::Result {
+            node: place,
+            life: self.nodes[place].life,
+            event: Box::new(Event::Restarted { instance, start }),
+        });
+    }
+
+    /// Starts a process from its disk.
+    pub(super) fn start(&mut self, place: usize) {
+        let now = self.clock(place);
+        let start = self.start_rule(place);
         let settings = Settings {
             group: self.group.clone(),
             chain: self.chain.clone(),
@@ -291,6 +407,7 @@ impl Sim {
         node.life += 1;
         node.start = start;
         node.stopped = None;
+        node.refused.clear();
         let signatures = Cheap(node.operator);
         node.core = Core::new(
             settings,
@@ -313,10 +430,11 @@ impl Sim {
     pub(super) fn kill(&mut self, place: usize) {
         self.nodes[place].core = None;
         for other in 0..self.nodes.len() {
-            if other != place {
+            if self.talk(place, other) {
                 let operator = self.nodes[place].operator;
                 self.at(
-                    self.now + 1,
+                    // What it said before arrives.
+                    self.now + self.plan.delay.1.min(100) + 1,
                     Happening::Disconnect {
                         node: other,
                         operator,
@@ -358,15 +476,62 @@ impl Sim {
             .collect()
     }
 
+    /// Whether two processes can talk.
+    fn talk(&self, a: usize, b: usize) -> bool {
+        let (one, other) = (&self.nodes[a], &self.nodes[b]);
+        let (x, y) = (one.operator, other.operator);
+        let faces = match (one.side, other.side) {
+            (None, None) => true,
+            (Some(a), Some(b)) => a == b,
+            (Some(side), None) => side == self.plan.half(y),
+            (None, Some(side)) => side == self.plan.half(x),
+        };
+        x != y && faces && !self.cut.contains(&(x.min(y), x.max(y)))
+    }
+
+    /// The first process of an operator.
+    pub(super) fn place(&self, operator: u16) -> usize {
+        self.places(operator).first().copied().unwrap_or(0)
+    }
+
+    /// Starts a second process with an operator's share. Either each half of the others sees one of them only, or all
+    /// see both.
+    pub(super) fn twin(&mut self, place: usize, disk: Disk, faces: bool) -> usize {
+        let twin = self.add_without_start(self.nodes[place].operator, disk);
+        let has = self.nodes[place].has.clone();
+        self.nodes[twin].has = has;
+        if faces {
+            self.nodes[place].side = Some(0);
+            self.nodes[twin].side = Some(1);
+        }
+        self.start(twin);
+        twin
+    }
+
+    /// An operator's disk becomes an older copy, and possibly nobody else remembers more.
+    pub(super) fn forget(&mut self, place: usize, disk: Disk, everybody: bool) {
+        let operator = self.nodes[place].operator;
+        self.kill(place);
+        self.nodes[place].disk = disk;
+        if everybody {
+            for node in &mut self.nodes {
+                node.disk.memory.remove(&operator);
+                if let Some(core) = &mut node.core {
+                    core.forget_memory(operator);
+                }
+            }
+        }
+        self.nodes[place].stopped = None;
+        self.start(place);
+    }
+
     fn connect(&mut self, a: usize, b: usize) {
-        let (one, other) = (self.nodes[a].operator, self.nodes[b].operator);
-        if one == other
-            || self.nodes[b].core.is_none()
-            || self.cut.contains(&(one.min(other), one.max(other)))
-        {
+        if self.nodes[b].core.is_none() || !self.talk(a, b) {
             return;
         }
-        let at = self.now + 5;
+        let (one, other) = (self.nodes[a].operator, self.nodes[b].operator);
+        // After what an earlier life said, and its end.
+        let at = self.now + self.plan.delay.1.min(100) + 2;
         self.at(
             at,
             Happening::Disconnect {
@@ -392,21 +557,19 @@ impl Sim {
 
     fn at(&mut self, time: u64, happening: Happening) {
         self.number += 1;
-        self.queue.push(Reverse((time, self.number)));
-        self.happenings.insert(self.number, happening);
+        self.queue.push(Reverse(Entry(time, self.number, happening)));
     }
 
     fn result(&mut self, node: usize, after: u64, event: Event) {
-        let time = self.now + after;
         let life = self.nodes[node].life;
-        self.at(
-            time,
-            Happening::Result {
-                node,
-                number: self.number + 1,
-            },
-        );
-        self.results.insert(self.number, (life, event));
+        let event = Box::new(event);
+        self.at(self.now + after, Happening::Result { node, life, event });
+    }
+
+    /// Kills a process so much later, and starts it again after a while.
+    pub(super) fn crash(&mut self, node: usize, after: u64, down: u64) {
+        self.at(self.now + after, Happening::Kill(node));
+        self.at(self.now + after + down, Happening::Start(node));
     }
 
     fn wake(&mut self, place: usize, at: u64) {
@@ -430,13 +593,16 @@ impl Sim {
                         validator,
                         index: 1000 + u64::from(validator),
                         committee: u64::from(validator) % 2,
-                        committee_length: 64,
+                        committee_length: if self.plan.all_duties { 64 } else { 1 << 40 },
                         committees_at_slot: 2,
                     };
                     (slot, attester)
                 })
                 .collect();
             self.result(place, 1, Event::Attesters { epoch, duties });
+            if !self.plan.all_duties {
+                continue;
+            }
             let members = vec![SyncMember {
                 validator: 0,
                 index: 1000,
@@ -463,24 +629,30 @@ impl Sim {
         self.blocks.get(&slot).copied().filter(|root| *root != [0; 32])
     }
 
+    /// The root of a block as a node's beacon node follows the chain.
+    fn root(&self, place: usize, slot: u64) -> Option<Hash> {
+        let root = self.blocks.get(&slot).copied().filter(|root| *root != [0; 32])?;
+        let node = &self.nodes[place];
+        let other_face = node.side == Some(1) && !self.plan.astray.is_empty();
+        let astray = other_face || self.plan.astray.contains(&node.operator);
+        Some(if astray {
+            sha256(&[b"astray", &slot.to_be_bytes()])
+        } else {
+            root
+        })
+    }
+
     /// What a node's beacon node would have it attest to.
-    fn view(&self, place: usize, slot: u64) -> AttestationData {
+    fn view(&mut self, place: usize, slot: u64) -> AttestationData {
         let time = self.chain.time();
         let epoch = time.epoch_of(slot);
-        let head = |upto: u64| {
-            let known = self.nodes[place]
-                .has
-                .range(..=upto)
-                .next_back()
-                .copied()
-                .unwrap_or(0);
-            self.blocks.get(&known).copied().unwrap_or([1; 32])
-        };
+        let known = self.nodes[place].has.range(..=slot).next_back().copied();
+        let head = self.root(place, known.unwrap_or(0)).unwrap_or([1; 32]);
         let source = epoch.saturating_sub(1);
-        AttestationData {
+        let mut data = AttestationData {
             slot,
             index: 0,
-            beacon_block_root: head(slot),
+            beacon_block_root: head,
             source: Checkpoint {
                 epoch: source,
                 root: sha256(&[b"checkpoint", &source.to_be_bytes()]),
@@ -489,7 +661,18 @@ impl Sim {
                 epoch,
                 root: sha256(&[b"checkpoint", &epoch.to_be_bytes()]),
             },
+        };
+        if self.plan.lied_to.contains(&self.nodes[place].operator) {
+            match self.rng.random_range(0..6) {
+                0 => data.beacon_block_root = self.rng.random(),
+                1 => data.beacon_block_root = sha256(&[b"lie", &slot.to_be_bytes()]),
+                2 => data.source.epoch = source.saturating_sub(self.rng.random_range(0..4)),
+                3 => data.target.root = sha256(&[b"lie", &epoch.to_be_bytes()]),
+                4 => data.source.epoch = epoch,
+                _ => {}
+            }
         }
+        data
     }
 
     /// Lets time pass to the end of this slot.
@@ -500,7 +683,10 @@ impl Sim {
             self.run_until(time.start_of(next));
             if self.block(next).is_some() {
                 for node in 0..self.nodes.len() {
-                    let at = self.now + self.rng.random_range(100..1200);
+                    let late = self.plan.lagging.get(&self.nodes[node].operator).copied();
+                    let at = self.now
+                        + self.rng.random_range(self.plan.arrival.0..self.plan.arrival.1)
+                        + late.unwrap_or(0);
                     self.at(at, Happening::Block { node, slot: next });
                 }
             }
@@ -511,21 +697,18 @@ impl Sim {
                     }
                 }
             }
+            self.coalition.forget(next);
             next += 1;
         }
         self.run_until(time.end_of(slot) - 1);
     }
 
     pub(super) fn run_until(&mut self, time: u64) {
-        while let Some(Reverse((at, number))) = self.queue.peek().copied() {
-            if at > time {
-                break;
-            }
-            self.queue.pop();
-            self.now = self.now.max(at);
-            let Some(happening) = self.happenings.remove(&number) else {
-                continue;
+        while self.queue.peek().is_some_and(|Reverse(entry)| entry.0 <= time) {
+            let Some(Reverse(Entry(at, _, happening))) = self.queue.pop() else {
+                return;
             };
+            self.now = self.now.max(at);
             self.happen(happening);
         }
         self.now = self.now.max(time);
@@ -537,24 +720,45 @@ impl Sim {
             Happening::Connect { node, operator } => (node, Event::Connected(operator)),
             Happening::Disconnect { node, operator } => (node, Event::Disconnected(operator)),
             Happening::Net { to, from, message } => {
-                // Through its bytes, as on the wire.
-                let (kind, payload) = message.encode();
-                let message = Message::decode(kind, &payload).expect("a message that comes back");
+                // Who lies does not stop because somebody noticed.
+                let own = |alive: &Alive| alive.operator == self.nodes[to].operator;
+                if self.plan.liars.contains(&self.nodes[to].operator) {
+                    self.coalition.hear(&message);
+                    if matches!(&*message, Message::Alive(alive) if own(alive)) {
+                        return;
+                    }
+                }
+                if self.nodes[to].refused.contains(&from) {
+                    return;
+                }
+                let message = if self.plan.bytes {
+                    // Through its bytes, as on the wire.
+                    let (kind, payload) = message.encode();
+                    Message::decode(kind, &payload).expect("a message that comes back")
+                } else {
+                    Arc::unwrap_or_clone(message)
+                };
                 (to, Event::Message { from, message })
             }
             Happening::Block { node, slot } => {
                 self.nodes[node].has.insert(slot);
-                let root = self.blocks[&slot];
-                (node, Event::Head { slot, root })
-            }
-            Happening::Result { node, number } => {
-                let Some((life, event)) = self.results.remove(&number) else {
+                let Some(root) = self.root(node, slot) else {
                     return;
                 };
+                (node, Event::Head { slot, root })
+            }
+            Happening::Result { node, life, event } => {
                 if life != self.nodes[node].life {
                     return;
                 }
-                (node, event)
+                (node, *event)
+            }
+            Happening::Kill(node) => return self.kill(node),
+            Happening::Start(node) => {
+                if self.nodes[node].core.is_none() && self.nodes[node].stopped.is_none() {
+                    self.start(node);
+                }
+                return;
             }
         };
         let clock = self.clock(place);
@@ -580,22 +784,38 @@ impl Sim {
                     self.send(place, to, message.clone());
                 }
             }
+            Effect::Refuse { operator, .. } => {
+                self.nodes[place].refused.insert(operator);
+            }
+            Effect::AskAggregates {
+                round,
+                data,
+                committees,
+            } => {
+                let aggregates = committees
+                    .iter()
+                    .map(|committee| aggregate(data, *committee))
+                    .collect();
+                let slot = data.slot;
+                let event = Event::Aggregates {
+                    slot,
+                    round,
+                    aggregates,
+                };
+                self.result(place, 8, event);
+            }
             Effect::AskHead
             | Effect::AskBlock { .. }
-            | Effect::Refuse { .. }
             | Effect::Subscribe(_)
-            | Effect::AskAggregates { .. }
             | Effect::AskContributions { .. } => {}
             Effect::AskView { slot } => {
                 let data = self.view(place, slot);
                 self.result(place, 8, Event::View { slot, data });
             }
             Effect::LookUp { slot, root } => {
-                let known = self.nodes[place]
-                    .has
-                    .iter()
-                    .find(|known| self.blocks[*known] == root)
-                    .copied();
+                let mut known = self.nodes[place].has.iter().copied();
+                let astray = |slot: u64| root == sha256(&[b"astray", &slot.to_be_bytes()]);
+                let known = known.find(|known| self.blocks[known] == root || astray(*known));
                 self.result(
                     place,
                     8,
@@ -620,6 +840,7 @@ impl Sim {
                 );
             }
             Effect::Sign { purpose, slot, roots } => {
+                assert!(!purpose.slashable(), "the guard was not asked");
                 let items = roots
                     .into_iter()
                     .map(|(place, root)| item(operator, place, root))
@@ -632,7 +853,7 @@ impl Sim {
                 epochs,
                 root,
                 validators,
-                ..
+                deadline_ms,
             } => {
                 let message = match purpose {
                     Purpose::Block => Slashable::Block { slot },
@@ -642,15 +863,31 @@ impl Sim {
                         target: epochs.1,
                     },
                 };
+                let time = self.chain.time();
+                let timing = Timing {
+                    now_ms: self.clock(place),
+                    slot_start_ms: time.start_of(slot),
+                    slot_ms: time.slot_ms,
+                    deadline_ms,
+                    epoch: time.epoch_of(slot),
+                };
                 let node = &mut self.nodes[place];
-                let allowed = node.start.check(&message).is_ok();
+                let allowed = node.start.check(&message).is_ok() && timing.check(&message).is_ok();
+                let lies = self.plan.liars.contains(&operator);
                 let mut items = Vec::new();
                 for validator in validators {
                     let record = node.disk.records.entry(validator).or_default();
-                    if allowed && record.check(&message).is_ok() {
+                    if lies || allowed && record.check(&message).is_ok() {
                         *record = record.raised(Record::from(message));
                         items.push(item(operator, (validator, 0), root));
+                        node.signed.push((slot, validator));
+                        let signed = self.oracle.partials.entry((validator, root));
+                        signed.or_insert((epochs, BTreeSet::new())).1.insert(operator);
                     }
+                }
+                if !items.is_empty() && !lies && self.rng.random_range(0..1000) < self.plan.crash_in_guard {
+                    let (after, down) = (self.rng.random_range(0..6), self.rng.random_range(10..9000));
+                    self.crash(place, after, down);
                 }
                 self.signed(place, purpose, slot, epochs, items);
             }
@@ -666,11 +903,10 @@ impl Sim {
                     },
                 );
             }
+            Effect::Submit(_) if self.plan.liars.contains(&operator) => {}
             Effect::Submit(Submission::Attestations(attestations)) => {
                 for attestation in attestations {
                     let data = attestation.data;
-                    let key = (attestation.attester_index, data.target.epoch);
-                    self.oracle.attested.entry(key).or_default().insert(data.root());
                     let into = self.now.saturating_sub(self.chain.time().start_of(data.slot));
                     self.oracle
                         .first
@@ -685,6 +921,10 @@ impl Sim {
                         .map(|message| (message.validator_index, message.slot)),
                 );
             }
+            Effect::Submit(Submission::Aggregates(aggregates)) => {
+                let slots = aggregates.iter().map(|signed| signed.message.aggregate.data.slot);
+                self.oracle.aggregated.extend(slots);
+            }
             Effect::Submit(_) => {}
             Effect::Remember { operator, proof } => {
                 self.nodes[place]
@@ -695,20 +935,27 @@ impl Sim {
                     .take(proof);
             }
             Effect::Compare { operator, remembered } => {
-                let mut newer = false;
-                let validators = self.plan.validators;
                 let disk = &mut self.nodes[place].disk;
-                for validator in 0..validators {
-                    let record = disk.records.entry(validator).or_default();
-                    let raised = record.raised(remembered);
-                    newer |= raised != *record && remembered != Record::default();
-                    *record = raised;
+                let highest = disk
+                    .records
+                    .values()
+                    .fold(Record::default(), |all, one| all.raised(*one));
+                let newer = highest.raised(remembered) != highest;
+                if newer {
+                    for validator in 0..self.plan.validators {
+                        let record = disk.records.entry(validator).or_default();
+                        *record = record.raised(remembered);
+                    }
                 }
                 self.result(place, 2, Event::Compared { operator, newer });
             }
             Effect::Begin(start) => self.nodes[place].start = start,
             Effect::Report(report) => self.nodes[place].reports.push(report),
-            Effect::Stop(stop) => self.nodes[place].stopped = Some(stop),
+            // What it said before still leaves, as it was sent already.
+            Effect::Stop(stop) => {
+                self.nodes[place].stopped = Some(stop);
+                self.kill(place);
+            }
         }
     }
 
@@ -722,22 +969,44 @@ impl Sim {
         self.result(place, 4, Event::Signed(signed));
     }
 
-    /// One stream to each operator: in order, lost or late.
+    /// Lost, late, twice, in any order.
     fn send(&mut self, from: usize, to: u16, message: Arc<Message>) {
         let operator = self.nodes[from].operator;
-        if self.cut.contains(&(operator.min(to), operator.max(to)))
-            || self.rng.random_range(0..1000) < self.plan.lost
-        {
-            return;
+        if let Some(log) = &mut self.log {
+            log.push((operator, message.clone()));
         }
         for place in self.places(to) {
+            if !self.talk(from, place) {
+                continue;
+            }
+            if self.plan.liars.contains(&operator) {
+                self.coalition.hear(&message);
+                if self.rng.random_range(0..1000) < self.plan.mischief {
+                    let liars: Vec<u16> = self.plan.liars.iter().copied().collect();
+                    let mischief = self.coalition.mischief(&mut self.rng, &liars, operator, &message);
+                    for message in mischief {
+                        // To anybody.
+                        let victim = self.rng.random_range(0..self.nodes.len());
+                        if self.nodes[victim].operator != operator {
+                            self.post(operator, victim, Arc::new(message));
+                        }
+                    }
+                }
+            }
+            self.post(operator, place, message.clone());
+        }
+    }
+
+    /// Brings a message from an operator to a process, or does not.
+    pub(super) fn post(&mut self, from: u16, to: usize, message: Arc<Message>) {
+        if self.rng.random_range(0..1000) < self.plan.lost {
+            return;
+        }
+        let twice = self.rng.random_range(0..1000) < self.plan.doubled;
+        for _ in 0..=u8::from(twice) {
             let delay = self.rng.random_range(self.plan.delay.0..=self.plan.delay.1);
-            let happening = Happening::Net {
-                to: place,
-                from: operator,
-                message: message.clone(),
-            };
-            self.at(self.now + delay, happening);
+            let message = message.clone();
+            self.at(self.now + delay, Happening::Net { to, from, message });
         }
     }
 
@@ -762,14 +1031,215 @@ impl Sim {
         (due.len(), came)
     }
 
-    /// Validators and epochs with two different attestations.
+    /// Pairs of attestations for which a validator can be slashed and of which each could get its signature: t
+    /// operators signed it, those who lie included, whatever they say to have signed.
     pub(super) fn conflicts(&self) -> usize {
-        self.oracle
-            .attested
-            .values()
-            .filter(|data| data.len() > 1)
-            .count()
+        let liars = &self.plan.liars;
+        let mut whole: BTreeMap<u32, Vec<(u64, u64)>> = BTreeMap::new();
+        for ((validator, _), (epochs, signers)) in &self.oracle.partials {
+            if signers.union(liars).count() >= usize::from(self.plan.threshold) {
+                whole.entry(*validator).or_default().push(*epochs);
+            }
+        }
+        let mut conflicts = 0;
+        for epochs in whole.values_mut() {
+            epochs.sort_unstable_by_key(|(source, target)| (*target, *source));
+            let slashable = |a: &(u64, u64), b: &(u64, u64)| a.1 == b.1 || b.0 < a.0;
+            let of = |(place, a): (usize, &(u64, u64))| {
+                epochs[place + 1..].iter().filter(|b| slashable(a, b)).count()
+            };
+            conflicts += epochs.iter().enumerate().map(of).sum::<usize>();
+        }
+        conflicts
     }
+
+    /// Whether the guard of a process is being compared with what so many others remember.
+    pub(super) fn comparing(&self, place: usize, operators: usize) -> bool {
+        let compared = |entry: &&Reverse<Entry>| {
+            let Happening::Result { node, event, .. } = &entry.0.2 else {
+                return false;
+            };
+            *node == place && matches!(**event, Event::Compared { .. })
+        };
+        self.queue.iter().filter(compared).count() >= operators
+    }
+
+    /// How much a core holds: entries, and bytes of values.
+    pub(super) fn sizes(&self, place: usize) -> (usize, usize) {
+        self.nodes[place].core.as_ref().map_or((0, 0), Core::sizes)
+    }
+
+    /// Gives a process a message at once. What it does about it happens; how many messages it sends is told.
+    pub(super) fn feed(&mut self, place: usize, from: u16, message: Message) -> usize {
+        let clock = self.clock(place);
+        let Some(core) = &mut self.nodes[place].core else {
+            return 0;
+        };
+        let effects = core.handle(clock, Event::Message { from, message });
+        let sends = |effect: &&Effect| matches!(effect, Effect::Send { .. } | Effect::Broadcast(_));
+        let sent = effects.iter().filter(sends).count();
+        for effect in effects {
+            self.carry_out(place, effect);
+        }
+        sent
+    }
+
+    /// An operator whose process is down is connected all the same: somebody speaks in its name.
+    pub(super) fn impersonate(&mut self, operator: u16) {
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].operator != operator {
+                self.at(self.now + 10, Happening::Connect { node, operator });
+            }
+        }
+    }
+
+    /// Whether anything of this kind was reported by a process.
+    pub(super) fn reported(&self, place: usize, what: impl Fn(&Report) -> bool) -> bool {
+        self.nodes[place].reports.iter().any(what)
+    }
+}
+
+/// An aggregate of one attestation.
+fn aggregate(data: AttestationData, committee: u64) -> Attestation {
+    let committee = usize::try_from(committee).expect("few");
+    let mut votes = [false; 64];
+    votes[0] = true;
+    Attestation {
+        aggregation_bits: Bitlist::new(&votes),
+        data,
+        signature: [0; 96],
+        committee_bits: Bitvector::with_ones(4, &[committee]),
+    }
+}
+
+/// What liars have heard, and what they make of it.
+#[derive(Default)]
+struct Coalition {
+    /// Agreement, round, step, value: signatures.
+    votes: BTreeMap<(Duty, u8, Step, Hash), BTreeMap<u16, [u8; 64]>>,
+    proposals: BTreeMap<Duty, Vec<Proposal>>,
+    partials: Vec<Partials>,
+    old: Vec<Message>,
+}
+
+impl Coalition {
+    fn hear(&mut self, message: &Message) {
+        match message {
+            Message::Agreement(agreement) => {
+                let duty = agreement.duty;
+                match &agreement.body {
+                    Body::Vote(vote) => self.vote(duty, vote),
+                    Body::Certificate(certificate) => {
+                        certificate.votes().for_each(|vote| self.vote(duty, &vote));
+                    }
+                    Body::Proposal(proposal) => {
+                        let proposals = self.proposals.entry(duty).or_default();
+                        if proposals.len() < 16 && !proposals.contains(proposal) {
+                            proposals.push(proposal.clone());
+                        }
+                    }
+                    Body::Status(_) => {}
+                }
+            }
+            Message::Partials(partials) if self.partials.len() < 64 => self.partials.push(partials.clone()),
+            _ => {}
+        }
+        if self.old.len() < 64 {
+            self.old.push(message.clone());
+        }
+    }
+
+    fn vote(&mut self, duty: Duty, vote: &Vote) {
+        if let Some(id) = vote.choice {
+            let signatures = self.votes.entry((duty, vote.round, vote.step, id)).or_default();
+            signatures.insert(vote.operator, vote.signature);
+        }
+    }
+
+    fn forget(&mut self, slot: u64) {
+        self.votes.retain(|(duty, ..), _| duty.slot + 4 > slot);
+        self.proposals.retain(|duty, _| duty.slot + 4 > slot);
+        self.partials.retain(|partials| partials.header().slot + 4 > slot);
+        if slot % 16 == 0 {
+            self.old.clear();
+        }
+    }
+
+    /// What else one of them says while it says something.
+    fn mischief(&self, rng: &mut ChaCha8Rng, liars: &[u16], own: u16, said: &Message) -> Vec<Message> {
+        let mut out = Vec::new();
+        if let Message::Agreement(agreement) = said {
+            let duty = agreement.duty;
+            let known: Vec<_> = self
+                .votes
+                .range((duty, 0, Step::Prevote, [0; 32])..)
+                .take_while(|((of, ..), _)| *of == duty)
+                .collect();
+            let say = |body| Message::Agreement(agreement::messages::Message { duty, body });
+            if let Some(((_, round, step, id), signatures)) = pick(rng, &known) {
+                let step = if rng.random() { *step } else { Step::Precommit };
+                let digest = |operator, step| vote_digest(&LOCK, duty, operator, *round, step, Some(id));
+                // Another vote than the one that it cast.
+                out.push(say(Body::Vote(Vote {
+                    operator: own,
+                    round: *round,
+                    step,
+                    choice: Some(*id),
+                    signature: cheap(own, &digest(own, step)),
+                })));
+                // All who lie, and everybody else who voted for it, together.
+                let mut signatures: BTreeMap<u16, [u8; 64]> = (*signatures).clone();
+                signatures.extend(
+                    liars
+                        .iter()
+                        .map(|liar| (*liar, cheap(*liar, &digest(*liar, step)))),
+                );
+                out.push(say(Body::Certificate(Certificate {
+                    round: *round,
+                    step,
+                    value_id: *id,
+                    signatures: signatures.into_iter().collect(),
+                })));
+            }
+            if let Some(proposal) = self.proposals.get(&duty).and_then(|all| pick(rng, all)) {
+                let mut proposal = proposal.clone();
+                if rng.random() {
+                    // Its own, of another's value; refused unless it leads.
+                    let digest =
+                        proposal_digest(&LOCK, duty, own, proposal.round, None, &proposal.value_id());
+                    (proposal.operator, proposal.polka) = (own, None);
+                    proposal.signature = cheap(own, &digest);
+                }
+                out.push(say(Body::Proposal(proposal)));
+            }
+        }
+        if let Some(partials) = pick(rng, &self.partials) {
+            // Own partial signatures of what others signed, decided or not; sometimes wrong ones.
+            let header = partials.header();
+            let wrong = rng.random_range(0..4) == 0;
+            let items = partials.items().iter().map(|known| {
+                let mut item = item(own, (known.validator, known.place), known.root);
+                item.signature[40] = u8::from(wrong);
+                item
+            });
+            let epochs = (header.source, header.target);
+            out.push(Message::Partials(Partials::sign(
+                &Cheap(own),
+                &LOCK,
+                own,
+                header.purpose,
+                header.slot,
+                epochs,
+                items.collect(),
+            )));
+        }
+        out.extend(pick(rng, &self.old).cloned());
+        out
+    }
+}
+
+fn pick<'a, T>(rng: &mut ChaCha8Rng, from: &'a [T]) -> Option<&'a T> {
+    (!from.is_empty()).then(|| &from[rng.random_range(0..from.len())])
 }
 
 fn item(operator: u16, place: (u32, u16), root: Hash) -> Item {
@@ -782,26 +1252,26 @@ fn item(operator: u16, place: (u32, u16), root: Hash) -> Item {
 }
 
 fn group(plan: &Plan) -> Group {
-    let key = |n: u64| {
-        SecretKey::from_scalar(&Scalar::from_u64(n + 1))
-            .expect("not zero")
-            .public_key()
-    };
+    // Which keys they are matters to nobody here.
+    static KEYS: OnceLock<(PublicKey, NodePublicKey)> = OnceLock::new();
+    let (share, node) = *KEYS.get_or_init(|| {
+        let secret = SecretKey::from_scalar(&Scalar::from_u64(2)).expect("not zero");
+        let node = NodeKey::from_bytes(&[1; 32]).expect("a key");
+        (secret.public_key(), node.public())
+    });
     Group {
-        lock_hash: [7; 32],
+        lock_hash: LOCK,
         threshold: plan.threshold,
         operators: (1..=plan.operators)
             .map(|operator| Operator {
                 name: format!("operator {operator}"),
-                key: NodeKey::from_bytes(&[u8::try_from(operator).expect("few"); 32])
-                    .expect("a key")
-                    .public(),
+                key: node,
             })
             .collect(),
         validators: (0..plan.validators)
-            .map(|validator| Validator {
-                key: key(validator.into()),
-                shares: vec![key(validator.into()); plan.operators.into()],
+            .map(|_| Validator {
+                key: share,
+                shares: vec![share; plan.operators.into()],
                 fee_recipient: [0; 20],
             })
             .collect(),

@@ -1,0 +1,144 @@
+//! Duties are missed only when fewer than t honest nodes could talk in time.
+
+use std::collections::BTreeSet;
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use crate::validator::{core::Report, duty::Kind};
+
+use super::sim::{Plan, Sim};
+
+const GROUPS: [(u16, u16); 6] = [(3, 2), (4, 3), (5, 4), (6, 4), (7, 5), (10, 7)];
+/// A slot of the simulated chain, in milliseconds.
+const SLOT_MS: u64 = 4_000;
+
+fn plan((n, t): (u16, u16)) -> Plan {
+    let mut plan = Plan::new(n, t);
+    // One attestation in each slot.
+    plan.validators = 8;
+    plan.all_duties = false;
+    plan
+}
+
+/// Everything that was due in the first slots came, the last after so many milliseconds of its slot.
+fn all_came(sim: &Sim, slots: u64, what: &str) -> u64 {
+    let (due, came) = sim.attested_in(0..slots);
+    assert_eq!((due, came), (usize::try_from(slots).unwrap(), due), "{what}");
+    assert_eq!(sim.conflicts(), 0, "{what}");
+    sim.oracle.first.values().copied().max().unwrap_or(0)
+}
+
+#[test]
+fn with_everybody_up_all_attest_within_a_third_of_a_slot_after_the_due_time() {
+    for group in GROUPS {
+        let mut sim = Sim::new(1, plan(group));
+        sim.run_to(39);
+        let last = all_came(&sim, 40, &format!("{group:?}"));
+        assert!(last <= SLOT_MS * 2 / 3, "{group:?}: {last} ms");
+    }
+}
+
+#[test]
+fn n_less_t_may_be_off() {
+    for (seed, group) in (0..).zip(GROUPS) {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut off = BTreeSet::new();
+        while off.len() < usize::from(group.0 - group.1) {
+            off.insert(rng.random_range(0..usize::from(group.0)));
+        }
+        let mut sim = Sim::new(seed, plan(group));
+        off.iter().for_each(|place| sim.kill(*place));
+        sim.run_to(39);
+        let last = all_came(&sim, 40, &format!("{group:?} without {off:?}"));
+        assert!(last <= SLOT_MS, "{group:?} without {off:?}: {last} ms");
+        // One more is one too many.
+        let mut sim = Sim::new(seed, plan(group));
+        (0..=usize::from(group.0 - group.1)).for_each(|place| sim.kill(place));
+        sim.run_to(9);
+        assert_eq!(sim.attested_in(0..10).1, 0, "{group:?}");
+    }
+}
+
+#[test]
+fn a_leader_that_is_cut_off_costs_no_attestation() {
+    let group = (4, 3);
+    let mut sim = Sim::new(3, plan(group));
+    sim.run_to(7);
+    for slot in 8..40 {
+        let leader = u16::try_from((slot + Kind::Head as u64) % 4).unwrap() + 1;
+        let others: Vec<u16> = (1..=4).filter(|other| *other != leader).collect();
+        others.iter().for_each(|other| sim.set_cut(leader, *other, true));
+        sim.run_to(slot);
+        others.iter().for_each(|other| sim.set_cut(leader, *other, false));
+    }
+    let last = all_came(&sim, 40, "leader cut off");
+    assert!(last <= SLOT_MS * 2 / 3, "{last} ms");
+}
+
+#[test]
+fn one_beacon_node_that_lags_or_lies_costs_no_attestation() {
+    for operator in 1..=4 {
+        let mut lagging = plan((4, 3));
+        lagging.lagging.insert(operator, 9_000);
+        let mut lied_to = plan((4, 3));
+        lied_to.lied_to.insert(operator);
+        for plan in [lagging, lied_to] {
+            let mut sim = Sim::new(4, plan);
+            sim.run_to(39);
+            let last = all_came(&sim, 40, &format!("beacon node of {operator}"));
+            assert!(last <= SLOT_MS, "beacon node of {operator}: {last} ms");
+        }
+    }
+}
+
+#[test]
+fn when_half_the_nodes_see_another_head_a_later_round_decides() {
+    for group in GROUPS {
+        let mut plan = plan(group);
+        plan.astray = (1..=group.0).filter(|operator| operator % 2 == 0).collect();
+        let mut sim = Sim::new(5, plan);
+        sim.run_to(39);
+        all_came(&sim, 40, &format!("{group:?}"));
+        let later = |report: &Report| matches!(report, Report::Decided { round: 1.., .. });
+        assert!(sim.reported(0, later), "{group:?}");
+    }
+}
+
+#[test]
+fn clocks_apart_by_a_sixth_of_a_slot_cost_no_attestation() {
+    for group in GROUPS {
+        let mut plan = plan(group);
+        plan.skew = (1..=group.0)
+            .map(|operator| (operator, if operator % 2 == 0 { -333 } else { 333 }))
+            .collect();
+        let mut sim = Sim::new(6, plan);
+        sim.run_to(39);
+        all_came(&sim, 40, &format!("{group:?}"));
+    }
+}
+
+/// Liars cost rounds, not duties, and cannot stop or frame anybody.
+#[test]
+fn as_many_liars_as_a_threshold_tolerates_cost_no_attestation() {
+    for (seed, group) in (0..).zip(GROUPS) {
+        let liars = (group.0 - group.1).min((2 * group.1).saturating_sub(group.0 + 1));
+        for first in 0..2 {
+            let mut plan = plan(group);
+            plan.liars = (1..=liars).map(|liar| liar + first).collect();
+            plan.mischief = 100;
+            let mut sim = Sim::new(seed, plan);
+            sim.run_to(31);
+            all_came(&sim, 32, &format!("{group:?}, {liars} liars"));
+            for node in sim.nodes.iter().filter(|node| node.side.is_none()) {
+                assert_eq!(node.stopped, None);
+                let framed = |report: &Report| match report {
+                    Report::Misbehaviour(deed) => !sim.plan.liars.contains(&deed.operator()),
+                    Report::Fault { operator, .. } => !sim.plan.liars.contains(operator),
+                    _ => false,
+                };
+                assert!(!node.reports.iter().any(framed), "{group:?}: {:?}", node.operator);
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What counts as a start, what was forgotten, and twins.
+
+use std::sync::Arc;
+
+use crate::validator::{core::Report, core::Stop, wire::Message};
+
+use super::sim::{Disk, Plan, Sim};
+
+/// Slots of an epoch of the simulated chain.
+const EPOCH: u64 = 8;
+
+fn plan() -> Plan {
+    let mut plan = Plan::new(4, 3);
+    // One attestation in each slot.
+    plan.validators = 8;
+    plan.all_duties = false;
+    plan
+}
+
+/// Slots in which the first process signed, from a slot on.
+fn signed_from(sim: &Sim, slot: u64) -> Vec<u64> {
+    let all = sim.nodes[0].signed.iter().map(|(slot, _)| *slot);
+    all.filter(|of| *of >= slot).collect()
+}
+
+#[test]
+fn after_a_restart_shares_sign_from_the_next_epoch_on() {
+    let mut sim = Sim::new(1, plan());
+    sim.run_to(17);
+    // One who could remember more does not answer.
+    sim.kill(3);
+    sim.kill(0);
+    sim.start(0);
+    sim.run_to(5 * EPOCH);
+    assert_eq!(signed_from(&sim, 18), (3 * EPOCH..=5 * EPOCH).collect::<Vec<_>>());
+    assert!(!sim.reported(0, |report| matches!(report, Report::Confirmed)));
+}
+
+#[test]
+fn after_a_restart_shares_sign_at_once_when_all_others_confirm() {
+    let mut sim = Sim::new(1, plan());
+    sim.run_to(17);
+    sim.kill(0);
+    sim.start(0);
+    sim.run_to(5 * EPOCH);
+    assert_eq!(signed_from(&sim, 18), (18..=5 * EPOCH).collect::<Vec<_>>());
+    assert!(sim.reported(0, |report| matches!(report, Report::Confirmed)));
+}
+
+#[test]
+fn a_new_database_waits_for_two_whole_epochs() {
+    let mut sim = Sim::new(1, plan());
+    sim.run_to(17);
+    sim.kill(0);
+    sim.nodes[0].disk = Disk {
+        marked: true,
+        ..Disk::default()
+    };
+    sim.start(0);
+    sim.run_to(7 * EPOCH);
+    // The start was in epoch 2; epochs 3 and 4 pass.
+    assert_eq!(signed_from(&sim, 18), (5 * EPOCH..=7 * EPOCH).collect::<Vec<_>>());
+    assert!(sim.reported(0, |report| matches!(report, Report::Forgotten { .. })));
+}
+
+#[test]
+fn a_clock_that_jumps_counts_as_a_start() {
+    for by in [9_000, 3_600_000] {
+        let mut sim = Sim::new(1, plan());
+        sim.run_to(17);
+        sim.kill(3);
+        sim.run_to(18);
+        sim.jump(0, by);
+        sim.run_to(21);
+        assert!(signed_from(&sim, 19).is_empty());
+        // Corrected: the clock goes back, and life goes on.
+        sim.jump(0, -by);
+        sim.run_to(5 * EPOCH);
+        assert_eq!(signed_from(&sim, 19), (3 * EPOCH..=5 * EPOCH).collect::<Vec<_>>());
+        assert_eq!(sim.conflicts(), 0);
+        assert!(sim.nodes.iter().all(|node| node.stopped.is_none()));
+    }
+}
+
+#[test]
+fn an_answer_from_before_the_start_confirms_nothing() {
+    let mut plan = plan();
+    plan.delay = (5, 5);
+    let mut sim = Sim::new(1, plan);
+    sim.run_to(17);
+    sim.kill(0);
+    sim.start(0);
+    // Everybody said hello, and the guard is being compared with what they said. Then the process sleeps.
+    let until = sim.now + 1_000;
+    while !sim.comparing(0, 3) && sim.now < until {
+        let next = sim.now + 1;
+        sim.run_until(next);
+    }
+    assert!(sim.comparing(0, 3));
+    (2..=4).for_each(|operator| sim.set_cut(1, operator, true));
+    sim.jump(0, 0);
+    sim.run_to(20);
+    assert!(!sim.reported(0, |report| matches!(report, Report::Confirmed)));
+}
+
+#[test]
+fn a_restored_disk_notices_and_signs_nothing_against_what_it_forgot() {
+    for everybody in [false, true] {
+        let mut sim = Sim::new(1, plan());
+        sim.run_to(9);
+        let old = sim.nodes[0].disk.clone();
+        sim.run_to(33);
+        let before = sim.nodes[0].signed.len();
+        sim.forget(0, old, everybody);
+        sim.run_to(34);
+        let forgotten = sim.reported(0, |report| matches!(report, Report::Forgotten { .. }));
+        assert_eq!(forgotten, !everybody);
+        let record = sim.nodes[0].disk.records[&0];
+        assert_eq!(
+            record.attested.is_some_and(|signed| signed.target >= 4),
+            !everybody
+        );
+        sim.run_to(7 * EPOCH);
+        let again = &sim.nodes[0].signed[before..];
+        assert!(!again.is_empty());
+        assert!(
+            again
+                .iter()
+                .all(|signed| !sim.nodes[0].signed[..before].contains(signed))
+        );
+        assert_eq!(sim.conflicts(), 0);
+    }
+}
+
+#[test]
+fn twins_see_each_other_and_stop_within_two_slots() {
+    for faces in [false, true] {
+        for copied in [false, true] {
+            let mut sim = Sim::new(1, plan());
+            sim.run_to(17);
+            let disk = if copied {
+                sim.nodes[0].disk.clone()
+            } else {
+                Disk::default()
+            };
+            let twin = sim.twin(0, disk, faces);
+            sim.run_to(20);
+            for place in [0, twin] {
+                assert!(
+                    matches!(sim.nodes[place].stopped, Some(Stop::Twin(_))),
+                    "{faces} {copied}"
+                );
+            }
+            assert!((1..4).all(|place| sim.nodes[place].stopped.is_none()));
+            sim.run_to(5 * EPOCH);
+            assert_eq!(sim.conflicts(), 0);
+            assert_eq!(sim.attested_in(0..5 * EPOCH).1, 5 * 8);
+        }
+    }
+}
+
+#[test]
+fn restarts_and_replays_stop_nobody() {
+    let mut sim = Sim::new(1, plan());
+    sim.log = Some(Vec::new());
+    for slot in 0..48 {
+        sim.run_to(slot);
+        if slot % 5 == 4 {
+            sim.kill(0);
+            sim.start(0);
+        }
+        if slot % 7 == 6 {
+            sim.jump(0, if slot % 2 == 0 { 4_500 } else { -4_500 });
+        }
+        let said: Vec<Arc<Message>> = sim.log.iter().flatten().map(|(_, said)| said.clone()).collect();
+        for alive in said.iter().filter(|said| matches!(***said, Message::Alive(_))) {
+            sim.feed(0, 2, (**alive).clone());
+        }
+    }
+    assert!(sim.nodes.iter().all(|node| node.stopped.is_none()));
+}

@@ -812,7 +812,7 @@ fn strangers_and_nonsense_hold_nobody_up() {
     processes[0].until_step(2, "joined");
     // No libp2p at all.
     let mut noise = TcpStream::connect(("127.0.0.1", group.ports[0])).unwrap();
-    let _ = noise.write_all(&[0xee; 20_000]);
+    let _ = noise.write_all(&vec![0xee; 20_000]);
     // An operator of something else.
     let other = Group::new(3, 2, 1);
     let mut command = other.command(1, &[]);

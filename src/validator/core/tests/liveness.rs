@@ -48,7 +48,9 @@ fn n_less_t_may_be_off() {
             off.insert(rng.random_range(0..usize::from(group.0)));
         }
         let mut sim = Sim::new(seed, plan(group));
-        off.iter().for_each(|place| sim.kill(*place));
+        for place in &off {
+            sim.kill(*place);
+        }
         sim.run_to(39);
         let last = all_came(&sim, 40, &format!("{group:?} without {off:?}"));
         assert!(last <= SLOT_MS, "{group:?} without {off:?}: {last} ms");
@@ -68,9 +70,13 @@ fn a_leader_that_is_cut_off_costs_no_attestation() {
     for slot in 8..40 {
         let leader = u16::try_from((slot + Kind::Head as u64) % 4).unwrap() + 1;
         let others: Vec<u16> = (1..=4).filter(|other| *other != leader).collect();
-        others.iter().for_each(|other| sim.set_cut(leader, *other, true));
+        for other in &others {
+            sim.set_cut(leader, *other, true);
+        }
         sim.run_to(slot);
-        others.iter().for_each(|other| sim.set_cut(leader, *other, false));
+        for other in &others {
+            sim.set_cut(leader, *other, false);
+        }
     }
     let last = all_came(&sim, 40, "leader cut off");
     assert!(last <= SLOT_MS * 2 / 3, "{last} ms");

@@ -57,7 +57,7 @@ fn world(seed: u64, (n, t): (u16, u16), bad: u16) -> (Plan, Vec<(u16, Bad)>, Cha
     let mut plan = Plan::new(n, t);
     plan.validators = 8;
     plan.all_duties = false;
-    plan.bytes = seed % 16 == 0;
+    plan.bytes = seed.is_multiple_of(16);
     plan.liars = bad
         .iter()
         .filter(|(_, kind)| *kind == Bad::Liar)
@@ -207,7 +207,7 @@ fn one_liar_above_the_bound_is_seen_and_none_at_the_bound() {
             plan.arrival = (100, 110);
             plan.liars = (1..=liars).collect();
             for operator in liars + 1..=group.0 {
-                if (operator - liars) % 2 == 0 {
+                if (operator - liars).is_multiple_of(2) {
                     plan.astray.insert(operator);
                 }
             }

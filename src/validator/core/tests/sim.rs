@@ -690,7 +690,7 @@ impl Sim {
                     self.at(at, Happening::Block { node, slot: next });
                 }
             }
-            if next % time.slots_per_epoch == 0 {
+            if next.is_multiple_of(time.slots_per_epoch) {
                 for place in 0..self.nodes.len() {
                     if self.nodes[place].core.is_some() {
                         self.duties(place);
@@ -1160,7 +1160,7 @@ impl Coalition {
         self.votes.retain(|(duty, ..), _| duty.slot + 4 > slot);
         self.proposals.retain(|duty, _| duty.slot + 4 > slot);
         self.partials.retain(|partials| partials.header().slot + 4 > slot);
-        if slot % 16 == 0 {
+        if slot.is_multiple_of(16) {
             self.old.clear();
         }
     }

@@ -85,6 +85,11 @@ impl Alive {
         signatures.verify(self.operator, &self.digest(lock_hash), &self.signature)
     }
 
+    /// What makes one newer than another of the same instance.
+    fn order(&self) -> (u64, usize, &[Instance]) {
+        (self.slot, self.others.len(), &self.others)
+    }
+
     /// `u16 operator || instance (16) || u64 slot || u8 count || others (16 each) || signature (64)`.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = self.body();
@@ -194,7 +199,8 @@ impl Watch {
         }
         let of_operator = self.seen.get(&alive.operator);
         let known = of_operator.and_then(|instances| instances.get(&alive.instance));
-        if known.is_some_and(|known| known.slot > alive.slot || known == alive) {
+        // Of two in one slot the one that lists more counts. Were it the last to come, nodes would pass both on for ever.
+        if known.is_some_and(|known| known.order() >= alive.order()) {
             return Shown::Nothing;
         }
         if !alive.verify(&self.lock_hash, signatures) {
@@ -355,6 +361,17 @@ mod tests {
         // Another operator's list says nothing about this one.
         let named = Alive::sign(&key(2), &LOCK, 2, [12; 16], 100, vec![[10; 16]]);
         assert_eq!(one.take(&named, &key(2), 100), Shown::New);
+    }
+
+    #[test]
+    fn two_of_one_slot_are_not_passed_on_for_ever() {
+        let (mut two, mut peer, public) = (watch(2, 20), watch(1, 10), key(2));
+        let first = two.say(&key(2), 100);
+        two.take(&watch(2, 21).say(&key(2), 100), &public, 100);
+        let second = two.say(&key(2), 100);
+        assert_ne!(first, second);
+        let shown = [&first, &second, &first, &second].map(|alive| peer.take(alive, &public, 100));
+        assert_eq!(shown, [Shown::New, Shown::New, Shown::Nothing, Shown::Nothing]);
     }
 
     #[test]

@@ -123,7 +123,6 @@ fn run(seed: u64, group: (u16, u16), bad: u16) -> Tally {
         for (operator, kind) in &bad {
             let place = sim.place(*operator);
             match kind {
-                Bad::Liar => {}
                 Bad::Twin if twin.is_none() && rng.random_range(0..10) == 0 => {
                     let disk = if rng.random() {
                         sim.nodes[place].disk.clone()
@@ -133,7 +132,7 @@ fn run(seed: u64, group: (u16, u16), bad: u16) -> Tally {
                     let faces = rng.random();
                     twin = Some(sim.twin(place, disk, faces));
                 }
-                Bad::Twin => {}
+                Bad::Liar | Bad::Twin => {}
                 Bad::Forgets => {
                     if rng.random_range(0..12) == 0 {
                         old = Some(sim.nodes[place].disk.clone());

@@ -254,11 +254,16 @@ pub(super) struct Disk {
     pub(super) marked: bool,
 }
 
+/// Source and target, and whose shares signed it.
+type Signers = ((u64, u64), BTreeSet<u16>);
+/// Agreement, round, step and value of a vote.
+type Ballot = (Duty, u8, Step, Hash);
+
 /// What was signed by whom, and what the chain has seen.
 #[derive(Debug, Default)]
 pub(super) struct Oracle {
     /// Validator and signing root: epochs, and whose shares signed it, sent or not.
-    partials: BTreeMap<(u32, Hash), ((u64, u64), BTreeSet<u16>)>,
+    partials: BTreeMap<(u32, Hash), Signers>,
     /// Validator, slot: milliseconds into the slot of the first one.
     pub(super) first: BTreeMap<(u64, u64), u64>,
     pub(super) sync: BTreeSet<(u64, u64)>,
@@ -774,14 +779,15 @@ impl Sim {
         }
     }
 
+    #[allow(clippy::too_many_lines, reason = "an effect after the other")]
     fn carry_out(&mut self, place: usize, effect: Effect) {
         let operator = self.nodes[place].operator;
         match effect {
-            Effect::Send { to, message } => self.send(place, to, Arc::new(message)),
+            Effect::Send { to, message } => self.send(place, to, &Arc::new(message)),
             Effect::Broadcast(message) => {
                 let message = Arc::new(message);
                 for to in (1..=self.plan.operators).filter(|to| *to != operator) {
-                    self.send(place, to, message.clone());
+                    self.send(place, to, &message);
                 }
             }
             Effect::Refuse { operator, .. } => {
@@ -804,10 +810,6 @@ impl Sim {
                 };
                 self.result(place, 8, event);
             }
-            Effect::AskHead
-            | Effect::AskBlock { .. }
-            | Effect::Subscribe(_)
-            | Effect::AskContributions { .. } => {}
             Effect::AskView { slot } => {
                 let data = self.view(place, slot);
                 self.result(place, 8, Event::View { slot, data });
@@ -903,8 +905,9 @@ impl Sim {
                     },
                 );
             }
-            Effect::Submit(_) if self.plan.liars.contains(&operator) => {}
-            Effect::Submit(Submission::Attestations(attestations)) => {
+            Effect::Submit(Submission::Attestations(attestations))
+                if !self.plan.liars.contains(&operator) =>
+            {
                 for attestation in attestations {
                     let data = attestation.data;
                     let into = self.now.saturating_sub(self.chain.time().start_of(data.slot));
@@ -925,7 +928,11 @@ impl Sim {
                 let slots = aggregates.iter().map(|signed| signed.message.aggregate.data.slot);
                 self.oracle.aggregated.extend(slots);
             }
-            Effect::Submit(_) => {}
+            Effect::Submit(_)
+            | Effect::AskHead
+            | Effect::AskBlock { .. }
+            | Effect::Subscribe(_)
+            | Effect::AskContributions { .. } => {}
             Effect::Remember { operator, proof } => {
                 self.nodes[place]
                     .disk
@@ -970,7 +977,7 @@ impl Sim {
     }
 
     /// Lost, late, twice, in any order.
-    fn send(&mut self, from: usize, to: u16, message: Arc<Message>) {
+    fn send(&mut self, from: usize, to: u16, message: &Arc<Message>) {
         let operator = self.nodes[from].operator;
         if let Some(log) = &mut self.log {
             log.push((operator, message.clone()));
@@ -980,25 +987,25 @@ impl Sim {
                 continue;
             }
             if self.plan.liars.contains(&operator) {
-                self.coalition.hear(&message);
+                self.coalition.hear(message);
                 if self.rng.random_range(0..1000) < self.plan.mischief {
                     let liars: Vec<u16> = self.plan.liars.iter().copied().collect();
-                    let mischief = self.coalition.mischief(&mut self.rng, &liars, operator, &message);
+                    let mischief = self.coalition.mischief(&mut self.rng, &liars, operator, message);
                     for message in mischief {
                         // To anybody.
                         let victim = self.rng.random_range(0..self.nodes.len());
                         if self.nodes[victim].operator != operator {
-                            self.post(operator, victim, Arc::new(message));
+                            self.post(operator, victim, &Arc::new(message));
                         }
                     }
                 }
             }
-            self.post(operator, place, message.clone());
+            self.post(operator, place, message);
         }
     }
 
     /// Brings a message from an operator to a process, or does not.
-    pub(super) fn post(&mut self, from: u16, to: usize, message: Arc<Message>) {
+    pub(super) fn post(&mut self, from: u16, to: usize, message: &Arc<Message>) {
         if self.rng.random_range(0..1000) < self.plan.lost {
             return;
         }
@@ -1116,7 +1123,7 @@ fn aggregate(data: AttestationData, committee: u64) -> Attestation {
 #[derive(Default)]
 struct Coalition {
     /// Agreement, round, step, value: signatures.
-    votes: BTreeMap<(Duty, u8, Step, Hash), BTreeMap<u16, [u8; 64]>>,
+    votes: BTreeMap<Ballot, BTreeMap<u16, [u8; 64]>>,
     proposals: BTreeMap<Duty, Vec<Proposal>>,
     partials: Vec<Partials>,
     old: Vec<Message>,

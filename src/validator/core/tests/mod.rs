@@ -1,13 +1,5 @@
 //! Groups of cores in simulated worlds.
 
-#![allow(
-    clippy::match_same_arms,
-    clippy::needless_pass_by_value,
-    clippy::too_many_lines,
-    clippy::type_complexity,
-    reason = "a world has many kinds of happenings, each of which stands for itself"
-)]
-
 mod hostile;
 mod liveness;
 mod safety;

@@ -37,7 +37,9 @@ fn parse(text: &str) -> Book {
         let Some((operator, address)) = line.split_once(' ') else {
             continue;
         };
-        if let (Ok(operator), Ok(address)) = (operator.parse(), address.parse()) {
+        if let (Ok(operator), Ok(address)) = (operator.parse(), address.parse::<Multiaddr>())
+            && !address.is_empty()
+        {
             book.entry(operator).or_default().push(address);
         }
     }

@@ -183,7 +183,7 @@ fn runs(duties: u64) -> Tally {
 
 #[test]
 fn no_conflicting_signatures_within_what_a_threshold_tolerates() {
-    runs(3_000);
+    runs(1_500);
 }
 
 /// `cargo test --release --lib validator::core::tests::safety -- --ignored --nocapture`

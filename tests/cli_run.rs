@@ -7,7 +7,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -22,6 +22,7 @@ const HOODI: &str = "0x212f13fc4df078b6cb7db228f1c8307566dcecf900867401a92023d7b
 /// Nobody listens there.
 const NOWHERE: &str = "http://me:hunter2@127.0.0.1:1";
 const DATABASE: &str = "slashing-protection.redb";
+const SOCKET: &str = "run.sock";
 
 /// An operator's folder of a finished ceremony.
 struct Folder(tempfile::TempDir);
@@ -426,6 +427,38 @@ fn run_waits_for_its_beacon_node_says_so_once_and_can_be_stopped() {
     folder.works(&["slashing-protection", "export", out]);
 }
 
+/// The answer of the running node of a folder to a line of JSON.
+fn ask(folder: &Folder, request: &Value) -> Value {
+    let mut stream = UnixStream::connect(folder.path(SOCKET)).unwrap();
+    writeln!(stream, "{request}").unwrap();
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).unwrap();
+    serde_json::from_str(&answer).unwrap()
+}
+
+#[test]
+fn the_control_socket_is_there_as_long_as_run_is() {
+    let folder = Folder::hoodi();
+    let run = || folder.run(&["--beacon-node", NOWHERE, "--dry-run"]);
+    let mut first = run();
+    first.until("Waiting for a beacon node");
+    let socket = folder.path(SOCKET);
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    let status = ask(&folder, &json!({"request": "status"}));
+    assert_eq!(status["status"]["operator"], 1, "{status}");
+    assert_eq!(ask(&folder, &json!({"request": "song"}))["answer"], "refused");
+    // A crash leaves the file behind, which is in nobody's way.
+    first.signal(Signal::KILL);
+    first.end();
+    assert!(UnixStream::connect(&socket).is_err() && fs::symlink_metadata(&socket).is_ok());
+    let mut second = run();
+    second.until("Waiting for a beacon node");
+    assert_eq!(ask(&folder, &json!({"request": "status"}))["answer"], "status");
+    second.signal(Signal::TERM);
+    second.end();
+    assert!(fs::symlink_metadata(&socket).is_err());
+}
+
 /// The network of the chain that [`BeaconNode`] imitates.
 fn custom_network(root: &str) -> String {
     format!(
@@ -530,6 +563,12 @@ fn run_tells_programs_what_it_does_and_finishes_its_slot() {
     let slot = starts["slot"].as_u64().unwrap();
     assert_eq!(starts["epoch"].as_u64().unwrap(), (slot - 1) / 8 + 3);
     assert_eq!(next(&mut run, "beacon_node")["state"], "ready");
+    let status = &ask(&folder, &json!({"request": "status"}))["status"];
+    assert_eq!(status["lock_hash"], started["lock_hash"]);
+    assert_eq!(
+        (&status["operator"], &status["version"]),
+        (&json!(1), &json!(env!("CARGO_PKG_VERSION")))
+    );
     run.signal(Signal::TERM);
     let stopping = next(&mut run, "stopping")["slot"].as_u64().unwrap();
     assert!(stopping >= slot - 1);

@@ -1,6 +1,12 @@
 //! `conclave run`: validate with the shares of a finished ceremony.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use serde::Serialize;
 
 use crate::{
     ceremony::{
@@ -15,7 +21,7 @@ use crate::{
     cluster::lock::DistributedValidator,
     crypto::node::NodeKey,
     ethereum::network::Network,
-    p2p::node::peer_id,
+    p2p::{events::Event as NetEvent, node::peer_id},
     validator::{
         beacon::{
             answers::{RegistrationMessage, SignedRegistration},
@@ -26,7 +32,7 @@ use crate::{
         core::Stop,
         group::Group,
         guard::Cluster,
-        node::{self, Ended, News, RunError, Setup},
+        node::{self, Control, Ended, News, RunError, Setup},
     },
 };
 
@@ -106,6 +112,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         args.log_file.is_some(),
     );
     let event = finished(&group, begun);
+    let brief = Arc::new(Mutex::new(Brief::new(&group, operator)));
     let setup = Setup {
         group,
         operator,
@@ -121,8 +128,12 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         graffiti,
         peers: args.peers.clone(),
         book: addresses::load(&folder),
+        control: control(&folder, brief.clone()),
     };
-    let mut watch = |news: News| watcher.show(out, news, now_ms());
+    let mut watch = |news: News| {
+        brief.lock().unwrap_or_else(PoisonError::into_inner).take(&news);
+        watcher.show(out, news, now_ms());
+    };
     let mut keep = |book: &[(u16, Vec<libp2p::Multiaddr>)]| {
         if let Err(problem) = addresses::save(&folder, book) {
             tracing::warn!("addresses could not be kept: {}", problem);
@@ -141,6 +152,54 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
             "stop the other one and find out where the copy came from, before you start this one again",
         )),
         Err(error) => Err(problem_of(&error)),
+    }
+}
+
+/// What `conclave status` is told.
+#[derive(Serialize)]
+struct Brief {
+    version: &'static str,
+    lock_hash: String,
+    operator: u16,
+    slot: Option<u64>,
+    /// The other operators that are connected.
+    connected: BTreeSet<u16>,
+}
+
+impl Brief {
+    fn new(group: &Group, operator: u16) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            lock_hash: format!("0x{}", hex::encode(group.lock_hash)),
+            operator,
+            slot: None,
+            connected: BTreeSet::new(),
+        }
+    }
+
+    fn take(&mut self, news: &News) {
+        match news {
+            News::Slot(slot) => self.slot = Some(*slot),
+            News::Network(NetEvent::Connected { operator }) => {
+                self.connected.insert(*operator);
+            }
+            News::Network(NetEvent::Disconnected { operator, .. }) => {
+                self.connected.remove(operator);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Where other commands reach this process.
+fn control(folder: &DataFolder, brief: Arc<Mutex<Brief>>) -> Control {
+    Control {
+        folder: folder.root().to_owned(),
+        private: folder.ceremony(),
+        describe: Arc::new(move || {
+            let brief = brief.lock().unwrap_or_else(PoisonError::into_inner);
+            serde_json::to_value(&*brief).unwrap_or_default()
+        }),
     }
 }
 

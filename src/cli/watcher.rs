@@ -151,6 +151,11 @@ impl Watcher {
                     span(left_ms)
                 ));
             }
+            News::NoControl(why) => told.warn(format!(
+                "other commands cannot talk to this process ({}): it validates all the same. Keep the folder on a local \
+                 disk",
+                printable(&why)
+            )),
             News::Network(event) => self.network(&mut told, event),
             News::Report(report) => self.report(&mut told, report),
         }

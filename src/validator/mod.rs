@@ -15,6 +15,7 @@
 //! | [`partials`], [`combine`] | from partial signatures to the group's |
 //! | [`memory`], [`alive`] | what peers remember of each other; twins |
 //! | [`wire`] | what running nodes say to each other |
+//! | [`control`] | what other commands in the same folder ask a running node |
 //! | [`core`] | one operator's behaviour: events in, effects out |
 //! | [`node`] | where the core meets sockets, disks and clocks |
 
@@ -23,6 +24,7 @@ pub mod alive;
 pub mod beacon;
 pub mod chain;
 pub mod combine;
+pub mod control;
 pub mod core;
 pub mod duty;
 pub mod group;

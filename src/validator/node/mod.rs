@@ -5,6 +5,7 @@
 
 mod checks;
 mod clock;
+mod control;
 mod duties;
 mod protocol;
 mod work;
@@ -40,6 +41,7 @@ use super::{
         block::BlockSchemas,
         spec::{Chain, Mismatch, Pinned},
     },
+    control::SOCKET,
     core::{Core, Effect, Event, Report, Settings, Stop},
     group::Group,
     guard::{Guard, GuardError, Start},
@@ -48,7 +50,10 @@ use super::{
     wire::Limits,
 };
 
-pub use self::protocol::Run;
+pub use self::{
+    control::{Control, Describe},
+    protocol::Run,
+};
 
 use clock::{Clock, now_ms};
 use duties::Service;
@@ -94,6 +99,8 @@ pub struct Setup {
     pub peers: Vec<Multiaddr>,
     /// Addresses that were learned before.
     pub book: Vec<(u16, Vec<Multiaddr>)>,
+    /// Where other commands talk to this process.
+    pub control: Control,
 }
 
 /// What a running operator tells whoever watches.
@@ -115,6 +122,8 @@ pub enum News {
     Slot(u64),
     /// How the beacon nodes are, once a slot.
     BeaconNodes(Vec<Health>),
+    /// Other commands cannot talk to this process; why, for people.
+    NoControl(String),
     /// It was asked to stop, and finishes this slot first.
     Stopping {
         /// The slot.
@@ -197,6 +206,18 @@ pub fn run(
         ..network::Config::new(setup.key.clone(), operators.clone(), limits)
     };
     let (handle, mut net) = network::start::<Run>(config)?;
+    // Validating is more important than talking about it.
+    let _door = match control::open(&setup.control) {
+        Ok((listener, door)) => {
+            let path = setup.control.folder.join(SOCKET);
+            runtime.spawn(control::serve(listener, path, setup.control.describe.clone()));
+            Some(door)
+        }
+        Err(error) => {
+            watch(News::NoControl(error.to_string()));
+            None
+        }
+    };
     let Some(chain) = runtime.block_on(chain_of(&setup.nodes, interrupted, watch))? else {
         return Ok(Ended::Asked);
     };

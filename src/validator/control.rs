@@ -1,0 +1,198 @@
+//! How other commands talk to the `run` that is at work in the same folder.
+//!
+//! A socket in the data folder, which only its owner can open, speaks lines of JSON: each request is one line, and so
+//! is each answer. The file is there as long as `run` is; one that a crash left behind answers nobody and is replaced at
+//! the next start. (Who holds the folder's exclusive lock is the only one who makes this file.)
+//!
+//! Here are the words and the asking side; the answering side is in [`super::node`].
+
+use std::{
+    fs::File,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    os::{fd::AsRawFd as _, unix::net::UnixStream},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// The socket's name in the data folder.
+pub const SOCKET: &str = "run.sock";
+/// Most bytes of a request, with the end of its line.
+pub const MAX_REQUEST: usize = 64 * 1024;
+/// Most bytes of an answer, with the end of its line.
+pub const MAX_ANSWER: usize = 16 * 1024 * 1024;
+/// How long the asking side waits for the answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Bytes that the path of a socket may have everywhere: 104 with a zero at the end on some systems, 108 on Linux.
+const MAX_PATH: usize = 100;
+
+/// What a running node is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// How it is.
+    Status {},
+}
+
+/// What it answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// How it is: a document for people and programs, whose content is not this module's business.
+    Status {
+        /// The document.
+        status: serde_json::Value,
+    },
+    /// It cannot or will not do it.
+    Refused(Refusal),
+}
+
+/// Why a running node does not do what it is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// One line: what went wrong.
+    pub what: String,
+    /// One line: why.
+    pub why: String,
+    /// One line: what the reader can do now.
+    pub what_to_do: String,
+}
+
+impl Refusal {
+    /// From its three lines.
+    pub fn new(what: impl Into<String>, why: impl Into<String>, what_to_do: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            why: why.into(),
+            what_to_do: what_to_do.into(),
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Nobody listens.
+    #[error("no conclave run is at work in this folder")]
+    NotRunning,
+    /// Talking failed.
+    #[error("the running node could not be asked: {0}")]
+    Io(#[from] io::Error),
+    /// What came is no answer.
+    #[error("the running node gave an answer that this version does not understand: {0}")]
+    Malformed(String),
+}
+
+/// Asks the `run` of a data folder, and waits for its answer for at most a minute.
+///
+/// # Errors
+/// If nobody listens there, or does not answer as a node of this version does.
+pub fn ask(folder: &Path, request: &Request) -> Result<Answer, ControlError> {
+    let reach = Reach::new(folder, SOCKET)?;
+    let mut stream = UnixStream::connect(reach.path()).map_err(|error| match error.kind() {
+        // A file without a listener is what a crash left behind.
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ControlError::NotRunning,
+        _ => ControlError::Io(error),
+    })?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(&line(request)?)?;
+    let mut answer = Vec::new();
+    let limit = MAX_ANSWER as u64;
+    BufReader::new(stream.take(limit)).read_until(b'\n', &mut answer)?;
+    if answer.last() != Some(&b'\n') {
+        return Err(ControlError::Malformed("it ends too early".to_owned()));
+    }
+    serde_json::from_slice(&answer).map_err(|error| ControlError::Malformed(error.to_string()))
+}
+
+/// A request or an answer as it is sent.
+pub(super) fn line(value: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(value)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// The way to a socket in a folder. Addresses of sockets hold about a hundred bytes and paths can be longer; then the way
+/// leads through an open handle of the folder.
+#[derive(Debug)]
+pub(super) struct Reach {
+    path: PathBuf,
+    /// Open as long as the path is in use.
+    _folder: Option<File>,
+}
+
+impl Reach {
+    /// # Errors
+    /// If the folder cannot be opened; if its path is too long on a system without `/proc`.
+    pub(super) fn new(folder: &Path, name: &str) -> io::Result<Self> {
+        let path = folder.join(name);
+        if path.as_os_str().len() <= MAX_PATH {
+            return Ok(Self { path, _folder: None });
+        }
+        if !cfg!(target_os = "linux") {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidFilename,
+                format!("the path of {} is too long for a socket", path.display()),
+            ));
+        }
+        let folder = File::open(folder)?;
+        Ok(Self {
+            path: PathBuf::from(format!("/proc/self/fd/{}/{name}", folder.as_raw_fd())),
+            _folder: Some(folder),
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn where_nobody_listens_is_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let ask = || ask(dir.path(), &Request::Status {}).unwrap_err();
+        assert!(matches!(ask(), ControlError::NotRunning));
+        // What a crash leaves behind.
+        drop(UnixListener::bind(dir.path().join(SOCKET)).unwrap());
+        assert!(matches!(ask(), ControlError::NotRunning));
+    }
+
+    #[test]
+    fn answers_are_lines_of_json() {
+        for (answer, good) in [
+            (
+                r#"{"answer":"status","status":{"slot":3}}"#.to_owned() + "\n",
+                true,
+            ),
+            (
+                r#"{"answer":"refused","what":"a","why":"b","what_to_do":"c"}"#.to_owned() + "\n",
+                true,
+            ),
+            (r#"{"answer":"status","status":{"slot":3}}"#.to_owned(), false),
+            (r#"{"answer":"song"}"#.to_owned() + "\n", false),
+            ("\n".to_owned(), false),
+            (String::new(), false),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let listener = UnixListener::bind(dir.path().join(SOCKET)).unwrap();
+            let text = answer.clone();
+            let server = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = String::new();
+                BufReader::new(&stream).read_line(&mut request).unwrap();
+                assert_eq!(request, "{\"request\":\"status\"}\n");
+                stream.write_all(text.as_bytes()).unwrap();
+            });
+            assert_eq!(ask(dir.path(), &Request::Status {}).is_ok(), good, "{answer}");
+            server.join().unwrap();
+        }
+    }
+}

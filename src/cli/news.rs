@@ -3,7 +3,10 @@
 
 use serde::Serialize;
 
-use crate::validator::duty::{Kind, Purpose};
+use crate::validator::{
+    core::Account,
+    duty::{Kind, Purpose},
+};
 
 /// An operator as events name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -118,8 +121,12 @@ pub(super) enum Event {
         after_due_ms: u64,
         contributors: Vec<u16>,
     },
-    /// Operators agreed, and too few signed.
-    NotSigned { slot: u64 },
+    /// A slot with duties is over.
+    Over {
+        slot: u64,
+        away: Vec<u16>,
+        duties: Vec<Duty>,
+    },
     /// An operator did what no correct one does.
     Fault {
         #[serde(flatten)]
@@ -131,6 +138,39 @@ pub(super) enum Event {
     Notice { message: String },
     /// Asked to stop: it does so at the end of this slot.
     Stopping { slot: u64 },
+}
+
+/// What became of a duty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Duty {
+    purpose: &'static str,
+    validators: Vec<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    round: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agreed_after_ms: Option<u64>,
+    voters: Vec<u16>,
+    unanswered: bool,
+    signed: Vec<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_after_ms: Option<u64>,
+    contributors: Vec<u16>,
+}
+
+impl From<Account> for Duty {
+    fn from(account: Account) -> Self {
+        Self {
+            purpose: purpose(account.purpose),
+            validators: account.validators.into_iter().collect(),
+            round: account.decision.map(|decision| decision.round),
+            agreed_after_ms: account.decision.map(|decision| decision.after_due_ms),
+            voters: account.voters.into_iter().collect(),
+            unanswered: account.unanswered,
+            signed: account.signed.into_iter().collect(),
+            signed_after_ms: account.signed_after_ms,
+            contributors: account.partials.into_iter().collect(),
+        }
+    }
 }
 
 /// The kind of an agreement for programs.

@@ -12,8 +12,7 @@ use crate::{
         agreement::Misbehaviour,
         beacon::nodes::{Health, State},
         chain::{spec::Chain, time::Time},
-        core::Report,
-        duty::{Kind, Purpose},
+        core::{Account, Decision, Report},
         guard::Start,
         node::News,
     },
@@ -21,9 +20,6 @@ use crate::{
 
 use super::news::{self, Event, Who};
 use super::output::{Output, printable};
-
-/// After so many slots a duty that was agreed on and not signed is given up.
-const GIVEN_UP_AFTER: u64 = 2;
 
 /// A line for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,13 +47,6 @@ impl Told {
     }
 }
 
-/// What was agreed on in a slot, until its signature is there.
-#[derive(Debug, Clone, Copy)]
-struct Agreed {
-    round: u8,
-    after_due_ms: u64,
-}
-
 /// Turns news into words, and remembers what was said.
 #[derive(Debug)]
 pub(super) struct Watcher {
@@ -75,10 +64,6 @@ pub(super) struct Watcher {
     listening: BTreeSet<Multiaddr>,
     /// The others.
     connected: BTreeSet<u16>,
-    agreed: BTreeMap<(u64, Kind), Agreed>,
-    signed: BTreeSet<u64>,
-    /// Everything before this slot was spoken of.
-    spoken_of: u64,
     /// How often something was said of somebody.
     repeated: BTreeMap<(u16, String), u64>,
 }
@@ -98,9 +83,6 @@ impl Watcher {
             health: BTreeMap::new(),
             listening: BTreeSet::new(),
             connected: BTreeSet::new(),
-            agreed: BTreeMap::new(),
-            signed: BTreeSet::new(),
-            spoken_of: 0,
             repeated: BTreeMap::new(),
         }
     }
@@ -143,7 +125,7 @@ impl Watcher {
                      time synchronisation",
                 );
             }
-            News::Slot(slot) => self.slot(&mut told, slot),
+            News::Slot(_) => {}
             News::Stopping { slot, left_ms } => {
                 told.events.push(Event::Stopping { slot });
                 told.say(format!(
@@ -326,44 +308,115 @@ impl Watcher {
         });
     }
 
-    /// A slot begins: what is still missing of older ones will not come any more.
-    fn slot(&mut self, told: &mut Told, slot: u64) {
-        let old = slot.saturating_sub(GIVEN_UP_AFTER);
-        self.spoken_of = old;
-        let kept = self.agreed.split_off(&(old, Kind::Head));
-        let over = std::mem::replace(&mut self.agreed, kept);
-        let signed = self.signed.split_off(&old);
-        let signed = std::mem::replace(&mut self.signed, signed);
-        let heads = over.keys().filter(|(_, kind)| *kind == Kind::Head);
-        for slot in heads.map(|(slot, _)| *slot).filter(|slot| !signed.contains(slot)) {
-            // Everybody who has just started waits, and says so itself.
-            let waits = match (self.time, self.start) {
-                (Some(time), Some(start)) => time.epoch_of(slot) < start.first_target,
-                _ => true,
+    /// One line for each duty that was done, and one for all that failed in the same way.
+    fn over(&self, told: &mut Told, slot: u64, away: &BTreeSet<u16>, duties: Vec<Account>) {
+        let mut missed: Vec<(String, Vec<String>)> = Vec::new();
+        for duty in &duties {
+            let what = |count: usize| {
+                let plural = if count == 1 { "" } else { "s" };
+                format!("{} of {count} validator{plural}", duty.purpose.text())
             };
-            if waits {
-                continue;
+            if !duty.signed.is_empty() {
+                told.say(format!(
+                    "slot {slot}: {}: {}{}",
+                    what(duty.signed.len()),
+                    self.done(duty),
+                    self.missing(&duty.partials, away)
+                ));
             }
-            told.events.push(Event::NotSigned { slot });
-            told.warn(format!(
-                "slot {slot}: agreed on, and fewer than {} operators signed{}. Those who have just started wait until the \
-                 next epoch; ask the others what their machines say",
-                self.threshold,
-                self.away()
-            ));
+            let without = duty.validators.difference(&duty.signed).count();
+            if without > 0 {
+                let why = self.why(duty, away);
+                match missed.iter_mut().find(|(known, _)| *known == why) {
+                    Some((_, list)) => list.push(what(without)),
+                    None => missed.push((why, vec![what(without)])),
+                }
+            }
         }
+        // Everybody who has just started waits, and says so itself.
+        let waits = match (self.time, self.start) {
+            (Some(time), Some(start)) => time.epoch_of(slot) < start.first_target,
+            _ => true,
+        };
+        for (why, what) in missed.into_iter().filter(|_| !waits) {
+            told.warn(format!("slot {slot}: missed: {}: {why}", what.join(", ")));
+        }
+        told.events.push(Event::Over {
+            slot,
+            away: away.iter().copied().collect(),
+            duties: duties.into_iter().map(news::Duty::from).collect(),
+        });
     }
 
-    /// `; not connected: bob, dave`, or nothing.
-    fn away(&self) -> String {
+    fn done(&self, duty: &Account) -> String {
+        let agreed = match duty.decision {
+            None => String::new(),
+            Some(Decision {
+                round: 0,
+                after_due_ms,
+            }) => format!("agreed after {after_due_ms} ms, "),
+            Some(Decision { round, after_due_ms }) => {
+                format!("agreed after {after_due_ms} ms in round {round}, ")
+            }
+        };
+        let by = if duty.partials.len() == self.names.len() {
+            format!("all {} operators", self.names.len())
+        } else {
+            self.names_of(duty.partials.iter().copied())
+        };
+        format!(
+            "{agreed}signed after {} ms by {by}",
+            duty.signed_after_ms.unwrap_or(0)
+        )
+    }
+
+    /// Why a duty failed, and what to do about it.
+    fn why(&self, duty: &Account, away: &BTreeSet<u16>) -> String {
+        let Some(decision) = duty.decision else {
+            let mut why = "not agreed on".to_owned();
+            if duty.unanswered {
+                why.push_str(", and your own beacon node had no answer");
+            }
+            why.push_str(&self.missing(&duty.voters, away));
+            why.push_str(if duty.unanswered {
+                ". Look at your beacon node"
+            } else {
+                ". Ask the others what their machines and beacon nodes say"
+            });
+            return why;
+        };
+        format!(
+            "agreed after {} ms, and {} of {} operators who must sign did{}. Those who have just started wait until the next \
+             epoch; ask the others what their machines say",
+            decision.after_due_ms,
+            duty.partials.len(),
+            self.threshold,
+            self.missing(&duty.partials, away)
+        )
+    }
+
+    /// `; missing: bob (not connected), dave`, or nothing.
+    fn missing(&self, there: &BTreeSet<u16>, away: &BTreeSet<u16>) -> String {
         let all = (1u16..).zip(&self.names).map(|(operator, _)| operator);
-        let away: Vec<u16> = all
-            .filter(|operator| *operator != self.me && !self.connected.contains(operator))
+        let missing: Vec<String> = all
+            .filter(|operator| !there.contains(operator))
+            .map(|operator| {
+                let name = if operator == self.me {
+                    "you".to_owned()
+                } else {
+                    self.name(operator)
+                };
+                if away.contains(&operator) {
+                    format!("{name} (not connected)")
+                } else {
+                    name
+                }
+            })
             .collect();
-        if away.is_empty() {
+        if missing.is_empty() {
             String::new()
         } else {
-            format!("; not connected: {}", self.names_of(away))
+            format!("; missing: {}", missing.join(", "))
         }
     }
 
@@ -481,11 +534,6 @@ impl Watcher {
                     after_due_ms,
                     voters: voters.into_iter().collect(),
                 });
-                // Who was away hears of old decisions, and their signatures were made long ago.
-                if duty.slot >= self.spoken_of {
-                    self.agreed
-                        .insert((duty.slot, duty.kind), Agreed { round, after_due_ms });
-                }
             }
             Report::Made {
                 purpose,
@@ -494,10 +542,6 @@ impl Watcher {
                 after_due_ms,
                 contributors,
             } => {
-                if let Some(text) = self.signed(purpose, slot, validators.len(), after_due_ms, &contributors)
-                {
-                    told.say(text);
-                }
                 told.events.push(Event::Signed {
                     slot,
                     purpose: news::purpose(purpose),
@@ -506,6 +550,7 @@ impl Watcher {
                     contributors: contributors.into_iter().collect(),
                 });
             }
+            Report::Over { slot, away, duties } => self.over(told, slot, &away, duties),
             Report::Fault { operator, what } => {
                 let what = printable(&what);
                 if let Some(times) = self.once_in_a_while(operator, &what) {
@@ -552,48 +597,6 @@ impl Watcher {
             }
             Report::UnknownFork { name, epoch } => self.unknown_fork(told, &printable(&name), epoch, 0),
         }
-    }
-
-    /// One line for a duty that was done; selection proofs and the like are made ahead and say nothing.
-    fn signed(
-        &mut self,
-        purpose: Purpose,
-        slot: u64,
-        validators: usize,
-        after_due_ms: u64,
-        contributors: &BTreeSet<u16>,
-    ) -> Option<String> {
-        let kind = match purpose {
-            Purpose::Attestation | Purpose::SyncMessage => Kind::Head,
-            Purpose::Block => Kind::Block,
-            Purpose::Aggregate => Kind::Aggregates,
-            Purpose::Contribution => Kind::Contributions,
-            Purpose::Randao | Purpose::Selection | Purpose::SyncSelection | Purpose::Exit => return None,
-        };
-        if kind == Kind::Head {
-            self.signed.insert(slot);
-        }
-        let agreed = match self.agreed.get(&(slot, kind)) {
-            None => String::new(),
-            Some(Agreed {
-                round: 0,
-                after_due_ms,
-            }) => format!("agreed after {after_due_ms} ms, "),
-            Some(Agreed { round, after_due_ms }) => {
-                format!("agreed after {after_due_ms} ms in round {round}, ")
-            }
-        };
-        let of = if validators == 1 {
-            "1 validator".to_owned()
-        } else {
-            format!("{validators} validators")
-        };
-        Some(format!(
-            "slot {slot}: {} of {of}: {agreed}signed after {after_due_ms} ms by {}{}",
-            purpose.text(),
-            self.names_of(contributors.iter().copied()),
-            self.away()
-        ))
     }
 
     fn misbehaviour(&mut self, told: &mut Told, deed: &Misbehaviour) {
@@ -693,7 +696,7 @@ mod tests {
         validator::{
             beacon::http::Address,
             chain::spec::{Genesis, Spec},
-            duty::Duty,
+            duty::{Duty, Kind, Purpose},
         },
     };
 
@@ -786,12 +789,30 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_duty_is_one_line() {
-        let mut watcher = watcher();
-        for operator in [2, 3] {
-            network(&mut watcher, NetEvent::Connected { operator });
+    fn account(purpose: Purpose, partials: &[u16]) -> Account {
+        Account {
+            purpose,
+            validators: [0, 4].into(),
+            decision: Some(Decision {
+                round: 0,
+                after_due_ms: 15,
+            }),
+            voters: [1, 2, 3].into(),
+            unanswered: false,
+            signed: [0, 4].into(),
+            signed_after_ms: Some(28),
+            partials: partials.iter().copied().collect(),
         }
+    }
+
+    fn over(watcher: &mut Watcher, slot: u64, away: &[u16], duties: Vec<Account>) -> Told {
+        let away = away.iter().copied().collect();
+        watcher.told(News::Report(Report::Over { slot, away, duties }), 0)
+    }
+
+    #[test]
+    fn agreements_and_signatures_are_told_to_programs_at_once() {
+        let mut watcher = watcher();
         let told = decided(&mut watcher, 40, 0);
         assert_eq!(text(&told), "");
         assert_eq!(
@@ -799,45 +820,95 @@ mod tests {
             r#"{"event":"agreed","slot":40,"kind":"head","round":0,"after_due_ms":15,"voters":[1,2,3]}"#
         );
         let told = made(&mut watcher, 40, Purpose::Attestation);
-        assert_eq!(
-            text(&told),
-            "slot 40: attestation of 2 validators: agreed after 15 ms, signed after 28 ms by alice, bob, carol; not \
-             connected: da\u{fffd}ve"
-        );
+        assert_eq!(text(&told), "");
         assert_eq!(
             json(&told),
             r#"{"event":"signed","slot":40,"purpose":"attestation","validators":[0,4],"after_due_ms":28,"contributors":[1,2,3]}"#
         );
-        // Made ahead: for programs only.
-        let told = made(&mut watcher, 41, Purpose::Selection);
-        assert_eq!((text(&told).as_str(), told.events.len()), ("", 1));
-        decided(&mut watcher, 42, 2);
-        let told = made(&mut watcher, 42, Purpose::SyncMessage);
-        assert!(text(&told).contains("agreed after 15 ms in round 2"), "{told:?}");
     }
 
     #[test]
-    fn what_was_agreed_on_and_not_signed_is_told_once_unless_this_node_still_waits() {
+    fn a_duty_is_one_line_that_names_who_was_missing() {
+        let mut watcher = watcher();
+        let told = over(
+            &mut watcher,
+            40,
+            &[4],
+            vec![account(Purpose::Attestation, &[1, 3])],
+        );
+        assert_eq!(
+            text(&told),
+            "slot 40: attestation of 2 validators: agreed after 15 ms, signed after 28 ms by alice, carol; missing: bob, \
+             da\u{fffd}ve (not connected)"
+        );
+        assert_eq!(
+            json(&told),
+            r#"{"event":"over","slot":40,"away":[4],"duties":[{"purpose":"attestation","validators":[0,4],"round":0,"agreed_after_ms":15,"voters":[1,2,3],"unanswered":false,"signed":[0,4],"signed_after_ms":28,"contributors":[1,3]}]}"#
+        );
+        let mut late = account(Purpose::SyncMessage, &[1, 2, 3, 4]);
+        late.decision = Some(Decision {
+            round: 2,
+            after_due_ms: 600,
+        });
+        late.validators = [0].into();
+        late.signed = [0].into();
+        assert_eq!(
+            text(&over(&mut watcher, 41, &[], vec![late])),
+            "slot 41: sync committee message of 1 validator: agreed after 600 ms in round 2, signed after 28 ms by all 4 \
+             operators"
+        );
+    }
+
+    #[test]
+    fn a_duty_that_failed_is_one_line_with_the_reason_unless_this_node_still_waits() {
         let mut watcher = watcher();
         watcher.start = Some(Start {
             first_slot: 33,
             first_target: 2,
         });
-        for slot in [40, 70, 71] {
-            decided(&mut watcher, slot, 0);
-        }
-        made(&mut watcher, 71, Purpose::Attestation);
-        assert_eq!(text(&watcher.told(News::Slot(72), 0)), "");
-        let told = watcher.told(News::Slot(75), 0);
+        let undecided = |purpose, unanswered| Account {
+            decision: None,
+            voters: [1, 3].into(),
+            unanswered,
+            signed: BTreeSet::new(),
+            signed_after_ms: None,
+            ..account(purpose, &[])
+        };
+        let both = |unanswered| {
+            vec![
+                undecided(Purpose::Attestation, unanswered),
+                undecided(Purpose::SyncMessage, unanswered),
+            ]
+        };
+        let told = over(&mut watcher, 70, &[2], both(false));
+        assert_eq!(
+            text(&told),
+            "! slot 70: missed: attestation of 2 validators, sync committee message of 2 validators: not agreed on; missing: \
+             bob (not connected), da\u{fffd}ve. Ask the others what their machines and beacon nodes say"
+        );
+        assert!(json(&told).contains(
+            r#""validators":[0,4],"voters":[1,3],"unanswered":false,"signed":[],"contributors":[]"#
+        ));
+        let told = over(&mut watcher, 71, &[], both(true));
         assert!(
-            text(&told).contains("slot 70: agreed on, and fewer than 3"),
+            text(&told).contains("not agreed on, and your own beacon node had no answer; missing"),
             "{told:?}"
         );
-        assert_eq!(json(&told), r#"{"event":"not_signed","slot":70}"#);
-        assert_eq!(text(&watcher.told(News::Slot(80), 0)), "");
-        decided(&mut watcher, 60, 0);
-        assert_eq!(text(&watcher.told(News::Slot(81), 0)), "");
-        assert!(watcher.agreed.is_empty() && watcher.signed.is_empty());
+        // One of two validators: the other's record forbade it.
+        let mut half = account(Purpose::Attestation, &[1, 3]);
+        half.signed = [4].into();
+        let told = over(&mut watcher, 72, &[], vec![half.clone()]);
+        assert!(
+            text(&told).contains("slot 72: attestation of 1 validator: agreed")
+                && text(&told).contains(
+                    "! slot 72: missed: attestation of 1 validator: agreed after 15 ms, and 2 of 3 operators who must sign \
+                     did; missing: bob, da\u{fffd}ve."
+                ),
+            "{told:?}"
+        );
+        // Those who wait know why.
+        let told = over(&mut watcher, 63, &[], both(true));
+        assert_eq!((text(&told).as_str(), told.events.len()), ("", 1));
     }
 
     #[test]

@@ -109,6 +109,16 @@ impl Pool {
         self.partials.values().flat_map(BTreeMap::keys).copied().collect()
     }
 
+    /// All partial signatures that were not found to be wrong: place, operator and what it signed.
+    pub fn sound(&self) -> impl Iterator<Item = (Place, u16, Hash)> {
+        let all = self.partials.iter().flat_map(|(place, operators)| {
+            operators
+                .iter()
+                .map(|(operator, (root, _))| (*place, *operator, *root))
+        });
+        all.filter(|(place, operator, _)| !self.wrong.contains(&(*operator, *place)))
+    }
+
     /// How many of everything is kept.
     #[cfg(test)]
     pub(super) fn size(&self) -> usize {

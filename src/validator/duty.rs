@@ -91,6 +91,17 @@ impl Purpose {
         matches!(self, Self::Attestation | Self::Block)
     }
 
+    /// The agreement that decides what is signed; selection proofs and the like need none, and belong to the duty that
+    /// they are made for. An exit belongs to no slot: its answer says nothing.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Attestation | Self::SyncMessage | Self::Exit => Kind::Head,
+            Self::Block | Self::Randao => Kind::Block,
+            Self::Aggregate | Self::Selection => Kind::Aggregates,
+            Self::Contribution | Self::SyncSelection => Kind::Contributions,
+        }
+    }
+
     /// For people.
     pub fn text(self) -> &'static str {
         match self {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 use super::effects::Effect;
-use super::{ASK_AGAIN_PERCENT, Core, EARLY_SLOTS, Report, head::Opinion, over};
+use super::{ASK_AGAIN_PERCENT, Core, Decision, EARLY_SLOTS, Report, head::Opinion, over};
 
 impl<S: Signatures> Core<S> {
     /// A peer's message about an agreement that is, or may soon be, under way.
@@ -179,6 +179,9 @@ impl<S: Signatures> Core<S> {
             .get(&duty)
             .map_or_else(BTreeSet::new, Instance::voters);
         let after_due_ms = self.now.saturating_sub(self.due(duty));
+        let decision = Decision { round, after_due_ms };
+        let course = &mut self.slots.entry(duty.slot).or_default().course;
+        course.decisions.insert(duty.kind, decision);
         self.report(Report::Decided {
             duty,
             round,
@@ -341,6 +344,7 @@ impl<S: Signatures> Core<S> {
             }
         }
         for (slot, blocks) in asked {
+            self.note_asked(slot, Kind::Head);
             self.effects.push(Effect::AskView { slot });
             for root in blocks {
                 self.effects.push(Effect::LookUp { slot, root });
@@ -357,6 +361,7 @@ impl<S: Signatures> Core<S> {
             return;
         };
         work.views.add(data);
+        work.course.asked.insert(Kind::Head, true);
         let duty = Duty {
             slot,
             kind: Kind::Head,

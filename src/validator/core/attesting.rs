@@ -75,7 +75,7 @@ impl<S: Signatures> Core<S> {
     }
 
     /// The validators that aggregate in a slot.
-    fn aggregators(&self, slot: u64) -> Vec<Attester> {
+    pub(super) fn aggregators(&self, slot: u64) -> Vec<Attester> {
         let attesters = self.schedule.attesters(self.time.epoch_of(slot), slot);
         attesters
             .iter()
@@ -158,6 +158,7 @@ impl<S: Signatures> Core<S> {
     /// This operator leads: our beacon node's aggregates of what was decided.
     pub(super) fn ask_aggregates(&mut self, slot: u64, round: u8) {
         if let Some(data) = self.slots.get(&slot).and_then(|work| work.head) {
+            self.note_asked(slot, Kind::Aggregates);
             let committees = self.aggregating_committees(slot).into_iter().collect();
             self.effects.push(Effect::AskAggregates {
                 round,
@@ -174,6 +175,7 @@ impl<S: Signatures> Core<S> {
             kind: Kind::Aggregates,
         };
         if !aggregates.is_empty() && self.agreements.contains_key(&duty) {
+            self.note_answered(duty);
             let value = encode_list(aggregates.iter().map(Attestation::to_ssz));
             self.propose(duty, round, value.into());
         }

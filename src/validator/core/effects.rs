@@ -381,6 +381,17 @@ pub enum Report {
         /// Whose partial signatures were there.
         contributors: BTreeSet<u16>,
     },
+    /// A slot of ours is over: once for each slot that has duties of our validators, at its end if all of them were
+    /// signed by then, else at the end of the next one, or when a jump of the clock drops what was under way. Slots that
+    /// began before this process, or of a fork that it does not know, are nothing that it could speak of.
+    Over {
+        /// The slot.
+        slot: u64,
+        /// Operators to whom there was no connection when the slot ended.
+        away: BTreeSet<u16>,
+        /// What became of each duty, signed or not; never empty.
+        duties: Vec<Account>,
+    },
     /// An operator did what no correct one does.
     Fault {
         /// Who.
@@ -411,6 +422,37 @@ pub enum Report {
         /// Its epoch.
         epoch: u64,
     },
+}
+
+/// What became of one duty of a slot, for all validators that had it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// What was to be signed: attestation, block, sync committee message, aggregate or contribution.
+    pub purpose: Purpose,
+    /// The validators that had this duty, by their place in the lock.
+    pub validators: BTreeSet<u32>,
+    /// What operators agreed on, if they did.
+    pub decision: Option<Decision>,
+    /// Of whom votes came in the agreement.
+    pub voters: BTreeSet<u16>,
+    /// Our own beacon nodes were asked for what is to be agreed on, and had no answer that could be used.
+    pub unanswered: bool,
+    /// The validators for which the group's signature was made.
+    pub signed: BTreeSet<u32>,
+    /// How long after the duty was due the last of them was made, in milliseconds.
+    pub signed_after_ms: Option<u64>,
+    /// Whose partial signatures came, late ones too: of what the group signed, or of anything if it signed nothing. Those
+    /// that were found to be wrong are left out; what came when it was no longer needed is not verified.
+    pub partials: BTreeSet<u16>,
+}
+
+/// An agreement that came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// In which round, from 0.
+    pub round: u8,
+    /// How long after it was due, in milliseconds.
+    pub after_due_ms: u64,
 }
 
 /// Why a node stops for good.

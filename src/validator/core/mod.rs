@@ -24,6 +24,7 @@
 //! | [`pools`] | partial signatures, and what they became |
 //! | [`head`] | what is attested to, and whether it is plausible |
 //! | `agreeing`, `signing` | what all duties have in common |
+//! | `accounts` | what became of them |
 //! | `attesting`, `syncing`, [`proposing`] | the duties, one file each |
 //! | `presence` | handshakes, starts and twins |
 
@@ -33,6 +34,7 @@ pub mod pools;
 pub mod proposing;
 pub mod schedule;
 
+mod accounts;
 mod agreeing;
 mod attesting;
 mod effects;
@@ -63,7 +65,9 @@ use super::{
     wire,
 };
 
-pub use effects::{Effect, Event, Report, Signed, Stop, Submission, Subscription, ToCheck};
+pub use effects::{
+    Account, Decision, Effect, Event, Report, Signed, Stop, Submission, Subscription, ToCheck,
+};
 
 use head::Views;
 use peers::Peers;
@@ -117,6 +121,8 @@ pub struct Core<S> {
     begun: Option<u64>,
     /// The newest block that our beacon node told of: slot and root.
     newest_block: Option<(u64, [u8; 32])>,
+    /// Slots that began and were not spoken of yet ([`Report::Over`]).
+    open: BTreeSet<u64>,
     stopped: bool,
 }
 
@@ -134,6 +140,7 @@ struct Slot {
     /// Aggregates and contributions that were decided.
     aggregates: Option<Vec<super::chain::types::Attestation>>,
     contributions: Option<Vec<super::chain::types::SyncCommitteeContribution>>,
+    course: accounts::Course,
 }
 
 impl<S: Signatures> Core<S> {
@@ -178,6 +185,7 @@ impl<S: Signatures> Core<S> {
             start,
             begun: None,
             newest_block: None,
+            open: BTreeSet::new(),
             stopped: false,
         })
     }
@@ -255,6 +263,7 @@ impl<S: Signatures> Core<S> {
         if let Some(slot) = self.time.slot_at(self.now)
             && self.begun.is_none_or(|begun| begun < slot)
         {
+            self.account(slot);
             self.begun = Some(slot);
             self.forget(slot);
             self.beat(slot);
@@ -340,10 +349,11 @@ impl<S: Signatures> Core<S> {
         }
         for slot in self.slots.values() {
             let (kept, blocks) = slot.block.size();
-            count += 1 + slot.views.size() + slot.begun.len() + kept;
+            count += 1 + slot.views.size() + slot.begun.len() + slot.course.size() + kept;
             bytes += blocks;
         }
-        count += self.watch.size() + self.pools.size() + self.schedule.size() + self.memory.len();
+        count += self.watch.size() + self.pools.size() + self.schedule.size();
+        count += self.memory.len() + self.open.len();
         (count, bytes)
     }
 

@@ -102,6 +102,21 @@ impl Pools {
             .unwrap_or_default()
     }
 
+    /// Whose partial signatures, wrong ones left out, are of what the group signed; of anything, if it signed nothing.
+    pub fn signers(&self, key: Key) -> BTreeSet<u16> {
+        let Some(entry) = self.entries.get(&key) else {
+            return BTreeSet::new();
+        };
+        let all = entry.pool.sound();
+        let counts = |place: &Place, root: &Hash| match entry.made.get(place) {
+            Some(made) => made.root == *root,
+            None => entry.made.is_empty(),
+        };
+        all.filter(|(place, _, root)| counts(place, root))
+            .map(|(_, operator, _)| operator)
+            .collect()
+    }
+
     /// Everything that the own share has signed and others may lack.
     pub fn own(&self) -> impl Iterator<Item = &Partials> {
         self.entries.values().flat_map(|entry| &entry.own)

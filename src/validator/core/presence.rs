@@ -144,6 +144,7 @@ impl<S: Signatures> Core<S> {
     }
 
     pub(super) fn restarted(&mut self, instance: Process, start: Start) {
+        self.close_all();
         self.watch.renew(instance);
         self.peers.forget_answers();
         // The clock may have gone back. What was under way then is left to the others.

@@ -153,6 +153,7 @@ impl<S: Signatures> Core<S> {
             .get_mut(&slot)
             .and_then(|work| work.block.wanted.take());
         if let Some(round) = wanted {
+            self.note_asked(slot, Kind::Block);
             self.effects.push(Effect::AskBlock { slot, round, randao });
         }
     }
@@ -167,7 +168,9 @@ impl<S: Signatures> Core<S> {
             return;
         }
         let value = made.value.clone();
-        self.slots.entry(slot).or_default().block.made = Some(made);
+        let work = self.slots.entry(slot).or_default();
+        work.course.asked.insert(Kind::Block, true);
+        work.block.made = Some(made);
         self.propose(duty(slot), round, value);
     }
 

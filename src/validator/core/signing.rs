@@ -7,7 +7,7 @@ use crate::{
     validator::{
         agreement::Signatures,
         combine::{Outcome, Place},
-        duty::{Duty, Kind, Purpose},
+        duty::{Duty, Purpose},
         partials::Partials,
         wire::Message,
     },
@@ -163,13 +163,9 @@ impl<S: Signatures> Core<S> {
             self.fault(operator, &what);
         }
         if !outcome.signatures.is_empty() {
-            let kind = match purpose {
-                Purpose::Block => Kind::Block,
-                Purpose::Aggregate => Kind::Aggregates,
-                Purpose::Contribution => Kind::Contributions,
-                _ => Kind::Head,
-            };
+            let kind = purpose.kind();
             let after_due_ms = self.now.saturating_sub(self.due(Duty { slot, kind }));
+            self.note_signed(purpose, slot, after_due_ms);
             let validators: BTreeSet<u32> = outcome.signatures.iter().map(|made| made.place.0).collect();
             self.report(Report::Made {
                 purpose,

@@ -103,7 +103,7 @@ impl<S: Signatures> Core<S> {
     }
 
     /// Who contributes in a slot: validator, its index on the chain, subcommittee.
-    fn contributors(&self, slot: u64) -> Vec<(u32, u64, u16)> {
+    pub(super) fn contributors(&self, slot: u64) -> Vec<(u32, u64, u16)> {
         let mut contributors = Vec::new();
         for member in self.sync_members_of(slot) {
             for subcommittee in &member.subcommittees {
@@ -127,6 +127,7 @@ impl<S: Signatures> Core<S> {
     /// This operator leads: our beacon node's contributions for what was decided.
     pub(super) fn ask_contributions(&mut self, slot: u64, round: u8) {
         if let Some(data) = self.slots.get(&slot).and_then(|work| work.head) {
+            self.note_asked(slot, Kind::Contributions);
             self.effects.push(Effect::AskContributions {
                 round,
                 slot,
@@ -148,6 +149,7 @@ impl<S: Signatures> Core<S> {
             kind: Kind::Contributions,
         };
         if !contributions.is_empty() && self.agreements.contains_key(&duty) {
+            self.note_answered(duty);
             let value = encode_list(contributions.iter().map(SyncCommitteeContribution::to_ssz));
             self.propose(duty, round, value.into());
         }

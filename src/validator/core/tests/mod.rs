@@ -1,5 +1,6 @@
 //! Groups of cores in simulated worlds.
 
+mod accounts;
 mod hostile;
 mod liveness;
 mod safety;
@@ -41,6 +42,7 @@ fn everybody_up_attests_in_time() {
         sim.oracle.first
     );
     assert!(sim.oracle.sync.len() >= 39);
+    assert!(sim.oracle.contributed.len() >= 39);
 }
 
 #[test]

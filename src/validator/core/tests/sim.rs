@@ -24,7 +24,9 @@ use crate::{
         alive::Alive,
         chain::{
             spec::Chain,
-            types::{Attestation, AttestationData, Bitlist, Bitvector, Checkpoint},
+            types::{
+                Attestation, AttestationData, Bitlist, Bitvector, Checkpoint, SyncCommitteeContribution,
+            },
         },
         combine::{Combined, Job, Outcome},
         core::{
@@ -125,6 +127,8 @@ pub(super) struct Plan {
     pub(super) mischief: u32,
     /// Operators whose beacon nodes tell lies about head and checkpoints.
     pub(super) lied_to: BTreeSet<u16>,
+    /// The beacon nodes of these operators answer nothing.
+    pub(super) silent: BTreeSet<u16>,
     /// How many milliseconds later blocks arrive at the beacon nodes of these operators.
     pub(super) lagging: BTreeMap<u16, u64>,
     /// The beacon nodes of these operators follow another fork of the chain, and know the blocks of both.
@@ -153,6 +157,7 @@ impl Plan {
             liars: BTreeSet::new(),
             mischief: 0,
             lied_to: BTreeSet::new(),
+            silent: BTreeSet::new(),
             lagging: BTreeMap::new(),
             astray: BTreeSet::new(),
             arrival: (100, 1200),
@@ -269,6 +274,8 @@ pub(super) struct Oracle {
     pub(super) sync: BTreeSet<(u64, u64)>,
     /// Slots in which aggregates came.
     pub(super) aggregated: BTreeSet<u64>,
+    /// Slots in which contributions of sync committee messages came.
+    pub(super) contributed: BTreeSet<u64>,
 }
 
 pub(super) struct Sim {
@@ -810,6 +817,30 @@ impl Sim {
                 };
                 self.result(place, 8, event);
             }
+            Effect::AskContributions {
+                round,
+                slot,
+                root,
+                subcommittees,
+            } => {
+                let size = self.chain.spec.sizes.sync_subcommittee_size();
+                let contributions = subcommittees
+                    .iter()
+                    .map(|subcommittee| SyncCommitteeContribution {
+                        slot,
+                        beacon_block_root: root,
+                        subcommittee_index: u64::from(*subcommittee),
+                        aggregation_bits: Bitvector::with_ones(size, &[0]),
+                        signature: [0; 96],
+                    });
+                let event = Event::Contributions {
+                    slot,
+                    round,
+                    contributions: contributions.collect(),
+                };
+                self.result(place, 8, event);
+            }
+            Effect::AskView { .. } if self.plan.silent.contains(&operator) => {}
             Effect::AskView { slot } => {
                 let data = self.view(place, slot);
                 self.result(place, 8, Event::View { slot, data });
@@ -924,15 +955,17 @@ impl Sim {
                         .map(|message| (message.validator_index, message.slot)),
                 );
             }
+            Effect::Submit(Submission::Contributions(contributions)) => {
+                let slots = contributions
+                    .iter()
+                    .map(|signed| signed.message.contribution.slot);
+                self.oracle.contributed.extend(slots);
+            }
             Effect::Submit(Submission::Aggregates(aggregates)) => {
                 let slots = aggregates.iter().map(|signed| signed.message.aggregate.data.slot);
                 self.oracle.aggregated.extend(slots);
             }
-            Effect::Submit(_)
-            | Effect::AskHead
-            | Effect::AskBlock { .. }
-            | Effect::Subscribe(_)
-            | Effect::AskContributions { .. } => {}
+            Effect::Submit(_) | Effect::AskHead | Effect::AskBlock { .. } | Effect::Subscribe(_) => {}
             Effect::Remember { operator, proof } => {
                 self.nodes[place]
                     .disk

@@ -1,0 +1,184 @@
+//! What became of the duties of each slot, for those who watch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::validator::{
+    agreement::{Instance, Signatures},
+    duty::{Duty, Kind, Purpose},
+};
+
+use super::{Account, Core, Decision, Report};
+
+/// What went well has its account at the end of its slot; for the rest, aggregates above all, one more slot counts.
+const GRACE: u64 = 1;
+
+/// What happened to a slot's duties, as far as it is not seen elsewhere.
+#[derive(Default)]
+pub(super) struct Course {
+    pub(super) decisions: BTreeMap<Kind, Decision>,
+    /// Agreements for which our beacon nodes were asked, and whether they had an answer.
+    pub(super) asked: BTreeMap<Kind, bool>,
+    /// How long after it was due the last signature of the group was made.
+    signed_after_ms: BTreeMap<Purpose, u64>,
+    /// Votes that had come when the slot ended, or later; the agreement may be forgotten by now.
+    voters: BTreeMap<Kind, BTreeSet<u16>>,
+    /// Who was not connected when the slot ended; `None` while it lasts.
+    away: Option<BTreeSet<u16>>,
+}
+
+#[cfg(test)]
+impl Course {
+    /// How many of everything is kept.
+    pub(super) fn size(&self) -> usize {
+        let voters: usize = self.voters.values().map(BTreeSet::len).sum();
+        let away = self.away.as_ref().map_or(0, BTreeSet::len);
+        self.decisions.len() + self.asked.len() + self.signed_after_ms.len() + voters + away
+    }
+}
+
+impl<S: Signatures> Core<S> {
+    /// Our beacon nodes are asked for what is to be agreed on.
+    pub(super) fn note_asked(&mut self, slot: u64, kind: Kind) {
+        let course = &mut self.slots.entry(slot).or_default().course;
+        course.asked.entry(kind).or_insert(false);
+    }
+
+    /// They had an answer.
+    pub(super) fn note_answered(&mut self, duty: Duty) {
+        let course = &mut self.slots.entry(duty.slot).or_default().course;
+        course.asked.insert(duty.kind, true);
+    }
+
+    /// The group has signed.
+    pub(super) fn note_signed(&mut self, purpose: Purpose, slot: u64, after_due_ms: u64) {
+        let course = &mut self.slots.entry(slot).or_default().course;
+        course.signed_after_ms.insert(purpose, after_due_ms);
+    }
+
+    /// A slot begins: those before it are over.
+    pub(super) fn account(&mut self, slot: u64) {
+        let ended: Vec<u64> = self.open.iter().copied().filter(|of| *of < slot).collect();
+        for of in ended {
+            self.note_end(of);
+            let duties = self.accounts(of);
+            let signed = duties
+                .iter()
+                .all(|duty| duty.signed.is_superset(&duty.validators));
+            if signed || of.saturating_add(GRACE) < slot {
+                self.close(of, duties);
+            }
+        }
+        // Slots that passed unseen had their duties too.
+        let first = self.begun.map_or(slot, |begun| begun.saturating_add(1));
+        let first = first.max(slot.saturating_sub(self.time.slots_per_epoch));
+        self.open
+            .extend((first..=slot).filter(|of| *of >= self.start.first_slot));
+    }
+
+    /// Whatever is under way is dropped.
+    pub(super) fn close_all(&mut self) {
+        for slot in std::mem::take(&mut self.open) {
+            self.note_end(slot);
+            let duties = self.accounts(slot);
+            self.close(slot, duties);
+        }
+    }
+
+    fn close(&mut self, slot: u64, duties: Vec<Account>) {
+        self.open.remove(&slot);
+        if duties.is_empty() {
+            return;
+        }
+        let known = self.slots.get(&slot).and_then(|work| work.course.away.clone());
+        let away = known.unwrap_or_else(|| self.away());
+        self.report(Report::Over { slot, away, duties });
+    }
+
+    fn away(&self) -> BTreeSet<u16> {
+        let here = |peer: &super::peers::Peer| peer.connected && peer.greeted;
+        let others = self.peers.iter().filter(|(_, peer)| !here(peer));
+        others.map(|(operator, _)| operator).collect()
+    }
+
+    /// Keeps what is known only now.
+    fn note_end(&mut self, slot: u64) {
+        let away = self.away();
+        let voters: Vec<(Kind, BTreeSet<u16>)> = Kind::ALL
+            .into_iter()
+            .filter_map(|kind| {
+                let instance = self.agreements.get(&Duty { slot, kind })?;
+                Some((kind, Instance::voters(instance)))
+            })
+            .collect();
+        let course = &mut self.slots.entry(slot).or_default().course;
+        course.away.get_or_insert(away);
+        course.voters.extend(voters);
+    }
+
+    /// What became of each duty of a slot so far.
+    fn accounts(&self, slot: u64) -> Vec<Account> {
+        let epoch = self.time.epoch_of(slot);
+        if self.chain.spec.signable_fork_at(epoch).is_err() {
+            return Vec::new();
+        }
+        let attesters = self.schedule.attesters(epoch, slot).iter();
+        let duties = [
+            (
+                Purpose::Attestation,
+                attesters.map(|attester| attester.validator).collect(),
+            ),
+            (
+                Purpose::Block,
+                self.proposer_of(slot).iter().map(|one| one.validator).collect(),
+            ),
+            (
+                Purpose::SyncMessage,
+                self.sync_members_of(slot)
+                    .iter()
+                    .map(|one| one.validator)
+                    .collect(),
+            ),
+            (
+                Purpose::Aggregate,
+                self.aggregators(slot).iter().map(|one| one.validator).collect(),
+            ),
+            (
+                Purpose::Contribution,
+                self.contributors(slot).iter().map(|one| one.0).collect(),
+            ),
+        ];
+        let mut accounts = Vec::new();
+        for (purpose, validators) in duties {
+            let validators: BTreeSet<u32> = validators;
+            if !validators.is_empty() {
+                accounts.push(self.account_of(purpose, slot, validators));
+            }
+        }
+        accounts
+    }
+
+    fn account_of(&self, purpose: Purpose, slot: u64, validators: BTreeSet<u32>) -> Account {
+        let kind = purpose.kind();
+        let course = self.slots.get(&slot).map(|work| &work.course);
+        let made = self.pools.all_made((purpose, slot));
+        let signed: BTreeSet<u32> = made
+            .map(|made| made.place.0)
+            .filter(|validator| validators.contains(validator))
+            .collect();
+        Account {
+            purpose,
+            validators,
+            decision: course.and_then(|course| course.decisions.get(&kind)).copied(),
+            voters: course
+                .and_then(|course| course.voters.get(&kind))
+                .cloned()
+                .unwrap_or_default(),
+            unanswered: course.is_some_and(|course| course.asked.get(&kind) == Some(&false)),
+            signed,
+            signed_after_ms: course
+                .and_then(|course| course.signed_after_ms.get(&purpose))
+                .copied(),
+            partials: self.pools.signers((purpose, slot)),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What is told of a slot's duties when it is over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::validator::{
+    core::{Account, Report},
+    duty::Purpose,
+};
+
+use super::sim::{Plan, Sim};
+
+fn plan() -> Plan {
+    let mut plan = Plan::new(4, 3);
+    // One attestation in each slot.
+    plan.validators = 8;
+    plan
+}
+
+/// What a process told, by slot: who was away, and the duties. Each slot is told of once.
+fn told(sim: &Sim, place: usize) -> BTreeMap<u64, (BTreeSet<u16>, Vec<Account>)> {
+    let mut all = BTreeMap::new();
+    for report in &sim.nodes[place].reports {
+        if let Report::Over { slot, away, duties } = report {
+            assert!(!duties.is_empty(), "slot {slot}");
+            let before = all.insert(*slot, (away.clone(), duties.clone()));
+            assert!(before.is_none(), "slot {slot} twice");
+        }
+    }
+    all
+}
+
+fn of(duties: &[Account], purpose: Purpose) -> &Account {
+    duties
+        .iter()
+        .find(|duty| duty.purpose == purpose)
+        .unwrap_or_else(|| panic!("no {purpose:?} in {duties:?}"))
+}
+
+#[test]
+fn each_slot_is_told_of_at_its_end_with_everybody_who_signed() {
+    let mut sim = Sim::new(1, plan());
+    sim.run_to(30);
+    let next = sim.chain.time().start_of(31) + 10;
+    sim.run_until(next);
+    for place in 0..4 {
+        let told = told(&sim, place);
+        assert_eq!(
+            told.keys().copied().collect::<Vec<_>>(),
+            (0..=30).collect::<Vec<_>>()
+        );
+        let mut aggregates = 0;
+        // What is made ahead for the first epochs may be said before everybody was greeted.
+        for (away, duties) in told.range(16..).map(|(_, told)| told) {
+            assert_eq!(*away, BTreeSet::new());
+            for duty in duties {
+                assert_eq!(duty.signed, duty.validators);
+                assert!(duty.decision.is_some() && duty.signed_after_ms.is_some());
+                // Whoever came after the third, too.
+                assert_eq!(duty.partials, [1, 2, 3, 4].into(), "{duty:?}");
+            }
+            of(duties, Purpose::Attestation);
+            for purpose in [Purpose::SyncMessage, Purpose::Contribution] {
+                assert_eq!(of(duties, purpose).validators, [0].into());
+            }
+            aggregates += usize::from(duties.iter().any(|duty| duty.purpose == Purpose::Aggregate));
+        }
+        assert!(aggregates > 0);
+    }
+}
+
+#[test]
+fn who_is_off_is_named() {
+    let mut sim = Sim::new(1, plan());
+    sim.kill(2);
+    sim.run_to(20);
+    for (slot, (away, duties)) in told(&sim, 0) {
+        assert_eq!(away, [3].into(), "slot {slot}");
+        let duty = of(&duties, Purpose::Attestation);
+        assert_eq!(duty.partials, [1, 2, 4].into());
+        assert!(duty.voters.is_subset(&[1, 2, 4].into()) && duty.voters.len() >= 3);
+    }
+}
+
+#[test]
+fn what_was_never_agreed_on_is_told_one_slot_later_with_who_voted() {
+    let mut sim = Sim::new(1, plan());
+    sim.run_to(7);
+    sim.kill(2);
+    sim.kill(3);
+    sim.run_to(20);
+    let before = told(&sim, 0);
+    assert_eq!(before.keys().next_back(), Some(&18));
+    let next = sim.chain.time().start_of(21) + 10;
+    sim.run_until(next);
+    let told = told(&sim, 0);
+    assert_eq!(told.keys().next_back(), Some(&19));
+    for slot in 9..=19 {
+        let (away, duties) = &told[&slot];
+        assert_eq!(*away, [3, 4].into());
+        for purpose in [Purpose::Attestation, Purpose::SyncMessage] {
+            let duty = of(duties, purpose);
+            assert_eq!((duty.decision, duty.signed_after_ms), (None, None));
+            assert_eq!(
+                (&duty.signed, &duty.partials),
+                (&BTreeSet::new(), &BTreeSet::new())
+            );
+            assert_eq!(duty.voters, [1, 2].into());
+            assert!(!duty.unanswered);
+        }
+    }
+}
+
+#[test]
+fn a_beacon_node_without_an_answer_is_told_of() {
+    let mut plan = plan();
+    plan.silent.insert(1);
+    let mut sim = Sim::new(1, plan);
+    sim.run_to(20);
+    let told_by = |place| -> Vec<bool> {
+        told(&sim, place)
+            .values()
+            .map(|(_, duties)| of(duties, Purpose::Attestation).unanswered)
+            .collect()
+    };
+    assert!(told_by(0).len() > 18 && told_by(0).iter().all(|unanswered| *unanswered));
+    assert!(told_by(1).iter().all(|unanswered| !unanswered));
+    // The others go on without it, and it signs what they decide.
+    for (_, duties) in told(&sim, 0).values() {
+        assert_eq!(of(duties, Purpose::Attestation).partials, [1, 2, 3, 4].into());
+    }
+}
+
+#[test]
+fn what_is_agreed_on_and_not_signed_is_told() {
+    let mut sim = Sim::new(1, plan());
+    sim.run_to(17);
+    // All have just started, and one is off: attestations wait for the next epoch.
+    sim.kill(3);
+    for place in 0..3 {
+        sim.kill(place);
+        sim.start(place);
+    }
+    sim.run_to(30);
+    let told = told(&sim, 0);
+    for slot in 18..24 {
+        let duty = of(&told[&slot].1, Purpose::Attestation);
+        assert!(duty.decision.is_some(), "slot {slot}");
+        assert_eq!((duty.signed.len(), duty.partials.len()), (0, 0));
+    }
+    assert!(!of(&told[&25].1, Purpose::Attestation).signed.is_empty());
+}
+
+#[test]
+fn a_jump_of_the_clock_drops_nothing_untold() {
+    let mut sim = Sim::new(1, plan());
+    sim.run_to(12);
+    sim.kill(2);
+    sim.kill(3);
+    sim.run_to(16);
+    sim.jump(0, 9_000);
+    sim.run_to(17);
+    let told = told(&sim, 0);
+    assert_eq!(
+        told.keys().copied().collect::<Vec<_>>(),
+        (0..=16).collect::<Vec<_>>()
+    );
+}

@@ -129,6 +129,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         peers: args.peers.clone(),
         book: addresses::load(&folder),
         control: control(&folder, brief.clone()),
+        voice: None,
     };
     let mut watch = |news: News| {
         brief.lock().unwrap_or_else(PoisonError::into_inner).take(&news);

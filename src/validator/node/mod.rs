@@ -47,7 +47,7 @@ use super::{
     guard::{Guard, GuardError, Start},
     memory::Proofs,
     partials::Proof,
-    wire::Limits,
+    wire::{Limits, Message},
 };
 
 pub use self::{
@@ -65,6 +65,9 @@ const ASK_CHAIN: Duration = Duration::from_secs(2);
 const CHAIN_PATIENCE: Duration = Duration::from_secs(10);
 /// The loop looks at the clock at least this often.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Stands between an operator and what it says: to whom (`None`: everybody) and what; gives what is said in its place.
+pub type Voice = dyn FnMut(Option<u16>, Message) -> Vec<(Option<u16>, Message)> + Send;
 
 /// Takes the whole address book whenever it has changed: operators from 1, and where they may be reached.
 pub type Keep<'a> = dyn FnMut(&[(u16, Vec<Multiaddr>)]) + 'a;
@@ -101,6 +104,8 @@ pub struct Setup {
     pub book: Vec<(u16, Vec<Multiaddr>)>,
     /// Where other commands talk to this process.
     pub control: Control,
+    /// For tests of what a liar can do: everything that this operator says goes through it. None for honest ones.
+    pub voice: Option<Box<Voice>>,
 }
 
 /// What a running operator tells whoever watches.
@@ -274,6 +279,7 @@ pub fn run(
         chain,
         works: works.clone(),
         network: handle.clone(),
+        voice: setup.voice,
         watch,
         keep,
     };
@@ -382,6 +388,7 @@ struct Driver<'a> {
     chain: Arc<Chain>,
     works: Works,
     network: Handle<Run>,
+    voice: Option<Box<Voice>>,
     nodes: Nodes,
     /// The slot that was begun last.
     slot: Option<u64>,
@@ -456,30 +463,35 @@ impl Driver<'_> {
     async fn tell(&mut self, now: u64, event: Event) -> Option<Stop> {
         let mut stopped = None;
         for effect in self.core.handle(now, event) {
-            let command = match effect {
-                Effect::Send { to, message } => Command::Send {
-                    operator: to,
-                    message,
-                },
-                Effect::Broadcast(message) => Command::Broadcast(message),
-                Effect::Refuse { operator, why } => Command::Misbehaved { operator, why },
-                Effect::Report(report) => {
-                    (self.watch)(News::Report(report));
-                    continue;
-                }
-                Effect::Stop(stop) => {
-                    stopped = Some(stop);
-                    continue;
-                }
-                effect => {
-                    self.works.begin(effect);
-                    continue;
-                }
-            };
-            // A node that has stopped tells so by the end of its events.
-            let _ = self.network.give(command).await;
+            match effect {
+                Effect::Send { to, message } => self.say(Some(to), message).await,
+                Effect::Broadcast(message) => self.say(None, message).await,
+                Effect::Refuse { operator, why } => self.give(Command::Misbehaved { operator, why }).await,
+                Effect::Report(report) => (self.watch)(News::Report(report)),
+                Effect::Stop(stop) => stopped = Some(stop),
+                effect => self.works.begin(effect),
+            }
         }
         stopped
+    }
+
+    async fn say(&mut self, to: Option<u16>, message: Message) {
+        let said = match &mut self.voice {
+            None => vec![(to, message)],
+            Some(voice) => voice(to, message),
+        };
+        for (to, message) in said {
+            let command = match to {
+                Some(operator) => Command::Send { operator, message },
+                None => Command::Broadcast(message),
+            };
+            self.give(command).await;
+        }
+    }
+
+    async fn give(&self, command: Command<Message>) {
+        // A node that has stopped tells so by the end of its events.
+        let _ = self.network.give(command).await;
     }
 
     /// Whatever was signed while the clock was wrong, or the machine asleep, may be forgotten here.
@@ -498,7 +510,7 @@ impl Driver<'_> {
         Ok(())
     }
 
-    fn heard(&mut self, event: NetEvent<super::wire::Message>) -> Option<Event> {
+    fn heard(&mut self, event: NetEvent<Message>) -> Option<Event> {
         let told = match event {
             NetEvent::Connected { operator } => {
                 (self.watch)(News::Network(NetEvent::Connected { operator }));

@@ -7,12 +7,13 @@ import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { Devnet, holdCeremony } from "./lib/devnet.mjs";
-import { ownTimes, spread, table } from "./lib/figures.mjs";
+import { groupTimes, ownTimes, spread, table } from "./lib/figures.mjs";
 import { judge } from "./lib/judge.mjs";
-import { scenarios } from "./scenarios.mjs";
+import { leaderOfHead, scenarios } from "./scenarios.mjs";
 
 const options = {
   program: { type: "string", default: process.env.CONCLAVE_BIN },
+  adversary: { type: "string", default: process.env.CONCLAVE_ADVERSARY },
   ceremony: { type: "string" },
   operators: { type: "string", default: "4" },
   threshold: { type: "string", default: "3" },
@@ -45,7 +46,7 @@ const [name] = positionals;
 const scenario = scenarios[name];
 if (!scenario) usage(name ? `there is no scenario ${name}` : "no scenario named");
 if (!values.program) usage("name conclave's program with --program or CONCLAVE_BIN");
-const impossible = scenario.impossible?.();
+const impossible = scenario.impossible?.(values);
 if (impossible) {
   console.log(`${name}: not played: ${impossible}`);
   process.exit(77);
@@ -79,7 +80,8 @@ async function play() {
   const { program, fork, upgrade, preset } = values;
   const chain = { fork, upgrade, preset, slotSeconds, delay: Number(values.delay) };
   const { islands, environment } = scenario;
-  devnet = new Devnet({ program, ceremony, work, ...chain, islands, environment });
+  const liars = new Map((scenario.liars ?? []).map((place) => [place, values.adversary]));
+  devnet = new Devnet({ program, liars, ceremony, work, ...chain, islands, environment });
   await devnet.begin();
   const { clock, operators } = devnet;
   console.log(
@@ -161,6 +163,13 @@ function show({ duties, report, validators }, checks) {
       Object.keys(own)
         .sort()
         .map((what) => [what, ...spread(own[what])]),
+    )}`,
+  );
+  const group = groupTimes(devnet.operators, clock, (slot) => leaderOfHead(slot, devnet.operators.length));
+  console.log(
+    `\n${table(
+      ["from the leader's answer to the group's attestations, ms", "count", "half", "9 of 10", "last"],
+      [["attestation", ...spread(group)]],
     )}\n`,
   );
 

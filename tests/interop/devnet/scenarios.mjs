@@ -61,7 +61,7 @@ const badNode = (what, wishes) => ({
 });
 
 /** The operator that leads a slot's agreement on the head, counted from 0. */
-const leaderOfHead = (slot, operators) => (slot + HEAD) % operators;
+export const leaderOfHead = (slot, operators) => (slot + HEAD) % operators;
 const HEAD = 1; // the number of that kind of agreement
 
 export const scenarios = {
@@ -146,6 +146,25 @@ export const scenarios = {
       ]);
     },
     stopped: [1],
+  },
+  adversary: {
+    about: "one operator lies in every step: two proposals, votes both ways, wrong signatures, other blocks",
+    impossible: ({ adversary }) =>
+      !adversary && "needs the program of the liar: --adversary FILE (cargo build --example adversary)",
+    liars: [1],
+    async play(devnet, epochs) {
+      const { clock } = devnet;
+      const liar = one(devnet, 1);
+      await clock.atSlot(epochs * clock.slotsPerEpoch - 0.5);
+      const honest = devnet.operators.filter((operator) => operator !== liar);
+      return [
+        [liar.alive, `${liar.name} lied to the end`],
+        ...honest.map((operator) => [
+          operator.said(new RegExp(`${liar.name}.*(two|sign|wrong|broke)`)),
+          `${operator.name} says who it was`,
+        ]),
+      ];
+    },
   },
   restored: {
     about: "one operator's slashing protection is restored from an older copy: it notices, and signs nothing twice",

@@ -71,7 +71,10 @@ export class Devnet {
   #chain = null;
   #islands = null;
 
-  /** `settings`: program, ceremony (folder), work (folder), fork, upgrade, preset, slotSeconds, delay, islands, environment */
+  /**
+   * `settings`: program, liars (other programs by the operator's place), ceremony (folder), work (folder), fork, upgrade,
+   * preset, slotSeconds, delay, islands, environment
+   */
   constructor(settings) {
     this.settings = settings;
   }
@@ -150,7 +153,7 @@ export class Devnet {
     return new Operator(
       {
         name,
-        program: this.settings.program,
+        program: this.settings.liars?.get(place) ?? this.settings.program,
         folder,
         log: path.join(this.work, `${path.basename(folder)}.log`),
         port: peerPorts[place],

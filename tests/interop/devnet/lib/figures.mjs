@@ -23,6 +23,20 @@ export function spread(numbers) {
   return [sorted.length, at(0.5), at(0.9), sorted.length ? Math.round(sorted.at(-1)) : "-"];
 }
 
+/**
+ * From the moment that the beacon node of a slot's leader has answered what to attest to, until the first operator gives
+ * its beacon node the group's attestations: ms, one for each slot in which both happened. `leader` names it by its place.
+ */
+export function groupTimes(operators, clock, leader) {
+  const given = operators.flatMap(({ proxy }) => proxy.given).sort((a, b) => a - b);
+  return given.flatMap((at, i) => {
+    const slot = Math.floor((at - clock.genesis) / clock.slotMs);
+    if (i > 0 && Math.floor((given[i - 1] - clock.genesis) / clock.slotMs) === slot) return [];
+    const told = operators[leader(slot)].proxy.told.get(slot);
+    return told === undefined || told > at ? [] : [at - told];
+  });
+}
+
 /** Times from the operators' own lines: `{ what: [ms after it was due] }`. */
 export function ownTimes(operators) {
   const times = {};

@@ -35,6 +35,9 @@ export class Proxy {
   #streams = new Set();
   wishes = { ...HONEST };
   requests = 0;
+  /** When an operator was first told what to attest to, by slot, and when it gave attestations: ms since 1970. */
+  told = new Map();
+  given = [];
 
   /** `chain` is the port of the chain's node, `port` the one to listen on (a number, or the path of a socket). */
   constructor(chain, port) {
@@ -85,6 +88,7 @@ export class Proxy {
   async #answer(request, response) {
     this.requests += 1;
     const body = await bytesOf(request);
+    if (request.method === "POST" && request.url.endsWith("/beacon/pool/attestations")) this.given.push(Date.now());
     const { lag, status, rubbish, silent } = this.wishes;
     if (lag) await sleep(lag);
     if (silent) return;
@@ -113,6 +117,8 @@ export class Proxy {
     }
     response.writeHead(answer.statusCode, headers);
     response.end(content);
+    const [, slot] = /attestation_data\?(?:.*&)?slot=(\d+)/.exec(request.url) ?? [];
+    if (slot && answer.statusCode === 200 && !this.told.has(Number(slot))) this.told.set(Number(slot), Date.now());
   }
 
   #ask(method, path, headers, body) {

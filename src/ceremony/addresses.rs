@@ -1,5 +1,5 @@
-//! Where the other operators were reached, kept for the next start: a help for reconnecting, nothing that is trusted.
-//! The ceremony writes it, and the running validator reads it and goes on writing it.
+//! Where the other operators were reached, and where this one listens, kept for the next start: a help for
+//! reconnecting, nothing that is trusted. The ceremony writes it, and the running validator reads it and goes on writing it.
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -10,6 +10,8 @@ use super::folder::DataFolder;
 
 /// The file in our own folder: per line an operator's number and an address.
 const FILE: &str = "addresses";
+/// The file with where this operator listens: per line `listen` or `announce`, and an address.
+const OWN: &str = "own-addresses";
 /// Longer files are not ours.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -29,6 +31,58 @@ pub fn load(folder: &DataFolder) -> Book {
 pub fn save(folder: &DataFolder, book: &[(u16, Vec<Multiaddr>)]) -> Result<(), FileError> {
     let path = folder.ceremony().join(FILE);
     folder.disk().replace(&path, text(book).as_bytes(), PUBLIC)
+}
+
+/// Where this operator listens, and what it tells the others beside that.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Own {
+    /// Where to listen.
+    pub listen: Vec<Multiaddr>,
+    /// Addresses to tell the others, such as a router's.
+    pub announce: Vec<Multiaddr>,
+}
+
+impl Own {
+    /// Reads what was kept; empty if nothing was. What cannot be read is left out.
+    pub fn load(folder: &DataFolder) -> Self {
+        let bytes = folder.disk().read(&folder.ceremony().join(OWN), MAX_BYTES);
+        Self::parse(&String::from_utf8_lossy(&bytes.unwrap_or_default()))
+    }
+
+    /// Keeps it, in place of what was kept before.
+    ///
+    /// # Errors
+    /// Anything the disk says.
+    pub fn save(&self, folder: &DataFolder) -> Result<(), FileError> {
+        let path = folder.ceremony().join(OWN);
+        folder.disk().replace(&path, self.text().as_bytes(), PUBLIC)
+    }
+
+    fn parse(text: &str) -> Self {
+        let mut own = Self::default();
+        for (what, address) in text.lines().filter_map(|line| line.split_once(' ')) {
+            let Ok(address) = address.parse::<Multiaddr>() else {
+                continue;
+            };
+            match what {
+                _ if address.is_empty() => {}
+                "listen" => own.listen.push(address),
+                "announce" => own.announce.push(address),
+                _ => {}
+            }
+        }
+        own
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for (what, addresses) in [("listen", &self.listen), ("announce", &self.announce)] {
+            for address in addresses {
+                let _ = writeln!(text, "{what} {address}");
+            }
+        }
+        text
+    }
 }
 
 fn parse(text: &str) -> Book {
@@ -78,5 +132,20 @@ mod tests {
             text(&book)
         );
         assert_eq!(parse(&damaged), book);
+    }
+
+    #[test]
+    fn own_addresses_are_kept_and_rubbish_is_left_out() {
+        let own = Own {
+            listen: vec!["/ip4/0.0.0.0/tcp/9600".parse().unwrap()],
+            announce: vec!["/dns4/x.example/tcp/3".parse().unwrap()],
+        };
+        assert_eq!(Own::parse(&own.text()), own);
+        assert_eq!(Own::parse(""), Own::default());
+        let damaged = format!(
+            "listen\nlisten \nlisten /ip4/1/tcp/1\nelse /ip4/1.2.3.4/tcp/1\n{}\0",
+            own.text()
+        );
+        assert_eq!(Own::parse(&damaged), own);
     }
 }

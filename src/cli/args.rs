@@ -180,7 +180,7 @@ pub struct JoinArgs {
         value_delimiter = ','
     )]
     pub peers: Vec<Multiaddr>,
-    /// Where to listen, such as /ip4/0.0.0.0/tcp/9510 or /ip6/::/tcp/9510
+    /// Where to listen, such as /ip4/0.0.0.0/tcp/9510 or /ip6/::/tcp/9510; kept in the folder for later starts
     #[arg(
         long = "listen",
         env = "CONCLAVE_LISTEN",
@@ -188,7 +188,7 @@ pub struct JoinArgs {
         value_delimiter = ','
     )]
     pub listen: Vec<Multiaddr>,
-    /// An address under which the others reach you too, such as that of a router that forwards the port
+    /// An address under which the others reach you too, such as that of a router that forwards the port; kept, too
     #[arg(
         long = "announce",
         env = "CONCLAVE_ANNOUNCE",
@@ -279,7 +279,7 @@ pub struct RunArgs {
         value_delimiter = ','
     )]
     pub peers: Vec<Multiaddr>,
-    /// Where to listen, such as /ip4/0.0.0.0/tcp/9510 or /ip6/::/tcp/9510
+    /// Where to listen, such as /ip4/0.0.0.0/tcp/9510 or /ip6/::/tcp/9510; kept in the folder for later starts
     #[arg(
         long = "listen",
         env = "CONCLAVE_LISTEN",
@@ -287,7 +287,7 @@ pub struct RunArgs {
         value_delimiter = ','
     )]
     pub listen: Vec<Multiaddr>,
-    /// An address under which the others reach you too, such as that of a router that forwards the port
+    /// An address under which the others reach you too, such as that of a router that forwards the port; kept, too
     #[arg(
         long = "announce",
         env = "CONCLAVE_ANNOUNCE",

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use libp2p::Multiaddr;
 
+use crate::ceremony::addresses::Own;
 use crate::ceremony::conductor::{self, Ask, Outcome, Person, Setup};
 use crate::ceremony::entrance;
 use crate::ceremony::files::Disk;
@@ -46,11 +47,8 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
     }
     let begun = conductor::has_begun(&context.data_dir);
     entrance::examine(&folder, &definition, &network)?;
-    let listen = if args.listen.is_empty() {
-        default_addresses()
-    } else {
-        args.listen.clone()
-    };
+    let own_addresses = own_addresses(&folder, &args.listen, &args.announce);
+    let listen = or_everywhere(&own_addresses.listen);
     conductor::check_ports(&listen)?;
     if begun {
         context
@@ -62,6 +60,7 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
     }
     let lock = args.lock.as_deref().map(input::lock).transpose()?;
     let entrance = entrance::enter(&folder, &definition, &network, &product::net(&network))?;
+    own_addresses.save(&folder)?;
     let interrupted = watch_for_interrupts()?;
     let screen = Arc::new(Mutex::new(Screen::new(&context.output)));
     let mut show = |event: Event| on(&screen).show(&event);
@@ -73,7 +72,7 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
         names,
         peers: args.peers.clone(),
         listen,
-        announce: args.announce.clone(),
+        announce: own_addresses.announce,
         wait: args.wait,
         retries: args.retries,
         attempt: args.attempt,
@@ -119,8 +118,30 @@ fn definition_path(context: &Context, args: &JoinArgs) -> Result<PathBuf, Proble
     ))
 }
 
-/// All interfaces, IPv4 and IPv6, TCP and (where it is built in) QUIC.
-pub(super) fn default_addresses() -> Vec<Multiaddr> {
+/// Where to listen and what to tell the others, as far as somebody said so: now, or at an earlier start. An announced address
+/// belongs to what was listened on when it was given.
+pub(super) fn own_addresses(folder: &DataFolder, listen: &[Multiaddr], announce: &[Multiaddr]) -> Own {
+    let mut own = Own::load(folder);
+    if !listen.is_empty() && listen != own.listen {
+        listen.clone_into(&mut own.listen);
+        own.announce.clear();
+    }
+    if !announce.is_empty() {
+        announce.clone_into(&mut own.announce);
+    }
+    own
+}
+
+/// Where to listen if nobody said so: on all interfaces, IPv4 and IPv6, TCP and (where it is built in) QUIC.
+pub(super) fn or_everywhere(listen: &[Multiaddr]) -> Vec<Multiaddr> {
+    if listen.is_empty() {
+        default_addresses()
+    } else {
+        listen.to_vec()
+    }
+}
+
+fn default_addresses() -> Vec<Multiaddr> {
     let mut texts = vec![
         format!("/ip4/0.0.0.0/tcp/{DEFAULT_PORT}"),
         format!("/ip6/::/tcp/{DEFAULT_PORT}"),
@@ -224,4 +245,38 @@ fn report(context: &Context, outcome: &Outcome, start: Instant) {
     }
     out.say("Back up this folder now, to a place that only you can open. Then compare the lock hash with the others.");
     out.say("Check it at any time with: conclave verify DIR");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<Multiaddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn where_to_listen_is_remembered_until_it_is_said_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open_or_create(&Disk::new(), place.path()).unwrap();
+        let none = own_addresses(&folder, &[], &[]);
+        assert_eq!(none, Own::default());
+        assert_eq!(or_everywhere(&none.listen), default_addresses());
+
+        let (port, router) = (
+            addresses(&["/ip4/0.0.0.0/tcp/9600"]),
+            addresses(&["/ip4/9.9.9.9/tcp/9600"]),
+        );
+        let said = own_addresses(&folder, &port, &router);
+        assert_eq!((&said.listen, &said.announce), (&port, &router));
+        said.save(&folder).unwrap();
+        assert_eq!(own_addresses(&folder, &[], &[]), said);
+        assert_eq!(own_addresses(&folder, &port, &[]), said);
+        assert_eq!(or_everywhere(&said.listen), port);
+
+        // The router forwards another port now, or none.
+        let other = addresses(&["/ip4/0.0.0.0/tcp/9700"]);
+        let moved = own_addresses(&folder, &other, &[]);
+        assert_eq!((moved.listen, moved.announce), (other, Vec::new()));
+    }
 }

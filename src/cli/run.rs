@@ -40,7 +40,7 @@ use super::{
     Context,
     args::RunArgs,
     input,
-    join::{default_addresses, watch_for_interrupts},
+    join::{or_everywhere, own_addresses, watch_for_interrupts},
     log,
     news::Event,
     output::printable,
@@ -88,12 +88,10 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         let path = folder.slashing_protection();
         Some(slashing::open_guard(&path, cluster, args.new_slashing_database)?)
     };
-    let listen = if args.listen.is_empty() {
-        default_addresses()
-    } else {
-        args.listen.clone()
-    };
+    let own_addresses = own_addresses(&folder, &args.listen, &args.announce);
+    let listen = or_everywhere(&own_addresses.listen);
     conductor::check_ports(&listen)?;
+    own_addresses.save(&folder)?;
     let interrupted = watch_for_interrupts()?;
     out.say("Opening the keystores ...");
     let holding = holding::open(&folder, network.as_ref())?;
@@ -122,7 +120,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         nodes,
         pinned: pinned(network.as_ref(), lock.definition().fork_version),
         listen,
-        announce: args.announce.clone(),
+        announce: own_addresses.announce,
         builder: args.builder,
         registrations: lock.validators().iter().map(registration).collect(),
         graffiti,

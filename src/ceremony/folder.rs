@@ -7,6 +7,7 @@
 //! deposit-data*.json          for the launchpad
 //! validator_keys/             keystore-N.json and keystore-N.txt (secret)
 //! slashing-protection.redb    what the shares have signed
+//! exits/                      parts of voluntary exits, and signed ones
 //! run.sock                    where other commands talk to `run`, as long as it is at work
 //! ceremony/                   ours: journal, attempts, names, the lock of this process
 //! ```

@@ -2,7 +2,7 @@
 //!
 //! Folders of other software with the same layout are as good: keystores are told apart by their keys, not their names.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path};
 
 use rayon::prelude::*;
 
@@ -16,7 +16,8 @@ use crate::{
 };
 
 use super::{
-    folder::DataFolder,
+    files::Disk,
+    folder::{DataFolder, LOCK},
     identity::Identity,
     names::Names,
     problem::{Kind, Problem},
@@ -48,15 +49,27 @@ pub fn examine(
     folder: &DataFolder,
     network: Option<&Network>,
 ) -> Result<(Lock, Identity, u16, Vec<String>), Problem> {
-    let path = folder.lock();
+    examine_beside(folder.disk(), folder.root(), network)
+}
+
+/// As [`examine`], in a folder that another process may hold: nothing that is read here ever changes.
+///
+/// # Errors
+/// As [`examine`].
+pub fn examine_beside(
+    disk: &Disk,
+    root: &Path,
+    network: Option<&Network>,
+) -> Result<(Lock, Identity, u16, Vec<String>), Problem> {
+    let path = root.join(LOCK);
     if !path.exists() {
         return Err(Problem::folder_state(
-            format!("there is no cluster-lock.json in {}", folder.root().display()),
+            format!("there is no cluster-lock.json in {}", root.display()),
             "the ceremony in this folder is not finished, or this is another folder",
             "finish it with conclave join, or name the right folder with --data-dir",
         ));
     }
-    let bytes = folder.disk().read(&path, MAX_FILE as u64)?;
+    let bytes = disk.read(&path, MAX_FILE as u64)?;
     let refused = |why: String| {
         Problem::new(
             Kind::LockRefused,
@@ -71,7 +84,7 @@ pub fn examine(
         let why = failure.outcome.reason().unwrap_or_default();
         return Err(refused(format!("{}: {why}", failure.name)));
     }
-    let identity = Identity::load(folder.disk(), folder.root())?;
+    let identity = Identity::load(disk, root)?;
     let own = identity.key().public();
     let operators = &lock.definition().operators;
     let operator = operators
@@ -79,7 +92,7 @@ pub fn examine(
         .position(|operator| *operator.enr.node_public_key() == own)
         .and_then(|place| u16::try_from(place + 1).ok())
         .ok_or_else(|| refused("it does not name the identity in this folder".to_owned()))?;
-    let names = Names::load(folder.disk(), folder.root())?;
+    let names = Names::load(disk, root)?;
     let names = operators
         .iter()
         .map(|operator| names.of(operator.enr.node_public_key()))

@@ -15,6 +15,9 @@
 //! | [`publication`] | the results get their final names, the lock last |
 //! | [`product`] | what the shares sign, and the lock and deposits that come of it |
 //! | [`addresses`] | where the other operators were reached |
+//! | [`exits`] | parts of voluntary exits |
+//! | [`moving`] | one operator's folder to another machine |
+//! | [`retirement`] | the mark of a folder that has moved to another machine |
 //! | [`records`] | what the journal's records hold |
 //! | [`view`] | the board as synchronisation and screens see it |
 //! | [`conductor`] | where protocol, disk and network meet |
@@ -29,11 +32,13 @@ pub mod attempt;
 pub mod conductor;
 pub mod define;
 pub mod entrance;
+pub mod exits;
 pub mod files;
 pub mod folder;
 pub mod holding;
 pub mod identity;
 pub mod journal;
+pub mod moving;
 pub mod names;
 pub mod plan;
 pub mod problem;
@@ -42,6 +47,7 @@ pub mod progress;
 pub mod publication;
 pub mod randomness;
 pub mod records;
+pub mod retirement;
 pub mod staging;
 pub mod verify;
 pub mod view;

@@ -42,6 +42,12 @@ pub enum Command {
     Join(JoinArgs),
     /// Validate with the shares of a finished ceremony, together with the other operators
     Run(Box<RunArgs>),
+    /// Consent to the voluntary exit of a validator: the end of it, if enough operators do
+    Exit(Box<ExitArgs>),
+    /// Move to another machine: retire this folder and write what it holds into an encrypted archive
+    Export(ExportArgs),
+    /// Unpack an archive of export into a new folder: once, and on one machine
+    Import(ImportArgs),
     /// Take what the shares have signed from other software, or give it to other software (EIP-3076)
     #[command(subcommand)]
     SlashingProtection(SlashingCommand),
@@ -315,6 +321,80 @@ pub struct RunArgs {
     /// Watch without signing: no votes, no partial signatures, no slashing protection
     #[arg(long, env = "CONCLAVE_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
     pub dry_run: bool,
+    /// A file that describes a network of your own
+    #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub network_file: Option<PathBuf>,
+}
+
+/// `conclave exit`.
+#[derive(Debug, Args)]
+pub struct ExitArgs {
+    /// The public key of a validator of the lock; several one after the other [default: the only one]
+    #[arg(
+        long = "validator",
+        env = "CONCLAVE_EXIT_VALIDATORS",
+        value_name = "KEY",
+        value_delimiter = ','
+    )]
+    pub validators: Vec<String>,
+    /// The exit is valid from this epoch on; all who consent must say the same
+    #[arg(long, env = "CONCLAVE_EXIT_EPOCH", value_name = "EPOCH", default_value_t = 0)]
+    pub epoch: u64,
+    /// Sign into this new file, without a running node; t such files make the exit
+    #[arg(long, env = "CONCLAVE_EXIT_PARTIAL_OUT", value_name = "FILE", conflicts_with = "combine", value_hint = ValueHint::FilePath)]
+    pub partial_out: Option<PathBuf>,
+    /// The validator's index on the chain, where no beacon node is asked; only with --partial-out
+    #[arg(long, env = "CONCLAVE_EXIT_VALIDATOR_INDEX", value_name = "INDEX")]
+    pub validator_index: Option<u64>,
+    /// Make the signed exit of the files of at least t operators
+    #[arg(long, env = "CONCLAVE_EXIT_COMBINE", value_name = "FILE", num_args = 1.., value_delimiter = ',', value_hint = ValueHint::FilePath)]
+    pub combine: Vec<PathBuf>,
+    /// The new file for the signed exit [default: in the folder exits of the data folder]
+    #[arg(long, env = "CONCLAVE_EXIT_OUT", value_name = "FILE", requires = "combine", value_hint = ValueHint::FilePath)]
+    pub out: Option<PathBuf>,
+    /// Give the combined exit to the beacon node
+    #[arg(long, env = "CONCLAVE_EXIT_SUBMIT", requires = "combine", value_parser = clap::builder::FalseyValueParser::new())]
+    pub submit: bool,
+    /// A beacon node, for --partial-out and --submit; a running node has its own
+    #[arg(long = "beacon-node", env = "CONCLAVE_BEACON_NODES", value_name = "URL", value_delimiter = ',', value_hint = ValueHint::Url)]
+    pub beacon_nodes: Vec<String>,
+    /// A file of HTTP headers for the beacon nodes, one a line, such as credentials
+    #[arg(long, env = "CONCLAVE_BEACON_HEADERS", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub beacon_headers: Option<PathBuf>,
+    /// A file that describes a network of your own
+    #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub network_file: Option<PathBuf>,
+    /// Consent without being asked
+    #[arg(long, env = "CONCLAVE_YES", value_parser = clap::builder::FalseyValueParser::new())]
+    pub yes: bool,
+}
+
+/// `conclave export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The new file, or the folder for it
+    #[arg(env = "CONCLAVE_ARCHIVE", value_name = "FILE|DIR", value_hint = ValueHint::AnyPath)]
+    pub file: PathBuf,
+    /// A file with the password of the archive [default: asked for]
+    #[arg(long, env = "CONCLAVE_ARCHIVE_PASSWORD_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub password_file: Option<PathBuf>,
+    /// A file that describes a network of your own
+    #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub network_file: Option<PathBuf>,
+    /// Retire the folder without being asked
+    #[arg(long, env = "CONCLAVE_YES", value_parser = clap::builder::FalseyValueParser::new())]
+    pub yes: bool,
+}
+
+/// `conclave import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// The archive; the data folder must be empty or new
+    #[arg(env = "CONCLAVE_ARCHIVE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// A file with the password of the archive [default: asked for]
+    #[arg(long, env = "CONCLAVE_ARCHIVE_PASSWORD_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub password_file: Option<PathBuf>,
     /// A file that describes a network of your own
     #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub network_file: Option<PathBuf>,

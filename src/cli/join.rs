@@ -18,6 +18,7 @@ use crate::ceremony::names::Names;
 use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::product;
 use crate::ceremony::progress::Event;
+use crate::ceremony::retirement;
 use crate::ethereum::keystore::Kdf;
 
 use super::args::{JoinArgs, KdfChoice};
@@ -39,6 +40,7 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
     let definition = input::definition(&path)?;
     let network = input::network_of(&definition, args.network_file.as_deref())?;
     let folder = DataFolder::open(&disk, &context.data_dir)?;
+    retirement::refuse(&disk, &context.data_dir)?;
     let mut names = Names::load(&disk, &context.data_dir)?;
     let identity = Identity::load(&disk, &context.data_dir).ok();
     let own = identity.as_ref().map(|identity| identity.key().public());

@@ -25,10 +25,13 @@ use crate::ceremony::problem::{Kind, Problem};
 
 pub mod args;
 mod define;
+mod exit;
+mod exit_news;
 mod identity;
 pub mod input;
 pub mod join;
 mod log;
+mod moving;
 mod news;
 pub mod output;
 mod plan;
@@ -83,6 +86,9 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Problem> {
         Command::Define(args) => define::run(context, *args),
         Command::Join(args) => join::run(context, &args),
         Command::Run(args) => run::run(context, &args),
+        Command::Exit(args) => exit::run(context, &args),
+        Command::Export(args) => moving::export(context, &args),
+        Command::Import(args) => moving::import(context, &args),
         Command::SlashingProtection(SlashingCommand::Import(args)) => slashing::import(context, &args),
         Command::SlashingProtection(SlashingCommand::Export(args)) => slashing::export(context, &args),
         Command::Rehearse(args) => rehearse::run(context, &args),

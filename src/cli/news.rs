@@ -23,6 +23,12 @@ pub(super) struct Who {
 pub(super) enum Event {
     /// A file was written.
     Written { path: String, kind: &'static str },
+    /// A folder has moved here.
+    Moved {
+        path: String,
+        operator: u16,
+        lock_hash: String,
+    },
     /// An EIP-3076 file was taken over.
     Imported {
         path: String,
@@ -36,6 +42,29 @@ pub(super) enum Event {
         source: Option<u64>,
         #[serde(skip_serializing_if = "Option::is_none")]
         target: Option<u64>,
+    },
+    /// Something happened to a voluntary exit.
+    Exit {
+        /// `asked`, `consented`, `wrong`, `signed`, `submitted`, `not_taken`, `leaving`, `not_kept`.
+        what: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        validator: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        validator_index: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        epoch: Option<u64>,
+        /// Who consents; whose part was wrong.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        operators: Vec<Who>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        threshold: Option<u16>,
+        /// First epoch without duties.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        exit_epoch: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
     },
     /// A run begins.
     Started {

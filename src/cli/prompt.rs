@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use dialoguer::theme::ColorfulTheme;
+use zeroize::Zeroizing;
 
 use crate::ceremony::problem::{Kind, Problem};
 
@@ -56,6 +57,19 @@ pub fn confirm(question: &str) -> Result<bool, Problem> {
         .default(false)
         .interact()
         .map_err(gone)
+}
+
+/// Asks for a password, which is not shown; twice if it is a new one.
+///
+/// # Errors
+/// As [`text`].
+pub fn password(question: &str, new: bool) -> Result<Zeroizing<String>, Problem> {
+    let theme = ColorfulTheme::default();
+    let mut prompt = dialoguer::Password::with_theme(&theme).with_prompt(question);
+    if new {
+        prompt = prompt.with_confirmation("The same again", "The two are not the same.");
+    }
+    prompt.interact().map(Zeroizing::new).map_err(gone)
 }
 
 /// The problem of a question that cannot be asked: names the flag.

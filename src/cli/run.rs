@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -11,12 +12,13 @@ use serde::Serialize;
 use crate::{
     ceremony::{
         addresses, conductor,
+        exits::ExitFiles,
         files::Disk,
         folder::DataFolder,
         holding,
         plan::tolerance,
         problem::{Kind, Problem},
-        progress,
+        progress, retirement,
     },
     cluster::lock::DistributedValidator,
     crypto::node::NodeKey,
@@ -61,6 +63,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
     log::begin(args.log_file.as_deref())?;
     let disk = Disk::new();
     let folder = DataFolder::open(&disk, &context.data_dir)?;
+    retirement::refuse(&disk, &context.data_dir)?;
     let network = input::network_file(args.network_file.as_deref())?;
     let (lock, _, operator, names) = holding::examine(&folder, network.as_ref())?;
     let network = match network {
@@ -78,7 +81,12 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         )
     })?;
     introduce(context, &group, operator, args.dry_run);
-    let nodes = beacon_nodes(&disk, args, network.as_ref())?;
+    let nodes = beacon_nodes(
+        &disk,
+        &args.beacon_nodes,
+        args.beacon_headers.as_deref(),
+        network.as_ref().map(Pinned::from).unwrap_or_default(),
+    )?;
     let graffiti = graffiti(&args.graffiti)?;
     let guard = if args.dry_run {
         out.say("Dry run: nothing is signed, and the slashing protection is not touched.");
@@ -128,6 +136,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         book: addresses::load(&folder),
         control: control(&folder, brief.clone()),
         voice: None,
+        exits: Box::new(ExitFiles::new(&folder)),
     };
     let mut watch = |news: News| {
         brief.lock().unwrap_or_else(PoisonError::into_inner).take(&news);
@@ -244,8 +253,17 @@ fn finished(group: &Group, begun: Instant) -> impl Fn() -> progress::Event + use
     }
 }
 
-fn beacon_nodes(disk: &Disk, args: &RunArgs, network: Option<&Network>) -> Result<Nodes, Problem> {
-    let headers = match &args.beacon_headers {
+/// The beacon nodes that were given, expected to be of this network.
+///
+/// # Errors
+/// An address or a file of headers that cannot be used.
+pub(super) fn beacon_nodes(
+    disk: &Disk,
+    urls: &[String],
+    headers: Option<&Path>,
+    pinned: Pinned,
+) -> Result<Nodes, Problem> {
+    let headers = match headers {
         None => None,
         Some(path) => {
             let bytes = disk.read_secret(path, MAX_HEADERS)?;
@@ -260,7 +278,7 @@ fn beacon_nodes(disk: &Disk, args: &RunArgs, network: Option<&Network>) -> Resul
         }
     };
     let mut nodes = Vec::new();
-    for url in &args.beacon_nodes {
+    for url in urls {
         let node = Address::new(url, headers.as_ref().map(|text| text.as_str())).and_then(Node::new);
         nodes.push(node.map_err(|error| {
             Problem::bad_input(
@@ -270,11 +288,11 @@ fn beacon_nodes(disk: &Disk, args: &RunArgs, network: Option<&Network>) -> Resul
             )
         })?);
     }
-    Ok(Nodes::new(nodes, network.map(Pinned::from).unwrap_or_default()))
+    Ok(Nodes::new(nodes, pinned))
 }
 
 /// What the beacon nodes must agree with.
-fn pinned(network: Option<&Network>, fork_version: [u8; 4]) -> Pinned {
+pub(super) fn pinned(network: Option<&Network>, fork_version: [u8; 4]) -> Pinned {
     Pinned {
         genesis_fork_version: Some(fork_version),
         ..network.map(Pinned::from).unwrap_or_default()
@@ -320,7 +338,7 @@ fn problem_of(error: &RunError) -> Problem {
 }
 
 /// Milliseconds since the Unix epoch, for what people are told.
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);

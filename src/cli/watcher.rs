@@ -18,6 +18,7 @@ use crate::{
     },
 };
 
+use super::exit_news;
 use super::news::{self, Event, Who};
 use super::output::{Output, printable};
 
@@ -132,6 +133,11 @@ impl Watcher {
                     "Stopping at the end of slot {slot}, in {}. Ctrl-C again stops at once.",
                     span(left_ms)
                 ));
+            }
+            News::Exit(news) => {
+                let (event, line) = exit_news::words(news, self.threshold, |operator| self.who(operator));
+                told.events.push(event);
+                told.lines.push(line);
             }
             News::NoControl(why) => told.warn(format!(
                 "other commands cannot talk to this process ({}): it validates all the same. Keep the folder on a local \

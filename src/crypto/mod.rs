@@ -62,6 +62,8 @@ pub mod domains {
     pub const RUN_AGREEMENT: &str = "conclave/run/agreement/1";
     /// Prefix of the hash by which a running node says that it is alive.
     pub const RUN_ALIVE: &str = "conclave/run/alive/1";
+    /// Prefix of the hash by which an operator signs its part of a voluntary exit.
+    pub const RUN_EXIT: &str = "conclave/run/exit/1";
 
     /// Labels of the expansions of an attempt's secret key (PRK). They are followed by what
     /// `docs/protocol.md` says.

@@ -33,6 +33,31 @@ const MAX_PATH: usize = 100;
 pub enum Request {
     /// How it is.
     Status {},
+    /// What is known of a validator that might exit.
+    ExitLook {
+        /// Its public key in hexadecimal.
+        public_key: String,
+    },
+    /// The operator of this folder consents to the exit of a validator: its share signs.
+    Exit {
+        /// The validator's public key in hexadecimal.
+        public_key: String,
+        /// Its index on the chain, as the operator was shown it.
+        validator_index: u64,
+        /// From which epoch on the exit is valid.
+        epoch: u64,
+    },
+}
+
+/// What operators wish for a validator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wish {
+    /// From which epoch on the exit is valid.
+    pub epoch: u64,
+    /// The validator's index on the chain.
+    pub validator_index: u64,
+    /// Who consents, from 1.
+    pub operators: Vec<u16>,
 }
 
 /// What it answers.
@@ -43,6 +68,26 @@ pub enum Answer {
     Status {
         /// The document.
         status: serde_json::Value,
+    },
+    /// What is known of a validator that can exit.
+    ExitLook {
+        /// Its index on the chain.
+        validator_index: u64,
+        /// Its state as the beacon node calls it.
+        status: String,
+        /// Which exits operators consent to.
+        wishes: Vec<Wish>,
+        /// How many must consent to one.
+        threshold: u16,
+    },
+    /// The share has signed.
+    Exit {
+        /// Who consents to this exit, from 1.
+        operators: Vec<u16>,
+        /// How many must.
+        threshold: u16,
+        /// The file of the signed exit in the data folder, if there is one.
+        signed: Option<String>,
     },
     /// It cannot or will not do it.
     Refused(Refusal),
@@ -60,6 +105,18 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// From an error whose text has three lines.
+    pub fn from_lines(error: impl std::fmt::Display) -> Self {
+        let text = error.to_string();
+        let mut lines = text.lines().map(str::trim);
+        let mut next = || lines.next().unwrap_or_default().to_owned();
+        Self {
+            what: next(),
+            why: next(),
+            what_to_do: next(),
+        }
+    }
+
     /// From its three lines.
     pub fn new(what: impl Into<String>, why: impl Into<String>, what_to_do: impl Into<String>) -> Self {
         Self {

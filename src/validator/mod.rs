@@ -14,6 +14,7 @@
 //! | [`guard`] | slashing protection: what may be signed |
 //! | [`partials`], [`combine`] | from partial signatures to the group's |
 //! | [`memory`], [`alive`] | what peers remember of each other; twins |
+//! | [`exits`] | voluntary exits: who consents to what |
 //! | [`wire`] | what running nodes say to each other |
 //! | [`control`] | what other commands in the same folder ask a running node |
 //! | [`core`] | one operator's behaviour: events in, effects out |
@@ -27,6 +28,7 @@ pub mod combine;
 pub mod control;
 pub mod core;
 pub mod duty;
+pub mod exits;
 pub mod group;
 pub mod guard;
 pub mod memory;

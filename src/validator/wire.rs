@@ -11,6 +11,7 @@
 //! | 4 | `Partials` | see [`Partials::encode`] |
 //! | 5 | `Contents` | u64 slot, block root (32), the block with its blobs as a beacon node takes it |
 //! | 6 | `Clock` | u64 clock in ms, u64 clock of the receiver's that this answers (0: none), u32 ms that it waited |
+//! | 7 | `Exit` | see [`PartialExit::encode`] |
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use super::{
     agreement,
     alive::{Alive, Instance, LONGEST as LONGEST_ALIVE},
     duty::Kind,
+    exits::{self, PartialExit},
     memory::Proofs,
     partials::{PROOF, Partials, Proof},
 };
@@ -85,6 +87,8 @@ pub enum Message {
         /// Block, proofs and blobs, as a beacon node gave them.
         bytes: Arc<[u8]>,
     },
+    /// An operator's part of a voluntary exit; possibly passed on.
+    Exit(PartialExit),
     /// To compare clocks.
     Clock {
         /// The sender's clock, in milliseconds since the Unix epoch.
@@ -113,6 +117,7 @@ impl Limits {
             4 => Partials::longest(self.validators.saturating_mul(SUBCOMMITTEES)),
             5 => 8 + 32 + MAX_CONTENTS,
             6 => 20,
+            7 => exits::LENGTH,
             _ => return None,
         })
     }
@@ -127,6 +132,7 @@ impl Message {
             Self::Agreement(message) => (3, message.encode()),
             Self::Partials(partials) => (4, partials.encode()),
             Self::Contents { slot, root, bytes } => (5, [&slot.to_be_bytes()[..], root, bytes].concat()),
+            Self::Exit(partial) => (7, partial.encode()),
             Self::Clock {
                 clock_ms,
                 answers_ms,
@@ -164,6 +170,7 @@ impl Message {
                 answers_ms: reader.u64()?,
                 waited_ms: reader.u32()?,
             },
+            7 => return PartialExit::decode(payload).map(Self::Exit),
             _ => return None,
         };
         reader.is_empty().then_some(message)

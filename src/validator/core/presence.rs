@@ -59,6 +59,8 @@ impl<S: Signatures> Core<S> {
                 waited_ms,
             } => self.clock(from, clock_ms, answers_ms, waited_ms),
             Message::Contents { slot, root, bytes } => self.contents(from, slot, root, bytes),
+            // They have no slot, and need no agreement: the node keeps them apart from duties.
+            Message::Exit(_) => {}
         }
     }
 

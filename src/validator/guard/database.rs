@@ -62,11 +62,13 @@ pub enum Mark {
     LatePublication = 2,
     /// It was made from an interchange file that did not name every validator.
     PartialImport = 3,
+    /// It came with its folder from another machine: it was whole when it left, and may have been unpacked before.
+    Moved = 4,
 }
 
 impl Mark {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::New, Self::LatePublication, Self::PartialImport]
+        [Self::New, Self::LatePublication, Self::PartialImport, Self::Moved]
             .into_iter()
             .find(|mark| *mark as u8 == byte)
     }

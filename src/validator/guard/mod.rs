@@ -290,6 +290,21 @@ impl Guard {
         self.with(|store, _| store.read()?.mark())
     }
 
+    /// Marks a database that came from another machine, unless it has a mark already.
+    ///
+    /// # Errors
+    /// If the database cannot be read or written.
+    pub fn mark_moved(&self) -> Result<(), GuardError> {
+        self.with(|store, _| {
+            let writing = store.write()?;
+            if writing.mark()?.is_none() {
+                writing.set_mark(Some(Mark::Moved))?;
+                writing.commit()?;
+            }
+            Ok(())
+        })
+    }
+
     /// Takes a mark away, if it is this one. Gives whether it was.
     ///
     /// # Errors

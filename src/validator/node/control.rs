@@ -5,7 +5,7 @@ use std::{
     io,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -16,7 +16,12 @@ use tokio::{
     time::timeout,
 };
 
-use crate::validator::control::{Answer, MAX_ANSWER, MAX_REQUEST, Reach, Refusal, Request, SOCKET, line};
+use crate::{
+    ethereum::exit::VoluntaryExit,
+    validator::control::{Answer, MAX_ANSWER, MAX_REQUEST, Reach, Refusal, Request, SOCKET, line},
+};
+
+use super::exits::Exits;
 
 /// Whoever asks may say nothing for so long.
 const IDLE: Duration = Duration::from_secs(30);
@@ -29,6 +34,14 @@ const UNFINISHED: &str = "run.sock.new";
 
 /// Makes the document that `status` asks for. Called from a thread of its own, possibly several at once.
 pub type Describe = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+
+/// Who answers what.
+#[derive(Clone)]
+pub(super) struct Desk {
+    pub(super) describe: Describe,
+    /// There from the moment on that the chain is known.
+    pub(super) exits: Arc<OnceLock<Exits>>,
+}
 
 /// Where other commands talk to this process, and what they are told.
 pub struct Control {
@@ -69,7 +82,7 @@ pub(super) fn open(control: &Control) -> io::Result<(UnixListener, Door)> {
 }
 
 /// Answers for ever.
-pub(super) async fn serve(listener: UnixListener, path: PathBuf, describe: Describe) {
+pub(super) async fn serve(listener: UnixListener, path: PathBuf, desk: Desk) {
     let seats = Arc::new(Semaphore::new(AT_ONCE));
     let owner = owner(&path);
     loop {
@@ -85,10 +98,10 @@ pub(super) async fn serve(listener: UnixListener, path: PathBuf, describe: Descr
             tracing::warn!("user {asks:?} may not use the control socket");
             continue;
         }
-        let describe = describe.clone();
+        let desk = desk.clone();
         tokio::spawn(async move {
             // Whoever asks and goes away is no matter of ours.
-            let _ = attend(stream, &describe).await;
+            let _ = attend(stream, &desk).await;
             drop(seat);
         });
     }
@@ -100,7 +113,7 @@ fn owner(path: &Path) -> Option<u32> {
 }
 
 /// Answers one who asks, until that one goes or is too slow.
-async fn attend(stream: UnixStream, describe: &Describe) -> io::Result<()> {
+async fn attend(stream: UnixStream, desk: &Desk) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     loop {
@@ -112,7 +125,7 @@ async fn attend(stream: UnixStream, describe: &Describe) -> io::Result<()> {
         }
         let whole = request.last() == Some(&b'\n');
         let answer = match serde_json::from_slice(&request) {
-            Ok(request) if whole => answer(request, describe).await,
+            Ok(request) if whole => answer(request, desk).await.unwrap_or_else(Answer::Refused),
             _ => Answer::Refused(Refusal::new(
                 "the request was not understood",
                 "it is not one line of JSON that this version knows",
@@ -134,20 +147,42 @@ async fn attend(stream: UnixStream, describe: &Describe) -> io::Result<()> {
     }
 }
 
-async fn answer(request: Request, describe: &Describe) -> Answer {
+async fn answer(request: Request, desk: &Desk) -> Result<Answer, Refusal> {
     match request {
         Request::Status {} => {
-            let describe = describe.clone();
-            match tokio::task::spawn_blocking(move || describe()).await {
-                Ok(status) => Answer::Status { status },
-                Err(_) => Answer::Refused(Refusal::new(
+            let describe = desk.describe.clone();
+            let status = tokio::task::spawn_blocking(move || describe()).await;
+            status.map(|status| Answer::Status { status }).map_err(|_| {
+                Refusal::new(
                     "the status could not be told",
                     "making it failed",
                     "this is a bug: please report it",
-                )),
-            }
+                )
+            })
+        }
+        Request::ExitLook { public_key } => exits(desk)?.look(&public_key).await,
+        Request::Exit {
+            public_key,
+            validator_index,
+            epoch,
+        } => {
+            let message = VoluntaryExit {
+                epoch,
+                validator_index,
+            };
+            exits(desk)?.consent(&public_key, message).await
         }
     }
+}
+
+fn exits(desk: &Desk) -> Result<&Exits, Refusal> {
+    desk.exits.get().ok_or_else(|| {
+        Refusal::new(
+            "the running node cannot look validators up",
+            "no beacon node has answered it yet",
+            "see to its beacon node, then try again",
+        )
+    })
 }
 
 #[cfg(test)]
@@ -186,7 +221,11 @@ mod tests {
         };
         let inside = runtime.enter();
         let (listener, door) = open(&control).unwrap();
-        runtime.spawn(serve(listener, folder.join(SOCKET), control.describe));
+        let desk = Desk {
+            describe: control.describe,
+            exits: Arc::default(),
+        };
+        runtime.spawn(serve(listener, folder.join(SOCKET), desk));
         drop(inside);
         Serving {
             _dir: dir,
@@ -251,6 +290,13 @@ mod tests {
                 assert!(text.contains("\"status\""), "{text}");
             }
         }
+        let look = Request::ExitLook {
+            public_key: "0x12".to_owned(),
+        };
+        let Answer::Refused(refusal) = ask(&serving.folder, &look).unwrap() else {
+            panic!("no chain is known yet");
+        };
+        assert!(refusal.why.contains("no beacon node"), "{refusal:?}");
         // Many who say nothing keep nobody out for ever, and one who asks is answered.
         let reach = Reach::new(&serving.folder, SOCKET).unwrap();
         let silent: Vec<_> = (0..AT_ONCE - 1)

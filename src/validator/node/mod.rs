@@ -7,6 +7,7 @@ mod checks;
 mod clock;
 mod control;
 mod duties;
+mod exits;
 mod protocol;
 mod work;
 
@@ -43,6 +44,7 @@ use super::{
     },
     control::SOCKET,
     core::{Core, Effect, Event, Report, Settings, Stop},
+    exits::Shelf,
     group::Group,
     guard::{Guard, GuardError, Start},
     memory::Proofs,
@@ -52,11 +54,14 @@ use super::{
 
 pub use self::{
     control::{Control, Describe},
+    exits::ExitNews,
     protocol::Run,
 };
 
 use clock::{Clock, now_ms};
+use control::{Desk, Door};
 use duties::Service;
+use exits::{Exits, Job, Tools};
 use work::Works;
 
 /// Beacon nodes are asked for their chain this often until one answers.
@@ -106,6 +111,8 @@ pub struct Setup {
     pub control: Control,
     /// For tests of what a liar can do: everything that this operator says goes through it. None for honest ones.
     pub voice: Option<Box<Voice>>,
+    /// Where parts of exits are kept.
+    pub exits: Box<dyn Shelf>,
 }
 
 /// What a running operator tells whoever watches.
@@ -127,6 +134,8 @@ pub enum News {
     Slot(u64),
     /// How the beacon nodes are, once a slot.
     BeaconNodes(Vec<Health>),
+    /// What happens to exits.
+    Exit(ExitNews),
     /// Other commands cannot talk to this process; why, for people.
     NoControl(String),
     /// It was asked to stop, and finishes this slot first.
@@ -211,18 +220,11 @@ pub fn run(
         ..network::Config::new(setup.key.clone(), operators.clone(), limits)
     };
     let (handle, mut net) = network::start::<Run>(config)?;
-    // Validating is more important than talking about it.
-    let _door = match control::open(&setup.control) {
-        Ok((listener, door)) => {
-            let path = setup.control.folder.join(SOCKET);
-            runtime.spawn(control::serve(listener, path, setup.control.describe.clone()));
-            Some(door)
-        }
-        Err(error) => {
-            watch(News::NoControl(error.to_string()));
-            None
-        }
+    let desk = Desk {
+        describe: setup.control.describe.clone(),
+        exits: Arc::default(),
     };
+    let _door = open_door(&runtime, &setup.control, &desk, watch);
     let Some(chain) = runtime.block_on(chain_of(&setup.nodes, interrupted, watch))? else {
         return Ok(Ended::Asked);
     };
@@ -261,6 +263,21 @@ pub fn run(
         builder: setup.builder,
     };
     let memory = memory(works.guard.as_deref())?;
+    let (tell, exit_news) = mpsc::unbounded_channel();
+    let (exits, office) = Exits::start(Tools {
+        group: group.clone(),
+        chain: chain.clone(),
+        nodes: setup.nodes.clone(),
+        me: setup.operator,
+        key: setup.key.clone(),
+        shares: works.shares.clone(),
+        shelf: setup.exits,
+        network: handle.clone(),
+        runtime: runtime.handle().clone(),
+        news: tell,
+        dry_run: works.guard.is_none(),
+    });
+    let _ = desk.exits.set(exits.clone());
     let signatures = NodeSignatures::new(setup.key, operators);
     let core = Core::new(settings, signatures, instance()?, memory, start, now_ms())
         .ok_or_else(|| RunError::System("the lock's group cannot agree".to_owned()))?;
@@ -280,14 +297,37 @@ pub fn run(
         works: works.clone(),
         network: handle.clone(),
         voice: setup.voice,
+        exits: exits.clone(),
         watch,
         keep,
     };
-    let ended = runtime.block_on(driver.drive(&mut net, inbox, interrupted));
+    let ended = runtime.block_on(driver.drive(&mut net, inbox, exit_news, interrupted));
+    exits.give(Job::Stop);
+    let _ = office.join();
     works.write_memories();
     let _ = runtime.block_on(shut_down(&handle, &mut net));
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
+}
+
+/// Lets other commands in. Validating is more important than talking about it: without a socket it goes on.
+fn open_door(
+    runtime: &tokio::runtime::Runtime,
+    control: &Control,
+    desk: &Desk,
+    watch: &mut dyn FnMut(News),
+) -> Option<Door> {
+    match control::open(control) {
+        Ok((listener, door)) => {
+            let path = control.folder.join(SOCKET);
+            runtime.spawn(control::serve(listener, path, desk.clone()));
+            Some(door)
+        }
+        Err(error) => {
+            watch(News::NoControl(error.to_string()));
+            None
+        }
+    }
 }
 
 /// Says goodbye to the others.
@@ -389,6 +429,7 @@ struct Driver<'a> {
     works: Works,
     network: Handle<Run>,
     voice: Option<Box<Voice>>,
+    exits: Exits,
     nodes: Nodes,
     /// The slot that was begun last.
     slot: Option<u64>,
@@ -401,6 +442,7 @@ impl Driver<'_> {
         &mut self,
         net: &mut Events<Run>,
         mut inbox: mpsc::UnboundedReceiver<Event>,
+        mut exit_news: mpsc::UnboundedReceiver<ExitNews>,
         interrupted: &AtomicBool,
     ) -> Result<Ended, RunError> {
         let mut stop_at = None;
@@ -419,6 +461,10 @@ impl Driver<'_> {
                     Some(event) => self.heard(event),
                     None => return Err(RunError::System("the network node has stopped".to_owned())),
                 },
+                Some(news) = exit_news.recv() => {
+                    (self.watch)(News::Exit(news));
+                    None
+                }
                 () = tokio::time::sleep(wait) => Some(Event::Tick),
             };
             let (now, jumped) = self.clock.look();
@@ -428,10 +474,18 @@ impl Driver<'_> {
                 stop_at = stop_at.map(|_| now);
             }
             self.watch_slot(now);
+            let connected = match &event {
+                Some(Event::Connected(operator)) => Some(*operator),
+                _ => None,
+            };
             if let Some(event) = event
                 && let Some(stop) = self.tell(now, event).await
             {
                 return Ok(Ended::Stopped(stop));
+            }
+            // After the greeting.
+            if let Some(operator) = connected {
+                self.exits.give(Job::Connected(operator));
             }
         }
     }
@@ -515,6 +569,14 @@ impl Driver<'_> {
             NetEvent::Connected { operator } => {
                 (self.watch)(News::Network(NetEvent::Connected { operator }));
                 return Some(Event::Connected(operator));
+            }
+            NetEvent::Message {
+                operator,
+                message: super::wire::Message::Exit(partial),
+            } => {
+                let from = operator;
+                self.exits.give(Job::Heard { from, partial });
+                return None;
             }
             NetEvent::Message { operator, message } => {
                 return Some(Event::Message {

@@ -189,6 +189,54 @@ export const scenarios = {
     },
     epochs: 4,
   },
+  exit: {
+    about: "three operators, never all there at once, consent to the exit of a validator: the chain lets it go",
+    async play(devnet) {
+      const { clock, operators, pubkeys } = devnet;
+      const [first, second, third, other] = operators;
+      const key = pubkeys[0];
+      const checks = [];
+      const consents = async (operator, part) => {
+        const words = ["exit", "--validator", key, "--yes", "--network-file", operator.settings.networkFile];
+        const { code, text } = await operator.command(...words);
+        checks.push([code === 0 && text.includes(part), `${operator.name} consents: ${part}`]);
+      };
+      const far = "18446744073709551615";
+      const exitEpoch = async () => {
+        const answer = await fetch(`${devnet.url}/eth/v1/beacon/states/head/validators/${key}`);
+        return (await answer.json()).data.validator.exit_epoch;
+      };
+      await clock.at(2, 1.4);
+      await consents(first, "1 of the 3");
+      const asked = () => other.said(/asks to exit validator/) && second.said(/asks to exit validator/);
+      checks.push([await other.until(asked, clock.slotMs), "the others are asked"]);
+      await consents(second, "2 of the 3");
+      await third.until(() => third.said(/2 of the 3 that are needed consent/), clock.slotMs);
+      // The first two have gone to bed, one after the other: the third knows their parts from its disk, and from them.
+      await first.stop("SIGKILL");
+      await third.stop("SIGKILL");
+      await back(devnet, third);
+      checks.push([(await exitEpoch()) === far, "two are not enough: the validator stays"]);
+      await consents(third, "3 of the 3");
+      const submitted = () => third.said(/A beacon node took the exit/);
+      checks.push([await third.until(submitted, 2 * clock.slotMs), "the exit is signed, and the beacon node takes it"]);
+      await back(devnet, first);
+      const signed = () => first.said(/The group has signed the exit/);
+      checks.push([await first.until(signed, 2 * clock.slotMs), "who was away learns of it"]);
+      const until = Date.now() + 4 * clock.slotMs;
+      while ((await exitEpoch()) === far && Date.now() < until) await new Promise((done) => setTimeout(done, 200));
+      const epoch = await exitEpoch();
+      checks.push([epoch !== far, `the chain lets the validator go at epoch ${epoch}`]);
+      const { code, text } = await other.command(
+        ...["exit", "--validator", key, "--yes", "--network-file", other.settings.networkFile],
+      );
+      checks.push([code === 7 && text.includes("leaving already"), "whoever asks now is told that it leaves already"]);
+      checks.push([!other.said(/You consent/), "nobody's share signed without its operator's command"]);
+      return checks;
+    },
+    excuses: (slot, { slotsPerEpoch }) => slot >= 2 * slotsPerEpoch,
+    epochs: 6,
+  },
   "restored-folder": {
     about: "one operator's whole folder is as the ceremony left it, after two epochs of signing",
     async play(devnet) {

@@ -86,6 +86,18 @@ export class Operator {
     return this.ended;
   }
 
+  /** Runs another command in this operator's folder; how it ended, and all that it said. */
+  async command(...words) {
+    const { program, folder } = this.#settings;
+    this.note(`command: ${words.join(" ")}`);
+    const child = spawn(program, ["--data-dir", folder, ...words], { stdio: ["ignore", "pipe", "pipe"] });
+    let text = "";
+    for (const stream of [child.stdout, child.stderr]) stream.on("data", (part) => (text += part));
+    const code = await new Promise((done) => child.once("close", (code, signal) => done(signal ?? code)));
+    for (const line of text.trimEnd().split("\n")) this.#write(`    ${line}`);
+    return { code, text };
+  }
+
   /** At once, when the harness itself ends. */
   killNow() {
     this.#child?.kill("SIGKILL");

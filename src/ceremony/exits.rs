@@ -1,0 +1,69 @@
+//! Parts of voluntary exits, and signed ones, in a folder of their own.
+
+use std::path::{Path, PathBuf};
+
+use crate::validator::exits::{MAX_FILE_BYTES, Shelf};
+
+use super::files::{Disk, SECRET};
+use super::folder::DataFolder;
+
+/// The folder in the data folder.
+pub const EXITS: &str = "exits";
+
+/// The files of one data folder. The folder is made with the first of them.
+#[derive(Debug)]
+pub struct ExitFiles {
+    disk: Disk,
+    root: PathBuf,
+}
+
+impl ExitFiles {
+    /// Of a data folder.
+    pub fn new(folder: &DataFolder) -> Self {
+        Self::at(folder.disk(), folder.root())
+    }
+
+    /// Of a data folder that another process may hold: each file counts by itself.
+    pub fn at(disk: &Disk, root: &Path) -> Self {
+        Self {
+            disk: disk.clone(),
+            root: root.join(EXITS),
+        }
+    }
+}
+
+impl Shelf for ExitFiles {
+    fn load(&self) -> Vec<Vec<u8>> {
+        let _ = self.disk.remove_unfinished(&self.root);
+        let names = self.disk.list(&self.root).unwrap_or_default();
+        names
+            .iter()
+            .filter_map(|name| self.disk.read(&self.root.join(name), MAX_FILE_BYTES as u64).ok())
+            .collect()
+    }
+
+    fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), String> {
+        self.disk
+            .create_folder(&self.root)
+            .and_then(|()| self.disk.replace(&self.root.join(name), bytes, SECRET))
+            .map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_kept_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        let files = ExitFiles::new(&folder);
+        assert!(files.load().is_empty());
+        files.keep("b.json", b"two").unwrap();
+        files.keep("a.json", b"one").unwrap();
+        files.keep("a.json", b"three").unwrap();
+        std::fs::write(dir.path().join(EXITS).join("large"), [0; MAX_FILE_BYTES + 1]).unwrap();
+        assert_eq!(files.load(), [b"three".to_vec(), b"two".to_vec()]);
+    }
+}

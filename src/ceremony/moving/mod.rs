@@ -1,0 +1,215 @@
+//! Moving house: one operator's folder to another machine, with its slashing protection.
+//!
+//! A share that works in two places signs twice, and that costs the deposit. So an export is no copy:
+//!
+//! 1. Everything that could fail is tried: the folder is held by this process alone, verified, read, and encrypted in
+//!    memory; nothing has the archive's name.
+//! 2. The folder is marked retired, durably: it refuses to run, join, or exit from here on, and for ever.
+//! 3. Only then is the archive written, beside its name, fsync'd, and renamed without overwriting anything.
+//! 4. The mark says that the export is finished, and where it went.
+//!
+//! A crash before 2 leaves a folder that works and no archive. A crash between 2 and 4 leaves a retired folder, and
+//! perhaps an archive: the same command goes on, and as a retired folder signs nothing, what it writes is the same as
+//! before. At no moment are there an archive and a folder that would work.
+//!
+//! An import goes the other way round: a mark makes the folder unusable before the first file is there, everything is
+//! verified in its place, and the mark is removed last. Whoever imports one archive twice has made a twin; nothing in the
+//! archive can prevent that. So the imported database is marked as a copy, and the first run waits for two whole epochs
+//! unless all other operators confirm that they have seen nothing newer ([`crate::validator::guard::Mark`]).
+
+pub mod archive;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use self::archive::{Entry, belongs};
+use super::{
+    files::{Disk, SECRET},
+    folder::{CEREMONY, DataFolder, LOCK},
+    problem::Problem,
+    retirement::{self, State, UNFINISHED_IMPORT},
+};
+
+/// Most bytes of one file.
+const MAX_FILE: u64 = 512 << 20;
+/// Folders within the data folder are looked into this far.
+const DEPTH: usize = 3;
+
+/// What an export takes along, and what it leaves behind.
+pub struct Luggage {
+    /// The files.
+    pub entries: Vec<Entry>,
+    /// Names in the data folder that do not belong to it; folders stand for what is in them.
+    pub left: Vec<String>,
+}
+
+/// Reads everything that moves with a folder.
+///
+/// # Errors
+/// Anything the disk says.
+pub fn pack(folder: &DataFolder) -> Result<Luggage, Problem> {
+    let mut luggage = Luggage {
+        entries: Vec::new(),
+        left: Vec::new(),
+    };
+    look(folder, "", 0, &mut luggage)?;
+    Ok(luggage)
+}
+
+fn look(folder: &DataFolder, inner: &str, depth: usize, luggage: &mut Luggage) -> Result<(), Problem> {
+    let disk = folder.disk();
+    for name in disk.list(&folder.root().join(inner))? {
+        let name = if inner.is_empty() {
+            name
+        } else {
+            format!("{inner}/{name}")
+        };
+        let path = folder.root().join(&name);
+        if path.is_dir() && depth < DEPTH {
+            look(folder, &name, depth + 1, luggage)?;
+        } else if belongs(&name).is_some() {
+            luggage.entries.push(Entry {
+                content: disk.read_secret(&path, MAX_FILE)?,
+                name,
+            });
+        } else if !of_the_moment(&name) {
+            luggage.left.push(name);
+        }
+    }
+    Ok(())
+}
+
+/// Files that mean nothing elsewhere.
+fn of_the_moment(name: &str) -> bool {
+    let in_use = format!("{CEREMONY}/in-use");
+    name == in_use || name == retirement::RETIRED || name == crate::validator::control::SOCKET
+}
+
+/// Retires a folder and writes its archive under a name that is free: steps 2 to 4. `when` is the time for people.
+///
+/// # Errors
+/// If something has the name; anything the disk says. The folder may be retired then: the same command goes on.
+pub fn retire_and_write(
+    folder: &DataFolder,
+    target: &Path,
+    sealed: &[u8],
+    when: &str,
+) -> Result<(), Problem> {
+    let (disk, root) = (folder.disk(), folder.root());
+    if std::fs::symlink_metadata(target).is_ok() {
+        return Err(Problem::folder_state(
+            format!("cannot write {}", target.display()),
+            "it is there already, and nothing is ever overwritten",
+            "name another file",
+        ));
+    }
+    let shown = target.display().to_string();
+    let shown: String = shown
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
+    if retirement::state(disk, root)? == State::Works {
+        retirement::begin(
+            disk,
+            root,
+            &format!("an export to {shown} was begun on {when} and not finished"),
+        )?;
+    }
+    disk.write_new(target, sealed, SECRET)?;
+    retirement::finish(
+        disk,
+        root,
+        &format!("its share was exported to {shown} on {when}"),
+    )?;
+    Ok(())
+}
+
+/// Opens a folder for an import: a new one, or an empty one. It is marked as unusable before anything else.
+///
+/// # Errors
+/// If there is anything in it; anything the disk says.
+pub fn make_room(disk: &Disk, root: &Path) -> Result<DataFolder, Problem> {
+    if root.exists() {
+        let names = disk.list(root)?;
+        if let Some(first) = names.first() {
+            let (what_to_do, why) = if names.iter().any(|name| name == UNFINISHED_IMPORT) {
+                (
+                    "remove that folder, then import again",
+                    "an import that was begun there was not finished".to_owned(),
+                )
+            } else {
+                ("name a new folder with --data-dir", format!("{first} is in it"))
+            };
+            return Err(Problem::folder_state(
+                format!("the folder {} is not empty", root.display()),
+                why,
+                what_to_do,
+            ));
+        }
+    } else {
+        disk.create_folder(root)?;
+    }
+    let text = b"an import was begun here and not finished: remove this folder and import again\n";
+    disk.write_new(&root.join(UNFINISHED_IMPORT), text, SECRET)?;
+    DataFolder::open(disk, root)
+}
+
+/// Writes the files of an archive into a folder that was made for them, the lock last.
+///
+/// # Errors
+/// Anything the disk says.
+pub fn unpack(folder: &DataFolder, entries: &[Entry]) -> Result<(), Problem> {
+    let (disk, root) = (folder.disk(), folder.root());
+    let (last, first): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|entry| entry.name == LOCK);
+    for entry in first.into_iter().chain(last) {
+        let Some(mode) = belongs(&entry.name) else {
+            continue;
+        };
+        let path = root.join(&entry.name);
+        for folder in folders_of(&entry.name) {
+            disk.create_folder(&root.join(folder))?;
+        }
+        disk.write_new(&path, &entry.content, mode)?;
+    }
+    Ok(())
+}
+
+/// The folders that a name is in, outermost first.
+fn folders_of(name: &str) -> impl Iterator<Item = &str> {
+    name.char_indices()
+        .filter(|(_, c)| *c == '/')
+        .filter_map(|(place, _)| name.get(..place))
+}
+
+/// Makes an imported folder usable.
+///
+/// # Errors
+/// Anything the disk says.
+pub fn settle(folder: &DataFolder) -> Result<(), Problem> {
+    folder.disk().remove(&folder.root().join(UNFINISHED_IMPORT))?;
+    Ok(())
+}
+
+/// Takes back an import that failed: the files are destroyed, the mark goes last.
+pub fn clear(folder: &DataFolder, entries: &[Entry]) {
+    let (disk, root) = (folder.disk(), folder.root());
+    let mut all = true;
+    for entry in entries {
+        all &= disk.destroy(&root.join(&entry.name)).is_ok();
+    }
+    if all {
+        let _ = disk.remove(&root.join(UNFINISHED_IMPORT));
+    }
+}
+
+/// The archive's path: a file, or a name of its own in a folder.
+pub fn target(given: &Path, lock_hash: &[u8; 32], operator: u16) -> PathBuf {
+    if given.is_dir() {
+        let lock = hex::encode(lock_hash.get(..4).unwrap_or_default());
+        given.join(format!("conclave-{lock}-operator-{operator}.archive"))
+    } else {
+        given.to_owned()
+    }
+}

@@ -1,0 +1,583 @@
+//! `conclave exit`: one operator's consent to the end of a validator, and the signed exit from the consents of enough.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    ceremony::{
+        exits::ExitFiles,
+        files::{Disk, SECRET},
+        folder::DataFolder,
+        holding,
+        problem::{Kind, Problem},
+        retirement,
+    },
+    cluster::lock::Lock,
+    ethereum::{
+        exit::{SignedVoluntaryExit, VoluntaryExit},
+        network::Network,
+    },
+    validator::{
+        beacon::nodes::Nodes,
+        chain::spec::Pinned,
+        control::{self, Answer, ControlError, Refusal, Request, Wish},
+        exits::{
+            self, CombineError, Domain, MAX_FILE_BYTES, PartialExit, Shelf as _, Standing, key_text,
+            signed_file, signed_name,
+        },
+        group::Group,
+    },
+};
+
+use super::{
+    Context,
+    args::ExitArgs,
+    exit_news::About,
+    input,
+    news::{Event, Who},
+    output::printable,
+    prompt,
+    run::{beacon_nodes, now_ms, pinned},
+};
+
+/// How long a beacon node may take.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// Runs the command.
+///
+/// # Errors
+/// With what went wrong, and its exit code.
+pub(super) fn run(context: &Context, args: &ExitArgs) -> Result<(), Problem> {
+    let disk = Disk::new();
+    retirement::refuse(&disk, &context.data_dir)?;
+    let place = Place::open(context, &disk, args)?;
+    if !args.combine.is_empty() {
+        return combine(context, &disk, args, &place);
+    }
+    let validators = place.chosen(context, args)?;
+    match &args.partial_out {
+        Some(path) => match validators.as_slice() {
+            [validator] => to_file(context, &disk, args, &place, *validator, path),
+            _ => Err(Problem::new(
+                Kind::Usage,
+                "one file is for one validator",
+                format!("{} were named", validators.len()),
+                "name one with --validator",
+            )),
+        },
+        None => {
+            for validator in validators {
+                through_node(context, args, &place, validator)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// What all ways need.
+struct Place {
+    lock: Lock,
+    network: Option<Network>,
+    group: Group,
+    operator: u16,
+}
+
+impl Place {
+    /// Reads what never changes, so that a running node is not in the way.
+    fn open(context: &Context, disk: &Disk, args: &ExitArgs) -> Result<Self, Problem> {
+        let network = input::network_file(args.network_file.as_deref())?;
+        let (lock, _, operator, names) = holding::examine_beside(disk, &context.data_dir, network.as_ref())?;
+        let network = network.or_else(|| {
+            let known = Network::by_fork_version(lock.definition().fork_version);
+            known.ok().cloned()
+        });
+        let group = Group::new(&lock, &names).map_err(|error| {
+            Problem::new(
+                Kind::LockRefused,
+                "this lock cannot be validated with",
+                error,
+                "exit its validators with the software that runs them",
+            )
+        })?;
+        Ok(Self {
+            lock,
+            network,
+            group,
+            operator,
+        })
+    }
+
+    fn key(&self, validator: u32) -> String {
+        key_text(&self.group, validator).unwrap_or_default()
+    }
+
+    /// The validators that were named, by their places in the lock; if none was, the only one.
+    fn chosen(&self, context: &Context, args: &ExitArgs) -> Result<Vec<u32>, Problem> {
+        let keys: Vec<String> = (0..)
+            .zip(&self.group.validators)
+            .map(|(place, _)| self.key(place))
+            .collect();
+        if args.validators.is_empty() {
+            if keys.len() == 1 {
+                return Ok(vec![0]);
+            }
+            if !context.output.can_ask() || args.yes {
+                return Err(prompt::unanswered(&["--validator"]));
+            }
+            let place = prompt::choose("Which validator shall exit?", &keys, 0)?;
+            return Ok(u32::try_from(place).into_iter().collect());
+        }
+        let find = |given: &String| {
+            let given = given.trim().to_ascii_lowercase();
+            let prefixed = if given.starts_with("0x") {
+                given
+            } else {
+                format!("0x{given}")
+            };
+            (0..)
+                .zip(&keys)
+                .find(|(_, key)| **key == prefixed)
+                .map(|(place, _)| place)
+                .ok_or_else(|| {
+                    Problem::bad_input(
+                        format!("{} is no validator of this lock", printable(&prefixed)),
+                        "cluster-lock.json does not name that public key",
+                        "give a whole public key, 0x and 96 digits, as in cluster-lock.json",
+                    )
+                })
+        };
+        args.validators.iter().map(find).collect()
+    }
+
+    fn who(&self, operators: &[u16]) -> Vec<Who> {
+        let who = |operator: &u16| Who {
+            operator: *operator,
+            name: printable(self.group.name(*operator)),
+        };
+        operators.iter().map(who).collect()
+    }
+
+    fn names(&self, operators: &[u16]) -> String {
+        let names: Vec<String> = self.who(operators).into_iter().map(|who| who.name).collect();
+        names.join(", ")
+    }
+
+    /// What exits are signed for, if that is known without a beacon node.
+    fn domain(&self) -> Option<Domain> {
+        let network = self.network.as_ref()?;
+        Some(Domain {
+            capella_fork_version: network.capella_fork_version,
+            genesis_validators_root: network.genesis_validators_root?,
+        })
+    }
+}
+
+/// Shows what an exit means, and asks for something that is not typed by accident.
+fn confirm(
+    context: &Context,
+    args: &ExitArgs,
+    place: &Place,
+    validator: u32,
+    message: VoluntaryExit,
+) -> Result<(), Problem> {
+    let out = &context.output;
+    let key = place.key(validator);
+    let definition = place.lock.definition();
+    let money = usize::try_from(validator)
+        .ok()
+        .and_then(|place| definition.validators.get(place))
+        .map(|addresses| addresses.withdrawal.to_checksum())
+        .unwrap_or_default();
+    let (t, n) = (place.group.threshold, place.group.size());
+    out.say(format!(
+        "Validator   {key}\n            index {} on the chain, {} of {} in the lock\nExit        {}\nMoney       all of it \
+         goes to the withdrawal address {money}\n",
+        message.validator_index,
+        validator.saturating_add(1),
+        place.group.validators.len(),
+        if message.epoch == 0 {
+            "as soon as the chain takes it".to_owned()
+        } else {
+            format!("not before epoch {}", message.epoch)
+        }
+    ));
+    out.say(format!(
+        "An exit cannot be undone, and your consent cannot be taken back: once {t} of the {n} operators consent, anybody who \
+         has\ntheir parts can end this validator for good. It earns nothing from then on. Keep your machines running until it \
+         has\nleft. Make sure that the withdrawal address is yours, and that you can use it.\n"
+    ));
+    if args.yes {
+        return Ok(());
+    }
+    if !out.can_ask() {
+        return Err(prompt::unanswered(&["--yes, if this is what you want"]));
+    }
+    let wanted = format!("exit {}", key.get(..10).unwrap_or(&key));
+    prompt::text(&format!("Type \"{wanted}\" to consent"), None, false, |answer| {
+        if answer.trim() == wanted {
+            Ok(())
+        } else {
+            Err(format!("type {wanted}, or press Ctrl-C"))
+        }
+    })
+    .map(|_| ())
+}
+
+fn refused(refusal: Refusal) -> Problem {
+    Problem::folder_state(refusal.what, refusal.why, refusal.what_to_do)
+}
+
+fn ask(context: &Context, request: &Request) -> Result<Answer, Problem> {
+    match control::ask(&context.data_dir, request) {
+        Ok(Answer::Refused(refusal)) => Err(refused(refusal)),
+        Ok(answer) => Ok(answer),
+        Err(error @ ControlError::NotRunning) => Err(Problem::folder_state(
+            "nobody is there to pass your consent on",
+            error,
+            "start conclave run in this folder, or write your part into a file with --partial-out",
+        )),
+        Err(error) => Err(Problem::other(
+            "the running node could not be asked",
+            error,
+            "use the same version of conclave for run and for this command, as the same user",
+        )),
+    }
+}
+
+/// The running node looks the validator up, signs, and tells the others.
+fn through_node(context: &Context, args: &ExitArgs, place: &Place, validator: u32) -> Result<(), Problem> {
+    let out = &context.output;
+    let public_key = place.key(validator);
+    let look = Request::ExitLook {
+        public_key: public_key.clone(),
+    };
+    let (index, wishes) = match ask(context, &look)? {
+        Answer::ExitLook {
+            validator_index,
+            wishes,
+            ..
+        } => (validator_index, wishes),
+        _ => return Err(unexpected()),
+    };
+    let given = args.validator_index.unwrap_or(index);
+    if given != index {
+        return Err(refused(Refusal::from_lines(Standing::OtherIndex {
+            found: index,
+            given,
+        })));
+    }
+    let message = VoluntaryExit {
+        epoch: args.epoch,
+        validator_index: index,
+    };
+    confirm_wishes(context, place, &wishes, message);
+    confirm(context, args, place, validator, message)?;
+    let consent = Request::Exit {
+        public_key: public_key.clone(),
+        validator_index: index,
+        epoch: args.epoch,
+    };
+    let Answer::Exit {
+        operators,
+        threshold,
+        signed,
+    } = ask(context, &consent)?
+    else {
+        return Err(unexpected());
+    };
+    let path = signed.map(|file| context.data_dir.join(crate::ceremony::exits::EXITS).join(file));
+    out.say(format!(
+        "Your share has signed. {} of the {threshold} that are needed consent: {}.",
+        operators.len(),
+        place.names(&operators)
+    ));
+    out.say(match &path {
+        Some(path) => format!(
+            "The exit is signed: {}. The running nodes give it to their beacon nodes.",
+            path.display()
+        ),
+        None => "Your running node tells the others; each of them consents by its own conclave exit, whenever it suits them."
+            .to_owned(),
+    });
+    let about = About::of(if path.is_some() { "signed" } else { "consented" }, &public_key);
+    let about = About {
+        path: path.map(|path| path.display().to_string()),
+        ..about.consents(message, place.who(&operators), threshold)
+    };
+    out.line(&Event::from(about));
+    Ok(())
+}
+
+fn unexpected() -> Problem {
+    Problem::other(
+        "the running node could not be asked",
+        "it gave another answer than was asked for",
+        "use the same version of conclave for run and for this command",
+    )
+}
+
+/// Who has consented to what.
+fn confirm_wishes(context: &Context, place: &Place, wishes: &[Wish], message: VoluntaryExit) {
+    for wish in wishes {
+        let names = place.names(&wish.operators);
+        if (wish.epoch, wish.validator_index) == (message.epoch, message.validator_index) {
+            context.output.say(format!("So far consent: {names}."));
+        } else {
+            context.output.warn(&format!(
+                "{names}: an exit from epoch {} on, of index {}. That is another exit than yours: only equal ones count \
+                 together",
+                wish.epoch, wish.validator_index
+            ));
+        }
+    }
+}
+
+/// Signs into a file.
+fn to_file(
+    context: &Context,
+    disk: &Disk,
+    args: &ExitArgs,
+    place: &Place,
+    validator: u32,
+    path: &Path,
+) -> Result<(), Problem> {
+    let folder = DataFolder::open(disk, &context.data_dir).map_err(|mut problem| {
+        if problem.what.contains("is in use") {
+            "leave out --partial-out: the running node signs for you and tells the others"
+                .clone_into(&mut problem.what_to_do);
+        }
+        problem
+    })?;
+    let (index, domain) = on_chain(disk, args, place, validator)?;
+    let message = VoluntaryExit {
+        epoch: args.epoch,
+        validator_index: index,
+    };
+    confirm(context, args, place, validator, message)?;
+    context.output.say("Opening the keystores ...");
+    let holding = holding::open(&folder, place.network.as_ref())?;
+    let share = usize::try_from(validator)
+        .ok()
+        .and_then(|place| holding.shares.get(place));
+    let share = share.ok_or_else(unexpected)?;
+    let partial = PartialExit::sign(
+        (place.operator, holding.identity.key()),
+        (validator, share),
+        &place.group.lock_hash,
+        &domain,
+        message,
+        now_ms(),
+    );
+    disk.write_new(path, &partial.to_json(&place.group), SECRET)?;
+    let out = &context.output;
+    out.say(format!(
+        "Wrote {}. Send it to whoever collects the parts.",
+        path.display()
+    ));
+    let about = About {
+        path: Some(path.display().to_string()),
+        ..About::of("consented", &place.key(validator)).consents(
+            message,
+            place.who(&[place.operator]),
+            place.group.threshold,
+        )
+    };
+    out.line(&Event::from(about));
+    Ok(())
+}
+
+/// The validator's index, and what exits are signed for: from a beacon node if there is one, else as given.
+fn on_chain(disk: &Disk, args: &ExitArgs, place: &Place, validator: u32) -> Result<(u64, Domain), Problem> {
+    if args.beacon_nodes.is_empty() {
+        let index = args.validator_index.ok_or_else(|| {
+            Problem::new(
+                Kind::Usage,
+                "the validator's index is missing",
+                "there is no beacon node to ask",
+                "give --validator-index, or --beacon-node",
+            )
+        })?;
+        return Ok((index, place.domain().ok_or_else(no_domain)?));
+    }
+    let key = usize::try_from(validator)
+        .ok()
+        .and_then(|at| place.group.validators.get(at))
+        .map(|validator| validator.key.to_bytes())
+        .ok_or_else(unexpected)?;
+    with_beacon_nodes(disk, args, place, async |nodes, domain| {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let found = nodes.validators(&[key], deadline).await;
+        let found = found.map_err(|error| {
+            Problem::other("the validator could not be looked up", &error, error.advice())
+        })?;
+        let standing = |error: Standing| Problem::from_lines(Kind::BadInput, error);
+        let status = found.value.into_iter().find(|one| one.validator.pubkey == key);
+        let status = status.ok_or_else(|| standing(Standing::Unknown))?;
+        Standing::check(&status).map_err(standing)?;
+        let found = status.index;
+        let given = args.validator_index.unwrap_or(found);
+        if given != found {
+            return Err(standing(Standing::OtherIndex { found, given }));
+        }
+        Ok((found, domain))
+    })
+}
+
+fn no_domain() -> Problem {
+    Problem::bad_input(
+        "it is not known what exits of this network are signed for",
+        "the network's genesis validators root is missing",
+        "give --beacon-node, or --network-file with a file that has genesis_validators_root",
+    )
+}
+
+/// Does something with beacon nodes of the lock's network.
+fn with_beacon_nodes<T>(
+    disk: &Disk,
+    args: &ExitArgs,
+    place: &Place,
+    work: impl AsyncFnOnce(&Nodes, Domain) -> Result<T, Problem>,
+) -> Result<T, Problem> {
+    let fork_version = place.lock.definition().fork_version;
+    let pinned: Pinned = pinned(place.network.as_ref(), fork_version);
+    let nodes = beacon_nodes(disk, &args.beacon_nodes, args.beacon_headers.as_deref(), pinned)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Problem::other("cannot ask a beacon node", error, "try again"))?;
+    runtime.block_on(async {
+        nodes.check(tokio::time::Instant::now() + PATIENCE).await;
+        let Some(chain) = nodes.chain() else {
+            use crate::validator::beacon::nodes::State;
+            let health = nodes.health();
+            let wrong = health
+                .iter()
+                .all(|node| matches!(node.state, State::WrongNetwork(_)));
+            let texts: Vec<String> = health
+                .iter()
+                .map(|node| format!("{}: {}", node.name, node.state.text()))
+                .collect();
+            return Err(Problem::new(
+                if wrong { Kind::WrongNetwork } else { Kind::Other },
+                "no beacon node can be used",
+                printable(&texts.join("; ")),
+                "give --beacon-node a node of the lock's network that is up",
+            ));
+        };
+        let domain = Domain {
+            capella_fork_version: chain.spec.capella_fork_version,
+            genesis_validators_root: chain.genesis.validators_root,
+        };
+        work(&nodes, domain).await
+    })
+}
+
+/// Makes the signed exit from files.
+fn combine(context: &Context, disk: &Disk, args: &ExitArgs, place: &Place) -> Result<(), Problem> {
+    let out = &context.output;
+    let mut partials = Vec::with_capacity(args.combine.len());
+    for path in &args.combine {
+        let bytes = disk.read(path, MAX_FILE_BYTES as u64)?;
+        let partial = PartialExit::from_json(&bytes, &place.group).map_err(|error| {
+            Problem::bad_input(
+                format!("{} cannot be used", path.display()),
+                error,
+                "give files that operators of this cluster wrote with conclave exit --partial-out",
+            )
+        })?;
+        partials.push(partial);
+    }
+    if args.submit && args.beacon_nodes.is_empty() {
+        return Err(prompt::unanswered(&["--beacon-node"]));
+    }
+    let domain = match place.domain() {
+        Some(domain) => domain,
+        None if args.beacon_nodes.is_empty() => return Err(no_domain()),
+        None => with_beacon_nodes(disk, args, place, async |_, domain| Ok(domain))?,
+    };
+    let (made, wrong) = exits::combine(&place.group, &domain, &partials);
+    let mut culprits = Vec::new();
+    for (operator, error) in wrong {
+        let text = format!("the part of {} is wrong: {error}", place.names(&[operator]));
+        out.warn(&text);
+        culprits.push(text);
+    }
+    let made = made.map_err(|error| too_few(&error, &culprits))?;
+    let path = write_signed(context, disk, args, place, made.validator, &made.exit)?;
+    out.say(format!(
+        "Wrote {}: the exit of validator {}, signed by {}. Whoever has this file can end the validator; it never expires.",
+        path.display(),
+        place.key(made.validator),
+        place.names(&made.operators)
+    ));
+    let about = About {
+        path: Some(path.display().to_string()),
+        ..About::of("signed", &place.key(made.validator)).consents(
+            made.exit.message,
+            place.who(&made.operators),
+            place.group.threshold,
+        )
+    };
+    out.line(&Event::from(about));
+    if !args.submit {
+        out.say("Give it to a beacon node with --submit, or: curl -X POST -H 'content-type: application/json' -d @FILE \
+                 BEACON_NODE/eth/v1/beacon/pool/voluntary_exits");
+        return Ok(());
+    }
+    with_beacon_nodes(disk, args, place, async |nodes, _| {
+        let taken = nodes
+            .submit_exit(&made.exit, tokio::time::Instant::now() + PATIENCE)
+            .await;
+        taken.map(|_| ()).map_err(|error| {
+            Problem::other(
+                "no beacon node took the exit",
+                &error,
+                format!("{} The file is there", error.advice()),
+            )
+        })
+    })?;
+    out.say("A beacon node took it.");
+    out.line(&Event::from(About::of("submitted", &place.key(made.validator))));
+    Ok(())
+}
+
+fn too_few(error: &CombineError, culprits: &[String]) -> Problem {
+    let split = matches!(error, CombineError::TooFew { split: true, .. });
+    let mut why = error.to_string();
+    for culprit in culprits {
+        why.push_str("; ");
+        why.push_str(culprit);
+    }
+    Problem::new(
+        Kind::Verification,
+        "there is no signed exit yet",
+        why,
+        if split {
+            "all must sign for the same validator, index and epoch: agree on them, and sign again"
+        } else {
+            "collect the files of more operators"
+        },
+    )
+}
+
+fn write_signed(
+    context: &Context,
+    disk: &Disk,
+    args: &ExitArgs,
+    place: &Place,
+    validator: u32,
+    exit: &SignedVoluntaryExit,
+) -> Result<PathBuf, Problem> {
+    let bytes = signed_file(exit);
+    if let Some(path) = &args.out {
+        disk.write_new(path, &bytes, SECRET)?;
+        return Ok(path.clone());
+    }
+    let name = signed_name(&place.group, validator).unwrap_or_default();
+    let files = ExitFiles::at(disk, &context.data_dir);
+    files.keep(&name, &bytes).map_err(|why| {
+        Problem::other(
+            "the signed exit could not be kept",
+            why,
+            "name another place with --out",
+        )
+    })?;
+    Ok(context.data_dir.join(crate::ceremony::exits::EXITS).join(name))
+}

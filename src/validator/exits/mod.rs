@@ -1,0 +1,83 @@
+//! Voluntary exits, signed by threshold.
+//!
+//! An operator consents by its own command, and only then does its share sign. A [`PartialExit`] is that consent: it
+//! travels between running nodes or as a file, any t of one message make the signed exit ([`combine`]), and nobody needs
+//! to be there at the same time as anybody else: each node keeps and passes on all that it has seen ([`Ledger`]).
+//!
+//! What is signed is the same without any talk: epoch 0 unless the operator says otherwise, under the domain of Capella for
+//! ever (EIP-7044). A peer's wish never changes one's own. A consent cannot be taken back, and neither can an exit.
+//! Exits are not slashable: the guard has no say.
+
+mod combine;
+mod ledger;
+mod partial;
+mod standing;
+
+#[cfg(test)]
+mod tests;
+
+pub use combine::{CombineError, Combined, Wrong, combine};
+pub use ledger::{Ledger, Taken};
+pub use partial::{LENGTH, MAX_FILE_BYTES, PartialError, PartialExit};
+pub use standing::Standing;
+
+use crate::{
+    crypto::hash::Hash,
+    ethereum::exit::{SignedVoluntaryExit, VoluntaryExit},
+};
+
+use super::group::Group;
+
+/// Where a node keeps what it knows of exits from one start to the next.
+pub trait Shelf: Send {
+    /// Everything that was kept, file by file; what cannot be read is left out.
+    fn load(&self) -> Vec<Vec<u8>>;
+    /// Keeps a file under a name, durably, in place of an older one.
+    ///
+    /// # Errors
+    /// Why it could not be kept, for people.
+    fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), String>;
+}
+
+/// The name of the file of a partial exit; `None` if its validator is not in the lock.
+pub fn partial_name(group: &Group, partial: &PartialExit) -> Option<String> {
+    Some(format!(
+        "{}-operator-{}.json",
+        key_text(group, partial.validator)?,
+        partial.operator
+    ))
+}
+
+/// The name of the file of a validator's signed exit; `None` if the validator is not in the lock.
+pub fn signed_name(group: &Group, validator: u32) -> Option<String> {
+    Some(format!("{}-signed.json", key_text(group, validator)?))
+}
+
+/// A validator's public key as text.
+pub fn key_text(group: &Group, validator: u32) -> Option<String> {
+    let validator = group.validators.get(usize::try_from(validator).ok()?)?;
+    Some(format!("0x{}", hex::encode(validator.key.to_bytes())))
+}
+
+/// The file of a signed exit: one line ends it.
+pub fn signed_file(exit: &SignedVoluntaryExit) -> Vec<u8> {
+    let mut bytes = exit.to_json();
+    bytes.push(b'\n');
+    bytes
+}
+
+/// What an exit is signed for beside its message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Domain {
+    /// `CAPELLA_FORK_VERSION`, 4 bytes.
+    pub capella_fork_version: [u8; 4],
+    /// The chain's genesis validators root.
+    pub genesis_validators_root: Hash,
+}
+
+impl Domain {
+    /// What the validator's key signs: 32 bytes.
+    pub fn signing_root(&self, exit: &VoluntaryExit) -> Hash {
+        exit.signing_root(self.capella_fork_version, self.genesis_validators_root)
+    }
+}

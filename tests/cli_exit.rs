@@ -1,0 +1,285 @@
+//! `conclave exit` as a user meets it, without running nodes: files, exit codes, messages. What running nodes make of it
+//! is tested on a beacon chain.
+
+mod group;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+};
+
+use conclave::ethereum::exit::SignedVoluntaryExit;
+use group::conclave;
+use serde_json::{Value, json};
+
+/// The genesis validators root of Hoodi.
+const HOODI: &str = "212f13fc4df078b6cb7db228f1c8307566dcecf900867401a92023d7ba99cb5f";
+/// `CAPELLA_FORK_VERSION` of Hoodi.
+const CAPELLA: [u8; 4] = [0x40, 0, 0x09, 0x10];
+
+/// Copies of four operators' folders of one ceremony: 3 of 4, two validators.
+struct Group(tempfile::TempDir);
+
+impl Group {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/dkg-v1.10-hoodi-4x2");
+        for node in 0..4 {
+            let name = format!("node{node}");
+            let to = dir.path().join(&name);
+            fs::create_dir(&to).unwrap();
+            copy(&from.join(name), &to);
+        }
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn exit(&self, node: usize, arguments: &[&str]) -> Output {
+        conclave()
+            .current_dir(self.0.path())
+            .arg("--data-dir")
+            .arg(self.path(&format!("node{node}")))
+            .arg("exit")
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    #[track_caller]
+    fn works(&self, node: usize, arguments: &[&str]) -> String {
+        let output = self.exit(node, arguments);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {out}{err}");
+        out
+    }
+
+    #[track_caller]
+    fn refuses(&self, node: usize, arguments: &[&str], code: i32, part: &str) {
+        let output = self.exit(node, arguments);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {out}{err}");
+        assert!(
+            err.contains(part) && err.contains("\nWhy:") && err.contains("\nTo do:"),
+            "{err}"
+        );
+    }
+
+    /// Signs into a file of this name.
+    #[track_caller]
+    fn part(&self, node: usize, key: &str, index: &str, file: &str) {
+        let arguments = [
+            "--validator",
+            key,
+            "--validator-index",
+            index,
+            "--partial-out",
+            file,
+            "--yes",
+        ];
+        let out = self.works(node, &arguments);
+        assert!(
+            out.contains("cannot be undone") && out.contains("withdrawal address 0x"),
+            "{out}"
+        );
+    }
+
+    fn keys(&self) -> Vec<String> {
+        let lock = fs::read(self.path("node0/cluster-lock.json")).unwrap();
+        let lock: Value = serde_json::from_slice(&lock).unwrap();
+        let validators = lock["distributed_validators"].as_array().unwrap();
+        let key = |validator: &Value| validator["distributed_public_key"].as_str().unwrap().to_owned();
+        validators.iter().map(key).collect()
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir(&to).unwrap();
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), &to).unwrap();
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Whether a file holds the exit of this validator, signed by its key.
+fn is_exit(file: &Path, key: &str, index: u64) -> bool {
+    let exit = SignedVoluntaryExit::from_json(fs::read(file).unwrap().trim_ascii_end()).unwrap();
+    let key: [u8; 48] = hex::decode(&key[2..]).unwrap().try_into().unwrap();
+    let root: [u8; 32] = hex::decode(HOODI).unwrap().try_into().unwrap();
+    (exit.message.epoch, exit.message.validator_index) == (0, index)
+        && exit.verify(&key, CAPELLA, root).is_ok()
+}
+
+#[test]
+fn three_files_make_the_exit_without_any_network() {
+    let group = Group::new();
+    let keys = group.keys();
+    for node in 0..4 {
+        group.part(node, &keys[1], "77", &format!("part{node}"));
+    }
+    for (out, parts) in [
+        ("a", ["part0", "part1", "part2"]),
+        ("b", ["part3", "part1", "part0"]),
+        ("c", ["part1", "part2", "part3"]),
+    ] {
+        let arguments = [&["--combine"], &parts[..], &["--out", out]].concat();
+        let said = group.works(0, &arguments);
+        assert!(
+            said.contains(&keys[1]) && said.contains("voluntary_exits"),
+            "{said}"
+        );
+        assert!(is_exit(&group.path(out), &keys[1], 77));
+    }
+    assert_eq!(
+        fs::read(group.path("a")).unwrap(),
+        fs::read(group.path("b")).unwrap()
+    );
+
+    // Nothing is overwritten; without --out it goes into the folder, and an event says where.
+    group.refuses(
+        0,
+        &["--combine", "part0", "part1", "part2", "--out", "a"],
+        7,
+        "cannot write",
+    );
+    let again = [
+        "--validator",
+        &keys[1],
+        "--validator-index",
+        "77",
+        "--partial-out",
+        "part0",
+        "--yes",
+    ];
+    group.refuses(0, &again, 7, "cannot write");
+    let out = group.works(0, &["--json", "--combine", "part0", "part1", "part2"]);
+    let event: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&event["event"], &event["what"]),
+        (&json!("exit"), &json!("signed"))
+    );
+    assert!(is_exit(Path::new(event["path"].as_str().unwrap()), &keys[1], 77));
+}
+
+#[test]
+fn too_few_and_wrong_parts_make_nothing_and_are_named() {
+    let group = Group::new();
+    let keys = group.keys();
+    for node in 0..3 {
+        group.part(node, &keys[0], "5", &format!("part{node}"));
+    }
+    group.refuses(0, &["--combine", "part0", "part1"], 6, "no signed exit");
+    group.refuses(0, &["--combine", "part0", "part1", "part1"], 6, "no signed exit");
+
+    // Another index, another epoch, another validator: each is another exit.
+    group.part(2, &keys[0], "6", "index");
+    group.part(2, &keys[1], "5", "validator");
+    let epoch = [
+        "--validator",
+        &keys[0],
+        "--validator-index",
+        "5",
+        "--epoch",
+        "9",
+        "--partial-out",
+        "epoch",
+        "--yes",
+    ];
+    group.works(2, &epoch);
+    for other in ["index", "validator", "epoch"] {
+        group.refuses(0, &["--combine", "part0", "part1", other], 6, "no signed exit");
+    }
+
+    // A part that its operator's share did not make, and one that was changed on the way.
+    let part: Value = serde_json::from_slice(&fs::read(group.path("part2")).unwrap()).unwrap();
+    let foreign: Value = serde_json::from_slice(&fs::read(group.path("validator")).unwrap()).unwrap();
+    let mut changed = part.clone();
+    changed["partial_signature"] = foreign["partial_signature"].clone();
+    fs::write(group.path("changed"), changed.to_string()).unwrap();
+    let output = group.exit(0, &["--combine", "part0", "part1", "changed"]);
+    assert_eq!(output.status.code(), Some(6));
+    assert!(
+        text(&output.stderr).contains("operator 3"),
+        "{}",
+        text(&output.stderr)
+    );
+    // With enough others it does no harm.
+    group.part(3, &keys[0], "5", "part3");
+    group.works(
+        0,
+        &["--combine", "part0", "part1", "changed", "part3", "--out", "exit"],
+    );
+    assert!(is_exit(&group.path("exit"), &keys[0], 5));
+
+    let mut other = part;
+    other["lock_hash"] = json!(format!("0x{}", "ab".repeat(32)));
+    fs::write(group.path("other"), other.to_string()).unwrap();
+    group.refuses(
+        0,
+        &["--combine", "part0", "part1", "other"],
+        3,
+        "other cannot be used",
+    );
+    fs::write(group.path("rubbish"), "{]").unwrap();
+    group.refuses(0, &["--combine", "rubbish"], 3, "rubbish cannot be used");
+    group.refuses(0, &["--combine", "missing"], 3, "missing");
+}
+
+#[test]
+fn nothing_is_signed_by_accident() {
+    let group = Group::new();
+    let keys = group.keys();
+    let part = [
+        "--validator",
+        &keys[0],
+        "--validator-index",
+        "5",
+        "--partial-out",
+        "part",
+    ];
+    // Nobody is there to be asked.
+    group.refuses(0, &part, 2, "answers are missing");
+    group.refuses(
+        0,
+        &["--validator-index", "5", "--partial-out", "part", "--yes"],
+        2,
+        "answers are missing",
+    );
+    group.refuses(
+        0,
+        &["--validator", &keys[0], "--partial-out", "part", "--yes"],
+        2,
+        "index is missing",
+    );
+    let unknown = format!("0x{}", "ab".repeat(48));
+    group.refuses(
+        0,
+        &["--validator", &unknown, "--partial-out", "part", "--yes"],
+        3,
+        "no validator of this lock",
+    );
+    group.refuses(0, &["--validator", &keys[0], "--yes"], 7, "nobody is there");
+    assert!(!group.path("part").exists());
+
+    let lock = group.path("node0/cluster-lock.json");
+    let content = fs::read_to_string(&lock).unwrap();
+    fs::write(&lock, content.replace(&keys[0], &keys[1])).unwrap();
+    let yes = [&part[..], &["--yes"]].concat();
+    group.refuses(0, &yes, 8, "not a lock to validate with");
+    fs::write(&lock, content).unwrap();
+    fs::write(group.path("node0/RETIRED"), "moved on Monday\n").unwrap();
+    group.refuses(0, &yes, 7, "is retired");
+    assert!(!group.path("part").exists());
+}

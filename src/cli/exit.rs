@@ -495,7 +495,8 @@ fn combine(context: &Context, disk: &Disk, args: &ExitArgs, place: &Place) -> Re
     let (made, wrong) = exits::combine(&place.group, &domain, &partials);
     let mut culprits = Vec::new();
     for (operator, error) in wrong {
-        let text = format!("the part of {} is wrong: {error}", place.names(&[operator]));
+        let name = place.names(&[operator]);
+        let text = format!("the part of {name} (operator {operator}) is wrong: {error}");
         out.warn(&text);
         culprits.push(text);
     }

@@ -166,8 +166,8 @@ pub(super) fn export(context: &Context, args: &SlashingArgs) -> Result<(), Probl
     out.say("It is true as long as nothing signs with this share. Stop here for good before another machine goes on.");
     if guard.mark().map_err(|error| problem(&error))?.is_some() {
         out.warn(
-            "this database is not the whole memory of its share: it was made anew, or from a file that did not name all \
-             validators. Whoever imports the export must wait two whole epochs before anything is signed",
+            "this database is perhaps not the whole memory of its share: it was made anew, from a file that did not name \
+             all validators, or came from another machine. Whoever imports the export must wait two whole epochs before anything is signed",
         );
     }
     Ok(())

@@ -199,6 +199,14 @@ pub fn clear(folder: &DataFolder, entries: &[Entry]) {
     for entry in entries {
         all &= disk.destroy(&root.join(&entry.name)).is_ok();
     }
+    // Folders that are empty now; others stay, and so does the mark then.
+    let _ = std::fs::remove_file(folder.ceremony().join("in-use"));
+    for entry in entries {
+        for inner in folders_of(&entry.name).collect::<Vec<_>>().into_iter().rev() {
+            let _ = std::fs::remove_dir(root.join(inner));
+        }
+    }
+    let _ = std::fs::remove_dir(folder.ceremony());
     if all {
         let _ = disk.remove(&root.join(UNFINISHED_IMPORT));
     }

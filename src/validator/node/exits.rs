@@ -374,8 +374,9 @@ impl Office {
             Ok(Taken::New) => {
                 self.keep(partial);
                 self.broadcast(partial);
-                self.tell_wish(partial);
+                // Where nothing is left to be agreed to, nobody is asked.
                 self.sign(partial.validator);
+                self.tell_wish(partial);
             }
             Ok(Taken::Known | Taken::TooMany) => {}
             // Its author signed that this is its share's signature, which it is not.

@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn whatever_bears_the_name_is_a_mark() {
-        for odd in [&b""[..], b"\xff\x1b[2J", &[b'x'; 20_000]] {
+        let long = vec![b'x'; 20_000];
+        for odd in [&b""[..], b"\xff\x1b[2J", &long] {
             let dir = tempfile::tempdir().unwrap();
             std::fs::write(dir.path().join(RETIRED), odd).unwrap();
             let problem = refuse(&Disk::new(), dir.path()).unwrap_err();

@@ -54,8 +54,8 @@ pub(super) fn run(context: &Context, args: &ExitArgs) -> Result<(), Problem> {
         return combine(context, &disk, args, &place);
     }
     let validators = place.chosen(context, args)?;
-    match &args.partial_out {
-        Some(path) => match validators.as_slice() {
+    if let Some(path) = &args.partial_out {
+        return match validators.as_slice() {
             [validator] => to_file(context, &disk, args, &place, *validator, path),
             _ => Err(Problem::new(
                 Kind::Usage,
@@ -63,14 +63,12 @@ pub(super) fn run(context: &Context, args: &ExitArgs) -> Result<(), Problem> {
                 format!("{} were named", validators.len()),
                 "name one with --validator",
             )),
-        },
-        None => {
-            for validator in validators {
-                through_node(context, args, &place, validator)?;
-            }
-            Ok(())
-        }
+        };
     }
+    for validator in validators {
+        through_node(context, args, &place, validator)?;
+    }
+    Ok(())
 }
 
 /// What all ways need.
@@ -250,13 +248,13 @@ fn through_node(context: &Context, args: &ExitArgs, place: &Place, validator: u3
     let look = Request::ExitLook {
         public_key: public_key.clone(),
     };
-    let (index, wishes) = match ask(context, &look)? {
-        Answer::ExitLook {
-            validator_index,
-            wishes,
-            ..
-        } => (validator_index, wishes),
-        _ => return Err(unexpected()),
+    let Answer::ExitLook {
+        validator_index: index,
+        wishes,
+        ..
+    } = ask(context, &look)?
+    else {
+        return Err(unexpected());
     };
     let given = args.validator_index.unwrap_or(index);
     if given != index {

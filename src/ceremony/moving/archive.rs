@@ -76,13 +76,14 @@ pub fn belongs(name: &str) -> Option<u32> {
         return None;
     }
     match parts.as_slice() {
-        [IDENTITY | SLASHING_PROTECTION] => Some(SECRET),
         [LOCK | DEFINITION] => Some(PUBLIC),
         [file] if is_deposit_file(file) => Some(PUBLIC),
-        [VALIDATOR_KEYS | EXITS, _] => Some(SECRET),
         // The lock of whoever works in the folder, and a socket on its way.
         [CEREMONY, "in-use" | "run.sock.new"] => None,
-        [CEREMONY, _] | [CEREMONY, _, _] | [CEREMONY, _, _, _] => Some(SECRET),
+        [IDENTITY | SLASHING_PROTECTION]
+        | [VALIDATOR_KEYS | EXITS | CEREMONY, _]
+        | [CEREMONY, _, _]
+        | [CEREMONY, _, _, _] => Some(SECRET),
         _ => None,
     }
 }
@@ -277,7 +278,7 @@ mod tests {
             body(2, &[b.clone(), a.clone()]),
             body(2, &[a.clone(), a.clone()]),
             body(1, &[one("../a", b"1")]),
-            body(u32::MAX, &[a.clone()]),
+            body(u32::MAX, std::slice::from_ref(&a)),
             body(1, &[a[..a.len() - 1].to_vec()]),
             vec![0; 3],
         ] {

@@ -17,7 +17,7 @@ use std::{
 
 use clap::Parser;
 use conclave::{
-    ceremony::{addresses, files::Disk, folder::DataFolder, holding},
+    ceremony::{addresses, exits::ExitFiles, files::Disk, folder::DataFolder, holding},
     cli::input,
     crypto::{bls::SecretKey, hash::sha256, node::NodeKey},
     validator::{
@@ -113,6 +113,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             private: folder.ceremony(),
             describe: Arc::new(Default::default),
         },
+        exits: Box::new(ExitFiles::new(&folder)),
         voice: Some(liar.voice()),
     };
     let interrupted = Arc::new(AtomicBool::new(false));

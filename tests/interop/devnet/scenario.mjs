@@ -7,7 +7,7 @@ import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { Devnet, holdCeremony } from "./lib/devnet.mjs";
-import { groupTimes, ownTimes, spread, table } from "./lib/figures.mjs";
+import { groupTimes, ownTimes, spread, table, timesByLeader } from "./lib/figures.mjs";
 import { judge } from "./lib/judge.mjs";
 import { leaderOfHead, scenarios } from "./scenarios.mjs";
 
@@ -165,11 +165,19 @@ function show({ duties, report, validators }, checks) {
         .map((what) => [what, ...spread(own[what])]),
     )}`,
   );
-  const group = groupTimes(devnet.operators, clock, (slot) => leaderOfHead(slot, devnet.operators.length));
+  const leader = (slot) => leaderOfHead(slot, devnet.operators.length);
+  const group = groupTimes(devnet.operators, clock, leader);
   console.log(
     `\n${table(
       ["from the leader's answer to the group's attestations, ms", "count", "half", "9 of 10", "last"],
       [["attestation", ...spread(group)]],
+    )}`,
+  );
+  const led = timesByLeader(devnet.operators, leader, clock.slotsPerEpoch);
+  console.log(
+    `\n${table(
+      ["attestations signed, ms after they were due, from epoch 1 on, led by", "count", "half", "9 of 10", "last"],
+      devnet.operators.map(({ name }, place) => [name, ...spread(led[place])]),
     )}\n`,
   );
 

@@ -75,6 +75,15 @@ export const scenarios = {
     about: "one operator is killed in each epoch, the next one not before the last one is back",
     play: killedInTurn,
   },
+  "one-off": {
+    about: "one operator is killed in the first epoch and never comes back",
+    async play(devnet) {
+      await devnet.clock.atSlot(1.4);
+      await one(devnet, 1).stop("SIGKILL");
+      return [];
+    },
+    stopped: [1],
+  },
   "two-killed": {
     about: "two operators are killed together and come back: nothing slashable, on duty in the epoch after next",
     async play(devnet) {

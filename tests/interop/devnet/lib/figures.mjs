@@ -37,6 +37,17 @@ export function groupTimes(operators, clock, leader) {
   });
 }
 
+/** When attestations were signed, from the operators' own lines: by the place of the slot's leader, ms after they were due. */
+export function timesByLeader(operators, leader, from) {
+  const times = operators.map(() => []);
+  for (const { lines } of operators)
+    for (const { text } of lines) {
+      const [, slot, signed] = /^slot (\d+): attestation of .*signed after (\d+) ms/.exec(text) ?? [];
+      if (slot && Number(slot) >= from) times[leader(Number(slot))].push(Number(signed));
+    }
+  return times;
+}
+
 /** Times from the operators' own lines: `{ what: [ms after it was due] }`. */
 export function ownTimes(operators) {
   const times = {};

@@ -828,7 +828,13 @@ impl<S: Signatures> Instance<S> {
         self.effects.push(Effect::Decided(decision));
     }
 
+    /// When a wait is over. Once t operators have precommitted to nothing, a round decides nothing any more, and waiting for
+    /// the rest of its precommits would only make the duty late.
     fn expiry(&self, timer: &Timer) -> u64 {
+        let threshold = usize::from(self.committee.threshold);
+        if timer.wait == Wait::Precommit && self.records.given_up(timer.round) >= threshold {
+            return timer.from_ms;
+        }
         let leader = self.committee.leader(self.duty, timer.round);
         let connected = leader == self.committee.own || self.connected & operator_bit(leader) != 0;
         let slot_ms = self.committee.slot_ms;

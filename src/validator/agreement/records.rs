@@ -149,6 +149,16 @@ impl Records {
         self.votes.values().filter_map(|votes| votes.first())
     }
 
+    /// How many operators precommitted to nothing in a round, by their first vote.
+    pub(super) fn given_up(&self, round: u8) -> usize {
+        let votes = self
+            .votes
+            .range((round, Step::Precommit, 0)..=(round, Step::Precommit, u16::MAX));
+        votes
+            .filter(|(_, votes)| votes.first().is_some_and(|vote| vote.choice.is_none()))
+            .count()
+    }
+
     /// Whether an operator has voted for a value in any round: then it has the proposal.
     pub(super) fn voted_for(&self, operator: u16, id: &Hash) -> bool {
         let mut votes = self

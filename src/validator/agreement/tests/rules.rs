@@ -519,6 +519,27 @@ fn a_leader_that_is_not_connected_is_waited_for_a_quarter() {
 }
 
 #[test]
+fn a_round_that_t_operators_gave_up_is_left_at_once() {
+    let mut node = started();
+    node.connection(0, 2, false);
+    let prevoted = DUE + 250;
+    assert_eq!(votes(&pass(&mut node, prevoted)), [(0, PREVOTE, None)]);
+    let mut hear = |at, author, step, value| {
+        node.receive(at, author, message(vote(author, 0, step, value)));
+        pass(&mut node, at);
+        node.round()
+    };
+    hear(prevoted + 1, 3, PREVOTE, None);
+    hear(prevoted + 1, 4, PREVOTE, None);
+    // Two for nothing, one for something: others may yet decide, and the wait of half a second begins.
+    hear(prevoted + 2, 3, PRECOMMIT, None);
+    assert_eq!(hear(prevoted + 2, 2, PRECOMMIT, Some(b"v")), 0);
+    // Three for nothing, just before its end.
+    assert_eq!(hear(prevoted + 501, 3, PRECOMMIT, None), 0);
+    assert_eq!(hear(prevoted + 501, 4, PRECOMMIT, None), 1);
+}
+
+#[test]
 fn certificates_carry_an_equivocators_other_vote() {
     // Operator 4 prevotes nil for us and v for operator 3, who therefore sees a polka.
     let mut node = started();

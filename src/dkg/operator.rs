@@ -565,11 +565,12 @@ impl Operator {
         }
         let votes = self.board.votes(sid, outputs)?;
         let shares = self.stored_shares(k, sid, outputs)?;
-        let roots = self.board.good_set(sid, outputs)?.roots.clone();
+        let messages = self.board.good_set(sid, outputs)?.messages();
+        let of_one = self.terms.product().messages().max(1);
         let signatures: Vec<[u8; 96]> = shares
             .par_iter()
-            .zip(roots.par_iter())
-            .flat_map_iter(|(share, roots)| roots.iter().map(|root| share.sign(root).to_bytes()))
+            .zip(messages.par_chunks(of_one))
+            .flat_map_iter(|(share, own)| own.iter().map(|message| share.sign_hashed(message).to_bytes()))
             .collect();
         self.say(*sid, k, Step::Sign, votes, signatures.concat())
     }

@@ -1,6 +1,6 @@
 //! Judging: whether an entry is valid. One function for everybody, online and offline; `docs/protocol.md` has the rules as a table.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::crypto::bls::{self, PublicKey, Signature};
@@ -361,23 +361,34 @@ impl Board {
     /// everybody voted for.
     pub(super) fn judge_signs(&mut self, signs: Vec<(Id, Arc<Entry>, Vec<Signature>)>) -> bool {
         let mut weights = self.fresh_weights();
-        let mut items = Vec::new();
-        let mut owners = Vec::new();
-        let mut agreed = Vec::new();
-        for (number, (_, entry, signatures)) in signs.iter().enumerate() {
-            let good = self.agreed(&entry.session);
-            agreed.push(good.map(|good| *good.outputs()));
-            let of_one = good.map_or_else(Vec::new, |good| self.partials(good, entry.operator, signatures));
-            owners.extend(of_one.iter().map(|_| number));
-            items.extend(of_one);
+        let agreed: Vec<Option<Hash>> = signs
+            .iter()
+            .map(|(_, entry, _)| self.agreed(&entry.session).map(|good| *good.outputs()))
+            .collect();
+        // One batch for each session: its messages are hashed once, and cost one pairing whoever signed them.
+        let mut sessions: BTreeMap<Hash, Vec<usize>> = BTreeMap::new();
+        for (number, (_, entry, _)) in signs.iter().enumerate() {
+            sessions.entry(entry.session).or_default().push(number);
         }
-        let bad: BTreeSet<usize> = match bls::verify_batch(&items, &mut weights) {
-            Ok(()) => BTreeSet::new(),
-            Err(bad) => bad
-                .into_iter()
-                .filter_map(|item| owners.get(item).copied())
-                .collect(),
-        };
+        let mut bad: BTreeSet<usize> = BTreeSet::new();
+        for (session, numbers) in sessions {
+            let Some(good) = self.agreed(&session) else {
+                continue;
+            };
+            let mut items = Vec::new();
+            let mut owners = Vec::new();
+            for number in numbers {
+                let Some((_, entry, signatures)) = signs.get(number) else {
+                    continue;
+                };
+                let of_one = self.partials(good, entry.operator, signatures);
+                owners.extend(of_one.iter().map(|_| number));
+                items.extend(of_one);
+            }
+            if let Err(wrong) = bls::verify_batch_hashed(&items, good.messages(), &mut weights) {
+                bad.extend(wrong.into_iter().filter_map(|item| owners.get(item).copied()));
+            }
+        }
         let progress = !signs.is_empty();
         for (number, (id, _, signatures)) in signs.into_iter().enumerate() {
             match agreed.get(number).copied().flatten() {
@@ -390,20 +401,21 @@ impl Board {
         progress
     }
 
-    /// Partial signatures with the public shares and roots that they are to be checked against.
+    /// Partial signatures with the public shares and the positions of the messages that they are to be checked against.
     fn partials(
         &self,
         good: &GoodSet,
         operator: u16,
         signatures: &[Signature],
-    ) -> Vec<(PublicKey, Hash, Signature)> {
+    ) -> Vec<(PublicKey, usize, Signature)> {
         let messages = self.terms.product().messages();
         let keys = good.keys.validators();
         let check = |(position, signature): (usize, &Signature)| {
-            let (v, m) = (position / messages, position % messages);
-            let share = keys.get(v)?.shares.get(usize::from(operator) - 1)?;
-            let root = good.roots.get(v)?.get(m)?;
-            Some((*share, *root, signature.clone()))
+            let share = keys
+                .get(position / messages)?
+                .shares
+                .get(usize::from(operator) - 1)?;
+            Some((*share, position, signature.clone()))
         };
         signatures.iter().enumerate().filter_map(check).collect()
     }

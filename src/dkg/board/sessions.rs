@@ -1,12 +1,12 @@
 //! Sessions: what the admitted entries of one session make together. Reveals make keys, Signs group signatures and the lock hash.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 
-use crate::crypto::bls::{self, PublicKey, Signature};
-use crate::crypto::hash::{Hash, WeightStream};
+use crate::crypto::bls::{HashedMessage, Signature};
+use crate::crypto::hash::Hash;
 use crate::crypto::point::G1;
 use crate::crypto::threshold::recover_signature;
 
@@ -38,6 +38,7 @@ pub struct GoodSet {
     pub keys: Arc<GroupKeys>,
     /// What the shares sign: `[validator][message]`.
     pub roots: Arc<Vec<Vec<Hash>>>,
+    hashed: OnceLock<Vec<HashedMessage>>,
     /// Once everybody's Sign is here.
     pub combined: Option<Arc<Combined>>,
 }
@@ -46,6 +47,13 @@ impl GoodSet {
     /// The hash of the keys: what a vote names.
     pub fn outputs(&self) -> &Hash {
         self.keys.hash()
+    }
+
+    /// The roots as they are signed, flattened as the body of a Sign is: v * m + message. Hashed when they are first asked for, and
+    /// once for all that sign and check them.
+    pub fn messages(&self) -> &[HashedMessage] {
+        self.hashed
+            .get_or_init(|| HashedMessage::all(&self.roots.concat()))
     }
 }
 
@@ -193,6 +201,7 @@ impl Board {
                         reveals: set,
                         keys: Arc::new(keys),
                         roots: Arc::new(roots),
+                        hashed: OnceLock::new(),
                         combined: None,
                     };
                     if let Some(session) = self.sessions.get_mut(sid) {
@@ -238,12 +247,11 @@ impl Board {
 
     /// Once everybody's partial signatures are here: the group signatures and the lock hash.
     fn combine_signatures(&mut self, sid: &Hash) -> bool {
-        let mut weights = self.fresh_weights();
         let made: Vec<(Hash, Combined)> = self
             .good_sets(sid)
             .iter()
             .filter(|good| good.combined.is_none())
-            .filter_map(|good| Some((*good.outputs(), self.combine(sid, good, &mut weights)?)))
+            .filter_map(|good| Some((*good.outputs(), self.combine(sid, good)?)))
             .collect();
         let progress = !made.is_empty();
         if let Some(session) = self.sessions.get_mut(sid) {
@@ -256,7 +264,10 @@ impl Board {
         progress
     }
 
-    fn combine(&self, sid: &Hash, good: &GoodSet, weights: &mut WeightStream) -> Option<Combined> {
+    /// The group signatures are not checked here: the partial ones were, each under its public share, all public shares lie on
+    /// the polynomial whose value at 0 is the group key, and so what is interpolated from any t of them is the one signature of
+    /// that key. What is published is checked once more, in the lock, as any reader would.
+    fn combine(&self, sid: &Hash, good: &GoodSet) -> Option<Combined> {
         let partials: Vec<Arc<Vec<Signature>>> = self
             .terms
             .indices()
@@ -280,16 +291,6 @@ impl Board {
                 recover_signature(&points?).ok()
             })
             .collect::<Option<_>>()?;
-        let items: Vec<(PublicKey, Hash, Signature)> = flat
-            .iter()
-            .enumerate()
-            .filter_map(|(i, signature)| {
-                let group = good.keys.validators().get(i / messages)?.group;
-                let root = good.roots.get(i / messages)?.get(i % messages)?;
-                Some((group, *root, signature.clone()))
-            })
-            .collect();
-        bls::verify_batch(&items, weights).ok()?;
         let signatures: Vec<Vec<Signature>> =
             flat.chunks(messages.max(1)).map(<[Signature]>::to_vec).collect();
         let lock_hash = self.terms.product().lock_hash(&good.keys, &signatures);

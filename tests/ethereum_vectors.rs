@@ -77,8 +77,8 @@ fn deposit_files_verify_and_are_written_back_byte_for_byte() {
             for path in files(&node(folder, i), "deposit-data", ".json") {
                 let bytes = fs::read(&path).unwrap();
                 let entries = read_deposit_file(&bytes).unwrap();
-                verify_entries(&entries, &network).unwrap();
-                let again = write_deposit_file(&entries, &network).unwrap();
+                verify_entries(&entries, Some(&network), &[7; 32]).unwrap();
+                let again = write_deposit_file(&entries, &network, &[7; 32]).unwrap();
                 assert!(again == bytes, "{}", path.display());
                 let amount = entries[0].message.amount;
                 assert_eq!(
@@ -96,7 +96,7 @@ fn a_deposit_for_another_network_is_refused() {
     let entries = read_deposit_file(&bytes).unwrap();
     for other in ["mainnet", "sepolia", "kurtosis"] {
         assert!(matches!(
-            verify_entries(&entries, &network(other)),
+            verify_entries(&entries, Some(&network(other)), &[7; 32]),
             Err(DepositError::Entry { .. })
         ));
     }
@@ -119,7 +119,8 @@ fn any_changed_digit_of_a_deposit_is_noticed() {
             _ => continue,
         };
         tried += 1;
-        let accepted = read_deposit_file(&changed).is_ok_and(|e| verify_entries(&e, &network).is_ok());
+        let accepted =
+            read_deposit_file(&changed).is_ok_and(|e| verify_entries(&e, Some(&network), &[7; 32]).is_ok());
         assert!(!accepted, "byte {at} of {text}");
     }
     assert!(tried > 200);

@@ -453,7 +453,7 @@ fn a_well_signed_deposit_to_another_address_is_refused() {
     let partials: Vec<_> = shares.iter().map(|(i, share)| (*i, share.sign(&root))).collect();
     let signature = recover_signature(&partials).unwrap().to_bytes();
     *entry = DepositEntry::new(message, signature, &network);
-    fs::write(&path, write_deposit_file(&entries, &network).unwrap()).unwrap();
+    fs::write(&path, write_deposit_file(&entries, &network, &[7; 32]).unwrap()).unwrap();
     let result = check(QUICK, &[path]);
     assert_fails(
         &result,

@@ -119,11 +119,16 @@ impl ClusterProduct {
         ))
     }
 
-    /// The deposit files of a lock, one for each amount: name and content. Every signature is verified once more.
+    /// The deposit files of a lock, one for each amount: name and content. Every signature is verified once more; `weight_seed` as
+    /// for [`write_deposit_file`].
     ///
     /// # Errors
     /// If a deposit does not verify.
-    pub fn deposit_files(&self, lock: &Lock) -> Result<Vec<(String, Vec<u8>)>, DepositError> {
+    pub fn deposit_files(
+        &self,
+        lock: &Lock,
+        weight_seed: &[u8; 32],
+    ) -> Result<Vec<(String, Vec<u8>)>, DepositError> {
         self.amounts
             .iter()
             .enumerate()
@@ -143,7 +148,7 @@ impl ClusterProduct {
                     .collect();
                 Ok((
                     deposit_file_name(*amount),
-                    write_deposit_file(&entries, &self.network)?,
+                    write_deposit_file(&entries, &self.network, weight_seed)?,
                 ))
             })
             .collect()

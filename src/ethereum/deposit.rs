@@ -18,7 +18,8 @@ use super::{
     json,
     network::Network,
 };
-use crate::crypto::bls::{PublicKey, Signature};
+use crate::crypto::bls::{PublicKey, Signature, verify_batch};
+use crate::crypto::hash::{Hash, WeightStream, sha256};
 
 /// Gwei in one ETH. All amounts are in gwei.
 pub const GWEI_PER_ETH: u64 = 1_000_000_000;
@@ -220,37 +221,45 @@ impl DepositEntry {
         Some((Address(address.try_into().ok()?), compounding))
     }
 
-    /// Checks everything: the network, and all that [`Self::verify_itself`] checks.
+    /// Checks everything: that it is for this network, form of the credentials, amount, both roots, and the signature.
     ///
     /// # Errors
     /// [`DepositError::Entry`] with the first fault.
     pub fn verify(&self, network: &Network) -> Result<(), DepositError> {
-        let fault = if self.fork_version != network.genesis_fork_version {
-            DepositFault::ForkVersion
+        self.check(Some(network)).map_err(|fault| self.wrong(fault))
+    }
+
+    fn check(&self, network: Option<&Network>) -> Result<(), DepositFault> {
+        let (key, message, signature) = self.check_all_but_signature(network)?;
+        if signature.verify(&key, &message) {
+            Ok(())
+        } else {
+            Err(DepositFault::Signature)
+        }
+    }
+
+    fn check_network(&self, network: &Network) -> Result<(), DepositFault> {
+        if self.fork_version != network.genesis_fork_version {
+            Err(DepositFault::ForkVersion)
         } else if self.network_name != network.name {
-            DepositFault::NetworkName
+            Err(DepositFault::NetworkName)
         } else if network.real_money
             && self
                 .withdrawal_address()
                 .is_some_and(|(address, _)| address.is_zero())
         {
-            DepositFault::ZeroAddress
+            Err(DepositFault::ZeroAddress)
         } else {
-            return self.verify_itself();
-        };
-        Err(self.wrong(fault))
+            Ok(())
+        }
     }
 
-    /// Checks what can be checked without knowing the network: form of the credentials, amount, both roots, and
-    /// the signature for the fork version that the entry names.
-    ///
-    /// # Errors
-    /// [`DepositError::Entry`] with the first fault.
-    pub fn verify_itself(&self) -> Result<(), DepositError> {
-        self.check().map_err(|fault| self.wrong(fault))
-    }
-
-    fn check(&self) -> Result<(), DepositFault> {
+    /// What is left to check: the signature of the key over the message, for the fork version that the entry names.
+    fn check_all_but_signature(
+        &self,
+        network: Option<&Network>,
+    ) -> Result<(PublicKey, Hash, Signature), DepositFault> {
+        network.map_or(Ok(()), |network| self.check_network(network))?;
         let (_, compounding) = self.withdrawal_address().ok_or(DepositFault::Credentials)?;
         let max = if compounding {
             MAX_COMPOUNDING_AMOUNT
@@ -268,11 +277,7 @@ impl DepositEntry {
         }
         let key = PublicKey::from_bytes(&self.message.pubkey).map_err(|_| DepositFault::PublicKey)?;
         let signature = Signature::from_bytes(&self.signature).map_err(|_| DepositFault::Signature)?;
-        if signature.verify(&key, &self.message.signing_root(self.fork_version)) {
-            Ok(())
-        } else {
-            Err(DepositFault::Signature)
-        }
+        Ok((key, self.message.signing_root(self.fork_version), signature))
     }
 
     fn wrong(&self, fault: DepositFault) -> DepositError {
@@ -336,11 +341,16 @@ impl TryFrom<FileEntry> for DepositEntry {
     }
 }
 
-/// Writes the deposit file for one amount: sorted by public key, and only after every entry was verified.
+/// Writes the deposit file for one amount: sorted by public key, and only after every entry was verified, see
+/// [`verify_entries`].
 ///
 /// # Errors
 /// [`DepositError`] when there is no entry, a key is there twice, amounts differ or an entry is wrong.
-pub fn write_deposit_file(entries: &[DepositEntry], network: &Network) -> Result<Vec<u8>, DepositError> {
+pub fn write_deposit_file(
+    entries: &[DepositEntry],
+    network: &Network,
+    weight_seed: &[u8; 32],
+) -> Result<Vec<u8>, DepositError> {
     check_set(entries)?;
     if entries
         .iter()
@@ -348,7 +358,7 @@ pub fn write_deposit_file(entries: &[DepositEntry], network: &Network) -> Result
     {
         return Err(DepositError::MixedAmounts);
     }
-    verify_entries(entries, network)?;
+    verify_entries(entries, Some(network), weight_seed)?;
     let mut sorted: Vec<_> = entries.iter().collect();
     sorted.sort_by_key(|entry| entry.message.pubkey);
     Ok(json::write(
@@ -375,13 +385,47 @@ pub fn read_deposit_file(bytes: &[u8]) -> Result<Vec<DepositEntry>, DepositError
     Ok(entries)
 }
 
-/// Verifies many entries on all cores; see [`DepositEntry::verify`].
+/// Verifies many entries on all cores, their signatures in one batch: the verdict is that of [`DepositEntry::verify`] on each,
+/// but for a chance of 2^-64 that wrong ones pass. Without a network all else is checked, and the signature for the fork version
+/// that each entry names. `weight_seed`: 32 bytes that whoever made the entries could not know.
 ///
 /// # Errors
 /// [`DepositError::Entry`] for the first wrong one, in the order given.
-pub fn verify_entries(entries: &[DepositEntry], network: &Network) -> Result<(), DepositError> {
-    let results: Vec<_> = entries.par_iter().map(|entry| entry.verify(network)).collect();
-    results.into_iter().collect()
+pub fn verify_entries(
+    entries: &[DepositEntry],
+    network: Option<&Network>,
+    weight_seed: &[u8; 32],
+) -> Result<(), DepositError> {
+    let checked: Vec<Result<_, DepositFault>> = entries
+        .par_iter()
+        .map(|entry| entry.check_all_but_signature(network))
+        .collect();
+    // The contents go in as well, so that a seed that was used twice does no harm.
+    let roots: Vec<[u8; 32]> = entries.iter().map(|entry| entry.data().root()).collect();
+    let mut weights = WeightStream::new(&sha256(&[weight_seed, roots.as_flattened()]));
+    let (mut wrong, mut owners, mut batch) = (Vec::new(), Vec::new(), Vec::new());
+    for (entry, checked) in entries.iter().zip(checked) {
+        match checked {
+            Ok(item) => {
+                owners.push(entry);
+                batch.push(item);
+            }
+            Err(fault) => {
+                wrong.push(entry.wrong(fault));
+                // Only the first one is told, and what comes later cannot be that.
+                break;
+            }
+        }
+    }
+    let bad = verify_batch(&batch, &mut weights).err().unwrap_or_default();
+    let first = bad.first().and_then(|position| owners.get(*position));
+    match first
+        .map(|entry| entry.wrong(DepositFault::Signature))
+        .or(wrong.pop())
+    {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
 }
 
 fn check_set(entries: &[DepositEntry]) -> Result<(), DepositError> {
@@ -401,6 +445,8 @@ mod tests {
 
     use super::*;
     use crate::crypto::bls::SecretKey;
+
+    const SEED: [u8; 32] = [5; 32];
 
     fn hoodi() -> &'static Network {
         Network::by_name("hoodi").unwrap()
@@ -454,12 +500,12 @@ mod tests {
     fn a_file_is_sorted_and_read_back() {
         let mut entries = vec![usual(1), usual(2), usual(3), usual(4)];
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.message.pubkey));
-        let bytes = write_deposit_file(&entries, hoodi()).unwrap();
+        let bytes = write_deposit_file(&entries, hoodi(), &SEED).unwrap();
         assert!(!bytes.ends_with(b"\n"));
         let read = read_deposit_file(&bytes).unwrap();
         entries.reverse();
         assert_eq!(read, entries);
-        verify_entries(&read, hoodi()).unwrap();
+        verify_entries(&read, Some(hoodi()), &SEED).unwrap();
     }
 
     #[test]
@@ -569,24 +615,64 @@ mod tests {
             withdrawal_credentials(Address([0x22; 20]), false),
             hoodi(),
         );
-        assert_eq!(write_deposit_file(&[], hoodi()), Err(DepositError::Empty));
+        assert_eq!(write_deposit_file(&[], hoodi(), &SEED), Err(DepositError::Empty));
         assert_eq!(
-            write_deposit_file(&[usual(1), small], hoodi()),
+            write_deposit_file(&[usual(1), small], hoodi(), &SEED),
             Err(DepositError::MixedAmounts)
         );
         assert!(matches!(
-            write_deposit_file(&[usual(1), usual(1)], hoodi()),
+            write_deposit_file(&[usual(1), usual(1)], hoodi(), &SEED),
             Err(DepositError::Duplicate(key)) if key == usual(1).message.pubkey
         ));
         assert!(matches!(
-            write_deposit_file(&[usual(1), wrong.clone()], hoodi()),
+            write_deposit_file(&[usual(1), wrong.clone()], hoodi(), &SEED),
             Err(DepositError::Entry { pubkey, .. }) if pubkey == wrong.message.pubkey
         ));
     }
 
+    /// A batch tells the same as each entry by itself, whatever stands where.
+    #[test]
+    fn many_entries_get_the_verdict_of_the_first_wrong_one() {
+        let good: Vec<DepositEntry> = (1..=6).map(usual).collect();
+        let check = |entries: &[DepositEntry]| {
+            let singly = entries.iter().try_for_each(|entry| entry.verify(hoodi()));
+            assert_eq!(verify_entries(entries, Some(hoodi()), &SEED), singly);
+            singly
+        };
+        assert_eq!(check(&good), Ok(()));
+        assert_eq!(check(&[]), Ok(()));
+        let of = |position: usize, fault| {
+            let pubkey = good[position].message.pubkey;
+            Err(DepositError::Entry { pubkey, fault })
+        };
+        // Signatures that are right, of each other's deposits: their sum is right.
+        let mut swapped = good.clone();
+        swapped[2] = DepositEntry::new(good[2].message, good[4].signature, hoodi());
+        swapped[4] = DepositEntry::new(good[4].message, good[2].signature, hoodi());
+        assert_eq!(check(&swapped), of(2, DepositFault::Signature));
+        // A signature before another fault, and after it.
+        let mut both = swapped.clone();
+        both[3].deposit_data_root[0] ^= 1;
+        assert_eq!(check(&both), of(2, DepositFault::Signature));
+        both[1].fork_version = [9; 4];
+        assert_eq!(check(&both), of(1, DepositFault::ForkVersion));
+        // Without a network each is for the chain that it names.
+        assert_eq!(verify_entries(&good, None, &SEED), Ok(()));
+        assert_eq!(
+            verify_entries(&swapped, None, &SEED),
+            of(2, DepositFault::Signature)
+        );
+        let mut elsewhere = good.clone();
+        elsewhere[5].fork_version = [9; 4];
+        assert_eq!(
+            verify_entries(&elsewhere, None, &SEED),
+            of(5, DepositFault::Signature)
+        );
+    }
+
     #[test]
     fn other_forms_are_refused() {
-        let text = String::from_utf8(write_deposit_file(&[usual(1)], hoodi()).unwrap()).unwrap();
+        let text = String::from_utf8(write_deposit_file(&[usual(1)], hoodi(), &SEED).unwrap()).unwrap();
         for (old, new) in [
             ("32000000000", "\"32000000000\""),
             ("32000000000", "32000000000.5"),

@@ -308,7 +308,7 @@ fn publish_lock(
     k: u32,
     database: Option<&Cluster>,
 ) -> Result<(), Problem> {
-    let deposits = product.deposit_files(lock).map_err(|error| {
+    let deposits = product.deposit_files(lock, &weight_seed()?).map_err(|error| {
         Problem::other(
             "the deposit data does not verify, and nothing was published",
             error,

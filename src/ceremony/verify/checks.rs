@@ -165,6 +165,7 @@ pub(super) fn deposits(
     item: &Item,
     against: Against<'_>,
     custom: Option<&Network>,
+    weight_seed: &[u8; 32],
     result: &mut Verification,
 ) -> Option<u64> {
     let file = &item.file;
@@ -175,7 +176,7 @@ pub(super) fn deposits(
     };
     let signatures = if let Some(network) = network_of(fork_version, custom) {
         result.add(file, "network", Outcome::Ok);
-        deposit::verify_entries(&entries, network)
+        deposit::verify_entries(&entries, Some(network), weight_seed)
     } else {
         let why = "the network is not known; a network file would tell its name";
         result.add(file, "network", Outcome::NotChecked(why.to_owned()));
@@ -186,12 +187,7 @@ pub(super) fn deposits(
                 pubkey: entry.message.pubkey,
                 fault: deposit::DepositFault::ForkVersion,
             }),
-            None => entries
-                .par_iter()
-                .map(DepositEntry::verify_itself)
-                .collect::<Vec<_>>()
-                .into_iter()
-                .collect(),
+            None => deposit::verify_entries(&entries, None, weight_seed),
         }
     };
     result.add(

@@ -229,7 +229,8 @@ impl Material {
             .and_then(|item| checks::definition(item, against, custom, result));
         let mut amounts = Vec::new();
         for item in &self.deposits {
-            let check = |result: &mut Verification| checks::deposits(item, against, custom, result);
+            let check =
+                |result: &mut Verification| checks::deposits(item, against, custom, weight_seed, result);
             amounts.extend(match &mut known {
                 Some(known) => Compared::once(&mut known.deposits, item, result, check),
                 None => check(result),

@@ -86,7 +86,10 @@ pub fn recover_public_key(shares: &[(u64, PublicKey)]) -> Result<PublicKey, Thre
         }
         Weights::Field(weights) => point::multiply_vartime(&points, &little_endian(&weights), 256),
     };
-    PublicKey::from_g1(&sum).ok_or(ThresholdError::Infinity)
+    // Keys are in G1, and so is every sum of their multiples: no further subgroup check.
+    PublicKey::batch_from_subgroup(&[sum])
+        .and_then(|keys| keys.first().copied())
+        .ok_or(ThresholdError::Infinity)
 }
 
 /// Combines exactly t shares to the secret. Constant time in the shares.

@@ -53,6 +53,8 @@ const TICK: Duration = Duration::from_millis(100);
 const BUSY_TICK: Duration = Duration::from_millis(5);
 /// Network events that are taken together, so that what arrives together is judged together.
 const BATCH: usize = 256;
+/// How long partial signatures wait at most for those of the others, to be checked with them.
+const GATHERING: Duration = Duration::from_millis(200);
 /// How often a screen is drawn anew at most.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long no further own address must come before they are told.
@@ -154,6 +156,8 @@ struct Conductor<'a> {
     done: mpsc::Receiver<Done>,
     running: usize,
     arrived: Vec<Arrived>,
+    /// Since when partial signatures have been waiting for those of the others.
+    gathering: Option<Instant>,
     retries: u32,
     allowed: u32,
     consented: u32,

@@ -1,19 +1,20 @@
 //! What the network says, and what synchronisation makes of it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
 use crate::ceremony::addresses;
 use crate::ceremony::problem::Problem;
 use crate::cluster::definition::Definition;
-use crate::dkg::entry::{Entry, Id};
+use crate::dkg::board::Slot;
+use crate::dkg::entry::{Entry, Id, Step};
 use crate::dkg::evidence::Evidence;
 use crate::p2p::events::{Event as NetEvent, Reason as Gone, Refusal};
 use crate::p2p::node::Command;
 use crate::p2p::sync::{Difference, Output};
 use crate::p2p::wire::{Message, PROTOCOL, Verdict};
 
-use super::{Conductor, view};
+use super::{Conductor, GATHERING, view};
 
 /// An entry that arrived: from whom, what, and its id.
 pub(super) type Arrived = (u16, Entry, Id);
@@ -177,8 +178,11 @@ impl Conductor<'_> {
 
     /// Judges what arrived together, then lets synchronisation go on.
     pub(super) fn judge(&mut self) -> Result<(), Problem> {
-        while !self.arrived.is_empty() {
-            let arrived = std::mem::take(&mut self.arrived);
+        loop {
+            let arrived = self.ripe();
+            if arrived.is_empty() {
+                return Ok(());
+            }
             let from: Vec<(u16, Id)> = arrived.iter().map(|(operator, _, id)| (*operator, *id)).collect();
             let own: Vec<Id> = arrived
                 .iter()
@@ -202,6 +206,38 @@ impl Conductor<'_> {
                 }
             }
         }
-        Ok(())
+    }
+
+    /// What arrived and is to be judged now. Everybody signs the same messages, so the signatures of all operators cost little
+    /// more to check together than those of one, and nothing comes of them until all are here: those that come first wait for the
+    /// others', for a moment.
+    fn ripe(&mut self) -> Vec<Arrived> {
+        let arrived = std::mem::take(&mut self.arrived);
+        let (signs, mut ripe): (Vec<_>, Vec<_>) = arrived
+            .into_iter()
+            .partition(|(_, entry, _)| entry.step == Step::Sign);
+        let since = *self.gathering.get_or_insert_with(Instant::now);
+        if since.elapsed() < GATHERING && !self.are_of_all(&signs) {
+            self.arrived = signs;
+        } else {
+            ripe.extend(signs);
+            self.gathering = None;
+        }
+        ripe
+    }
+
+    /// Whether these, with those that were judged before, are the signatures of all operators, or none.
+    fn are_of_all(&self, signs: &[Arrived]) -> bool {
+        let board = self.operator.board();
+        let sessions: BTreeSet<_> = signs.iter().map(|(_, entry, _)| entry.session).collect();
+        sessions.iter().all(|session| {
+            let here = |j| {
+                signs
+                    .iter()
+                    .any(|(_, entry, _)| entry.operator == j && entry.session == *session)
+            };
+            let judged = |j| !board.slot(session, j, Slot::Step(Step::Sign)).is_empty();
+            self.terms.indices().all(|j| here(j) || judged(j))
+        })
     }
 }

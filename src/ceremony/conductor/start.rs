@@ -84,6 +84,7 @@ impl<'a> Conductor<'a> {
             done,
             running: 0,
             arrived: Vec::new(),
+            gathering: None,
             retries: setup.retries,
             allowed: setup.attempt,
             consented: 0,

@@ -354,6 +354,31 @@ fn who_has_everything_may_leave_at_any_time() {
 }
 
 #[test]
+fn a_seed_that_is_lost_after_the_vote_is_not_needed_any_more() {
+    let group = Group::new(3, 2, 2);
+    let ann = group.join(0, &[1, 2]);
+    let mut carol = group.join(2, &[0, 1]);
+    // Bob takes his time with his keystores, and leaves before he votes: so nobody gets beyond the vote.
+    let mut command = group.command(1, &[0, 2]);
+    command.args(["--kdf", "scrypt"]);
+    let bob = Process::start(command);
+    carol.until_step(1, "revealed");
+    bob.kill();
+    carol.until_step(2, "stored");
+    carol.kill();
+    let folder = group.folder(2).join("ceremony/attempt-1");
+    assert!(folder.join("voted").exists() && !folder.join("signed").exists());
+    fs::remove_file(folder.join("seed")).unwrap();
+    let mut carol = group.join(2, &[0, 1]);
+    carol.until_notice("the attempt goes on with them");
+    assert!(!folder.join("seed").exists(), "another seed was made");
+    for process in [ann, group.join(1, &[0, 2]), carol] {
+        process.end().is_good();
+    }
+    group.assert_finished();
+}
+
+#[test]
 fn a_lock_is_enough_to_finish() {
     let group = Group::new(3, 2, 2);
     let mut processes = group.join_all();

@@ -6,7 +6,7 @@ mod group;
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -459,6 +459,117 @@ fn the_control_socket_is_there_as_long_as_run_is() {
     assert!(fs::symlink_metadata(&socket).is_err());
 }
 
+/// The status, headers and body of what is answered at a path.
+fn look(address: &str, path: &str) -> (u16, String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (code, head.to_owned(), body.to_owned())
+}
+
+#[test]
+fn a_running_node_can_be_looked_at() {
+    let folder = Folder::of("cluster-v1.10-custom-4x2");
+    folder.refuses(&["status"], 7, "no conclave run is at work");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let node = BeaconNode::new(now - 3600);
+    // A port that another program has is refused before there is a database.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let run = [
+        "--new-slashing-database",
+        "--beacon-node",
+        &node.0,
+        "--monitoring-address",
+        &address,
+    ];
+    let output = folder.output(&[&["run", "--listen", "/ip4/127.0.0.1/tcp/0"], &run[..]].concat());
+    refused(&output, 1, &address);
+    assert!(text(&output.stderr).contains("--monitoring-address"));
+    assert!(!folder.path(DATABASE).exists());
+    drop(taken);
+
+    let mut run = folder.run(&run);
+    run.until("Look at it with conclave status");
+    run.until("Signs from slot");
+    // Another program on this machine sees the same.
+    let status = loop {
+        let (code, _, body) = look(&address, "/status");
+        assert_eq!(code, 200);
+        let status: Value = serde_json::from_str(&body).unwrap();
+        if !status["beacon_nodes"].as_array().unwrap().is_empty() {
+            break status;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert_eq!(
+        (&status["operator"], &status["threshold"], &status["state"]),
+        (&json!(1), &json!(3), &json!("waiting"))
+    );
+    assert_eq!(status["operators"].as_array().unwrap().len(), 4);
+    assert_eq!(status["validators"]["count"], 2);
+    assert_eq!(status["beacon_nodes"][0]["version"], "Imitation/1");
+    assert!(status["database_mark"].is_string(), "{status}");
+
+    // Alone, and waiting: it cannot do its part, and says why.
+    let (code, _, body) = look(&address, "/health");
+    let health: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((code, &health["healthy"]), (503, &json!(false)));
+    let reasons = health["reasons"].to_string();
+    assert!(
+        reasons.contains("1 of 4 operators are here, and 3 must be") && reasons.contains("made anew"),
+        "{reasons}"
+    );
+
+    let (code, _, body) = look(&address, "/metrics");
+    assert_eq!(code, 200);
+    for metric in [
+        "conclave_healthy 0",
+        "conclave_threshold 3",
+        "conclave_state{state=\"waiting\"} 1",
+        "# EOF",
+    ] {
+        assert!(body.contains(metric), "{metric} is not in {body}");
+    }
+    let (code, head, page) = look(&address, "/");
+    assert_eq!(code, 200);
+    assert!(
+        head.contains("content-security-policy: default-src 'none'"),
+        "{head}"
+    );
+    assert!(page.contains("<title>conclave</title>") && !page.contains("//cdn") && !page.contains("http"));
+
+    let (out, _) = folder.works(&["status"]);
+    assert!(
+        out.contains("waiting") && out.contains("Imitation/1") && out.contains("Up for"),
+        "{out}"
+    );
+    let (out, _) = folder.works(&["status", "--json"]);
+    let event: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (&event["event"], &event["operator"]),
+        (&json!("status"), &json!(1))
+    );
+    assert_eq!(event["validators"]["list"].as_array().unwrap().len(), 2);
+
+    // Keys, passwords and credentials are nowhere in it.
+    let password = fs::read_to_string(folder.path("validator_keys/keystore-insecure-0.txt")).unwrap();
+    let identity = fs::read_to_string(folder.path("charon-enr-private-key")).unwrap();
+    for path in ["/", "/status", "/health", "/metrics"] {
+        let (_, _, body) = look(&address, path);
+        assert!(
+            !body.contains(password.trim()) && !body.contains(identity.trim()),
+            "{path}"
+        );
+    }
+    run.signal(Signal::KILL);
+    run.end();
+    folder.refuses(&["status"], 7, "no conclave run is at work");
+}
+
 /// The network of the chain that [`BeaconNode`] imitates.
 fn custom_network(root: &str) -> String {
     format!(
@@ -566,8 +677,8 @@ fn run_tells_programs_what_it_does_and_finishes_its_slot() {
     let status = &ask(&folder, &json!({"request": "status"}))["status"];
     assert_eq!(status["lock_hash"], started["lock_hash"]);
     assert_eq!(
-        (&status["operator"], &status["version"]),
-        (&json!(1), &json!(env!("CARGO_PKG_VERSION")))
+        (&status["operator"], &status["software"]),
+        (&json!(1), &json!(concat!("conclave/", env!("CARGO_PKG_VERSION"))))
     );
     run.signal(Signal::TERM);
     let stopping = next(&mut run, "stopping")["slot"].as_u64().unwrap();

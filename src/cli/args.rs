@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use libp2p::Multiaddr;
 
+use super::sight::MonitoringAddress;
+
 /// Key ceremonies for groups who validate together.
 #[derive(Debug, Parser)]
 #[command(name = "conclave", version, max_term_width = 100)]
@@ -48,6 +50,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Unpack an archive of export into a new folder: once, and on one machine
     Import(ImportArgs),
+    /// Show what the `run` in this folder is doing: who is here and takes part, how the validators fare
+    Status,
     /// Take what the shares have signed from other software, or give it to other software (EIP-3076)
     #[command(subcommand)]
     SlashingProtection(SlashingCommand),
@@ -318,6 +322,14 @@ pub struct RunArgs {
         default_value = "conclave"
     )]
     pub graffiti: String,
+    /// Where to show the status page, /metrics and /health: an IP address and a port, or none
+    #[arg(
+        long,
+        env = "CONCLAVE_MONITORING_ADDRESS",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:3620"
+    )]
+    pub monitoring_address: MonitoringAddress,
     /// Watch without signing: no votes, no partial signatures, no slashing protection
     #[arg(long, env = "CONCLAVE_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
     pub dry_run: bool,

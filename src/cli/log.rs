@@ -13,6 +13,8 @@ use tracing_subscriber::EnvFilter;
 use crate::ceremony::files::SECRET;
 use crate::ceremony::problem::Problem;
 
+use super::live::Live;
+
 /// Chooses what is logged.
 const VARIABLE: &str = "CONCLAVE_LOG";
 /// What is logged on standard error unless [`VARIABLE`] says otherwise.
@@ -20,17 +22,17 @@ const TO_TERMINAL: &str = "error,conclave=warn";
 /// What is logged in a file unless [`VARIABLE`] says otherwise.
 const TO_FILE: &str = "warn,conclave=info";
 
-/// Begins to log: into a file that is appended to (mode 0600 if it is new), or to standard error.
+/// Begins to log: into a file that is appended to (mode 0600 if it is new), or to standard error, above what stands there.
 ///
 /// # Errors
 /// If the file cannot be written, or the environment variable cannot be understood.
-pub(super) fn begin(file: Option<&Path>) -> Result<(), Problem> {
+pub(super) fn begin(file: Option<&Path>, live: Live) -> Result<(), Problem> {
     let filter = filter(std::env::var(VARIABLE).ok().as_deref(), file.is_some())?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
     // Only a test has another one already.
     let _ = match file {
         Some(path) => builder.with_writer(Mutex::new(open(path)?)).try_init(),
-        None => builder.with_writer(std::io::stderr).try_init(),
+        None => builder.with_writer(live).try_init(),
     };
     Ok(())
 }

@@ -30,17 +30,21 @@ mod exit_news;
 mod identity;
 pub mod input;
 pub mod join;
+mod live;
 mod log;
 mod moving;
 mod news;
 pub mod output;
+mod picture;
 mod plan;
 pub mod prompt;
 pub mod rehearse;
 mod run;
 pub mod screen;
 mod shell;
+pub mod sight;
 mod slashing;
+mod status;
 pub mod summary;
 pub mod verify;
 mod watcher;
@@ -89,6 +93,7 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Problem> {
         Command::Exit(args) => exit::run(context, &args),
         Command::Export(args) => moving::export(context, &args),
         Command::Import(args) => moving::import(context, &args),
+        Command::Status => status::run(context),
         Command::SlashingProtection(SlashingCommand::Import(args)) => slashing::import(context, &args),
         Command::SlashingProtection(SlashingCommand::Export(args)) => slashing::export(context, &args),
         Command::Rehearse(args) => rehearse::run(context, &args),

@@ -75,6 +75,8 @@ pub(super) enum Event {
         validators: Vec<String>,
         dry_run: bool,
     },
+    /// The status page, `/status`, `/metrics` and `/health` are here.
+    Monitoring { address: String },
     /// No beacon node has told its chain yet.
     Waiting { why: String },
     /// The beacon nodes' chain.

@@ -1,13 +1,9 @@
 //! `conclave run`: validate with the shares of a finished ceremony.
 
 use std::{
-    collections::BTreeSet,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-
-use serde::Serialize;
 
 use crate::{
     ceremony::{
@@ -23,7 +19,7 @@ use crate::{
     cluster::lock::DistributedValidator,
     crypto::node::NodeKey,
     ethereum::network::Network,
-    p2p::{events::Event as NetEvent, node::peer_id},
+    p2p::node::peer_id,
     validator::{
         beacon::{
             answers::{RegistrationMessage, SignedRegistration},
@@ -34,7 +30,8 @@ use crate::{
         core::Stop,
         group::Group,
         guard::Cluster,
-        node::{self, Control, Ended, News, RunError, Setup},
+        node::{self, Control, Ended, News, RunError, SOFTWARE, Setup},
+        overview::Overview,
     },
 };
 
@@ -43,9 +40,11 @@ use super::{
     args::RunArgs,
     input,
     join::{or_everywhere, own_addresses, watch_for_interrupts},
+    live::Live,
     log,
     news::Event,
-    output::printable,
+    output::{Output, printable},
+    sight::{self, Sight},
     slashing,
     watcher::Watcher,
 };
@@ -60,7 +59,8 @@ const MAX_HEADERS: u64 = 16 * 1024;
 pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
     let begun = Instant::now();
     let out = &context.output;
-    log::begin(args.log_file.as_deref())?;
+    let live = Live::new(out);
+    log::begin(args.log_file.as_deref(), live.clone())?;
     let disk = Disk::new();
     let folder = DataFolder::open(&disk, &context.data_dir)?;
     retirement::refuse(&disk, &context.data_dir)?;
@@ -81,6 +81,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         )
     })?;
     introduce(context, &group, operator, args.dry_run);
+    let monitoring = sight::take(args.monitoring_address)?;
     let nodes = beacon_nodes(
         &disk,
         &args.beacon_nodes,
@@ -118,7 +119,11 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         args.log_file.is_some(),
     );
     let event = finished(&group, begun);
-    let brief = Arc::new(Mutex::new(Brief::new(&group, operator)));
+    let overview = Overview::new(&group, operator, SOFTWARE, args.dry_run, now_ms());
+    let sight = Sight::new(overview, live);
+    if let Some(listener) = monitoring {
+        sight.serve(out, listener)?;
+    }
     let setup = Setup {
         group,
         operator,
@@ -134,20 +139,28 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         graffiti,
         peers: args.peers.clone(),
         book: addresses::load(&folder),
-        control: control(&folder, brief.clone()),
+        control: control(&folder, &sight),
         voice: None,
         exits: Box::new(ExitFiles::new(&folder)),
     };
-    let mut watch = |news: News| {
-        brief.lock().unwrap_or_else(PoisonError::into_inner).take(&news);
-        watcher.show(out, news, now_ms());
-    };
+    let mut watch = |news: News| sight.take(&mut watcher, out, news);
     let mut keep = |book: &[(u16, Vec<libp2p::Multiaddr>)]| {
         if let Err(problem) = addresses::save(&folder, book) {
             tracing::warn!("addresses could not be kept: {}", problem);
         }
     };
-    match node::run(setup, &interrupted, &mut watch, &mut keep) {
+    let ended = node::run(setup, &interrupted, &mut watch, &mut keep);
+    sight.leave();
+    conclude(out, ended, &event)
+}
+
+/// How it ended, in words.
+fn conclude(
+    out: &Output,
+    ended: Result<Ended, RunError>,
+    event: &impl Fn() -> progress::Event,
+) -> Result<(), Problem> {
+    match ended {
         Ok(Ended::Asked) => {
             out.say("Stopped. Start it again with the same command.");
             out.event(&event());
@@ -163,51 +176,12 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
     }
 }
 
-/// What `conclave status` is told.
-#[derive(Serialize)]
-struct Brief {
-    version: &'static str,
-    lock_hash: String,
-    operator: u16,
-    slot: Option<u64>,
-    /// The other operators that are connected.
-    connected: BTreeSet<u16>,
-}
-
-impl Brief {
-    fn new(group: &Group, operator: u16) -> Self {
-        Self {
-            version: env!("CARGO_PKG_VERSION"),
-            lock_hash: format!("0x{}", hex::encode(group.lock_hash)),
-            operator,
-            slot: None,
-            connected: BTreeSet::new(),
-        }
-    }
-
-    fn take(&mut self, news: &News) {
-        match news {
-            News::Slot(slot) => self.slot = Some(*slot),
-            News::Network(NetEvent::Connected { operator }) => {
-                self.connected.insert(*operator);
-            }
-            News::Network(NetEvent::Disconnected { operator, .. }) => {
-                self.connected.remove(operator);
-            }
-            _ => {}
-        }
-    }
-}
-
 /// Where other commands reach this process.
-fn control(folder: &DataFolder, brief: Arc<Mutex<Brief>>) -> Control {
+fn control(folder: &DataFolder, sight: &Sight) -> Control {
     Control {
         folder: folder.root().to_owned(),
         private: folder.ceremony(),
-        describe: Arc::new(move || {
-            let brief = brief.lock().unwrap_or_else(PoisonError::into_inner);
-            serde_json::to_value(&*brief).unwrap_or_default()
-        }),
+        describe: sight.describe(),
     }
 }
 

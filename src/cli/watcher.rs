@@ -15,12 +15,19 @@ use crate::{
         core::{Account, Decision, Report},
         guard::Start,
         node::News,
+        overview::words::span,
     },
 };
 
 use super::exit_news;
 use super::news::{self, Event, Who};
-use super::output::{Output, printable};
+use super::{
+    live::Live,
+    output::{Output, printable},
+};
+
+/// A day in milliseconds.
+const DAY_MS: u64 = 86_400_000;
 
 /// A line for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +68,8 @@ pub(super) struct Watcher {
     time: Option<Time>,
     start: Option<Start>,
     waiting: Option<String>,
+    /// A fork that this version does not know, and when that was said.
+    fork: Option<((String, u64), u64)>,
     health: BTreeMap<String, &'static str>,
     listening: BTreeSet<Multiaddr>,
     /// The others.
@@ -81,6 +90,7 @@ impl Watcher {
             time: None,
             start: None,
             waiting: None,
+            fork: None,
             health: BTreeMap::new(),
             listening: BTreeSet::new(),
             connected: BTreeSet::new(),
@@ -89,24 +99,28 @@ impl Watcher {
     }
 
     /// Shows news at a time (milliseconds since the Unix epoch).
-    pub(super) fn show(&mut self, out: &Output, news: News, now_ms: u64) {
+    pub(super) fn show(&mut self, out: &Output, live: &Live, news: News, now_ms: u64) {
         let told = self.told(news, now_ms);
         for event in &told.events {
             out.line(event);
         }
-        for line in &told.lines {
-            let (Line::Say(text) | Line::Warn(text)) = line;
-            if self.logs {
-                match line {
-                    Line::Say(_) => tracing::info!(target: "conclave::run", "{text}"),
-                    Line::Warn(_) => tracing::warn!(target: "conclave::run", "{text}"),
-                }
+        if !told.lines.is_empty() {
+            live.above(|| told.lines.iter().for_each(|line| self.line(out, line)));
+        }
+    }
+
+    fn line(&self, out: &Output, line: &Line) {
+        let (Line::Say(text) | Line::Warn(text)) = line;
+        if self.logs {
+            match line {
+                Line::Say(_) => tracing::info!(target: "conclave::run", "{text}"),
+                Line::Warn(_) => tracing::warn!(target: "conclave::run", "{text}"),
             }
-            if !out.is_json() {
-                match line {
-                    Line::Say(_) => out.say(text),
-                    Line::Warn(_) => out.warn(text),
-                }
+        }
+        if !out.is_json() {
+            match line {
+                Line::Say(_) => out.say(text),
+                Line::Warn(_) => out.warn(text),
             }
         }
     }
@@ -126,7 +140,6 @@ impl Watcher {
                      time synchronisation",
                 );
             }
-            News::Slot(_) => {}
             News::Stopping { slot, left_ms } => {
                 told.events.push(Event::Stopping { slot });
                 told.say(format!(
@@ -144,6 +157,9 @@ impl Watcher {
                  disk",
                 printable(&why)
             )),
+            News::UnknownFork { name, epoch } => self.unknown_fork(&mut told, &printable(&name), epoch, now_ms),
+            // Seen in the overview.
+            News::Slot(_) | News::Peers(_) | News::Marked(_) | News::Validators(_) | News::Votes(_) => {}
             News::Network(event) => self.network(&mut told, event),
             News::Report(report) => self.report(&mut told, report),
         }
@@ -223,7 +239,16 @@ impl Watcher {
         }
     }
 
-    fn unknown_fork(&self, told: &mut Told, name: &str, epoch: u64, now_ms: u64) {
+    /// Said when it is new, and then once a day.
+    fn unknown_fork(&mut self, told: &mut Told, name: &str, epoch: u64, now_ms: u64) {
+        let fork = (name.to_owned(), epoch);
+        if let Some((known, said_ms)) = &self.fork
+            && *known == fork
+            && now_ms.saturating_sub(*said_ms) < DAY_MS
+        {
+            return;
+        }
+        self.fork = Some((fork, now_ms));
         told.events.push(Event::UnknownFork {
             name: name.to_owned(),
             epoch,
@@ -601,7 +626,6 @@ impl Watcher {
                     "All other operators confirm that nothing newer was signed here: signing from now on.",
                 );
             }
-            Report::UnknownFork { name, epoch } => self.unknown_fork(told, &printable(&name), epoch, 0),
         }
     }
 
@@ -678,17 +702,6 @@ fn state(state: &State) -> &'static str {
         State::Unknown => "unknown",
         State::Down(_) => "down",
         State::WrongNetwork(_) => "wrong_network",
-    }
-}
-
-/// A time span as a person says it.
-fn span(ms: u64) -> String {
-    let seconds = ms.div_ceil(1000);
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
     }
 }
 
@@ -1006,14 +1019,5 @@ mod tests {
             "{told:?}"
         );
         assert!(json(&told).contains(r#""event":"fault","operator":2,"name":"bob","kind":"Fault""#));
-    }
-
-    #[test]
-    fn spans_are_short() {
-        assert_eq!(span(1), "1 s");
-        assert_eq!(span(119_000), "119 s");
-        assert_eq!(span(384_000), "6 min");
-        assert_eq!(span(10_000_000), "2 h");
-        assert_eq!(span(900_000_000), "10 days");
     }
 }

@@ -18,6 +18,8 @@
 //! | [`wire`] | what running nodes say to each other |
 //! | [`control`] | what other commands in the same folder ask a running node |
 //! | [`core`] | one operator's behaviour: events in, effects out |
+//! | [`overview`] | the picture of a running node, for whoever looks |
+//! | [`monitoring`] | the same over HTTP |
 //! | [`node`] | where the core meets sockets, disks and clocks |
 
 pub mod agreement;
@@ -32,6 +34,8 @@ pub mod exits;
 pub mod group;
 pub mod guard;
 pub mod memory;
+pub mod monitoring;
 pub mod node;
+pub mod overview;
 pub mod partials;
 pub mod wire;

@@ -39,6 +39,8 @@ pub fn conclave() -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CONCLAVE_")) {
         command.env_remove(name);
     }
+    // Several run at a time.
+    command.env("CONCLAVE_MONITORING_ADDRESS", "none");
     command.stdin(Stdio::null());
     command
 }

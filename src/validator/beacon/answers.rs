@@ -164,6 +164,59 @@ pub struct SyncDuty {
     pub validator_sync_committee_indices: Vec<u64>,
 }
 
+/// What an attestation brought, of one validator or as it would be at best. In Gwei; penalties are negative.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct AttestationReward {
+    #[serde(with = "json::number")]
+    pub(super) validator_index: u64,
+    #[serde(deserialize_with = "signed")]
+    pub(super) head: i64,
+    #[serde(deserialize_with = "signed")]
+    pub(super) target: i64,
+    #[serde(deserialize_with = "signed")]
+    pub(super) source: i64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct IdealReward {
+    #[serde(deserialize_with = "signed")]
+    pub(super) head: i64,
+}
+
+/// `/eth/v1/beacon/rewards/attestations/{epoch}`.
+#[derive(Debug, Deserialize)]
+pub(super) struct AttestationRewards {
+    #[serde(default)]
+    pub(super) ideal_rewards: Vec<IdealReward>,
+    pub(super) total_rewards: Vec<AttestationReward>,
+}
+
+/// `/eth/v1/validator/liveness/{epoch}`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Liveness {
+    #[serde(with = "json::number")]
+    pub(super) index: u64,
+    pub(super) is_live: bool,
+}
+
+/// What the chain says of a validator's vote of an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vote {
+    /// The validator's index on the chain.
+    pub index: u64,
+    /// Whether a block has it in time for anything.
+    pub included: bool,
+    /// Whether its target was right and in time, if that is known.
+    pub target: Option<bool>,
+    /// Whether its head was right and in the very next block, if that is known.
+    pub head: Option<bool>,
+}
+
+fn signed<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let text = <std::borrow::Cow<'_, str>>::deserialize(deserializer)?;
+    text.parse().map_err(serde::de::Error::custom)
+}
+
 /// A committee of a slot.
 #[derive(Debug, Deserialize)]
 pub(super) struct Committee {

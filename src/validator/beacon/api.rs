@@ -4,7 +4,7 @@
 //! that gives a good answer; submissions go to all. An answer to another question than the one that was asked (another
 //! slot, another root) counts as none.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -25,9 +25,10 @@ use crate::{
 
 use super::{
     answers::{
-        AttesterDuty, BlockRoot, Committee, CommitteeSubscription, Data, Duties, Header, HeaderData,
-        Optimistic, ProposerDuties, ProposerDuty, ProposerPreparation, Root, SignedRegistration,
-        SyncCommittee, SyncDuty, SyncSubscription, ValidatorStatus,
+        AttestationReward, AttestationRewards, AttesterDuty, BlockRoot, Committee, CommitteeSubscription,
+        Data, Duties, Header, HeaderData, Liveness, Optimistic, ProposerDuties, ProposerDuty,
+        ProposerPreparation, Root, SignedRegistration, SyncCommittee, SyncDuty, SyncSubscription,
+        ValidatorStatus, Vote,
     },
     http::{Answer, ErrorKind, Format, Node, NodeError, Request, line},
     nodes::{AllFailed, From, Nodes, SMALL, Submission},
@@ -37,6 +38,8 @@ use super::{
 const PER_ITEM: usize = 2048;
 /// Public keys in one question that carries them in its URL.
 const KEYS_PER_URL: usize = 40;
+/// Most bytes of the best possible rewards: one for each whole ETH up to 2048.
+const MAX_IDEAL_REWARDS: usize = 2 << 20;
 /// Most bytes of a block with its blobs and proofs: 72 blobs, in hexadecimal.
 const MAX_BLOCK_BYTES: usize = 64 << 20;
 
@@ -197,6 +200,56 @@ impl Node {
             Ok(found.data.validators)
         } else {
             Err(self.malformed(WHAT, "it has another size"))
+        }
+    }
+
+    async fn votes(&self, epoch: u64, indices: &[u64], deadline: Instant) -> Result<Vec<Vote>, NodeError> {
+        const WHAT: &str = "attestation rewards";
+        let path = format!("/eth/v1/beacon/rewards/attestations/{epoch}");
+        let limit = MAX_IDEAL_REWARDS + indices.len() * PER_ITEM;
+        let request = Request::post(WHAT, path, &numbers(indices), limit);
+        let rewards = self
+            .ask::<Data<AttestationRewards>>(&request, deadline)
+            .await?
+            .data;
+        // While the chain does not finalise, a right head brings as much as a wrong one: nothing.
+        let leaks = rewards.ideal_rewards.iter().all(|ideal| ideal.head == 0);
+        let vote = |one: &AttestationReward| Vote {
+            index: one.validator_index,
+            included: one.source >= 0 || one.target >= 0,
+            target: Some(one.target >= 0),
+            head: (!leaks).then_some(one.head > 0),
+        };
+        self.of_those(WHAT, indices, rewards.total_rewards.iter().map(vote))
+    }
+
+    async fn liveness(&self, epoch: u64, indices: &[u64], deadline: Instant) -> Result<Vec<Vote>, NodeError> {
+        const WHAT: &str = "liveness";
+        let path = format!("/eth/v1/validator/liveness/{epoch}");
+        let request = Request::post(WHAT, path, &numbers(indices), SMALL + indices.len() * PER_ITEM);
+        let live: Data<Vec<Liveness>> = self.ask(&request, deadline).await?;
+        let vote = |one: &Liveness| Vote {
+            index: one.index,
+            included: one.is_live,
+            target: None,
+            head: None,
+        };
+        self.of_those(WHAT, indices, live.data.iter().map(vote))
+    }
+
+    /// Votes of the validators that were asked for, each once.
+    fn of_those(
+        &self,
+        what: &'static str,
+        indices: &[u64],
+        votes: impl Iterator<Item = Vote>,
+    ) -> Result<Vec<Vote>, NodeError> {
+        let mut asked: BTreeSet<u64> = indices.iter().copied().collect();
+        let votes: Vec<Vote> = votes.collect();
+        if votes.iter().all(|vote| asked.remove(&vote.index)) {
+            Ok(votes)
+        } else {
+            Err(self.malformed(what, "a validator that was not asked for, or one twice"))
         }
     }
 
@@ -503,6 +556,39 @@ impl Nodes {
     ) -> Result<From<Vec<ValidatorStatus>>, AllFailed> {
         self.first("validators", deadline, |node| async move {
             node.validators(pubkeys, deadline).await
+        })
+        .await
+    }
+
+    /// What became of validators' votes of an epoch whose following one is over; a validator may be left out. Nodes may take
+    /// their time for this, and are not thought of worse for it.
+    ///
+    /// # Errors
+    /// [`AllFailed`]; not every node has the endpoint.
+    pub async fn votes(
+        &self,
+        epoch: u64,
+        indices: &[u64],
+        patience: Duration,
+    ) -> Result<From<Vec<Vote>>, AllFailed> {
+        self.aside("attestation rewards", patience, |node, deadline| async move {
+            node.votes(epoch, indices, deadline).await
+        })
+        .await
+    }
+
+    /// Whether anything was seen of validators in an epoch: less than [`Self::votes`] tells, from nodes that do not have that.
+    ///
+    /// # Errors
+    /// [`AllFailed`]; not every node has the endpoint.
+    pub async fn liveness(
+        &self,
+        epoch: u64,
+        indices: &[u64],
+        patience: Duration,
+    ) -> Result<From<Vec<Vote>>, AllFailed> {
+        self.aside("liveness", patience, |node, deadline| async move {
+            node.liveness(epoch, indices, deadline).await
         })
         .await
     }

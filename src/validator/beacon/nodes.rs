@@ -424,6 +424,31 @@ impl Nodes {
         }
     }
 
+    /// Asks nodes one after the other until one gives a good answer, each for at most this long. Whatever comes of it, no
+    /// node is thought of worse: for questions that no duty waits for, and that may be hard to answer.
+    ///
+    /// # Errors
+    /// [`AllFailed`] when none did.
+    pub async fn aside<T, F, Fut>(
+        &self,
+        request: &'static str,
+        patience: Duration,
+        ask: F,
+    ) -> Result<From<T>, AllFailed>
+    where
+        F: Fn(Node, Instant) -> Fut,
+        Fut: Future<Output = Result<T, NodeError>>,
+    {
+        let mut errors = Vec::new();
+        for (place, node, _) in self.ranked() {
+            match ask(node, Instant::now() + patience).await {
+                Ok(value) => return Ok(From { value, node: place }),
+                Err(error) => errors.push(error),
+            }
+        }
+        Err(AllFailed { request, errors })
+    }
+
     /// Asks all nodes at once; the answers in the order of the nodes.
     pub async fn each<T, F, Fut>(&self, ask: F) -> Vec<(usize, Result<T, NodeError>)>
     where

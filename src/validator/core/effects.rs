@@ -415,13 +415,6 @@ pub enum Report {
     },
     /// All other operators confirmed that nothing was forgotten.
     Confirmed,
-    /// Nothing is signed for a fork that this version does not know.
-    UnknownFork {
-        /// Its name.
-        name: String,
-        /// Its epoch.
-        epoch: u64,
-    },
 }
 
 /// What became of one duty of a slot, for all validators that had it.

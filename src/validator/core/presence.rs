@@ -4,6 +4,7 @@ use crate::validator::{
     agreement::Signatures,
     alive::{Alive, Instance as Process, Shown},
     guard::Start,
+    overview::news::Peer,
     wire::{Hello, Message, PROTOCOL},
 };
 
@@ -29,6 +30,20 @@ impl<S: Signatures> Core<S> {
             software: self.software.clone(),
         };
         self.send(operator, Message::Hello(hello));
+    }
+
+    /// What is known of the other operators, by their number: for people.
+    pub fn others(&self) -> Vec<(u16, Peer)> {
+        let others = self.peers.iter();
+        others
+            .map(|(operator, peer)| {
+                let peer = Peer {
+                    software: peer.software.clone(),
+                    clock_offset_ms: peer.clock_offset_ms,
+                };
+                (operator, peer)
+            })
+            .collect()
     }
 
     pub(super) fn disconnected(&mut self, operator: u16) {

@@ -22,10 +22,15 @@ use crate::{
             schedule::{Attester, Proposer, SyncMember},
         },
         group::Group,
+        overview::news::Seen,
     },
 };
 
-use super::clock::{instant_of, now_ms};
+use super::{
+    News as Told,
+    clock::{instant_of, now_ms},
+    votes,
+};
 
 /// One request for duties may take so long.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,6 +41,8 @@ struct OnChain {
     /// Its place in the lock, from 0.
     place: u32,
     active: bool,
+    /// First epoch with duties, and first one without.
+    epochs: (u64, u64),
 }
 
 /// Keeps the core informed of duties and heads.
@@ -47,6 +54,8 @@ pub(super) struct Service {
     /// Told to the beacon nodes once an epoch.
     registrations: Vec<SignedRegistration>,
     events: mpsc::UnboundedSender<Event>,
+    /// For whoever watches.
+    news: mpsc::UnboundedSender<Told>,
     /// By index on the chain.
     validators: HashMap<u64, OnChain>,
     /// Dependent root of the attester duties that were told, by epoch.
@@ -65,6 +74,7 @@ impl Service {
         group: Arc<Group>,
         registrations: Vec<SignedRegistration>,
         events: mpsc::UnboundedSender<Event>,
+        news: mpsc::UnboundedSender<Told>,
     ) -> Self {
         Self {
             time: chain.time(),
@@ -73,6 +83,7 @@ impl Service {
             group,
             registrations,
             events,
+            news,
             validators: HashMap::new(),
             attesters: BTreeMap::new(),
             proposers: BTreeMap::new(),
@@ -97,6 +108,7 @@ impl Service {
                     let epoch = self.time.epoch_at(now).unwrap_or(0);
                     if epoch_of_validators != Some(epoch) && self.find_validators().await {
                         epoch_of_validators = Some(epoch);
+                        self.ask_votes(epoch);
                     }
                     self.refresh(epoch).await;
                 }
@@ -143,6 +155,7 @@ impl Service {
         let places: HashMap<[u8; 48], u32> = keys.iter().copied().zip(0..).collect();
         match self.nodes.validators(&keys, deadline()).await {
             Ok(found) => {
+                let mut seen = Vec::new();
                 for status in found.value {
                     if let Some(place) = places.get(&status.validator.pubkey) {
                         let active = status.is_active();
@@ -151,10 +164,19 @@ impl Service {
                             OnChain {
                                 place: *place,
                                 active,
+                                epochs: (status.validator.activation_epoch, status.validator.exit_epoch),
                             },
                         );
+                        seen.push(Seen {
+                            validator: *place,
+                            index: status.index,
+                            status: status.status,
+                            balance: status.balance,
+                            slashed: status.validator.slashed,
+                        });
                     }
                 }
+                let _ = self.news.send(Told::Validators(seen));
                 self.prepare_proposers().await;
                 self.register().await;
                 true
@@ -164,6 +186,28 @@ impl Service {
                 false
             }
         }
+    }
+
+    /// Finds out what became of votes, for whoever watches; nothing waits for it.
+    fn ask_votes(&self, epoch: u64) {
+        let had_duties = |of: u64| {
+            let validators = self.validators.iter();
+            let with_duties = validators.filter(move |(_, one)| one.epochs.0 <= of && of < one.epochs.1);
+            with_duties.map(|(index, one)| (*index, one.place)).collect()
+        };
+        let [judged, seen] = [2, 1].map(|before| {
+            let of = epoch.checked_sub(before)?;
+            Some((of, had_duties(of)))
+        });
+        let (nodes, news) = (self.nodes.clone(), self.news.clone());
+        // Not in the first slot of an epoch, when nodes have most to do.
+        let later = Duration::from_millis(self.time.slot_ms);
+        tokio::spawn(async move {
+            tokio::time::sleep(later).await;
+            if let Some(votes) = votes::find(&nodes, judged, seen).await {
+                let _ = news.send(Told::Votes(votes));
+            }
+        });
     }
 
     async fn prepare_proposers(&self) {

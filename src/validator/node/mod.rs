@@ -9,6 +9,7 @@ mod control;
 mod duties;
 mod exits;
 mod protocol;
+mod votes;
 mod work;
 
 use std::{
@@ -46,8 +47,9 @@ use super::{
     core::{Core, Effect, Event, Report, Settings, Stop},
     exits::Shelf,
     group::Group,
-    guard::{Guard, GuardError, Start},
+    guard::{Guard, GuardError, Mark, Start},
     memory::Proofs,
+    overview::news::{Peer, Seen, Votes},
     partials::Proof,
     wire::{Limits, Message},
 };
@@ -73,6 +75,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Stands between an operator and what it says: to whom (`None`: everybody) and what; gives what is said in its place.
 pub type Voice = dyn FnMut(Option<u16>, Message) -> Vec<(Option<u16>, Message)> + Send;
+
+/// What this program calls itself.
+pub const SOFTWARE: &str = concat!("conclave/", env!("CARGO_PKG_VERSION"));
 
 /// Takes the whole address book whenever it has changed: operators from 1, and where they may be reached.
 pub type Keep<'a> = dyn FnMut(&[(u16, Vec<Multiaddr>)]) + 'a;
@@ -138,6 +143,21 @@ pub enum News {
     Exit(ExitNews),
     /// Other commands cannot talk to this process; why, for people.
     NoControl(String),
+    /// What the core knows of the other operators, by their number; once a slot.
+    Peers(Vec<(u16, Peer)>),
+    /// Why the slashing protection is not the whole memory of its share, if it is not; at the start and once an epoch.
+    Marked(Option<Mark>),
+    /// A fork is scheduled that this version does not know; at the start with the chain, and again once an epoch.
+    UnknownFork {
+        /// Its name.
+        name: String,
+        /// Its epoch.
+        epoch: u64,
+    },
+    /// Our validators as the chain has them, once an epoch; those that it does not know are left out.
+    Validators(Vec<Seen>),
+    /// What became of an epoch's votes.
+    Votes(Votes),
     /// It was asked to stop, and finishes this slot first.
     Stopping {
         /// The slot.
@@ -237,9 +257,13 @@ pub fn run(
     if let Some(guard) = &setup.guard {
         guard.begin(start);
     }
+    if let Some(guard) = &setup.guard {
+        watch(News::Marked(guard.mark()?));
+    }
     watch(News::Starts(start));
     let group = Arc::new(setup.group);
     let (events, inbox) = mpsc::unbounded_channel();
+    let (news, told) = mpsc::unbounded_channel();
     let works = Works {
         runtime: runtime.handle().clone(),
         nodes: setup.nodes.clone(),
@@ -258,7 +282,7 @@ pub fn run(
         group: group.clone(),
         chain: chain.clone(),
         me: setup.operator,
-        software: concat!("conclave/", env!("CARGO_PKG_VERSION")).to_owned(),
+        software: SOFTWARE.to_owned(),
         dry_run: works.guard.is_none(),
         builder: setup.builder,
     };
@@ -286,7 +310,7 @@ pub fn run(
     } else {
         Vec::new()
     };
-    runtime.spawn(Service::new(setup.nodes, chain.clone(), group, registrations, events).run());
+    runtime.spawn(Service::new(setup.nodes, chain.clone(), group, registrations, events, news).run());
     drop(inside);
     let mut driver = Driver {
         core,
@@ -301,7 +325,7 @@ pub fn run(
         watch,
         keep,
     };
-    let ended = runtime.block_on(driver.drive(&mut net, inbox, exit_news, interrupted));
+    let ended = runtime.block_on(driver.drive(&mut net, inbox, exit_news, told, interrupted));
     exits.give(Job::Stop);
     let _ = office.join();
     works.write_memories();
@@ -443,6 +467,7 @@ impl Driver<'_> {
         net: &mut Events<Run>,
         mut inbox: mpsc::UnboundedReceiver<Event>,
         mut exit_news: mpsc::UnboundedReceiver<ExitNews>,
+        mut told: mpsc::UnboundedReceiver<News>,
         interrupted: &AtomicBool,
     ) -> Result<Ended, RunError> {
         let mut stop_at = None;
@@ -465,6 +490,10 @@ impl Driver<'_> {
                     (self.watch)(News::Exit(news));
                     None
                 }
+                Some(news) = told.recv() => {
+                    (self.watch)(news);
+                    None
+                }
                 () = tokio::time::sleep(wait) => Some(Event::Tick),
             };
             let (now, jumped) = self.clock.look();
@@ -473,7 +502,7 @@ impl Driver<'_> {
                 // Whatever it was that was to be finished is over.
                 stop_at = stop_at.map(|_| now);
             }
-            self.watch_slot(now);
+            self.watch_slot(now)?;
             let connected = match &event {
                 Some(Event::Connected(operator)) => Some(*operator),
                 _ => None,
@@ -504,13 +533,38 @@ impl Driver<'_> {
         end
     }
 
-    fn watch_slot(&mut self, now: u64) {
-        let slot = self.chain.time().slot_at(now);
-        if slot != self.slot {
-            self.slot = slot;
-            (self.watch)(News::Slot(slot.unwrap_or(0)));
-            (self.watch)(News::BeaconNodes(self.nodes.health()));
+    fn watch_slot(&mut self, now: u64) -> Result<(), RunError> {
+        let time = self.chain.time();
+        let slot = time.slot_at(now);
+        if slot == self.slot {
+            return Ok(());
         }
+        let epoch = slot.map(|slot| time.epoch_of(slot));
+        if epoch != self.slot.map(|slot| time.epoch_of(slot)) {
+            self.watch_epoch()?;
+        }
+        self.slot = slot;
+        (self.watch)(News::BeaconNodes(self.nodes.health()));
+        (self.watch)(News::Peers(self.core.others()));
+        (self.watch)(News::Slot(slot.unwrap_or(0)));
+        Ok(())
+    }
+
+    /// What seldom changes.
+    fn watch_epoch(&mut self) -> Result<(), RunError> {
+        if let Some(guard) = &self.works.guard {
+            (self.watch)(News::Marked(guard.mark()?));
+        }
+        // A beacon node that was updated since the start may have told of further forks.
+        if let Some(chain) = self.nodes.chain()
+            && let Some((name, epoch)) = chain.spec.unknown_fork()
+        {
+            (self.watch)(News::UnknownFork {
+                name: name.to_owned(),
+                epoch,
+            });
+        }
+        Ok(())
     }
 
     /// Tells the core something and carries out what it wants.

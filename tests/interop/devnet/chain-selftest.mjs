@@ -264,4 +264,12 @@ if (r.check(Boolean(p), "one of ours is to propose soon", p && `slot ${p.slot}`)
     "the report names both slashable offences",
   );
 }
+// what became of votes
+await at((epoch + 2) * P.SLOTS_PER_EPOCH, 0.2);
+const { totalRewards } = (await api.beacon.getAttestationsRewards({ epoch, validatorIds: [v, other] })).value();
+const paid = (w) => totalRewards.find((one) => one.validatorIndex === w);
+r.check(paid(v)?.source > 0 && paid(v)?.target > 0, "a vote that is included is paid for", JSON.stringify(paid(v)));
+r.check(paid(other)?.source < 0, "a vote that nobody cast costs something", JSON.stringify(paid(other)));
+const future = await api.beacon.getAttestationsRewards({ epoch: epoch + 1000, validatorIds: [v] });
+r.check(future.status === 404, "rewards of the future are not known");
 r.end();

@@ -625,6 +625,13 @@ const api = {
         meta: { ...EO, finalized: isFinal(b.slot) },
       };
     },
+    // As the chain pays for the votes of an epoch, at the last slot of the next one.
+    getAttestationsRewards: async ({ epoch, validatorIds }) => {
+      const last = (epoch + 2) * SPE - 1;
+      if (last > nowSlot()) throw new ApiError(404, `the rewards of epoch ${epoch} are not known yet`);
+      const data = await ST.computeAttestationsRewards(config, pubkeyCache, stateAt(last), validatorIds ?? []);
+      return { data, meta: EOF };
+    },
     getBlockHeaders: async () => ({
       data: [{ root: head.root, canonical: true, header: ST.signedBlockToSignedHeader(config, head.signed) }],
       meta: EOF,

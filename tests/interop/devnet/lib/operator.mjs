@@ -60,6 +60,8 @@ export class Operator {
       RUST_LOG: "info",
       RUST_BACKTRACE: "1",
       NO_COLOR: "1",
+      // Several operators on one machine.
+      CONCLAVE_MONITORING_ADDRESS: "none",
       ...environment,
     };
     const child = spawn(words[0], words.slice(1), { env, stdio: ["ignore", "pipe", "pipe"] });

@@ -1,0 +1,91 @@
+//! `conclave status`: what the `run` in this folder is doing, from another terminal.
+
+use serde::Serialize;
+
+use crate::{
+    ceremony::problem::{Kind, Problem},
+    validator::{
+        control::{self, Answer, ControlError, Request},
+        overview::view::View,
+    },
+};
+
+use super::{
+    Context,
+    picture::{Extent, lines, up},
+};
+
+/// Columns where there is no terminal.
+const WIDTH: usize = 120;
+
+/// What programs are told: the view, and which event it is.
+#[derive(Serialize)]
+struct Event<'a> {
+    event: &'static str,
+    #[serde(flatten)]
+    status: &'a serde_json::Value,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If no `run` is at work in the folder, or it cannot be understood.
+pub(super) fn run(context: &Context) -> Result<(), Problem> {
+    let answer =
+        control::ask(&context.data_dir, &Request::Status {}).map_err(|error| problem(context, &error))?;
+    let status = match answer {
+        Answer::Status { status } => status,
+        Answer::Refused(refusal) => {
+            return Err(Problem::new(
+                Kind::Other,
+                refusal.what,
+                refusal.why,
+                refusal.what_to_do,
+            ));
+        }
+        _ => return Err(strange("it answers something else")),
+    };
+    if context.output.is_json() {
+        context.output.line(&Event {
+            event: "status",
+            status: &status,
+        });
+        return Ok(());
+    }
+    let view: View = serde_json::from_value(status).map_err(|error| strange(&error.to_string()))?;
+    let term = console::Term::stdout();
+    let width = if term.features().is_attended() {
+        usize::from(term.size().1)
+    } else {
+        WIDTH
+    };
+    for line in lines(&view, width, Extent::Full) {
+        context.output.say(line);
+    }
+    context.output.say(format!("Up for {}.", up(&view)));
+    Ok(())
+}
+
+fn problem(context: &Context, error: &ControlError) -> Problem {
+    match error {
+        ControlError::NotRunning => Problem::folder_state(
+            "no conclave run is at work in this folder",
+            format!("nobody answers in {}", context.data_dir.display()),
+            "start it with conclave run, or name the right folder with --data-dir",
+        ),
+        ControlError::Io(why) => Problem::other(
+            "the running node could not be asked",
+            why,
+            "run this as the user who runs conclave run; if that is so, look at its log",
+        ),
+        ControlError::Malformed(why) => strange(why),
+    }
+}
+
+fn strange(why: &str) -> Problem {
+    Problem::other(
+        "the running node gave an answer that this version does not understand",
+        why,
+        "use the same version of conclave for run and for this command",
+    )
+}

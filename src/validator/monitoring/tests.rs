@@ -1,0 +1,165 @@
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use super::*;
+use crate::validator::overview::tests::{overview, told};
+
+/// Serves a picture, and counts how often it is looked at.
+fn serving(healthy: bool) -> (SocketAddr, Arc<AtomicUsize>) {
+    let (mut view, totals) = {
+        let overview = told(overview());
+        (overview.view(0, 10), overview.totals().clone())
+    };
+    view.healthy = healthy;
+    let looks = Arc::new(AtomicUsize::new(0));
+    let counted = looks.clone();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let look = move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        (view.clone(), totals.clone())
+    };
+    serve(listener, Arc::new(look)).unwrap();
+    (address, looks)
+}
+
+fn ask(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    // The connection ends by itself.
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn get(address: SocketAddr, path: &str) -> String {
+    ask(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n"),
+    )
+}
+
+#[test]
+fn four_questions_are_answered() {
+    let (address, looks) = serving(true);
+    assert!(get(address, "/").contains("<title>conclave</title>"));
+    assert_eq!(looks.load(Ordering::Relaxed), 0);
+    let status = get(address, "/status");
+    let body = status.split("\r\n\r\n").nth(1).unwrap();
+    let view: View = serde_json::from_str(body).unwrap();
+    assert_eq!(view.operators.len(), 4);
+    let health = get(address, "/health");
+    assert!(
+        health.starts_with("HTTP/1.1 200") && health.contains(r#""healthy":true"#),
+        "{health}"
+    );
+    let metrics = get(address, "/metrics");
+    assert!(
+        metrics.contains("application/openmetrics-text") && metrics.contains("\nconclave_healthy 1.0\n"),
+        "{metrics}"
+    );
+    assert!(metrics.ends_with("# EOF\n"), "{metrics}");
+    // One after the other within a moment, so few looks were enough.
+    assert!(looks.load(Ordering::Relaxed) <= 3);
+    assert!(get(address, "/other").starts_with("HTTP/1.1 404"));
+    let (address, _) = serving(false);
+    assert!(get(address, "/health").starts_with("HTTP/1.1 503"));
+}
+
+#[test]
+fn nothing_can_be_changed_or_read_from_elsewhere() {
+    let (address, _) = serving(true);
+    for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+        let answer = ask(
+            address,
+            &format!("{method} /status HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\n\r\n"),
+        );
+        assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+    }
+    let answer = ask(
+        address,
+        "GET /status HTTP/1.1\r\nHost: evil.example.com:3620\r\n\r\n",
+    );
+    assert!(
+        answer.starts_with("HTTP/1.1 421") && !answer.contains("operators"),
+        "{answer}"
+    );
+    let answer = get(address, "/status").to_ascii_lowercase();
+    for header in [
+        "cache-control: no-store",
+        "x-content-type-options: nosniff",
+        "cross-origin-resource-policy: same-origin",
+    ] {
+        assert!(answer.contains(header), "{answer}");
+    }
+    assert!(!answer.contains("access-control-allow"), "{answer}");
+}
+
+#[test]
+fn the_page_needs_nothing_from_elsewhere_and_may_not_get_it() {
+    let (address, _) = serving(true);
+    let answer = get(address, "/");
+    let policy = answer
+        .lines()
+        .find(|line| line.starts_with("content-security-policy:"))
+        .unwrap();
+    assert!(
+        policy.contains("default-src 'none'") && policy.matches("'sha256-").count() == 2,
+        "{policy}"
+    );
+    assert!(!policy.contains("unsafe"), "{policy}");
+    assert_eq!(
+        (PAGE.matches("<script>").count(), PAGE.matches("<style>").count()),
+        (1, 1)
+    );
+    for foreign in [
+        "http:",
+        "https:",
+        "//cdn",
+        "src=",
+        "@import",
+        "url(",
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacent",
+        " style=",
+    ] {
+        assert!(!PAGE.contains(foreign), "{foreign}");
+    }
+}
+
+#[test]
+fn who_holds_connections_keeps_others_out_only_for_moments() {
+    let (address, _) = serving(true);
+    let silent: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(address).unwrap()).collect();
+    // More than are let in; they are hung up on, and the next one is answered.
+    assert!(get(address, "/health").starts_with("HTTP/1.1 200"));
+    drop(silent);
+}
+
+#[test]
+fn names_cannot_break_the_metrics() {
+    let mut overview = told(overview());
+    overview.rename(2, "b\"ob\\\nconclave_evil 1");
+    let seen = Arc::new((overview.view(0, 10), overview.totals().clone()));
+    let text = Metrics(seen).text().unwrap();
+    assert!(
+        !text.lines().any(|line| line.starts_with("conclave_evil")),
+        "{text}"
+    );
+    for line in text.lines() {
+        assert!(line.starts_with("conclave_") || line.starts_with("# "), "{line}");
+    }
+    for metric in [
+        "conclave_operator_connected{operator=\"alice\",index=\"1\"} 1.0",
+        "conclave_operator_duties_total{operator=\"dave\",index=\"4\",result=\"missing\"} 1",
+        "conclave_state{state=\"signing\"}",
+        "conclave_agreement_seconds_bucket{le=\"+Inf\",kind=\"head\"} 1",
+        "conclave_beacon_node_ready{node=\"http://localhost:5052\"} 1",
+    ] {
+        assert!(text.contains(metric), "{metric} is not in {text}");
+    }
+}

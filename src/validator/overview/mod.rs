@@ -1,0 +1,588 @@
+//! The picture of a running node: who is here and takes part, how the validators fare, how long each step takes.
+//!
+//! Pure: it is told the same [`News`] that lines and events are made of, with the time at which they came, and gives a
+//! [`View`] whenever somebody looks. What it keeps is bounded: a fixed number of epochs, whatever anybody sends.
+//!
+//! | Module | What it is |
+//! |---|---|
+//! | [`view`] | what is shown, in JSON too |
+//! | [`news`] | what a node tells of itself and of the chain beside its duties |
+//! | `grid` | who took part in which slot |
+//! | `duties` | the latest duties: what was agreed on and signed, when, by whom |
+//! | `validators` | the validators on the chain, and what became of their votes |
+//! | [`totals`] | everything since the start, for counters |
+//! | [`words`] | times and counts as people say them |
+
+pub mod news;
+pub mod totals;
+pub mod view;
+pub mod words;
+
+mod duties;
+mod grid;
+mod validators;
+
+#[cfg(test)]
+pub(in crate::validator) mod tests;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::p2p::events::Event as NetEvent;
+
+use super::{
+    beacon::nodes::{Health, State as NodeState},
+    chain::time::Time,
+    core::{Account, Decision, Report},
+    duty::Purpose,
+    group::Group,
+    guard::{Mark, Start},
+    node::News,
+};
+
+use duties::Duties;
+use grid::Grid;
+use news::Peer;
+use totals::Totals;
+use validators::Validators;
+use view::{ForkView, Link, NodeView, OperatorView, State, View};
+use words::{count, span};
+
+/// Participation and duties are kept for so many epochs.
+pub const EPOCHS: u64 = 4;
+/// ... and for at most so many slots, whatever a beacon node calls an epoch.
+const MAX_SLOTS: u64 = 256;
+/// A clock that is off by more than this part of a slot is worth a warning.
+const CLOCK_PART: u64 = 12;
+/// A slot with duties is told to be over by the beginning of the one that is so much later.
+const OVER_AFTER: u64 = 3;
+/// When no slot has begun for so many slots, the program hangs.
+const STUCK_SLOTS: u64 = 3;
+
+/// What is known of an operator.
+#[derive(Debug, Clone, Default)]
+struct Operator {
+    name: String,
+    connected: bool,
+    through: Option<u16>,
+    round_trip: Option<Duration>,
+    peer: Peer,
+    faults: u64,
+}
+
+/// The picture. Operators are numbered from 1, validators from 0.
+#[derive(Debug)]
+pub struct Overview {
+    software: String,
+    lock_hash: String,
+    me: u16,
+    threshold: u16,
+    dry_run: bool,
+    started_ms: u64,
+    operators: Vec<Operator>,
+    network: Option<String>,
+    time: Option<Time>,
+    unknown_fork: Option<(String, u64)>,
+    waiting: Option<String>,
+    start: Option<Start>,
+    mark: Option<Mark>,
+    /// Who remembers what this folder has forgotten.
+    forgotten: Option<u16>,
+    stopping: bool,
+    /// The slot that was begun last.
+    begun: Option<u64>,
+    /// Since this slot a beacon node has told who has which duty.
+    watched_since: Option<u64>,
+    nodes: Vec<Health>,
+    grid: Grid,
+    duties: Duties,
+    validators: Validators,
+    totals: Totals,
+}
+
+impl Overview {
+    /// Of operator `me` of a group, at its start.
+    pub fn new(group: &Group, me: u16, software: &str, dry_run: bool, now_ms: u64) -> Self {
+        let operators: Vec<Operator> = group
+            .operators
+            .iter()
+            .map(|operator| Operator {
+                name: operator.name.clone(),
+                ..Operator::default()
+            })
+            .collect();
+        Self {
+            software: software.to_owned(),
+            lock_hash: format!("0x{}", hex::encode(group.lock_hash)),
+            me,
+            threshold: group.threshold,
+            dry_run,
+            started_ms: now_ms,
+            network: None,
+            time: None,
+            unknown_fork: None,
+            waiting: None,
+            start: None,
+            mark: None,
+            forgotten: None,
+            stopping: false,
+            begun: None,
+            watched_since: None,
+            nodes: Vec::new(),
+            grid: Grid::new(operators.len()),
+            totals: Totals::new(operators.len()),
+            operators,
+            duties: Duties::default(),
+            validators: Validators::new(group.validators.iter().map(|validator| validator.key.to_bytes())),
+        }
+    }
+
+    /// Takes news that came at a time (milliseconds since the Unix epoch).
+    pub fn tell(&mut self, news: &News, now_ms: u64) {
+        match news {
+            News::WaitingForBeaconNode(why) => self.waiting = Some(why.clone()),
+            News::Chain(chain) => {
+                self.waiting = None;
+                self.network = Some(chain.spec.config_name.clone());
+                self.time = Some(chain.time());
+                let fork = chain.spec.unknown_fork();
+                self.unknown_fork = fork.map(|(name, epoch)| (name.to_owned(), epoch));
+            }
+            News::UnknownFork { name, epoch } => self.unknown_fork = Some((name.clone(), *epoch)),
+            News::Starts(start) => {
+                self.start = Some(*start);
+                self.forgotten = None;
+            }
+            News::Marked(mark) => self.mark = *mark,
+            News::ClockJumped => {
+                self.totals.clock_jumps += 1;
+                self.begun = None;
+                self.watched_since = None;
+            }
+            News::Slot(slot) => self.slot(*slot, now_ms),
+            News::BeaconNodes(health) => self.nodes.clone_from(health),
+            News::Peers(peers) => {
+                for (operator, peer) in peers {
+                    if let Some(known) = self.operator(*operator) {
+                        known.peer = peer.clone();
+                    }
+                }
+            }
+            News::Validators(seen) => self.validators.seen(seen),
+            News::Votes(votes) => self.validators.voted(votes, &mut self.totals),
+            News::Stopping { .. } => self.stopping = true,
+            News::NoControl(_) | News::Exit(_) => {}
+            News::Network(event) => self.network(event),
+            News::Report(report) => self.report(report),
+        }
+    }
+
+    fn operator(&mut self, operator: u16) -> Option<&mut Operator> {
+        self.operators.get_mut(usize::from(operator).checked_sub(1)?)
+    }
+
+    /// A slot begins; what is too old is forgotten.
+    fn slot(&mut self, slot: u64, now_ms: u64) {
+        // What had duties is over by now, and the schedule was known if a beacon node was of use.
+        if let Some(old) = slot
+            .checked_sub(OVER_AFTER)
+            .filter(|old| self.watched_since.is_some_and(|since| since <= *old))
+        {
+            self.grid.without_duties(old);
+        }
+        let useful = |node: &Health| matches!(node.state, NodeState::Ready | NodeState::Optimistic);
+        if self.nodes.iter().any(useful) {
+            self.watched_since.get_or_insert(slot);
+        } else {
+            self.watched_since = None;
+        }
+        // Before genesis it is told as slot 0.
+        self.begun = self.time.and_then(|time| time.slot_at(now_ms)).map(|_| slot);
+        let kept = self.time.map_or(MAX_SLOTS, |time| {
+            (time.slots_per_epoch.saturating_mul(EPOCHS)).min(MAX_SLOTS)
+        });
+        let oldest = (slot + 1).saturating_sub(kept);
+        self.grid.forget_before(oldest);
+        self.duties.forget_before(oldest);
+    }
+
+    fn network<M>(&mut self, event: &NetEvent<M>) {
+        match event {
+            NetEvent::Connected { operator } => {
+                if let Some(known) = self.operator(*operator) {
+                    known.connected = true;
+                    known.through = None;
+                }
+            }
+            NetEvent::Disconnected { operator, .. } => {
+                if let Some(known) = self.operator(*operator) {
+                    known.connected = false;
+                    known.through = None;
+                    known.round_trip = None;
+                }
+            }
+            NetEvent::Path { operator, through } => {
+                if let Some(known) = self.operator(*operator) {
+                    known.through = *through;
+                }
+            }
+            NetEvent::Latency { operator, round_trip } => {
+                if let Some(known) = self.operator(*operator) {
+                    known.round_trip = Some(*round_trip);
+                }
+            }
+            NetEvent::Stranger { total, .. } => self.totals.strangers = *total,
+            NetEvent::Listening(_)
+            | NetEvent::ListenerLost(_)
+            | NetEvent::Message { .. }
+            | NetEvent::Refused { .. }
+            | NetEvent::AddressBook(_) => {}
+        }
+    }
+
+    fn report(&mut self, report: &Report) {
+        match report {
+            Report::Decided {
+                duty,
+                round,
+                after_due_ms,
+                ..
+            } => {
+                let decision = Decision {
+                    round: *round,
+                    after_due_ms: *after_due_ms,
+                };
+                if !self.is_old(duty.slot) && self.duties.agreed(*duty, decision) {
+                    self.totals.agreed(duty.kind, decision);
+                }
+            }
+            Report::Made {
+                purpose,
+                slot,
+                validators,
+                after_due_ms,
+                contributors,
+            } => {
+                if !self.is_old(*slot) {
+                    self.totals.made(*purpose, validators.len(), *after_due_ms);
+                    self.duties
+                        .made(*purpose, *slot, validators.len(), *after_due_ms, contributors);
+                }
+                if *purpose == Purpose::Attestation {
+                    let epoch = self.time.map_or(0, |time| time.epoch_of(*slot));
+                    self.validators.signed(epoch, *slot, validators);
+                }
+            }
+            Report::Over { slot, duties, .. } => self.over(*slot, duties),
+            Report::Fault { operator, .. } => self.fault(*operator),
+            Report::Misbehaviour(deed) => self.fault(deed.operator()),
+            Report::Forgotten { operator } => self.forgotten = Some(*operator),
+            Report::OwnBlockRefused { .. } => self.totals.own_blocks_refused += 1,
+            Report::Confirmed => {
+                if let Some(start) = &mut self.start {
+                    start.first_target = 0;
+                }
+            }
+        }
+    }
+
+    /// Who was away hears later what was done meanwhile; that is no measure of how long it took.
+    fn is_old(&self, slot: u64) -> bool {
+        self.begun
+            .is_some_and(|begun| slot.saturating_add(OVER_AFTER) < begun)
+    }
+
+    /// A slot that had duties is over.
+    fn over(&mut self, slot: u64, duties: &[Account]) {
+        self.grid
+            .over(slot, duties.iter().map(|account| &account.partials));
+        self.duties.over(slot, duties);
+        for account in duties {
+            self.totals.over(account);
+        }
+    }
+
+    fn fault(&mut self, operator: u16) {
+        if let Some(known) = self.operator(operator) {
+            known.faults += 1;
+        }
+    }
+
+    /// Everything since the start.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// What is to be seen at a time (milliseconds since the Unix epoch), with at most this many validators in full.
+    pub fn view(&self, now_ms: u64, most_validators: usize) -> View {
+        let slot = self.time.and_then(|time| time.slot_at(now_ms));
+        let epoch = self.time.and_then(|time| time.epoch_at(now_ms));
+        let (state, why) = self.state(now_ms, epoch);
+        let unknown_fork = self.unknown_fork.as_ref().map(|(name, epoch)| {
+            let begins = self.time.map_or(u64::MAX, |time| time.start_of_epoch(*epoch));
+            ForkView {
+                name: name.clone(),
+                epoch: *epoch,
+                in_seconds: begins.saturating_sub(now_ms) / 1000,
+            }
+        });
+        let last_slot = slot.unwrap_or(0);
+        let signs_from = self.start.map(|start| start.first_target);
+        let reasons = self.reasons(now_ms, state, &why);
+        View {
+            software: self.software.clone(),
+            now_ms,
+            started_ms: self.started_ms,
+            lock_hash: self.lock_hash.clone(),
+            operator: self.me,
+            threshold: self.threshold,
+            network: self.network.clone(),
+            slot,
+            epoch,
+            slot_ms: self.time.map(|time| time.slot_ms),
+            slots_per_epoch: self.time.map(|time| time.slots_per_epoch),
+            state,
+            why,
+            signs_from_epoch: signs_from.filter(|first| epoch.is_none_or(|epoch| epoch < *first)),
+            database_mark: self.mark.map(|mark| mark_text(mark).to_owned()),
+            healthy: reasons.is_empty(),
+            reasons,
+            warnings: self.warnings(unknown_fork.as_ref()),
+            unknown_fork,
+            first_slot: self.grid.first(last_slot),
+            operators: self.operator_views(last_slot),
+            validators: self.validators.view(most_validators),
+            steps: self.duties.steps(),
+            duties: self.duties.views(self.operators.len()),
+            beacon_nodes: self.nodes.iter().map(node_view).collect(),
+        }
+    }
+
+    fn operator_views(&self, last_slot: u64) -> Vec<OperatorView> {
+        let numbered = (1u16..).zip(&self.operators);
+        numbered
+            .map(|(operator, known)| {
+                let place = usize::from(operator) - 1;
+                let (done, of) = self.grid.sum(place);
+                OperatorView {
+                    operator,
+                    name: known.name.clone(),
+                    link: match known {
+                        _ if operator == self.me => Link::Myself,
+                        Operator { connected: false, .. } => Link::Away,
+                        Operator { through: None, .. } => Link::Direct,
+                        Operator { through: Some(_), .. } => Link::Through,
+                    },
+                    through: known.through.filter(|_| known.connected),
+                    round_trip_ms: known.round_trip.map(words::milliseconds),
+                    clock_offset_ms: known.peer.clock_offset_ms.filter(|_| known.connected),
+                    software: if operator == self.me {
+                        self.software.clone()
+                    } else {
+                        known.peer.software.clone()
+                    },
+                    participation: self.grid.cells(place, last_slot),
+                    took_part: done,
+                    duties: of,
+                    faults: known.faults,
+                }
+            })
+            .collect()
+    }
+
+    /// What this node does now, and why it does not sign.
+    fn state(&self, now_ms: u64, epoch: Option<u64>) -> (State, String) {
+        if self.stopping {
+            return (
+                State::Stopping,
+                "it was asked to stop, and finishes its slot".to_owned(),
+            );
+        }
+        if let Some(why) = &self.waiting {
+            return (
+                State::WaitingForBeaconNode,
+                format!("no beacon node has told its chain ({why})"),
+            );
+        }
+        let (Some(time), Some(start)) = (self.time, self.start) else {
+            return (State::Starting, "it is starting".to_owned());
+        };
+        if self.dry_run {
+            return (State::DryRun, "dry run: nothing is signed".to_owned());
+        }
+        let Some(epoch) = epoch else {
+            let left = time.genesis_ms.saturating_sub(now_ms);
+            return (
+                State::BeforeGenesis,
+                format!("the chain begins in {}", span(left)),
+            );
+        };
+        if let Some((name, first)) = self.unknown_fork.as_ref().filter(|(_, first)| *first <= epoch) {
+            let why = format!(
+                "the fork {name} is in force since epoch {first}, and this version does not know it: update conclave"
+            );
+            return (State::UnknownFork, why);
+        }
+        if epoch < start.first_target {
+            let begins = time.start_of_epoch(start.first_target).saturating_sub(now_ms);
+            let mut why = format!(
+                "attestations are signed from epoch {} on, in {}: ",
+                start.first_target,
+                span(begins)
+            );
+            match (self.forgotten, self.mark) {
+                (Some(operator), _) => {
+                    why.push_str(&self.name(operator));
+                    why.push_str(" remembers signatures that this folder had forgotten: it is an old copy");
+                }
+                (None, Some(mark)) => why.push_str(mark_text(mark)),
+                (None, None) => {
+                    why.push_str(
+                        "so after every start, or as soon as all others confirm that nothing was forgotten",
+                    );
+                }
+            }
+            return (State::Waiting, why);
+        }
+        (State::Signing, String::new())
+    }
+
+    fn name(&self, operator: u16) -> String {
+        let place = usize::from(operator).checked_sub(1);
+        let known = place.and_then(|place| self.operators.get(place));
+        known.map_or_else(|| format!("operator {operator}"), |known| known.name.clone())
+    }
+
+    /// Operators that are here, this one included.
+    fn here(&self) -> usize {
+        1 + self
+            .operators
+            .iter()
+            .filter(|operator| operator.connected)
+            .count()
+    }
+
+    /// Why this node cannot do its part; nothing if it can.
+    fn reasons(&self, now_ms: u64, state: State, why: &str) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if state != State::Signing {
+            reasons.push(why.to_owned());
+        }
+        if self.time.is_some() && !self.nodes.iter().any(|node| node.state == NodeState::Ready) {
+            let nodes: Vec<String> = self
+                .nodes
+                .iter()
+                .map(|node| format!("{}: {}", node.name, node.state.text()))
+                .collect();
+            reasons.push(format!(
+                "no beacon node is in step with the chain ({})",
+                nodes.join("; ")
+            ));
+        }
+        let here = self.here();
+        if here < usize::from(self.threshold) {
+            reasons.push(format!(
+                "{here} of {} operators are here, and {} must be",
+                self.operators.len(),
+                self.threshold
+            ));
+        }
+        if let (Some(time), Some(begun)) = (self.time, self.begun)
+            && time
+                .slot_at(now_ms)
+                .is_some_and(|slot| slot > begun.saturating_add(STUCK_SLOTS))
+        {
+            reasons.push(format!(
+                "nothing has happened for {}: the program or the machine hangs",
+                span(now_ms.saturating_sub(time.start_of(begun)))
+            ));
+        }
+        reasons
+    }
+
+    /// What a person should look after although the node does its part.
+    fn warnings(&self, fork: Option<&ForkView>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Some(fork) = fork.filter(|fork| fork.in_seconds > 0) {
+            warnings.push(format!(
+                "the fork {} comes at epoch {}, in {}, and this version of conclave does not know it: update before",
+                fork.name,
+                fork.epoch,
+                span(fork.in_seconds.saturating_mul(1000))
+            ));
+        }
+        let (here, threshold) = (self.here(), usize::from(self.threshold));
+        if here == threshold && here < self.operators.len() {
+            warnings.push(format!(
+                "{here} of {} operators are here, which is just enough: nobody else may go",
+                self.operators.len()
+            ));
+        }
+        let most = self.time.map_or(u64::MAX, |time| time.slot_ms / CLOCK_PART);
+        for (operator, known) in (1u16..).zip(&self.operators) {
+            let offset = known.peer.clock_offset_ms.unwrap_or(0);
+            if known.connected && offset.unsigned_abs() > most {
+                warnings.push(format!(
+                    "the clock of {} is {} ms {} yours: one of you should look at its time synchronisation",
+                    self.name(operator),
+                    offset.unsigned_abs(),
+                    if offset > 0 { "ahead of" } else { "behind" }
+                ));
+            }
+        }
+        if let Some(operator) = self.forgotten {
+            warnings.push(format!(
+                "{} remembers signatures that this folder had forgotten: be sure that no newer copy of it runs",
+                self.name(operator)
+            ));
+        }
+        for node in &self.nodes {
+            if let NodeState::WrongNetwork(_) = node.state {
+                warnings.push(format!(
+                    "the beacon node {} is of another network and not used",
+                    node.name
+                ));
+            }
+        }
+        let slashed = self.validators.slashed();
+        if slashed > 0 {
+            warnings.push(format!(
+                "{} slashed",
+                count(slashed, "validator was", "validators were")
+            ));
+        }
+        warnings
+    }
+}
+
+fn mark_text(mark: Mark) -> &'static str {
+    match mark {
+        Mark::New => "the slashing protection database was made anew",
+        Mark::LatePublication => {
+            "the ceremony's files were published by a later start than the one that made them"
+        }
+        Mark::PartialImport => "the imported history did not name every validator",
+        Mark::Moved => "the folder was moved here from another machine",
+    }
+}
+
+fn node_view(health: &Health) -> NodeView {
+    NodeView {
+        name: health.name.clone(),
+        state: match health.state {
+            NodeState::Ready => "ready",
+            NodeState::Optimistic => "optimistic",
+            NodeState::Syncing(_) => "syncing",
+            NodeState::Unknown => "unknown",
+            NodeState::Down(_) => "down",
+            NodeState::WrongNetwork(_) => "wrong_network",
+        }
+        .to_owned(),
+        message: health.state.text(),
+        version: health.version.clone(),
+        head_slot: health.head_slot,
+        latency_ms: words::milliseconds(health.latency),
+    }
+}
+
+/// Kept so that everything about slots has one order.
+type BySlot<T> = BTreeMap<u64, T>;

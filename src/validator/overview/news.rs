@@ -1,0 +1,47 @@
+//! What a node tells of itself and of the chain beside its duties: once a slot, or once an epoch.
+
+/// What the core knows of another operator.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Peer {
+    /// What it runs, as it says itself: printable ASCII; empty if it has not said.
+    pub software: String,
+    /// Its clock less ours, in milliseconds; none until a round trip was measured.
+    pub clock_offset_ms: Option<i64>,
+}
+
+/// A validator of the lock in the head state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Its place in the lock, from 0.
+    pub validator: u32,
+    /// Its index on the chain.
+    pub index: u64,
+    /// `active_ongoing` and so on, as the beacon node writes it.
+    pub status: String,
+    /// In Gwei.
+    pub balance: u64,
+    /// Whether it was slashed.
+    pub slashed: bool,
+}
+
+/// What became of a validator's vote of an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vote {
+    /// The validator's place in the lock, from 0.
+    pub validator: u32,
+    /// Whether a block has it.
+    pub included: bool,
+    /// Whether its target was right and it came in time for that; none if that is not known.
+    pub target: Option<bool>,
+    /// Whether its head was right and it was in the very next block; none if that is not known.
+    pub head: Option<bool>,
+}
+
+/// What became of the votes of an epoch, as a beacon node tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Votes {
+    /// The epoch.
+    pub epoch: u64,
+    /// One for each validator that had to vote.
+    pub votes: Vec<Vote>,
+}

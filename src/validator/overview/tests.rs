@@ -1,0 +1,419 @@
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use super::*;
+use crate::{
+    cluster::lock::Lock,
+    p2p::events::Reason,
+    validator::{
+        chain::spec::tests::chain,
+        duty::{Duty, Kind},
+        overview::news::{Seen, Vote, Votes},
+    },
+};
+
+/// alice (this node), bob, carol and dave with two validators; 3 must sign.
+pub(in crate::validator) fn overview() -> Overview {
+    let path = format!(
+        "{}/tests/vectors/dkg-v1.10-hoodi-4x2/node0/cluster-lock.json",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let lock = Lock::from_json(&std::fs::read(path).unwrap()).unwrap();
+    let names = ["alice", "bob", "carol", "dave"].map(str::to_owned);
+    let group = Group::new(&lock, &names).unwrap();
+    Overview::new(&group, 1, "conclave/1", false, 0)
+}
+
+/// A node of a chain of 8 slots an epoch that signs, in slot 9: bob and carol are here; slot 8 is over, without dave.
+pub(in crate::validator) fn told(mut overview: Overview) -> Overview {
+    let mut tell = |news| overview.tell(&news, at(9));
+    tell(News::Chain(Arc::new(chain("minimal"))));
+    tell(News::Marked(None));
+    tell(starts(1));
+    tell(News::BeaconNodes(vec![health(NodeState::Ready)]));
+    for operator in [2, 3] {
+        tell(News::Network(NetEvent::Connected { operator }));
+        tell(News::Network(NetEvent::Path {
+            operator,
+            through: None,
+        }));
+    }
+    tell(News::Slot(8));
+    tell(decided(8));
+    tell(over(8, &[1, 2, 3]));
+    tell(News::Slot(9));
+    overview
+}
+
+impl Overview {
+    /// An operator takes another name.
+    pub(in crate::validator) fn rename(&mut self, operator: u16, name: &str) {
+        self.operator(operator).unwrap().name = name.to_owned();
+    }
+}
+
+fn at(slot: u64) -> u64 {
+    chain("minimal").time().start_of(slot)
+}
+
+fn starts(first_target: u64) -> News {
+    News::Starts(Start {
+        first_slot: 0,
+        first_target,
+    })
+}
+
+fn health(state: NodeState) -> Health {
+    Health {
+        name: "http://localhost:5052".to_owned(),
+        state,
+        version: "Imitation/1".to_owned(),
+        head_slot: 8,
+        latency: Duration::from_millis(3),
+    }
+}
+
+fn decided(slot: u64) -> News {
+    News::Report(Report::Decided {
+        duty: Duty {
+            slot,
+            kind: Kind::Head,
+        },
+        round: 0,
+        after_due_ms: 15,
+        voters: [1, 2, 3].into(),
+    })
+}
+
+fn account(partials: &[u16], signed: &[u32]) -> Account {
+    Account {
+        purpose: Purpose::Attestation,
+        validators: [0, 1].into(),
+        decision: Some(Decision {
+            round: 0,
+            after_due_ms: 15,
+        }),
+        voters: [1, 2, 3].into(),
+        unanswered: false,
+        signed: signed.iter().copied().collect(),
+        signed_after_ms: Some(28),
+        partials: partials.iter().copied().collect(),
+    }
+}
+
+fn over(slot: u64, partials: &[u16]) -> News {
+    News::Report(Report::Over {
+        slot,
+        away: BTreeSet::new(),
+        duties: vec![account(partials, &[0, 1])],
+    })
+}
+
+fn made(slot: u64, validators: &[u32]) -> News {
+    News::Report(Report::Made {
+        purpose: Purpose::Attestation,
+        slot,
+        validators: validators.iter().copied().collect(),
+        after_due_ms: 28,
+        contributors: [1, 2, 3].into(),
+    })
+}
+
+#[test]
+fn a_node_that_does_its_part_is_healthy() {
+    let overview = told(overview());
+    let view = overview.view(at(9), 10);
+    assert_eq!(
+        (view.state, view.healthy),
+        (State::Signing, true),
+        "{:?}",
+        view.reasons
+    );
+    assert_eq!((view.slot, view.epoch), (Some(9), Some(1)));
+    assert_eq!(view.warnings.len(), 1);
+    assert!(
+        view.warnings[0].starts_with("3 of 4 operators are here, which is just enough"),
+        "{:?}",
+        view.warnings
+    );
+    // What is written can be read, whatever stands in names.
+    let text = serde_json::to_string(&view).unwrap();
+    assert_eq!(serde_json::from_str::<View>(&text).unwrap(), view);
+}
+
+#[test]
+fn why_a_node_cannot_do_its_part_is_said() {
+    let reasons = |tell: &dyn Fn(&mut Overview), now: u64| {
+        let mut overview = told(overview());
+        tell(&mut overview);
+        let view = overview.view(now, 10);
+        assert!(!view.healthy);
+        (view.state, view.reasons.join("; "))
+    };
+    let gone = |overview: &mut Overview| {
+        let event = NetEvent::Disconnected {
+            operator: 2,
+            reason: Reason::Left,
+        };
+        overview.tell(&News::Network(event), at(9));
+    };
+    let (state, why) = reasons(&gone, at(9));
+    assert_eq!(
+        (state, why.as_str()),
+        (State::Signing, "2 of 4 operators are here, and 3 must be")
+    );
+    let syncing = |overview: &mut Overview| {
+        overview.tell(&News::BeaconNodes(vec![health(NodeState::Syncing(40))]), at(9));
+    };
+    let (_, why) = reasons(&syncing, at(9));
+    assert!(
+        why.contains("no beacon node is in step") && why.contains("40 slots behind"),
+        "{why}"
+    );
+    let waits = |overview: &mut Overview| overview.tell(&starts(3), at(9));
+    let (state, why) = reasons(&waits, at(9));
+    assert_eq!(state, State::Waiting);
+    assert!(
+        why.contains("from epoch 3 on") && why.contains("as soon as all others confirm"),
+        "{why}"
+    );
+    let marked = |overview: &mut Overview| {
+        overview.tell(&News::Marked(Some(Mark::New)), at(9));
+        overview.tell(&starts(4), at(9));
+    };
+    assert!(reasons(&marked, at(9)).1.contains("was made anew"));
+    let forgot = |overview: &mut Overview| {
+        overview.tell(&starts(3), at(9));
+        overview.tell(&News::Report(Report::Forgotten { operator: 3 }), at(9));
+    };
+    assert!(reasons(&forgot, at(9)).1.contains("carol remembers"));
+    let fork = |overview: &mut Overview| {
+        let news = News::UnknownFork {
+            name: "eip9999".to_owned(),
+            epoch: 1,
+        };
+        overview.tell(&news, at(9));
+    };
+    assert_eq!(reasons(&fork, at(9)).0, State::UnknownFork);
+    // Told nothing for some slots: it hangs.
+    let (state, why) = reasons(&|_| {}, at(13));
+    assert_eq!(state, State::Signing);
+    assert!(why.starts_with("nothing has happened for"), "{why}");
+}
+
+#[test]
+fn all_others_may_confirm_and_then_it_signs() {
+    let mut overview = told(overview());
+    overview.tell(&starts(2), at(9));
+    assert_eq!(overview.view(at(9), 10).signs_from_epoch, Some(2));
+    overview.tell(&News::Report(Report::Confirmed), at(9));
+    let view = overview.view(at(9), 10);
+    assert_eq!((view.state, view.signs_from_epoch), (State::Signing, None));
+}
+
+#[test]
+fn a_fork_is_warned_of_days_before() {
+    let mut overview = told(overview());
+    let news = News::UnknownFork {
+        name: "eip9999".to_owned(),
+        epoch: 20_000,
+    };
+    overview.tell(&news, at(9));
+    let view = overview.view(at(9), 10);
+    assert!(view.healthy);
+    assert!(
+        view.warnings[0].contains("eip9999 comes at epoch 20000, in "),
+        "{:?}",
+        view.warnings
+    );
+    let fork = view.unknown_fork.unwrap();
+    assert_eq!(fork.in_seconds, (at(20_000 * 8) - at(9)) / 1000);
+}
+
+#[test]
+fn a_clock_that_is_far_off_is_named() {
+    let mut overview = told(overview());
+    let peer = |offset| Peer {
+        software: "conclave/2".to_owned(),
+        clock_offset_ms: Some(offset),
+    };
+    overview.tell(
+        &News::Peers(vec![(2, peer(-2000)), (3, peer(20)), (9, peer(0))]),
+        at(9),
+    );
+    let view = overview.view(at(9), 10);
+    assert!(
+        view.warnings
+            .iter()
+            .any(|text| text.contains("the clock of bob is 2000 ms behind")),
+        "{:?}",
+        view.warnings
+    );
+    assert!(!view.warnings.iter().any(|text| text.contains("carol")));
+    assert_eq!(view.operators[2].clock_offset_ms, Some(20));
+    assert_eq!(view.operators[1].software, "conclave/2");
+}
+
+#[test]
+fn each_slot_has_a_letter_for_each_operator() {
+    let mut overview = told(overview());
+    let some = News::Report(Report::Over {
+        slot: 9,
+        away: BTreeSet::new(),
+        duties: vec![account(&[1, 2, 4], &[0, 1]), account(&[1, 3, 4], &[])],
+    });
+    overview.tell(&some, at(10));
+    for slot in 10..=14 {
+        overview.tell(&News::Slot(slot), at(slot));
+    }
+    let view = overview.view(at(14), 10);
+    assert_eq!(view.first_slot, 8);
+    let letters: Vec<&str> = view
+        .operators
+        .iter()
+        .map(|one| one.participation.as_str())
+        .collect();
+    // In slots 10 and 11 there was nothing to do; what came of the latest ones is not known yet.
+    assert_eq!(letters, ["yy--???", "yp--???", "yp--???", "ny--???"]);
+    assert_eq!((view.operators[3].took_part, view.operators[3].duties), (2, 3));
+    let totals = overview.totals();
+    assert_eq!(totals.operators, [(3, 0), (2, 1), (2, 1), (2, 1)]);
+    assert_eq!(totals.not_signed[&Purpose::Attestation], 2);
+}
+
+#[test]
+fn while_no_beacon_node_is_of_use_nobody_knows_what_was_due() {
+    let mut overview = told(overview());
+    overview.tell(&News::BeaconNodes(vec![health(NodeState::Unknown)]), at(9));
+    for slot in 10..=20 {
+        overview.tell(&News::Slot(slot), at(slot));
+    }
+    let view = overview.view(at(20), 10);
+    assert!(
+        view.operators[0].participation.ends_with("??????????"),
+        "{:?}",
+        view.operators[0]
+    );
+}
+
+#[test]
+fn duties_show_their_steps_and_who_was_missing() {
+    let mut overview = told(overview());
+    let duty = overview.view(at(9), 10).duties.remove(0);
+    assert_eq!(
+        (duty.slot, duty.agreed_ms, duty.signed_ms),
+        (8, Some(15), Some(28))
+    );
+    assert_eq!(
+        (duty.signed, duty.validators, duty.missing),
+        (2, Some(2), vec![4])
+    );
+    // Before its end a slot shows what is there.
+    overview.tell(&decided(9), at(9));
+    overview.tell(&made(9, &[0]), at(9));
+    overview.tell(&made(9, &[1]), at(9));
+    let view = overview.view(at(9), 10);
+    assert_eq!(
+        (
+            view.duties[0].slot,
+            view.duties[0].signed,
+            view.duties[0].validators
+        ),
+        (9, 2, None)
+    );
+    assert_eq!(view.steps[0].duty, "attestation");
+    assert_eq!(
+        (view.steps[0].times, view.steps[0].signed_ms),
+        (2, Some([28, 28, 28]))
+    );
+    assert_eq!(overview.totals().signed[&Purpose::Attestation].count, 2);
+    assert_eq!(overview.totals().agreed[&Kind::Head].count, 2);
+    // Of long ago, or told again: it does not count.
+    overview.tell(&decided(2), at(9));
+    overview.tell(&made(2, &[0]), at(9));
+    overview.tell(&decided(9), at(9));
+    assert_eq!(overview.totals().agreed[&Kind::Head].count, 2);
+    assert_eq!(overview.totals().signed[&Purpose::Attestation].count, 2);
+}
+
+#[test]
+fn votes_are_told_once_and_belong_to_their_slot() {
+    let mut overview = told(overview());
+    let seen = |validator, status: &str| Seen {
+        validator,
+        index: 100 + u64::from(validator),
+        status: status.to_owned(),
+        balance: 32_000_000_000,
+        slashed: false,
+    };
+    let both = vec![
+        seen(0, "active_ongoing"),
+        seen(1, "active_ongoing"),
+        seen(7, "active_ongoing"),
+    ];
+    overview.tell(&News::Validators(both), at(9));
+    overview.tell(&made(9, &[0, 1]), at(9));
+    let vote = |validator, included, head| Vote {
+        validator,
+        included,
+        target: Some(included),
+        head: Some(head),
+    };
+    let votes = News::Votes(Votes {
+        epoch: 1,
+        votes: vec![vote(0, true, true), vote(1, false, false), vote(7, true, true)],
+    });
+    for _ in 0..2 {
+        overview.tell(&votes, at(24));
+    }
+    let totals = overview.totals();
+    assert_eq!(
+        (
+            totals.votes_included,
+            totals.votes_missed,
+            totals.votes_right_head
+        ),
+        (1, 1, 1)
+    );
+    let view = overview.view(at(24), 10).validators;
+    assert_eq!(
+        (view.count, view.last_epoch, view.last_included, view.last_missed),
+        (2, Some(1), 1, 1)
+    );
+    assert_eq!(view.balance_gwei, 64_000_000_000);
+    let last = view.list[0].last_included.unwrap();
+    assert_eq!(
+        (last.slot, last.distance, last.head),
+        (Some(9), Some(1), Some(true))
+    );
+    assert_eq!(
+        (view.list[1].missed_epoch, view.list[1].last_included),
+        (Some(1), None)
+    );
+    // Who needs a look comes first when not all are shown.
+    let view = overview.view(at(24), 1).validators;
+    assert_eq!((view.count, view.list.len(), view.list[0].validator), (2, 1, 1));
+}
+
+#[test]
+fn memory_does_not_grow() {
+    let mut overview = told(overview());
+    let mut sizes = BTreeSet::new();
+    for slot in 10..2000 {
+        let now = at(slot);
+        overview.tell(&News::Slot(slot), now);
+        overview.tell(&decided(slot), now);
+        overview.tell(&made(slot, &[0, 1]), now);
+        overview.tell(&over(slot, &[1, 2, 3]), now);
+        // What nobody asked for, of long ago and of far ahead.
+        overview.tell(&made(slot - 10, &[0]), now);
+        overview.tell(&made(3, &[0]), now);
+        overview.tell(&decided(3), now);
+        if slot > 1000 {
+            let text = serde_json::to_string(&overview.view(now, 10)).unwrap();
+            sizes.insert((overview.duties.len(), overview.grid.len(), text.len() / 200));
+        }
+    }
+    assert!(sizes.len() <= 2, "{sizes:?}");
+    let (slots, _, _) = sizes.pop_first().unwrap();
+    assert_eq!(slots, 32);
+}

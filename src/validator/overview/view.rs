@@ -1,0 +1,270 @@
+//! What is shown: the JSON of `/status` and of `conclave status --json`, from which the terminal view and the page are
+//! drawn. Fields are only ever added; docs/monitoring.md describes them. Names of operators and of beacon nodes are
+//! theirs: whoever shows them must escape them.
+
+use serde::{Deserialize, Serialize};
+
+/// What this node does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It opens its files.
+    Starting,
+    /// No beacon node has told its chain.
+    WaitingForBeaconNode,
+    /// The chain has not begun.
+    BeforeGenesis,
+    /// It takes part in agreements, and does not sign attestations yet.
+    Waiting,
+    /// It signs.
+    Signing,
+    /// It looks on.
+    DryRun,
+    /// Nothing is signed for a fork that this version does not know.
+    UnknownFork,
+    /// It was asked to stop.
+    Stopping,
+}
+
+impl State {
+    /// All states.
+    pub const ALL: [Self; 8] = [
+        Self::Starting,
+        Self::WaitingForBeaconNode,
+        Self::BeforeGenesis,
+        Self::Waiting,
+        Self::Signing,
+        Self::DryRun,
+        Self::UnknownFork,
+        Self::Stopping,
+    ];
+
+    /// As in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::WaitingForBeaconNode => "waiting_for_beacon_node",
+            Self::BeforeGenesis => "before_genesis",
+            Self::Waiting => "waiting",
+            Self::Signing => "signing",
+            Self::DryRun => "dry_run",
+            Self::UnknownFork => "unknown_fork",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// How an operator is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Link {
+    /// This node.
+    Myself,
+    /// Connected directly.
+    Direct,
+    /// Connected through another operator.
+    Through,
+    /// Not connected.
+    Away,
+}
+
+/// Everything.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct View {
+    /// `conclave/` and the version.
+    pub software: String,
+    /// When this was seen, in milliseconds since the Unix epoch.
+    pub now_ms: u64,
+    /// When the process started.
+    pub started_ms: u64,
+    /// The lock's hash, in hexadecimal.
+    pub lock_hash: String,
+    /// This operator, from 1.
+    pub operator: u16,
+    /// How many must sign.
+    pub threshold: u16,
+    /// The network's name, once a beacon node has told it.
+    pub network: Option<String>,
+    /// The slot that it is; none before genesis, or while the chain is not known.
+    pub slot: Option<u64>,
+    /// Its epoch.
+    pub epoch: Option<u64>,
+    /// Length of a slot.
+    pub slot_ms: Option<u64>,
+    /// Slots of an epoch.
+    pub slots_per_epoch: Option<u64>,
+    /// What this node does.
+    pub state: State,
+    /// Why it does not sign; empty if it does.
+    pub why: String,
+    /// While it waits: the first epoch whose attestations it signs.
+    pub signs_from_epoch: Option<u64>,
+    /// Why the slashing protection is not the whole memory of this share, if it is not.
+    pub database_mark: Option<String>,
+    /// Whether this node can do its part.
+    pub healthy: bool,
+    /// If not: why.
+    pub reasons: Vec<String>,
+    /// What a person should look after all the same.
+    pub warnings: Vec<String>,
+    /// A scheduled fork that this version does not know.
+    pub unknown_fork: Option<ForkView>,
+    /// The slot of the first letter in each operator's `participation`.
+    pub first_slot: u64,
+    /// All operators, in the order of the lock.
+    pub operators: Vec<OperatorView>,
+    /// The validators.
+    pub validators: ValidatorsView,
+    /// How long each step of a duty takes, over the epochs that are kept.
+    pub steps: Vec<StepView>,
+    /// The latest duties, newest first.
+    pub duties: Vec<DutyView>,
+    /// The beacon nodes, in the order in which they were given.
+    pub beacon_nodes: Vec<NodeView>,
+}
+
+/// A fork that this version does not know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForkView {
+    /// Its name.
+    pub name: String,
+    /// Its first epoch.
+    pub epoch: u64,
+    /// Time until then, in seconds; 0 once it is in force.
+    pub in_seconds: u64,
+}
+
+/// An operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorView {
+    /// From 1.
+    pub operator: u16,
+    /// Its name.
+    pub name: String,
+    /// How it is reached.
+    pub link: Link,
+    /// Through whom, if not directly.
+    pub through: Option<u16>,
+    /// A round trip, in milliseconds.
+    pub round_trip_ms: Option<u64>,
+    /// Its clock less ours, in milliseconds.
+    pub clock_offset_ms: Option<i64>,
+    /// What it runs, as it says itself.
+    pub software: String,
+    /// A letter for each slot from `first_slot` on: `y` it took part in all duties, `p` in some, `n` in none, `-` there
+    /// were none, `?` that is not known (yet).
+    pub participation: String,
+    /// Duties of these slots in which it took part.
+    pub took_part: u32,
+    /// Duties of these slots.
+    pub duties: u32,
+    /// What it did that no correct operator does, since this node's start.
+    pub faults: u64,
+}
+
+/// The validators in figures, and some of them one by one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValidatorsView {
+    /// How many the lock has.
+    pub count: usize,
+    /// How many have which status; `unknown` ones the chain does not know.
+    pub statuses: Vec<(String, usize)>,
+    /// All balances together.
+    pub balance_gwei: u64,
+    /// The last epoch of which it is known what became of votes.
+    pub last_epoch: Option<u64>,
+    /// Validators whose last vote that is known of is in a block.
+    pub last_included: usize,
+    /// Validators whose last vote that is known of is not.
+    pub last_missed: usize,
+    /// Some or all of them; those that need a look first.
+    pub list: Vec<ValidatorView>,
+}
+
+/// A validator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValidatorView {
+    /// Its place in the lock, from 0.
+    pub validator: usize,
+    /// Its public key, in hexadecimal.
+    pub key: String,
+    /// Its index on the chain.
+    pub index: Option<u64>,
+    /// `active_ongoing` and so on; `unknown` if the chain does not know it.
+    pub status: String,
+    /// Its balance.
+    pub balance_gwei: Option<u64>,
+    /// The slot of the last attestation that the group signed.
+    pub last_signed_slot: Option<u64>,
+    /// The last vote that a block has.
+    pub last_included: Option<LastVote>,
+    /// The last epoch of which something is known, if its vote was missing.
+    pub missed_epoch: Option<u64>,
+}
+
+/// A vote that a block has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastVote {
+    /// Its epoch.
+    pub epoch: u64,
+    /// Its slot, if the group signed it while this node ran.
+    pub slot: Option<u64>,
+    /// How many slots later the block is, if that is known.
+    pub distance: Option<u64>,
+    /// Whether its target was right and in time, if that is known.
+    pub target: Option<bool>,
+    /// Whether its head was right and in time, if that is known.
+    pub head: Option<bool>,
+}
+
+/// How long a duty takes, in milliseconds from when it is due: half of the times it takes at most the first number, nine
+/// times of ten at most the second, always at most the third.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepView {
+    /// What is signed.
+    pub duty: String,
+    /// How often it was.
+    pub times: usize,
+    /// Until operators agreed.
+    pub agreed_ms: Option<[u64; 3]>,
+    /// Until the group's signatures were there.
+    pub signed_ms: Option<[u64; 3]>,
+}
+
+/// A duty of a slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DutyView {
+    /// The slot.
+    pub slot: u64,
+    /// What was to be signed.
+    pub duty: String,
+    /// In which round operators agreed, from 0; none if they did not.
+    pub round: Option<u8>,
+    /// How long after it was due they did, in milliseconds.
+    pub agreed_ms: Option<u64>,
+    /// How long after it was due the last signature was there, in milliseconds; none if there is none.
+    pub signed_ms: Option<u64>,
+    /// For how many validators the group signed.
+    pub signed: usize,
+    /// How many validators had the duty; known when the slot is over.
+    pub validators: Option<usize>,
+    /// Operators, from 1, whose partial signatures are missing (so far).
+    pub missing: Vec<u16>,
+}
+
+/// A beacon node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeView {
+    /// Its address, without credentials.
+    pub name: String,
+    /// `ready`, `optimistic`, `syncing`, `unknown`, `down` or `wrong_network`.
+    pub state: String,
+    /// The same for people.
+    pub message: String,
+    /// What it says it is.
+    pub version: String,
+    /// The slot of its head.
+    pub head_slot: u64,
+    /// How long its last answer took, in milliseconds.
+    pub latency_ms: u64,
+}

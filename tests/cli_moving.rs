@@ -170,6 +170,12 @@ fn a_folder_moves_with_its_memory_and_is_retired() {
         7,
         "is retired",
     );
+    place.refuses(
+        "old",
+        &["slashing-protection", "export", "third"],
+        7,
+        "is retired",
+    );
     assert!(!place.path("second").exists() && !place.path("part").exists());
     let err = text(&place.output("old", &["run", "--beacon-node", NOWHERE]).stderr);
     assert!(err.contains("exported to archive on 2"), "{err}");

@@ -8,6 +8,7 @@ use crate::{
         folder::DataFolder,
         holding,
         problem::{Kind, Problem},
+        retirement,
     },
     crypto::hash::Hash,
     ethereum::network::Network,
@@ -182,6 +183,8 @@ struct Place {
 
 fn open(context: &Context, args: &SlashingArgs) -> Result<Place, Problem> {
     let folder = DataFolder::open(&Disk::new(), &context.data_dir)?;
+    // What a share signed that works elsewhere now is written down there.
+    retirement::refuse(folder.disk(), folder.root())?;
     let network = input::network_file(args.network_file.as_deref())?;
     let (lock, _, operator, _) = holding::examine(&folder, network.as_ref())?;
     let network = network.or_else(|| {

@@ -128,7 +128,7 @@ pub fn seal(
     Ok(archive)
 }
 
-/// Decrypts what [`seal`] made. Names are checked, contents are not.
+/// Decrypts what [`seal()`] made. Names are checked, contents are not.
 ///
 /// # Errors
 /// [`ArchiveError`].

@@ -3,7 +3,7 @@
 //! A share that works in two places signs twice, and that costs the deposit. So an export is no copy:
 //!
 //! 1. Everything that could fail is tried: the folder is held by this process alone, verified, read, and encrypted in
-//!    memory; nothing has the archive's name.
+//!    memory; a file of no meaning is written and removed where the archive will be.
 //! 2. The folder is marked retired, durably: it refuses to run, join, or exit from here on, and for ever.
 //! 3. Only then is the archive written, beside its name, fsync'd, and renamed without overwriting anything.
 //! 4. The mark says that the export is finished, and where it went.
@@ -34,6 +34,8 @@ use super::{
 
 /// Most bytes of one file.
 const MAX_FILE: u64 = 512 << 20;
+/// Written and removed again where the archive will be.
+const PROBE: &str = ".conclave-unfinished-probe";
 /// Folders within the data folder are looked into this far.
 const DEPTH: usize = 3;
 
@@ -105,12 +107,20 @@ pub fn retire_and_write(
             "name another file",
         ));
     }
+    let begun = retirement::state(disk, root)? != State::Works;
+    let beside = target.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let beside = beside.unwrap_or(Path::new("."));
+    if begun {
+        // What the interrupted export wrote is as good as an archive.
+        disk.remove_unfinished(beside)?;
+    }
+    try_out(disk, beside, sealed.len() as u64)?;
     let shown = target.display().to_string();
     let shown: String = shown
         .chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect();
-    if retirement::state(disk, root)? == State::Works {
+    if !begun {
         retirement::begin(
             disk,
             root,
@@ -123,6 +133,24 @@ pub fn retire_and_write(
         root,
         &format!("its share was exported to {shown} on {when}"),
     )?;
+    Ok(())
+}
+
+/// Whether an archive can be written there: some file systems know no modes, or are full.
+fn try_out(disk: &Disk, folder: &Path, needed: u64) -> Result<(), Problem> {
+    let probe = folder.join(PROBE);
+    disk.remove(&probe)?;
+    let written = disk.write_in_place(&probe, &[0x55; 4096], SECRET);
+    disk.remove(&probe)?;
+    written?;
+    let free = disk.free_bytes(folder)?;
+    if free < needed.saturating_add(1 << 20) {
+        return Err(Problem::other(
+            format!("there is not enough room in {}", folder.display()),
+            format!("the archive needs {needed} bytes, and {free} are free"),
+            "name another folder; nothing was changed",
+        ));
+    }
     Ok(())
 }
 

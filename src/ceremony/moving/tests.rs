@@ -67,7 +67,11 @@ fn at_no_moment_are_there_an_archive_and_a_folder_that_works() {
             // Not even in part, under whatever name, was it there before.
             assert!(dir.path().join(RETIRED).exists());
         } else {
-            assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0, "step {k}");
+            let mut there = fs::read_dir(out.path()).unwrap();
+            assert!(
+                there.all(|entry| fs::read(entry.unwrap().path()).unwrap() != b"sealed"),
+                "step {k}"
+            );
         }
         if done.is_ok() {
             assert_eq!(fs::read(&target).unwrap(), b"sealed");
@@ -83,6 +87,12 @@ fn at_no_moment_are_there_an_archive_and_a_folder_that_works() {
         let target = if target.exists() { &second } else { &target };
         retire_and_write(&folder, target, b"sealed", "Tuesday").unwrap();
         assert_eq!(fs::read(target).unwrap(), b"sealed");
+        // What was interrupted is not left lying about.
+        let names = Disk::new().list(out.path()).unwrap();
+        assert!(
+            names.iter().all(|name| !name.starts_with('.')),
+            "step {k}: {names:?}"
+        );
         refuse(&Disk::new(), dir.path()).unwrap_err();
     }
 }

@@ -14,7 +14,7 @@ use crate::{
         chain::{spec::Chain, time::Time},
         core::{Account, Decision, Report},
         guard::Start,
-        node::News,
+        node::{ExitNews, News},
         overview::words::span,
     },
 };
@@ -147,11 +147,7 @@ impl Watcher {
                     span(left_ms)
                 ));
             }
-            News::Exit(news) => {
-                let (event, line) = exit_news::words(news, self.threshold, |operator| self.who(operator));
-                told.events.push(event);
-                told.lines.push(line);
-            }
+            News::Exit(news) => self.exit(&mut told, news),
             News::NoControl(why) => told.warn(format!(
                 "other commands cannot talk to this process ({}): it validates all the same. Keep the folder on a local \
                  disk",
@@ -198,6 +194,17 @@ impl Watcher {
             times if times.is_power_of_two() => Some(format!(" ({times} times now)")),
             _ => None,
         }
+    }
+
+    fn exit(&mut self, told: &mut Told, news: ExitNews) {
+        if let ExitNews::Wrong { operator, why } = &news
+            && self.once_in_a_while(*operator, why).is_none()
+        {
+            return;
+        }
+        let (event, line) = exit_news::words(news, self.threshold, |operator| self.who(operator));
+        told.events.push(event);
+        told.lines.push(line);
     }
 
     fn waits(&mut self, told: &mut Told, why: String) {

@@ -6,9 +6,10 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -136,7 +137,7 @@ pub(super) enum Job {
     },
     /// The chain lets the validator go, or has.
     Leaving { validator: u32, epoch: u64 },
-    /// The end.
+    /// Look whether this is the end.
     Stop,
 }
 
@@ -160,16 +161,18 @@ pub(super) struct Tools {
 #[derive(Clone)]
 pub(super) struct Exits {
     jobs: SyncSender<Job>,
+    stop: Arc<AtomicBool>,
     group: Arc<Group>,
     nodes: Nodes,
 }
 
 impl Exits {
     /// Starts the thread, which first reads what was kept.
-    pub(super) fn start(tools: Tools) -> (Self, JoinHandle<()>) {
+    pub(super) fn start(tools: Tools) -> Self {
         let (jobs, inbox) = sync_channel(QUEUE);
         let front = Self {
             jobs: jobs.clone(),
+            stop: Arc::default(),
             group: tools.group.clone(),
             nodes: tools.nodes.clone(),
         };
@@ -184,7 +187,16 @@ impl Exits {
             jobs,
             tools,
         };
-        (front, thread::spawn(move || office.run(&inbox)))
+        let stop = front.stop.clone();
+        thread::spawn(move || office.run(&inbox, &stop));
+        front
+    }
+
+    /// Ends the thread after what it is doing. Nothing depends on that: each of its files is whole or not there.
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // It may wait for something to do.
+        let _ = self.jobs.try_send(Job::Stop);
     }
 
     /// Gives something to do, unless too much is waiting.
@@ -272,6 +284,8 @@ struct Signed {
     submitted: bool,
     /// Nothing is left to be done.
     settled: bool,
+    /// It was there before this start.
+    old: bool,
     /// Why it was not taken, as people were told.
     refused: Option<String>,
 }
@@ -287,14 +301,14 @@ struct Office {
 }
 
 impl Office {
-    fn run(mut self, inbox: &Receiver<Job>) {
+    fn run(mut self, inbox: &Receiver<Job>, stop: &AtomicBool) {
         self.load();
         let time = self.tools.chain.time();
         let every = Duration::from_millis(time.slot_ms.saturating_mul(time.slots_per_epoch));
         let mut next = Instant::now() + every;
-        loop {
+        while !stop.load(Ordering::Relaxed) {
             match inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
-                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return,
                 Ok(job) => self.work(job),
                 Err(RecvTimeoutError::Timeout) => {
                     next = Instant::now() + every;
@@ -331,7 +345,7 @@ impl Office {
             Job::Submitted { validator, taken } => self.submitted(validator, taken),
             Job::Leaving { validator, epoch } => {
                 let told = self.signed.get_mut(&validator).is_some_and(|signed| {
-                    let first = !signed.settled;
+                    let first = !signed.settled && !signed.old;
                     signed.settled = true;
                     first
                 });
@@ -354,7 +368,7 @@ impl Office {
             }
         }
         for validator in self.ledger.validators() {
-            if self.sign(validator) {
+            if self.sign(validator, true) {
                 continue;
             }
             let partials: Vec<_> = self
@@ -370,13 +384,17 @@ impl Office {
     }
 
     fn heard(&mut self, from: u16, partial: &PartialExit) {
+        let before = self.ledger.get(partial.operator, partial.validator);
+        let said_before = before.is_some_and(|before| before.message == partial.message);
         match self.ledger.take(partial, now_ms()) {
             Ok(Taken::New) => {
                 self.keep(partial);
                 self.broadcast(partial);
                 // Where nothing is left to be agreed to, nobody is asked.
-                self.sign(partial.validator);
-                self.tell_wish(partial);
+                self.sign(partial.validator, false);
+                if !said_before {
+                    self.tell_wish(partial);
+                }
             }
             Ok(Taken::Known | Taken::TooMany) => {}
             // Its author signed that this is its share's signature, which it is not.
@@ -384,10 +402,14 @@ impl Office {
                 operator: partial.operator,
                 why: format!("its part of an exit is wrong: {error}"),
             }),
-            Err(error) => self.tell(ExitNews::Wrong {
-                operator: from,
-                why: format!("it passed on a part of an exit that is wrong: {error}"),
-            }),
+            // Whoever passes on what it has not checked is not to be listened to.
+            Err(error) => {
+                let why = format!("it passed on a part of an exit that is wrong: {error}");
+                let _ = self
+                    .tools
+                    .network
+                    .blocking_give(Command::Misbehaved { operator: from, why });
+            }
         }
     }
 
@@ -414,7 +436,7 @@ impl Office {
             message,
             consents: consents.clone(),
         });
-        self.sign(validator);
+        self.sign(validator, false);
         let signed = self
             .signed
             .get(&validator)
@@ -456,8 +478,9 @@ impl Office {
         Ok(())
     }
 
-    /// Makes the signed exit of a validator if enough operators consent. Whether there is one.
-    fn sign(&mut self, validator: u32) -> bool {
+    /// Makes the signed exit of a validator if enough operators consent. Whether there is one. An `old` one was there before
+    /// this start: people know.
+    fn sign(&mut self, validator: u32, old: bool) -> bool {
         let Some(made) = self.ledger.signed(validator) else {
             return self.signed.contains_key(&validator);
         };
@@ -472,19 +495,22 @@ impl Office {
         if let Err(why) = self.tools.shelf.keep(&file, &signed_file(&made.exit)) {
             self.tell(ExitNews::NotKept { why });
         }
-        let public_key = self.key(validator);
-        self.tell(ExitNews::Signed {
-            public_key,
-            message: made.exit.message,
-            operators: made.operators,
-            file,
-        });
+        if !old {
+            let public_key = self.key(validator);
+            self.tell(ExitNews::Signed {
+                public_key,
+                message: made.exit.message,
+                operators: made.operators,
+                file,
+            });
+        }
         self.signed.insert(
             validator,
             Signed {
                 exit: made.exit,
                 submitted: false,
                 settled: false,
+                old,
                 refused: None,
             },
         );

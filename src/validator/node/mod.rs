@@ -288,7 +288,7 @@ pub fn run(
     };
     let memory = memory(works.guard.as_deref())?;
     let (tell, exit_news) = mpsc::unbounded_channel();
-    let (exits, office) = Exits::start(Tools {
+    let exits = Exits::start(Tools {
         group: group.clone(),
         chain: chain.clone(),
         nodes: setup.nodes.clone(),
@@ -326,8 +326,7 @@ pub fn run(
         keep,
     };
     let ended = runtime.block_on(driver.drive(&mut net, inbox, exit_news, told, interrupted));
-    exits.give(Job::Stop);
-    let _ = office.join();
+    exits.stop();
     works.write_memories();
     let _ = runtime.block_on(shut_down(&handle, &mut net));
     runtime.shutdown_timeout(Duration::from_secs(2));

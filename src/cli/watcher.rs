@@ -74,6 +74,8 @@ pub(super) struct Watcher {
     listening: BTreeSet<Multiaddr>,
     /// The others.
     connected: BTreeSet<u16>,
+    /// Beacon nodes that fail some requests.
+    troubled: BTreeSet<String>,
     /// How often something was said of somebody.
     repeated: BTreeMap<(u16, String), u64>,
 }
@@ -94,6 +96,7 @@ impl Watcher {
             health: BTreeMap::new(),
             listening: BTreeSet::new(),
             connected: BTreeSet::new(),
+            troubled: BTreeSet::new(),
             repeated: BTreeMap::new(),
         }
     }
@@ -278,6 +281,7 @@ impl Watcher {
     fn beacon_nodes(&mut self, told: &mut Told, health: Vec<Health>) {
         let mut changed = false;
         for node in health {
+            self.trouble(told, &node);
             let state = state(&node.state);
             let before = self.health.insert(node.name.clone(), state);
             // Optimistic for a moment at each block is nothing to talk about.
@@ -319,6 +323,31 @@ impl Watcher {
                  Start it again; a second one with another --beacon-node helps",
             );
         }
+    }
+
+    /// A node that calls itself well and fails some requests; one that is down has its own line.
+    fn trouble(&mut self, told: &mut Told, node: &Health) {
+        let name = printable(&node.name);
+        let message = match &node.trouble {
+            Some(error) if self.troubled.insert(node.name.clone()) => {
+                let what = printable(error.request);
+                let why = printable(&error.kind.to_string());
+                let message =
+                    format!("Beacon node {name} fails again and again when asked for {what}: {why}");
+                told.warn(format!(
+                    "{message}. {} Until then duties depend on your other beacon nodes and on the other operators",
+                    error.kind.advice()
+                ));
+                message
+            }
+            None if self.troubled.remove(&node.name) => {
+                let message = format!("Beacon node {name} answers all requests again");
+                told.say(format!("{message}."));
+                message
+            }
+            _ => return,
+        };
+        told.events.push(Event::Notice { message });
     }
 
     fn starts(&mut self, told: &mut Told, start: Start, now_ms: u64) {
@@ -720,7 +749,7 @@ mod tests {
     use crate::{
         p2p::events::Reason,
         validator::{
-            beacon::http::Address,
+            beacon::http::{Address, ErrorKind, NodeError},
             chain::spec::{Genesis, Spec},
             duty::{Duty, Kind, Purpose},
         },
@@ -962,6 +991,7 @@ mod tests {
                     version: "Teku".to_owned(),
                     head_slot: 7,
                     latency: std::time::Duration::ZERO,
+                    trouble: None,
                 }]),
                 0,
             )
@@ -972,6 +1002,44 @@ mod tests {
         assert_eq!(tell(State::Ready).lines, []);
         assert!(text(&tell(State::Syncing(40))).starts_with("! Beacon node"));
         assert_eq!(tell(State::Syncing(41)).lines, []);
+    }
+
+    #[test]
+    fn a_beacon_node_that_fails_some_requests_is_told_of_when_it_begins_and_when_it_ends() {
+        let mut watcher = watcher();
+        let mut tell = |trouble: bool| {
+            let error = NodeError {
+                node: "http://localhost:5052".to_owned(),
+                request: "attestation data",
+                kind: ErrorKind::Status {
+                    status: 500,
+                    message: "internal".to_owned(),
+                    failures: Vec::new(),
+                },
+            };
+            let health = Health {
+                name: "http://localhost:5052".to_owned(),
+                state: State::Ready,
+                version: "Teku".to_owned(),
+                head_slot: 7,
+                latency: std::time::Duration::ZERO,
+                trouble: trouble.then_some(error),
+            };
+            watcher.told(News::BeaconNodes(vec![health]), 0)
+        };
+        tell(false);
+        let told = tell(true);
+        assert!(
+            text(&told).starts_with(
+                "! Beacon node http://localhost:5052 fails again and again when asked for attestation data: it answers HTTP \
+                 500: internal"
+            ),
+            "{told:?}"
+        );
+        assert!(json(&told).contains(r#""event":"notice""#), "{told:?}");
+        assert_eq!(tell(true).lines, []);
+        assert!(text(&tell(false)).contains("answers all requests again"));
+        assert_eq!(tell(false).lines, []);
     }
 
     #[test]

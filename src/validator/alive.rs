@@ -40,7 +40,8 @@ pub struct Alive {
     pub instance: Instance,
     /// The slot by its clock.
     pub slot: u64,
-    /// Other instances of the same operator that it has seen within [`MEMORY`] slots, newest first.
+    /// Other instances of the same operator that it has seen within [`MEMORY`] slots, newest first; before them the twin,
+    /// once there is one.
     pub others: Vec<Instance>,
     signature: [u8; 64],
 }
@@ -181,8 +182,13 @@ impl Watch {
             .map(|(instance, alive)| (alive.slot, *instance))
             .collect();
         others.sort_unstable_by(|a, b| b.cmp(a));
-        let others = others.into_iter().map(|(_, instance)| instance);
-        let others = self.twin.into_iter().chain(others).take(MAX_INSTANCES).collect();
+        // One place is kept for a twin: naming it makes the list longer, so that peers pass on these last words even if
+        // they have others of this slot already.
+        let others = others
+            .into_iter()
+            .map(|(_, instance)| instance)
+            .take(MAX_INSTANCES - 1);
+        let others = self.twin.into_iter().chain(others).collect();
         let alive = Alive::sign(signatures, &self.lock_hash, self.me, self.instance, slot, others);
         let digest = alive.digest(&self.lock_hash);
         if !self.said.contains(&(slot, digest)) {
@@ -372,6 +378,26 @@ mod tests {
         assert_ne!(first, second);
         let shown = [&first, &second, &first, &second].map(|alive| peer.take(alive, &public, 100));
         assert_eq!(shown, [Shown::New, Shown::New, Shown::Nothing, Shown::Nothing]);
+    }
+
+    #[test]
+    fn the_last_words_count_although_others_of_the_slot_list_as_many_as_they_may() {
+        let (mut one, mut peer, mut twin) = (watch(1, 10), watch(2, 20), watch(1, 99));
+        let public = key(1);
+        // A machine that starts again and again.
+        for instance in 30..38 {
+            one.take(&watch(1, instance).say(&key(1), 99), &public, 100);
+        }
+        let said = one.say(&key(1), 100);
+        assert_eq!(said.others.len(), MAX_INSTANCES - 1);
+        assert_eq!(peer.take(&said, &public, 100), Shown::New);
+        assert_eq!(twin.take(&said, &public, 100), Shown::New);
+        let told = twin.say(&key(1), 101);
+        assert_eq!(one.take(&told, &public, 100), Shown::Twin([99; 16]));
+        let last = one.say(&key(1), 100);
+        assert_eq!((last.others.len(), last.others[0]), (MAX_INSTANCES, [99; 16]));
+        assert_eq!(peer.take(&last, &public, 100), Shown::New);
+        assert_eq!(twin.take(&last, &public, 101), Shown::Twin([10; 16]));
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! What this node remembers of the signatures of others, so that none of them can forget them.
 //!
 //! Of each operator the proofs of its newest attestation and of its newest block are kept, durably, and shown to it
-//! whenever it connects. A node whose disk is older than that raises its guard.
+//! whenever it connects. A node keeps with its guard how far it has signed itself, exactly as they do: who is shown a newer
+//! proof than that has an old disk, and raises its guard.
 
 use crate::crypto::hash::Hash;
 
 use super::{
     agreement::Signatures,
     duty::Purpose,
-    guard::{Attested, Record},
+    guard::{Newest, Progress},
     partials::Proof,
 };
 
@@ -36,15 +37,16 @@ impl Proofs {
         newer
     }
 
-    /// What they show: the guard of their author must know as much.
-    pub fn record(&self) -> Record {
-        let attested = |proof: Proof| Attested {
-            source: proof.header().source,
+    /// What they show: their author has signed as far as that.
+    pub fn progress(&self) -> Progress {
+        let newest = |proof: Proof| Newest {
             target: proof.header().target,
+            source: proof.header().source,
+            slot: proof.header().slot,
         };
-        Record {
+        Progress {
             block: self.block.map(|proof| proof.header().slot),
-            attested: self.attestation.map(attested),
+            attestation: self.attestation.map(newest),
         }
     }
 
@@ -66,7 +68,7 @@ impl Proofs {
     }
 }
 
-/// What makes a proof newer: of attestations the target, then the source; of blocks the slot.
+/// What makes a proof newer: of attestations the target, then the source, then the slot; of blocks the slot.
 fn order(proof: &Proof) -> (u64, u64, u64) {
     let header = proof.header();
     (header.target, header.source, header.slot)
@@ -104,12 +106,18 @@ mod tests {
         assert!(proofs.take(proof(Purpose::Block, 66, (0, 0))));
         assert!(!proofs.take(proof(Purpose::Block, 65, (0, 0))));
         assert!(!proofs.take(proof(Purpose::Randao, 99, (0, 0))));
-        let attested = Attested { source: 1, target: 3 };
+        assert!(proofs.take(proof(Purpose::Attestation, 99, (1, 3))));
+        assert!(!proofs.take(proof(Purpose::Attestation, 98, (1, 3))));
+        let newest = Newest {
+            target: 3,
+            source: 1,
+            slot: 99,
+        };
         assert_eq!(
-            proofs.record(),
-            Record {
+            proofs.progress(),
+            Progress {
                 block: Some(66),
-                attested: Some(attested)
+                attestation: Some(newest)
             }
         );
     }

@@ -234,6 +234,16 @@ impl ErrorKind {
     pub fn is_down(&self) -> bool {
         matches!(self, Self::Timeout | Self::Unreachable(_) | Self::Credentials(_))
     }
+
+    /// Whether the node failed, rather than having an answer that somebody may not like: what it does not have, or a
+    /// refusal of what was sent.
+    pub fn is_trouble(&self) -> bool {
+        match self {
+            Self::NotFound(_) | Self::NotImplemented(_) | Self::Optimistic => false,
+            Self::Status { status, .. } => *status >= 500 || *status == 429,
+            _ => true,
+        }
+    }
 }
 
 /// How an answer or a body is written.

@@ -5,6 +5,7 @@
 //! chain is never asked for anything but what chain it is on.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -28,6 +29,11 @@ const MAX_DISTANCE: u64 = 2;
 const SPEC_EVERY: u32 = 64;
 /// Longest wait for one node before the next is asked too.
 const MAX_HEDGE: Duration = Duration::from_millis(750);
+/// A request that fails so often, one time after the other, is told of.
+const TROUBLE_AFTER: u32 = 3;
+/// What was not asked again for so long is nothing to speak of any more; more than an epoch, for some duties are asked
+/// for once in it.
+const TROUBLE_FADES: Duration = Duration::from_secs(15 * 60);
 /// Shortest.
 const MIN_HEDGE: Duration = Duration::from_millis(20);
 
@@ -85,6 +91,18 @@ pub struct Health {
     pub head_slot: u64,
     /// How long its last answer to a health check took.
     pub latency: Duration,
+    /// A request that it fails again and again, whatever it says of itself, with the last error; the one that fails for
+    /// the longest time. `None` if all is well.
+    pub trouble: Option<NodeError>,
+}
+
+/// A request that failed, one time after the other.
+#[derive(Debug, Clone)]
+struct Failing {
+    times: u32,
+    since: Instant,
+    last: Instant,
+    error: NodeError,
 }
 
 /// All nodes failed.
@@ -157,6 +175,18 @@ struct Member {
     /// Verified to be of the right chain since it was last down.
     verified: bool,
     checks: u32,
+    /// By what was asked.
+    failing: BTreeMap<&'static str, Failing>,
+}
+
+impl Member {
+    fn trouble(&self) -> Option<NodeError> {
+        let known = self.failing.values();
+        known
+            .filter(|failing| failing.times >= TROUBLE_AFTER && failing.last.elapsed() < TROUBLE_FADES)
+            .min_by_key(|failing| failing.since)
+            .map(|failing| failing.error.clone())
+    }
 }
 
 struct Shared {
@@ -183,6 +213,7 @@ impl Nodes {
                 latency: Duration::ZERO,
                 verified: false,
                 checks: 0,
+                failing: BTreeMap::new(),
             })
             .collect();
         Self(Arc::new(Mutex::new(Shared {
@@ -231,6 +262,7 @@ impl Nodes {
             version: member.version.clone(),
             head_slot: member.head_slot,
             latency: member.latency,
+            trouble: member.trouble(),
         };
         shared.members.iter().map(health).collect()
     }
@@ -414,9 +446,13 @@ impl Nodes {
                 () = sleep_until(patience), if more => None,
             };
             match done {
-                Some((node, Ok(value))) => return Ok(From { value, node }),
+                Some((node, Ok(value))) => {
+                    self.note_answer(request, node);
+                    return Ok(From { value, node });
+                }
                 Some((place, Err(error))) => {
                     self.note(place, &error);
+                    self.note_failure(request, place, &error);
                     errors.push(error);
                 }
                 None => {}
@@ -495,10 +531,12 @@ impl Nodes {
             match result {
                 Ok(value) => {
                     after.get_or_insert_with(|| started.elapsed());
+                    self.note_answer(request, node);
                     accepted.push(From { value, node });
                 }
                 Err(error) => {
                     self.note(node, &error);
+                    self.note_failure(request, node, &error);
                     refused.push(error);
                 }
             }
@@ -513,6 +551,30 @@ impl Nodes {
                 request,
                 errors: refused,
             }),
+        }
+    }
+
+    fn note_answer(&self, request: &'static str, place: usize) {
+        if let Some(member) = self.shared().members.get_mut(place) {
+            member.failing.remove(request);
+        }
+    }
+
+    fn note_failure(&self, request: &'static str, place: usize, error: &NodeError) {
+        if !error.kind.is_trouble() {
+            return self.note_answer(request, place);
+        }
+        let now = Instant::now();
+        if let Some(member) = self.shared().members.get_mut(place) {
+            let failing = member.failing.entry(request).or_insert_with(|| Failing {
+                times: 0,
+                since: now,
+                last: now,
+                error: error.clone(),
+            });
+            failing.times = failing.times.saturating_add(1);
+            failing.last = now;
+            failing.error = error.clone();
         }
     }
 

@@ -279,6 +279,47 @@ async fn nodes_must_agree_on_their_chain() {
 }
 
 #[tokio::test]
+async fn a_node_that_is_well_and_fails_one_request_is_told_of_until_it_answers() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let fails = Arc::new(AtomicBool::new(true));
+    let failing = fails.clone();
+    let server = serve(7, move |call| {
+        let fails = failing.load(Ordering::Relaxed);
+        async move {
+            match call.path() {
+                DATA_PATH if fails => Some(error(500, "out of memory")),
+                DATA_PATH => Some(data(&vote_json(9)["data"])),
+                "/eth/v1/beacon/blocks/head/root" => Some(error(404, "no such block")),
+                _ => None,
+            }
+        }
+        .boxed()
+    })
+    .await;
+    let nodes = connect(&[&server]).await;
+    for _ in 0..2 {
+        nodes.attestation_data(9, soon()).await.unwrap_err();
+        nodes.check(soon()).await;
+    }
+    // Once or twice is nothing to talk about; nor is what a node does not have.
+    assert_eq!(nodes.health()[0].trouble, None);
+    for _ in 0..5 {
+        nodes.head_root(soon()).await.unwrap_err();
+    }
+    assert_eq!(nodes.health()[0].trouble, None);
+    nodes.attestation_data(9, soon()).await.unwrap_err();
+    nodes.check(soon()).await;
+    let health = nodes.health();
+    assert_eq!(health[0].state, State::Ready);
+    let trouble = health[0].trouble.clone().unwrap();
+    assert_eq!(trouble.request, "attestation data");
+    assert!(matches!(trouble.kind, ErrorKind::Status { status: 500, .. }));
+    fails.store(false, Ordering::Relaxed);
+    nodes.attestation_data(9, soon()).await.unwrap();
+    assert_eq!(nodes.health()[0].trouble, None);
+}
+
+#[tokio::test]
 async fn the_next_node_is_asked_when_the_first_is_slow() {
     let slow = serve(7, |call| {
         let slow = call.path() == DATA_PATH;

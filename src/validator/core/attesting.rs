@@ -150,8 +150,7 @@ impl<S: Signatures> Core<S> {
             })
             .collect();
         if !attestations.is_empty() {
-            self.effects
-                .push(Effect::Submit(Submission::Attestations(attestations)));
+            self.submit(Purpose::Attestation, slot, Submission::Attestations(attestations));
         }
     }
 
@@ -289,7 +288,7 @@ impl<S: Signatures> Core<S> {
             }
         }
         if !signed.is_empty() {
-            self.effects.push(Effect::Submit(Submission::Aggregates(signed)));
+            self.submit(Purpose::Aggregate, slot, Submission::Aggregates(signed));
         }
     }
 }

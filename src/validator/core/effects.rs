@@ -13,7 +13,7 @@ use crate::{
         },
         combine::{Job, Outcome, Place},
         duty::{Duty, Purpose},
-        guard::{Record, Start},
+        guard::{Progress, Start},
         partials::{Item, Proof},
         wire::Message,
     },
@@ -298,7 +298,7 @@ pub enum Effect {
         /// Who remembers.
         operator: u16,
         /// What.
-        remembered: Record,
+        remembered: Progress,
     },
     /// Tell the guard from when on this process signs.
     Begin(Start),

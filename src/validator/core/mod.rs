@@ -313,11 +313,12 @@ impl<S: Signatures> Core<S> {
         }
     }
 
-    /// Until when a partial signature is of use, in milliseconds since the Unix epoch.
+    /// Until when a signature is of use, in milliseconds since the Unix epoch. Later the network passes it on to nobody,
+    /// or it is of no use to the chain.
     fn deadline(&self, purpose: Purpose, slot: u64) -> u64 {
         match purpose {
             Purpose::Attestation => self.time.start_of(slot.saturating_add(self.time.slots_per_epoch)),
-            Purpose::Block | Purpose::SyncMessage => self.time.end_of(slot),
+            Purpose::Block | Purpose::SyncMessage | Purpose::Contribution => self.time.end_of(slot),
             _ => self.time.end_of(slot.saturating_add(1)),
         }
     }

@@ -117,7 +117,7 @@ impl<S: Signatures> Core<S> {
         }
         self.effects.push(Effect::Compare {
             operator: from,
-            remembered: hello.proofs.record(),
+            remembered: hello.proofs.progress(),
         });
         for alive in self.watch.remembered().cloned().collect::<Vec<_>>() {
             self.send(from, Message::Alive(alive));
@@ -181,10 +181,12 @@ impl<S: Signatures> Core<S> {
         }
     }
 
-    /// Once a slot: that we are alive, and what our clock says.
+    /// Once a slot: that we are alive, and what our clock says. A dry run signs nothing, so it is nobody's twin.
     pub(super) fn beat(&mut self, slot: u64) {
-        let alive = self.watch.say(self.committee.signatures(), slot);
-        self.broadcast(Message::Alive(alive));
+        if !self.dry_run {
+            let alive = self.watch.say(self.committee.signatures(), slot);
+            self.broadcast(Message::Alive(alive));
+        }
         for operator in self.peers.greeted().collect::<Vec<_>>() {
             self.tell_clock(operator);
         }
@@ -192,6 +194,9 @@ impl<S: Signatures> Core<S> {
 
     fn shown(&mut self, from: u16, alive: &Alive) {
         let slot = self.slot_now();
+        if self.dry_run {
+            return;
+        }
         match self.watch.take(alive, self.committee.signatures(), slot) {
             Shown::New => self.broadcast(Message::Alive(alive.clone())),
             Shown::Nothing => {}

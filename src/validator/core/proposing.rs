@@ -356,7 +356,7 @@ impl<S: Signatures> Core<S> {
         if let Some(work) = self.slots.get_mut(&slot) {
             work.block.published = true;
         }
-        self.effects.push(Effect::Submit(submission));
+        self.submit(Purpose::Block, slot, submission);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-use super::{Core, Effect, Report, effects::Signed, syncing::AHEAD};
+use super::{Core, Effect, Report, Submission, effects::Signed, syncing::AHEAD};
 
 /// SYNC_COMMITTEE_SUBNET_COUNT of the consensus specification (altair, `validator.md`).
 const SUBCOMMITTEES: u16 = 4;
@@ -21,7 +21,7 @@ const SUBCOMMITTEES: u16 = 4;
 impl<S: Signatures> Core<S> {
     /// Has the own share sign what it was not asked for before. What can be slashed goes another way.
     pub(super) fn sign(&mut self, purpose: Purpose, slot: u64, roots: Vec<(Place, Hash)>) {
-        if self.dry_run {
+        if self.dry_run || self.now >= self.deadline(purpose, slot) {
             return;
         }
         let roots = self.pools.ask((purpose, slot), roots);
@@ -149,8 +149,19 @@ impl<S: Signatures> Core<S> {
     }
 
     fn combine(&mut self, purpose: Purpose, slot: u64) {
+        // Whoever was cut off hears of old duties; what they would give no beacon node takes any more.
+        if self.now >= self.deadline(purpose, slot) {
+            return;
+        }
         if let Some(job) = self.pools.ready((purpose, slot), self.group.threshold) {
             self.effects.push(Effect::Combine { purpose, slot, job });
+        }
+    }
+
+    /// Gives something to the beacon nodes, unless it is too late.
+    pub(super) fn submit(&mut self, purpose: Purpose, slot: u64, submission: Submission) {
+        if self.now < self.deadline(purpose, slot) {
+            self.effects.push(Effect::Submit(submission));
         }
     }
 

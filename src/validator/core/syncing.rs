@@ -97,8 +97,7 @@ impl<S: Signatures> Core<S> {
             })
             .collect();
         if !messages.is_empty() {
-            self.effects
-                .push(Effect::Submit(Submission::SyncMessages(messages)));
+            self.submit(Purpose::SyncMessage, slot, Submission::SyncMessages(messages));
         }
     }
 
@@ -247,8 +246,7 @@ impl<S: Signatures> Core<S> {
             }
         }
         if !signed.is_empty() {
-            self.effects
-                .push(Effect::Submit(Submission::Contributions(signed)));
+            self.submit(Purpose::Contribution, slot, Submission::Contributions(signed));
         }
     }
 }

@@ -19,7 +19,7 @@ use redb::{
 
 use super::cluster::{Cluster, Key};
 use super::error::GuardError;
-use super::rules::{Attested, Message, Record};
+use super::rules::{Attested, Message, Newest, Progress, Record};
 use crate::crypto::hash::Hash;
 
 /// Format of the tables below.
@@ -37,12 +37,17 @@ const META_LOCK: &str = "lock hash";
 const META_OPERATOR: &str = "operator";
 const META_CHAIN: &str = "genesis validators root";
 const META_MARK: &str = "mark";
+/// [`PROGRESS`] bytes; missing as long as nothing was signed.
+const META_PROGRESS: &str = "progress";
 
 /// Enough for every page of 10,000 validators.
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Bytes of a [`Row`]: flags, slot, source, target, two signing roots.
 const ROW: usize = 1 + 3 * 8 + 2 * 32;
+
+/// Bytes of a [`Progress`]: flags as of a row, slot of a block, target, source and slot of an attestation.
+const PROGRESS: usize = 1 + 4 * 8;
 
 const HAS_BLOCK: u8 = 1;
 const HAS_ATTESTED: u8 = 2;
@@ -172,10 +177,10 @@ pub struct Memory {
 
 impl Memory {
     /// What makes one memory newer than another one of the same kind.
-    fn order(&self) -> (u64, u64) {
+    fn order(&self) -> (u64, u64, u64) {
         match self.message {
-            Message::Block { slot } => (slot, 0),
-            Message::Attestation { source, target, .. } => (target, source),
+            Message::Block { slot } => (0, 0, slot),
+            Message::Attestation { slot, source, target } => (target, source, slot),
         }
     }
 
@@ -426,6 +431,7 @@ impl Store {
             }
             read.chain()?;
             read.mark()?;
+            read.progress()?;
             for validator in 0..count(cluster) {
                 read.row(cluster, validator)?;
             }
@@ -485,6 +491,45 @@ fn mark(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Option
     Ok(Some(mark))
 }
 
+fn progress(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Progress, Failure> {
+    let Some(bytes) = number::<PROGRESS>(meta, META_PROGRESS)? else {
+        return Ok(Progress::default());
+    };
+    let number = |at: usize| Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let attestation = || {
+        Some(Newest {
+            target: number(9)?,
+            source: number(17)?,
+            slot: number(25)?,
+        })
+    };
+    let progress = Progress {
+        block: number(1).filter(|_| bytes[0] & HAS_BLOCK != 0),
+        attestation: attestation().filter(|_| bytes[0] & HAS_ATTESTED != 0),
+    };
+    if encode_progress(progress) == bytes {
+        Ok(progress)
+    } else {
+        Err(Failure::damaged("How far it has signed is unreadable"))
+    }
+}
+
+/// What is not there is zero.
+fn encode_progress(progress: Progress) -> [u8; PROGRESS] {
+    let mut bytes = [0; PROGRESS];
+    if let Some(slot) = progress.block {
+        bytes[0] |= HAS_BLOCK;
+        bytes[1..9].copy_from_slice(&slot.to_be_bytes());
+    }
+    if let Some(newest) = progress.attestation {
+        bytes[0] |= HAS_ATTESTED;
+        bytes[9..17].copy_from_slice(&newest.target.to_be_bytes());
+        bytes[17..25].copy_from_slice(&newest.source.to_be_bytes());
+        bytes[25..].copy_from_slice(&newest.slot.to_be_bytes());
+    }
+    bytes
+}
+
 fn row(
     records: &impl ReadableTable<&'static [u8; 48], &'static [u8; ROW]>,
     key: &Key,
@@ -515,6 +560,10 @@ impl Reading {
 
     pub(super) fn mark(&self) -> Result<Option<Mark>, Failure> {
         mark(&self.0.open_table(META)?)
+    }
+
+    pub(super) fn progress(&self) -> Result<Progress, Failure> {
+        progress(&self.0.open_table(META)?)
     }
 
     pub(super) fn row(&self, cluster: &Cluster, validator: u32) -> Result<Row, Failure> {
@@ -584,6 +633,19 @@ impl Writing {
 
     pub(super) fn mark(&self) -> Result<Option<Mark>, Failure> {
         mark(&self.0.open_table(META)?)
+    }
+
+    pub(super) fn progress(&self) -> Result<Progress, Failure> {
+        progress(&self.0.open_table(META)?)
+    }
+
+    /// Notes what was signed; never goes back.
+    pub(super) fn advance(&self, to: Progress) -> Result<(), Failure> {
+        let after = self.progress()?.with(to);
+        self.0
+            .open_table(META)?
+            .insert(META_PROGRESS, encode_progress(after).as_slice())?;
+        Ok(())
     }
 
     pub(super) fn set_mark(&self, mark: Option<Mark>) -> Result<(), Failure> {

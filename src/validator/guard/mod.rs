@@ -29,7 +29,7 @@ use crate::crypto::hash::Hash;
 pub use self::cluster::{Cluster, Key, ValidatorKeys};
 pub use self::database::{MAX_PROOF_BYTES, Mark, Memory};
 pub use self::error::GuardError;
-pub use self::rules::{Attested, Message, Record, Refusal, Start, Timing};
+pub use self::rules::{Attested, Message, Newest, Progress, Record, Refusal, Start, Timing};
 
 use self::database::{Failure, Store, shielded};
 use self::interchange::{History, Interchange};
@@ -268,6 +268,7 @@ impl Guard {
             if matches!(message, Message::Attestation { .. }) && writing.mark()?.is_some() {
                 writing.set_mark(None)?;
             }
+            writing.advance(message.into())?;
             writing.commit()?;
             let permit = Permit {
                 message,
@@ -355,7 +356,50 @@ impl Guard {
         self.with(|store, _| Ok(store.read()?.row(&self.cluster, validator)?.record))
     }
 
-    /// The highest of all validators' records: what a peer's memory is compared with.
+    /// How far this operator's shares have signed with this database: durable with each permit. What was imported does
+    /// not count.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn progress(&self) -> Result<Progress, GuardError> {
+        self.with(|store, _| store.read()?.progress())
+    }
+
+    /// Compares with what a peer has proven that this operator signed. If that is newer than anything that was signed
+    /// with this database, it is an old copy, or a new one: then all keys are raised to it, for nobody knows which of
+    /// them have signed. True if any of them had to be; a peer's memory of what is known here changes nothing.
+    ///
+    /// # Errors
+    /// If the database cannot be read or written.
+    pub fn catch_up(&self, remembered: Progress) -> Result<bool, GuardError> {
+        self.with(|store, _| {
+            let writing = store.write()?;
+            let known = writing.progress()?;
+            // Of each kind only what is newer: the rest may be of a key that has yet to sign.
+            let newer = Progress {
+                block: remembered.block.filter(|_| remembered.block > known.block),
+                attestation: remembered
+                    .attestation
+                    .filter(|_| remembered.attestation > known.attestation),
+            };
+            if newer == Progress::default() {
+                return Ok(false);
+            }
+            let mut raised = false;
+            writing.change_rows(&self.cluster, self.all(), |_, row| {
+                let after = row.raised(newer.record());
+                (after != row).then(|| {
+                    raised = true;
+                    after
+                })
+            })?;
+            writing.advance(newer)?;
+            writing.commit()?;
+            Ok(raised)
+        })
+    }
+
+    /// The highest of all validators' records.
     ///
     /// # Errors
     /// If the database cannot be read.
@@ -403,7 +447,7 @@ impl Guard {
     /// operator and kind of message. Older ones are ignored. One transaction for all of them, none if nothing is newer.
     /// Gives how many were.
     ///
-    /// An attestation is newer if its target epoch is higher, or else its source epoch.
+    /// An attestation is newer if its target epoch is higher, or else its source epoch, or else its slot.
     ///
     /// # Errors
     /// If a proof is longer than [`MAX_PROOF_BYTES`]; if the database cannot be read or written.

@@ -52,6 +52,66 @@ pub struct Record {
     pub attested: Option<Attested>,
 }
 
+/// The newest attestation of an operator's shares, whichever keys they were of. Ordered by age: by target first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Newest {
+    /// Epoch of the target checkpoint.
+    pub target: u64,
+    /// Epoch of the source checkpoint.
+    pub source: u64,
+    /// The slot of the duty.
+    pub slot: u64,
+}
+
+/// How far an operator's shares have signed, all keys together. What peers hold proofs of is compared with it: within
+/// an epoch some keys have signed and others have not, so that the keys' own records do not show whether a disk has
+/// forgotten some of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Progress {
+    /// The highest slot of a block.
+    pub block: Option<u64>,
+    /// The newest attestation.
+    pub attestation: Option<Newest>,
+}
+
+impl Progress {
+    /// With another one: the newer of each.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            block: self.block.max(other.block),
+            attestation: self.attestation.max(other.attestation),
+        }
+    }
+
+    /// What every key's record must be raised to if nobody knows which of them have signed.
+    pub fn record(&self) -> Record {
+        let attested = |newest: Newest| Attested {
+            source: newest.source,
+            target: newest.target,
+        };
+        Record {
+            block: self.block,
+            attested: self.attestation.map(attested),
+        }
+    }
+}
+
+impl From<Message> for Progress {
+    fn from(message: Message) -> Self {
+        match message {
+            Message::Block { slot } => Self {
+                block: Some(slot),
+                attestation: None,
+            },
+            Message::Attestation { slot, source, target } => Self {
+                block: None,
+                attestation: Some(Newest { target, source, slot }),
+            },
+        }
+    }
+}
+
 /// Why something is not signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {

@@ -7,6 +7,7 @@ mod checks;
 mod clock;
 mod control;
 mod duties;
+mod early;
 mod exits;
 mod protocol;
 mod votes;
@@ -63,6 +64,7 @@ pub use self::{
 use clock::{Clock, now_ms};
 use control::{Desk, Door};
 use duties::Service;
+use early::Early;
 use exits::{Exits, Job, Tools};
 use work::Works;
 
@@ -245,13 +247,12 @@ pub fn run(
         exits: Arc::default(),
     };
     let _door = open_door(&runtime, &setup.control, &desk, watch);
-    let Some(chain) = runtime.block_on(chain_of(&setup.nodes, interrupted, watch))? else {
+    let mut lobby = Lobby::new(&mut net, &mut *watch, &mut *keep);
+    let Some(chain) = runtime.block_on(lobby.chain_of(&setup.nodes, interrupted))? else {
         return Ok(Ended::Asked);
     };
-    chain.fits(&setup.pinned)?;
-    if let Some(guard) = &setup.guard {
-        guard.pin_genesis_validators_root(&chain.genesis.validators_root)?;
-    }
+    let early = lobby.early;
+    pin(&chain, &setup.pinned, setup.guard.as_ref())?;
     watch(News::Chain(chain.clone()));
     let start = start_at(&chain, setup.guard.as_ref())?;
     if let Some(guard) = &setup.guard {
@@ -325,7 +326,7 @@ pub fn run(
         watch,
         keep,
     };
-    let ended = runtime.block_on(driver.drive(&mut net, inbox, exit_news, told, interrupted));
+    let ended = runtime.block_on(driver.drive(&mut net, early, inbox, exit_news, told, interrupted));
     exits.stop();
     works.write_memories();
     let _ = runtime.block_on(shut_down(&handle, &mut net));
@@ -360,37 +361,114 @@ async fn shut_down(handle: &Handle<Run>, net: &mut Events<Run>) -> Option<()> {
     tokio::time::timeout(Duration::from_secs(3), end).await.ok()
 }
 
-/// Waits for a beacon node of the right chain. `None` if interrupted before.
-async fn chain_of(
-    nodes: &Nodes,
-    interrupted: &AtomicBool,
-    watch: &mut dyn FnMut(News),
-) -> Result<Option<Arc<Chain>>, RunError> {
-    use super::beacon::nodes::State;
-    loop {
-        tokio::select! {
-            () = nodes.check(Instant::now() + CHAIN_PATIENCE) => {}
-            () = until(interrupted) => return Ok(None),
-        }
-        if let Some(chain) = nodes.chain() {
-            return Ok(Some(chain));
-        }
-        let health = nodes.health();
-        let wrong = |state: &State| matches!(state, State::WrongNetwork(_));
-        let texts: Vec<String> = health
-            .iter()
-            .map(|node| format!("{}: {}", node.name, node.state.text()))
-            .collect();
-        // One wrong node beside others that are merely off may be a mistake; only wrong ones surely are.
-        if !health.is_empty() && health.iter().all(|node| wrong(&node.state)) {
-            return Err(RunError::WrongNetwork(texts.join("; ")));
-        }
-        watch(News::WaitingForBeaconNode(texts.join("; ")));
-        tokio::select! {
-            () = tokio::time::sleep(ASK_CHAIN) => {}
-            () = until(interrupted) => return Ok(None),
+/// A node that waits for its beacon node, and listens to the others meanwhile.
+struct Lobby<'a, 'k> {
+    net: &'a mut Events<Run>,
+    early: Early,
+    watch: &'a mut dyn FnMut(News),
+    keep: &'a mut Keep<'k>,
+}
+
+impl<'a, 'k> Lobby<'a, 'k> {
+    fn new(net: &'a mut Events<Run>, watch: &'a mut dyn FnMut(News), keep: &'a mut Keep<'k>) -> Self {
+        Self {
+            net,
+            early: Early::default(),
+            watch,
+            keep,
         }
     }
+
+    /// Waits for a beacon node of the right chain. `None` if interrupted before.
+    async fn chain_of(
+        &mut self,
+        nodes: &Nodes,
+        interrupted: &AtomicBool,
+    ) -> Result<Option<Arc<Chain>>, RunError> {
+        use super::beacon::nodes::State;
+        loop {
+            let check = nodes.check(Instant::now() + CHAIN_PATIENCE);
+            if self.during(check, interrupted).await?.is_none() {
+                return Ok(None);
+            }
+            if let Some(chain) = nodes.chain() {
+                return Ok(Some(chain));
+            }
+            let health = nodes.health();
+            let wrong = |state: &State| matches!(state, State::WrongNetwork(_));
+            let texts: Vec<String> = health
+                .iter()
+                .map(|node| format!("{}: {}", node.name, node.state.text()))
+                .collect();
+            // One wrong node beside others that are merely off may be a mistake; only wrong ones surely are.
+            if !health.is_empty() && health.iter().all(|node| wrong(&node.state)) {
+                return Err(RunError::WrongNetwork(texts.join("; ")));
+            }
+            (self.watch)(News::WaitingForBeaconNode(texts.join("; ")));
+            if self
+                .during(tokio::time::sleep(ASK_CHAIN), interrupted)
+                .await?
+                .is_none()
+            {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Takes what comes from the network until this is done. `None` if interrupted before.
+    async fn during<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+        interrupted: &AtomicBool,
+    ) -> Result<Option<T>, RunError> {
+        let (mut work, mut stop) = (std::pin::pin!(work), std::pin::pin!(until(interrupted)));
+        loop {
+            tokio::select! {
+                biased;
+                value = &mut work => return Ok(Some(value)),
+                () = &mut stop => return Ok(None),
+                event = self.net.recv() => {
+                    let event = event.ok_or_else(network_stopped)?;
+                    self.early.hear(&event);
+                    if let Some(event) = show(event, self.keep) {
+                        (self.watch)(News::Network(event));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Compares a chain with what is known of it, and with what the slashing protection was used on.
+fn pin(chain: &Chain, pinned: &Pinned, guard: Option<&Guard>) -> Result<(), RunError> {
+    chain.fits(pinned)?;
+    if let Some(guard) = guard {
+        guard.pin_genesis_validators_root(&chain.genesis.validators_root)?;
+    }
+    Ok(())
+}
+
+fn network_stopped() -> RunError {
+    RunError::System("the network node has stopped".to_owned())
+}
+
+/// What there is to see of an event of the network; address books are given to `keep`.
+fn show(event: NetEvent<Message>, keep: &mut Keep<'_>) -> Option<NetEvent<()>> {
+    Some(match event {
+        NetEvent::Message { .. } => return None,
+        NetEvent::AddressBook(book) => {
+            keep(&book);
+            return None;
+        }
+        NetEvent::Connected { operator } => NetEvent::Connected { operator },
+        NetEvent::Disconnected { operator, reason } => NetEvent::Disconnected { operator, reason },
+        NetEvent::Listening(address) => NetEvent::Listening(address),
+        NetEvent::ListenerLost(why) => NetEvent::ListenerLost(why),
+        NetEvent::Path { operator, through } => NetEvent::Path { operator, through },
+        NetEvent::Latency { operator, round_trip } => NetEvent::Latency { operator, round_trip },
+        NetEvent::Stranger { peer, address, total } => NetEvent::Stranger { peer, address, total },
+        NetEvent::Refused { operator, why } => NetEvent::Refused { operator, why },
+    })
 }
 
 /// Waits until it becomes true.
@@ -464,11 +542,15 @@ impl Driver<'_> {
     async fn drive(
         &mut self,
         net: &mut Events<Run>,
+        early: Early,
         mut inbox: mpsc::UnboundedReceiver<Event>,
         mut exit_news: mpsc::UnboundedReceiver<ExitNews>,
         mut told: mpsc::UnboundedReceiver<News>,
         interrupted: &AtomicBool,
     ) -> Result<Ended, RunError> {
+        if let Some(stop) = self.catch_up(early).await {
+            return Ok(Ended::Stopped(stop));
+        }
         let mut stop_at = None;
         loop {
             if interrupted.load(Ordering::Relaxed)
@@ -483,7 +565,7 @@ impl Driver<'_> {
                 event = inbox.recv() => event,
                 event = net.recv() => match event {
                     Some(event) => self.heard(event),
-                    None => return Err(RunError::System("the network node has stopped".to_owned())),
+                    None => return Err(network_stopped()),
                 },
                 Some(news) = exit_news.recv() => {
                     (self.watch)(News::Exit(news));
@@ -617,42 +699,46 @@ impl Driver<'_> {
         Ok(())
     }
 
+    /// Tells the core what was said before it was there.
+    async fn catch_up(&mut self, early: Early) -> Option<Stop> {
+        for (operator, messages) in early.heard() {
+            let mut events = vec![Event::Connected(operator)];
+            events.extend(
+                messages
+                    .into_iter()
+                    .filter_map(|message| self.route(operator, message)),
+            );
+            for event in events {
+                if let Some(stop) = self.tell(now_ms(), event).await {
+                    return Some(stop);
+                }
+            }
+            self.exits.give(Job::Connected(operator));
+        }
+        None
+    }
+
+    /// Whose business a message is: exits are not the core's.
+    fn route(&self, from: u16, message: Message) -> Option<Event> {
+        match message {
+            Message::Exit(partial) => {
+                self.exits.give(Job::Heard { from, partial });
+                None
+            }
+            message => Some(Event::Message { from, message }),
+        }
+    }
+
     fn heard(&mut self, event: NetEvent<Message>) -> Option<Event> {
         let told = match event {
-            NetEvent::Connected { operator } => {
-                (self.watch)(News::Network(NetEvent::Connected { operator }));
-                return Some(Event::Connected(operator));
-            }
-            NetEvent::Message {
-                operator,
-                message: super::wire::Message::Exit(partial),
-            } => {
-                let from = operator;
-                self.exits.give(Job::Heard { from, partial });
-                return None;
-            }
-            NetEvent::Message { operator, message } => {
-                return Some(Event::Message {
-                    from: operator,
-                    message,
-                });
-            }
-            NetEvent::Disconnected { operator, reason } => {
-                (self.watch)(News::Network(NetEvent::Disconnected { operator, reason }));
-                return Some(Event::Disconnected(operator));
-            }
-            NetEvent::AddressBook(book) => {
-                (self.keep)(&book);
-                return None;
-            }
-            NetEvent::Listening(address) => NetEvent::Listening(address),
-            NetEvent::ListenerLost(why) => NetEvent::ListenerLost(why),
-            NetEvent::Path { operator, through } => NetEvent::Path { operator, through },
-            NetEvent::Latency { operator, round_trip } => NetEvent::Latency { operator, round_trip },
-            NetEvent::Stranger { peer, address, total } => NetEvent::Stranger { peer, address, total },
-            NetEvent::Refused { operator, why } => NetEvent::Refused { operator, why },
+            NetEvent::Message { operator, message } => return self.route(operator, message),
+            NetEvent::Connected { operator } => Some(Event::Connected(operator)),
+            NetEvent::Disconnected { operator, .. } => Some(Event::Disconnected(operator)),
+            _ => None,
         };
-        (self.watch)(News::Network(told));
-        None
+        if let Some(event) = show(event, self.keep) {
+            (self.watch)(News::Network(event));
+        }
+        told
     }
 }

@@ -24,7 +24,7 @@ use crate::{
         },
         duty::{Duty, Purpose},
         group::Group,
-        guard::{Guard, GuardError, Memory, Message as Slashable, Record, Request, Timing},
+        guard::{Guard, Memory, Message as Slashable, Progress, Request, Timing},
         partials::Proof,
     },
 };
@@ -460,7 +460,7 @@ impl Works {
                         "sync committee messages",
                         slot,
                         nodes
-                            .submit_sync_messages(list, works.within_slots(slot, 1))
+                            .submit_sync_messages(list, works.within_slots(slot, 0))
                             .await,
                     )
                 }
@@ -472,7 +472,7 @@ impl Works {
                         "aggregates",
                         slot,
                         nodes
-                            .submit_aggregates(fork(slot), list, works.within_slots(slot, 2))
+                            .submit_aggregates(fork(slot), list, works.within_slots(slot, 1))
                             .await,
                     )
                 }
@@ -484,7 +484,7 @@ impl Works {
                         "contributions",
                         slot,
                         nodes
-                            .submit_contributions(list, works.within_slots(slot, 1))
+                            .submit_contributions(list, works.within_slots(slot, 0))
                             .await,
                     )
                 }
@@ -575,10 +575,10 @@ impl Works {
         }
     }
 
-    fn compare(&self, operator: u16, remembered: Record) {
+    fn compare(&self, operator: u16, remembered: Progress) {
         let newer = match &self.guard {
             None => false,
-            Some(guard) => match raise_if_behind(guard, remembered) {
+            Some(guard) => match guard.catch_up(remembered) {
                 Ok(behind) => behind,
                 Err(error) => {
                     tracing::error!("the slashing protection could not be compared: {error}");
@@ -588,14 +588,4 @@ impl Works {
         };
         self.tell(Event::Compared { operator, newer });
     }
-}
-
-/// Raises all keys if the newest that any of them signed is older than what is remembered. Not each key is compared:
-/// within an epoch some have signed already and others have yet to, and one disk remembers or forgets all of them.
-fn raise_if_behind(guard: &Guard, remembered: Record) -> Result<bool, GuardError> {
-    let known = guard.highest()?;
-    if known.raised(remembered) == known {
-        return Ok(false);
-    }
-    Ok(guard.raise(remembered)?.keys > 0)
 }

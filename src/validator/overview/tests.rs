@@ -69,6 +69,7 @@ fn health(state: NodeState) -> Health {
         version: "Imitation/1".to_owned(),
         head_slot: 8,
         latency: Duration::from_millis(3),
+        trouble: None,
     }
 }
 

@@ -7,18 +7,28 @@ mod safety;
 mod sim;
 mod starts;
 
-use crate::validator::chain::spec::{Chain, Genesis, Spec};
+use std::collections::BTreeSet;
+
+use crate::validator::{
+    agreement::messages::Body,
+    chain::spec::{Chain, Genesis, Spec},
+    core::Report,
+    wire::Message,
+};
 
 use sim::{Plan, Sim};
 
-/// A chain with slots of 4 seconds and epochs of 8 slots.
-fn chain() -> Chain {
-    let spec = serde_json::json!({ "data": {
+/// A chain with slots of 4 seconds and epochs of 8 slots; possibly with a fork that nobody knows.
+fn chain(unknown_fork: Option<u64>) -> Chain {
+    let mut spec = serde_json::json!({ "data": {
         "CONFIG_NAME": "sim", "PRESET_BASE": "minimal", "SECONDS_PER_SLOT": "4", "SLOTS_PER_EPOCH": "8",
         "GENESIS_FORK_VERSION": "0x00000001", "CAPELLA_FORK_VERSION": "0x03000001", "CAPELLA_FORK_EPOCH": "0",
         "ALTAIR_FORK_VERSION": "0x01000001", "ALTAIR_FORK_EPOCH": "0", "BELLATRIX_FORK_VERSION": "0x02000001", "BELLATRIX_FORK_EPOCH": "0",
         "DENEB_FORK_VERSION": "0x04000001", "DENEB_FORK_EPOCH": "0", "ELECTRA_FORK_VERSION": "0x05000001", "ELECTRA_FORK_EPOCH": "0",
     }});
+    if let Some(epoch) = unknown_fork {
+        spec["data"]["EIP9999_FORK_EPOCH"] = epoch.to_string().into();
+    }
     let spec = Spec::from_json(&serde_json::to_vec(&spec).unwrap()).unwrap();
     let genesis = Genesis {
         time: 1_800_000_000,
@@ -56,5 +66,133 @@ fn one_of_four_may_be_off() {
         sim.run_to(80);
         assert_eq!(sim.attested_in(40..80), (20, 20));
         assert_eq!(sim.conflicts(), 0);
+    }
+}
+
+#[test]
+fn of_a_fork_that_nobody_knows_nothing_is_signed() {
+    let mut plan = Plan::new(4, 3);
+    plan.validators = 8;
+    plan.unknown_fork = Some(3);
+    let mut sim = Sim::new(1, plan);
+    sim.run_to(23);
+    assert_eq!(sim.attested_in(0..24), (24, 24));
+    let next = sim.chain.time().start_of(24) + 10;
+    sim.run_until(next);
+    sim.log = Some(Vec::new());
+    sim.run_to(40);
+    assert_eq!(sim.attested_in(24..40).1, 0);
+    let attested = sim.oracle.first.keys();
+    assert!(attested.chain(&sim.oracle.sync).all(|(_, slot)| *slot < 24));
+    for (_, said) in sim.log.iter().flatten() {
+        let of_then = |slot: u64| slot >= 24;
+        assert!(
+            !matches!(&**said, Message::Partials(partials) if of_then(partials.header().slot)),
+            "{said:?}"
+        );
+        assert!(
+            !matches!(&**said, Message::Agreement(message) if of_then(message.duty.slot)),
+            "{said:?}"
+        );
+    }
+    let over = |report: &Report| matches!(report, Report::Over { slot: 24.., .. });
+    assert!(!sim.reported(0, over));
+}
+
+#[test]
+fn what_comes_too_late_is_given_to_nobody() {
+    let mut late = Vec::new();
+    let mut came = 0;
+    for seed in 0..8 {
+        let mut sim = Sim::new(seed, Plan::new(4, 3));
+        sim.kill(3);
+        for slot in 0..40 {
+            sim.begin(slot);
+            if slot % 4 == 2 {
+                // Somewhere between agreement and signatures one of three loses the others, for two slots.
+                let at = sim.now + 1_340 + seed * 20 + (slot / 4 % 2) * 1_330;
+                sim.run_until(at);
+                (2..=3).for_each(|other| sim.set_cut(1, other, true));
+            } else if slot % 4 == 0 {
+                (2..=3).for_each(|other| sim.set_cut(1, other, false));
+            }
+            sim.run_to(slot);
+        }
+        late.extend(sim.oracle.late.iter().copied());
+        came += sim.attested_in(0..40).1;
+    }
+    assert_eq!(late, []);
+    assert!(came > 80, "{came}");
+}
+
+#[test]
+fn a_dry_run_says_nothing_that_counts_and_is_nobodys_twin() {
+    let mut sim = Sim::new(1, Plan::new(4, 3));
+    sim.run_to(9);
+    // Watches in place of the fourth, and beside the first with a copy of its folder.
+    sim.kill(3);
+    sim.nodes[3].dry = true;
+    sim.start(3);
+    let disk = sim.nodes[0].disk.clone();
+    let copy = sim.add_without_start(1, disk);
+    sim.nodes[copy].dry = true;
+    sim.log = Some(Vec::new());
+    sim.start(copy);
+    sim.run_to(40);
+    assert!(sim.nodes.iter().all(|node| node.stopped.is_none()));
+    assert!((0..3).all(|place| sim.nodes[place].core.is_some()));
+    let mut instances = BTreeSet::new();
+    for (from, said) in sim.log.iter().flatten() {
+        match &**said {
+            Message::Alive(alive) if alive.operator == 1 => {
+                instances.insert(alive.instance);
+            }
+            _ => {}
+        }
+        if *from == 4 {
+            let body = match &**said {
+                Message::Agreement(message) => Some(&message.body),
+                Message::Alive(_) | Message::Partials(_) | Message::Contents { .. } | Message::Exit(_) => {
+                    panic!("{said:?}")
+                }
+                Message::Hello(_) | Message::Clock { .. } => None,
+            };
+            assert!(
+                !matches!(body, Some(Body::Vote(vote)) if vote.operator == 4),
+                "{said:?}"
+            );
+            assert!(
+                !matches!(body, Some(Body::Proposal(proposal)) if proposal.operator == 4),
+                "{said:?}"
+            );
+        }
+    }
+    assert_eq!(instances.len(), 1, "only the one who signs says that it is alive");
+    let (due, came) = sim.attested_in(10..40);
+    assert!(due > 10 && came == due, "{came} of {due}");
+    // It sees all the same.
+    let seen =
+        |report: &Report| matches!(report, Report::Over { duties, .. } if !duties[0].signed.is_empty());
+    assert!(sim.reported(3, seen));
+}
+
+#[test]
+fn blocks_come_with_everybody_up_and_with_one_off() {
+    for off in [None, Some(0), Some(3)] {
+        let mut plan = Plan::new(4, 3);
+        plan.proposals = true;
+        let mut sim = Sim::new(1, plan);
+        if let Some(off) = off {
+            sim.kill(off);
+        }
+        sim.run_to(40);
+        // The RANDAO reveals of the first epochs may be said before everybody was greeted.
+        let (due, came) = sim.proposed_in(16..40);
+        assert_eq!((due, came), (12, 12), "{off:?}");
+        assert_eq!(sim.conflicts(), 0);
+        assert!(
+            (0..4)
+                .all(|place| !sim.reported(place, |report| matches!(report, Report::OwnBlockRefused { .. })))
+        );
     }
 }

@@ -27,6 +27,8 @@ enum Bad {
 struct Tally {
     duties: usize,
     came: usize,
+    proposals: usize,
+    proposed: usize,
     conflicts: usize,
     stopped: usize,
 }
@@ -36,6 +38,8 @@ impl Tally {
         Self {
             duties: self.duties + other.duties,
             came: self.came + other.came,
+            proposals: self.proposals + other.proposals,
+            proposed: self.proposed + other.proposed,
             conflicts: self.conflicts + other.conflicts,
             stopped: self.stopped + other.stopped,
         }
@@ -58,6 +62,7 @@ fn world(seed: u64, (n, t): (u16, u16), bad: u16) -> (Plan, Vec<(u16, Bad)>, Cha
     plan.validators = 8;
     plan.all_duties = false;
     plan.bytes = seed.is_multiple_of(16);
+    plan.proposals = true;
     plan.liars = bad
         .iter()
         .filter(|(_, kind)| *kind == Bad::Liar)
@@ -147,9 +152,12 @@ fn run(seed: u64, group: (u16, u16), bad: u16) -> Tally {
         }
     }
     let (duties, came) = sim.attested_in(0..SLOTS);
+    let (proposals, proposed) = sim.proposed_in(0..SLOTS);
     Tally {
         duties,
         came,
+        proposals,
+        proposed,
         conflicts: sim.conflicts(),
         stopped: sim.nodes.iter().filter(|node| node.stopped.is_some()).count(),
     }
@@ -161,6 +169,7 @@ fn may_lie((n, t): (u16, u16)) -> u16 {
 
 /// Runs of all groups until there were so many duties.
 fn runs(duties: u64) -> Tally {
+    // Attestations alone; blocks come on top of them.
     let count = duties.div_ceil(SLOTS);
     let tally = (0..count)
         .into_par_iter()
@@ -174,7 +183,9 @@ fn runs(duties: u64) -> Tally {
     println!("{tally:?}");
     // Something was signed, and twins were there: else this would show nothing.
     assert!(
-        tally.duties as u64 >= duties && tally.came * 4 > tally.duties,
+        tally.duties as u64 >= duties
+            && tally.came * 4 > tally.duties
+            && tally.proposed * 4 > tally.proposals,
         "{tally:?}"
     );
     assert!(tally.stopped > 0, "{tally:?}");
@@ -198,12 +209,13 @@ fn no_conflicting_signatures_in_100_000_duties() {
 #[test]
 fn one_liar_above_the_bound_is_seen_and_none_at_the_bound() {
     for group in GROUPS {
-        let split = |seed: u64, liars: u16| {
+        let split = |seed: u64, liars: u16, proposals: bool| {
             let mut plan = Plan::new(group.0, group.1);
-            plan.validators = 8;
             plan.all_duties = false;
             plan.bytes = false;
             plan.arrival = (100, 110);
+            plan.proposals = proposals;
+            plan.validators = if proposals { 1 } else { 8 };
             plan.liars = (1..=liars).collect();
             for operator in liars + 1..=group.0 {
                 if (operator - liars).is_multiple_of(2) {
@@ -214,8 +226,13 @@ fn one_liar_above_the_bound_is_seen_and_none_at_the_bound() {
             sim.run_to(24);
             sim.conflicts()
         };
-        let conflicts = |liars| -> usize { (0..4).into_par_iter().map(|seed| split(seed, liars)).sum() };
-        assert!(conflicts(may_lie(group) + 1) > 0, "{group:?}");
-        assert_eq!(conflicts(may_lie(group)), 0, "{group:?}");
+        for proposals in [false, true] {
+            let conflicts = |liars| -> usize {
+                let seeds = (0..4).into_par_iter();
+                seeds.map(|seed| split(seed, liars, proposals)).sum()
+            };
+            assert!(conflicts(may_lie(group) + 1) > 0, "{group:?}");
+            assert_eq!(conflicts(may_lie(group)), 0, "{group:?}");
+        }
     }
 }

@@ -23,20 +23,22 @@ use crate::{
         },
         alive::Alive,
         chain::{
-            spec::Chain,
+            spec::{Chain, Fork},
             types::{
-                Attestation, AttestationData, Bitlist, Bitvector, Checkpoint, SyncCommitteeContribution,
+                Attestation, AttestationData, BeaconBlockHeader, Bitlist, Bitvector, Checkpoint,
+                SyncCommitteeContribution,
             },
         },
         combine::{Combined, Job, Outcome},
         core::{
             Core, Effect, Event, Report, Settings, Stop, Submission,
-            effects::Signed,
-            schedule::{Attester, SyncMember},
+            effects::{Signed, ToCheck},
+            proposing::{Made, Summary, decode_value, encode_value},
+            schedule::{Attester, Proposer, SyncMember},
         },
         duty::{Duty, Purpose},
         group::{Group, Operator, Validator},
-        guard::{Message as Slashable, Record, Start, Timing},
+        guard::{Message as Slashable, Progress, Record, Start, Timing},
         memory::Proofs,
         partials::{Item, Partials},
         wire::Message,
@@ -137,6 +139,10 @@ pub(super) struct Plan {
     pub(super) arrival: (u64, u64),
     /// Of 1,000 signatures that a guard permitted, so many are followed by a crash before they are sent.
     pub(super) crash_in_guard: u32,
+    /// The epoch of a fork that nobody knows.
+    pub(super) unknown_fork: Option<u64>,
+    /// Whether a validator of the group proposes in every second slot.
+    pub(super) proposals: bool,
     /// Whether there are aggregates and sync committee messages too.
     pub(super) all_duties: bool,
     /// Whether every message goes through its bytes.
@@ -162,6 +168,8 @@ impl Plan {
             astray: BTreeSet::new(),
             arrival: (100, 1200),
             crash_in_guard: 0,
+            unknown_fork: None,
+            proposals: false,
             all_duties: true,
             bytes: true,
         }
@@ -244,6 +252,8 @@ pub(super) struct Node {
     pub(super) reports: Vec<Report>,
     /// Slots and validators for which its guard let it sign, since the start of the simulation.
     pub(super) signed: Vec<(u64, u32)>,
+    /// Only watches.
+    pub(super) dry: bool,
     /// Whom it refused to talk with.
     pub(super) refused: BTreeSet<u16>,
     /// Counts starts, so that results of an earlier life are not delivered.
@@ -255,6 +265,8 @@ pub(super) struct Node {
 pub(super) struct Disk {
     pub(super) records: BTreeMap<u32, Record>,
     pub(super) memory: BTreeMap<u16, Proofs>,
+    /// How far it has signed.
+    pub(super) progress: Progress,
     /// Made with `--new-slashing-database`.
     pub(super) marked: bool,
 }
@@ -272,8 +284,14 @@ pub(super) struct Oracle {
     /// Validator, slot: milliseconds into the slot of the first one.
     pub(super) first: BTreeMap<(u64, u64), u64>,
     pub(super) sync: BTreeSet<(u64, u64)>,
+    /// Validator and slot: whose shares signed which block, sent or not.
+    blocks: BTreeMap<(u32, u64), BTreeMap<Hash, BTreeSet<u16>>>,
+    /// Slots in which a block of ours came.
+    pub(super) proposed: BTreeSet<u64>,
     /// Slots in which aggregates came.
     pub(super) aggregated: BTreeSet<u64>,
+    /// What came to a beacon node when no beacon node takes it any more: what it was, slot, milliseconds too late.
+    pub(super) late: Vec<(&'static str, u64, u64)>,
     /// Slots in which contributions of sync committee messages came.
     pub(super) contributed: BTreeSet<u64>,
 }
@@ -299,7 +317,7 @@ pub(super) struct Sim {
 
 impl Sim {
     pub(super) fn new(seed: u64, plan: Plan) -> Self {
-        let chain = Arc::new(super::chain());
+        let chain = Arc::new(super::chain(plan.unknown_fork));
         let group = Arc::new(group(&plan));
         let mut sim = Self {
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -351,6 +369,7 @@ impl Sim {
             wake: 0,
             reports: Vec::new(),
             signed: Vec::new(),
+            dry: false,
             refused: BTreeSet::new(),
             life: 0,
         });
@@ -411,7 +430,7 @@ impl Sim {
             chain: self.chain.clone(),
             me: self.nodes[place].operator,
             software: "sim".into(),
-            dry_run: false,
+            dry_run: self.nodes[place].dry,
             builder: false,
         };
         let instance = self.rng.random();
@@ -612,6 +631,10 @@ impl Sim {
                 })
                 .collect();
             self.result(place, 1, Event::Attesters { epoch, duties });
+            let slots = time.first_slot(epoch)..time.first_slot(epoch + 1);
+            let duties = slots.filter_map(|slot| Some((slot, self.proposer(slot)?)));
+            let duties = duties.collect();
+            self.result(place, 1, Event::Proposers { epoch, duties });
             if !self.plan.all_duties {
                 continue;
             }
@@ -625,10 +648,44 @@ impl Sim {
         }
     }
 
+    /// Who of ours proposes in a slot.
+    fn proposer(&self, slot: u64) -> Option<Proposer> {
+        let validator = u32::try_from(slot / 2 % u64::from(self.plan.validators)).expect("few");
+        (self.plan.proposals && slot % 2 == 1).then_some(Proposer {
+            validator,
+            index: 1000 + u64::from(validator),
+        })
+    }
+
+    /// A block as a node's beacon node makes it: each makes another one.
+    fn make(&mut self, place: usize, slot: u64, randao: [u8; 96]) -> Option<Made> {
+        let parent = self.nodes[place].has.range(..slot).next_back().copied();
+        let proposer = self.proposer(slot)?;
+        let mut parent_root = self.root(place, parent.unwrap_or(0)).unwrap_or([1; 32]);
+        if self.plan.lied_to.contains(&self.nodes[place].operator) && self.rng.random() {
+            parent_root = self.rng.random();
+        }
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&slot.to_be_bytes());
+        bytes.extend_from_slice(&proposer.index.to_be_bytes());
+        bytes.extend_from_slice(&parent_root);
+        bytes.extend_from_slice(&self.rng.random::<[u8; 8]>());
+        bytes.extend_from_slice(&randao);
+        let value = encode_value(Fork::Electra, false, &bytes);
+        let summary = summary(&value)?;
+        Some(Made {
+            value,
+            summary,
+            contents: None,
+        })
+    }
+
     /// The block of a slot, if it has one.
     fn block(&mut self, slot: u64) -> Option<Hash> {
         if !self.blocks.contains_key(&slot) {
-            let empty = slot > 0 && self.rng.random_range(0..1000) < self.plan.empty;
+            // Our own ones do not come back.
+            let ours = self.proposer(slot).is_some();
+            let empty = ours || slot > 0 && self.rng.random_range(0..1000) < self.plan.empty;
             self.blocks.insert(
                 slot,
                 if empty {
@@ -689,6 +746,12 @@ impl Sim {
 
     /// Lets time pass to the end of this slot.
     pub(super) fn run_to(&mut self, slot: u64) {
+        self.begin(slot);
+        self.run_until(self.chain.time().end_of(slot) - 1);
+    }
+
+    /// Lets time pass to the beginning of this slot.
+    pub(super) fn begin(&mut self, slot: u64) {
         let time = self.chain.time();
         let mut next = time.slot_at(self.now).map_or(0, |slot| slot + 1);
         while next <= slot {
@@ -712,7 +775,6 @@ impl Sim {
             self.coalition.forget(next);
             next += 1;
         }
-        self.run_until(time.end_of(slot) - 1);
     }
 
     pub(super) fn run_until(&mut self, time: u64) {
@@ -840,7 +902,7 @@ impl Sim {
                 };
                 self.result(place, 8, event);
             }
-            Effect::AskView { .. } if self.plan.silent.contains(&operator) => {}
+            Effect::AskView { .. } | Effect::AskBlock { .. } if self.plan.silent.contains(&operator) => {}
             Effect::AskView { slot } => {
                 let data = self.view(place, slot);
                 self.result(place, 8, Event::View { slot, data });
@@ -858,6 +920,32 @@ impl Sim {
                         of_slot: known,
                     },
                 );
+            }
+            Effect::AskBlock { slot, round, randao } => {
+                if let Some(made) = self.make(place, slot, randao) {
+                    self.result(place, 20, Event::Produced { slot, round, made });
+                }
+            }
+            Effect::AskHead => {
+                let newest = self.nodes[place].has.last().copied();
+                if let Some((slot, root)) = newest.and_then(|slot| Some((slot, self.root(place, slot)?))) {
+                    self.result(place, 5, Event::Head { slot, root });
+                }
+            }
+            Effect::Check {
+                duty,
+                id,
+                what: ToCheck::Block(value),
+                ..
+            } => {
+                let block = summary(&value);
+                let slot = duty.slot;
+                self.result(place, 3, Event::Decoded { slot, id, block });
+            }
+            Effect::Submit(Submission::Block { slot, .. }) => {
+                if !self.plan.liars.contains(&operator) {
+                    self.oracle.proposed.insert(slot);
+                }
             }
             Effect::Check { duty, round, id, .. } => {
                 let verdict = Some(Verdict::Valid);
@@ -912,10 +1000,16 @@ impl Sim {
                     let record = node.disk.records.entry(validator).or_default();
                     if lies || allowed && record.check(&message).is_ok() {
                         *record = record.raised(Record::from(message));
+                        node.disk.progress = node.disk.progress.with(message.into());
                         items.push(item(operator, (validator, 0), root));
                         node.signed.push((slot, validator));
-                        let signed = self.oracle.partials.entry((validator, root));
-                        signed.or_insert((epochs, BTreeSet::new())).1.insert(operator);
+                        if let Slashable::Block { slot } = message {
+                            let signed = self.oracle.blocks.entry((validator, slot)).or_default();
+                            signed.entry(root).or_default().insert(operator);
+                        } else {
+                            let signed = self.oracle.partials.entry((validator, root));
+                            signed.or_insert((epochs, BTreeSet::new())).1.insert(operator);
+                        }
                     }
                 }
                 if !items.is_empty() && !lies && self.rng.random_range(0..1000) < self.plan.crash_in_guard {
@@ -936,6 +1030,7 @@ impl Sim {
                     },
                 );
             }
+            Effect::Submit(submission) if self.too_late(place, &submission) => {}
             Effect::Submit(Submission::Attestations(attestations))
                 if !self.plan.liars.contains(&operator) =>
             {
@@ -965,7 +1060,7 @@ impl Sim {
                 let slots = aggregates.iter().map(|signed| signed.message.aggregate.data.slot);
                 self.oracle.aggregated.extend(slots);
             }
-            Effect::Submit(_) | Effect::AskHead | Effect::AskBlock { .. } | Effect::Subscribe(_) => {}
+            Effect::Submit(Submission::Attestations(_)) | Effect::Subscribe(_) => {}
             Effect::Remember { operator, proof } => {
                 self.nodes[place]
                     .disk
@@ -976,17 +1071,22 @@ impl Sim {
             }
             Effect::Compare { operator, remembered } => {
                 let disk = &mut self.nodes[place].disk;
-                let highest = disk
-                    .records
-                    .values()
-                    .fold(Record::default(), |all, one| all.raised(*one));
-                let newer = highest.raised(remembered) != highest;
-                if newer {
+                let known = disk.progress;
+                let newer = Progress {
+                    block: remembered.block.filter(|_| remembered.block > known.block),
+                    attestation: remembered
+                        .attestation
+                        .filter(|_| remembered.attestation > known.attestation),
+                };
+                disk.progress = known.with(newer);
+                let before = disk.records.clone();
+                if newer != Progress::default() {
                     for validator in 0..self.plan.validators {
                         let record = disk.records.entry(validator).or_default();
-                        *record = record.raised(remembered);
+                        *record = record.raised(newer.record());
                     }
                 }
+                let newer = disk.records != before;
                 self.result(place, 2, Event::Compared { operator, newer });
             }
             Effect::Begin(start) => self.nodes[place].start = start,
@@ -997,6 +1097,25 @@ impl Sim {
                 self.kill(place);
             }
         }
+    }
+
+    /// Notes what the network would pass on to nobody: what is older than its slot, aggregates older than the slot after
+    /// theirs, attestations older than an epoch.
+    fn too_late(&mut self, place: usize, submission: &Submission) -> bool {
+        let time = self.chain.time();
+        let (what, slot, more) = match submission {
+            Submission::Attestations(list) => ("attestation", list[0].data.slot, time.slots_per_epoch - 1),
+            Submission::SyncMessages(list) => ("sync committee message", list[0].slot, 0),
+            Submission::Aggregates(list) => ("aggregate", list[0].message.aggregate.data.slot, 1),
+            Submission::Contributions(list) => ("contribution", list[0].message.contribution.slot, 0),
+            Submission::Block { slot, .. } => ("block", *slot, 0),
+        };
+        let late = self.clock(place).saturating_sub(time.end_of(slot + more));
+        let honest = !self.plan.liars.contains(&self.nodes[place].operator);
+        if late > 0 && honest {
+            self.oracle.late.push((what, slot, late));
+        }
+        late > 0
     }
 
     fn signed(&mut self, place: usize, purpose: Purpose, slot: u64, epochs: (u64, u64), items: Vec<Item>) {
@@ -1071,7 +1190,7 @@ impl Sim {
         (due.len(), came)
     }
 
-    /// Pairs of attestations for which a validator can be slashed and of which each could get its signature: t
+    /// Pairs of attestations, or of blocks of one slot, for which a validator can be slashed and of which each could get its signature: t
     /// operators signed it, those who lie included, whatever they say to have signed.
     pub(super) fn conflicts(&self) -> usize {
         let liars = &self.plan.liars;
@@ -1090,7 +1209,24 @@ impl Sim {
             };
             conflicts += epochs.iter().enumerate().map(of).sum::<usize>();
         }
+        for blocks in self.oracle.blocks.values() {
+            let whole = blocks
+                .values()
+                .filter(|signers| signers.union(liars).count() >= usize::from(self.plan.threshold))
+                .count();
+            conflicts += whole * whole.saturating_sub(1) / 2;
+        }
         conflicts
+    }
+
+    /// Slots in which a validator of ours proposes, and in how many of them a block came.
+    pub(super) fn proposed_in(&self, slots: std::ops::Range<u64>) -> (usize, usize) {
+        let due: Vec<u64> = slots.filter(|slot| self.proposer(*slot).is_some()).collect();
+        let came = due
+            .iter()
+            .filter(|slot| self.oracle.proposed.contains(slot))
+            .count();
+        (due.len(), came)
     }
 
     /// Whether the guard of a process is being compared with what so many others remember.
@@ -1137,6 +1273,26 @@ impl Sim {
     pub(super) fn reported(&self, place: usize, what: impl Fn(&Report) -> bool) -> bool {
         self.nodes[place].reports.iter().any(what)
     }
+}
+
+/// What a simulated block says: slot, proposer, parent, something that makes it another one, RANDAO reveal.
+fn summary(value: &[u8]) -> Option<Summary> {
+    let (fork, blinded, bytes) = decode_value(value)?;
+    let number = |at: usize| Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    Some(Summary {
+        fork,
+        blinded,
+        header: BeaconBlockHeader {
+            slot: number(0)?,
+            proposer_index: number(8)?,
+            parent_root: bytes.get(16..48)?.try_into().ok()?,
+            state_root: [0; 32],
+            body_root: sha256(&[bytes]),
+        },
+        randao: bytes.get(56..)?.try_into().ok()?,
+        fee_recipient: [0; 20],
+        commitments: 0,
+    })
 }
 
 /// An aggregate of one attestation.

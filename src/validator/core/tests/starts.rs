@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use rand::RngExt as _;
+
 use crate::validator::{core::Report, core::Stop, wire::Message};
 
 use super::sim::{Disk, Plan, Sim};
@@ -130,6 +132,77 @@ fn a_restored_disk_notices_and_signs_nothing_against_what_it_forgot() {
         );
         assert_eq!(sim.conflicts(), 0);
     }
+}
+
+/// Within an epoch the highest target is the same before and after: only how far it has signed shows what is missing.
+#[test]
+fn a_disk_from_earlier_in_the_same_epoch_is_noticed() {
+    let mut sim = Sim::new(1, plan());
+    sim.run_to(18);
+    let old = sim.nodes[0].disk.clone();
+    sim.run_to(20);
+    assert_eq!(sim.nodes[0].signed.len(), 21);
+    sim.forget(0, old, false);
+    sim.run_to(23);
+    assert!(sim.reported(0, |report| matches!(report, Report::Forgotten { .. })));
+    assert!(!sim.reported(0, |report| matches!(report, Report::Confirmed)));
+    assert!(signed_from(&sim, 21).is_empty());
+    for validator in 0..8 {
+        let attested = sim.nodes[0].disk.records[&validator].attested;
+        assert_eq!(attested.map(|signed| signed.target), Some(2), "{validator}");
+    }
+    sim.run_to(32);
+    assert_eq!(signed_from(&sim, 21), (24..=32).collect::<Vec<_>>());
+    // Only once: from then on it knows as much as the others.
+    let forgotten = |report: &&Report| matches!(report, Report::Forgotten { .. });
+    let before = sim.nodes[0].reports.iter().filter(forgotten).count();
+    sim.kill(0);
+    sim.start(0);
+    sim.run_to(36);
+    assert_eq!(sim.nodes[0].reports.iter().filter(forgotten).count(), before);
+}
+
+#[test]
+fn losing_and_finding_each_other_costs_no_signature() {
+    let mut sim = Sim::new(1, plan());
+    sim.run_to(8);
+    for slot in 9..48 {
+        sim.begin(slot);
+        let mid = sim.now + sim.rng.random_range(0..3_600);
+        sim.run_until(mid);
+        let other = sim.rng.random_range(2..=4);
+        sim.set_cut(1, other, true);
+        let back = sim.now + sim.rng.random_range(10..300);
+        sim.run_until(back);
+        sim.set_cut(1, other, false);
+        sim.run_to(slot);
+    }
+    sim.run_to(49);
+    assert!((0..4).all(|place| !sim.reported(place, |report| matches!(report, Report::Forgotten { .. }))));
+    assert_eq!(signed_from(&sim, 0), (0..=49).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_crash_between_the_commit_and_the_send_is_no_forgetting() {
+    let mut crashes = 0;
+    for seed in 0..4 {
+        let mut plan = plan();
+        plan.crash_in_guard = 150;
+        let mut sim = Sim::new(seed, plan);
+        sim.run_to(60);
+        for node in &sim.nodes {
+            assert!(
+                !node
+                    .reports
+                    .iter()
+                    .any(|report| matches!(report, Report::Forgotten { .. }))
+            );
+            let confirmed = |report: &&Report| matches!(report, Report::Confirmed);
+            crashes += node.reports.iter().filter(confirmed).count();
+        }
+        assert_eq!(sim.conflicts(), 0);
+    }
+    assert!(crashes > 10, "{crashes}");
 }
 
 #[test]

@@ -183,3 +183,114 @@ fn peers_are_remembered_upwards_only() {
     // What others signed is nothing to one's own keys.
     assert_eq!(guard.highest().unwrap(), Record::default());
 }
+
+fn newest(target: u64, source: u64, slot: u64) -> Progress {
+    Progress {
+        block: None,
+        attestation: Some(Newest { target, source, slot }),
+    }
+}
+
+fn attestation_in(slot: u64, source: u64, target: u64) -> Message {
+    Message::Attestation { slot, source, target }
+}
+
+#[test]
+fn how_far_it_has_signed_is_kept_with_each_permit() {
+    let guard = in_memory(&cluster(2));
+    assert_eq!(guard.progress().unwrap(), Progress::default());
+    for (message, validator) in [
+        (attestation_in(65, 1, 2), 0),
+        (attestation_in(70, 1, 2), 1),
+        (block(66), 0),
+        (block(60), 1),
+    ] {
+        assert!(ask(&guard, message, &[validator]).unwrap().permit.is_some());
+    }
+    let so_far = Progress {
+        block: Some(66),
+        ..newest(2, 1, 70)
+    };
+    assert_eq!(guard.progress().unwrap(), so_far);
+    // What is refused is not signed.
+    assert!(
+        ask(&guard, attestation_in(71, 1, 2), &[0, 1])
+            .unwrap()
+            .permit
+            .is_none()
+    );
+    assert_eq!(guard.progress().unwrap(), so_far);
+}
+
+#[test]
+fn only_what_is_newer_than_it_has_signed_shows_that_it_forgot() {
+    let guard = in_memory(&cluster(3));
+    for (slot, validator) in [(65, 0), (70, 1)] {
+        assert!(
+            ask(&guard, attestation_in(slot, 1, 2), &[validator])
+                .unwrap()
+                .permit
+                .is_some()
+        );
+    }
+    // What peers hold of it, or an older one of this epoch or of another: the third key may still sign.
+    for known in [
+        newest(2, 1, 70),
+        newest(2, 1, 65),
+        newest(1, 1, 90),
+        Progress::default(),
+    ] {
+        assert!(!guard.catch_up(known).unwrap());
+    }
+    assert_eq!(guard.record(2).unwrap(), Record::default());
+    assert!(guard.catch_up(newest(2, 1, 71)).unwrap());
+    assert_eq!(guard.record(2).unwrap(), newest(2, 1, 71).record());
+    assert_eq!(guard.progress().unwrap(), newest(2, 1, 71));
+    assert!(!guard.catch_up(newest(2, 1, 71)).unwrap(), "once");
+    // Of a block it has forgotten; its attestations are no older than what is remembered.
+    let forgotten = Progress {
+        block: Some(80),
+        ..newest(2, 1, 70)
+    };
+    assert!(guard.catch_up(forgotten).unwrap());
+    let record = guard.record(0).unwrap();
+    assert_eq!(
+        (record.block, record.attested.map(|a| a.target)),
+        (Some(80), Some(2))
+    );
+}
+
+#[test]
+fn what_was_imported_is_raised_as_far_as_others_remember() {
+    let cluster = cluster(2);
+    let file = |targets: &[u64]| {
+        let root = hex::encode([3; 32]);
+        let data: Vec<String> = targets
+            .iter()
+            .zip(cluster.validators())
+            .map(|(target, keys)| {
+                let key = hex::encode(keys.distributed);
+                format!(
+                    r#"{{"pubkey":"0x{key}","signed_blocks":[],"signed_attestations":[{{"source_epoch":"1","target_epoch":"{target}"}}]}}"#
+                )
+            })
+            .collect();
+        let text = format!(
+            r#"{{"metadata":{{"interchange_format_version":"5","genesis_validators_root":"0x{root}"}},"data":[{}]}}"#,
+            data.join(",")
+        );
+        Interchange::parse(text.as_bytes()).unwrap()
+    };
+    // All keys have signed in the epoch: whatever was forgotten, none can sign against it.
+    let whole = in_memory(&cluster);
+    whole.pin_genesis_validators_root(&[3; 32]).unwrap();
+    whole.import(&file(&[2, 2])).unwrap();
+    assert_eq!(whole.progress().unwrap(), Progress::default());
+    assert!(!whole.catch_up(newest(2, 1, 70)).unwrap());
+    // One of them may have signed in it, or not: nobody knows.
+    let half = in_memory(&cluster);
+    half.pin_genesis_validators_root(&[3; 32]).unwrap();
+    half.import(&file(&[2, 1])).unwrap();
+    assert!(half.catch_up(newest(2, 1, 70)).unwrap());
+    assert_eq!(half.record(1).unwrap(), newest(2, 1, 70).record());
+}

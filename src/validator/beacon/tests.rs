@@ -860,3 +860,80 @@ async fn streams_are_opened_again_when_they_end_break_or_fall_silent() {
     }
     assert_eq!(opened.load(Ordering::SeqCst), 4);
 }
+
+#[tokio::test]
+async fn what_became_of_votes_is_read_from_what_was_paid() {
+    let paid = |index: &str, head: &str, target: &str, source: &str| json!({ "validator_index": index, "head": head, "target": target, "source": source, "inactivity": "0" });
+    let total = json!([
+        paid("1", "1200", "2200", "1180"),
+        paid("2", "0", "2200", "1180"),
+        paid("3", "0", "-2200", "1180"),
+        paid("4", "0", "-2200", "-1180")
+    ]);
+    let answer = |ideal: &str, total: &Value| {
+        let ideal = json!([{ "effective_balance": "32000000000", "head": ideal }]);
+        json!({ "data": { "ideal_rewards": ideal, "total_rewards": total } })
+    };
+    let server = healthy(&[
+        ("/eth/v1/beacon/rewards/attestations/5", answer("1200", &total)),
+        // While the chain does not finalise, nothing is paid for a right head.
+        ("/eth/v1/beacon/rewards/attestations/6", answer("0", &total)),
+        (
+            "/eth/v1/beacon/rewards/attestations/7",
+            answer("1200", &json!([paid("9", "1", "1", "1")])),
+        ),
+        (
+            "/eth/v1/validator/liveness/5",
+            json!({ "data": [{ "index": "1", "is_live": true }, { "index": "4", "is_live": false }] }),
+        ),
+    ])
+    .await;
+    let nodes = connect(&[&server]).await;
+    let patience = Duration::from_secs(20);
+    let votes = nodes.votes(5, &[1, 2, 3, 4], patience).await.unwrap().value;
+    let seen: Vec<_> = votes
+        .iter()
+        .map(|vote| (vote.index, vote.included, vote.target, vote.head))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (1, true, Some(true), Some(true)),
+            (2, true, Some(true), Some(false)),
+            (3, true, Some(false), Some(false)),
+            (4, false, Some(false), Some(false))
+        ]
+    );
+    let votes = nodes.votes(6, &[1, 2, 3, 4], patience).await.unwrap().value;
+    assert!(votes.iter().all(|vote| vote.head.is_none()) && votes[0].included);
+    nodes.votes(7, &[1], patience).await.unwrap_err();
+    nodes.votes(8, &[1], patience).await.unwrap_err();
+    let live = nodes.liveness(5, &[1, 4], patience).await.unwrap().value;
+    let live: Vec<_> = live
+        .iter()
+        .map(|vote| (vote.index, vote.included, vote.head))
+        .collect();
+    assert_eq!(live, [(1, true, None), (4, false, None)]);
+}
+
+#[tokio::test]
+async fn a_node_that_is_slow_with_what_no_duty_needs_is_no_worse() {
+    let server = serve(7, |call| {
+        let slow = call.path().starts_with("/eth/v1/beacon/rewards/");
+        async move {
+            if slow {
+                tokio::time::sleep(Duration::from_secs(30)).await;
+            }
+            None
+        }
+        .boxed()
+    })
+    .await;
+    let nodes = connect(&[&server]).await;
+    let failed = nodes
+        .votes(5, &[1], Duration::from_millis(200))
+        .await
+        .unwrap_err();
+    assert_eq!(failed.errors[0].kind, ErrorKind::Timeout);
+    assert!(nodes.is_ready());
+}

@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeSet,
     io::{Read as _, Write as _},
     net::TcpStream,
     sync::atomic::{AtomicUsize, Ordering},
@@ -162,4 +163,42 @@ fn names_cannot_break_the_metrics() {
     ] {
         assert!(text.contains(metric), "{metric} is not in {text}");
     }
+}
+
+#[test]
+fn the_documents_name_exactly_what_there_is() {
+    let mut overview = told(overview());
+    let fork = crate::validator::node::News::UnknownFork {
+        name: "eip9999".to_owned(),
+        epoch: 20_000,
+    };
+    overview.tell(&fork, 0);
+    let text = Metrics(Arc::new((overview.view(0, 10), overview.totals().clone())))
+        .text()
+        .unwrap();
+    let words = |text: &str| -> BTreeSet<String> {
+        let word = |c: char| !(c.is_ascii_lowercase() || c == '_');
+        let words = text.split(word).filter(|word| word.starts_with("conclave_"));
+        // A histogram has several names.
+        let ends = ["_bucket", "_count", "_sum"];
+        let one = |word: &str| {
+            ends.iter()
+                .find_map(|end| word.strip_suffix(end))
+                .unwrap_or(word)
+                .to_owned()
+        };
+        words.map(one).collect()
+    };
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let there: BTreeSet<String> = types
+        .map(|line| match line.split_once(' ').unwrap() {
+            (name, "counter") => format!("{name}_total"),
+            (name, _) => name.to_owned(),
+        })
+        .collect();
+    let documented = words(include_str!("../../../docs/monitoring.md"));
+    assert_eq!(documented, there);
+    let shown = words(include_str!("../../../docs/grafana.json"));
+    assert!(shown.is_subset(&there), "{:?}", shown.difference(&there));
+    assert!(shown.len() > 10);
 }

@@ -223,6 +223,8 @@ fn report(context: &Context, outcome: &Outcome, start: Instant) {
     out.say("  deposit-data*.json     for the deposit; the same for everybody; public");
     out.say("  validator_keys/        YOUR shares and their passwords: secret, and nobody else has them");
     out.say("  charon-enr-private-key your identity: secret");
+    out.say("  slashing-protection.redb");
+    out.say("                         what your shares have signed: nothing yet; conclave run needs it");
     out.say(format!("Lock hash   0x{}", hex::encode(outcome.lock_hash)));
     for (i, key) in validators.iter().take(20).enumerate() {
         out.say(format!("Validator {i} {key}"));

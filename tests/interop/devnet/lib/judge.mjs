@@ -65,9 +65,12 @@ class Chain {
   }
 
   async validators(pubkeys) {
-    const { data } = await this.get(
-      `/eth/v1/beacon/states/head/validators?${pubkeys.map((key) => `id=${key}`).join("&")}`,
-    );
+    const data = [];
+    // Few at a time: requests are not as long as one likes.
+    for (let from = 0; from < pubkeys.length; from += 16) {
+      const ids = pubkeys.slice(from, from + 16).map((key) => `id=${key}`);
+      data.push(...(await this.get(`/eth/v1/beacon/states/head/validators?${ids.join("&")}`)).data);
+    }
     if (data.length !== pubkeys.length)
       throw new Error(`the chain knows ${data.length} of ${pubkeys.length} validators`);
     return new Set(data.map(({ index }) => Number(index)));

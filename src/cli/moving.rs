@@ -59,10 +59,22 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
     drop(Guard::open(&folder.slashing_protection(), cluster).map_err(|error| slashing::problem(&error))?);
     let target = moving::target(&args.file, &holding.lock.lock_hash(), holding.operator);
     if std::fs::symlink_metadata(&target).is_ok() {
+        // Another name would make a second archive of one share.
+        let (why, what_to_do) = if state == State::Works {
+            (
+                "it is there already, and nothing is ever overwritten",
+                "name another file",
+            )
+        } else {
+            (
+                "the export that was begun here may have been interrupted just after it wrote this file",
+                "if it is that archive, remove it and run the same command again; this folder signs nothing meanwhile",
+            )
+        };
         return Err(Problem::folder_state(
             format!("cannot write {}", target.display()),
-            "it is there already, and nothing is ever overwritten",
-            "name another file",
+            why,
+            what_to_do,
         ));
     }
     out.say(format!(

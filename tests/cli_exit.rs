@@ -29,7 +29,7 @@ impl Group {
             let name = format!("node{node}");
             let to = dir.path().join(&name);
             fs::create_dir(&to).unwrap();
-            copy(&from.join(name), &to);
+            group::copy(&from.join(name), &to);
         }
         Self(dir)
     }
@@ -93,19 +93,6 @@ impl Group {
         let validators = lock["distributed_validators"].as_array().unwrap();
         let key = |validator: &Value| validator["distributed_public_key"].as_str().unwrap().to_owned();
         validators.iter().map(key).collect()
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            fs::create_dir(&to).unwrap();
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), &to).unwrap();
-        }
     }
 }
 

@@ -31,7 +31,7 @@ impl Place {
         let place = Self(tempfile::tempdir().unwrap());
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/dkg-v1.10-hoodi-4x2/node0");
         fs::create_dir(place.path("old")).unwrap();
-        copy(&from, &place.path("old"));
+        group::copy(&from, &place.path("old"));
         fs::write(place.path("password"), "correct horse battery\n").unwrap();
         let data: Vec<Value> = (0..2)
             .map(|place_in_lock| {
@@ -103,19 +103,6 @@ impl Place {
 
 const EXPORT: [&str; 5] = ["export", "archive", "--password-file", "password", "--yes"];
 const IMPORT: [&str; 4] = ["import", "archive", "--password-file", "password"];
-
-fn copy(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            fs::create_dir(&to).unwrap();
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), &to).unwrap();
-        }
-    }
-}
 
 fn collect(folder: &Path, prefix: &str, files: &mut Vec<(String, Vec<u8>)>) {
     for entry in fs::read_dir(folder).unwrap() {

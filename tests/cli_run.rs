@@ -34,7 +34,7 @@ impl Folder {
             .join(ceremony)
             .join("node0");
         let dir = tempfile::tempdir().unwrap();
-        copy(&from, dir.path());
+        group::copy(&from, dir.path());
         Self(dir)
     }
 
@@ -97,19 +97,6 @@ impl Folder {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            fs::create_dir(&to).unwrap();
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), &to).unwrap();
-        }
-    }
-}
-
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
@@ -122,6 +109,7 @@ fn refused(output: &Output, code: i32, part: &str) {
         err.contains(part) && err.contains("\nWhy:") && err.contains("\nTo do:"),
         "{err}"
     );
+    assert!(!err.contains('\u{fffd}'), "several lines in one: {err}");
 }
 
 /// A `conclave run` whose standard output is read line by line.
@@ -353,7 +341,7 @@ fn run_refuses_what_it_must_not_sign_with() {
     folder.refuses(
         &["run", "--beacon-node", "localhost:5052"],
         3,
-        "address cannot be used",
+        "Why:   Its scheme must be http or https, for example http://localhost:5052.\n",
     );
     folder.refuses(
         &[&run[..], &["--log-file", "/nonexistent/log"]].concat(),

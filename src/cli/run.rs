@@ -254,13 +254,7 @@ pub(super) fn beacon_nodes(
     let mut nodes = Vec::new();
     for url in urls {
         let node = Address::new(url, headers.as_ref().map(|text| text.as_str())).and_then(Node::new);
-        nodes.push(node.map_err(|error| {
-            Problem::bad_input(
-                "a beacon node's address cannot be used",
-                error,
-                "give --beacon-node an address such as http://localhost:5052",
-            )
-        })?);
+        nodes.push(node.map_err(|error| Problem::from_lines(Kind::BadInput, error))?);
     }
     Ok(Nodes::new(nodes, pinned))
 }

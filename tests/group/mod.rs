@@ -33,6 +33,20 @@ const LEAVE_AFTER: Duration = Duration::from_secs(8);
 /// Names of operators, in the order of the definition.
 pub const NAMES: [&str; 7] = ["ann", "bob", "carol", "dave", "erin", "frank", "grace"];
 
+/// Copies what is in a folder, as a backup does.
+pub fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir(&to).unwrap();
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), &to).unwrap();
+        }
+    }
+}
+
 /// A command in a clean environment, without a terminal.
 pub fn conclave() -> Command {
     let mut command = Command::cargo_bin("conclave").unwrap();

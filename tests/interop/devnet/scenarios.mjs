@@ -25,16 +25,18 @@ async function back(devnet, operator) {
   if (!signs() || !operator.alive) throw new Error(`${operator.name} does not come back: ended ${operator.ended}`);
 }
 
+const NO_ISLANDS = "needs the right to make user and network namespaces";
+
 const one = (devnet, number) => devnet.operators[number % devnet.operators.length];
 
 /** Kills one operator after the other, one an epoch, each only when all are back. */
-async function killedInTurn(devnet, epochs) {
+async function killedInTurn(devnet, epochs, operators = devnet.operators) {
   const { clock } = devnet;
   let killed = 0;
   for (let epoch = 0; epoch < epochs; epoch++) {
     await clock.at(epoch, 1.4);
     if (clock.slot >= (epoch + 1) * clock.slotsPerEpoch) continue; // the last one took longer than an epoch
-    const operator = one(devnet, epoch + 1);
+    const operator = operators[(epoch + 1) % operators.length];
     await operator.stop("SIGKILL");
     killed += 1;
     await clock.at(epoch, Math.ceil(clock.slotsPerEpoch / 2));
@@ -73,7 +75,13 @@ export const scenarios = {
   },
   "one-killed": {
     about: "one operator is killed in each epoch, the next one not before the last one is back",
-    play: killedInTurn,
+    play: (devnet, epochs) => killedInTurn(devnet, epochs),
+  },
+  "one-reachable": {
+    about: "nobody but the first operator can be called by the others, of whom one is killed in each epoch",
+    impossible: () => !Islands.possible() && NO_ISLANDS,
+    islands: { reachable: [0] },
+    play: (devnet, epochs) => killedInTurn(devnet, epochs, devnet.operators.slice(1)),
   },
   "one-off": {
     about: "one operator is killed in the first epoch and never comes back",
@@ -100,8 +108,8 @@ export const scenarios = {
   },
   "leader-cut-off": {
     about: "in every second slot, whoever leads the agreement on the head is cut off from the others for that slot",
-    impossible: () => !Islands.possible() && "needs the right to make user and network namespaces",
-    islands: true,
+    impossible: () => !Islands.possible() && NO_ISLANDS,
+    islands: {},
     async play(devnet, epochs) {
       const { clock } = devnet;
       for (let slot = 2; slot < epochs * clock.slotsPerEpoch; slot += 2) {

@@ -134,8 +134,9 @@ export class Devnet {
     writeNetworkFile(this.networkFile, slotSeconds);
     const peerPorts = ports.slice(1, 1 + count);
     const beaconPorts = ports.slice(1 + count, 1 + 2 * count);
-    if (this.settings.islands) {
-      this.#islands = new Islands(path.join(work, "islands"), peerPorts, beaconPorts);
+    const { islands } = this.settings;
+    if (islands) {
+      this.#islands = new Islands(path.join(work, "islands"), peerPorts, beaconPorts, islands.reachable);
       await this.#islands.open();
     }
     for (const [place, name] of folders.entries()) {

@@ -1,4 +1,4 @@
-// The forwarder of one island: node island.mjs FOLDER PLACE PEER_PORT,.. BEACON_PORT. See islands.mjs.
+// The forwarder of one island: node island.mjs FOLDER PLACE PEER_PORT,.. REACHABLE_PLACE,.. BEACON_PORT. See islands.mjs.
 // Says its process id when it is ready; "cut" and "join" on standard input change whether peers can be reached.
 
 import { spawnSync } from "node:child_process";
@@ -6,8 +6,9 @@ import net from "node:net";
 import path from "node:path";
 import readline from "node:readline";
 
-const [folder, place, ports, beaconPort] = process.argv.slice(2);
+const [folder, place, ports, places, beaconPort] = process.argv.slice(2);
 const peerPorts = ports.split(",").map(Number);
+const reachable = places.split(",").map(Number);
 const own = Number(place);
 let isCut = false;
 const ways = new Set(); // connections with peers
@@ -41,9 +42,9 @@ const local = (port) => ({ port, host: "127.0.0.1" });
 await Promise.all([
   forward(local(Number(beaconPort)), { path: path.join(folder, `beacon-${own}`) }, false),
   forward({ path: path.join(folder, `peer-${own}`) }, local(peerPorts[own]), true),
-  ...peerPorts.flatMap((port, peer) =>
-    peer === own ? [] : [forward(local(port), { path: path.join(folder, `peer-${peer}`) }, true)],
-  ),
+  ...reachable
+    .filter((peer) => peer !== own)
+    .map((peer) => forward(local(peerPorts[peer]), { path: path.join(folder, `peer-${peer}`) }, true)),
 ]);
 readline.createInterface({ input: process.stdin }).on("line", (word) => {
   isCut = word === "cut";

@@ -15,6 +15,7 @@ const script = path.join(path.dirname(new URL(import.meta.url).pathname), "islan
 
 export class Islands {
   #folder;
+  #reachable;
   #children = [];
   #pids = [];
 
@@ -23,8 +24,10 @@ export class Islands {
     return spawnSync("unshare", ["--user", "--map-root-user", "--net", "ip", "link", "set", "lo", "up"]).status === 0;
   }
 
-  constructor(folder, peerPorts, beaconPorts) {
+  /** `reachable`: the places of the operators whom others can call; by default all. */
+  constructor(folder, peerPorts, beaconPorts, reachable = peerPorts.map((_, place) => place)) {
     this.#folder = folder;
+    this.#reachable = reachable;
     this.peerPorts = peerPorts;
     this.beaconPorts = beaconPorts;
   }
@@ -46,7 +49,8 @@ export class Islands {
 
   async #settle(place) {
     const words = ["--user", "--map-root-user", "--net", process.execPath, script, this.#folder, String(place)];
-    const child = spawn("unshare", [...words, this.peerPorts.join(), String(this.beaconPorts[place])], {
+    const ports = [this.peerPorts.join(), this.#reachable.join(), String(this.beaconPorts[place])];
+    const child = spawn("unshare", [...words, ...ports], {
       stdio: ["pipe", "pipe", "inherit"],
     });
     this.#children[place] = child;

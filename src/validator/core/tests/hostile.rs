@@ -17,7 +17,7 @@ use crate::validator::{
     wire::{Hello, Message, PROTOCOL},
 };
 
-use super::sim::{Cheap, LOCK, Plan, Sim};
+use super::sim::{LOCK, Plan, Sim, cheap::Cheap};
 
 /// The operator who is hostile.
 const BAD: u16 = 4;

@@ -97,15 +97,20 @@ fn world(seed: u64, (n, t): (u16, u16), bad: u16) -> (Plan, Vec<(u16, Bad)>, Cha
     (plan, bad, rng)
 }
 
-fn run(seed: u64, group: (u16, u16), bad: u16) -> Tally {
-    let (plan, bad, mut rng) = world(seed, group, bad);
+/// A group in such a world. If it is forgetful, nobody's record of what was signed counts.
+fn run(seed: u64, group: (u16, u16), bad: u16, forgetful: bool) -> Tally {
+    let (mut plan, bad, mut rng) = world(seed, group, bad);
+    plan.forgetful = forgetful;
     let honest: Vec<u16> = (1..=group.0).filter(|o| !plan.liars.contains(o)).collect();
     let mut sim = Sim::new(seed, plan);
-    // So often in 1,000 slots a node crashes, a clock jumps, two operators lose or find each other.
-    let (crashes, jumps, cuts) = (
+    // So often in 1,000 slots a node crashes, a clock jumps, two operators lose or find each other, the chain reorganises,
+    // all clocks go wrong together.
+    let (crashes, jumps, cuts, reorganisations, together) = (
         rng.random_range(0..30),
         rng.random_range(0..4),
         rng.random_range(0..60),
+        if rng.random() { rng.random_range(0..100) } else { 0 },
+        if rng.random() { rng.random_range(0..10) } else { 0 },
     );
     let mut old: Option<Disk> = None;
     let mut twin = None;
@@ -124,6 +129,17 @@ fn run(seed: u64, group: (u16, u16), bad: u16) -> Tally {
         if rng.random_range(0..1000) < cuts {
             let (a, b) = (rng.random_range(1..=group.0), rng.random_range(1..=group.0));
             sim.set_cut(a, b, a != b && rng.random());
+        }
+        if rng.random_range(0..1000) < reorganisations {
+            if rng.random() {
+                sim.shuffle();
+            } else {
+                sim.justify(rng.random_range(0..4));
+            }
+        }
+        if rng.random_range(0..1000) < together {
+            let (by, restarts) = (rng.random_range(-20_000..20_000), rng.random());
+            all_clocks_jump(&mut sim, by, restarts);
         }
         for (operator, kind) in &bad {
             let place = sim.place(*operator);
@@ -163,6 +179,20 @@ fn run(seed: u64, group: (u16, u16), bad: u16) -> Tally {
     }
 }
 
+/// The clocks of all machines become wrong by the same, as when all ask one time server. The processes notice, or start again.
+fn all_clocks_jump(sim: &mut Sim, by: i64, restarts: bool) {
+    for place in 0..sim.nodes.len() {
+        if sim.nodes[place].core.is_none() {
+            continue;
+        }
+        sim.jump(place, by);
+        if restarts {
+            sim.kill(place);
+            sim.start(place);
+        }
+    }
+}
+
 fn may_lie((n, t): (u16, u16)) -> u16 {
     (2 * t).saturating_sub(n + 1)
 }
@@ -175,7 +205,7 @@ fn runs(duties: u64) -> Tally {
         .into_par_iter()
         .map(|seed| {
             let group = GROUPS[usize::try_from(seed % 6).expect("few")];
-            let tally = run(seed, group, may_lie(group));
+            let tally = run(seed, group, may_lie(group), false);
             assert_eq!(tally.conflicts, 0, "seed {seed}, {group:?}");
             tally
         })
@@ -195,6 +225,16 @@ fn runs(duties: u64) -> Tally {
 #[test]
 fn no_conflicting_signatures_within_what_a_threshold_tolerates() {
     runs(1_500);
+}
+
+/// What was signed before is all that keeps shares from it in these worlds.
+#[test]
+fn the_same_worlds_show_conflicts_without_records() {
+    let conflicts = (0..24_u64).into_par_iter().map(|seed| {
+        let group = GROUPS[usize::try_from(seed % 6).expect("few")];
+        run(seed, group, may_lie(group), true).conflicts
+    });
+    assert!(conflicts.sum::<usize>() > 0);
 }
 
 /// `cargo test --release --lib validator::core::tests::safety -- --ignored --nocapture`
@@ -234,5 +274,50 @@ fn one_liar_above_the_bound_is_seen_and_none_at_the_bound() {
             assert!(conflicts(may_lie(group) + 1) > 0, "{group:?}");
             assert_eq!(conflicts(may_lie(group)), 0, "{group:?}");
         }
+    }
+}
+
+/// What happens in a slot.
+type Mishap = fn(&mut Sim, u64);
+
+/// Nobody lies, nobody loses a disk, and all the same shares are asked twice for one duty.
+#[test]
+fn without_their_records_honest_shares_sign_against_each_other() {
+    let mishaps: [(&str, Mishap); 3] = [
+        ("duties move within their epoch", |sim, slot| {
+            if slot % 8 == 4 {
+                sim.shuffle();
+            }
+        }),
+        ("an older checkpoint is the justified one", |sim, slot| {
+            if slot == 32 {
+                sim.justify(3);
+            }
+        }),
+        ("all clocks go back", |sim, slot| {
+            if slot == 21 {
+                all_clocks_jump(sim, -14_000, true);
+            }
+        }),
+    ];
+    for (what, mishap) in mishaps {
+        let conflicts = |forgetful: bool| -> usize {
+            let run = |seed| {
+                let mut plan = Plan::new(4, 3);
+                plan.validators = 8;
+                plan.all_duties = false;
+                plan.proposals = true;
+                plan.forgetful = forgetful;
+                let mut sim = Sim::new(seed, plan);
+                for slot in 0..56 {
+                    sim.run_to(slot);
+                    mishap(&mut sim, slot);
+                }
+                sim.conflicts()
+            };
+            (0..2).into_par_iter().map(run).sum()
+        };
+        assert!(conflicts(true) > 0, "{what}: without records");
+        assert_eq!(conflicts(false), 0, "{what}");
     }
 }

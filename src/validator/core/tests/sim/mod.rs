@@ -1,5 +1,10 @@
 //! A group of cores with simulated clocks, networks, beacon nodes, guards and signatures, driven by one seed.
 
+mod chain;
+pub(super) mod cheap;
+mod coalition;
+mod oracle;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap},
@@ -12,99 +17,37 @@ use rand_chacha::ChaCha8Rng;
 use crate::{
     crypto::{
         bls::{PublicKey, SecretKey},
-        hash::{Hash, sha256},
+        hash::Hash,
         node::{NodeKey, NodePublicKey},
         scalar::Scalar,
     },
     validator::{
-        agreement::{
-            self, Signatures, Verdict,
-            messages::{Body, Certificate, Proposal, Step, Vote, proposal_digest, vote_digest},
-        },
+        agreement::Verdict,
         alive::Alive,
         chain::{
-            spec::{Chain, Fork},
-            types::{
-                Attestation, AttestationData, BeaconBlockHeader, Bitlist, Bitvector, Checkpoint,
-                SyncCommitteeContribution,
-            },
+            spec::Chain,
+            types::{Bitvector, SyncCommitteeContribution},
         },
-        combine::{Combined, Job, Outcome},
         core::{
             Core, Effect, Event, Report, Settings, Stop, Submission,
             effects::{Signed, ToCheck},
-            proposing::{Made, Summary, decode_value, encode_value},
-            schedule::{Attester, Proposer, SyncMember},
         },
-        duty::{Duty, Purpose},
+        duty::Purpose,
         group::{Group, Operator, Validator},
         guard::{Message as Slashable, Progress, Record, Start, Timing},
         memory::Proofs,
-        partials::{Item, Partials},
+        partials::Item,
         wire::Message,
     },
 };
 
+use chain::{aggregate, summary};
+use cheap::{Cheap, combine, item};
+use coalition::Coalition;
+use oracle::Oracle;
+
 /// The lock of all simulated groups.
 pub(super) const LOCK: Hash = [7; 32];
-
-/// Signatures that nobody can tell from real ones within a simulation: nobody here computes another's.
-#[derive(Clone)]
-pub(super) struct Cheap(pub(super) u16);
-
-fn cheap(operator: u16, digest: &Hash) -> [u8; 64] {
-    let mut bytes = [0; 64];
-    bytes[..32].copy_from_slice(&sha256(&[b"cheap", &operator.to_be_bytes(), digest]));
-    bytes
-}
-
-impl Signatures for Cheap {
-    fn sign(&self, digest: &Hash) -> [u8; 64] {
-        cheap(self.0, digest)
-    }
-
-    fn verify(&self, operator: u16, digest: &Hash, signature: &[u8; 64]) -> bool {
-        *signature == cheap(operator, digest)
-    }
-}
-
-/// A partial signature of nobody's real share.
-fn partial(operator: u16, validator: u32, root: &Hash) -> [u8; 96] {
-    let mut bytes = [0; 96];
-    bytes[..32].copy_from_slice(&sha256(&[
-        b"partial",
-        &operator.to_be_bytes(),
-        &validator.to_be_bytes(),
-        root,
-    ]));
-    bytes
-}
-
-fn combine(job: &Job) -> Outcome {
-    let mut outcome = Outcome::default();
-    for (place, root, partials) in job.tasks() {
-        outcome.places.push(place);
-        let wrong: Vec<u16> = partials
-            .iter()
-            .filter(|(operator, signature)| *signature != partial(*operator, place.0, &root))
-            .map(|(operator, _)| *operator)
-            .collect();
-        if wrong.is_empty() {
-            let mut signature = [0; 96];
-            signature[..32].copy_from_slice(&sha256(&[b"whole", &place.0.to_be_bytes(), &root]));
-            outcome.signatures.push(Combined {
-                place,
-                root,
-                signature,
-                signers: partials.iter().map(|(operator, _)| *operator).collect(),
-            });
-        }
-        outcome
-            .wrong
-            .extend(wrong.into_iter().map(|operator| (operator, place)));
-    }
-    outcome
-}
 
 /// What a simulation is made of.
 #[derive(Clone)]
@@ -139,6 +82,8 @@ pub(super) struct Plan {
     pub(super) arrival: (u64, u64),
     /// Of 1,000 signatures that a guard permitted, so many are followed by a crash before they are sent.
     pub(super) crash_in_guard: u32,
+    /// Guards ignore what was signed before: nothing but the start and the time speaks against a signature.
+    pub(super) forgetful: bool,
     /// The epoch of a fork that nobody knows.
     pub(super) unknown_fork: Option<u64>,
     /// Whether a validator of the group proposes in every second slot.
@@ -168,6 +113,7 @@ impl Plan {
             astray: BTreeSet::new(),
             arrival: (100, 1200),
             crash_in_guard: 0,
+            forgetful: false,
             unknown_fork: None,
             proposals: false,
             all_duties: true,
@@ -271,31 +217,6 @@ pub(super) struct Disk {
     pub(super) marked: bool,
 }
 
-/// Source and target, and whose shares signed it.
-type Signers = ((u64, u64), BTreeSet<u16>);
-/// Agreement, round, step and value of a vote.
-type Ballot = (Duty, u8, Step, Hash);
-
-/// What was signed by whom, and what the chain has seen.
-#[derive(Debug, Default)]
-pub(super) struct Oracle {
-    /// Validator and signing root: epochs, and whose shares signed it, sent or not.
-    partials: BTreeMap<(u32, Hash), Signers>,
-    /// Validator, slot: milliseconds into the slot of the first one.
-    pub(super) first: BTreeMap<(u64, u64), u64>,
-    pub(super) sync: BTreeSet<(u64, u64)>,
-    /// Validator and slot: whose shares signed which block, sent or not.
-    blocks: BTreeMap<(u32, u64), BTreeMap<Hash, BTreeSet<u16>>>,
-    /// Slots in which a block of ours came.
-    pub(super) proposed: BTreeSet<u64>,
-    /// Slots in which aggregates came.
-    pub(super) aggregated: BTreeSet<u64>,
-    /// What came to a beacon node when no beacon node takes it any more: what it was, slot, milliseconds too late.
-    pub(super) late: Vec<(&'static str, u64, u64)>,
-    /// Slots in which contributions of sync committee messages came.
-    pub(super) contributed: BTreeSet<u64>,
-}
-
 pub(super) struct Sim {
     pub(super) plan: Plan,
     pub(super) rng: ChaCha8Rng,
@@ -307,6 +228,10 @@ pub(super) struct Sim {
     pub(super) chain: Arc<Chain>,
     pub(super) oracle: Oracle,
     blocks: BTreeMap<u64, Hash>,
+    /// By how many slots reorganisations moved the attesters of an epoch.
+    shuffles: BTreeMap<u64, u64>,
+    /// By how many epochs the justified checkpoint is older than it would be.
+    justified_earlier: u64,
     /// What liars have heard and said.
     coalition: Coalition,
     /// Everything that was sent, with its sender, if it is to be kept.
@@ -329,6 +254,8 @@ impl Sim {
             chain,
             oracle: Oracle::default(),
             blocks: BTreeMap::new(),
+            shuffles: BTreeMap::new(),
+            justified_earlier: 0,
             coalition: Coalition::default(),
             log: None,
             cut: BTreeSet::new(),
@@ -453,7 +380,7 @@ impl Sim {
         for other in 0..self.nodes.len() {
             self.connect(place, other);
         }
-        self.duties(place);
+        self.duties(place, 1);
         self.wake(place, self.now);
     }
 
@@ -611,139 +538,6 @@ impl Sim {
         }
     }
 
-    /// Tells a node its duties for this epoch and the next.
-    fn duties(&mut self, place: usize) {
-        let time = self.chain.time();
-        let epoch = time.epoch_of(self.slot());
-        for epoch in [epoch, epoch + 1] {
-            let duties = (0..self.plan.validators)
-                .map(|validator| {
-                    let slot = time.first_slot(epoch)
-                        + (u64::from(validator) * 7 + epoch * 3) % time.slots_per_epoch;
-                    let attester = Attester {
-                        validator,
-                        index: 1000 + u64::from(validator),
-                        committee: u64::from(validator) % 2,
-                        committee_length: if self.plan.all_duties { 64 } else { 1 << 40 },
-                        committees_at_slot: 2,
-                    };
-                    (slot, attester)
-                })
-                .collect();
-            self.result(place, 1, Event::Attesters { epoch, duties });
-            let slots = time.first_slot(epoch)..time.first_slot(epoch + 1);
-            let duties = slots.filter_map(|slot| Some((slot, self.proposer(slot)?)));
-            let duties = duties.collect();
-            self.result(place, 1, Event::Proposers { epoch, duties });
-            if !self.plan.all_duties {
-                continue;
-            }
-            let members = vec![SyncMember {
-                validator: 0,
-                index: 1000,
-                subcommittees: vec![1],
-                places: vec![9],
-            }];
-            self.result(place, 1, Event::SyncMembers { epoch, members });
-        }
-    }
-
-    /// Who of ours proposes in a slot.
-    fn proposer(&self, slot: u64) -> Option<Proposer> {
-        let validator = u32::try_from(slot / 2 % u64::from(self.plan.validators)).expect("few");
-        (self.plan.proposals && slot % 2 == 1).then_some(Proposer {
-            validator,
-            index: 1000 + u64::from(validator),
-        })
-    }
-
-    /// A block as a node's beacon node makes it: each makes another one.
-    fn make(&mut self, place: usize, slot: u64, randao: [u8; 96]) -> Option<Made> {
-        let parent = self.nodes[place].has.range(..slot).next_back().copied();
-        let proposer = self.proposer(slot)?;
-        let mut parent_root = self.root(place, parent.unwrap_or(0)).unwrap_or([1; 32]);
-        if self.plan.lied_to.contains(&self.nodes[place].operator) && self.rng.random() {
-            parent_root = self.rng.random();
-        }
-        let mut bytes = Vec::new();
-        bytes.extend_from_slice(&slot.to_be_bytes());
-        bytes.extend_from_slice(&proposer.index.to_be_bytes());
-        bytes.extend_from_slice(&parent_root);
-        bytes.extend_from_slice(&self.rng.random::<[u8; 8]>());
-        bytes.extend_from_slice(&randao);
-        let value = encode_value(Fork::Electra, false, &bytes);
-        let summary = summary(&value)?;
-        Some(Made {
-            value,
-            summary,
-            contents: None,
-        })
-    }
-
-    /// The block of a slot, if it has one.
-    fn block(&mut self, slot: u64) -> Option<Hash> {
-        if !self.blocks.contains_key(&slot) {
-            // Our own ones do not come back.
-            let ours = self.proposer(slot).is_some();
-            let empty = ours || slot > 0 && self.rng.random_range(0..1000) < self.plan.empty;
-            self.blocks.insert(
-                slot,
-                if empty {
-                    [0; 32]
-                } else {
-                    sha256(&[b"block", &slot.to_be_bytes()])
-                },
-            );
-        }
-        self.blocks.get(&slot).copied().filter(|root| *root != [0; 32])
-    }
-
-    /// The root of a block as a node's beacon node follows the chain.
-    fn root(&self, place: usize, slot: u64) -> Option<Hash> {
-        let root = self.blocks.get(&slot).copied().filter(|root| *root != [0; 32])?;
-        let node = &self.nodes[place];
-        let other_face = node.side == Some(1) && !self.plan.astray.is_empty();
-        let astray = other_face || self.plan.astray.contains(&node.operator);
-        Some(if astray {
-            sha256(&[b"astray", &slot.to_be_bytes()])
-        } else {
-            root
-        })
-    }
-
-    /// What a node's beacon node would have it attest to.
-    fn view(&mut self, place: usize, slot: u64) -> AttestationData {
-        let time = self.chain.time();
-        let epoch = time.epoch_of(slot);
-        let known = self.nodes[place].has.range(..=slot).next_back().copied();
-        let head = self.root(place, known.unwrap_or(0)).unwrap_or([1; 32]);
-        let source = epoch.saturating_sub(1);
-        let mut data = AttestationData {
-            slot,
-            index: 0,
-            beacon_block_root: head,
-            source: Checkpoint {
-                epoch: source,
-                root: sha256(&[b"checkpoint", &source.to_be_bytes()]),
-            },
-            target: Checkpoint {
-                epoch,
-                root: sha256(&[b"checkpoint", &epoch.to_be_bytes()]),
-            },
-        };
-        if self.plan.lied_to.contains(&self.nodes[place].operator) {
-            match self.rng.random_range(0..6) {
-                0 => data.beacon_block_root = self.rng.random(),
-                1 => data.beacon_block_root = sha256(&[b"lie", &slot.to_be_bytes()]),
-                2 => data.source.epoch = source.saturating_sub(self.rng.random_range(0..4)),
-                3 => data.target.root = sha256(&[b"lie", &epoch.to_be_bytes()]),
-                4 => data.source.epoch = epoch,
-                _ => {}
-            }
-        }
-        data
-    }
-
     /// Lets time pass to the end of this slot.
     pub(super) fn run_to(&mut self, slot: u64) {
         self.begin(slot);
@@ -768,7 +562,7 @@ impl Sim {
             if next.is_multiple_of(time.slots_per_epoch) {
                 for place in 0..self.nodes.len() {
                     if self.nodes[place].core.is_some() {
-                        self.duties(place);
+                        self.duties(place, 1);
                     }
                 }
             }
@@ -908,9 +702,7 @@ impl Sim {
                 self.result(place, 8, Event::View { slot, data });
             }
             Effect::LookUp { slot, root } => {
-                let mut known = self.nodes[place].has.iter().copied();
-                let astray = |slot: u64| root == sha256(&[b"astray", &slot.to_be_bytes()]);
-                let known = known.find(|known| self.blocks[known] == root || astray(*known));
+                let known = self.knows(place, root);
                 self.result(
                     place,
                     8,
@@ -984,38 +776,7 @@ impl Sim {
                         target: epochs.1,
                     },
                 };
-                let time = self.chain.time();
-                let timing = Timing {
-                    now_ms: self.clock(place),
-                    slot_start_ms: time.start_of(slot),
-                    slot_ms: time.slot_ms,
-                    deadline_ms,
-                    epoch: time.epoch_of(slot),
-                };
-                let node = &mut self.nodes[place];
-                let allowed = node.start.check(&message).is_ok() && timing.check(&message).is_ok();
-                let lies = self.plan.liars.contains(&operator);
-                let mut items = Vec::new();
-                for validator in validators {
-                    let record = node.disk.records.entry(validator).or_default();
-                    if lies || allowed && record.check(&message).is_ok() {
-                        *record = record.raised(Record::from(message));
-                        node.disk.progress = node.disk.progress.with(message.into());
-                        items.push(item(operator, (validator, 0), root));
-                        node.signed.push((slot, validator));
-                        if let Slashable::Block { slot } = message {
-                            let signed = self.oracle.blocks.entry((validator, slot)).or_default();
-                            signed.entry(root).or_default().insert(operator);
-                        } else {
-                            let signed = self.oracle.partials.entry((validator, root));
-                            signed.or_insert((epochs, BTreeSet::new())).1.insert(operator);
-                        }
-                    }
-                }
-                if !items.is_empty() && !lies && self.rng.random_range(0..1000) < self.plan.crash_in_guard {
-                    let (after, down) = (self.rng.random_range(0..6), self.rng.random_range(10..9000));
-                    self.crash(place, after, down);
-                }
+                let items = self.guarded(place, message, root, validators, deadline_ms);
                 self.signed(place, purpose, slot, epochs, items);
             }
             Effect::Combine { purpose, slot, job } => {
@@ -1099,23 +860,56 @@ impl Sim {
         }
     }
 
-    /// Notes what the network would pass on to nobody: what is older than its slot, aggregates older than the slot after
-    /// theirs, attestations older than an epoch.
-    fn too_late(&mut self, place: usize, submission: &Submission) -> bool {
+    /// What a guard permits a share to sign.
+    fn guarded(
+        &mut self,
+        place: usize,
+        message: Slashable,
+        root: Hash,
+        validators: Vec<u32>,
+        deadline_ms: u64,
+    ) -> Vec<Item> {
         let time = self.chain.time();
-        let (what, slot, more) = match submission {
-            Submission::Attestations(list) => ("attestation", list[0].data.slot, time.slots_per_epoch - 1),
-            Submission::SyncMessages(list) => ("sync committee message", list[0].slot, 0),
-            Submission::Aggregates(list) => ("aggregate", list[0].message.aggregate.data.slot, 1),
-            Submission::Contributions(list) => ("contribution", list[0].message.contribution.slot, 0),
-            Submission::Block { slot, .. } => ("block", *slot, 0),
+        let slot = message.slot();
+        let timing = Timing {
+            now_ms: self.clock(place),
+            slot_start_ms: time.start_of(slot),
+            slot_ms: time.slot_ms,
+            deadline_ms,
+            epoch: time.epoch_of(slot),
         };
-        let late = self.clock(place).saturating_sub(time.end_of(slot + more));
-        let honest = !self.plan.liars.contains(&self.nodes[place].operator);
-        if late > 0 && honest {
-            self.oracle.late.push((what, slot, late));
+        let node = &mut self.nodes[place];
+        let operator = node.operator;
+        let allowed = node.start.check(&message).is_ok() && timing.check(&message).is_ok();
+        let lies = self.plan.liars.contains(&operator);
+        let mut items = Vec::new();
+        for validator in validators {
+            let record = node.disk.records.entry(validator).or_default();
+            let fits = self.plan.forgetful || record.check(&message).is_ok();
+            if !(lies || allowed && fits) {
+                continue;
+            }
+            *record = record.raised(Record::from(message));
+            node.disk.progress = node.disk.progress.with(message.into());
+            items.push(item(operator, (validator, 0), root));
+            node.signed.push((slot, validator));
+            match message {
+                Slashable::Block { slot } => {
+                    let signed = self.oracle.blocks.entry((validator, slot)).or_default();
+                    signed.entry(root).or_default().insert(operator);
+                }
+                Slashable::Attestation { source, target, .. } => {
+                    let signed = self.oracle.partials.entry((validator, root));
+                    let signed = signed.or_insert(((source, target), BTreeSet::new()));
+                    signed.1.insert(operator);
+                }
+            }
         }
-        late > 0
+        if !items.is_empty() && !lies && self.rng.random_range(0..1000) < self.plan.crash_in_guard {
+            let (after, down) = (self.rng.random_range(0..6), self.rng.random_range(10..9000));
+            self.crash(place, after, down);
+        }
+        items
     }
 
     fn signed(&mut self, place: usize, purpose: Purpose, slot: u64, epochs: (u64, u64), items: Vec<Item>) {
@@ -1169,66 +963,6 @@ impl Sim {
         }
     }
 
-    /// Attestations that were due in these slots, and how many came.
-    pub(super) fn attested_in(&self, slots: std::ops::Range<u64>) -> (usize, usize) {
-        let time = self.chain.time();
-        let due: Vec<(u64, u64)> = slots
-            .flat_map(|slot| {
-                let epoch = time.epoch_of(slot);
-                (0..self.plan.validators)
-                    .filter(move |validator| {
-                        slot == time.first_slot(epoch)
-                            + (u64::from(*validator) * 7 + epoch * 3) % time.slots_per_epoch
-                    })
-                    .map(move |validator| (1000 + u64::from(validator), slot))
-            })
-            .collect();
-        let came = due
-            .iter()
-            .filter(|key| self.oracle.first.contains_key(*key))
-            .count();
-        (due.len(), came)
-    }
-
-    /// Pairs of attestations, or of blocks of one slot, for which a validator can be slashed and of which each could get its signature: t
-    /// operators signed it, those who lie included, whatever they say to have signed.
-    pub(super) fn conflicts(&self) -> usize {
-        let liars = &self.plan.liars;
-        let mut whole: BTreeMap<u32, Vec<(u64, u64)>> = BTreeMap::new();
-        for ((validator, _), (epochs, signers)) in &self.oracle.partials {
-            if signers.union(liars).count() >= usize::from(self.plan.threshold) {
-                whole.entry(*validator).or_default().push(*epochs);
-            }
-        }
-        let mut conflicts = 0;
-        for epochs in whole.values_mut() {
-            epochs.sort_unstable_by_key(|(source, target)| (*target, *source));
-            let slashable = |a: &(u64, u64), b: &(u64, u64)| a.1 == b.1 || b.0 < a.0;
-            let of = |(place, a): (usize, &(u64, u64))| {
-                epochs[place + 1..].iter().filter(|b| slashable(a, b)).count()
-            };
-            conflicts += epochs.iter().enumerate().map(of).sum::<usize>();
-        }
-        for blocks in self.oracle.blocks.values() {
-            let whole = blocks
-                .values()
-                .filter(|signers| signers.union(liars).count() >= usize::from(self.plan.threshold))
-                .count();
-            conflicts += whole * whole.saturating_sub(1) / 2;
-        }
-        conflicts
-    }
-
-    /// Slots in which a validator of ours proposes, and in how many of them a block came.
-    pub(super) fn proposed_in(&self, slots: std::ops::Range<u64>) -> (usize, usize) {
-        let due: Vec<u64> = slots.filter(|slot| self.proposer(*slot).is_some()).collect();
-        let came = due
-            .iter()
-            .filter(|slot| self.oracle.proposed.contains(slot))
-            .count();
-        (due.len(), came)
-    }
-
     /// Whether the guard of a process is being compared with what so many others remember.
     pub(super) fn comparing(&self, place: usize, operators: usize) -> bool {
         let compared = |entry: &&Reverse<Entry>| {
@@ -1272,178 +1006,6 @@ impl Sim {
     /// Whether anything of this kind was reported by a process.
     pub(super) fn reported(&self, place: usize, what: impl Fn(&Report) -> bool) -> bool {
         self.nodes[place].reports.iter().any(what)
-    }
-}
-
-/// What a simulated block says: slot, proposer, parent, something that makes it another one, RANDAO reveal.
-fn summary(value: &[u8]) -> Option<Summary> {
-    let (fork, blinded, bytes) = decode_value(value)?;
-    let number = |at: usize| Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    Some(Summary {
-        fork,
-        blinded,
-        header: BeaconBlockHeader {
-            slot: number(0)?,
-            proposer_index: number(8)?,
-            parent_root: bytes.get(16..48)?.try_into().ok()?,
-            state_root: [0; 32],
-            body_root: sha256(&[bytes]),
-        },
-        randao: bytes.get(56..)?.try_into().ok()?,
-        fee_recipient: [0; 20],
-        commitments: 0,
-    })
-}
-
-/// An aggregate of one attestation.
-fn aggregate(data: AttestationData, committee: u64) -> Attestation {
-    let committee = usize::try_from(committee).expect("few");
-    let mut votes = [false; 64];
-    votes[0] = true;
-    Attestation {
-        aggregation_bits: Bitlist::new(&votes),
-        data,
-        signature: [0; 96],
-        committee_bits: Bitvector::with_ones(4, &[committee]),
-    }
-}
-
-/// What liars have heard, and what they make of it.
-#[derive(Default)]
-struct Coalition {
-    /// Agreement, round, step, value: signatures.
-    votes: BTreeMap<Ballot, BTreeMap<u16, [u8; 64]>>,
-    proposals: BTreeMap<Duty, Vec<Proposal>>,
-    partials: Vec<Partials>,
-    old: Vec<Message>,
-}
-
-impl Coalition {
-    fn hear(&mut self, message: &Message) {
-        match message {
-            Message::Agreement(agreement) => {
-                let duty = agreement.duty;
-                match &agreement.body {
-                    Body::Vote(vote) => self.vote(duty, vote),
-                    Body::Certificate(certificate) => {
-                        certificate.votes().for_each(|vote| self.vote(duty, &vote));
-                    }
-                    Body::Proposal(proposal) => {
-                        let proposals = self.proposals.entry(duty).or_default();
-                        if proposals.len() < 16 && !proposals.contains(proposal) {
-                            proposals.push(proposal.clone());
-                        }
-                    }
-                    Body::Status(_) => {}
-                }
-            }
-            Message::Partials(partials) if self.partials.len() < 64 => self.partials.push(partials.clone()),
-            _ => {}
-        }
-        if self.old.len() < 64 {
-            self.old.push(message.clone());
-        }
-    }
-
-    fn vote(&mut self, duty: Duty, vote: &Vote) {
-        if let Some(id) = vote.choice {
-            let signatures = self.votes.entry((duty, vote.round, vote.step, id)).or_default();
-            signatures.insert(vote.operator, vote.signature);
-        }
-    }
-
-    fn forget(&mut self, slot: u64) {
-        self.votes.retain(|(duty, ..), _| duty.slot + 4 > slot);
-        self.proposals.retain(|duty, _| duty.slot + 4 > slot);
-        self.partials.retain(|partials| partials.header().slot + 4 > slot);
-        if slot.is_multiple_of(16) {
-            self.old.clear();
-        }
-    }
-
-    /// What else one of them says while it says something.
-    fn mischief(&self, rng: &mut ChaCha8Rng, liars: &[u16], own: u16, said: &Message) -> Vec<Message> {
-        let mut out = Vec::new();
-        if let Message::Agreement(agreement) = said {
-            let duty = agreement.duty;
-            let known: Vec<_> = self
-                .votes
-                .range((duty, 0, Step::Prevote, [0; 32])..)
-                .take_while(|((of, ..), _)| *of == duty)
-                .collect();
-            let say = |body| Message::Agreement(agreement::messages::Message { duty, body });
-            if let Some(((_, round, step, id), signatures)) = pick(rng, &known) {
-                let step = if rng.random() { *step } else { Step::Precommit };
-                let digest = |operator, step| vote_digest(&LOCK, duty, operator, *round, step, Some(id));
-                // Another vote than the one that it cast.
-                out.push(say(Body::Vote(Vote {
-                    operator: own,
-                    round: *round,
-                    step,
-                    choice: Some(*id),
-                    signature: cheap(own, &digest(own, step)),
-                })));
-                // All who lie, and everybody else who voted for it, together.
-                let mut signatures: BTreeMap<u16, [u8; 64]> = (*signatures).clone();
-                signatures.extend(
-                    liars
-                        .iter()
-                        .map(|liar| (*liar, cheap(*liar, &digest(*liar, step)))),
-                );
-                out.push(say(Body::Certificate(Certificate {
-                    round: *round,
-                    step,
-                    value_id: *id,
-                    signatures: signatures.into_iter().collect(),
-                })));
-            }
-            if let Some(proposal) = self.proposals.get(&duty).and_then(|all| pick(rng, all)) {
-                let mut proposal = proposal.clone();
-                if rng.random() {
-                    // Its own, of another's value; refused unless it leads.
-                    let digest =
-                        proposal_digest(&LOCK, duty, own, proposal.round, None, &proposal.value_id());
-                    (proposal.operator, proposal.polka) = (own, None);
-                    proposal.signature = cheap(own, &digest);
-                }
-                out.push(say(Body::Proposal(proposal)));
-            }
-        }
-        if let Some(partials) = pick(rng, &self.partials) {
-            // Own partial signatures of what others signed, decided or not; sometimes wrong ones.
-            let header = partials.header();
-            let wrong = rng.random_range(0..4) == 0;
-            let items = partials.items().iter().map(|known| {
-                let mut item = item(own, (known.validator, known.place), known.root);
-                item.signature[40] = u8::from(wrong);
-                item
-            });
-            let epochs = (header.source, header.target);
-            out.push(Message::Partials(Partials::sign(
-                &Cheap(own),
-                &LOCK,
-                own,
-                header.purpose,
-                header.slot,
-                epochs,
-                items.collect(),
-            )));
-        }
-        out.extend(pick(rng, &self.old).cloned());
-        out
-    }
-}
-
-fn pick<'a, T>(rng: &mut ChaCha8Rng, from: &'a [T]) -> Option<&'a T> {
-    (!from.is_empty()).then(|| &from[rng.random_range(0..from.len())])
-}
-
-fn item(operator: u16, place: (u32, u16), root: Hash) -> Item {
-    Item {
-        validator: place.0,
-        place: place.1,
-        root,
-        signature: partial(operator, place.0, &root),
     }
 }
 

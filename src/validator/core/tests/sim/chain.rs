@@ -1,0 +1,223 @@
+//! The simulated chain: its blocks, who has which duty, and what beacon nodes say of it.
+
+use rand::RngExt as _;
+
+use crate::{
+    crypto::hash::{Hash, sha256},
+    validator::{
+        chain::{
+            spec::Fork,
+            types::{Attestation, AttestationData, BeaconBlockHeader, Bitlist, Bitvector, Checkpoint},
+        },
+        core::{
+            Event,
+            proposing::{Made, Summary, decode_value, encode_value},
+            schedule::{Attester, Proposer, SyncMember},
+        },
+    },
+};
+
+use super::Sim;
+
+impl Sim {
+    /// The chain reorganises: who attests when in this epoch and in the next one is drawn anew. Each beacon node notices
+    /// in its own time.
+    pub(crate) fn shuffle(&mut self) {
+        let time = self.chain.time();
+        let epoch = time.epoch_of(self.slot());
+        for epoch in [epoch, epoch + 1] {
+            let by = self.rng.random_range(0..time.slots_per_epoch);
+            self.shuffles.insert(epoch, by);
+        }
+        for place in 0..self.nodes.len() {
+            if self.nodes[place].core.is_some() {
+                let after = self.rng.random_range(0..time.slot_ms);
+                self.duties(place, after);
+            }
+        }
+    }
+
+    /// The chain reorganises: what was justified is so many epochs older than it would be.
+    pub(crate) fn justify(&mut self, older: u64) {
+        self.justified_earlier = older;
+    }
+
+    /// The slot of an epoch in which a validator attests.
+    pub(super) fn attests_in(&self, validator: u32, epoch: u64) -> u64 {
+        let time = self.chain.time();
+        let moved = self.shuffles.get(&epoch).copied().unwrap_or(0);
+        time.first_slot(epoch) + (u64::from(validator) * 7 + epoch * 3 + moved) % time.slots_per_epoch
+    }
+
+    /// Tells a node its duties for this epoch and the next, so many milliseconds later.
+    pub(super) fn duties(&mut self, place: usize, after: u64) {
+        let time = self.chain.time();
+        let epoch = time.epoch_of(self.slot());
+        for epoch in [epoch, epoch + 1] {
+            let duties = (0..self.plan.validators)
+                .map(|validator| {
+                    let slot = self.attests_in(validator, epoch);
+                    let attester = Attester {
+                        validator,
+                        index: 1000 + u64::from(validator),
+                        committee: u64::from(validator) % 2,
+                        committee_length: if self.plan.all_duties { 64 } else { 1 << 40 },
+                        committees_at_slot: 2,
+                    };
+                    (slot, attester)
+                })
+                .collect();
+            self.result(place, after, Event::Attesters { epoch, duties });
+            let slots = time.first_slot(epoch)..time.first_slot(epoch + 1);
+            let duties = slots.filter_map(|slot| Some((slot, self.proposer(slot)?)));
+            let duties = duties.collect();
+            self.result(place, after, Event::Proposers { epoch, duties });
+            if !self.plan.all_duties {
+                continue;
+            }
+            let members = vec![SyncMember {
+                validator: 0,
+                index: 1000,
+                subcommittees: vec![1],
+                places: vec![9],
+            }];
+            self.result(place, after, Event::SyncMembers { epoch, members });
+        }
+    }
+
+    /// Who of ours proposes in a slot.
+    pub(super) fn proposer(&self, slot: u64) -> Option<Proposer> {
+        let validator = u32::try_from(slot / 2 % u64::from(self.plan.validators)).expect("few");
+        (self.plan.proposals && slot % 2 == 1).then_some(Proposer {
+            validator,
+            index: 1000 + u64::from(validator),
+        })
+    }
+
+    /// A block as a node's beacon node makes it: each makes another one.
+    pub(super) fn make(&mut self, place: usize, slot: u64, randao: [u8; 96]) -> Option<Made> {
+        let parent = self.nodes[place].has.range(..slot).next_back().copied();
+        let proposer = self.proposer(slot)?;
+        let mut parent_root = self.root(place, parent.unwrap_or(0)).unwrap_or([1; 32]);
+        if self.plan.lied_to.contains(&self.nodes[place].operator) && self.rng.random() {
+            parent_root = self.rng.random();
+        }
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&slot.to_be_bytes());
+        bytes.extend_from_slice(&proposer.index.to_be_bytes());
+        bytes.extend_from_slice(&parent_root);
+        bytes.extend_from_slice(&self.rng.random::<[u8; 8]>());
+        bytes.extend_from_slice(&randao);
+        let value = encode_value(Fork::Electra, false, &bytes);
+        let summary = summary(&value)?;
+        Some(Made {
+            value,
+            summary,
+            contents: None,
+        })
+    }
+
+    /// The block of a slot, if it has one.
+    pub(super) fn block(&mut self, slot: u64) -> Option<Hash> {
+        if !self.blocks.contains_key(&slot) {
+            // Our own ones do not come back.
+            let ours = self.proposer(slot).is_some();
+            let empty = ours || slot > 0 && self.rng.random_range(0..1000) < self.plan.empty;
+            self.blocks.insert(
+                slot,
+                if empty {
+                    [0; 32]
+                } else {
+                    sha256(&[b"block", &slot.to_be_bytes()])
+                },
+            );
+        }
+        self.blocks.get(&slot).copied().filter(|root| *root != [0; 32])
+    }
+
+    /// The root of a block as a node's beacon node follows the chain.
+    pub(super) fn root(&self, place: usize, slot: u64) -> Option<Hash> {
+        let root = self.blocks.get(&slot).copied().filter(|root| *root != [0; 32])?;
+        let node = &self.nodes[place];
+        let other_face = node.side == Some(1) && !self.plan.astray.is_empty();
+        let astray = other_face || self.plan.astray.contains(&node.operator);
+        Some(if astray { on_the_other_fork(slot) } else { root })
+    }
+
+    /// The slot of a block that a node's beacon node has, of either fork.
+    pub(super) fn knows(&self, place: usize, root: Hash) -> Option<u64> {
+        let mut known = self.nodes[place].has.iter().copied();
+        known.find(|slot| self.blocks[slot] == root || on_the_other_fork(*slot) == root)
+    }
+
+    /// What a node's beacon node would have it attest to.
+    pub(super) fn view(&mut self, place: usize, slot: u64) -> AttestationData {
+        let time = self.chain.time();
+        let epoch = time.epoch_of(slot);
+        let known = self.nodes[place].has.range(..=slot).next_back().copied();
+        let head = self.root(place, known.unwrap_or(0)).unwrap_or([1; 32]);
+        let source = epoch.saturating_sub(1 + self.justified_earlier);
+        let mut data = AttestationData {
+            slot,
+            index: 0,
+            beacon_block_root: head,
+            source: Checkpoint {
+                epoch: source,
+                root: sha256(&[b"checkpoint", &source.to_be_bytes()]),
+            },
+            target: Checkpoint {
+                epoch,
+                root: sha256(&[b"checkpoint", &epoch.to_be_bytes()]),
+            },
+        };
+        if self.plan.lied_to.contains(&self.nodes[place].operator) {
+            match self.rng.random_range(0..6) {
+                0 => data.beacon_block_root = self.rng.random(),
+                1 => data.beacon_block_root = sha256(&[b"lie", &slot.to_be_bytes()]),
+                2 => data.source.epoch = source.saturating_sub(self.rng.random_range(0..4)),
+                3 => data.target.root = sha256(&[b"lie", &epoch.to_be_bytes()]),
+                4 => data.source.epoch = epoch,
+                _ => {}
+            }
+        }
+        data
+    }
+}
+
+/// The root of a slot's block for those who are astray.
+fn on_the_other_fork(slot: u64) -> Hash {
+    sha256(&[b"astray", &slot.to_be_bytes()])
+}
+
+/// What a simulated block says: slot, proposer, parent, something that makes it another one, RANDAO reveal.
+pub(super) fn summary(value: &[u8]) -> Option<Summary> {
+    let (fork, blinded, bytes) = decode_value(value)?;
+    let number = |at: usize| Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    Some(Summary {
+        fork,
+        blinded,
+        header: BeaconBlockHeader {
+            slot: number(0)?,
+            proposer_index: number(8)?,
+            parent_root: bytes.get(16..48)?.try_into().ok()?,
+            state_root: [0; 32],
+            body_root: sha256(&[bytes]),
+        },
+        randao: bytes.get(56..)?.try_into().ok()?,
+        fee_recipient: [0; 20],
+        commitments: 0,
+    })
+}
+
+/// An aggregate of one attestation.
+pub(super) fn aggregate(data: AttestationData, committee: u64) -> Attestation {
+    let committee = usize::try_from(committee).expect("few");
+    let mut votes = [false; 64];
+    votes[0] = true;
+    Attestation {
+        aggregation_bits: Bitlist::new(&votes),
+        data,
+        signature: [0; 96],
+        committee_bits: Bitvector::with_ones(4, &[committee]),
+    }
+}

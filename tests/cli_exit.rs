@@ -257,6 +257,13 @@ fn nothing_is_signed_by_accident() {
         3,
         "no validator of this lock",
     );
+    // Neither its place in the lock nor its index on the chain names a validator.
+    group.refuses(
+        0,
+        &["--validator", "0", "--partial-out", "part", "--yes"],
+        3,
+        "Error: 0 is no validator of this lock\nWhy:   a validator is named by its whole public key",
+    );
     group.refuses(0, &["--validator", &keys[0], "--yes"], 7, "nobody is there");
     assert!(!group.path("part").exists());
 

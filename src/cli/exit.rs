@@ -41,6 +41,8 @@ use super::{
 
 /// How long a beacon node may take.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
+/// So many keys can be read in one line.
+const FEW: usize = 4;
 
 /// Runs the command.
 ///
@@ -125,23 +127,17 @@ impl Place {
             return Ok(u32::try_from(place).into_iter().collect());
         }
         let find = |given: &String| {
-            let given = given.trim().to_ascii_lowercase();
-            let prefixed = if given.starts_with("0x") {
-                given
+            let named = given.trim().to_ascii_lowercase();
+            let prefixed = if named.starts_with("0x") {
+                named
             } else {
-                format!("0x{given}")
+                format!("0x{named}")
             };
-            (0..)
-                .zip(&keys)
-                .find(|(_, key)| **key == prefixed)
-                .map(|(place, _)| place)
-                .ok_or_else(|| {
-                    Problem::bad_input(
-                        format!("{} is no validator of this lock", printable(&prefixed)),
-                        "cluster-lock.json does not name that public key",
-                        "give a whole public key, 0x and 96 digits, as in cluster-lock.json",
-                    )
-                })
+            let places = (0..).zip(&keys);
+            let mut found = places
+                .filter(|(_, key)| **key == prefixed)
+                .map(|(place, _)| place);
+            found.next().ok_or_else(|| not_named(given, &prefixed, &keys))
         };
         args.validators.iter().map(find).collect()
     }
@@ -167,6 +163,26 @@ impl Place {
             genesis_validators_root: network.genesis_validators_root?,
         })
     }
+}
+
+/// `given`, or `prefixed` if one begins with 0x, names none of these validators.
+fn not_named(given: &str, prefixed: &str, keys: &[String]) -> Problem {
+    let is_key = prefixed.len() == 98 && prefixed.bytes().skip(2).all(|digit| digit.is_ascii_hexdigit());
+    let why = if is_key {
+        "cluster-lock.json names no validator with this public key"
+    } else {
+        "a validator is named by its whole public key (0x and 96 digits), not by its place in the lock or its index on the \
+         chain"
+    };
+    let what_to_do = match keys {
+        [only] => format!("leave --validator out, or give the only one of this lock: {only}"),
+        [_, _, ..] if keys.len() <= FEW => format!("give one of this lock's: {}", keys.join(", ")),
+        _ => "give one of those that cluster-lock.json calls distributed_public_key; conclave status --json has them with \
+              their indices on the chain"
+            .to_owned(),
+    };
+    let what = format!("{} is no validator of this lock", printable(given.trim()));
+    Problem::bad_input(what, why, what_to_do)
 }
 
 /// Shows what an exit means, and asks for something that is not typed by accident.
@@ -579,4 +595,43 @@ fn write_signed(
         )
     })?;
     Ok(context.data_dir.join(crate::ceremony::exits::EXITS).join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_names_no_validator_is_told_with_what_would() {
+        let keys: Vec<String> = (0..6)
+            .map(|place| format!("0x{}", hex::encode([place; 48])))
+            .collect();
+        let told = |given: &str, keys: &[String]| {
+            let prefixed = format!("0x{}", given.trim_start_matches("0x"));
+            not_named(given, &prefixed, keys)
+        };
+        let one = told("0", &keys[..1]);
+        assert_eq!(one.what, "0 is no validator of this lock");
+        assert!(
+            one.why
+                .contains("not by its place in the lock or its index on the chain"),
+            "{one:?}"
+        );
+        assert!(
+            one.what_to_do.contains("leave --validator out") && one.what_to_do.contains(&keys[0]),
+            "{one:?}"
+        );
+        let few = told("0xabc", &keys[..2]);
+        assert!(few.why.contains("whole public key"), "{few:?}");
+        assert!(
+            few.what_to_do.contains(&keys[0]) && few.what_to_do.contains(&keys[1]),
+            "{few:?}"
+        );
+        let many = told(&"ab".repeat(48), &keys);
+        assert!(
+            many.why.contains("names no validator with this public key"),
+            "{many:?}"
+        );
+        assert!(many.what_to_do.contains("distributed_public_key"), "{many:?}");
+    }
 }

@@ -105,7 +105,7 @@ impl Bottom {
     }
 
     fn erase(&mut self) {
-        let _ = self.term.clear_last_lines(self.drawn.len());
+        let _ = self.term.clear_last_lines(rows(&self.drawn, self.term.size().1));
         self.drawn.clear();
     }
 
@@ -115,6 +115,25 @@ impl Bottom {
         }
         self.drawn = lines;
     }
+}
+
+/// How many rows lines take up in a terminal with so many columns: whoever makes a window narrower breaks what stands there.
+pub(super) fn rows(lines: &[String], columns: u16) -> usize {
+    let columns = usize::from(columns).max(1);
+    let of = |line: &String| {
+        let (mut rows, mut used) = (1, 0);
+        for letter in line.chars() {
+            let width = console::measure_text_width(letter.encode_utf8(&mut [0; 4]));
+            // One that is too wide for the end of a row begins the next one.
+            if used + width > columns {
+                rows += 1;
+                used = 0;
+            }
+            used += width;
+        }
+        rows
+    };
+    lines.iter().map(of).sum()
 }
 
 /// The log on standard error, above the picture.
@@ -135,5 +154,24 @@ impl<'a> MakeWriter<'a> for Live {
 
     fn make_writer(&'a self) -> Log {
         Log(self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_narrower_window_has_more_rows() {
+        let lines = ["─".repeat(80), "short".to_owned(), String::new(), "名".repeat(10)];
+        assert_eq!(rows(&lines, 80), 4);
+        assert_eq!(rows(&lines, 200), 4);
+        assert_eq!(rows(&lines, 79), 5);
+        assert_eq!(rows(&lines, 40), 5);
+        assert_eq!(rows(&lines, 20), 7);
+        // Three wide letters in each row of seven columns.
+        assert_eq!(rows(&lines[3..], 7), 4);
+        assert_eq!(rows(&[], 80), 0);
+        assert!(rows(&lines, 0) >= 4);
     }
 }

@@ -6,14 +6,17 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::ceremony::progress::{Event, Link, OperatorProgress, Snapshot, Step};
 
-use super::output::{Output, printable};
+use super::{
+    live::rows,
+    output::{Output, printable},
+};
 
 /// Shows events as they come.
 pub struct Screen {
     output: Output,
     /// A terminal that can be redrawn.
     term: Option<console::Term>,
-    drawn: usize,
+    drawn: Vec<String>,
     last: Option<Snapshot>,
     /// While a question stands below the table: what was to be said since.
     waiting: Option<Vec<String>>,
@@ -35,7 +38,7 @@ impl Screen {
         Self {
             output: output.clone(),
             term: live.then_some(term),
-            drawn: 0,
+            drawn: Vec::new(),
             last: None,
             waiting: None,
         }
@@ -43,7 +46,7 @@ impl Screen {
 
     /// Draws nothing more until [`Screen::go_on`]: something else writes below the table.
     pub fn pause(&mut self) {
-        self.drawn = 0;
+        self.drawn.clear();
         self.waiting.get_or_insert_default();
     }
 
@@ -94,8 +97,8 @@ impl Screen {
 
     fn erase(&mut self) {
         if let Some(term) = &self.term {
-            let _ = term.clear_last_lines(self.drawn);
-            self.drawn = 0;
+            let _ = term.clear_last_lines(rows(&self.drawn, term.size().1));
+            self.drawn.clear();
         }
     }
 
@@ -104,14 +107,14 @@ impl Screen {
             return;
         };
         let (height, width) = term.size();
-        let lines = view(snapshot, usize::from(width));
+        let mut lines = view(snapshot, usize::from(width));
         // More lines than the terminal has could not be erased again.
         let room = usize::from(height).saturating_sub(1).max(1);
-        let start = lines.len().saturating_sub(room);
-        for line in lines.iter().skip(start) {
+        lines.drain(..lines.len().saturating_sub(room));
+        for line in &lines {
             let _ = term.write_line(line);
         }
-        self.drawn = lines.len() - start;
+        self.drawn = lines;
     }
 }
 

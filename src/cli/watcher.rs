@@ -68,8 +68,8 @@ pub(super) struct Watcher {
     time: Option<Time>,
     start: Option<Start>,
     waiting: Option<String>,
-    /// A fork that this version does not know, and when that was said.
-    fork: Option<((String, u64), u64)>,
+    /// A fork that this version does not know, whether it was in force, and when that was said.
+    fork: Option<((String, u64, bool), u64)>,
     health: BTreeMap<String, &'static str>,
     listening: BTreeSet<Multiaddr>,
     /// The others.
@@ -249,9 +249,10 @@ impl Watcher {
         }
     }
 
-    /// Said when it is new, and then once a day.
+    /// Said when it is new and when it comes into force; besides once a day.
     fn unknown_fork(&mut self, told: &mut Told, name: &str, epoch: u64, now_ms: u64) {
-        let fork = (name.to_owned(), epoch);
+        let begins = self.time.map_or(0, |time| time.start_of_epoch(epoch));
+        let fork = (name.to_owned(), epoch, begins <= now_ms);
         if let Some((known, said_ms)) = &self.fork
             && *known == fork
             && now_ms.saturating_sub(*said_ms) < DAY_MS
@@ -263,7 +264,6 @@ impl Watcher {
             name: name.to_owned(),
             epoch,
         });
-        let begins = self.time.map_or(0, |time| time.start_of_epoch(epoch));
         told.warn(if begins <= now_ms {
             format!(
                 "the fork {name} is in force since epoch {epoch}, and this version of conclave does not know it: nothing is \
@@ -1070,6 +1070,24 @@ mod tests {
             text(&told).contains("nothing is signed. Update conclave"),
             "{told:?}"
         );
+    }
+
+    #[test]
+    fn an_unknown_fork_is_told_of_once_a_day_and_when_it_comes_into_force() {
+        let mut watcher = watcher();
+        let begins = watcher.time.unwrap().start_of_epoch(100);
+        let mut lines = |now_ms: u64| {
+            let news = News::UnknownFork {
+                name: "eip9999".to_owned(),
+                epoch: 100,
+            };
+            text(&watcher.told(news, now_ms))
+        };
+        assert!(lines(begins - 5 * 384_000).starts_with("! the fork eip9999 comes at epoch 100, in "));
+        assert_eq!(lines(begins - 384_000), "");
+        assert!(lines(begins).starts_with("! the fork eip9999 is in force since epoch 100"));
+        assert_eq!(lines(begins + 384_000), "");
+        assert!(lines(begins + DAY_MS).contains("is in force since"));
     }
 
     #[test]

@@ -435,6 +435,14 @@ fn the_control_socket_is_there_as_long_as_run_is() {
     let status = ask(&folder, &json!({"request": "status"}));
     assert_eq!(status["status"]["operator"], 1, "{status}");
     assert_eq!(ask(&folder, &json!({"request": "song"}))["answer"], "refused");
+    // Waiting for a beacon node is work, too.
+    goes_round(&folder);
+    folder.works(&["status", "--is", "live"]);
+    folder.refuses(
+        &["status", "--is", "healthy"],
+        1,
+        "no beacon node has told its chain",
+    );
     // A crash leaves the file behind, which is in nobody's way.
     first.signal(Signal::KILL);
     first.end();
@@ -502,15 +510,25 @@ fn a_running_node_can_be_looked_at() {
     assert_eq!(status["beacon_nodes"][0]["version"], "Imitation/1");
     assert!(status["database_mark"].is_string(), "{status}");
 
-    // Alone, and waiting: it cannot do its part, and says why.
+    // Alone it cannot do its part, and says why; that it waits for its time to sign is no reason.
     let (code, _, body) = look(&address, "/health");
     let health: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((code, &health["healthy"]), (503, &json!(false)));
-    let reasons = health["reasons"].to_string();
-    assert!(
-        reasons.contains("1 of 4 operators are here, and 3 must be") && reasons.contains("made anew"),
-        "{reasons}"
+    assert_eq!(
+        health["reasons"],
+        json!(["1 of 4 operators are here, and 3 must be"])
     );
+    assert_eq!(health["state"], "waiting");
+    assert!(health["why"].to_string().contains("made anew"), "{health}");
+    assert!(health["signs_from_ms"].is_u64(), "{health}");
+    folder.refuses(&["status", "--is", "healthy"], 1, "1 of 4 operators are here");
+    // Its own work goes on all the same.
+    let (code, _, body) = look(&address, "/health/live");
+    let liveness: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((code, &liveness["live"]), (200, &json!(true)), "{liveness}");
+    let (out, err) = folder.works(&["status", "--is", "live"]);
+    assert_eq!(format!("{out}{err}"), "");
+    goes_round(&folder);
 
     let (code, _, body) = look(&address, "/metrics");
     assert_eq!(code, 200);
@@ -546,7 +564,7 @@ fn a_running_node_can_be_looked_at() {
     // Keys, passwords and credentials are nowhere in it.
     let password = fs::read_to_string(folder.path("validator_keys/keystore-insecure-0.txt")).unwrap();
     let identity = fs::read_to_string(folder.path("charon-enr-private-key")).unwrap();
-    for path in ["/", "/status", "/health", "/metrics"] {
+    for path in ["/", "/status", "/health", "/health/live", "/metrics"] {
         let (_, _, body) = look(&address, path);
         assert!(
             !body.contains(password.trim()) && !body.contains(identity.trim()),
@@ -556,6 +574,55 @@ fn a_running_node_can_be_looked_at() {
     run.signal(Signal::KILL);
     run.end();
     folder.refuses(&["status"], 7, "no conclave run is at work");
+    folder.refuses(&["status", "--is", "live"], 7, "no conclave run is at work");
+}
+
+/// Waits until the loop of the `run` in a folder has gone round again, which the time since its last round shows.
+fn goes_round(folder: &Folder) {
+    let quiet = || {
+        let status = ask(folder, &json!({"request": "status"}));
+        status["status"]["last_round_ms"].as_u64().unwrap()
+    };
+    let mut before = quiet();
+    let begun = std::time::Instant::now();
+    loop {
+        let now = quiet();
+        if now < before {
+            return;
+        }
+        before = now;
+        assert!(begun.elapsed() < PATIENCE, "quiet for {now} ms");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn before_genesis_a_node_waits_and_knows_its_beacon_node() {
+    let folder = Folder::of("cluster-v1.10-custom-4x2");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let node = BeaconNode::new(now + 3600);
+    let mut run = folder.run(&["--new-slashing-database", "--beacon-node", &node.0]);
+    run.until("it begins in");
+    let begun = std::time::Instant::now();
+    let status = loop {
+        let status = ask(&folder, &json!({"request": "status"}))["status"].clone();
+        if !status["beacon_nodes"].as_array().unwrap().is_empty() {
+            break status;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{status}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert_eq!(status["state"], "before_genesis");
+    assert_eq!(
+        (&status["signs_from_epoch"], &status["signs_from_ms"]),
+        (&json!(0), &json!((now + 3600) * 1000))
+    );
+    assert_eq!(
+        status["reasons"],
+        json!(["1 of 4 operators are here, and 3 must be"])
+    );
+    run.signal(Signal::KILL);
+    run.end();
 }
 
 /// The network of the chain that [`BeaconNode`] imitates.

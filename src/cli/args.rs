@@ -51,7 +51,7 @@ pub enum Command {
     /// Unpack an archive of export into a new folder: once, and on one machine
     Import(ImportArgs),
     /// Show what the `run` in this folder is doing: who is here and takes part, how the validators fare
-    Status,
+    Status(StatusArgs),
     /// Take what the shares have signed from other software, or give it to other software (EIP-3076)
     #[command(subcommand)]
     SlashingProtection(SlashingCommand),
@@ -410,6 +410,23 @@ pub struct ImportArgs {
     /// A file that describes a network of your own
     #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub network_file: Option<PathBuf>,
+}
+
+/// `conclave status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Show nothing, and tell by the exit code whether it is so: 0 if it is
+    #[arg(long, env = "CONCLAVE_STATUS_IS", value_name = "WHAT", value_enum)]
+    pub is: Option<Is>,
+}
+
+/// What a running node can be asked about itself by programs that look only at exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Is {
+    /// It can do its part, or merely waits as after every start: what /health says
+    Healthy,
+    /// Its own work goes on, whatever it can do for the group: what /health/live says
+    Live,
 }
 
 /// `conclave slashing-protection`.

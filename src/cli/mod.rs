@@ -93,7 +93,7 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Problem> {
         Command::Exit(args) => exit::run(context, &args),
         Command::Export(args) => moving::export(context, &args),
         Command::Import(args) => moving::import(context, &args),
-        Command::Status => status::run(context),
+        Command::Status(args) => status::run(context, &args),
         Command::SlashingProtection(SlashingCommand::Import(args)) => slashing::import(context, &args),
         Command::SlashingProtection(SlashingCommand::Export(args)) => slashing::export(context, &args),
         Command::Rehearse(args) => rehearse::run(context, &args),

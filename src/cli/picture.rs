@@ -6,7 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::validator::overview::{
     view::{Link, OperatorView, StepView, ValidatorView, View},
-    words::{count, span},
+    words::{brief, count, offset, span},
 };
 
 use super::output::printable;
@@ -36,7 +36,15 @@ pub(super) fn lines(view: &View, width: usize, extent: Extent) -> Vec<String> {
     for reason in &view.reasons {
         lines.extend(wrapped("!", reason, width));
     }
-    for warning in view.warnings.iter().chain(&view.database_mark) {
+    if let Some(why) = view.merely() {
+        lines.extend(wrapped("-", why, width));
+    }
+    // Why it waits says that too.
+    let mark = view
+        .database_mark
+        .iter()
+        .filter(|mark| !view.why.contains(mark.as_str()));
+    for warning in view.warnings.iter().chain(mark) {
         lines.extend(wrapped("-", warning, width));
     }
     lines.push(String::new());
@@ -98,14 +106,10 @@ fn operators(view: &View, width: usize) -> Vec<String> {
             one.operator.to_string(),
             short(&one.name),
             link(view, one),
-            one.round_trip_ms
-                .map_or_else(String::new, |ms| format!("{ms} ms")),
+            one.round_trip_ms.map_or_else(String::new, brief),
         ];
         if wide {
-            row.push(
-                one.clock_offset_ms
-                    .map_or_else(String::new, |ms| format!("{ms:+} ms")),
-            );
+            row.push(one.clock_offset_ms.map_or_else(String::new, offset));
         }
         row.push(if one.duties == 0 {
             String::new()
@@ -386,9 +390,12 @@ mod tests {
             state: State::Signing,
             why: String::new(),
             signs_from_epoch: None,
+            signs_from_ms: None,
             database_mark: None,
             healthy: true,
             reasons: Vec::new(),
+            live: true,
+            last_round_ms: 12,
             warnings: vec![
                 "the fork eip9999 comes at epoch 100, and this version does not know it".to_owned(),
             ],
@@ -453,6 +460,47 @@ mod tests {
         }
         assert!(!text.contains('\u{1b}'));
         assert_eq!(up(&view()), "2 h");
+    }
+
+    #[test]
+    fn why_it_waits_is_said_once() {
+        let mut waits = View {
+            state: State::Waiting,
+            why: "attestations are signed from epoch 3 on, in 6 min: the folder was moved".to_owned(),
+            database_mark: Some("the folder was moved".to_owned()),
+            ..view()
+        };
+        let lines_with = |view: &View, text: &str| {
+            let lines = lines(view, 140, Extent::Full);
+            lines
+                .iter()
+                .filter(|line| line.contains(text))
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            lines_with(&waits, "the folder was moved"),
+            [format!("- {}", waits.why)]
+        );
+        waits.reasons = vec![waits.why.clone()];
+        assert_eq!(
+            lines_with(&waits, "the folder was moved"),
+            [format!("! {}", waits.why)]
+        );
+        waits.why.clear();
+        waits.reasons.clear();
+        assert_eq!(
+            lines_with(&waits, "the folder was moved"),
+            ["- the folder was moved"]
+        );
+    }
+
+    #[test]
+    fn clocks_that_are_far_off_are_told_as_people_do() {
+        let mut view = view();
+        view.operators[1].clock_offset_ms = Some(3_600_987);
+        let text = lines(&view, 140, Extent::Full).join("\n");
+        assert!(text.contains("+60 min") && !text.contains("3600987"), "{text}");
     }
 
     #[test]

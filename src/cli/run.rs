@@ -32,6 +32,7 @@ use crate::{
         guard::Cluster,
         node::{self, Control, Ended, News, RunError, SOFTWARE, Setup},
         overview::Overview,
+        pulse::Pulse,
     },
 };
 
@@ -120,7 +121,8 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
     );
     let event = finished(&group, begun);
     let overview = Overview::new(&group, operator, SOFTWARE, args.dry_run, now_ms());
-    let sight = Sight::new(overview, live);
+    let pulse = Pulse::begin();
+    let sight = Sight::new(overview, pulse.clone(), live);
     if let Some(listener) = monitoring {
         sight.serve(out, listener)?;
     }
@@ -140,6 +142,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         peers: args.peers.clone(),
         book: addresses::load(&folder),
         control: control(&folder, &sight),
+        pulse,
         voice: None,
         exits: Box::new(ExitFiles::new(&folder)),
     };

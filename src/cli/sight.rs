@@ -12,7 +12,8 @@ use crate::{
     validator::{
         monitoring::{self, Look, MOST_VALIDATORS},
         node::{Describe, News},
-        overview::Overview,
+        overview::{Overview, view::View},
+        pulse::Pulse,
     },
 };
 
@@ -79,13 +80,15 @@ pub(super) fn take(address: MonitoringAddress) -> Result<Option<TcpListener>, Pr
 #[derive(Clone)]
 pub(super) struct Sight {
     overview: Arc<Mutex<Overview>>,
+    pulse: Pulse,
     live: Live,
 }
 
 impl Sight {
-    pub(super) fn new(overview: Overview, live: Live) -> Self {
+    pub(super) fn new(overview: Overview, pulse: Pulse, live: Live) -> Self {
         Self {
             overview: Arc::new(Mutex::new(overview)),
+            pulse,
             live,
         }
     }
@@ -94,14 +97,20 @@ impl Sight {
         self.overview.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What is to be seen now, with at most so many validators in full.
+    fn view(&self, most_validators: usize) -> View {
+        let mut view = self.overview().view(now_ms(), most_validators);
+        view.quiet_for(self.pulse.quiet());
+        view
+    }
+
     /// Takes news, and says what there is to say.
     pub(super) fn take(&self, watcher: &mut Watcher, out: &Output, news: News) {
         let now = now_ms();
         self.overview().tell(&news, now);
         watcher.show(out, &self.live, news, now);
         if self.live.wants() {
-            let view = self.overview().view(now, MOST_VALIDATORS);
-            self.live.show(view);
+            self.live.show(self.view(MOST_VALIDATORS));
         }
     }
 
@@ -109,11 +118,8 @@ impl Sight {
     pub(super) fn serve(&self, out: &Output, listener: TcpListener) -> Result<(), Problem> {
         let system = |error| Problem::other("cannot start", error, "stop other programs and try again");
         let address = listener.local_addr().map_err(system)?;
-        let overview = self.overview.clone();
-        let look: Look = Arc::new(move |most| {
-            let overview = overview.lock().unwrap_or_else(PoisonError::into_inner);
-            (overview.view(now_ms(), most), overview.totals().clone())
-        });
+        let sight = self.clone();
+        let look: Look = Arc::new(move |most| (sight.view(most), sight.overview().totals().clone()));
         monitoring::serve(listener, look).map_err(system)?;
         out.line(&Event::Monitoring {
             address: address.to_string(),
@@ -124,14 +130,8 @@ impl Sight {
 
     /// For `conclave status`: with all validators.
     pub(super) fn describe(&self) -> Describe {
-        let overview = self.overview.clone();
-        Arc::new(move || {
-            let view = overview
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .view(now_ms(), usize::MAX);
-            serde_json::to_value(view).unwrap_or_default()
-        })
+        let sight = self.clone();
+        Arc::new(move || serde_json::to_value(sight.view(usize::MAX)).unwrap_or_default())
     }
 
     /// The picture stands still from now on.

@@ -12,6 +12,7 @@ use crate::{
 
 use super::{
     Context,
+    args::{Is, StatusArgs},
     picture::{Extent, lines, up},
 };
 
@@ -29,8 +30,8 @@ struct Event<'a> {
 /// Runs the command.
 ///
 /// # Errors
-/// If no `run` is at work in the folder, or it cannot be understood.
-pub(super) fn run(context: &Context) -> Result<(), Problem> {
+/// If no `run` is at work in the folder, or it cannot be understood; if it is not what was asked.
+pub(super) fn run(context: &Context, args: &StatusArgs) -> Result<(), Problem> {
     let answer =
         control::ask(&context.data_dir, &Request::Status {}).map_err(|error| problem(context, &error))?;
     let status = match answer {
@@ -45,6 +46,9 @@ pub(super) fn run(context: &Context) -> Result<(), Problem> {
         }
         _ => return Err(strange("it answers something else")),
     };
+    if let Some(is) = args.is {
+        return check(&view_of(status)?, is);
+    }
     if context.output.is_json() {
         context.output.line(&Event {
             event: "status",
@@ -52,7 +56,7 @@ pub(super) fn run(context: &Context) -> Result<(), Problem> {
         });
         return Ok(());
     }
-    let view: View = serde_json::from_value(status).map_err(|error| strange(&error.to_string()))?;
+    let view = view_of(status)?;
     let term = console::Term::stdout();
     let width = if term.features().is_attended() {
         usize::from(term.size().1)
@@ -64,6 +68,26 @@ pub(super) fn run(context: &Context) -> Result<(), Problem> {
     }
     context.output.say(format!("Up for {}.", up(&view)));
     Ok(())
+}
+
+fn view_of(status: serde_json::Value) -> Result<View, Problem> {
+    serde_json::from_value(status).map_err(|error| strange(&error.to_string()))
+}
+
+/// An error unless it is so.
+fn check(view: &View, is: Is) -> Result<(), Problem> {
+    let (good, what) = match is {
+        Is::Healthy => (view.healthy, "the running node is not healthy"),
+        Is::Live => (view.live, "the running node hangs"),
+    };
+    if good {
+        return Ok(());
+    }
+    Err(Problem::other(
+        what,
+        view.reasons.join("; "),
+        "conclave status shows how everything is, and the log what happened",
+    ))
 }
 
 fn problem(context: &Context, error: &ControlError) -> Problem {

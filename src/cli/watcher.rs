@@ -157,6 +157,9 @@ impl Watcher {
                 printable(&why)
             )),
             News::UnknownFork { name, epoch } => self.unknown_fork(&mut told, &printable(&name), epoch, now_ms),
+            News::Guard(trouble) => guard(&mut told, trouble),
+            // Said at the end of the command, which this is.
+            News::Stopped(_) => {}
             // Seen in the overview.
             News::Slot(_) | News::Peers(_) | News::Marked(_) | News::Validators(_) | News::Votes(_) => {}
             News::Network(event) => self.network(&mut told, event),
@@ -710,6 +713,23 @@ impl Watcher {
     }
 }
 
+/// The slashing protection fails, or works again.
+fn guard(told: &mut Told, trouble: Option<String>) {
+    let message = match trouble {
+        Some(trouble) => {
+            let message = format!("the slashing protection fails: {}", printable(&trouble));
+            told.warn(&message);
+            message
+        }
+        None => {
+            let message = "The slashing protection works again";
+            told.say(format!("{message}."));
+            message.to_owned()
+        }
+    };
+    told.events.push(Event::Notice { message });
+}
+
 fn refused(name: &str, why: &Refusal) -> String {
     match why {
         Refusal::Protocol { speaks, software } => format!(
@@ -1088,6 +1108,19 @@ mod tests {
         assert!(lines(begins).starts_with("! the fork eip9999 is in force since epoch 100"));
         assert_eq!(lines(begins + 384_000), "");
         assert!(lines(begins + DAY_MS).contains("is in force since"));
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_told_of_when_it_begins_and_when_it_ends() {
+        let mut watcher = watcher();
+        let told = watcher.told(News::Guard(Some("it cannot be\u{1b} written".to_owned())), 0);
+        assert_eq!(
+            text(&told),
+            "! the slashing protection fails: it cannot be\u{fffd} written"
+        );
+        assert!(json(&told).contains(r#""event":"notice""#), "{told:?}");
+        let told = watcher.told(News::Guard(None), 0);
+        assert_eq!(text(&told), "The slashing protection works again.");
     }
 
     #[test]

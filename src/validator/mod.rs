@@ -18,6 +18,7 @@
 //! | [`wire`] | what running nodes say to each other |
 //! | [`control`] | what other commands in the same folder ask a running node |
 //! | [`core`] | one operator's behaviour: events in, effects out |
+//! | [`pulse`] | whether its work goes on |
 //! | [`overview`] | the picture of a running node, for whoever looks |
 //! | [`monitoring`] | the same over HTTP |
 //! | [`node`] | where the core meets sockets, disks and clocks |
@@ -38,4 +39,5 @@ pub mod monitoring;
 pub mod node;
 pub mod overview;
 pub mod partials;
+pub mod pulse;
 pub mod wire;

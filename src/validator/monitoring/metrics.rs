@@ -158,7 +158,7 @@ fn own(sheet: &mut Sheet<'_>, view: &View, totals: &Totals) -> fmt::Result {
     )?;
     sheet.gauge(
         "healthy",
-        "1 if this node can do its part, as /health says",
+        "1 if this node can do its part or merely waits after a start, as /health says",
         flag(view.healthy),
     )?;
     let states = State::ALL.map(|state| (vec![("state", state.name())], flag(state == view.state)));

@@ -1,5 +1,5 @@
 //! The picture of a running node over HTTP: a page for people, `/status` for programs, `/metrics` for Prometheus, `/health`
-//! for supervisors.
+//! for whoever looks after it, `/health/live` for what may restart it.
 //!
 //! Nothing can be changed here and nothing secret is told: only GET is answered, and what is shown is what the operators,
 //! the chain and everybody who looks at it know anyway. It has a thread of its own, which no duty waits for; whoever asks
@@ -35,7 +35,10 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::overview::{totals::Totals, view::View};
+use super::overview::{
+    totals::Totals,
+    view::{State as Does, View},
+};
 
 use connections::Few;
 use metrics::Metrics;
@@ -50,15 +53,32 @@ pub const MOST_VALIDATORS: usize = 200;
 /// Looks at the node, with at most so many validators one by one.
 pub type Look = Arc<dyn Fn(usize) -> (View, Totals) + Send + Sync>;
 
-/// What `/health` says.
+/// What `/health` says: whether the node can do its part, or will by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// Whether the node can do its part.
+    /// Whether it can, or will.
     pub healthy: bool,
-    /// What it does: the name of a [`super::overview::view::State`].
-    pub state: String,
-    /// Why not, if it cannot.
+    /// What it does.
+    pub state: Does,
+    /// Why it does not sign; empty if it does.
+    pub why: String,
+    /// While it waits: the first epoch whose attestations it signs.
+    pub signs_from_epoch: Option<u64>,
+    /// When that begins, in milliseconds since the Unix epoch.
+    pub signs_from_ms: Option<u64>,
+    /// What is wrong, so that somebody must look; empty if it is healthy.
     pub reasons: Vec<String>,
+}
+
+/// What `/health/live` says: whether the process's own work goes on, whatever it can do for its group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Liveness {
+    /// Whether it goes on.
+    pub live: bool,
+    /// What it does.
+    pub state: Does,
+    /// How long ago its loop went round last, in milliseconds.
+    pub last_round_ms: u64,
 }
 
 type Seen = Arc<(View, Totals)>;
@@ -130,6 +150,7 @@ fn router(look: Look, address: SocketAddr) -> Router {
         .route("/", get(page))
         .route("/status", get(status))
         .route("/health", get(health))
+        .route("/health/live", get(live))
         .route("/metrics", get(metrics))
         .layer(middleware::from_fn_with_state(shared.clone(), guarded))
         .with_state(shared)
@@ -193,17 +214,34 @@ async fn status(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) ->
 async fn health(State(shared): State<Arc<Shared>>) -> Response {
     let seen = shared.look(false);
     let view = &seen.0;
-    let code = if view.healthy {
+    let health = Health {
+        healthy: view.healthy,
+        state: view.state,
+        why: view.why.clone(),
+        signs_from_epoch: view.signs_from_epoch,
+        signs_from_ms: view.signs_from_ms,
+        reasons: view.reasons.clone(),
+    };
+    (code(view.healthy), Json(health)).into_response()
+}
+
+async fn live(State(shared): State<Arc<Shared>>) -> Response {
+    let seen = shared.look(false);
+    let view = &seen.0;
+    let liveness = Liveness {
+        live: view.live,
+        state: view.state,
+        last_round_ms: view.last_round_ms,
+    };
+    (code(view.live), Json(liveness)).into_response()
+}
+
+fn code(good: bool) -> StatusCode {
+    if good {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
-    };
-    let health = Health {
-        healthy: view.healthy,
-        state: view.state.name().to_owned(),
-        reasons: view.reasons.clone(),
-    };
-    (code, Json(health)).into_response()
+    }
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {

@@ -10,11 +10,16 @@ use crate::validator::overview::tests::{overview, told};
 
 /// Serves a picture, and counts how often it is looked at.
 fn serving(healthy: bool) -> (SocketAddr, Arc<AtomicUsize>) {
+    serving_with(|view| view.healthy = healthy)
+}
+
+/// Serves a picture of which something is otherwise.
+fn serving_with(change: impl FnOnce(&mut View)) -> (SocketAddr, Arc<AtomicUsize>) {
     let (mut view, totals) = {
         let overview = told(overview());
         (overview.view(0, 10), overview.totals().clone())
     };
-    view.healthy = healthy;
+    change(&mut view);
     let looks = Arc::new(AtomicUsize::new(0));
     let counted = looks.clone();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -44,7 +49,7 @@ fn get(address: SocketAddr, path: &str) -> String {
 }
 
 #[test]
-fn four_questions_are_answered() {
+fn each_question_is_answered() {
     let (address, looks) = serving(true);
     assert!(get(address, "/").contains("<title>conclave</title>"));
     assert_eq!(looks.load(Ordering::Relaxed), 0);
@@ -68,6 +73,52 @@ fn four_questions_are_answered() {
     assert!(get(address, "/other").starts_with("HTTP/1.1 404"));
     let (address, _) = serving(false);
     assert!(get(address, "/health").starts_with("HTTP/1.1 503"));
+}
+
+/// The code and the body.
+fn body<T: serde::de::DeserializeOwned>(address: SocketAddr, path: &str) -> (u16, T) {
+    let answer = get(address, path);
+    let code = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = answer.split("\r\n\r\n").nth(1).unwrap();
+    (code, serde_json::from_str(body).unwrap())
+}
+
+#[test]
+fn who_merely_waits_is_healthy_and_who_hangs_does_not_live() {
+    let (address, _) = serving_with(|view| {
+        view.state = Does::Waiting;
+        view.why = "attestations are signed from epoch 3 on".to_owned();
+        view.signs_from_epoch = Some(3);
+        view.signs_from_ms = Some(77);
+        view.quiet_for(Duration::from_millis(900));
+    });
+    let (code, health) = body::<Health>(address, "/health");
+    assert_eq!((code, health.healthy, health.state), (200, true, Does::Waiting));
+    assert_eq!(
+        (health.signs_from_epoch, health.signs_from_ms),
+        (Some(3), Some(77))
+    );
+    assert!(
+        health.why.contains("from epoch 3 on") && health.reasons.is_empty(),
+        "{health:?}"
+    );
+    let (code, liveness) = body::<Liveness>(address, "/health/live");
+    assert_eq!((code, liveness.live, liveness.last_round_ms), (200, true, 900));
+
+    // Nothing that is wrong elsewhere is a reason to restart it.
+    let (address, _) = serving_with(|view| {
+        view.healthy = false;
+        view.reasons = vec!["2 of 4 operators are here, and 3 must be".to_owned()];
+    });
+    let (code, health) = body::<Health>(address, "/health");
+    assert_eq!((code, health.reasons.len()), (503, 1));
+    assert_eq!(body::<Liveness>(address, "/health/live").0, 200);
+
+    let (address, _) = serving_with(|view| view.quiet_for(Duration::from_secs(60)));
+    let (code, liveness) = body::<Liveness>(address, "/health/live");
+    assert_eq!((code, liveness.live), (503, false));
+    let (code, health) = body::<Health>(address, "/health");
+    assert_eq!((code, health.reasons.len()), (503, 1));
 }
 
 #[test]

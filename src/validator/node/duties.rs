@@ -103,7 +103,9 @@ impl Service {
                     // In the second half of a slot nobody waits for a beacon node.
                     let now = now_ms();
                     let slot = self.time.slot_at(now).map_or(0, |slot| slot + 1);
-                    next = instant_of(self.time.start_of(slot).saturating_add(self.time.slot_ms / 2));
+                    let at = self.time.start_of(slot).saturating_add(self.time.slot_ms / 2);
+                    // Before genesis, too, a node may go down or come back.
+                    next = instant_of(at.min(now.saturating_add(self.time.slot_ms.saturating_mul(2))));
                     self.nodes.check(deadline()).await;
                     let epoch = self.time.epoch_at(now).unwrap_or(0);
                     if epoch_of_validators != Some(epoch) && self.find_validators().await {

@@ -52,6 +52,7 @@ use super::{
     memory::Proofs,
     overview::news::{Peer, Seen, Votes},
     partials::Proof,
+    pulse::Pulse,
     wire::{Limits, Message},
 };
 
@@ -116,6 +117,8 @@ pub struct Setup {
     pub book: Vec<(u16, Vec<Multiaddr>)>,
     /// Where other commands talk to this process.
     pub control: Control,
+    /// Beaten as long as the work goes on.
+    pub pulse: Pulse,
     /// For tests of what a liar can do: everything that this operator says goes through it. None for honest ones.
     pub voice: Option<Box<Voice>>,
     /// Where parts of exits are kept.
@@ -149,6 +152,8 @@ pub enum News {
     Peers(Vec<(u16, Peer)>),
     /// Why the slashing protection is not the whole memory of its share, if it is not; at the start and once an epoch.
     Marked(Option<Mark>),
+    /// Why the slashing protection cannot be used, when that begins or changes; none when it can be again.
+    Guard(Option<String>),
     /// A fork is scheduled that this version does not know; at the start with the chain, and again once an epoch.
     UnknownFork {
         /// Its name.
@@ -167,6 +172,8 @@ pub enum News {
         /// How long that takes, in milliseconds.
         left_ms: u64,
     },
+    /// The core has stopped for good; the process ends.
+    Stopped(Stop),
 }
 
 /// Why a run ended.
@@ -247,7 +254,7 @@ pub fn run(
         exits: Arc::default(),
     };
     let _door = open_door(&runtime, &setup.control, &desk, watch);
-    let mut lobby = Lobby::new(&mut net, &mut *watch, &mut *keep);
+    let mut lobby = Lobby::new(&mut net, &setup.pulse, &mut *watch, &mut *keep);
     let Some(chain) = runtime.block_on(lobby.chain_of(&setup.nodes, interrupted))? else {
         return Ok(Ended::Asked);
     };
@@ -277,6 +284,8 @@ pub fn run(
         graffiti: setup.graffiti,
         shares: Arc::new(setup.shares),
         events: events.clone(),
+        news: news.clone(),
+        trouble: Arc::default(),
         unwritten: Arc::new(Mutex::new(BTreeMap::new())),
     };
     let settings = Settings {
@@ -316,6 +325,8 @@ pub fn run(
     let mut driver = Driver {
         core,
         slot: None,
+        piece: None,
+        pulse: setup.pulse,
         nodes: works.nodes.clone(),
         clock: Clock::new(chain.spec.slot_ms),
         chain,
@@ -328,7 +339,9 @@ pub fn run(
     };
     let ended = runtime.block_on(driver.drive(&mut net, early, inbox, exit_news, told, interrupted));
     exits.stop();
-    works.write_memories();
+    if let Err(error) = works.write_memories() {
+        tracing::warn!("what others signed could not be written down: {error}");
+    }
     let _ = runtime.block_on(shut_down(&handle, &mut net));
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
@@ -365,15 +378,22 @@ async fn shut_down(handle: &Handle<Run>, net: &mut Events<Run>) -> Option<()> {
 struct Lobby<'a, 'k> {
     net: &'a mut Events<Run>,
     early: Early,
+    pulse: &'a Pulse,
     watch: &'a mut dyn FnMut(News),
     keep: &'a mut Keep<'k>,
 }
 
 impl<'a, 'k> Lobby<'a, 'k> {
-    fn new(net: &'a mut Events<Run>, watch: &'a mut dyn FnMut(News), keep: &'a mut Keep<'k>) -> Self {
+    fn new(
+        net: &'a mut Events<Run>,
+        pulse: &'a Pulse,
+        watch: &'a mut dyn FnMut(News),
+        keep: &'a mut Keep<'k>,
+    ) -> Self {
         Self {
             net,
             early: Early::default(),
+            pulse,
             watch,
             keep,
         }
@@ -422,11 +442,14 @@ impl<'a, 'k> Lobby<'a, 'k> {
         interrupted: &AtomicBool,
     ) -> Result<Option<T>, RunError> {
         let (mut work, mut stop) = (std::pin::pin!(work), std::pin::pin!(until(interrupted)));
+        let mut look = tokio::time::interval(LOOK);
         loop {
+            self.pulse.beat();
             tokio::select! {
                 biased;
                 value = &mut work => return Ok(Some(value)),
                 () = &mut stop => return Ok(None),
+                _ = look.tick() => {}
                 event = self.net.recv() => {
                     let event = event.ok_or_else(network_stopped)?;
                     self.early.hear(&event);
@@ -532,8 +555,11 @@ struct Driver<'a> {
     voice: Option<Box<Voice>>,
     exits: Exits,
     nodes: Nodes,
+    pulse: Pulse,
     /// The slot that was begun last.
     slot: Option<u64>,
+    /// The same with time before genesis, which is cut into pieces as long as slots.
+    piece: Option<(bool, u64)>,
     watch: &'a mut dyn FnMut(News),
     keep: &'a mut Keep<'a>,
 }
@@ -553,6 +579,7 @@ impl Driver<'_> {
         }
         let mut stop_at = None;
         loop {
+            self.pulse.beat();
             if interrupted.load(Ordering::Relaxed)
                 && *stop_at.get_or_insert_with(|| self.end_of_slot()) <= now_ms()
             {
@@ -617,9 +644,12 @@ impl Driver<'_> {
     fn watch_slot(&mut self, now: u64) -> Result<(), RunError> {
         let time = self.chain.time();
         let slot = time.slot_at(now);
-        if slot == self.slot {
+        let before_genesis = || now.checked_div(time.slot_ms).unwrap_or(0);
+        let piece = Some((slot.is_some(), slot.unwrap_or_else(before_genesis)));
+        if piece == self.piece {
             return Ok(());
         }
+        self.piece = piece;
         let epoch = slot.map(|slot| time.epoch_of(slot));
         if epoch != self.slot.map(|slot| time.epoch_of(slot)) {
             self.watch_epoch()?;
@@ -657,7 +687,10 @@ impl Driver<'_> {
                 Effect::Broadcast(message) => self.say(None, message).await,
                 Effect::Refuse { operator, why } => self.give(Command::Misbehaved { operator, why }).await,
                 Effect::Report(report) => (self.watch)(News::Report(report)),
-                Effect::Stop(stop) => stopped = Some(stop),
+                Effect::Stop(stop) => {
+                    (self.watch)(News::Stopped(stop));
+                    stopped = Some(stop);
+                }
                 effect => self.works.begin(effect),
             }
         }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use rand::TryRng as _;
@@ -24,12 +25,13 @@ use crate::{
         },
         duty::{Duty, Purpose},
         group::Group,
-        guard::{Guard, Memory, Message as Slashable, Progress, Request, Timing},
+        guard::{Guard, GuardError, Memory, Message as Slashable, Progress, Request, Timing},
         partials::Proof,
     },
 };
 
 use super::{
+    News,
     checks::Keys,
     clock::{instant_of, now_ms},
 };
@@ -44,6 +46,13 @@ fn summary(block: &Block) -> Summary {
         fee_recipient: block.fee_recipient,
         commitments: block.commitments,
     }
+}
+
+/// An error of three lines as one.
+fn one_line(error: &GuardError) -> String {
+    let text = error.to_string();
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    lines.join(" ")
 }
 
 /// What is needed to carry out effects. Clones share everything.
@@ -62,6 +71,10 @@ pub(super) struct Works {
     /// What own blocks say.
     pub(super) graffiti: [u8; 32],
     pub(super) events: mpsc::UnboundedSender<Event>,
+    /// For whoever watches.
+    pub(super) news: mpsc::UnboundedSender<News>,
+    /// Why the guard cannot be used, as far as that was told.
+    pub(super) trouble: Arc<Mutex<Option<String>>>,
     /// Proofs that wait to be written: durable soon, off the way of duties.
     pub(super) unwritten: Arc<Mutex<BTreeMap<(u16, bool), Proof>>>,
 }
@@ -128,8 +141,8 @@ impl Works {
                 deadline_ms,
             } => {
                 let works = self.clone();
-                self.runtime.spawn_blocking(move || {
-                    works.guarded(purpose, slot, epochs, root, &validators, deadline_ms);
+                self.watch_guard(move || {
+                    works.guarded(purpose, slot, epochs, root, &validators, deadline_ms)
                 });
             }
             Effect::Combine { purpose, slot, job } => {
@@ -141,8 +154,7 @@ impl Works {
             Effect::Remember { operator, proof } => self.remember(operator, proof),
             Effect::Compare { operator, remembered } => {
                 let works = self.clone();
-                self.runtime
-                    .spawn_blocking(move || works.compare(operator, remembered));
+                self.watch_guard(move || works.compare(operator, remembered));
             }
             Effect::Begin(start) => {
                 if let Some(guard) = &self.guard {
@@ -161,6 +173,38 @@ impl Works {
     fn tell(&self, event: Event) {
         // Nobody listens when the program ends.
         let _ = self.events.send(event);
+    }
+
+    /// Asks the guard something off the way of everything else, and tells if it cannot answer.
+    fn watch_guard(&self, ask: impl FnOnce() -> Result<(), GuardError> + Send + 'static) {
+        let works = self.clone();
+        let slot = Duration::from_millis(self.chain.time().slot_ms);
+        let mut asked = self.runtime.spawn_blocking(ask);
+        self.runtime.spawn(async move {
+            let answer = match tokio::time::timeout(slot, &mut asked).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    works.guard_is(Some(
+                        "its disk has not answered for a slot: look at the disk's health".to_owned(),
+                    ));
+                    asked.await
+                }
+            };
+            works.guard_is(match answer {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(one_line(&error)),
+                Err(_) => Some("asking it failed: this is a bug, please report it".to_owned()),
+            });
+        });
+    }
+
+    /// Tells how the guard is, if that has changed.
+    fn guard_is(&self, trouble: Option<String>) {
+        let mut told = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told != trouble {
+            told.clone_from(&trouble);
+            let _ = self.news.send(News::Guard(trouble));
+        }
     }
 
     /// The end of the slot that is so many slots after this one.
@@ -356,9 +400,9 @@ impl Works {
         root: Hash,
         validators: &[u32],
         deadline_ms: u64,
-    ) {
+    ) -> Result<(), GuardError> {
         let Some(guard) = &self.guard else {
-            return;
+            return Ok(());
         };
         let time = self.chain.time();
         let message = match purpose {
@@ -382,31 +426,28 @@ impl Works {
             validators,
             timing,
         };
-        match guard.permit(&request) {
-            Ok(answer) => {
-                for (validator, refusal) in &answer.refused {
-                    tracing::warn!(slot, validator, "the {} is not signed: {refusal}", purpose.text());
-                }
-                let roots = answer.permit.iter().flat_map(|permit| {
-                    permit
-                        .validators()
-                        .iter()
-                        .map(|validator| ((*validator, 0), *permit.signing_root()))
-                });
-                let roots = roots.collect();
-                let works = self.clone();
-                rayon::spawn(move || {
-                    let items = works.sign(roots);
-                    works.tell(Event::Signed(Signed {
-                        purpose,
-                        slot,
-                        epochs,
-                        items,
-                    }));
-                });
-            }
-            Err(error) => tracing::error!(slot, "nothing is signed: {error}"),
+        let answer = guard.permit(&request)?;
+        for (validator, refusal) in &answer.refused {
+            tracing::warn!(slot, validator, "the {} is not signed: {refusal}", purpose.text());
         }
+        let roots = answer.permit.iter().flat_map(|permit| {
+            permit
+                .validators()
+                .iter()
+                .map(|validator| ((*validator, 0), *permit.signing_root()))
+        });
+        let roots = roots.collect();
+        let works = self.clone();
+        rayon::spawn(move || {
+            let items = works.sign(roots);
+            works.tell(Event::Signed(Signed {
+                purpose,
+                slot,
+                epochs,
+                items,
+            }));
+        });
+        Ok(())
     }
 
     fn combine(&self, purpose: Purpose, slot: u64, job: &Job) {
@@ -536,16 +577,20 @@ impl Works {
         drop(unwritten);
         if first {
             let works = self.clone();
-            let wait = std::time::Duration::from_millis(self.chain.time().slot_ms / 4);
+            let wait = Duration::from_millis(self.chain.time().slot_ms / 4);
             self.runtime.spawn(async move {
                 tokio::time::sleep(wait).await;
-                let _ = tokio::task::spawn_blocking(move || works.write_memories()).await;
+                let again = works.clone();
+                again.watch_guard(move || works.write_memories());
             });
         }
     }
 
     /// Writes what is to be remembered.
-    pub(super) fn write_memories(&self) {
+    ///
+    /// # Errors
+    /// If the guard cannot.
+    pub(super) fn write_memories(&self) -> Result<(), GuardError> {
         let proofs = std::mem::take(&mut *self.unwritten.lock().unwrap_or_else(PoisonError::into_inner));
         let memories: Vec<Memory> = proofs
             .into_iter()
@@ -569,23 +614,91 @@ impl Works {
             .collect();
         if let Some(guard) = &self.guard
             && !memories.is_empty()
-            && let Err(error) = guard.remember(&memories)
         {
-            tracing::warn!("what others signed could not be written down: {error}");
+            guard.remember(&memories)?;
         }
+        Ok(())
     }
 
-    fn compare(&self, operator: u16, remembered: Progress) {
+    fn compare(&self, operator: u16, remembered: Progress) -> Result<(), GuardError> {
         let newer = match &self.guard {
             None => false,
-            Some(guard) => match guard.catch_up(remembered) {
-                Ok(behind) => behind,
-                Err(error) => {
-                    tracing::error!("the slashing protection could not be compared: {error}");
-                    return;
-                }
-            },
+            Some(guard) => guard.catch_up(remembered)?,
         };
         self.tell(Event::Compared { operator, newer });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cluster::lock::Lock,
+        validator::chain::spec::{Pinned, tests::chain},
+    };
+
+    /// Works of a group without shares, on a chain with such slots; and what they tell.
+    fn works(runtime: &runtime::Runtime, slot_ms: u64) -> (Works, mpsc::UnboundedReceiver<News>) {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/vectors/dkg-v1.10-hoodi-4x2/node0/cluster-lock.json"
+        );
+        let lock = Lock::from_json(&std::fs::read(path).unwrap()).unwrap();
+        let names = ["alice", "bob", "carol", "dave"].map(str::to_owned);
+        let mut chain = chain("minimal");
+        chain.spec.slot_ms = slot_ms;
+        let (news, told) = mpsc::unbounded_channel();
+        let works = Works {
+            runtime: runtime.handle().clone(),
+            nodes: Nodes::new(Vec::new(), Pinned::default()),
+            schemas: Arc::new(BlockSchemas::new(&chain.spec.sizes)),
+            chain: Arc::new(chain),
+            group: Arc::new(Group::new(&lock, &names).unwrap()),
+            guard: None,
+            shares: Arc::default(),
+            keys: Arc::default(),
+            builder: false,
+            graffiti: [0; 32],
+            events: mpsc::unbounded_channel().0,
+            news,
+            trouble: Arc::default(),
+            unwritten: Arc::default(),
+        };
+        (works, told)
+    }
+
+    #[test]
+    fn a_guard_that_fails_or_hangs_is_told_of_when_it_begins_and_when_it_ends() {
+        let runtime = runtime::Runtime::new().unwrap();
+        let next = |told: &mut mpsc::UnboundedReceiver<News>| match told.blocking_recv() {
+            Some(News::Guard(trouble)) => trouble,
+            other => panic!("{other:?}"),
+        };
+        let (patient, mut told) = works(&runtime, 600_000);
+        // The same again is no news.
+        for trouble in [None, Some("a"), Some("a"), Some("b"), None, None] {
+            patient.guard_is(trouble.map(str::to_owned));
+        }
+        assert_eq!(next(&mut told).as_deref(), Some("a"));
+        assert_eq!(next(&mut told).as_deref(), Some("b"));
+        assert_eq!(next(&mut told), None);
+        patient.watch_guard(|| Err(GuardError::NoChain));
+        let trouble = next(&mut told).unwrap();
+        assert!(
+            trouble.contains("not bound to a chain yet. Its genesis") && !trouble.contains('\n'),
+            "{trouble}"
+        );
+        patient.watch_guard(|| panic!("a bug"));
+        assert!(next(&mut told).unwrap().contains("this is a bug"));
+        patient.watch_guard(|| Ok(()));
+        assert_eq!(next(&mut told), None);
+
+        let (hasty, mut told) = works(&runtime, 20);
+        let (answer, asked) = std::sync::mpsc::channel();
+        hasty.watch_guard(move || asked.recv().map_err(|_| GuardError::NoChain));
+        assert!(next(&mut told).unwrap().contains("has not answered for a slot"));
+        answer.send(()).unwrap();
+        assert_eq!(next(&mut told), None);
     }
 }

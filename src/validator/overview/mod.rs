@@ -32,7 +32,7 @@ use crate::p2p::events::Event as NetEvent;
 use super::{
     beacon::nodes::{Health, State as NodeState},
     chain::time::Time,
-    core::{Account, Decision, Report},
+    core::{Account, Decision, Report, Stop},
     duty::Purpose,
     group::Group,
     guard::{Mark, Start},
@@ -45,7 +45,7 @@ use news::Peer;
 use totals::Totals;
 use validators::Validators;
 use view::{ForkView, Link, NodeView, OperatorView, State, View};
-use words::{count, span};
+use words::{brief, count, span};
 
 /// Participation and duties are kept for so many epochs.
 pub const EPOCHS: u64 = 4;
@@ -55,8 +55,8 @@ const MAX_SLOTS: u64 = 256;
 const CLOCK_PART: u64 = 12;
 /// A slot with duties is told to be over by the beginning of the one that is so much later.
 const OVER_AFTER: u64 = 3;
-/// When no slot has begun for so many slots, the program hangs.
-const STUCK_SLOTS: u64 = 3;
+/// One jump of the clock may be a machine that slept; so many, each before the wait after the last one was over, are not.
+const MANY_JUMPS: u32 = 2;
 
 /// What is known of an operator.
 #[derive(Debug, Clone, Default)]
@@ -88,6 +88,11 @@ pub struct Overview {
     /// Who remembers what this folder has forgotten.
     forgotten: Option<u16>,
     stopping: bool,
+    stopped: Option<Stop>,
+    /// Why the slashing protection cannot be used.
+    guard: Option<String>,
+    /// Jumps of the clock since it last could sign attestations, or the last one.
+    jumps: u32,
     /// The slot that was begun last.
     begun: Option<u64>,
     /// Since this slot a beacon node has told who has which duty.
@@ -125,6 +130,9 @@ impl Overview {
             mark: None,
             forgotten: None,
             stopping: false,
+            stopped: None,
+            guard: None,
+            jumps: 0,
             begun: None,
             watched_since: None,
             nodes: Vec::new(),
@@ -155,6 +163,11 @@ impl Overview {
             News::Marked(mark) => self.mark = *mark,
             News::ClockJumped => {
                 self.totals.clock_jumps += 1;
+                self.jumps = if self.waits(now_ms) {
+                    self.jumps.saturating_add(1)
+                } else {
+                    1
+                };
                 self.begun = None;
                 self.watched_since = None;
             }
@@ -170,6 +183,8 @@ impl Overview {
             News::Validators(seen) => self.validators.seen(seen),
             News::Votes(votes) => self.validators.voted(votes, &mut self.totals),
             News::Stopping { .. } => self.stopping = true,
+            News::Stopped(stop) => self.stopped = Some(*stop),
+            News::Guard(trouble) => self.guard.clone_from(trouble),
             News::NoControl(_) | News::Exit(_) => {}
             News::Network(event) => self.network(event),
             News::Report(report) => self.report(report),
@@ -327,7 +342,8 @@ impl Overview {
         });
         let last_slot = slot.unwrap_or(0);
         let signs_from = self.start.map(|start| start.first_target);
-        let reasons = self.reasons(now_ms, state, &why);
+        let signs_from = signs_from.filter(|first| epoch.is_none_or(|epoch| epoch < *first));
+        let reasons = self.reasons(state, &why);
         View {
             software: self.software.clone(),
             now_ms,
@@ -342,10 +358,16 @@ impl Overview {
             slots_per_epoch: self.time.map(|time| time.slots_per_epoch),
             state,
             why,
-            signs_from_epoch: signs_from.filter(|first| epoch.is_none_or(|epoch| epoch < *first)),
+            signs_from_epoch: signs_from,
+            signs_from_ms: self
+                .time
+                .zip(signs_from)
+                .map(|(time, first)| time.start_of_epoch(first)),
             database_mark: self.mark.map(|mark| mark_text(mark).to_owned()),
             healthy: reasons.is_empty(),
             reasons,
+            live: true,
+            last_round_ms: 0,
             warnings: self.warnings(unknown_fork.as_ref()),
             unknown_fork,
             first_slot: self.grid.first(last_slot),
@@ -389,8 +411,23 @@ impl Overview {
             .collect()
     }
 
+    /// Whether it does not sign attestations yet, after whatever counted as a start.
+    fn waits(&self, now_ms: u64) -> bool {
+        let epoch = self.time.and_then(|time| time.epoch_at(now_ms));
+        epoch
+            .zip(self.start)
+            .is_some_and(|(epoch, start)| epoch < start.first_target)
+    }
+
     /// What this node does now, and why it does not sign.
     fn state(&self, now_ms: u64, epoch: Option<u64>) -> (State, String) {
+        if let Some(Stop::Twin(_)) = self.stopped {
+            return (
+                State::Stopping,
+                "another process works with this share, and one of the two must go: it has stopped for good"
+                    .to_owned(),
+            );
+        }
         if self.stopping {
             return (
                 State::Stopping,
@@ -404,7 +441,10 @@ impl Overview {
             );
         }
         let (Some(time), Some(start)) = (self.time, self.start) else {
-            return (State::Starting, "it is starting".to_owned());
+            return (
+                State::Starting,
+                "it is starting: no beacon node has told its chain yet".to_owned(),
+            );
         };
         if self.dry_run {
             return (State::DryRun, "dry run: nothing is signed".to_owned());
@@ -434,6 +474,9 @@ impl Overview {
                     why.push_str(&self.name(operator));
                     why.push_str(" remembers signatures that this folder had forgotten: it is an old copy");
                 }
+                (None, _) if self.jumps >= MANY_JUMPS => why.push_str(
+                    "the clock jumps again and again, and each time counts as a start: see to its time synchronisation",
+                ),
                 (None, Some(mark)) => why.push_str(mark_text(mark)),
                 (None, None) => {
                     why.push_str(
@@ -461,11 +504,23 @@ impl Overview {
             .count()
     }
 
-    /// Why this node cannot do its part; nothing if it can.
-    fn reasons(&self, now_ms: u64, state: State, why: &str) -> Vec<String> {
+    /// Whether it does what it does by design, and nobody has to look: it signs, or will by itself.
+    fn is_as_designed(&self, state: State) -> bool {
+        match state {
+            State::Signing | State::BeforeGenesis => true,
+            State::Waiting => self.forgotten.is_none() && self.jumps < MANY_JUMPS,
+            _ => false,
+        }
+    }
+
+    /// Why this node cannot do its part, and would not by itself; nothing if all is well.
+    fn reasons(&self, state: State, why: &str) -> Vec<String> {
         let mut reasons = Vec::new();
-        if state != State::Signing {
+        if !self.is_as_designed(state) {
             reasons.push(why.to_owned());
+        }
+        if let Some(trouble) = &self.guard {
+            reasons.push(format!("the slashing protection fails: {trouble}"));
         }
         if self.time.is_some() && !self.nodes.iter().any(|node| node.state == NodeState::Ready) {
             let nodes: Vec<String> = self
@@ -484,16 +539,6 @@ impl Overview {
                 "{here} of {} operators are here, and {} must be",
                 self.operators.len(),
                 self.threshold
-            ));
-        }
-        if let (Some(time), Some(begun)) = (self.time, self.begun)
-            && time
-                .slot_at(now_ms)
-                .is_some_and(|slot| slot > begun.saturating_add(STUCK_SLOTS))
-        {
-            reasons.push(format!(
-                "nothing has happened for {}: the program or the machine hangs",
-                span(now_ms.saturating_sub(time.start_of(begun)))
             ));
         }
         reasons
@@ -522,9 +567,9 @@ impl Overview {
             let offset = known.peer.clock_offset_ms.unwrap_or(0);
             if known.connected && offset.unsigned_abs() > most {
                 warnings.push(format!(
-                    "the clock of {} is {} ms {} yours: one of you should look at its time synchronisation",
+                    "the clock of {} is {} {} yours: one of you should look at its time synchronisation",
                     self.name(operator),
-                    offset.unsigned_abs(),
+                    brief(offset.unsigned_abs()),
                     if offset > 0 { "ahead of" } else { "behind" }
                 ));
             }

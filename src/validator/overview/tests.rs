@@ -170,18 +170,6 @@ fn why_a_node_cannot_do_its_part_is_said() {
         why.contains("no beacon node is in step") && why.contains("40 slots behind"),
         "{why}"
     );
-    let waits = |overview: &mut Overview| overview.tell(&starts(3), at(9));
-    let (state, why) = reasons(&waits, at(9));
-    assert_eq!(state, State::Waiting);
-    assert!(
-        why.contains("from epoch 3 on") && why.contains("as soon as all others confirm"),
-        "{why}"
-    );
-    let marked = |overview: &mut Overview| {
-        overview.tell(&News::Marked(Some(Mark::New)), at(9));
-        overview.tell(&starts(4), at(9));
-    };
-    assert!(reasons(&marked, at(9)).1.contains("was made anew"));
     let forgot = |overview: &mut Overview| {
         overview.tell(&starts(3), at(9));
         overview.tell(&News::Report(Report::Forgotten { operator: 3 }), at(9));
@@ -195,10 +183,97 @@ fn why_a_node_cannot_do_its_part_is_said() {
         overview.tell(&news, at(9));
     };
     assert_eq!(reasons(&fork, at(9)).0, State::UnknownFork);
-    // Told nothing for some slots: it hangs.
-    let (state, why) = reasons(&|_| {}, at(13));
-    assert_eq!(state, State::Signing);
-    assert!(why.starts_with("nothing has happened for"), "{why}");
+    let disk = |overview: &mut Overview| overview.tell(&News::Guard(Some("no space left".to_owned())), at(9));
+    let (state, why) = reasons(&disk, at(9));
+    assert_eq!(
+        (state, why.as_str()),
+        (State::Signing, "the slashing protection fails: no space left")
+    );
+    let twin = |overview: &mut Overview| overview.tell(&News::Stopped(Stop::Twin([7; 16])), at(9));
+    let (state, why) = reasons(&twin, at(9));
+    assert_eq!(state, State::Stopping);
+    assert!(why.starts_with("another process works with this share"), "{why}");
+    let jumps = |overview: &mut Overview| {
+        for _ in 0..2 {
+            overview.tell(&News::ClockJumped, at(9));
+            overview.tell(&starts(3), at(9));
+        }
+    };
+    let (state, why) = reasons(&jumps, at(9));
+    assert_eq!(state, State::Waiting);
+    assert!(why.contains("the clock jumps again and again"), "{why}");
+    let dry = {
+        let mut overview = told(overview());
+        overview.dry_run = true;
+        overview.view(at(9), 10)
+    };
+    assert_eq!((dry.state, dry.healthy), (State::DryRun, false));
+}
+
+#[test]
+fn a_node_that_merely_waits_is_healthy_and_says_from_when_it_signs() {
+    let view = |tell: &dyn Fn(&mut Overview), now: u64| {
+        let mut overview = told(overview());
+        tell(&mut overview);
+        let view = overview.view(now, 10);
+        assert!(view.healthy && view.reasons.is_empty(), "{:?}", view.reasons);
+        assert_eq!(view.merely(), Some(view.why.as_str()));
+        view
+    };
+    let waits = view(&|overview| overview.tell(&starts(3), at(9)), at(9));
+    assert_eq!(waits.state, State::Waiting);
+    assert_eq!(
+        (waits.signs_from_epoch, waits.signs_from_ms),
+        (Some(3), Some(at(3 * 8)))
+    );
+    assert!(
+        waits.why.contains("from epoch 3 on") && waits.why.contains("as soon as all others confirm"),
+        "{}",
+        waits.why
+    );
+    let marked = |overview: &mut Overview| {
+        overview.tell(&News::Marked(Some(Mark::New)), at(9));
+        overview.tell(&starts(4), at(9));
+    };
+    assert!(view(&marked, at(9)).why.contains("was made anew"));
+    // A machine that slept once; and twice, long after the wait was over.
+    let slept = |overview: &mut Overview| {
+        for slot in [9, 40] {
+            overview.tell(&News::ClockJumped, at(slot));
+            overview.tell(&starts(slot / 8 + 1), at(slot));
+        }
+    };
+    assert_eq!(view(&slept, at(40)).state, State::Waiting);
+    let early = view(&|overview| overview.tell(&starts(0), at(0) - 5000), at(0) - 5000);
+    assert_eq!(early.state, State::BeforeGenesis);
+    assert_eq!(
+        (early.signs_from_epoch, early.signs_from_ms, early.slot),
+        (Some(0), Some(at(0)), None)
+    );
+    // Waiting excuses nothing else.
+    let mut overview = told(overview());
+    overview.tell(&starts(3), at(9));
+    overview.tell(&News::Guard(Some("no space left".to_owned())), at(9));
+    assert!(!overview.view(at(9), 10).healthy);
+    overview.tell(&News::Guard(None), at(9));
+    assert!(overview.view(at(9), 10).healthy);
+    overview.tell(&News::BeaconNodes(vec![health(NodeState::Unknown)]), at(9));
+    assert!(!overview.view(at(9), 10).healthy);
+}
+
+#[test]
+fn a_node_whose_loop_stands_still_neither_lives_nor_is_healthy() {
+    let mut view = told(overview()).view(at(9), 10);
+    view.quiet_for(Duration::from_secs(2));
+    assert!(view.live && view.healthy);
+    assert_eq!(view.last_round_ms, 2000);
+    view.quiet_for(Duration::from_secs(40));
+    assert!(!view.live && !view.healthy);
+    assert!(
+        view.reasons[0].starts_with("nothing has happened for 40 s"),
+        "{:?}",
+        view.reasons
+    );
 }
 
 #[test]
@@ -250,6 +325,16 @@ fn a_clock_that_is_far_off_is_named() {
         view.warnings
     );
     assert!(!view.warnings.iter().any(|text| text.contains("carol")));
+    overview.tell(&News::Peers(vec![(3, peer(3_600_987))]), at(9));
+    let later = overview.view(at(9), 10);
+    assert!(
+        later
+            .warnings
+            .iter()
+            .any(|text| text.contains("the clock of carol is 60 min ahead of yours")),
+        "{:?}",
+        later.warnings
+    );
     assert_eq!(view.operators[2].clock_offset_ms, Some(20));
     assert_eq!(view.operators[1].software, "conclave/2");
 }

@@ -2,7 +2,13 @@
 //! drawn. Fields are only ever added; docs/monitoring.md describes them. Names of operators and of beacon nodes are
 //! theirs: whoever shows them must escape them.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use crate::validator::pulse::HANGS_AFTER;
+
+use super::words::{milliseconds, span};
 
 /// What this node does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,12 +105,21 @@ pub struct View {
     pub why: String,
     /// While it waits: the first epoch whose attestations it signs.
     pub signs_from_epoch: Option<u64>,
+    /// When that begins, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub signs_from_ms: Option<u64>,
     /// Why the slashing protection is not the whole memory of this share, if it is not.
     pub database_mark: Option<String>,
-    /// Whether this node can do its part.
+    /// Whether this node can do its part, or will by itself: after a start it waits by design.
     pub healthy: bool,
     /// If not: why.
     pub reasons: Vec<String>,
+    /// Whether the node's own work goes on.
+    #[serde(default)]
+    pub live: bool,
+    /// How long ago its loop went round last, in milliseconds.
+    #[serde(default)]
+    pub last_round_ms: u64,
     /// What a person should look after all the same.
     pub warnings: Vec<String>,
     /// A scheduled fork that this version does not know.
@@ -121,6 +136,27 @@ pub struct View {
     pub duties: Vec<DutyView>,
     /// The beacon nodes, in the order in which they were given.
     pub beacon_nodes: Vec<NodeView>,
+}
+
+impl View {
+    /// Takes note of how long ago the node's loop went round last. If that is too long, all the rest is of the past.
+    pub fn quiet_for(&mut self, quiet: Duration) {
+        self.last_round_ms = milliseconds(quiet);
+        self.live = quiet < HANGS_AFTER;
+        if !self.live {
+            self.healthy = false;
+            self.reasons.push(format!(
+                "nothing has happened for {}: the program or the machine hangs",
+                span(self.last_round_ms)
+            ));
+        }
+    }
+
+    /// What it waits for, where that is by design and none of the [`View::reasons`].
+    pub fn merely(&self) -> Option<&str> {
+        let why = Some(self.why.as_str()).filter(|why| !why.is_empty());
+        why.filter(|why| !self.reasons.iter().any(|reason| reason == why))
+    }
 }
 
 /// A fork that this version does not know.

@@ -13,6 +13,17 @@ pub fn span(ms: u64) -> String {
     }
 }
 
+/// A time span that is short as a rule, and told to the millisecond then: `20 ms`, `12 s`, `60 min`.
+pub fn brief(ms: u64) -> String {
+    if ms < 10_000 { format!("{ms} ms") } else { span(ms) }
+}
+
+/// How far a clock is ahead or behind: `+20 ms`, `-60 min`.
+pub fn offset(ms: i64) -> String {
+    let sign = if ms < 0 { '-' } else { '+' };
+    format!("{sign}{}", brief(ms.unsigned_abs()))
+}
+
 /// `1 validator`, `2 validators`.
 pub fn count(number: usize, one: &str, several: &str) -> String {
     let noun = if number == 1 { one } else { several };
@@ -35,6 +46,13 @@ mod tests {
         assert_eq!(span(384_000), "6 min");
         assert_eq!(span(10_000_000), "2 h");
         assert_eq!(span(900_000_000), "10 days");
+        assert_eq!(brief(9_999), "9999 ms");
+        assert_eq!(brief(10_000), "10 s");
+        assert_eq!(brief(3_600_987), "60 min");
+        assert_eq!(offset(-2), "-2 ms");
+        assert_eq!(offset(0), "+0 ms");
+        assert_eq!(offset(11_000_000), "+3 h");
+        assert_eq!(offset(i64::MIN), format!("-{}", span(1 << 63)));
         assert_eq!(count(1, "slot", "slots"), "1 slot");
         assert_eq!(count(0, "slot", "slots"), "0 slots");
     }

@@ -35,6 +35,7 @@ use conclave::{
         guard::{Cluster, Guard},
         node::{self, Control, Ended, News, Setup, Voice},
         partials::{Item, Partials},
+        pulse::Pulse,
         wire::Message,
     },
 };
@@ -113,6 +114,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             private: folder.ceremony(),
             describe: Arc::new(Default::default),
         },
+        pulse: Pulse::begin(),
         exits: Box::new(ExitFiles::new(&folder)),
         voice: Some(liar.voice()),
     };

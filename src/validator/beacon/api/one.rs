@@ -1,0 +1,488 @@
+//! One beacon node is asked, and its answer held against the question.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use crate::{
+    crypto::hash::Hash,
+    validator::{
+        beacon::{
+            answers::{
+                AttestationReward, AttestationRewards, AttesterDuty, BlockRoot, Committee, Data, Duties,
+                Header, HeaderData, Liveness, Optimistic, ProposerDuties, ProposerDuty, Root, SyncCommittee,
+                SyncDuty, ValidatorStatus, Vote,
+            },
+            http::{ErrorKind, Format, Node, NodeError, Request, line},
+            nodes::SMALL,
+        },
+        chain::{
+            block::{Blobs, Block, BlockSchemas},
+            json::hex_text,
+            spec::{Chain, Fork},
+            types::{Attestation, AttestationData, SyncCommitteeContribution},
+        },
+    },
+};
+
+/// Bytes that each item of a list may take in an answer.
+const PER_ITEM: usize = 2048;
+/// Public keys in one question that carries them in its URL.
+const KEYS_PER_URL: usize = 40;
+/// Most bytes of the best possible rewards: one for each whole ETH up to 2048.
+const MAX_IDEAL_REWARDS: usize = 2 << 20;
+
+/// A block to be signed, decoded.
+#[derive(Debug, Clone)]
+pub struct Produced {
+    /// The block, with its header and so its root.
+    pub block: Block,
+    /// What is published beside a full block; none beside a blinded one.
+    pub blobs: Option<Blobs>,
+}
+
+/// A block as a node wrote it.
+pub(super) struct RawBlock {
+    fork: Fork,
+    blinded: bool,
+    body: RawBody,
+}
+
+enum RawBody {
+    Ssz(Vec<u8>),
+    Json(serde_json::Value),
+}
+
+impl RawBlock {
+    /// Decodes and hashes, which takes some milliseconds for a large block: not on the executor's threads.
+    pub(super) async fn decode(self, schemas: Arc<BlockSchemas>) -> Result<Produced, String> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        rayon::spawn(move || {
+            let decoded = match self.body {
+                RawBody::Ssz(ssz) => schemas.produced_ssz(self.fork, self.blinded, ssz),
+                RawBody::Json(value) => schemas.produced_json(self.fork, self.blinded, &value),
+            };
+            // Nobody listens when another node was faster.
+            let _ = sender.send(decoded);
+        });
+        let decoded = receiver.await.map_err(|_| "decoding it failed".to_owned())?;
+        let (block, blobs) = decoded.map_err(|error| error.to_string())?;
+        Ok(Produced { block, blobs })
+    }
+}
+
+impl Node {
+    fn parse<T: DeserializeOwned>(&self, what: &'static str, body: &[u8]) -> Result<T, NodeError> {
+        serde_json::from_slice(body).map_err(|error| self.malformed(what, &error.to_string()))
+    }
+
+    pub(super) fn malformed(&self, what: &'static str, why: &str) -> NodeError {
+        self.error(what, ErrorKind::Malformed(line(why)))
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, request: &Request, deadline: Instant) -> Result<T, NodeError> {
+        let answer = self.send(request, deadline).await?;
+        self.parse(request.what, &answer.body)
+    }
+
+    /// Statuses of validators by public key.
+    pub(super) async fn validators(
+        &self,
+        pubkeys: &[[u8; 48]],
+        deadline: Instant,
+    ) -> Result<Vec<ValidatorStatus>, NodeError> {
+        const WHAT: &str = "validators";
+        const PATH: &str = "/eth/v1/beacon/states/head/validators";
+        let ids: Vec<String> = pubkeys.iter().map(|key| hex_text(key)).collect();
+        let limit = SMALL + ids.len() * PER_ITEM;
+        let body = serde_json::json!({ "ids": ids });
+        let posted: Result<Data<Vec<ValidatorStatus>>, _> =
+            self.ask(&Request::post(WHAT, PATH, &body, limit), deadline).await;
+        let found = match posted {
+            Ok(found) => found.data,
+            // Older nodes, and some proxies, only have the question without a body.
+            Err(error) if older(&error) => {
+                let mut found = Vec::new();
+                for ids in ids.chunks(KEYS_PER_URL) {
+                    let question = Request::get(WHAT, PATH, limit);
+                    let request = ids.iter().fold(question, |request, id| request.with("id", id));
+                    let some: Data<Vec<ValidatorStatus>> = self.ask(&request, deadline).await?;
+                    found.extend(some.data);
+                }
+                found
+            }
+            Err(error) => return Err(error),
+        };
+        let asked: BTreeSet<_> = pubkeys.iter().collect();
+        let mut seen = BTreeSet::new();
+        for one in &found {
+            if !asked.contains(&one.validator.pubkey) || !seen.insert(one.validator.pubkey) {
+                return Err(self.malformed(WHAT, "a validator that was not asked for, or one twice"));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Public keys of validators by index.
+    pub(super) async fn public_keys(
+        &self,
+        indices: &[u64],
+        deadline: Instant,
+    ) -> Result<Vec<(u64, [u8; 48])>, NodeError> {
+        const WHAT: &str = "public keys";
+        let limit = SMALL + indices.len() * PER_ITEM;
+        let body = serde_json::json!({ "ids": numbers(indices) });
+        let request = Request::post(WHAT, "/eth/v1/beacon/states/head/validators", &body, limit);
+        let found: Data<Vec<ValidatorStatus>> = self.ask(&request, deadline).await?;
+        let asked: BTreeSet<u64> = indices.iter().copied().collect();
+        let keys = found.data.iter().map(|one| (one.index, one.validator.pubkey));
+        let keys: Vec<(u64, [u8; 48])> = keys.filter(|(index, _)| asked.contains(index)).collect();
+        if keys.len() == asked.len() {
+            Ok(keys)
+        } else {
+            Err(self.malformed(WHAT, "not exactly the validators that were asked for"))
+        }
+    }
+
+    pub(super) async fn committee(
+        &self,
+        slot: u64,
+        index: u64,
+        chain: &Chain,
+        deadline: Instant,
+    ) -> Result<Vec<u64>, NodeError> {
+        const WHAT: &str = "committee";
+        let request = Request::get(WHAT, "/eth/v1/beacon/states/head/committees", SMALL)
+            .with("epoch", chain.epoch_of(slot))
+            .with("slot", slot)
+            .with("index", index);
+        let found: Data<Vec<Committee>> = self.ask(&request, deadline).await?;
+        let most = chain.spec.sizes.max_validators_per_committee;
+        match <[Committee; 1]>::try_from(found.data) {
+            Ok([one]) if one.slot == slot && one.index == index && one.validators.len() <= most => {
+                Ok(one.validators)
+            }
+            _ => Err(self.malformed(WHAT, "it is another one")),
+        }
+    }
+
+    pub(super) async fn sync_committee(
+        &self,
+        epoch: u64,
+        chain: &Chain,
+        deadline: Instant,
+    ) -> Result<Vec<u64>, NodeError> {
+        const WHAT: &str = "sync committee";
+        let request =
+            Request::get(WHAT, "/eth/v1/beacon/states/head/sync_committees", SMALL).with("epoch", epoch);
+        let found: Data<SyncCommittee> = self.ask(&request, deadline).await?;
+        if found.data.validators.len() == chain.spec.sizes.sync_committee_size {
+            Ok(found.data.validators)
+        } else {
+            Err(self.malformed(WHAT, "it has another size"))
+        }
+    }
+
+    pub(super) async fn votes(
+        &self,
+        epoch: u64,
+        indices: &[u64],
+        deadline: Instant,
+    ) -> Result<Vec<Vote>, NodeError> {
+        const WHAT: &str = "attestation rewards";
+        let path = format!("/eth/v1/beacon/rewards/attestations/{epoch}");
+        let limit = MAX_IDEAL_REWARDS + indices.len() * PER_ITEM;
+        let request = Request::post(WHAT, path, &numbers(indices), limit);
+        let rewards = self
+            .ask::<Data<AttestationRewards>>(&request, deadline)
+            .await?
+            .data;
+        // While the chain does not finalise, a right head brings as much as a wrong one: nothing.
+        let leaks = rewards.ideal_rewards.iter().all(|ideal| ideal.head == 0);
+        let vote = |one: &AttestationReward| Vote {
+            index: one.validator_index,
+            included: one.source >= 0 || one.target >= 0,
+            target: Some(one.target >= 0),
+            head: (!leaks).then_some(one.head > 0),
+        };
+        self.of_those(WHAT, indices, rewards.total_rewards.iter().map(vote))
+    }
+
+    pub(super) async fn liveness(
+        &self,
+        epoch: u64,
+        indices: &[u64],
+        deadline: Instant,
+    ) -> Result<Vec<Vote>, NodeError> {
+        const WHAT: &str = "liveness";
+        let path = format!("/eth/v1/validator/liveness/{epoch}");
+        let request = Request::post(WHAT, path, &numbers(indices), SMALL + indices.len() * PER_ITEM);
+        let live: Data<Vec<Liveness>> = self.ask(&request, deadline).await?;
+        let vote = |one: &Liveness| Vote {
+            index: one.index,
+            included: one.is_live,
+            target: None,
+            head: None,
+        };
+        self.of_those(WHAT, indices, live.data.iter().map(vote))
+    }
+
+    /// Votes of the validators that were asked for, each once.
+    fn of_those(
+        &self,
+        what: &'static str,
+        indices: &[u64],
+        votes: impl Iterator<Item = Vote>,
+    ) -> Result<Vec<Vote>, NodeError> {
+        let mut asked: BTreeSet<u64> = indices.iter().copied().collect();
+        let votes: Vec<Vote> = votes.collect();
+        if votes.iter().all(|vote| asked.remove(&vote.index)) {
+            Ok(votes)
+        } else {
+            Err(self.malformed(what, "a validator that was not asked for, or one twice"))
+        }
+    }
+
+    pub(super) async fn attester_duties(
+        &self,
+        epoch: u64,
+        chain: &Chain,
+        indices: &[u64],
+        deadline: Instant,
+    ) -> Result<Duties<AttesterDuty>, NodeError> {
+        const WHAT: &str = "attester duties";
+        let path = format!("/eth/v1/validator/duties/attester/{epoch}");
+        let request = Request::post(WHAT, path, &numbers(indices), SMALL + indices.len() * PER_ITEM);
+        let duties: Duties<AttesterDuty> = self.ask(&request, deadline).await?;
+        let mut seen = BTreeSet::new();
+        for duty in &duties.data {
+            let sizes = &chain.spec.sizes;
+            let fits = chain.epoch_of(duty.slot) == epoch
+                && indices.contains(&duty.validator_index)
+                && seen.insert(duty.validator_index)
+                && duty.committees_at_slot <= sizes.max_committees_per_slot as u64
+                && duty.committee_index < duty.committees_at_slot
+                && duty.committee_length <= sizes.max_validators_per_committee as u64
+                && duty.validator_committee_index < duty.committee_length;
+            if !fits {
+                return Err(self.malformed(WHAT, "a duty that cannot be"));
+            }
+        }
+        Ok(duties)
+    }
+
+    pub(super) async fn proposer_duties(
+        &self,
+        epoch: u64,
+        chain: &Chain,
+        deadline: Instant,
+    ) -> Result<ProposerDuties, NodeError> {
+        const WHAT: &str = "proposer duties";
+        let slots = usize::try_from(chain.spec.slots_per_epoch).unwrap_or(1024);
+        let request = |version| {
+            let path = format!("/eth/{version}/validator/duties/proposer/{epoch}");
+            Request::get(WHAT, path, SMALL + slots * PER_ITEM)
+        };
+        let (duties, v2): (Duties<ProposerDuty>, bool) = match self.ask(&request("v2"), deadline).await {
+            Ok(duties) => (duties, true),
+            Err(error) if older(&error) => (self.ask(&request("v1"), deadline).await?, false),
+            Err(error) => return Err(error),
+        };
+        let mut seen = BTreeSet::new();
+        let fits = |duty: &ProposerDuty| chain.epoch_of(duty.slot) == epoch;
+        if !duties
+            .data
+            .iter()
+            .all(|duty| fits(duty) && seen.insert(duty.slot))
+        {
+            return Err(self.malformed(WHAT, "a proposal of another epoch, or two for one slot"));
+        }
+        Ok(ProposerDuties { duties, v2 })
+    }
+
+    pub(super) async fn sync_duties(
+        &self,
+        epoch: u64,
+        chain: &Chain,
+        indices: &[u64],
+        deadline: Instant,
+    ) -> Result<Vec<SyncDuty>, NodeError> {
+        const WHAT: &str = "sync committee duties";
+        let path = format!("/eth/v1/validator/duties/sync/{epoch}");
+        let size = chain.spec.sizes.sync_committee_size;
+        // A validator may have any number of places in the committee.
+        let limit = SMALL + indices.len() * PER_ITEM + size * 8;
+        let request = Request::post(WHAT, path, &numbers(indices), limit);
+        let duties: Data<Vec<SyncDuty>> = self.ask(&request, deadline).await?;
+        let mut seen = BTreeSet::new();
+        for duty in &duties.data {
+            let mut places = duty.validator_sync_committee_indices.iter();
+            let fits = indices.contains(&duty.validator_index)
+                && seen.insert(duty.validator_index)
+                && places.all(|place| *place < size as u64);
+            if !fits {
+                return Err(self.malformed(WHAT, "a duty that cannot be"));
+            }
+        }
+        Ok(duties.data)
+    }
+
+    pub(super) async fn attestation_data(
+        &self,
+        slot: u64,
+        chain: &Chain,
+        deadline: Instant,
+    ) -> Result<AttestationData, NodeError> {
+        const WHAT: &str = "attestation data";
+        let request = Request::get(WHAT, "/eth/v1/validator/attestation_data", SMALL)
+            .with("slot", slot)
+            .with("committee_index", 0);
+        let data = self.ask::<Data<AttestationData>>(&request, deadline).await?.data;
+        let fits = data.slot == slot
+            && data.index == 0
+            && data.target.epoch == chain.epoch_of(slot)
+            && data.source.epoch <= data.target.epoch;
+        if fits {
+            Ok(data)
+        } else {
+            Err(self.malformed(WHAT, "it is for another slot, committee or epoch"))
+        }
+    }
+
+    pub(super) async fn aggregate(
+        &self,
+        data: &AttestationData,
+        committee_index: u64,
+        chain: &Chain,
+        deadline: Instant,
+    ) -> Result<Attestation, NodeError> {
+        const WHAT: &str = "aggregate attestation";
+        let request = Request::get(WHAT, "/eth/v2/validator/aggregate_attestation", SMALL)
+            .with("attestation_data_root", hex_text(&data.root()))
+            .with("slot", data.slot)
+            .with("committee_index", committee_index);
+        let aggregate = self.ask::<Data<Attestation>>(&request, deadline).await?.data;
+        aggregate
+            .check(&chain.spec.sizes)
+            .map_err(|error| self.malformed(WHAT, &error.to_string()))?;
+        let committees: Vec<u64> = aggregate
+            .committee_bits
+            .ones()
+            .map(|place| place as u64)
+            .collect();
+        if aggregate.data != *data || committees != [committee_index] {
+            return Err(self.malformed(WHAT, "it is for other data or another committee"));
+        }
+        Ok(aggregate)
+    }
+
+    pub(super) async fn contribution(
+        &self,
+        slot: u64,
+        subcommittee_index: u64,
+        beacon_block_root: &Hash,
+        chain: &Chain,
+        deadline: Instant,
+    ) -> Result<SyncCommitteeContribution, NodeError> {
+        const WHAT: &str = "sync committee contribution";
+        let request = Request::get(WHAT, "/eth/v1/validator/sync_committee_contribution", SMALL)
+            .with("slot", slot)
+            .with("subcommittee_index", subcommittee_index)
+            .with("beacon_block_root", hex_text(beacon_block_root));
+        let one = self
+            .ask::<Data<SyncCommitteeContribution>>(&request, deadline)
+            .await?
+            .data;
+        one.check(&chain.spec.sizes)
+            .map_err(|error| self.malformed(WHAT, &error.to_string()))?;
+        let fits = one.slot == slot
+            && one.subcommittee_index == subcommittee_index
+            && one.beacon_block_root == *beacon_block_root;
+        if fits {
+            Ok(one)
+        } else {
+            Err(self.malformed(WHAT, "it is for another slot, subcommittee or block"))
+        }
+    }
+
+    pub(super) async fn produce_block(
+        &self,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<RawBlock, NodeError> {
+        #[derive(serde::Deserialize)]
+        struct Answered {
+            version: String,
+            execution_payload_blinded: bool,
+            data: serde_json::Value,
+        }
+        let what = request.what;
+        let answer = self.send(request, deadline).await?;
+        let fork = |version: &str| {
+            let fork = Fork::by_name(version).filter(|fork| *fork >= Fork::Electra);
+            fork.ok_or_else(|| self.malformed(what, &format!("a block of fork {version}")))
+        };
+        match answer.format {
+            Format::Ssz => {
+                let (Some(version), Some(blinded)) = (answer.version, answer.blinded) else {
+                    return Err(self.malformed(what, "its headers do not say which kind of block it is"));
+                };
+                Ok(RawBlock {
+                    fork: fork(&version)?,
+                    blinded,
+                    body: RawBody::Ssz(answer.body),
+                })
+            }
+            Format::Json => {
+                let produced: Answered = self.parse(what, &answer.body)?;
+                Ok(RawBlock {
+                    fork: fork(&produced.version)?,
+                    blinded: produced.execution_payload_blinded,
+                    body: RawBody::Json(produced.data),
+                })
+            }
+        }
+    }
+
+    pub(super) async fn block_root(&self, block_id: &str, deadline: Instant) -> Result<BlockRoot, NodeError> {
+        let path = format!("/eth/v1/beacon/blocks/{block_id}/root");
+        let root: Optimistic<Root> = self
+            .ask(&Request::get("block root", path, SMALL), deadline)
+            .await?;
+        Ok(BlockRoot {
+            root: root.data.root,
+            execution_optimistic: root.execution_optimistic,
+        })
+    }
+
+    pub(super) async fn header(&self, block_id: &str, deadline: Instant) -> Result<Header, NodeError> {
+        const WHAT: &str = "block header";
+        let path = format!("/eth/v1/beacon/headers/{block_id}");
+        let answer: Optimistic<HeaderData> = self.ask(&Request::get(WHAT, path, SMALL), deadline).await?;
+        let header = Header {
+            root: answer.data.root,
+            header: answer.data.header.message,
+            canonical: answer.data.canonical,
+            execution_optimistic: answer.execution_optimistic,
+        };
+        if header.header.root() == header.root {
+            Ok(header)
+        } else {
+            Err(self.malformed(WHAT, "its root is not that of the header"))
+        }
+    }
+}
+
+/// Whether an older form of the question may work where the newer one did not. A 400 counts too: nodes that take the
+/// version for a parameter answer so.
+fn older(error: &NodeError) -> bool {
+    match &error.kind {
+        ErrorKind::Status { status, .. } => matches!(status, 400 | 415),
+        kind => kind.is_missing_endpoint(),
+    }
+}
+
+fn numbers(indices: &[u64]) -> Vec<String> {
+    indices.iter().map(u64::to_string).collect()
+}

@@ -1,0 +1,249 @@
+//! Genesis; a chain as a whole, and whether it is the one that is expected.
+
+use serde::Deserialize;
+
+use crate::{
+    crypto::hash::Hash,
+    ethereum::network::Network,
+    validator::chain::{json, time::Time},
+};
+
+use super::{Due, Fork, MAX_GENESIS_BYTES, Spec, SpecError, values::in_range};
+
+/// The start of a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Genesis {
+    /// Unix seconds.
+    pub time: u64,
+    /// The root of the first validators, 32 bytes: what distinguishes chains in signatures.
+    pub validators_root: Hash,
+    /// `GENESIS_FORK_VERSION`, 4 bytes.
+    pub fork_version: [u8; 4],
+}
+
+#[derive(Deserialize)]
+struct GenesisFile {
+    data: GenesisData,
+}
+
+#[derive(Deserialize)]
+#[allow(clippy::struct_field_names, reason = "the names are those of the Beacon API")]
+struct GenesisData {
+    #[serde(with = "json::number")]
+    genesis_time: u64,
+    #[serde(with = "json::bytes")]
+    genesis_validators_root: Hash,
+    #[serde(with = "json::bytes")]
+    genesis_fork_version: [u8; 4],
+}
+
+impl Genesis {
+    /// Reads the answer to `/eth/v1/beacon/genesis`.
+    ///
+    /// # Errors
+    /// [`SpecError`] for anything that is no genesis.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, SpecError> {
+        if bytes.len() > MAX_GENESIS_BYTES {
+            return Err(SpecError::Malformed(format!(
+                "more than {MAX_GENESIS_BYTES} bytes"
+            )));
+        }
+        let file: GenesisFile =
+            serde_json::from_slice(bytes).map_err(|error| SpecError::Malformed(error.to_string()))?;
+        // The year 9999 ends there; times beyond are nonsense, and in milliseconds they would overflow.
+        in_range("genesis_time", file.data.genesis_time, 0, 253_402_300_799)?;
+        Ok(Self {
+            time: file.data.genesis_time,
+            validators_root: file.data.genesis_validators_root,
+            fork_version: file.data.genesis_fork_version,
+        })
+    }
+}
+
+/// A chain: its specification and its genesis.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// Timing, forks and sizes.
+    pub spec: Spec,
+    /// Its start.
+    pub genesis: Genesis,
+}
+
+/// Values of a network that are known beforehand. What is `None` is not compared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pinned {
+    /// The genesis validators root, 32 bytes.
+    pub genesis_validators_root: Option<Hash>,
+    /// The genesis fork version, 4 bytes.
+    pub genesis_fork_version: Option<[u8; 4]>,
+    /// The Capella fork version, 4 bytes.
+    pub capella_fork_version: Option<[u8; 4]>,
+    /// Length of a slot in milliseconds.
+    pub slot_ms: Option<u64>,
+}
+
+impl From<&Network> for Pinned {
+    fn from(network: &Network) -> Self {
+        Self {
+            genesis_validators_root: network.genesis_validators_root,
+            genesis_fork_version: Some(network.genesis_fork_version),
+            capella_fork_version: Some(network.capella_fork_version),
+            slot_ms: network.slot_seconds.checked_mul(1000),
+        }
+    }
+}
+
+/// A value of a chain that is not the expected one: the node is on another network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} is {found}, expected {expected}")]
+pub struct Mismatch {
+    /// Which value.
+    pub what: String,
+    /// What is expected.
+    pub expected: String,
+    /// What the node says.
+    pub found: String,
+}
+
+impl Chain {
+    /// From what one node says.
+    ///
+    /// # Errors
+    /// [`SpecError::Genesis`] when its two answers are of different chains.
+    pub fn new(spec: Spec, genesis: Genesis) -> Result<Self, SpecError> {
+        if genesis.fork_version != spec.genesis_fork_version {
+            return Err(SpecError::Genesis(
+                genesis.fork_version,
+                spec.genesis_fork_version,
+            ));
+        }
+        Ok(Self { spec, genesis })
+    }
+
+    /// How the chain counts time.
+    pub fn time(&self) -> Time {
+        Time {
+            genesis_ms: self.genesis.time.saturating_mul(1000),
+            slot_ms: self.spec.slot_ms,
+            slots_per_epoch: self.spec.slots_per_epoch,
+        }
+    }
+
+    /// When something of a slot is due, in milliseconds since the Unix epoch.
+    pub fn due_ms(&self, slot: u64, due: Due) -> u64 {
+        let time = self.time();
+        time.start_of(slot)
+            .saturating_add(self.spec.due_in_slot(time.epoch_of(slot), due))
+    }
+
+    /// The epoch of a slot.
+    pub fn epoch_of(&self, slot: u64) -> u64 {
+        self.time().epoch_of(slot)
+    }
+
+    /// The first epoch of the sync committee period after the one of this epoch.
+    pub fn next_sync_period(&self, epoch: u64) -> u64 {
+        let length = self.spec.sizes.epochs_per_sync_committee_period.max(1);
+        (epoch / length).saturating_add(1).saturating_mul(length)
+    }
+
+    /// Whether this is the network that is expected.
+    ///
+    /// # Errors
+    /// [`Mismatch`] names the first value that differs.
+    pub fn fits(&self, pinned: &Pinned) -> Result<(), Mismatch> {
+        let Pinned {
+            genesis_validators_root,
+            genesis_fork_version,
+            capella_fork_version,
+            slot_ms,
+        } = pinned;
+        differs_hex(
+            "the genesis fork version",
+            genesis_fork_version.as_ref().map(<[u8; 4]>::as_slice),
+            &self.genesis.fork_version,
+        )?;
+        differs_hex(
+            "the genesis validators root",
+            genesis_validators_root.as_ref().map(<[u8; 32]>::as_slice),
+            &self.genesis.validators_root,
+        )?;
+        differs_hex(
+            "the Capella fork version",
+            capella_fork_version.as_ref().map(<[u8; 4]>::as_slice),
+            &self.spec.capella_fork_version,
+        )?;
+        match slot_ms {
+            Some(ms) if *ms != self.spec.slot_ms => Err(Mismatch {
+                what: "the length of a slot".to_owned(),
+                expected: format!("{ms} ms"),
+                found: format!("{} ms", self.spec.slot_ms),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether another node's chain is the same one. Forks that are not known here may differ: nodes learn of them
+    /// with their updates, and nothing is signed there anyway.
+    ///
+    /// # Errors
+    /// [`Mismatch`] names the first value that differs.
+    pub fn same_as(&self, other: &Self) -> Result<(), Mismatch> {
+        other.fits(&Pinned {
+            genesis_validators_root: Some(self.genesis.validators_root),
+            genesis_fork_version: Some(self.genesis.fork_version),
+            capella_fork_version: Some(self.spec.capella_fork_version),
+            slot_ms: Some(self.spec.slot_ms),
+        })?;
+        let differs = |what: &str, expected: String, found: String| {
+            if expected == found {
+                return Ok(());
+            }
+            Err(Mismatch {
+                what: what.to_owned(),
+                expected,
+                found,
+            })
+        };
+        let text = |value: u64| value.to_string();
+        differs(
+            "the time of genesis",
+            text(self.genesis.time),
+            text(other.genesis.time),
+        )?;
+        differs(
+            "SLOTS_PER_EPOCH",
+            text(self.spec.slots_per_epoch),
+            text(other.spec.slots_per_epoch),
+        )?;
+        for fork in Fork::ALL {
+            let entry = |chain: &Self| {
+                let entry = chain.spec.forks.iter().find(|one| one.fork == fork);
+                entry.map_or_else(
+                    || "not scheduled".to_owned(),
+                    |one| format!("0x{} from epoch {}", hex::encode(one.version), one.epoch),
+                )
+            };
+            differs(&format!("fork {}", fork.name()), entry(self), entry(other))?;
+        }
+        if self.spec.sizes != other.spec.sizes {
+            return Err(Mismatch {
+                what: "the preset (limits of lists)".to_owned(),
+                expected: "that of the other beacon nodes".to_owned(),
+                found: "another".to_owned(),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn differs_hex(what: &str, expected: Option<&[u8]>, found: &[u8]) -> Result<(), Mismatch> {
+    match expected {
+        Some(expected) if expected != found => Err(Mismatch {
+            what: what.to_owned(),
+            expected: json::hex_text(expected),
+            found: json::hex_text(found),
+        }),
+        _ => Ok(()),
+    }
+}

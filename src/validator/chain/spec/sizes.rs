@@ -1,0 +1,189 @@
+//! Limits of lists, and what presets say of them.
+
+use super::{
+    SpecError,
+    values::{Values, in_range},
+};
+
+/// Sizes that differ between presets: limits of lists, in elements where nothing else is said.
+#[allow(
+    missing_docs,
+    reason = "the names are those of the specification, in lower case"
+)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sizes {
+    pub max_committees_per_slot: usize,
+    pub max_validators_per_committee: usize,
+    pub sync_committee_size: usize,
+    pub epochs_per_sync_committee_period: u64,
+    pub max_proposer_slashings: usize,
+    pub max_attester_slashings_electra: usize,
+    pub max_attestations_electra: usize,
+    pub max_deposits: usize,
+    pub max_voluntary_exits: usize,
+    pub max_bls_to_execution_changes: usize,
+    pub max_withdrawals_per_payload: usize,
+    pub max_bytes_per_transaction: usize,
+    pub max_transactions_per_payload: usize,
+    pub bytes_per_logs_bloom: usize,
+    pub max_extra_data_bytes: usize,
+    pub max_blob_commitments_per_block: usize,
+    pub field_elements_per_blob: usize,
+    pub field_elements_per_ext_blob: usize,
+    pub field_elements_per_cell: usize,
+    pub max_deposit_requests_per_payload: usize,
+    pub max_withdrawal_requests_per_payload: usize,
+    pub max_consolidation_requests_per_payload: usize,
+}
+
+impl Sizes {
+    /// Members of a sync subcommittee.
+    pub fn sync_subcommittee_size(&self) -> usize {
+        self.sync_committee_size / 4
+    }
+
+    /// Most members of all committees of a slot: the limit of an Electra attestation's aggregation bits.
+    pub fn max_attesters_per_slot(&self) -> usize {
+        self.max_validators_per_committee
+            .saturating_mul(self.max_committees_per_slot)
+    }
+
+    /// Bytes of a blob.
+    pub fn blob_bytes(&self) -> usize {
+        self.field_elements_per_blob.saturating_mul(32)
+    }
+
+    /// Cell proofs that belong to one blob since Fulu (`CELLS_PER_EXT_BLOB`).
+    pub fn cells_per_blob(&self) -> usize {
+        self.field_elements_per_ext_blob / self.field_elements_per_cell
+    }
+}
+
+/// A size by its name: what the node says, else what its preset says.
+pub(super) fn size(values: &Values, preset: &[(&str, u64)], key: &str, max: u64) -> Result<u64, SpecError> {
+    let value = match values.number(key)? {
+        Some(value) => value,
+        None => preset
+            .iter()
+            .find(|(name, _)| *name == key)
+            .map(|(_, value)| *value)
+            .ok_or_else(|| SpecError::Missing(key.to_owned()))?,
+    };
+    in_range(key, value, 1, max)
+}
+
+pub(super) fn sizes(values: &Values, preset: &[(&str, u64)]) -> Result<Sizes, SpecError> {
+    // Limits only bound what is read: memory is taken for what is there, never for a limit.
+    let get = |key: &str| {
+        let value = size(values, preset, key, 1 << 30)?;
+        usize::try_from(value).map_err(|_| SpecError::Range(key.to_owned()))
+    };
+    let sizes = Sizes {
+        max_committees_per_slot: get("MAX_COMMITTEES_PER_SLOT")?,
+        max_validators_per_committee: get("MAX_VALIDATORS_PER_COMMITTEE")?,
+        sync_committee_size: get("SYNC_COMMITTEE_SIZE")?,
+        epochs_per_sync_committee_period: size(values, preset, "EPOCHS_PER_SYNC_COMMITTEE_PERIOD", 1 << 30)?,
+        max_proposer_slashings: get("MAX_PROPOSER_SLASHINGS")?,
+        max_attester_slashings_electra: get("MAX_ATTESTER_SLASHINGS_ELECTRA")?,
+        max_attestations_electra: get("MAX_ATTESTATIONS_ELECTRA")?,
+        max_deposits: get("MAX_DEPOSITS")?,
+        max_voluntary_exits: get("MAX_VOLUNTARY_EXITS")?,
+        max_bls_to_execution_changes: get("MAX_BLS_TO_EXECUTION_CHANGES")?,
+        max_withdrawals_per_payload: get("MAX_WITHDRAWALS_PER_PAYLOAD")?,
+        max_bytes_per_transaction: get("MAX_BYTES_PER_TRANSACTION")?,
+        max_transactions_per_payload: get("MAX_TRANSACTIONS_PER_PAYLOAD")?,
+        bytes_per_logs_bloom: get("BYTES_PER_LOGS_BLOOM")?,
+        max_extra_data_bytes: get("MAX_EXTRA_DATA_BYTES")?,
+        max_blob_commitments_per_block: get("MAX_BLOB_COMMITMENTS_PER_BLOCK")?,
+        field_elements_per_blob: get("FIELD_ELEMENTS_PER_BLOB")?,
+        field_elements_per_ext_blob: get("FIELD_ELEMENTS_PER_EXT_BLOB")?,
+        field_elements_per_cell: get("FIELD_ELEMENTS_PER_CELL")?,
+        max_deposit_requests_per_payload: get("MAX_DEPOSIT_REQUESTS_PER_PAYLOAD")?,
+        max_withdrawal_requests_per_payload: get("MAX_WITHDRAWAL_REQUESTS_PER_PAYLOAD")?,
+        max_consolidation_requests_per_payload: get("MAX_CONSOLIDATION_REQUESTS_PER_PAYLOAD")?,
+    };
+    if sizes.sync_committee_size < 4 || !sizes.sync_committee_size.is_multiple_of(4) {
+        return Err(SpecError::Range("SYNC_COMMITTEE_SIZE".to_owned()));
+    }
+    // These three decide how much memory one element takes.
+    for (key, value, max) in [
+        ("FIELD_ELEMENTS_PER_BLOB", sizes.field_elements_per_blob, 1 << 16),
+        ("BYTES_PER_LOGS_BLOOM", sizes.bytes_per_logs_bloom, 1 << 12),
+        ("MAX_COMMITTEES_PER_SLOT", sizes.max_committees_per_slot, 1 << 12),
+    ] {
+        in_range(key, value as u64, 1, max)?;
+    }
+    Ok(sizes)
+}
+
+/// What presets say (consensus-specs `presets/mainnet`): only for nodes that leave a value out.
+pub(super) const MAINNET: [(&str, u64); 23] = values_of(&Preset {
+    slots_per_epoch: 32,
+    committees: 64,
+    sync_committee: 512,
+    sync_period: 256,
+    withdrawals: 16,
+});
+/// The same for tests (`presets/minimal`).
+pub(super) const MINIMAL: [(&str, u64); 23] = values_of(&Preset {
+    slots_per_epoch: 8,
+    committees: 4,
+    sync_committee: 32,
+    sync_period: 8,
+    withdrawals: 4,
+});
+/// The same for Gnosis Chain (gnosischain/specs `consensus/preset/gnosis`).
+const GNOSIS: [(&str, u64); 23] = values_of(&Preset {
+    slots_per_epoch: 16,
+    committees: 64,
+    sync_committee: 512,
+    sync_period: 512,
+    withdrawals: 8,
+});
+
+/// In what presets differ.
+struct Preset {
+    slots_per_epoch: u64,
+    committees: u64,
+    sync_committee: u64,
+    sync_period: u64,
+    withdrawals: u64,
+}
+
+/// What a preset says; nothing of one that is not known here.
+pub(super) fn preset(name: &str) -> &'static [(&'static str, u64)] {
+    match name {
+        "mainnet" => &MAINNET,
+        "minimal" => &MINIMAL,
+        "gnosis" => &GNOSIS,
+        _ => &[],
+    }
+}
+
+const fn values_of(own: &Preset) -> [(&'static str, u64); 23] {
+    [
+        ("SLOTS_PER_EPOCH", own.slots_per_epoch),
+        ("MAX_COMMITTEES_PER_SLOT", own.committees),
+        ("MAX_VALIDATORS_PER_COMMITTEE", 2048),
+        ("SYNC_COMMITTEE_SIZE", own.sync_committee),
+        ("EPOCHS_PER_SYNC_COMMITTEE_PERIOD", own.sync_period),
+        ("MAX_PROPOSER_SLASHINGS", 16),
+        ("MAX_ATTESTER_SLASHINGS_ELECTRA", 1),
+        ("MAX_ATTESTATIONS_ELECTRA", 8),
+        ("MAX_DEPOSITS", 16),
+        ("MAX_VOLUNTARY_EXITS", 16),
+        ("MAX_BLS_TO_EXECUTION_CHANGES", 16),
+        ("MAX_WITHDRAWALS_PER_PAYLOAD", own.withdrawals),
+        ("MAX_BYTES_PER_TRANSACTION", 1 << 30),
+        ("MAX_TRANSACTIONS_PER_PAYLOAD", 1 << 20),
+        ("BYTES_PER_LOGS_BLOOM", 256),
+        ("MAX_EXTRA_DATA_BYTES", 32),
+        ("MAX_BLOB_COMMITMENTS_PER_BLOCK", 4096),
+        ("FIELD_ELEMENTS_PER_BLOB", 4096),
+        ("FIELD_ELEMENTS_PER_EXT_BLOB", 8192),
+        ("FIELD_ELEMENTS_PER_CELL", 64),
+        ("MAX_DEPOSIT_REQUESTS_PER_PAYLOAD", 8192),
+        ("MAX_WITHDRAWAL_REQUESTS_PER_PAYLOAD", 16),
+        ("MAX_CONSOLIDATION_REQUESTS_PER_PAYLOAD", 2),
+    ]
+}

@@ -1,0 +1,250 @@
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::{
+    sizes::{MAINNET, MINIMAL},
+    *,
+};
+use crate::ethereum::network::Network;
+
+const MINIMAL_SPEC: &str = include_str!("../../../../tests/vectors/beacon/spec-minimal.json");
+const MAINNET_SPEC: &str = include_str!("../../../../tests/vectors/beacon/spec-mainnet.json");
+
+/// A chain with the minimal preset, Electra from the start and Fulu from epoch 2.
+pub(in crate::validator) fn chain(preset: &str) -> Chain {
+    let text = if preset == "mainnet" {
+        MAINNET_SPEC
+    } else {
+        MINIMAL_SPEC
+    };
+    let genesis = Genesis {
+        time: 1_700_000_000,
+        validators_root: [7; 32],
+        fork_version: [0x10, 0, 0, 0x38],
+    };
+    Chain::new(Spec::from_json(text.as_bytes()).unwrap(), genesis).unwrap()
+}
+
+/// The specification with one value replaced; none takes it out.
+fn with(key: &str, value: Option<Value>) -> Result<Spec, SpecError> {
+    let mut file: Value = serde_json::from_str(MINIMAL_SPEC).unwrap();
+    let data = file["data"].as_object_mut().unwrap();
+    match value {
+        Some(value) => {
+            data.insert(key.to_owned(), value);
+        }
+        None => {
+            data.remove(key).unwrap();
+        }
+    }
+    Spec::from_json(file.to_string().as_bytes())
+}
+
+#[test]
+fn a_node_tells_timing_forks_and_sizes() {
+    let spec = chain("minimal").spec;
+    assert_eq!((spec.slot_ms, spec.slots_per_epoch), (4000, 8));
+    assert_eq!(spec.config_name, "dvtest");
+    assert_eq!(spec.capella_fork_version, [0x40, 0, 0, 0x38]);
+    assert_eq!(spec.unknown_fork(), None);
+    assert_eq!(spec.sizes.sync_subcommittee_size(), 8);
+    assert_eq!(spec.sizes.max_attesters_per_slot(), 8192);
+    assert_eq!(spec.sizes.cells_per_blob(), 128);
+    assert_eq!(spec.sizes.blob_bytes(), 131_072);
+    let names: Vec<_> = spec.forks.iter().map(|one| (one.fork, one.epoch)).collect();
+    assert_eq!(names[5..], [(Fork::Electra, 0), (Fork::Fulu, 2)]);
+    assert_eq!(spec.signable_fork_at(1).unwrap().fork, Fork::Electra);
+    assert_eq!(spec.signable_fork_at(2).unwrap().version, [0x70, 0, 0, 0x38]);
+    assert_eq!(spec.due_in_slot(0, Due::Attestation), 1333);
+    assert_eq!(spec.due_in_slot(0, Due::Contribution), 2666);
+    assert_eq!(chain("mainnet").spec.sizes.sync_committee_size, 512);
+}
+
+#[test]
+fn what_a_node_leaves_out_has_a_default() {
+    for due in Due::ALL {
+        let spec = with(due.key(), None).unwrap();
+        assert_eq!(spec.due_in_slot(0, due), 4000 * due.thirds() / 3);
+    }
+    assert_eq!(with("SLOT_DURATION_MS", None).unwrap().slot_ms, 4000);
+    assert_eq!(
+        with("SLOT_DURATION_MS", Some("1500".into())).unwrap().slot_ms,
+        1500
+    );
+    let whole = chain("minimal").spec;
+    for (key, _) in MINIMAL {
+        assert_eq!(with(key, None).unwrap(), whole, "{key}");
+    }
+    let whole = chain("mainnet").spec;
+    let mut file: Value = serde_json::from_str(MAINNET_SPEC).unwrap();
+    for (key, _) in MAINNET {
+        file["data"].as_object_mut().unwrap().remove(key).unwrap();
+    }
+    assert_eq!(Spec::from_json(file.to_string().as_bytes()).unwrap(), whole);
+    file["data"]["PRESET_BASE"] = "gnosis".into();
+    let gnosis = Spec::from_json(file.to_string().as_bytes()).unwrap();
+    assert_eq!(
+        (gnosis.slots_per_epoch, gnosis.sizes.max_withdrawals_per_payload),
+        (16, 8)
+    );
+    file["data"]["PRESET_BASE"] = "someone's".into();
+    assert_eq!(
+        Spec::from_json(file.to_string().as_bytes()),
+        Err(SpecError::Missing("SLOTS_PER_EPOCH".to_owned()))
+    );
+}
+
+#[test]
+fn gloas_has_its_own_due_times_from_its_epoch() {
+    let spec = with("GLOAS_FORK_EPOCH", Some("5".into())).unwrap();
+    assert_eq!(spec.due_in_slot(4, Due::Attestation), 1333);
+    assert_eq!(spec.due_in_slot(5, Due::Attestation), 1000);
+    assert_eq!(spec.due_in_slot(5, Due::Aggregate), 2000);
+}
+
+#[test]
+fn a_fork_nobody_here_knows_is_told_and_stops_signing() {
+    let spec = with("GLOAS_FORK_EPOCH", Some("5".into())).unwrap();
+    assert_eq!(spec.unknown_fork(), Some(("gloas", 5)));
+    assert!(spec.signable_fork_at(4).is_ok());
+    let error = spec.signable_fork_at(5).unwrap_err();
+    assert_eq!((error.name.as_str(), error.epoch), ("gloas", 5));
+    // Far future, in either spelling, is no schedule.
+    for epoch in [Value::from("18446744073709551615"), Value::from(u64::MAX)] {
+        assert_eq!(
+            with("EIP9999_FORK_EPOCH", Some(epoch)).unwrap().unknown_fork(),
+            None
+        );
+    }
+    // Nothing is signed for chains that are behind either.
+    let old = with("FULU_FORK_EPOCH", Some("9".into()))
+        .and_then(|_| with("ELECTRA_FORK_EPOCH", Some("1".into())))
+        .unwrap();
+    assert_eq!(old.signable_fork_at(0).unwrap_err().name, "deneb");
+}
+
+#[test]
+fn nonsense_is_refused() {
+    for (key, value) in [
+        ("SLOT_DURATION_MS", Value::from("0")),
+        ("SLOT_DURATION_MS", Value::from("4000.5")),
+        ("SLOT_DURATION_MS", Value::from("04000")),
+        ("SLOT_DURATION_MS", Value::from("99999999")),
+        ("SLOTS_PER_EPOCH", Value::from("0")),
+        ("SLOTS_PER_EPOCH", Value::from(vec![1])),
+        ("GENESIS_FORK_VERSION", Value::from("0x1000")),
+        ("GENESIS_FORK_VERSION", Value::from("10000038")),
+        ("FULU_FORK_VERSION", Value::from(7)),
+        ("ATTESTATION_DUE_BPS", Value::from("10001")),
+        ("SYNC_COMMITTEE_SIZE", Value::from("30")),
+        ("SYNC_COMMITTEE_SIZE", Value::from("18446744073709551615")),
+        ("FIELD_ELEMENTS_PER_BLOB", Value::from("1000000000")),
+        ("ELECTRA_FORK_EPOCH", Value::from("3")),
+        ("ELECTRA_FORK_EPOCH", Value::from("18446744073709551615")),
+    ] {
+        assert!(with(key, Some(value.clone())).is_err(), "{key} {value}");
+    }
+    for key in [
+        "GENESIS_FORK_VERSION",
+        "CAPELLA_FORK_VERSION",
+        "FULU_FORK_VERSION",
+    ] {
+        assert_eq!(with(key, None), Err(SpecError::Missing(key.to_owned())));
+    }
+    for text in ["", "[]", "{}", "{\"data\": []}", "{\"data\": {}}", "null"] {
+        assert!(Spec::from_json(text.as_bytes()).is_err(), "{text}");
+    }
+    assert!(Spec::from_json(&vec![b' '; MAX_SPEC_BYTES + 1]).is_err());
+}
+
+#[test]
+fn genesis_is_read_strictly() {
+    let text = format!(
+        "{{\"data\":{{\"genesis_time\":\"1590832934\",\"genesis_validators_root\":\"0x{}\",\
+         \"genesis_fork_version\":\"0x00000000\"}}}}",
+        "cf".repeat(32)
+    );
+    let genesis = Genesis::from_json(text.as_bytes()).unwrap();
+    assert_eq!(
+        (genesis.time, genesis.validators_root),
+        (1_590_832_934, [0xcf; 32])
+    );
+    for (old, new) in [
+        ("\"1590832934\"", "1590832934"),
+        ("1590832934", "253402300800"),
+        ("0xcf", "cf"),
+        ("0xcf", "0x"),
+        ("genesis_time", "time"),
+    ] {
+        assert!(
+            Genesis::from_json(text.replacen(old, new, 1).as_bytes()).is_err(),
+            "{new}"
+        );
+    }
+    assert!(Genesis::from_json(&[b' '; MAX_GENESIS_BYTES + 1]).is_err());
+    let spec = chain("minimal").spec;
+    assert_eq!(
+        Chain::new(spec, genesis),
+        Err(SpecError::Genesis([0; 4], [0x10, 0, 0, 0x38]))
+    );
+}
+
+/// A change to a chain and what it is called in the error.
+type Change = (&'static str, fn(&mut Chain));
+
+#[test]
+fn another_network_is_named() {
+    let chain = chain("minimal");
+    let pinned = Pinned {
+        genesis_validators_root: Some([7; 32]),
+        genesis_fork_version: Some([0x10, 0, 0, 0x38]),
+        capella_fork_version: Some([0x40, 0, 0, 0x38]),
+        slot_ms: Some(4000),
+    };
+    chain.fits(&pinned).unwrap();
+    chain.fits(&Pinned::default()).unwrap();
+    chain.same_as(&chain).unwrap();
+    let hoodi = Pinned::from(Network::by_name("hoodi").unwrap());
+    assert_eq!(
+        chain.fits(&hoodi).unwrap_err().to_string(),
+        "the genesis fork version is 0x10000038, expected 0x10000910"
+    );
+    let changes: [Change; 6] = [
+        ("genesis validators root", |c| c.genesis.validators_root[0] ^= 1),
+        ("Capella", |c| c.spec.capella_fork_version[0] ^= 1),
+        ("length of a slot", |c| c.spec.slot_ms += 1),
+        ("time of genesis", |c| c.genesis.time += 1),
+        ("fork fulu", |c| c.spec.forks[6].epoch += 1),
+        ("preset", |c| c.spec.sizes.max_deposits += 1),
+    ];
+    for (what, change) in changes {
+        let mut other = chain.clone();
+        change(&mut other);
+        let error = chain.same_as(&other).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    }
+    let mut other = chain.clone();
+    other.spec.unknown.push(("gloas".into(), 9));
+    chain.same_as(&other).unwrap();
+}
+
+#[test]
+fn due_times_count_from_genesis() {
+    let chain = chain("minimal");
+    assert_eq!(
+        chain.due_ms(10, Due::Attestation),
+        1_700_000_000_000 + 40_000 + 1333
+    );
+    assert_eq!(chain.epoch_of(17), 2);
+    assert_eq!(chain.next_sync_period(7), 8);
+    assert_eq!(chain.next_sync_period(8), 16);
+}
+
+proptest! {
+    #[test]
+    fn damaged_specifications_never_panic(at in 0_usize..MINIMAL_SPEC.len(), byte: u8) {
+        let mut bytes = MINIMAL_SPEC.as_bytes().to_vec();
+        bytes[at] = byte;
+        let _ = Spec::from_json(&bytes);
+    }
+}

@@ -1,0 +1,169 @@
+//! Beacon nodes and their chain.
+
+use crate::{
+    cli::{news::Event, output::printable},
+    validator::{
+        beacon::nodes::{Health, State},
+        chain::spec::Chain,
+        overview::words::span,
+    },
+};
+
+use super::{Told, Watcher};
+
+/// A day in milliseconds.
+pub(super) const DAY_MS: u64 = 86_400_000;
+
+impl Watcher {
+    pub(super) fn waits(&mut self, told: &mut Told, why: String) {
+        if self.waiting.as_ref() == Some(&why) {
+            return;
+        }
+        let why_shown = printable(&why);
+        told.say(if self.waiting.is_none() {
+            format!(
+                "Waiting for a beacon node ({why_shown}). Start it, or look at --beacon-node; it is asked every two seconds."
+            )
+        } else {
+            format!("Still waiting for a beacon node ({why_shown}).")
+        });
+        told.events.push(Event::Waiting { why: why.clone() });
+        self.waiting = Some(why);
+    }
+
+    pub(super) fn chain(&mut self, told: &mut Told, chain: &Chain, now_ms: u64) {
+        let time = chain.time();
+        self.time = Some(time);
+        let network = printable(&chain.spec.config_name);
+        told.events.push(Event::Chain {
+            network: network.clone(),
+            genesis_time: chain.genesis.time,
+            genesis_validators_root: format!("0x{}", hex::encode(chain.genesis.validators_root)),
+            slot_ms: time.slot_ms,
+            slots_per_epoch: time.slots_per_epoch,
+        });
+        told.say(match time.slot_at(now_ms) {
+            Some(slot) => format!("Network {network}: slot {slot}, epoch {}.", time.epoch_of(slot)),
+            None => format!(
+                "Network {network}: it begins in {}.",
+                span(time.genesis_ms.saturating_sub(now_ms))
+            ),
+        });
+        if let Some((name, epoch)) = chain.spec.unknown_fork() {
+            self.unknown_fork(told, name, epoch, now_ms);
+        }
+    }
+
+    /// Said when it is new and when it comes into force; besides once a day.
+    pub(super) fn unknown_fork(&mut self, told: &mut Told, name: &str, epoch: u64, now_ms: u64) {
+        let begins = self.time.map_or(0, |time| time.start_of_epoch(epoch));
+        let fork = (name.to_owned(), epoch, begins <= now_ms);
+        if let Some((known, said_ms)) = &self.fork
+            && *known == fork
+            && now_ms.saturating_sub(*said_ms) < DAY_MS
+        {
+            return;
+        }
+        self.fork = Some((fork, now_ms));
+        told.events.push(Event::UnknownFork {
+            name: name.to_owned(),
+            epoch,
+        });
+        told.warn(if begins <= now_ms {
+            format!(
+                "the fork {name} is in force since epoch {epoch}, and this version of conclave does not know it: nothing is \
+                 signed. Update conclave"
+            )
+        } else {
+            format!(
+                "the fork {name} comes at epoch {epoch}, in {}, and this version of conclave does not know it: from then on \
+                 it signs nothing. Update conclave before",
+                span(begins - now_ms)
+            )
+        });
+    }
+
+    pub(super) fn beacon_nodes(&mut self, told: &mut Told, health: Vec<Health>) {
+        let mut changed = false;
+        for node in health {
+            self.trouble(told, &node);
+            let state = state(&node.state);
+            let before = self.health.insert(node.name.clone(), state);
+            // Optimistic for a moment at each block is nothing to talk about.
+            if before == Some(state) {
+                continue;
+            }
+            changed = true;
+            let version = printable(&node.version);
+            let message = printable(&node.state.text());
+            let name = printable(&node.name);
+            let line = format!(
+                "Beacon node {name}{}: {message}",
+                if version.is_empty() {
+                    String::new()
+                } else {
+                    format!(" ({version})")
+                }
+            );
+            match state {
+                "ready" => told.say(format!("{line}.")),
+                "unknown" => {}
+                "wrong_network" => told.warn(format!(
+                    "{line}. It is not used: take it out of --beacon-node, or point it at the right network"
+                )),
+                _ => told.warn(line),
+            }
+            told.events.push(Event::BeaconNode {
+                name,
+                state,
+                message,
+                version,
+                head_slot: node.head_slot,
+            });
+        }
+        let useless = |state: &str| matches!(state, "down" | "wrong_network");
+        if changed && !self.health.is_empty() && self.health.values().all(|state| useless(state)) {
+            told.warn(
+                "no beacon node can be used: this machine takes part in what the others agree on, and submits nothing. \
+                 Start it again; a second one with another --beacon-node helps",
+            );
+        }
+    }
+
+    /// A node that calls itself well and fails some requests; one that is down has its own line.
+    fn trouble(&mut self, told: &mut Told, node: &Health) {
+        let name = printable(&node.name);
+        let message = match &node.trouble {
+            Some(error) if self.troubled.insert(node.name.clone()) => {
+                let what = printable(error.request);
+                let why = printable(&error.kind.to_string());
+                let message =
+                    format!("Beacon node {name} fails again and again when asked for {what}: {why}");
+                told.warn(format!(
+                    "{message}. {} Until then duties depend on your other beacon nodes and on the other operators",
+                    error.kind.advice()
+                ));
+                message
+            }
+            None if self.troubled.remove(&node.name) => {
+                let message = format!("Beacon node {name} answers all requests again");
+                told.say(format!("{message}."));
+                message
+            }
+            _ => return,
+        };
+        told.events.push(Event::Notice { message });
+    }
+}
+
+/// The state of a beacon node for programs.
+fn state(state: &State) -> &'static str {
+    match state {
+        State::Ready => "ready",
+        State::Optimistic => "optimistic",
+        State::Syncing(_) => "syncing",
+        State::Unknown => "unknown",
+        State::Down(_) => "down",
+        State::WrongNetwork(_) => "wrong_network",
+    }
+}

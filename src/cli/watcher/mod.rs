@@ -1,0 +1,263 @@
+//! What a running node says: each thing once, in words that tell what happened, to whom, and what to do about it.
+//!
+//! [`Watcher::told`] is pure: news and a time in, events and lines out.
+//!
+//! | Module | What is told |
+//! |---|---|
+//! | `beacon` | of beacon nodes and their chain |
+//! | `duties` | what became of a slot's duties |
+//! | `network` | who is here, and how |
+//! | `reports` | what the core reports |
+
+mod beacon;
+mod duties;
+mod network;
+mod reports;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use libp2p::{Multiaddr, PeerId};
+
+use crate::validator::{
+    chain::time::Time,
+    guard::Start,
+    node::{ExitNews, News},
+    overview::words::span,
+};
+
+use super::{
+    exit_news,
+    live::Live,
+    news::{Event, Who},
+    output::{Output, printable},
+};
+
+/// A line for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Line {
+    /// What happens.
+    Say(String),
+    /// What a person should look after.
+    Warn(String),
+}
+
+/// Events for programs, lines for people.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) events: Vec<Event>,
+    pub(super) lines: Vec<Line>,
+}
+
+impl Told {
+    fn say(&mut self, text: impl Into<String>) {
+        self.lines.push(Line::Say(text.into()));
+    }
+
+    fn warn(&mut self, text: impl Into<String>) {
+        self.lines.push(Line::Warn(text.into()));
+    }
+}
+
+/// Turns news into words, and remembers what was said.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    /// In the order of the lock.
+    names: Vec<String>,
+    me: u16,
+    threshold: u16,
+    peer: Option<PeerId>,
+    /// Lines go into the log too.
+    logs: bool,
+    time: Option<Time>,
+    start: Option<Start>,
+    waiting: Option<String>,
+    /// A fork that this version does not know, whether it was in force, and when that was said.
+    fork: Option<((String, u64, bool), u64)>,
+    health: BTreeMap<String, &'static str>,
+    listening: BTreeSet<Multiaddr>,
+    /// The others.
+    connected: BTreeSet<u16>,
+    /// Beacon nodes that fail some requests.
+    troubled: BTreeSet<String>,
+    /// How often something was said of somebody.
+    repeated: BTreeMap<(u16, String), u64>,
+}
+
+impl Watcher {
+    /// For operator `me` (from 1) of a group with these names; `peer` is its libp2p identity.
+    pub(super) fn new(names: &[String], me: u16, threshold: u16, peer: Option<PeerId>, logs: bool) -> Self {
+        Self {
+            names: names.iter().map(|name| printable(name)).collect(),
+            me,
+            threshold,
+            peer,
+            logs,
+            time: None,
+            start: None,
+            waiting: None,
+            fork: None,
+            health: BTreeMap::new(),
+            listening: BTreeSet::new(),
+            connected: BTreeSet::new(),
+            troubled: BTreeSet::new(),
+            repeated: BTreeMap::new(),
+        }
+    }
+
+    /// Shows news at a time (milliseconds since the Unix epoch).
+    pub(super) fn show(&mut self, out: &Output, live: &Live, news: News, now_ms: u64) {
+        let told = self.told(news, now_ms);
+        for event in &told.events {
+            out.line(event);
+        }
+        if !told.lines.is_empty() {
+            live.above(|| told.lines.iter().for_each(|line| self.line(out, line)));
+        }
+    }
+
+    fn line(&self, out: &Output, line: &Line) {
+        let (Line::Say(text) | Line::Warn(text)) = line;
+        if self.logs {
+            match line {
+                Line::Say(_) => tracing::info!(target: "conclave::run", "{text}"),
+                Line::Warn(_) => tracing::warn!(target: "conclave::run", "{text}"),
+            }
+        }
+        if !out.is_json() {
+            match line {
+                Line::Say(_) => out.say(text),
+                Line::Warn(_) => out.warn(text),
+            }
+        }
+    }
+
+    /// What there is to say about news.
+    pub(super) fn told(&mut self, news: News, now_ms: u64) -> Told {
+        let mut told = Told::default();
+        match news {
+            News::WaitingForBeaconNode(why) => self.waits(&mut told, why),
+            News::Chain(chain) => self.chain(&mut told, &chain, now_ms),
+            News::BeaconNodes(health) => self.beacon_nodes(&mut told, health),
+            News::Starts(start) => self.starts(&mut told, start, now_ms),
+            News::ClockJumped => {
+                told.events.push(Event::ClockJumped);
+                told.warn(
+                    "the clock jumped, or this machine slept: that counts as a start. If nobody suspended it, see to its \
+                     time synchronisation",
+                );
+            }
+            News::Stopping { slot, left_ms } => {
+                told.events.push(Event::Stopping { slot });
+                told.say(format!(
+                    "Stopping at the end of slot {slot}, in {}. Ctrl-C again stops at once.",
+                    span(left_ms)
+                ));
+            }
+            News::Exit(news) => self.exit(&mut told, news),
+            News::NoControl(why) => told.warn(format!(
+                "other commands cannot talk to this process ({}): it validates all the same. Keep the folder on a local \
+                 disk",
+                printable(&why)
+            )),
+            News::UnknownFork { name, epoch } => self.unknown_fork(&mut told, &printable(&name), epoch, now_ms),
+            News::Guard(trouble) => guard(&mut told, trouble),
+            // Said at the end of the command, which this is.
+            News::Stopped(_) => {}
+            // Seen in the overview.
+            News::Slot(_) | News::Peers(_) | News::Marked(_) | News::Validators(_) | News::Votes(_) => {}
+            News::Network(event) => self.network(&mut told, event),
+            News::Report(report) => self.report(&mut told, report),
+        }
+        told
+    }
+
+    fn name(&self, operator: u16) -> String {
+        let place = usize::from(operator).checked_sub(1);
+        let name = place.and_then(|place| self.names.get(place));
+        name.cloned().unwrap_or_else(|| format!("operator {operator}"))
+    }
+
+    fn who(&self, operator: u16) -> Who {
+        Who {
+            operator,
+            name: self.name(operator),
+        }
+    }
+
+    fn names_of(&self, operators: impl IntoIterator<Item = u16>) -> String {
+        let names: Vec<String> = operators.into_iter().map(|o| self.name(o)).collect();
+        names.join(", ")
+    }
+
+    /// This one included.
+    fn here(&self) -> usize {
+        self.connected.len() + 1
+    }
+
+    /// Says the same of somebody at the 1st, 2nd, 4th, 8th ... time.
+    fn once_in_a_while(&mut self, operator: u16, what: &str) -> Option<String> {
+        let times = self.repeated.entry((operator, what.to_owned())).or_default();
+        *times += 1;
+        match *times {
+            1 => Some(String::new()),
+            times if times.is_power_of_two() => Some(format!(" ({times} times now)")),
+            _ => None,
+        }
+    }
+
+    fn exit(&mut self, told: &mut Told, news: ExitNews) {
+        if let ExitNews::Wrong { operator, why } = &news
+            && self.once_in_a_while(*operator, why).is_none()
+        {
+            return;
+        }
+        let (event, line) = exit_news::words(news, self.threshold, |operator| self.who(operator));
+        told.events.push(event);
+        told.lines.push(line);
+    }
+
+    fn starts(&mut self, told: &mut Told, start: Start, now_ms: u64) {
+        self.start = Some(start);
+        told.events.push(Event::SignsFrom {
+            slot: start.first_slot,
+            epoch: start.first_target,
+        });
+        let wait = self.time.map_or(0, |time| {
+            time.start_of_epoch(start.first_target).saturating_sub(now_ms)
+        });
+        told.say(if wait == 0 {
+            format!(
+                "Signs from slot {} on, attestations from epoch {} on.",
+                start.first_slot, start.first_target
+            )
+        } else {
+            format!(
+                "Signs from slot {} on, attestations from epoch {} on, in {}: at once when all other operators confirm that \
+                 nothing newer was signed here.",
+                start.first_slot,
+                start.first_target,
+                span(wait)
+            )
+        });
+    }
+}
+
+/// The slashing protection fails, or works again.
+fn guard(told: &mut Told, trouble: Option<String>) {
+    let message = match trouble {
+        Some(trouble) => {
+            let message = format!("the slashing protection fails: {}", printable(&trouble));
+            told.warn(&message);
+            message
+        }
+        None => {
+            let message = "The slashing protection works again";
+            told.say(format!("{message}."));
+            message.to_owned()
+        }
+    };
+    told.events.push(Event::Notice { message });
+}

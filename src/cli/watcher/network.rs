@@ -1,0 +1,130 @@
+//! Who is here, and how.
+
+use libp2p::{Multiaddr, multiaddr};
+
+use crate::{
+    cli::{news::Event, output::printable},
+    p2p::events::{Event as NetEvent, Refusal},
+};
+
+use super::{Told, Watcher};
+
+impl Watcher {
+    pub(super) fn network<M>(&mut self, told: &mut Told, event: NetEvent<M>) {
+        match event {
+            NetEvent::Listening(address) => {
+                let address = self.with_peer(address);
+                if self.listening.insert(address.clone()) {
+                    told.say(format!("Listening on {address}"));
+                    told.events.push(Event::Listening {
+                        addresses: self.listening.iter().map(Multiaddr::to_string).collect(),
+                    });
+                }
+            }
+            NetEvent::ListenerLost(why) => {
+                let message = format!("an address is no longer listened on: {}", printable(&why));
+                told.warn(format!("{message}. Harmless while others remain"));
+                told.events.push(Event::Notice { message });
+            }
+            NetEvent::Connected { operator } => {
+                self.connected.insert(operator);
+                told.events.push(Event::Connected {
+                    who: self.who(operator),
+                    connected: self.connected.len(),
+                });
+                told.say(format!("{} is here: {}.", self.name(operator), self.enough()));
+            }
+            NetEvent::Disconnected { operator, reason } => {
+                self.connected.remove(&operator);
+                let reason = printable(&reason.to_string());
+                told.events.push(Event::Disconnected {
+                    who: self.who(operator),
+                    reason: reason.clone(),
+                    connected: self.connected.len(),
+                });
+                let line = format!("{} is gone ({reason}): {}.", self.name(operator), self.enough());
+                if self.here() < usize::from(self.threshold) {
+                    told.warn(line);
+                } else {
+                    told.say(line);
+                }
+            }
+            NetEvent::Path { operator, through } => {
+                told.events.push(Event::Path {
+                    who: self.who(operator),
+                    through,
+                });
+                if let Some(through) = through {
+                    told.say(format!(
+                        "{} is reached through {}, not directly: slower, and no longer than {} is there.",
+                        self.name(operator),
+                        self.name(through),
+                        self.name(through)
+                    ));
+                }
+            }
+            NetEvent::Latency { operator, round_trip } => told.events.push(Event::Latency {
+                who: self.who(operator),
+                ms: u64::try_from(round_trip.as_millis()).unwrap_or(u64::MAX),
+            }),
+            NetEvent::Stranger { peer, address, total } => {
+                let message = format!(
+                    "somebody who is not an operator of this lock was turned away: {peer} at {address} ({total} in all)"
+                );
+                told.warn(format!(
+                    "{message}. If it is one of you, its identity is not the one in the lock"
+                ));
+                told.events.push(Event::Notice { message });
+            }
+            NetEvent::Refused { operator, why } => {
+                let message = refused(&self.name(operator), &why);
+                told.warn(&message);
+                told.events.push(Event::Notice { message });
+            }
+            // The core hears messages, the folder keeps addresses.
+            NetEvent::Message { .. } | NetEvent::AddressBook(_) => {}
+        }
+    }
+
+    fn with_peer(&self, address: Multiaddr) -> Multiaddr {
+        let Some(peer) = self.peer else {
+            return address;
+        };
+        if matches!(address.iter().last(), Some(multiaddr::Protocol::P2p(_))) {
+            return address;
+        }
+        address.with(multiaddr::Protocol::P2p(peer))
+    }
+
+    /// `3 of 4 operators are here, enough to sign`.
+    fn enough(&self) -> String {
+        let (here, all) = (self.here(), self.names.len());
+        let threshold = usize::from(self.threshold);
+        if here == all {
+            format!("all {all} operators are here")
+        } else if here >= threshold {
+            format!("{here} of {all} operators are here, enough to sign")
+        } else {
+            format!("{here} of {all} operators are here, and {threshold} must be: nothing is signed")
+        }
+    }
+}
+
+fn refused(name: &str, why: &Refusal) -> String {
+    match why {
+        Refusal::Protocol { speaks, software } => format!(
+            "{name} was reached but speaks another protocol ({}; {}): it may be in a ceremony, or have another version. Use \
+             the same one",
+            printable(&speaks.join(", ")),
+            printable(software)
+        ),
+        Refusal::Unwelcome => format!(
+            "{name} was reached but does not let you in: its lock probably does not name your identity. Compare lock hashes"
+        ),
+        Refusal::Silent => {
+            format!(
+                "{name} was reached but says nothing: it may be starting, or another program answers there"
+            )
+        }
+    }
+}

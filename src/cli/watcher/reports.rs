@@ -1,0 +1,136 @@
+//! What the core reports.
+
+use crate::{
+    cli::{
+        news::{self, Event},
+        output::printable,
+    },
+    validator::{agreement::Misbehaviour, core::Report, guard::Start},
+};
+
+use super::{Told, Watcher};
+
+impl Watcher {
+    pub(super) fn report(&mut self, told: &mut Told, report: Report) {
+        match report {
+            Report::Decided {
+                duty,
+                round,
+                after_due_ms,
+                voters,
+            } => {
+                told.events.push(Event::Agreed {
+                    slot: duty.slot,
+                    kind: news::kind(duty.kind),
+                    round,
+                    after_due_ms,
+                    voters: voters.into_iter().collect(),
+                });
+            }
+            Report::Made {
+                purpose,
+                slot,
+                validators,
+                after_due_ms,
+                contributors,
+            } => {
+                told.events.push(Event::Signed {
+                    slot,
+                    purpose: news::purpose(purpose),
+                    validators: validators.into_iter().collect(),
+                    after_due_ms,
+                    contributors: contributors.into_iter().collect(),
+                });
+            }
+            Report::Over { slot, away, duties } => self.over(told, slot, &away, duties),
+            Report::Fault { operator, what } => {
+                let what = printable(&what);
+                if let Some(times) = self.once_in_a_while(operator, &what) {
+                    self.fault(
+                        told,
+                        operator,
+                        "Fault",
+                        format!("{}: {what}{times}", self.name(operator)),
+                        "What is wrong is not counted, and the others go on. Tell its operator: conclave verify on its \
+                         folder, and the same version of conclave as yours",
+                    );
+                }
+            }
+            Report::Misbehaviour(deed) => self.misbehaviour(told, &deed),
+            Report::Forgotten { operator } => {
+                told.events.push(Event::Forgotten {
+                    who: self.who(operator),
+                });
+                told.warn(format!(
+                    "{} has signatures of yours that this folder has forgotten: it is an old copy. The slashing protection \
+                     was raised to them, and attestations wait as after every start. Be sure that the newer copy runs nowhere",
+                    self.name(operator)
+                ));
+            }
+            Report::OwnBlockRefused { slot, why } => {
+                let message = format!(
+                    "slot {slot}: the block of your own beacon node cannot be signed: {}",
+                    printable(why)
+                );
+                told.warn(format!(
+                    "{message}. Another operator proposes; look at your beacon node's fee recipient and version"
+                ));
+                told.events.push(Event::Notice { message });
+            }
+            Report::Confirmed => {
+                told.events.push(Event::Confirmed);
+                self.start = self.start.map(|start| Start {
+                    first_target: 0,
+                    ..start
+                });
+                told.say(
+                    "All other operators confirm that nothing newer was signed here: signing from now on.",
+                );
+            }
+        }
+    }
+
+    fn misbehaviour(&mut self, told: &mut Told, deed: &Misbehaviour) {
+        let operator = deed.operator();
+        let (kind, what) = match deed {
+            Misbehaviour::TwoVotes(..) => ("TwoVotes", "voted for two things in one step of an agreement"),
+            Misbehaviour::TwoProposals(..) => {
+                ("TwoProposals", "proposed two things in one round of an agreement")
+            }
+            Misbehaviour::Forgery { .. } => ("Forgery", "sent what no correct program sends or passes on"),
+        };
+        let Some(times) = self.once_in_a_while(operator, kind) else {
+            return;
+        };
+        if operator == self.me {
+            let what = format!("your own key {what}{times}");
+            let advice =
+                "Another process works with your identity: stop it, and find out where the copy came from";
+            return self.fault(told, operator, kind, what, advice);
+        }
+        let advice = match deed {
+            Misbehaviour::Forgery { .. } => {
+                "It is not listened to for that; compare versions with its operator"
+            }
+            _ => {
+                "Both are signed by its key: it runs twice, or its program was changed. The validator goes on; tell its operator"
+            }
+        };
+        self.fault(
+            told,
+            operator,
+            kind,
+            format!("{} {what}{times}", self.name(operator)),
+            advice,
+        );
+    }
+
+    fn fault(&self, told: &mut Told, operator: u16, kind: &'static str, what: String, advice: &str) {
+        told.warn(format!("{what}. {advice}"));
+        told.events.push(Event::Fault {
+            who: self.who(operator),
+            kind,
+            message: what,
+        });
+    }
+}

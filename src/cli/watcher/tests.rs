@@ -1,0 +1,390 @@
+use std::sync::Arc;
+
+use super::{beacon::DAY_MS, *};
+use crate::{
+    p2p::events::{Event as NetEvent, Reason},
+    validator::{
+        agreement::Misbehaviour,
+        beacon::{
+            http::{Address, ErrorKind, NodeError},
+            nodes::{Health, State},
+        },
+        chain::spec::{Chain, Genesis, Spec},
+        core::{Account, Decision, Report},
+        duty::{Duty, Kind, Purpose},
+    },
+};
+
+fn watcher() -> Watcher {
+    let names = ["alice", "bob", "carol", "da\u{1b}ve"]
+        .map(str::to_owned)
+        .to_vec();
+    let mut watcher = Watcher::new(&names, 1, 3, None, false);
+    watcher.time = Some(Time {
+        genesis_ms: 1_000_000,
+        slot_ms: 12_000,
+        slots_per_epoch: 32,
+    });
+    watcher
+}
+
+fn text(told: &Told) -> String {
+    let lines = told.lines.iter().map(|line| match line {
+        Line::Say(text) => text.clone(),
+        Line::Warn(text) => format!("! {text}"),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn json(told: &Told) -> String {
+    let events = told
+        .events
+        .iter()
+        .map(|event| serde_json::to_string(event).unwrap());
+    events.collect::<Vec<_>>().join("\n")
+}
+
+fn network(watcher: &mut Watcher, event: NetEvent<()>) -> Told {
+    watcher.told(News::Network(event), 0)
+}
+
+fn decided(watcher: &mut Watcher, slot: u64, round: u8) -> Told {
+    let report = Report::Decided {
+        duty: Duty {
+            slot,
+            kind: Kind::Head,
+        },
+        round,
+        after_due_ms: 15,
+        voters: [1, 2, 3].into(),
+    };
+    watcher.told(News::Report(report), 0)
+}
+
+fn made(watcher: &mut Watcher, slot: u64, purpose: Purpose) -> Told {
+    let report = Report::Made {
+        purpose,
+        slot,
+        validators: [0, 4].into(),
+        after_due_ms: 28,
+        contributors: [1, 2, 3].into(),
+    };
+    watcher.told(News::Report(report), 0)
+}
+
+#[test]
+fn who_comes_and_goes_is_named_and_counted() {
+    let mut watcher = watcher();
+    let told = network(&mut watcher, NetEvent::Connected { operator: 2 });
+    assert_eq!(
+        text(&told),
+        "bob is here: 2 of 4 operators are here, and 3 must be: nothing is signed."
+    );
+    assert_eq!(
+        json(&told),
+        r#"{"event":"connected","operator":2,"name":"bob","connected":1}"#
+    );
+    let told = network(&mut watcher, NetEvent::Connected { operator: 4 });
+    assert_eq!(
+        text(&told),
+        "da\u{fffd}ve is here: 3 of 4 operators are here, enough to sign."
+    );
+    let gone = NetEvent::Disconnected {
+        operator: 2,
+        reason: Reason::Fault("it has another lock".to_owned()),
+    };
+    let told = network(&mut watcher, gone);
+    assert!(
+        text(&told).starts_with("! bob is gone (it has another lock): 2 of 4"),
+        "{told:?}"
+    );
+    assert!(
+        json(&told).contains(r#""reason":"it has another lock""#),
+        "{told:?}"
+    );
+}
+
+fn account(purpose: Purpose, partials: &[u16]) -> Account {
+    Account {
+        purpose,
+        validators: [0, 4].into(),
+        decision: Some(Decision {
+            round: 0,
+            after_due_ms: 15,
+        }),
+        voters: [1, 2, 3].into(),
+        unanswered: false,
+        signed: [0, 4].into(),
+        signed_after_ms: Some(28),
+        partials: partials.iter().copied().collect(),
+    }
+}
+
+fn over(watcher: &mut Watcher, slot: u64, away: &[u16], duties: Vec<Account>) -> Told {
+    let away = away.iter().copied().collect();
+    watcher.told(News::Report(Report::Over { slot, away, duties }), 0)
+}
+
+#[test]
+fn agreements_and_signatures_are_told_to_programs_at_once() {
+    let mut watcher = watcher();
+    let told = decided(&mut watcher, 40, 0);
+    assert_eq!(text(&told), "");
+    assert_eq!(
+        json(&told),
+        r#"{"event":"agreed","slot":40,"kind":"head","round":0,"after_due_ms":15,"voters":[1,2,3]}"#
+    );
+    let told = made(&mut watcher, 40, Purpose::Attestation);
+    assert_eq!(text(&told), "");
+    assert_eq!(
+        json(&told),
+        r#"{"event":"signed","slot":40,"purpose":"attestation","validators":[0,4],"after_due_ms":28,"contributors":[1,2,3]}"#
+    );
+}
+
+#[test]
+fn a_duty_is_one_line_that_names_who_was_missing() {
+    let mut watcher = watcher();
+    let told = over(
+        &mut watcher,
+        40,
+        &[4],
+        vec![account(Purpose::Attestation, &[1, 3])],
+    );
+    assert_eq!(
+        text(&told),
+        "slot 40: attestation of 2 validators: agreed after 15 ms, signed after 28 ms by alice, carol; missing: bob, \
+         da\u{fffd}ve (not connected)"
+    );
+    assert_eq!(
+        json(&told),
+        r#"{"event":"over","slot":40,"away":[4],"duties":[{"purpose":"attestation","validators":[0,4],"round":0,"agreed_after_ms":15,"voters":[1,2,3],"unanswered":false,"signed":[0,4],"signed_after_ms":28,"contributors":[1,3]}]}"#
+    );
+    let mut late = account(Purpose::SyncMessage, &[1, 2, 3, 4]);
+    late.decision = Some(Decision {
+        round: 2,
+        after_due_ms: 600,
+    });
+    late.validators = [0].into();
+    late.signed = [0].into();
+    assert_eq!(
+        text(&over(&mut watcher, 41, &[], vec![late])),
+        "slot 41: sync committee message of 1 validator: agreed after 600 ms in round 2, signed after 28 ms by all 4 \
+         operators"
+    );
+}
+
+#[test]
+fn a_duty_that_failed_is_one_line_with_the_reason_unless_this_node_still_waits() {
+    let mut watcher = watcher();
+    watcher.start = Some(Start {
+        first_slot: 33,
+        first_target: 2,
+    });
+    let undecided = |purpose, unanswered| Account {
+        decision: None,
+        voters: [1, 3].into(),
+        unanswered,
+        signed: BTreeSet::new(),
+        signed_after_ms: None,
+        ..account(purpose, &[])
+    };
+    let both = |unanswered| {
+        vec![
+            undecided(Purpose::Attestation, unanswered),
+            undecided(Purpose::SyncMessage, unanswered),
+        ]
+    };
+    let told = over(&mut watcher, 70, &[2], both(false));
+    assert_eq!(
+        text(&told),
+        "! slot 70: missed: attestation of 2 validators, sync committee message of 2 validators: not agreed on; missing: \
+         bob (not connected), da\u{fffd}ve. Ask the others what their machines and beacon nodes say"
+    );
+    assert!(
+        json(&told).contains(
+            r#""validators":[0,4],"voters":[1,3],"unanswered":false,"signed":[],"contributors":[]"#
+        )
+    );
+    let told = over(&mut watcher, 71, &[], both(true));
+    assert!(
+        text(&told).contains("not agreed on, and your own beacon node had no answer; missing"),
+        "{told:?}"
+    );
+    // One of two validators: the other's record forbade it.
+    let mut half = account(Purpose::Attestation, &[1, 3]);
+    half.signed = [4].into();
+    let told = over(&mut watcher, 72, &[], vec![half.clone()]);
+    assert!(
+        text(&told).contains("slot 72: attestation of 1 validator: agreed")
+            && text(&told).contains(
+                "! slot 72: missed: attestation of 1 validator: agreed after 15 ms, and 2 of 3 operators who must sign \
+                 did; missing: bob, da\u{fffd}ve."
+            ),
+        "{told:?}"
+    );
+    // Those who wait know why.
+    let told = over(&mut watcher, 63, &[], both(true));
+    assert_eq!((text(&told).as_str(), told.events.len()), ("", 1));
+}
+
+#[test]
+fn waiting_is_said_once_and_then_on_change() {
+    let mut watcher = watcher();
+    let mut wait = |why: &str| watcher.told(News::WaitingForBeaconNode(why.to_owned()), 0);
+    assert!(text(&wait("refused")).starts_with("Waiting for a beacon node (refused)"));
+    assert_eq!(wait("refused").lines, []);
+    assert!(text(&wait("syncing")).starts_with("Still waiting"));
+}
+
+#[test]
+fn a_beacon_node_is_named_when_its_state_changes() {
+    let mut watcher = watcher();
+    let name = Address::new("http://user:secret@localhost:5052", None)
+        .and_then(crate::validator::beacon::http::Node::new)
+        .unwrap()
+        .name()
+        .to_owned();
+    let mut tell = |state| {
+        watcher.told(
+            News::BeaconNodes(vec![Health {
+                name: name.clone(),
+                state,
+                version: "Teku".to_owned(),
+                head_slot: 7,
+                latency: std::time::Duration::ZERO,
+                trouble: None,
+            }]),
+            0,
+        )
+    };
+    let told = tell(State::Ready);
+    assert!(text(&told).contains("(Teku): ready."), "{told:?}");
+    assert!(!text(&told).contains("secret"), "{told:?}");
+    assert_eq!(tell(State::Ready).lines, []);
+    assert!(text(&tell(State::Syncing(40))).starts_with("! Beacon node"));
+    assert_eq!(tell(State::Syncing(41)).lines, []);
+}
+
+#[test]
+fn a_beacon_node_that_fails_some_requests_is_told_of_when_it_begins_and_when_it_ends() {
+    let mut watcher = watcher();
+    let mut tell = |trouble: bool| {
+        let error = NodeError {
+            node: "http://localhost:5052".to_owned(),
+            request: "attestation data",
+            kind: ErrorKind::Status {
+                status: 500,
+                message: "internal".to_owned(),
+                failures: Vec::new(),
+            },
+        };
+        let health = Health {
+            name: "http://localhost:5052".to_owned(),
+            state: State::Ready,
+            version: "Teku".to_owned(),
+            head_slot: 7,
+            latency: std::time::Duration::ZERO,
+            trouble: trouble.then_some(error),
+        };
+        watcher.told(News::BeaconNodes(vec![health]), 0)
+    };
+    tell(false);
+    let told = tell(true);
+    assert!(
+        text(&told).starts_with(
+            "! Beacon node http://localhost:5052 fails again and again when asked for attestation data: it answers HTTP \
+             500: internal"
+        ),
+        "{told:?}"
+    );
+    assert!(json(&told).contains(r#""event":"notice""#), "{told:?}");
+    assert_eq!(tell(true).lines, []);
+    assert!(text(&tell(false)).contains("answers all requests again"));
+    assert_eq!(tell(false).lines, []);
+}
+
+#[test]
+fn a_fork_that_nobody_here_knows_is_announced_at_the_start() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/vectors/beacon/spec-mainnet.json"
+    );
+    let mut answer: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let data = answer["data"].as_object_mut().unwrap();
+    data.insert("EIP9999_FORK_EPOCH".to_owned(), "100".into());
+    let spec = Spec::from_json(&serde_json::to_vec(&answer).unwrap()).unwrap();
+    let genesis = Genesis {
+        time: 1000,
+        validators_root: [1; 32],
+        fork_version: spec.genesis_fork_version,
+    };
+    let chain = Arc::new(Chain::new(spec, genesis).unwrap());
+    let told = watcher().told(News::Chain(chain.clone()), 1_000_000);
+    assert!(
+        text(&told).contains("! the fork eip9999 comes at epoch 100, in "),
+        "{told:?}"
+    );
+    assert!(json(&told).contains(r#"{"event":"unknown_fork","name":"eip9999","epoch":100}"#));
+    let late = chain.time().start_of_epoch(100);
+    let told = watcher().told(News::Chain(chain), late);
+    assert!(
+        text(&told).contains("nothing is signed. Update conclave"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn an_unknown_fork_is_told_of_once_a_day_and_when_it_comes_into_force() {
+    let mut watcher = watcher();
+    let begins = watcher.time.unwrap().start_of_epoch(100);
+    let mut lines = |now_ms: u64| {
+        let news = News::UnknownFork {
+            name: "eip9999".to_owned(),
+            epoch: 100,
+        };
+        text(&watcher.told(news, now_ms))
+    };
+    assert!(lines(begins - 5 * 384_000).starts_with("! the fork eip9999 comes at epoch 100, in "));
+    assert_eq!(lines(begins - 384_000), "");
+    assert!(lines(begins).starts_with("! the fork eip9999 is in force since epoch 100"));
+    assert_eq!(lines(begins + 384_000), "");
+    assert!(lines(begins + DAY_MS).contains("is in force since"));
+}
+
+#[test]
+fn a_disk_that_fails_is_told_of_when_it_begins_and_when_it_ends() {
+    let mut watcher = watcher();
+    let told = watcher.told(News::Guard(Some("it cannot be\u{1b} written".to_owned())), 0);
+    assert_eq!(
+        text(&told),
+        "! the slashing protection fails: it cannot be\u{fffd} written"
+    );
+    assert!(json(&told).contains(r#""event":"notice""#), "{told:?}");
+    let told = watcher.told(News::Guard(None), 0);
+    assert_eq!(text(&told), "The slashing protection works again.");
+}
+
+#[test]
+fn misdeeds_have_a_name_and_are_not_repeated_for_ever() {
+    let mut watcher = watcher();
+    let mut lines = 0;
+    for _ in 0..100 {
+        let told = watcher.told(
+            News::Report(Report::Misbehaviour(Misbehaviour::Forgery { sender: 3 })),
+            0,
+        );
+        lines += told.lines.len();
+    }
+    assert_eq!(lines, 7);
+    let fault = Report::Fault {
+        operator: 2,
+        what: "its partial signature of the attestation of slot 5 is wrong".to_owned(),
+    };
+    let told = watcher.told(News::Report(fault), 0);
+    assert!(
+        text(&told).starts_with("! bob: its partial signature"),
+        "{told:?}"
+    );
+    assert!(json(&told).contains(r#""event":"fault","operator":2,"name":"bob","kind":"Fault""#));
+}

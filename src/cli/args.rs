@@ -72,6 +72,70 @@ pub enum Command {
     },
 }
 
+/// The flag of every command that needs a network.
+#[derive(Debug, Args)]
+pub struct OwnNetwork {
+    /// A file that describes a network of your own
+    #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub network_file: Option<PathBuf>,
+}
+
+/// How the other operators are reached, and this one by them.
+#[derive(Debug, Args)]
+pub struct Reach {
+    /// A complete address of another operator
+    #[arg(
+        long = "peer",
+        env = "CONCLAVE_PEERS",
+        value_name = "ADDR",
+        value_delimiter = ','
+    )]
+    pub peers: Vec<Multiaddr>,
+    /// Where to listen, such as /ip4/0.0.0.0/tcp/9510 or /ip6/::/tcp/9510; kept in the folder for later starts
+    #[arg(
+        long = "listen",
+        env = "CONCLAVE_LISTEN",
+        value_name = "ADDR",
+        value_delimiter = ','
+    )]
+    pub listen: Vec<Multiaddr>,
+    /// An address under which the others reach you too, such as that of a router that forwards the port; kept, too
+    #[arg(
+        long = "announce",
+        env = "CONCLAVE_ANNOUNCE",
+        value_name = "ADDR",
+        value_delimiter = ','
+    )]
+    pub announce: Vec<Multiaddr>,
+}
+
+/// Beacon nodes, and what they are told with every request.
+#[derive(Debug, Args)]
+pub struct BeaconNodes {
+    /// A beacon node
+    #[arg(long = "beacon-node", env = "CONCLAVE_BEACON_NODES", value_name = "URL", value_delimiter = ',', value_hint = ValueHint::Url)]
+    pub beacon_nodes: Vec<String>,
+    /// A file of HTTP headers for the beacon nodes, one a line, such as credentials
+    #[arg(long, env = "CONCLAVE_BEACON_HEADERS", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub beacon_headers: Option<PathBuf>,
+}
+
+/// How the keystores are written.
+#[derive(Debug, Args)]
+pub struct Keystores {
+    /// How passwords protect the keystores
+    #[arg(long, env = "CONCLAVE_KDF", value_enum, default_value = "pbkdf2")]
+    pub kdf: KdfChoice,
+}
+
+/// The password of an archive.
+#[derive(Debug, Args)]
+pub struct ArchivePassword {
+    /// A file with the password of the archive [default: asked for]
+    #[arg(long, env = "CONCLAVE_ARCHIVE_PASSWORD_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub password_file: Option<PathBuf>,
+}
+
 /// `conclave identity`.
 #[derive(Debug, Subcommand)]
 pub enum IdentityCommand {
@@ -113,9 +177,9 @@ pub struct PlanArgs {
     /// The network, such as mainnet or hoodi
     #[arg(long, env = "CONCLAVE_NETWORK")]
     pub network: Option<String>,
-    /// A file that describes a network of your own
-    #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub network_file: Option<PathBuf>,
+    /// A network that is not known here.
+    #[command(flatten)]
+    pub own_network: OwnNetwork,
     /// How many validators [default: 1]
     #[arg(long, env = "CONCLAVE_VALIDATORS", value_name = "V")]
     pub validators: Option<u32>,
@@ -162,9 +226,9 @@ pub struct DefineArgs {
     /// Another network than that of the plan
     #[arg(long, env = "CONCLAVE_NETWORK")]
     pub network: Option<String>,
-    /// A file that describes a network of your own
-    #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub network_file: Option<PathBuf>,
+    /// A network that is not known here.
+    #[command(flatten)]
+    pub own_network: OwnNetwork,
 }
 
 /// How the key of a keystore is derived from its password.
@@ -178,34 +242,14 @@ pub enum KdfChoice {
 
 /// `conclave join`.
 #[derive(Debug, Args)]
+#[command(mut_arg("peers", |peers| peers.help("A complete address of another operator, as printed by its `join`")))]
 pub struct JoinArgs {
     /// The definition that your group agreed on [default: the one in the data folder]
     #[arg(env = "CONCLAVE_DEFINITION", value_hint = ValueHint::FilePath)]
     pub definition: Option<PathBuf>,
-    /// A complete address of another operator, as printed by its `join`
-    #[arg(
-        long = "peer",
-        env = "CONCLAVE_PEERS",
-        value_name = "ADDR",
-        value_delimiter = ','
-    )]
-    pub peers: Vec<Multiaddr>,
-    /// Where to listen, such as /ip4/0.0.0.0/tcp/9510 or /ip6/::/tcp/9510; kept in the folder for later starts
-    #[arg(
-        long = "listen",
-        env = "CONCLAVE_LISTEN",
-        value_name = "ADDR",
-        value_delimiter = ','
-    )]
-    pub listen: Vec<Multiaddr>,
-    /// An address under which the others reach you too, such as that of a router that forwards the port; kept, too
-    #[arg(
-        long = "announce",
-        env = "CONCLAVE_ANNOUNCE",
-        value_name = "ADDR",
-        value_delimiter = ','
-    )]
-    pub announce: Vec<Multiaddr>,
+    /// Where the others are.
+    #[command(flatten)]
+    pub reach: Reach,
     /// Give up after this time, such as 90s, 30m, 2h or 1d [default: wait for ever]
     #[arg(long, env = "CONCLAVE_WAIT", value_name = "DURATION", value_parser = parse_duration)]
     pub wait: Option<Duration>,
@@ -218,12 +262,12 @@ pub struct JoinArgs {
     /// Finish with the cluster-lock.json of another operator, if it is the lock of the keys that you confirmed
     #[arg(long, env = "CONCLAVE_LOCK", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub lock: Option<PathBuf>,
-    /// How passwords protect the keystores
-    #[arg(long, env = "CONCLAVE_KDF", value_enum, default_value = "pbkdf2")]
-    pub kdf: KdfChoice,
-    /// A file that describes a network of your own
-    #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub network_file: Option<PathBuf>,
+    /// How keystores are written.
+    #[command(flatten)]
+    pub keystores: Keystores,
+    /// A network that is not known here.
+    #[command(flatten)]
+    pub own_network: OwnNetwork,
     /// Do not ask whether the definition is right
     #[arg(long, env = "CONCLAVE_YES", value_parser = clap::builder::FalseyValueParser::new())]
     pub yes: bool,
@@ -247,15 +291,15 @@ pub struct RehearseArgs {
     /// A test network, instead of the plan's
     #[arg(long, env = "CONCLAVE_NETWORK")]
     pub network: Option<String>,
-    /// A file that describes a network of your own
-    #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub network_file: Option<PathBuf>,
+    /// A network that is not known here.
+    #[command(flatten)]
+    pub own_network: OwnNetwork,
     /// The folder for one folder per operator [default: a new rehearsal-DATE-TIME here]
     #[arg(long, env = "CONCLAVE_REHEARSAL_OUT", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,
-    /// How passwords protect the keystores
-    #[arg(long, env = "CONCLAVE_KDF", value_enum, default_value = "pbkdf2")]
-    pub kdf: KdfChoice,
+    /// How keystores are written.
+    #[command(flatten)]
+    pub keystores: Keystores,
 }
 
 /// `conclave verify`.
@@ -267,44 +311,30 @@ pub struct VerifyArgs {
     /// A file with the password of the keystores [default: the .txt beside each]
     #[arg(long, env = "CONCLAVE_PASSWORD_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub password_file: Option<PathBuf>,
-    /// A file that describes a network of your own
-    #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub network_file: Option<PathBuf>,
+    /// A network that is not known here.
+    #[command(flatten)]
+    pub own_network: OwnNetwork,
 }
 
 /// `conclave run`.
 #[derive(Debug, Args)]
+#[command(
+    mut_arg("beacon_nodes", |nodes| {
+        nodes
+            .help("Your beacon node, such as http://localhost:5052; several in order of preference")
+            .required(true)
+    }),
+    mut_arg("peers", |peers| {
+        peers.help("A complete address of another operator, where those of the ceremony are no longer right")
+    })
+)]
 pub struct RunArgs {
-    /// Your beacon node, such as http://localhost:5052; several in order of preference
-    #[arg(long = "beacon-node", env = "CONCLAVE_BEACON_NODES", value_name = "URL", value_delimiter = ',', required = true, value_hint = ValueHint::Url)]
-    pub beacon_nodes: Vec<String>,
-    /// A file of HTTP headers for the beacon nodes, one a line, such as credentials
-    #[arg(long, env = "CONCLAVE_BEACON_HEADERS", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub beacon_headers: Option<PathBuf>,
-    /// A complete address of another operator, where those of the ceremony are no longer right
-    #[arg(
-        long = "peer",
-        env = "CONCLAVE_PEERS",
-        value_name = "ADDR",
-        value_delimiter = ','
-    )]
-    pub peers: Vec<Multiaddr>,
-    /// Where to listen, such as /ip4/0.0.0.0/tcp/9510 or /ip6/::/tcp/9510; kept in the folder for later starts
-    #[arg(
-        long = "listen",
-        env = "CONCLAVE_LISTEN",
-        value_name = "ADDR",
-        value_delimiter = ','
-    )]
-    pub listen: Vec<Multiaddr>,
-    /// An address under which the others reach you too, such as that of a router that forwards the port; kept, too
-    #[arg(
-        long = "announce",
-        env = "CONCLAVE_ANNOUNCE",
-        value_name = "ADDR",
-        value_delimiter = ','
-    )]
-    pub announce: Vec<Multiaddr>,
+    /// Where the chain is told.
+    #[command(flatten)]
+    pub beacon: BeaconNodes,
+    /// Where the others are.
+    #[command(flatten)]
+    pub reach: Reach,
     /// Log into this file, which is appended to [default: warnings on standard error]; CONCLAVE_LOG says what
     #[arg(long, env = "CONCLAVE_LOG_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub log_file: Option<PathBuf>,
@@ -333,13 +363,16 @@ pub struct RunArgs {
     /// Watch without signing: no votes, no partial signatures, no slashing protection
     #[arg(long, env = "CONCLAVE_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
     pub dry_run: bool,
-    /// A file that describes a network of your own
-    #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub network_file: Option<PathBuf>,
+    /// A network that is not known here.
+    #[command(flatten)]
+    pub own_network: OwnNetwork,
 }
 
 /// `conclave exit`.
 #[derive(Debug, Args)]
+#[command(mut_arg("beacon_nodes", |nodes| {
+    nodes.help("A beacon node, for --partial-out and --submit; a running node has its own")
+}))]
 pub struct ExitArgs {
     /// The public key of a validator of the lock; several one after the other [default: the only one]
     #[arg(
@@ -367,15 +400,12 @@ pub struct ExitArgs {
     /// Give the combined exit to the beacon node
     #[arg(long, env = "CONCLAVE_EXIT_SUBMIT", requires = "combine", value_parser = clap::builder::FalseyValueParser::new())]
     pub submit: bool,
-    /// A beacon node, for --partial-out and --submit; a running node has its own
-    #[arg(long = "beacon-node", env = "CONCLAVE_BEACON_NODES", value_name = "URL", value_delimiter = ',', value_hint = ValueHint::Url)]
-    pub beacon_nodes: Vec<String>,
-    /// A file of HTTP headers for the beacon nodes, one a line, such as credentials
-    #[arg(long, env = "CONCLAVE_BEACON_HEADERS", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub beacon_headers: Option<PathBuf>,
-    /// A file that describes a network of your own
-    #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub network_file: Option<PathBuf>,
+    /// Where the chain is told.
+    #[command(flatten)]
+    pub beacon: BeaconNodes,
+    /// A network that is not known here.
+    #[command(flatten)]
+    pub own_network: OwnNetwork,
     /// Consent without being asked
     #[arg(long, env = "CONCLAVE_YES", value_parser = clap::builder::FalseyValueParser::new())]
     pub yes: bool,
@@ -387,12 +417,12 @@ pub struct ExportArgs {
     /// The new file, or the folder for it
     #[arg(env = "CONCLAVE_ARCHIVE", value_name = "FILE|DIR", value_hint = ValueHint::AnyPath)]
     pub file: PathBuf,
-    /// A file with the password of the archive [default: asked for]
-    #[arg(long, env = "CONCLAVE_ARCHIVE_PASSWORD_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub password_file: Option<PathBuf>,
-    /// A file that describes a network of your own
-    #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub network_file: Option<PathBuf>,
+    /// What the archive is encrypted with.
+    #[command(flatten)]
+    pub password: ArchivePassword,
+    /// A network that is not known here.
+    #[command(flatten)]
+    pub own_network: OwnNetwork,
     /// Retire the folder without being asked
     #[arg(long, env = "CONCLAVE_YES", value_parser = clap::builder::FalseyValueParser::new())]
     pub yes: bool,
@@ -404,12 +434,12 @@ pub struct ImportArgs {
     /// The archive; the data folder must be empty or new
     #[arg(env = "CONCLAVE_ARCHIVE", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// A file with the password of the archive [default: asked for]
-    #[arg(long, env = "CONCLAVE_ARCHIVE_PASSWORD_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub password_file: Option<PathBuf>,
-    /// A file that describes a network of your own
-    #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub network_file: Option<PathBuf>,
+    /// What the archive is encrypted with.
+    #[command(flatten)]
+    pub password: ArchivePassword,
+    /// A network that is not known here.
+    #[command(flatten)]
+    pub own_network: OwnNetwork,
 }
 
 /// `conclave status`.
@@ -444,9 +474,9 @@ pub struct SlashingArgs {
     /// An EIP-3076 interchange file, version 5
     #[arg(env = "CONCLAVE_INTERCHANGE_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// A file that describes a network of your own
-    #[arg(long, env = "CONCLAVE_NETWORK_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub network_file: Option<PathBuf>,
+    /// A network that is not known here.
+    #[command(flatten)]
+    pub own_network: OwnNetwork,
 }
 
 /// Reads `90s`, `30m`, `2h`, `1d` or whole seconds.

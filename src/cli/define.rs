@@ -19,7 +19,7 @@ pub(super) fn run(context: &Context, args: DefineArgs) -> Result<(), Problem> {
     if let Some(network) = args.network {
         plan.network = network;
     }
-    let network = input::network(&plan.network, args.network_file.as_deref())?;
+    let network = input::network(&plan.network, args.own_network.network_file.as_deref())?;
     network
         .accepts_ceremonies()
         .map_err(|error| Problem::from_lines(Kind::BadInput, error))?;

@@ -84,7 +84,7 @@ struct Place {
 impl Place {
     /// Reads what never changes, so that a running node is not in the way.
     fn open(context: &Context, disk: &Disk, args: &ExitArgs) -> Result<Self, Problem> {
-        let network = input::network_file(args.network_file.as_deref())?;
+        let network = input::network_file(args.own_network.network_file.as_deref())?;
         let (lock, _, operator, names) = holding::examine_beside(disk, &context.data_dir, network.as_ref())?;
         let network = network.or_else(|| {
             let known = Network::by_fork_version(lock.definition().fork_version);
@@ -401,7 +401,7 @@ fn to_file(
 
 /// The validator's index, and what exits are signed for: from a beacon node if there is one, else as given.
 fn on_chain(disk: &Disk, args: &ExitArgs, place: &Place, validator: u32) -> Result<(u64, Domain), Problem> {
-    if args.beacon_nodes.is_empty() {
+    if args.beacon.beacon_nodes.is_empty() {
         let index = args.validator_index.ok_or_else(|| {
             Problem::new(
                 Kind::Usage,
@@ -453,7 +453,12 @@ fn with_beacon_nodes<T>(
 ) -> Result<T, Problem> {
     let fork_version = place.lock.definition().fork_version;
     let pinned: Pinned = pinned(place.network.as_ref(), fork_version);
-    let nodes = beacon_nodes(disk, &args.beacon_nodes, args.beacon_headers.as_deref(), pinned)?;
+    let nodes = beacon_nodes(
+        disk,
+        &args.beacon.beacon_nodes,
+        args.beacon.beacon_headers.as_deref(),
+        pinned,
+    )?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Problem::other("cannot ask a beacon node", error, "try again"))?;
     runtime.block_on(async {
@@ -498,12 +503,12 @@ fn combine(context: &Context, disk: &Disk, args: &ExitArgs, place: &Place) -> Re
         })?;
         partials.push(partial);
     }
-    if args.submit && args.beacon_nodes.is_empty() {
+    if args.submit && args.beacon.beacon_nodes.is_empty() {
         return Err(prompt::unanswered(&["--beacon-node"]));
     }
     let domain = match place.domain() {
         Some(domain) => domain,
-        None if args.beacon_nodes.is_empty() => return Err(no_domain()),
+        None if args.beacon.beacon_nodes.is_empty() => return Err(no_domain()),
         None => with_beacon_nodes(disk, args, place, async |_, domain| Ok(domain))?,
     };
     let (made, wrong) = exits::combine(&place.group, &domain, &partials);

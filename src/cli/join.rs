@@ -38,7 +38,7 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
     let disk = Disk::new();
     let path = definition_path(context, args)?;
     let definition = input::definition(&path)?;
-    let network = input::network_of(&definition, args.network_file.as_deref())?;
+    let network = input::network_of(&definition, args.own_network.network_file.as_deref())?;
     let folder = DataFolder::open(&disk, &context.data_dir)?;
     retirement::refuse(&disk, &context.data_dir)?;
     let mut names = Names::load(&disk, &context.data_dir)?;
@@ -49,7 +49,7 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
     }
     let begun = conductor::has_begun(&context.data_dir);
     entrance::examine(&folder, &definition, &network)?;
-    let own_addresses = own_addresses(&folder, &args.listen, &args.announce);
+    let own_addresses = own_addresses(&folder, &args.reach.listen, &args.reach.announce);
     let listen = or_everywhere(&own_addresses.listen);
     conductor::check_ports(&listen)?;
     if begun {
@@ -72,14 +72,14 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
         network,
         entrance,
         names,
-        peers: args.peers.clone(),
+        peers: args.reach.peers.clone(),
         listen,
         announce: own_addresses.announce,
         wait: args.wait,
         retries: args.retries,
         attempt: args.attempt,
         lock,
-        kdf: kdf(args.kdf),
+        kdf: kdf(args.keystores.kdf),
     };
     let person = Person {
         show: &mut show,

@@ -50,7 +50,7 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
     if !matches!(state, State::Works | State::Begun(_)) {
         retirement::refuse(folder.disk(), folder.root())?;
     }
-    let network = input::network_file(args.network_file.as_deref())?;
+    let network = input::network_file(args.own_network.network_file.as_deref())?;
     out.say("Checking everything in this folder ...");
     let holding = check(&folder, network.as_ref())?;
     let cluster =
@@ -97,7 +97,7 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
             ));
         }
     }
-    let password = password(context, args.password_file.as_deref(), true)?;
+    let password = password(context, args.password.password_file.as_deref(), true)?;
     let luggage = moving::pack(&folder)?;
     for name in &luggage.left {
         out.warn(&format!(
@@ -135,9 +135,9 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
 pub(super) fn import(context: &Context, args: &ImportArgs) -> Result<(), Problem> {
     let out = &context.output;
     let disk = Disk::new();
-    let network = input::network_file(args.network_file.as_deref())?;
+    let network = input::network_file(args.own_network.network_file.as_deref())?;
     let sealed = disk.read(&args.file, MAX_BYTES)?;
-    let password = password(context, args.password_file.as_deref(), false)?;
+    let password = password(context, args.password.password_file.as_deref(), false)?;
     let entries = archive::open(&sealed, &password).map_err(|error| {
         Problem::bad_input(
             format!("{} cannot be imported", args.file.display()),

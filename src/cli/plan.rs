@@ -51,8 +51,8 @@ pub(super) fn new(context: &Context, args: PlanArgs) -> Result<(), Problem> {
 
 /// Without a terminal the flags must say what has no sane default.
 fn from_flags(args: PlanArgs) -> Result<Plan, Problem> {
-    let network_of_file =
-        input::network_file(args.network_file.as_deref())?.map(|network| network.name.into_owned());
+    let network_of_file = input::network_file(args.own_network.network_file.as_deref())?
+        .map(|network| network.name.into_owned());
     let network = args.network.clone().or(network_of_file);
     let (Some(name), Some(operators), Some(network)) = (args.name.clone(), args.operators, network) else {
         return Err(prompt::unanswered(&[
@@ -69,7 +69,7 @@ fn from_flags(args: PlanArgs) -> Result<Plan, Problem> {
             "--out FILE",
         ]));
     };
-    input::network(&network, args.network_file.as_deref())?
+    input::network(&network, args.own_network.network_file.as_deref())?
         .accepts_ceremonies()
         .map_err(|error| Problem::from_lines(Kind::BadInput, error))?;
     let payout = Payout {
@@ -139,9 +139,9 @@ fn ask(context: &Context, mut args: PlanArgs) -> Result<Plan, Problem> {
     };
     let network = match (
         args.network.take(),
-        input::network_file(args.network_file.as_deref())?,
+        input::network_file(args.own_network.network_file.as_deref())?,
     ) {
-        (Some(name), _) => input::network(&name, args.network_file.as_deref())?
+        (Some(name), _) => input::network(&name, args.own_network.network_file.as_deref())?
             .name
             .into_owned(),
         (None, Some(network)) => network.name.into_owned(),

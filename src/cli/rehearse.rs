@@ -46,7 +46,7 @@ const MAX_KEY_BYTES: u64 = 64 * 1024;
 pub fn run(context: &Context, args: &RehearseArgs) -> Result<(), Problem> {
     let start = Instant::now();
     let plan = plan(args)?;
-    let network = input::network(&plan.network, args.network_file.as_deref())?;
+    let network = input::network(&plan.network, args.own_network.network_file.as_deref())?;
     refuse_real_money(&network)?;
     let out = out_folder(args)?;
     let folders = prepare(&plan, &network, &out)?;
@@ -65,7 +65,7 @@ pub fn run(context: &Context, args: &RehearseArgs) -> Result<(), Problem> {
     let materials = gather(&Disk::new(), &folders, None)?;
     let result = verify(
         &materials,
-        Some(&network).filter(|_| args.network_file.is_some()),
+        Some(&network).filter(|_| args.own_network.network_file.is_some()),
         &weight_seed()?,
     );
     for row in &result.rows {
@@ -297,14 +297,14 @@ fn spawn(
     }
     command.arg("--json").arg("--data-dir").arg(folder);
     command.args(["join", "--yes", "--listen", "/ip4/127.0.0.1/tcp/0", "--kdf"]);
-    command.arg(match args.kdf {
+    command.arg(match args.keystores.kdf {
         KdfChoice::Pbkdf2 => "pbkdf2",
         KdfChoice::Scrypt => "scrypt",
     });
     if let Some(peer) = peer {
         command.args(["--peer", peer]);
     }
-    if let Some(file) = &args.network_file {
+    if let Some(file) = &args.own_network.network_file {
         command.arg("--network-file").arg(file);
     }
     let mut child = command

@@ -65,7 +65,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
     let disk = Disk::new();
     let folder = DataFolder::open(&disk, &context.data_dir)?;
     retirement::refuse(&disk, &context.data_dir)?;
-    let network = input::network_file(args.network_file.as_deref())?;
+    let network = input::network_file(args.own_network.network_file.as_deref())?;
     let (lock, _, operator, names) = holding::examine(&folder, network.as_ref())?;
     let network = match network {
         Some(network) => Some(network),
@@ -85,8 +85,8 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
     let monitoring = sight::take(args.monitoring_address)?;
     let nodes = beacon_nodes(
         &disk,
-        &args.beacon_nodes,
-        args.beacon_headers.as_deref(),
+        &args.beacon.beacon_nodes,
+        args.beacon.beacon_headers.as_deref(),
         network.as_ref().map(Pinned::from).unwrap_or_default(),
     )?;
     let graffiti = graffiti(&args.graffiti)?;
@@ -98,7 +98,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         let path = folder.slashing_protection();
         Some(slashing::open_guard(&path, cluster, args.new_slashing_database)?)
     };
-    let own_addresses = own_addresses(&folder, &args.listen, &args.announce);
+    let own_addresses = own_addresses(&folder, &args.reach.listen, &args.reach.announce);
     let listen = or_everywhere(&own_addresses.listen);
     conductor::check_ports(&listen)?;
     own_addresses.save(&folder)?;
@@ -139,7 +139,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         builder: args.builder,
         registrations: lock.validators().iter().map(registration).collect(),
         graffiti,
-        peers: args.peers.clone(),
+        peers: args.reach.peers.clone(),
         book: addresses::load(&folder),
         control: control(&folder, &sight),
         pulse,

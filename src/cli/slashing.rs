@@ -185,7 +185,7 @@ fn open(context: &Context, args: &SlashingArgs) -> Result<Place, Problem> {
     let folder = DataFolder::open(&Disk::new(), &context.data_dir)?;
     // What a share signed that works elsewhere now is written down there.
     retirement::refuse(folder.disk(), folder.root())?;
-    let network = input::network_file(args.network_file.as_deref())?;
+    let network = input::network_file(args.own_network.network_file.as_deref())?;
     let (lock, _, operator, _) = holding::examine(&folder, network.as_ref())?;
     let network = network.or_else(|| {
         Network::by_fork_version(lock.definition().fork_version)

@@ -22,7 +22,7 @@ use super::output::printable;
 /// With what went wrong, and its exit code: 6 when a check failed.
 pub fn run(context: &Context, args: &VerifyArgs) -> Result<(), Problem> {
     let start = Instant::now();
-    let network = input::network_file(args.network_file.as_deref())?;
+    let network = input::network_file(args.own_network.network_file.as_deref())?;
     let materials = gather(&Disk::new(), &args.paths, args.password_file.as_deref())?;
     let result = verify(&materials, network.as_ref(), &weight_seed()?);
     for row in &result.rows {

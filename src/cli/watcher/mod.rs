@@ -164,10 +164,13 @@ impl Watcher {
             )),
             News::UnknownFork { name, epoch } => self.unknown_fork(&mut told, &printable(&name), epoch, now_ms),
             News::Guard(trouble) => guard(&mut told, trouble),
-            // Said at the end of the command, which this is.
-            News::Stopped(_) => {}
-            // Seen in the overview.
-            News::Slot(_) | News::Peers(_) | News::Marked(_) | News::Validators(_) | News::Votes(_) => {}
+            // Seen in the overview; that it has stopped is said at the end of the command.
+            News::Slot(_)
+            | News::Peers(_)
+            | News::Marked(_)
+            | News::Validators(_)
+            | News::Votes(_)
+            | News::Stopped(_) => {}
             News::Network(event) => self.network(&mut told, event),
             News::Report(report) => self.report(&mut told, report),
         }
@@ -247,17 +250,14 @@ impl Watcher {
 
 /// The slashing protection fails, or works again.
 fn guard(told: &mut Told, trouble: Option<String>) {
-    let message = match trouble {
-        Some(trouble) => {
-            let message = format!("the slashing protection fails: {}", printable(&trouble));
-            told.warn(&message);
-            message
-        }
-        None => {
-            let message = "The slashing protection works again";
-            told.say(format!("{message}."));
-            message.to_owned()
-        }
+    let message = if let Some(trouble) = trouble {
+        let message = format!("the slashing protection fails: {}", printable(&trouble));
+        told.warn(&message);
+        message
+    } else {
+        let message = "The slashing protection works again";
+        told.say(format!("{message}."));
+        message.to_owned()
     };
     told.events.push(Event::Notice { message });
 }

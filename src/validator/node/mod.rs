@@ -264,8 +264,6 @@ pub fn run(
     let start = start_at(&chain, setup.guard.as_ref())?;
     if let Some(guard) = &setup.guard {
         guard.begin(start);
-    }
-    if let Some(guard) = &setup.guard {
         watch(News::Marked(guard.mark()?));
     }
     watch(News::Starts(start));

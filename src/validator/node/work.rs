@@ -181,14 +181,13 @@ impl Works {
         let slot = Duration::from_millis(self.chain.time().slot_ms);
         let mut asked = self.runtime.spawn_blocking(ask);
         self.runtime.spawn(async move {
-            let answer = match tokio::time::timeout(slot, &mut asked).await {
-                Ok(answer) => answer,
-                Err(_) => {
-                    works.guard_is(Some(
-                        "its disk has not answered for a slot: look at the disk's health".to_owned(),
-                    ));
-                    asked.await
-                }
+            let answer = if let Ok(answer) = tokio::time::timeout(slot, &mut asked).await {
+                answer
+            } else {
+                works.guard_is(Some(
+                    "its disk has not answered for a slot: look at the disk's health".to_owned(),
+                ));
+                asked.await
             };
             works.guard_is(match answer {
                 Ok(Ok(())) => None,

@@ -9,9 +9,12 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::validator::overview::{
-    totals::{BUCKETS_MS, Histogram, Totals},
-    view::{Link, State, View},
+use crate::validator::{
+    duty::{Kind, Purpose},
+    overview::{
+        totals::{BUCKETS_MS, Histogram, Totals},
+        view::{Link, NodeView, OperatorView, State, View},
+    },
 };
 
 /// Of the text.
@@ -220,38 +223,32 @@ fn operators(sheet: &mut Sheet<'_>, view: &View, totals: &Totals) -> fmt::Result
         ]
     };
     let each = || view.operators.iter().enumerate();
-    let here = each().map(|(place, one)| (labels(place), flag(one.link != Link::Away)));
+    let of_each = |value: fn(&OperatorView) -> Option<f64>| {
+        each().filter_map(move |(place, one)| Some((labels(place), value(one)?)))
+    };
     sheet.gauges(
         "operator_connected",
         "1 if messages can be exchanged with the operator",
-        here,
+        of_each(|one| Some(flag(one.link != Link::Away))),
     )?;
-    let direct = each().map(|(place, one)| {
-        (
-            labels(place),
-            flag(matches!(one.link, Link::Direct | Link::Myself)),
-        )
-    });
     sheet.gauges(
         "operator_direct",
         "1 if the operator is connected directly, not through another one",
-        direct,
+        of_each(|one| Some(flag(matches!(one.link, Link::Direct | Link::Myself)))),
     )?;
-    let trips = each().filter_map(|(place, one)| Some((labels(place), seconds(one.round_trip_ms?))));
     sheet.gauges(
         "operator_round_trip_seconds",
         "A round trip to the operator",
-        trips,
+        of_each(|one| one.round_trip_ms.map(seconds)),
     )?;
-    let clocks = each().filter_map(|(place, one)| {
-        let offset = one.clock_offset_ms?;
-        let size = seconds(offset.unsigned_abs());
-        Some((labels(place), if offset < 0 { -size } else { size }))
-    });
     sheet.gauges(
         "operator_clock_offset_seconds",
         "The operator's clock less this node's",
-        clocks,
+        of_each(|one| {
+            let offset = one.clock_offset_ms?;
+            let size = seconds(offset.unsigned_abs());
+            Some(if offset < 0 { -size } else { size })
+        }),
     )?;
     let software = each()
         .filter(|(_, one)| !one.software.is_empty())
@@ -261,14 +258,10 @@ fn operators(sheet: &mut Sheet<'_>, view: &View, totals: &Totals) -> fmt::Result
             (labels, 1.0)
         });
     sheet.gauges("operator_info", "What the operator runs, always 1", software)?;
-    let parts = each().filter(|(_, one)| one.duties > 0).map(|(place, one)| {
-        let part = f64::from(one.took_part) / f64::from(one.duties);
-        (labels(place), part)
-    });
     sheet.gauges(
         "operator_participation_ratio",
         "Part of the duties of the last epochs in which the operator took part",
-        parts,
+        of_each(|one| (one.duties > 0).then(|| f64::from(one.took_part) / f64::from(one.duties))),
     )?;
     let duties = totals
         .operators
@@ -294,51 +287,49 @@ fn operators(sheet: &mut Sheet<'_>, view: &View, totals: &Totals) -> fmt::Result
     )
 }
 
+/// One label for each kind of something.
+fn by<'r, K, V>(
+    label: &'static str,
+    text: fn(K) -> &'static str,
+    rows: impl IntoIterator<Item = (&'r K, V)>,
+) -> impl Iterator<Item = (Labels<'r>, V)>
+where
+    K: Copy + 'r,
+{
+    let rows = rows.into_iter();
+    rows.map(move |(kind, value)| (vec![(label, text(*kind))], value))
+}
+
+/// Counters as values.
+fn copied<'r, K>((kind, times): (&'r K, &u64)) -> (&'r K, u64) {
+    (kind, *times)
+}
+
 fn duties(sheet: &mut Sheet<'_>, totals: &Totals) -> fmt::Result {
-    let agreed = totals
-        .agreed
-        .iter()
-        .map(|(kind, times)| (vec![("kind", kind.text())], times));
     sheet.histograms(
         "agreement_seconds",
         "From when a duty is due until operators agreed on what to sign",
-        agreed,
+        by("kind", Kind::text, &totals.agreed),
     )?;
-    let later = totals
-        .later_rounds
-        .iter()
-        .map(|(kind, times)| (vec![("kind", kind.text())], *times));
     sheet.counters(
         "agreement_later_rounds",
         "Agreements that took more than one round",
-        later,
+        by("kind", Kind::text, totals.later_rounds.iter().map(copied)),
     )?;
-    let signed = totals
-        .signed
-        .iter()
-        .map(|(purpose, times)| (vec![("duty", purpose.text())], times));
     sheet.histograms(
         "signature_seconds",
         "From when a duty is due until the group's signature is there",
-        signed,
+        by("duty", Purpose::text, &totals.signed),
     )?;
-    let made = totals
-        .signatures
-        .iter()
-        .map(|(purpose, times)| (vec![("duty", purpose.text())], *times));
     sheet.counters(
         "signatures",
         "Signatures of the group, one for each validator",
-        made,
+        by("duty", Purpose::text, totals.signatures.iter().map(copied)),
     )?;
-    let missed = totals
-        .not_signed
-        .iter()
-        .map(|(purpose, times)| (vec![("duty", purpose.text())], *times));
     sheet.counters(
         "not_signed",
         "What the group should have signed and did not, one for each validator",
-        missed,
+        by("duty", Purpose::text, totals.not_signed.iter().map(copied)),
     )?;
     sheet.counter(
         "own_blocks_refused",
@@ -402,41 +393,38 @@ fn validators(sheet: &mut Sheet<'_>, view: &View, totals: &Totals) -> fmt::Resul
 }
 
 fn beacon_nodes(sheet: &mut Sheet<'_>, view: &View) -> fmt::Result {
-    let nodes = || view.beacon_nodes.iter();
-    let ready = nodes().map(|node| (vec![("node", node.name.as_str())], flag(node.state == "ready")));
+    let of_each = |value: fn(&NodeView) -> f64| {
+        let nodes = view.beacon_nodes.iter();
+        nodes.map(move |node| (vec![("node", node.name.as_str())], value(node)))
+    };
+    // What is no figure is a label of a figure that is always 1.
+    let told_by_each = |label: &'static str, text: fn(&NodeView) -> &str| {
+        let nodes = view.beacon_nodes.iter();
+        nodes.map(move |node| (vec![("node", node.name.as_str()), (label, text(node))], 1.0))
+    };
     sheet.gauges(
         "beacon_node_ready",
         "1 if the beacon node is in step with the chain",
-        ready,
+        of_each(|node| flag(node.state == "ready")),
     )?;
-    let states = nodes().map(|node| {
-        (
-            vec![("node", node.name.as_str()), ("state", node.state.as_str())],
-            1.0,
-        )
-    });
-    sheet.gauges("beacon_node_state", "How the beacon node is, always 1", states)?;
-    let heads = nodes().map(|node| (vec![("node", node.name.as_str())], number(node.head_slot)));
+    sheet.gauges(
+        "beacon_node_state",
+        "How the beacon node is, always 1",
+        told_by_each("state", |node| &node.state),
+    )?;
     sheet.gauges(
         "beacon_node_head_slot",
         "The slot of the beacon node's head",
-        heads,
+        of_each(|node| number(node.head_slot)),
     )?;
-    let latencies = nodes().map(|node| (vec![("node", node.name.as_str())], seconds(node.latency_ms)));
     sheet.gauges(
         "beacon_node_latency_seconds",
         "How long the beacon node's last answer took",
-        latencies,
+        of_each(|node| seconds(node.latency_ms)),
     )?;
-    let versions = nodes().map(|node| {
-        (
-            vec![("node", node.name.as_str()), ("version", node.version.as_str())],
-            1.0,
-        )
-    });
     sheet.gauges(
         "beacon_node_info",
         "What the beacon node says that it is, always 1",
-        versions,
+        told_by_each("version", |node| &node.version),
     )
 }

@@ -211,6 +211,13 @@ fn names_cannot_break_the_metrics() {
         "conclave_state{state=\"signing\"}",
         "conclave_agreement_seconds_bucket{le=\"+Inf\",kind=\"head\"} 1",
         "conclave_beacon_node_ready{node=\"http://localhost:5052\"} 1",
+        "conclave_beacon_node_state{node=\"http://localhost:5052\",state=\"ready\"} 1",
+        "conclave_beacon_node_info{node=\"http://localhost:5052\",version=\"Imitation/1\"} 1",
+        "conclave_beacon_node_head_slot{node=\"http://localhost:5052\"} 8",
+        "conclave_beacon_node_latency_seconds{node=\"http://localhost:5052\"} 0.003",
+        "conclave_operator_connected{operator=\"dave\",index=\"4\"} 0",
+        "conclave_operator_direct{operator=\"carol\",index=\"3\"} 1",
+        "conclave_operator_participation_ratio{operator=\"carol\",index=\"3\"} 1",
     ] {
         assert!(text.contains(metric), "{metric} is not in {text}");
     }

@@ -150,6 +150,8 @@ pub struct Instance<S> {
     reported: BTreeSet<(u16, u8, Option<Step>)>,
     /// The round for which a value was asked and not given yet.
     asked: Option<u8>,
+    /// The last round that this operator led without a value.
+    passed: Option<u8>,
     refused: bool,
     decision: Option<Decision>,
     effects: Vec<Effect>,
@@ -186,6 +188,7 @@ impl<S: Signatures> Instance<S> {
             forgeries: BTreeMap::new(),
             reported: BTreeSet::new(),
             asked: None,
+            passed: None,
             refused: false,
             decision: None,
             effects: Vec::new(),
@@ -222,6 +225,16 @@ impl<S: Signatures> Instance<S> {
             self.run();
         }
         self.done()
+    }
+
+    /// There is no value to propose in a round for which [`Effect::AskValue`] asked. The operator votes for nothing at once,
+    /// by which the others see that they need not wait for it: see [`Instance::passes`].
+    pub fn pass(&mut self, now_ms: u64, round: u8) -> Vec<Effect> {
+        if self.asked == Some(round) && self.may_pass(round) {
+            self.asked = None;
+            self.passed = Some(round);
+        }
+        self.tick(now_ms)
     }
 
     /// A message from a peer, decoded. Its signatures are checked here.
@@ -835,11 +848,29 @@ impl<S: Signatures> Instance<S> {
         if timer.wait == Wait::Precommit && self.records.given_up(timer.round) >= threshold {
             return timer.from_ms;
         }
+        if timer.wait == Wait::Propose && self.passes(timer.round) {
+            return timer.from_ms;
+        }
         let leader = self.committee.leader(self.duty, timer.round);
         let connected = leader == self.committee.own || self.connected & operator_bit(leader) != 0;
         let slot_ms = self.committee.slot_ms;
         let wait = wait_ms(slot_ms, self.duty.kind, timer.round, timer.wait, connected);
         timer.from_ms.saturating_add(wait)
+    }
+
+    /// Whether a round's leader has nothing to propose: it proposed nothing, and has voted for nothing.
+    fn passes(&self, round: u8) -> bool {
+        let leader = self.committee.leader(self.duty, round);
+        let vote = self.records.votes_of(round, Step::Prevote, leader).first();
+        let said = vote.is_some_and(|vote| vote.choice.is_none());
+        let silent = self.records.proposals(round).is_empty();
+        self.may_pass(round) && silent && (said || self.passed == Some(round))
+    }
+
+    /// As many rounds as operators may be off. Later ones take their time: if nobody has a value, asking for it again at
+    /// once is of no use, and rounds are few.
+    fn may_pass(&self, round: u8) -> bool {
+        u16::from(round) < self.committee.size.saturating_sub(self.committee.threshold)
     }
 
     /// The place of the timer that ran out first.

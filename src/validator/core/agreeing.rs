@@ -370,6 +370,22 @@ impl<S: Signatures> Core<S> {
         self.judge_held(duty);
     }
 
+    /// Our beacon nodes have nothing to propose. Before attestations are due they are asked once more when they are.
+    pub(super) fn unanswered(&mut self, duty: Duty, round: Option<u8>) {
+        let (now, due) = (self.now, self.due(duty));
+        if duty.kind == Kind::Head && now < due {
+            if let Some(work) = self.slots.get_mut(&duty.slot) {
+                work.ask_view_at = Some(work.ask_view_at.map_or(due, |at| at.min(due)));
+            }
+            return;
+        }
+        if let Some(instance) = self.agreements.get_mut(&duty) {
+            let round = round.unwrap_or_else(|| instance.round());
+            let effects = instance.pass(now, round);
+            self.agreed(duty, effects);
+        }
+    }
+
     /// A block was looked up.
     pub(super) fn looked_up(&mut self, slot: u64, root: Hash, of_slot: Option<u64>) {
         if let Some(work) = self.slots.get_mut(&slot) {

@@ -177,6 +177,8 @@ impl<S: Signatures> Core<S> {
             self.note_answered(duty);
             let value = encode_list(aggregates.iter().map(Attestation::to_ssz));
             self.propose(duty, round, value.into());
+        } else {
+            self.unanswered(duty, Some(round));
         }
     }
 

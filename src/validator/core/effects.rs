@@ -93,6 +93,13 @@ pub enum Event {
         /// Its view.
         data: AttestationData,
     },
+    /// Our beacon nodes have no answer to [`Effect::AskView`] or [`Effect::AskBlock`].
+    Unanswered {
+        /// The agreement for which they were asked.
+        duty: Duty,
+        /// The round, if it was for one.
+        round: Option<u8>,
+    },
     /// The answer to [`Effect::LookUp`].
     Block {
         /// The slot for whose agreement it was asked.

@@ -214,6 +214,7 @@ impl<S: Signatures> Core<S> {
             Event::SyncMembers { epoch, members } => self.sync_members(epoch, members),
             Event::Head { slot, root } => self.head(slot, root),
             Event::View { slot, data } => self.view(slot, data),
+            Event::Unanswered { duty, round } => self.unanswered(duty, round),
             Event::Block { slot, root, of_slot } => self.looked_up(slot, root, of_slot),
             Event::Signed(signed) => self.signed(signed),
             Event::Combined {

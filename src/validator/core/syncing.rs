@@ -151,6 +151,8 @@ impl<S: Signatures> Core<S> {
             self.note_answered(duty);
             let value = encode_list(contributions.iter().map(SyncCommitteeContribution::to_ssz));
             self.propose(duty, round, value.into());
+        } else {
+            self.unanswered(duty, Some(round));
         }
     }
 

@@ -23,7 +23,7 @@ use crate::{
             Effect, Event, Signed, Submission, Subscription, ToCheck,
             proposing::{Made, Summary, decode_value, encode_value},
         },
-        duty::{Duty, Purpose},
+        duty::{Duty, Kind, Purpose},
         group::Group,
         guard::{Guard, GuardError, Memory, Message as Slashable, Progress, Request, Timing},
         partials::Proof,
@@ -222,7 +222,14 @@ impl Works {
                     slot,
                     data: found.value,
                 }),
-                Err(error) => tracing::warn!(slot, "{error}"),
+                Err(error) => {
+                    tracing::warn!(slot, "{error}");
+                    let kind = Kind::Head;
+                    works.tell(Event::Unanswered {
+                        duty: Duty { slot, kind },
+                        round: None,
+                    });
+                }
             }
         });
     }
@@ -317,7 +324,14 @@ impl Works {
                     };
                     works.tell(Event::Produced { slot, round, made });
                 }
-                Err(error) => tracing::error!(slot, "no beacon node made a block: {error}"),
+                Err(error) => {
+                    tracing::error!(slot, "no beacon node made a block: {error}");
+                    let kind = Kind::Block;
+                    works.tell(Event::Unanswered {
+                        duty: Duty { slot, kind },
+                        round: Some(round),
+                    });
+                }
             }
         });
     }

@@ -519,6 +519,39 @@ fn a_leader_that_is_not_connected_is_waited_for_a_quarter() {
 }
 
 #[test]
+fn a_leader_that_votes_for_nothing_is_not_waited_for() {
+    let mut node = started();
+    // Not before the duty is due, for a block may come until then.
+    node.receive(100, 2, message(vote(2, 0, PREVOTE, None)));
+    assert_eq!(node.next_wakeup(), Some(DUE));
+    assert_eq!(votes(&pass(&mut node, DUE)), [(0, PREVOTE, None)]);
+    // Not if somebody else does so, nor if there is a proposal.
+    let mut node = started();
+    node.receive(DUE, 3, message(vote(3, 0, PREVOTE, None)));
+    hear(&mut node, 2, proposal(2, 0, b"v"));
+    node.receive(DUE, 2, message(vote(2, 0, PREVOTE, None)));
+    assert_eq!(votes(&pass(&mut node, DUE + 999)), []);
+    assert_eq!(votes(&pass(&mut node, DUE + 1000))[0], (0, PREVOTE, None));
+    // Only in as many rounds as operators may be off.
+    let mut node = in_round_one();
+    node.receive(DUE + 1500, 3, message(vote(3, 1, PREVOTE, None)));
+    assert_eq!(votes(&pass(&mut node, DUE + 1600)), []);
+}
+
+#[test]
+fn whoever_leads_without_a_value_votes_for_nothing_at_once() {
+    let mut node = Instance::new(Arc::new(committee(2)), DUTY, LIMIT);
+    let asked = node.start(0, DUE, Role::Votes);
+    assert_eq!(asked, [Effect::AskValue { round: 0 }]);
+    // Of another round; then of this one.
+    assert_eq!(node.pass(DUE, 1), []);
+    assert_eq!(votes(&node.pass(DUE + 8, 0)), [(0, PREVOTE, None)]);
+    // It has said so.
+    assert_eq!(node.propose(DUE + 9, 0, b"v".as_slice().into()), []);
+    assert_eq!(votes(&node.pass(DUE + 10, 0)), []);
+}
+
+#[test]
 fn a_round_that_t_operators_gave_up_is_left_at_once() {
     let mut node = started();
     node.connection(0, 2, false);

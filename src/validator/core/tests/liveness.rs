@@ -99,6 +99,40 @@ fn one_beacon_node_that_lags_or_lies_costs_no_attestation() {
 }
 
 #[test]
+fn a_leader_whose_beacon_node_fails_is_not_waited_for() {
+    for operator in 1..=4 {
+        let mut plan = plan((4, 3));
+        plan.proposals = true;
+        plan.failing.insert(operator);
+        // In the order in which they were sent, as in reality: three are needed for everything here.
+        plan.delay = (10, 10);
+        let mut sim = Sim::new(6, plan);
+        // The failing node does not tell of blocks either.
+        sim.plan.lagging.insert(operator, 9_000);
+        sim.run_to(39);
+        all_came(&sim, 40, &format!("beacon node of {operator}"));
+        assert_eq!(sim.proposed_in(0..40), (20, 20), "{operator}");
+        // A wait for a proposal is a twelfth of a slot for attestations, a sixth for blocks: nobody waited for so long.
+        let decisions = sim.nodes.iter().flat_map(|node| &node.reports);
+        let mut passed = 0;
+        for report in decisions {
+            if let Report::Decided {
+                duty,
+                round: 1,
+                after_due_ms,
+                ..
+            } = report
+                && matches!(duty.kind, Kind::Head | Kind::Block)
+            {
+                passed += 1;
+                assert!(*after_due_ms < SLOT_MS / 12, "{duty:?}: {after_due_ms} ms");
+            }
+        }
+        assert!(passed >= 30, "{passed}");
+    }
+}
+
+#[test]
 fn when_half_the_nodes_see_another_head_a_later_round_decides() {
     for group in GROUPS {
         let mut plan = plan(group);
@@ -119,6 +153,7 @@ fn clocks_apart_by_a_sixth_of_a_slot_cost_no_attestation() {
             .map(|operator| (operator, if operator % 2 == 0 { -333 } else { 333 }))
             .collect();
         let mut sim = Sim::new(6, plan);
+        sim.log = Some(Vec::new());
         sim.run_to(39);
         all_came(&sim, 40, &format!("{group:?}"));
     }

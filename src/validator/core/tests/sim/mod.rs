@@ -32,7 +32,7 @@ use crate::{
             Core, Effect, Event, Report, Settings, Stop, Submission,
             effects::{Signed, ToCheck},
         },
-        duty::Purpose,
+        duty::{Duty, Kind, Purpose},
         group::{Group, Operator, Validator},
         guard::{Message as Slashable, Progress, Record, Start, Timing},
         memory::Proofs,
@@ -74,6 +74,8 @@ pub(super) struct Plan {
     pub(super) lied_to: BTreeSet<u16>,
     /// The beacon nodes of these operators answer nothing.
     pub(super) silent: BTreeSet<u16>,
+    /// The beacon nodes of these operators refuse whatever they are asked.
+    pub(super) failing: BTreeSet<u16>,
     /// How many milliseconds later blocks arrive at the beacon nodes of these operators.
     pub(super) lagging: BTreeMap<u16, u64>,
     /// The beacon nodes of these operators follow another fork of the chain, and know the blocks of both.
@@ -109,6 +111,7 @@ impl Plan {
             mischief: 0,
             lied_to: BTreeSet::new(),
             silent: BTreeSet::new(),
+            failing: BTreeSet::new(),
             lagging: BTreeMap::new(),
             astray: BTreeSet::new(),
             arrival: (100, 1200),
@@ -697,6 +700,16 @@ impl Sim {
                 self.result(place, 8, event);
             }
             Effect::AskView { .. } | Effect::AskBlock { .. } if self.plan.silent.contains(&operator) => {}
+            Effect::AskView { slot } if self.plan.failing.contains(&operator) => {
+                let kind = Kind::Head;
+                let duty = Duty { slot, kind };
+                self.result(place, 8, Event::Unanswered { duty, round: None });
+            }
+            Effect::AskBlock { slot, round, .. } if self.plan.failing.contains(&operator) => {
+                let (kind, round) = (Kind::Block, Some(round));
+                let duty = Duty { slot, kind };
+                self.result(place, 8, Event::Unanswered { duty, round });
+            }
             Effect::AskView { slot } => {
                 let data = self.view(place, slot);
                 self.result(place, 8, Event::View { slot, data });

@@ -230,11 +230,11 @@ fn no_conflicting_signatures_within_what_a_threshold_tolerates() {
 /// What was signed before is all that keeps shares from it in these worlds.
 #[test]
 fn the_same_worlds_show_conflicts_without_records() {
-    let conflicts = (0..24_u64).into_par_iter().map(|seed| {
+    let conflict = (0..24_u64).into_par_iter().any(|seed| {
         let group = GROUPS[usize::try_from(seed % 6).expect("few")];
-        run(seed, group, may_lie(group), true).conflicts
+        run(seed, group, may_lie(group), true).conflicts > 0
     });
-    assert!(conflicts.sum::<usize>() > 0);
+    assert!(conflict);
 }
 
 /// `cargo test --release --lib validator::core::tests::safety -- --ignored --nocapture`

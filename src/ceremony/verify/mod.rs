@@ -1,6 +1,6 @@
 //! Verification of what a ceremony made: everything that can be checked is, and what cannot be is said.
 //!
-//! [`gather`] finds the files that belong together; [`verify`] is a pure function of their contents. A
+//! [`gather()`] finds the files that belong together; [`verify`] is a pure function of their contents. A
 //! file is only as good as the lock that it belongs to, so the lock is always verified with it: a deposit file that
 //! comes without one proves nothing about a ceremony, however good its signatures are.
 

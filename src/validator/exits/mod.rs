@@ -1,7 +1,7 @@
 //! Voluntary exits, signed by threshold.
 //!
 //! An operator consents by its own command, and only then does its share sign. A [`PartialExit`] is that consent: it
-//! travels between running nodes or as a file, any t of one message make the signed exit ([`combine`]), and nobody needs
+//! travels between running nodes or as a file, any t of one message make the signed exit ([`combine()`]), and nobody needs
 //! to be there at the same time as anybody else: each node keeps and passes on all that it has seen ([`Ledger`]).
 //!
 //! What is signed is the same without any talk: epoch 0 unless the operator says otherwise, under the domain of Capella for

@@ -7,7 +7,7 @@
 //!
 //! | Module | What it is |
 //! |---|---|
-//! | [`metrics`] | the same for Prometheus |
+//! | [`mod@metrics`] | the same for Prometheus |
 //! | `hosts` | by which names this is asked for |
 //! | `connections` | few at a time, and not for long |
 

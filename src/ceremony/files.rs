@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -460,8 +460,17 @@ impl Disk {
     /// Anything the disk says.
     pub fn remove_unfinished(&self, folder: &Path) -> Result<(), FileError> {
         for name in self.list(folder)? {
-            if name.starts_with(UNFINISHED) {
-                self.destroy(&folder.join(name))?;
+            if !name.starts_with(UNFINISHED) {
+                continue;
+            }
+            let path = folder.join(name);
+            // Where files get their final name by a second link, a crash can leave both names: zeros would be written
+            // into the finished file.
+            let linked = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.nlink() > 1);
+            if linked {
+                self.remove(&path)?;
+            } else {
+                self.destroy(&path)?;
             }
         }
         Ok(())
@@ -615,6 +624,23 @@ mod tests {
                 .unwrap();
             assert_eq!(disk.list(dir.path()).unwrap(), ["key"]);
         }
+    }
+
+    #[test]
+    fn a_crash_between_two_names_costs_no_finished_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new();
+        let (path, beside) = (
+            dir.path().join("key"),
+            dir.path().join(format!("{UNFINISHED}0123")),
+        );
+        disk.write_in_place(&beside, b"the whole content", SECRET)
+            .unwrap();
+        // The first half of what is done where files cannot be renamed without overwriting.
+        fs::hard_link(&beside, &path).unwrap();
+        disk.remove_unfinished(dir.path()).unwrap();
+        assert_eq!(disk.list(dir.path()).unwrap(), ["key"]);
+        assert_eq!(fs::read(&path).unwrap(), b"the whole content");
     }
 
     #[test]

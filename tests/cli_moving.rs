@@ -11,6 +11,7 @@ use std::{
 };
 
 use conclave::{
+    ceremony::{files::Disk, retirement},
     cluster::lock::Lock,
     validator::guard::{Cluster, Guard, Mark},
 };
@@ -298,6 +299,114 @@ fn an_export_that_was_interrupted_goes_on() {
     place.refuses("old", &EXPORT, 7, "is retired");
     place.works("new", &IMPORT);
     assert!(place.path("new").join(DATABASE).exists());
+}
+
+/// Makes a folder look as after a crash just after its archive was written.
+fn unfinish(place: &Place, archive: &str) {
+    fs::remove_file(place.path("old/RETIRED")).unwrap();
+    let why = format!("an export to {archive} was begun on Monday and not finished");
+    retirement::begin(&Disk::new(), &place.path("old"), &why, &place.path(archive)).unwrap();
+}
+
+#[test]
+fn an_export_that_was_interrupted_after_its_archive_ends_well() {
+    let place = Place::new();
+    let (words, _) = place.works("old", &EXPORT);
+    let words = words.lines().last().unwrap().to_owned();
+    assert!(words.contains("import archive"), "{words}");
+    let archive = fs::read(place.path("archive")).unwrap();
+    unfinish(&place, "archive");
+    place.refuses("old", &["run", "--beacon-node", NOWHERE], 7, "is retired");
+
+    // Not elsewhere, and not with another password.
+    place.refuses(
+        "old",
+        &["export", "second", "--password-file", "password", "--yes"],
+        7,
+        "second is not written",
+    );
+    fs::write(place.path("wrong"), "another password").unwrap();
+    place.refuses(
+        "old",
+        &["export", "archive", "--password-file", "wrong", "--yes"],
+        7,
+        "cannot tell whether",
+    );
+    assert!(!place.path("second").exists());
+
+    // The same command, with nobody there to be asked.
+    let (out, _) = place.works("old", &EXPORT[..4]);
+    assert_eq!(out.lines().last().unwrap(), words);
+    assert!(out.contains("it is whole"), "{out}");
+    assert_eq!(fs::read(place.path("archive")).unwrap(), archive);
+    let err = text(&place.output("old", &EXPORT).stderr);
+    assert!(
+        err.contains("exported to archive on 2") && err.contains("import that archive"),
+        "{err}"
+    );
+    let before = place.files("old");
+    place.works("new", &IMPORT);
+    assert_eq!(place.files("new"), before);
+    assert_eq!(
+        place.history("new", "new.json")["data"][0]["signed_blocks"][0]["slot"],
+        "100"
+    );
+}
+
+#[test]
+fn nobody_elses_archive_ends_an_interrupted_export() {
+    let place = Place::new();
+    // An archive of the same folder from before it signed more, and one of another operator.
+    fs::create_dir_all(place.path("earlier")).unwrap();
+    group::copy(&place.path("old"), &place.path("earlier"));
+    place.works(
+        "earlier",
+        &["export", "older", "--password-file", "password", "--yes"],
+    );
+    let history = fs::read_to_string(place.path("history.json")).unwrap();
+    fs::write(place.path("history.json"), history.replace("\"100\"", "\"200\"")).unwrap();
+    place.works("old", &["slashing-protection", "import", "history.json"]);
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/dkg-v1.10-hoodi-4x2/node1");
+    fs::create_dir(place.path("other")).unwrap();
+    group::copy(&from, &place.path("other"));
+    place.works("other", &["slashing-protection", "import", "history.json"]);
+    place.works(
+        "other",
+        &["export", "foreign", "--password-file", "password", "--yes"],
+    );
+    place.works("old", &EXPORT);
+    let own = fs::read(place.path("archive")).unwrap();
+
+    for (content, part, what_to_do) in [
+        (&own[..own.len() / 2], "cannot tell whether", "move it away first"),
+        (&own[..20], "cannot write", "move that file away"),
+        (
+            &fs::read(place.path("foreign")).unwrap(),
+            "cannot write",
+            "move that file away",
+        ),
+        (
+            &fs::read(place.path("older")).unwrap(),
+            "cannot write",
+            "never import that file",
+        ),
+    ] {
+        fs::write(place.path("archive"), content).unwrap();
+        unfinish(&place, "archive");
+        let output = place.output("old", &EXPORT);
+        let err = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(7), "{err}");
+        assert!(err.contains(part) && err.contains(what_to_do), "{err}");
+        assert_eq!(fs::read(place.path("archive")).unwrap(), content);
+    }
+    // As it says.
+    fs::rename(place.path("archive"), place.path("away")).unwrap();
+    place.works("old", &EXPORT);
+    place.works("new", &IMPORT);
+    assert_eq!(
+        place.history("new", "new.json")["data"][0]["signed_blocks"][0]["slot"],
+        "200"
+    );
 }
 
 #[test]

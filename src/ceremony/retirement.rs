@@ -3,7 +3,9 @@
 //! The mark is a file in the data folder. It is there before anything that could be used elsewhere is, and nothing of ours
 //! ever removes it. A folder into which an import was not finished bears a mark too.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use super::files::{Disk, FileError, PUBLIC};
 use super::identity::is_unprintable;
@@ -14,17 +16,24 @@ pub const RETIRED: &str = "RETIRED";
 /// The mark of a folder into which an import was begun.
 pub const UNFINISHED_IMPORT: &str = "IMPORT-UNFINISHED";
 /// Most bytes of a mark.
-const MAX_BYTES: u64 = 16 * 1024;
+const MAX_BYTES: u64 = 32 * 1024;
 /// The second line of the mark of an export that was begun.
 const BEGUN: &str = "unfinished";
+/// The third line begins like this; the archive's path follows in hexadecimal, as it may be any bytes.
+const ARCHIVE: &str = "archive ";
 
 /// Whether a folder may be worked with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     /// It may.
     Works,
-    /// An export was begun and not finished: nothing but that export may go on. Why, for people.
-    Begun(String),
+    /// An export was begun and not finished: nothing but that export may go on.
+    Begun {
+        /// Why, for people.
+        why: String,
+        /// Where its archive was to be written: an absolute path.
+        archive: Option<PathBuf>,
+    },
     /// It has moved, or nobody can tell. Why, for people.
     Retired(String),
     /// An import into it was not finished.
@@ -59,7 +68,10 @@ pub fn state(disk: &Disk, root: &Path) -> Result<State, FileError> {
         why
     };
     Ok(if lines.next() == Some(BEGUN) {
-        State::Begun(why)
+        let digits = lines.next().and_then(|line| line.strip_prefix(ARCHIVE));
+        let path = digits.and_then(|digits| hex::decode(digits).ok());
+        let archive = path.map(|bytes| PathBuf::from(OsStr::from_bytes(&bytes)));
+        State::Begun { why, archive }
     } else {
         State::Retired(why)
     })
@@ -74,16 +86,26 @@ fn is_there(disk: &Disk, path: &Path) -> Result<bool, FileError> {
     }
 }
 
-/// Retires a folder, durably, for an export that is not there yet. `why` is one line.
+/// Retires a folder, durably, for an export that is not there yet. `why` is one line, `archive` where it will be: an
+/// absolute path.
 ///
 /// # Errors
 /// If there is a mark; anything the disk says.
-pub fn begin(disk: &Disk, root: &Path, why: &str) -> Result<(), FileError> {
-    disk.write_new(
-        &root.join(RETIRED),
-        format!("{why}\n{BEGUN}\n").as_bytes(),
-        PUBLIC,
-    )
+pub fn begin(disk: &Disk, root: &Path, why: &str, archive: &Path) -> Result<(), FileError> {
+    disk.write_new(&root.join(RETIRED), begun(why, archive).as_bytes(), PUBLIC)
+}
+
+/// Says in the mark of an export that was begun that its archive will be elsewhere.
+///
+/// # Errors
+/// Anything the disk says; the folder is retired all the same.
+pub fn begin_elsewhere(disk: &Disk, root: &Path, why: &str, archive: &Path) -> Result<(), FileError> {
+    disk.replace(&root.join(RETIRED), begun(why, archive).as_bytes(), PUBLIC)
+}
+
+fn begun(why: &str, archive: &Path) -> String {
+    let archive = hex::encode(archive.as_os_str().as_bytes());
+    format!("{why}\n{BEGUN}\n{ARCHIVE}{archive}\n")
 }
 
 /// Says in the mark that the export is finished.
@@ -101,7 +123,7 @@ pub fn finish(disk: &Disk, root: &Path, why: &str) -> Result<(), FileError> {
 pub fn refuse(disk: &Disk, root: &Path) -> Result<(), Problem> {
     let (what, why, what_to_do) = match state(disk, root)? {
         State::Works => return Ok(()),
-        State::Begun(why) => (
+        State::Begun { why, .. } => (
             "retired",
             why,
             "finish it with the same conclave export; a share that works in two places costs the deposit",
@@ -109,7 +131,8 @@ pub fn refuse(disk: &Disk, root: &Path) -> Result<(), Problem> {
         State::Retired(why) => (
             "retired",
             why,
-            "work in the folder that the export was imported into; a share that works in two places costs the deposit",
+            "import that archive, if nobody has, and work in the folder it is imported into; a share that works in two places \
+             costs the deposit",
         ),
         State::HalfImported => (
             "not complete",
@@ -134,10 +157,23 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::new();
         refuse(&disk, dir.path()).unwrap();
-        begin(&disk, dir.path(), "an export to a was begun").unwrap();
-        assert!(begin(&disk, dir.path(), "another").is_err());
-        let begun = State::Begun("an export to a was begun".to_owned());
-        assert_eq!(state(&disk, dir.path()).unwrap(), begun);
+        let begun = |why: &str, archive: &Path| State::Begun {
+            why: why.to_owned(),
+            archive: Some(archive.to_owned()),
+        };
+        let odd = Path::new(OsStr::from_bytes(b"/media/a\n\xff"));
+        begin(&disk, dir.path(), "an export to a was begun", odd).unwrap();
+        assert!(begin(&disk, dir.path(), "another", odd).is_err());
+        assert_eq!(
+            state(&disk, dir.path()).unwrap(),
+            begun("an export to a was begun", odd)
+        );
+        let other = Path::new("/media/b");
+        begin_elsewhere(&disk, dir.path(), "an export to b was begun", other).unwrap();
+        assert_eq!(
+            state(&disk, dir.path()).unwrap(),
+            begun("an export to b was begun", other)
+        );
         refuse(&disk, dir.path()).unwrap_err();
         finish(&disk, dir.path(), "it went to a").unwrap();
         let problem = refuse(&disk, dir.path()).unwrap_err();

@@ -47,36 +47,32 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
     let folder = DataFolder::open(&Disk::new(), &context.data_dir)?;
     let state = retirement::state(folder.disk(), folder.root())?;
     // An export that was interrupted goes on; a finished one is not made twice.
-    if !matches!(state, State::Works | State::Begun(_)) {
+    if !matches!(state, State::Works | State::Begun { .. }) {
         retirement::refuse(folder.disk(), folder.root())?;
     }
     let network = input::network_file(args.own_network.network_file.as_deref())?;
     out.say("Checking everything in this folder ...");
     let holding = check(&folder, network.as_ref())?;
+    let target = moving::target(&args.file, &holding.lock.lock_hash(), holding.operator);
+    if state == State::Works && std::fs::symlink_metadata(&target).is_ok() {
+        return Err(Problem::folder_state(
+            format!("cannot write {}", target.display()),
+            "it is there already, and nothing is ever overwritten",
+            "name another file",
+        ));
+    }
+    // Before the database is opened, which may change bytes of its file.
+    if !moving::left_behind(&state, &target)?.is_empty()
+        && resumed(context, args, &folder, (&state, &target))?
+    {
+        out.say("The export that was interrupted had written its archive already: it is whole, and this folder's.");
+        exported(context, &target);
+        return Ok(());
+    }
     let cluster =
         Cluster::of_lock(&holding.lock, holding.operator).map_err(|error| slashing::problem(&error))?;
     // Opened once: it heals what an interruption left, and is closed before it is read.
     drop(Guard::open(&folder.slashing_protection(), cluster).map_err(|error| slashing::problem(&error))?);
-    let target = moving::target(&args.file, &holding.lock.lock_hash(), holding.operator);
-    if std::fs::symlink_metadata(&target).is_ok() {
-        // Another name would make a second archive of one share.
-        let (why, what_to_do) = if state == State::Works {
-            (
-                "it is there already, and nothing is ever overwritten",
-                "name another file",
-            )
-        } else {
-            (
-                "the export that was begun here may have been interrupted just after it wrote this file",
-                "if it is that archive, remove it and run the same command again; this folder signs nothing meanwhile",
-            )
-        };
-        return Err(Problem::folder_state(
-            format!("cannot write {}", target.display()),
-            why,
-            what_to_do,
-        ));
-    }
     out.say(format!(
         "You are {}, operator {} of {}. This folder is retired for ever: it will not validate, join or exit any more. Your \
          share\ngoes on where the archive is imported, and nowhere else: import it once, then delete it and this folder.",
@@ -116,6 +112,27 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
     )?;
     let when = timestamp(SystemTime::now());
     moving::retire_and_write(&folder, &target, &sealed, &when)?;
+    exported(context, &target);
+    Ok(())
+}
+
+/// Whether the archive that an interrupted export left is whole and this folder's: then that export is finished.
+fn resumed(
+    context: &Context,
+    args: &ExportArgs,
+    folder: &DataFolder,
+    begun: (&State, &Path),
+) -> Result<bool, Problem> {
+    let password = password(context, args.password.password_file.as_deref(), false)?;
+    let luggage = moving::pack(folder)?;
+    let open = |sealed: &[u8]| archive::open(sealed, &password);
+    let when = timestamp(SystemTime::now());
+    moving::resume(folder, begun, &luggage.entries, &open, &when)
+}
+
+/// The last words of an export.
+fn exported(context: &Context, target: &Path) {
+    let out = &context.output;
     out.say(format!(
         "Wrote {}. On the new machine, with the same password: conclave --data-dir NEW-FOLDER import {}",
         target.display(),
@@ -125,7 +142,6 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
         path: target.display().to_string(),
         kind: "archive",
     });
-    Ok(())
 }
 
 /// Unpacks an archive into a new folder.

@@ -99,18 +99,29 @@ pub fn seal(
     seed: &Zeroizing<[u8; 32]>,
 ) -> Result<Vec<u8>, ArchiveError> {
     entries.sort_by(|a, b| a.name.cmp(&b.name));
-    let size: usize = entries
+    let body = body(&entries)?;
+    let mut archive = MAGIC.to_vec();
+    archive.extend_from_slice(salt);
+    let recipient = secret(password, salt).ok_or(ArchiveError::Content)?.public();
+    let sealed = seal::seal(&recipient, &archive, b"", &body, seed).ok_or(ArchiveError::Content)?;
+    archive.extend_from_slice(&sealed);
+    Ok(archive)
+}
+
+/// What is sealed, of files in ascending order.
+pub(super) fn body(files: &[Entry]) -> Result<Zeroizing<Vec<u8>>, ArchiveError> {
+    let size: usize = files
         .iter()
         .map(|entry| 6 + entry.name.len() + entry.content.len())
         .sum();
-    if entries.len() > MAX_FILES || size as u64 + 1024 > MAX_BYTES {
+    if files.len() > MAX_FILES || size as u64 + 1024 > MAX_BYTES {
         return Err(ArchiveError::TooLarge);
     }
     // Its whole length at once: growing would leave copies of secrets behind.
     let mut body = Zeroizing::new(Vec::with_capacity(size + 4));
     let length = |length: usize| u32::try_from(length).map_err(|_| ArchiveError::TooLarge);
-    body.extend_from_slice(&length(entries.len())?.to_be_bytes());
-    for entry in &entries {
+    body.extend_from_slice(&length(files.len())?.to_be_bytes());
+    for entry in files {
         if belongs(&entry.name).is_none() {
             return Err(ArchiveError::Content);
         }
@@ -120,12 +131,7 @@ pub fn seal(
         body.extend_from_slice(&length(entry.content.len())?.to_be_bytes());
         body.extend_from_slice(&entry.content);
     }
-    let mut archive = MAGIC.to_vec();
-    archive.extend_from_slice(salt);
-    let recipient = secret(password, salt).ok_or(ArchiveError::Content)?.public();
-    let sealed = seal::seal(&recipient, &archive, b"", &body, seed).ok_or(ArchiveError::Content)?;
-    archive.extend_from_slice(&sealed);
-    Ok(archive)
+    Ok(body)
 }
 
 /// Decrypts what [`seal()`] made. Names are checked, contents are not.
@@ -150,7 +156,7 @@ fn secret(password: &Password, salt: &[u8]) -> Option<SealSecret> {
     Some(SealSecret::derive(&ikm))
 }
 
-fn entries(body: &[u8]) -> Option<Vec<Entry>> {
+pub(super) fn entries(body: &[u8]) -> Option<Vec<Entry>> {
     let mut reader = Reader::new(body);
     let count = usize::try_from(reader.u32()?)
         .ok()

@@ -9,8 +9,9 @@
 //! 4. The mark says that the export is finished, and where it went.
 //!
 //! A crash before 2 leaves a folder that works and no archive. A crash between 2 and 4 leaves a retired folder, and
-//! perhaps an archive: the same command goes on, and as a retired folder signs nothing, what it writes is the same as
-//! before. At no moment are there an archive and a folder that would work.
+//! perhaps an archive: the same command goes on. It looks at what is where the archive was to be ([`resume()`]): if that is
+//! the archive, the export is finished; if nothing is there, what it writes is the same as before, as a retired folder
+//! signs nothing. At no moment are there an archive and a folder that would work, nor two archives of one folder.
 //!
 //! An import goes the other way round: a mark makes the folder unusable before the first file is there, everything is
 //! verified in its place, and the mark is removed last. Whoever imports one archive twice has made a twin; nothing in the
@@ -18,15 +19,18 @@
 //! unless all other operators confirm that they have seen nothing newer ([`crate::validator::guard::Mark`]).
 
 pub mod archive;
+mod resume;
 
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub use self::resume::{Open, left_behind, resume};
+
 use self::archive::{Entry, belongs};
 use super::{
-    files::{Disk, SECRET},
+    files::{Disk, FileError, SECRET, parent},
     folder::{CEREMONY, DataFolder, LOCK},
     problem::Problem,
     retirement::{self, State, UNFINISHED_IMPORT},
@@ -107,33 +111,59 @@ pub fn retire_and_write(
             "name another file",
         ));
     }
-    let begun = retirement::state(disk, root)? != State::Works;
-    let beside = target.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let beside = beside.unwrap_or(Path::new("."));
-    if begun {
+    let beside = parent(target);
+    let archive = absolute(target)?;
+    let begun = match retirement::state(disk, root)? {
+        State::Works => None,
+        State::Begun { archive, .. } => Some(archive),
+        _ => return retirement::refuse(disk, root),
+    };
+    if let Some(earlier) = &begun {
         // What the interrupted export wrote is as good as an archive.
         disk.remove_unfinished(beside)?;
+        if let Some(earlier) = earlier {
+            disk.remove_unfinished(parent(earlier))?;
+        }
     }
     try_out(disk, beside, sealed.len() as u64)?;
-    let shown = target.display().to_string();
-    let shown: String = shown
-        .chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect();
-    if !begun {
-        retirement::begin(
-            disk,
-            root,
-            &format!("an export to {shown} was begun on {when} and not finished"),
-        )?;
+    let why = format!(
+        "an export to {} was begun on {when} and not finished",
+        shown(target)
+    );
+    match begun {
+        None => retirement::begin(disk, root, &why, &archive)?,
+        // The mark says where to look for the archive, before it is there.
+        Some(earlier) if earlier.as_ref() != Some(&archive) => {
+            retirement::begin_elsewhere(disk, root, &why, &archive)?;
+        }
+        Some(_) => {}
     }
     disk.write_new(target, sealed, SECRET)?;
-    retirement::finish(
-        disk,
-        root,
-        &format!("its share was exported to {shown} on {when}"),
-    )?;
-    Ok(())
+    Ok(finish(folder, target, when)?)
+}
+
+/// Step 4.
+fn finish(folder: &DataFolder, target: &Path, when: &str) -> Result<(), FileError> {
+    let why = format!("its share was exported to {} on {when}", shown(target));
+    retirement::finish(folder.disk(), folder.root(), &why)
+}
+
+/// A path as it may be shown, in one line.
+fn shown(path: &Path) -> String {
+    let text = path.display().to_string();
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Problem> {
+    std::path::absolute(path).map_err(|error| {
+        Problem::bad_input(
+            format!("cannot write {}", path.display()),
+            error,
+            "name a file in a folder that is there",
+        )
+    })
 }
 
 /// Whether an archive can be written there: some file systems know no modes, or are full.

@@ -1,10 +1,15 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
-use super::*;
-use crate::ceremony::{
-    files::{PUBLIC, crashing_disk},
-    folder::{IDENTITY, SLASHING_PROTECTION},
-    retirement::{RETIRED, refuse},
+use zeroize::Zeroizing;
+
+use super::{archive::ArchiveError, *};
+use crate::{
+    ceremony::{
+        files::{PUBLIC, crashing_disk},
+        folder::{IDENTITY, SLASHING_PROTECTION},
+        retirement::{RETIRED, refuse},
+    },
+    ethereum::keystore::Password,
 };
 
 const FILES: [(&str, &[u8]); 6] = [
@@ -50,51 +55,239 @@ fn everything_that_belongs_to_a_folder_moves_and_nothing_else() {
     assert_eq!(luggage.left, ["logs/run.log", "notes.txt"]);
 }
 
+/// As the command does it, with a seal that costs nothing: the last byte closes it.
+fn export(disk: &Disk, root: &Path, target: &Path, when: &str) -> Result<(), Problem> {
+    let folder = DataFolder::open(disk, root)?;
+    let state = retirement::state(disk, root)?;
+    if !matches!(state, State::Works | State::Begun { .. }) {
+        refuse(disk, root)?;
+    }
+    let mut entries = pack(&folder)?.entries;
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    let open = |sealed: &[u8]| {
+        let whole = sealed.strip_suffix(b"!").ok_or(ArchiveError::Password)?;
+        archive::entries(whole).ok_or(ArchiveError::Content)
+    };
+    if !left_behind(&state, target)?.is_empty() && resume(&folder, (&state, target), &entries, &open, when)? {
+        return Ok(());
+    }
+    let sealed = [&archive::body(&entries).unwrap()[..], b"!"].concat();
+    retire_and_write(&folder, target, &sealed, when)
+}
+
+/// The files in a folder that are archives, under whatever name.
+fn archives(folder: &Path) -> Vec<BTreeMap<String, Vec<u8>>> {
+    let files = fs::read_dir(folder).unwrap();
+    let open = |path: &Path| archive::entries(fs::read(path).ok()?.strip_suffix(b"!")?);
+    files
+        .filter_map(|file| open(&file.unwrap().path()))
+        .map(|entries| {
+            let plain = |entry: Entry| (entry.name, entry.content.to_vec());
+            entries.into_iter().map(plain).collect()
+        })
+        .collect()
+}
+
 #[test]
 fn at_no_moment_are_there_an_archive_and_a_folder_that_works() {
-    for k in 0.. {
-        let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        house(dir.path());
-        let target = out.path().join("archive");
-        // Opening the folder is no part of it.
-        drop(DataFolder::open(&Disk::new(), dir.path()).unwrap());
-        let (disk, _) = crashing_disk(k);
-        let folder = DataFolder::open(&disk, dir.path());
-        let done = folder.and_then(|folder| retire_and_write(&folder, &target, b"sealed", "Monday"));
-        let retired = refuse(&Disk::new(), dir.path()).is_err();
-        assert!(retired || !target.exists(), "step {k}");
-        if retired {
-            // Not even in part, under whatever name, was it there before.
-            assert!(dir.path().join(RETIRED).exists());
-        } else {
-            let mut there = fs::read_dir(out.path()).unwrap();
+    let mut found = 0;
+    let mut steps = 0..;
+    let mut uninterrupted = false;
+    while !uninterrupted {
+        let first = steps.next().unwrap();
+        let mut again = 0..;
+        loop {
+            // Both the first attempt and the second are interrupted, everywhere; the third is not.
+            let second = again.next().unwrap();
+            let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            house(dir.path());
+            let wanted = content(dir.path());
+            let target = out.path().join("archive");
+            let look = |step: &str| {
+                let retired = refuse(&Disk::new(), dir.path()).is_err();
+                let there = archives(out.path());
+                assert!(retired || there.is_empty(), "{first}, {second}: {step}");
+                assert!(there.iter().all(|archive| *archive == wanted));
+                if let Ok(archive) = fs::read(&target) {
+                    assert_eq!(archive.last(), Some(&b'!'), "whole or not there");
+                }
+                there.len()
+            };
+            uninterrupted = export(&crashing_disk(first).0, dir.path(), &target, "Monday").is_ok();
+            look("once");
+            let before = target.exists();
+            let repeated = export(&crashing_disk(second).0, dir.path(), &target, "Tuesday");
+            look("twice");
+            let over = |problem: Problem| problem.what.contains("is retired");
+            let done = repeated.map_or_else(over, |()| true);
+            let last = export(&Disk::new(), dir.path(), &target, "Wednesday");
+            assert_eq!(look("three times"), 1, "{first}, {second}");
+            assert_eq!(archives(out.path()), std::slice::from_ref(&wanted));
+            let names = Disk::new().list(out.path()).unwrap();
+            assert_eq!(names, ["archive"], "what was interrupted does not lie about");
+            let state = retirement::state(&Disk::new(), dir.path()).unwrap();
+            let State::Retired(why) = state else {
+                panic!("{first}, {second}: {state:?}");
+            };
             assert!(
-                there.all(|entry| fs::read(entry.unwrap().path()).unwrap() != b"sealed"),
-                "step {k}"
+                why.contains(&format!("exported to {}", target.display())),
+                "{why}"
             );
+            match last {
+                Ok(()) if before => found += 1,
+                Ok(()) => {}
+                // Interrupted after the very last change: the folder says that it is done, and where everything is.
+                Err(problem) => {
+                    assert!(problem.what.contains("is retired"), "{problem:?}");
+                    assert!(problem.what_to_do.contains("import that archive"), "{problem:?}");
+                }
+            }
+            if done {
+                break;
+            }
         }
-        if done.is_ok() {
-            assert_eq!(fs::read(&target).unwrap(), b"sealed");
-            assert!(k > 8, "a mark, an archive, another mark");
-            let again = DataFolder::open(&Disk::new(), dir.path()).unwrap();
-            let state = retirement::state(again.disk(), dir.path()).unwrap();
-            assert!(matches!(state, State::Retired(why) if why.contains("on Monday")));
+    }
+    assert!(
+        found > 3,
+        "an archive was found, and its export finished, {found} times"
+    );
+}
+
+#[test]
+fn an_interrupted_export_that_goes_elsewhere_leaves_no_second_archive() {
+    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    house(dir.path());
+    let (stick, other) = (out.path().join("stick"), out.path().join("other"));
+    fs::create_dir(&stick).unwrap();
+    let target = stick.join("archive");
+    let begin = |target: &Path| retirement::begin(&Disk::new(), dir.path(), "begun", target).unwrap();
+    let crash = |k: usize| export(&crashing_disk(k).0, dir.path(), &other, "Monday").is_ok();
+    let export = |target: &Path| export(&Disk::new(), dir.path(), target, "Tuesday");
+    let unmark = || fs::remove_file(dir.path().join(RETIRED)).unwrap();
+
+    // The archive is where it was begun, or may be: the folder was on a disk that is not there now.
+    export(&target).unwrap();
+    unmark();
+    begin(&target);
+    let problem = export(&other).unwrap_err();
+    assert!(problem.what_to_do.contains(&shown(&target)), "{problem:?}");
+    let away = out.path().join("away");
+    fs::rename(&stick, &away).unwrap();
+    let problem = export(&other).unwrap_err();
+    assert!(problem.what_to_do.contains("make"), "{problem:?}");
+    assert!(problem.what_to_do.contains(&shown(&stick)), "{problem:?}");
+    assert!(!other.exists());
+    fs::rename(&away, &stick).unwrap();
+    export(&target).unwrap();
+
+    // It was never written, or something else was put there: the mark says where it is now to be.
+    for foreign in [None, Some(&b"notes!"[..])] {
+        unmark();
+        let _ = fs::remove_file(&target);
+        let _ = fs::remove_file(&other);
+        begin(&target);
+        if let Some(foreign) = foreign {
+            fs::write(&target, foreign).unwrap();
+            let problem = export(&target).unwrap_err();
+            assert!(problem.what_to_do.contains("name another one"), "{problem:?}");
+        }
+        for k in 0.. {
+            let done = crash(k);
+            if archives(out.path()).is_empty() {
+                assert!(!done);
+                continue;
+            }
+            // The mark has said where it is before it was there.
+            let state = retirement::state(&Disk::new(), dir.path()).unwrap();
+            assert!(matches!(state, State::Begun { archive: Some(at), .. } if at == other));
             break;
         }
-        // The same command goes on after the crash, to another name if the archive is there already.
-        let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
-        let second = out.path().join("second");
-        let target = if target.exists() { &second } else { &target };
-        retire_and_write(&folder, target, b"sealed", "Tuesday").unwrap();
-        assert_eq!(fs::read(target).unwrap(), b"sealed");
-        // What was interrupted is not left lying about.
-        let names = Disk::new().list(out.path()).unwrap();
-        assert!(
-            names.iter().all(|name| !name.starts_with('.')),
-            "step {k}: {names:?}"
-        );
-        refuse(&Disk::new(), dir.path()).unwrap_err();
+        export(&other).unwrap();
+        assert_eq!(archives(out.path()).len(), 1);
+        assert!(archives(&stick).is_empty());
     }
+}
+
+#[test]
+fn only_this_folders_last_archive_ends_an_interrupted_export() {
+    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    house(dir.path());
+    let target = out.path().join("archive");
+    let password = Password::new("twelve chars").unwrap();
+    let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+    let entries = pack(&folder).unwrap().entries;
+    retirement::begin(&Disk::new(), dir.path(), "begun", &target).unwrap();
+    let state = retirement::state(&Disk::new(), dir.path()).unwrap();
+    let seal = |change: &dyn Fn(&mut Vec<Entry>)| {
+        let mut entries = entries.clone();
+        change(&mut entries);
+        archive::seal(entries, &password, &[7; 32], &Zeroizing::new([8; 32])).unwrap()
+    };
+    let set = |name: &'static str, content: &'static [u8]| {
+        move |entries: &mut Vec<Entry>| {
+            let entry = entries.iter_mut().find(|entry| entry.name == name).unwrap();
+            *entry.content = content.to_vec();
+        }
+    };
+    let whole = seal(&|_| {});
+    let resume = |password: &str| {
+        let password = Password::new(password).unwrap();
+        let open = |sealed: &[u8]| archive::open(sealed, &password);
+        resume(&folder, (&state, &target), &entries, &open, "Monday")
+    };
+    for (what, sealed, part) in [
+        ("half", whole[..whole.len() / 2].to_vec(), "cannot tell whether"),
+        (
+            "a byte less",
+            whole[..whole.len() - 1].to_vec(),
+            "cannot tell whether",
+        ),
+        ("its beginning", whole[..30].to_vec(), "cannot write"),
+        ("nothing", Vec::new(), "cannot write"),
+        ("no archive", b"precious".to_vec(), "cannot write"),
+        (
+            "another operator's",
+            seal(&set(IDENTITY, b"other")),
+            "cannot write",
+        ),
+        ("another group's", seal(&set(LOCK, b"other")), "cannot write"),
+        (
+            "an older one",
+            seal(&set(SLASHING_PROTECTION, b"older")),
+            "cannot write",
+        ),
+        (
+            "one without it",
+            seal(&|entries| entries.truncate(4)),
+            "cannot write",
+        ),
+    ] {
+        fs::write(&target, &sealed).unwrap();
+        let problem = resume("twelve chars").unwrap_err();
+        assert!(problem.what.contains(part), "{what}: {problem:?}");
+        let expected = match what {
+            "another operator's" | "another group's" => ("another folder", "move that file away"),
+            "an older one" => ("slashing protection database", "never import that file"),
+            _ => ("", "this folder signs nothing meanwhile"),
+        };
+        assert!(problem.why.contains(expected.0), "{what}: {problem:?}");
+        assert!(
+            problem.what_to_do.to_lowercase().contains(expected.1),
+            "{what}: {problem:?}"
+        );
+        assert_eq!(fs::read(&target).unwrap(), sealed, "nothing is overwritten");
+        assert_eq!(retirement::state(&Disk::new(), dir.path()).unwrap(), state);
+    }
+    fs::remove_file(&target).unwrap();
+    std::os::unix::fs::symlink(out.path().join("elsewhere"), &target).unwrap();
+    resume("twelve chars").unwrap_err();
+    fs::remove_file(&target).unwrap();
+    assert!(!resume("twelve chars").unwrap(), "nothing is there");
+    fs::write(&target, &whole).unwrap();
+    resume("another password").unwrap_err();
+    assert!(resume("twelve chars").unwrap());
+    let state = retirement::state(&Disk::new(), dir.path()).unwrap();
+    assert!(matches!(state, State::Retired(why) if why.contains("on Monday")));
 }
 
 #[test]

@@ -200,6 +200,14 @@ impl Addresses {
         due.into_iter().map(|known| known.address.clone()).collect()
     }
 
+    /// What to dial after somebody else answered: only what the user gave and where the right one answered before. One
+    /// wrong address can be quicker than all right ones, and whoever claims wrong ones has as many as it likes.
+    pub(super) fn trusted(&self, now: Instant) -> Vec<Multiaddr> {
+        let due = |known: &&Known| known.slow.is_none_or(|(until, _)| now >= until);
+        let trusted = self.0.iter().filter(|known| known.given || known.proven);
+        trusted.filter(due).map(|known| known.address.clone()).collect()
+    }
+
     /// What is told to somebody in that scope, the most believable first.
     pub(super) fn to_tell(&self, scope: Scope) -> Vec<Multiaddr> {
         let mut known: Vec<&Known> = self.0.iter().filter(|known| known.scope >= scope).collect();
@@ -359,6 +367,21 @@ mod tests {
         assert_eq!(addresses.to_dial(now).first(), Some(&numbered(300)));
         assert!(addresses.wrong(&numbered(1000)));
         assert!(!addresses.to_dial(now).contains(&numbered(1000)));
+    }
+
+    #[test]
+    fn claims_are_no_longer_believed_once_somebody_else_answered() {
+        let now = Instant::now();
+        let mut addresses = Addresses::default();
+        let numbered = |i: u16| address(&format!("/ip4/9.9.9.9/tcp/{i}"));
+        addresses.claim(&numbered(1), Scope::World);
+        assert!(addresses.trusted(now).is_empty());
+        addresses.give(&numbered(2));
+        addresses.proven(&numbered(3));
+        addresses.give(&numbered(4));
+        addresses.slow(&numbered(4), now);
+        assert_eq!(addresses.trusted(now), [numbered(2), numbered(3)]);
+        assert_eq!(addresses.to_dial(now).len(), 3);
     }
 
     #[test]

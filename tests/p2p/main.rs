@@ -3,5 +3,6 @@
 mod connections;
 mod harness;
 mod lan;
+mod liar;
 mod relays;
 mod talk;

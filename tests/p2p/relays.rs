@@ -178,6 +178,24 @@ async fn strangers_neither_reserve_nor_pass() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_operator_has_no_more_places_than_its_share() {
+    let hub = Node::start(config(1, 3, &[LOOPBACK], &[])).await;
+    let address = hub.addresses[0].clone();
+    let mut waiting = Vec::new();
+    for place in 1..=5 {
+        let mut swarm = client(2);
+        assert_eq!(reserved(&mut swarm, &address).await, place < 5, "place {place}");
+        waiting.push(tokio::spawn(async move {
+            loop {
+                swarm.select_next_some().await;
+            }
+        }));
+    }
+    assert!(reserved(&mut client(3), &address).await, "others have theirs");
+    drop(waiting);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn relays_are_not_listened_on_by_hand() {
     let relay: Multiaddr = format!("/ip4/127.0.0.1/tcp/9/p2p/{}/p2p-circuit", PeerId::random())
         .parse()

@@ -62,10 +62,17 @@ impl<P: Protocol> Node<P> {
             if operator.dial_at().is_none_or(|at| now < at) {
                 continue;
             }
-            let mut addresses = operator.addresses.to_dial(now);
-            for heard in &operator.neighbour {
-                if !addresses.contains(heard) {
-                    addresses.push(heard.clone());
+            let mut addresses = if std::mem::take(&mut operator.deceived) {
+                operator.addresses.trusted(now)
+            } else {
+                Vec::new()
+            };
+            if addresses.is_empty() {
+                addresses = operator.addresses.to_dial(now);
+                for heard in &operator.neighbour {
+                    if !addresses.contains(heard) {
+                        addresses.push(heard.clone());
+                    }
                 }
             }
             if addresses.is_empty() {
@@ -118,8 +125,9 @@ impl<P: Protocol> Node<P> {
             }
             return;
         }
-        if let Some(operator) = self.operators.values_mut().find(|o| o.circuit == Some(id)) {
-            operator.circuit = None;
+        let circuit = self.operators.iter().find(|(_, o)| o.circuit == Some(id));
+        if let Some(number) = circuit.map(|(number, _)| *number) {
+            self.no_circuit(number, error, now);
             return;
         }
         let Some(operator) = self
@@ -149,6 +157,9 @@ impl<P: Protocol> Node<P> {
             DialError::WrongPeerId { obtained, address } => {
                 let given = operator.addresses.wrong(address);
                 let plain = dialable(address).map_or_else(|| address.clone(), |(plain, ..)| plain);
+                operator.deceived = !given;
+                // It is heard again if it is really there.
+                operator.neighbour.retain(|heard| *heard != plain);
                 if let Some(other) = self.by_peer.get(obtained).and_then(|n| self.operators.get_mut(n)) {
                     if given {
                         other.addresses.give(&plain)

@@ -175,11 +175,11 @@ impl<P: Protocol> Node<P> {
         };
         match &operator.session {
             // A direct connection takes the place of a relayed one, never the other way round.
-            Some(live) if newest.relayed() && !live.relayed => {
+            Some(live) if newest.relayed() && live.through.is_none() => {
                 let id = newest.id;
                 self.hang_up(number, id, "");
             }
-            Some(live) if newest.relayed() == live.relayed && now < live.since + SIMULTANEOUS => {
+            Some(live) if newest.relayed() == live.through.is_some() && now < live.since + SIMULTANEOUS => {
                 let id = newest.id;
                 self.hang_up(number, id, "");
             }
@@ -266,7 +266,7 @@ impl<P: Protocol> Node<P> {
             connection: id,
             since: now,
             scope: connection.scope,
-            relayed: connection.relayed(),
+            through: connection.relay,
             outgoing: Some(outgoing),
             addresses_told: Vec::new(),
         });
@@ -313,6 +313,9 @@ impl<P: Protocol> Node<P> {
         }
         operator.circuit_at = operator.circuit_at.max(now + HEAD_START);
         let served = operator.session.is_some() || operator.barred.is_some();
+        if !served && let Some(relay) = connection.relay {
+            operator.bad_relays.add(relay, now);
+        }
         if !served && operator.connections.is_empty() {
             operator.backoff.failed(now, rand::random());
             if connection.dialled
@@ -357,6 +360,10 @@ impl<P: Protocol> Node<P> {
             operator.faults = 0;
         }
         let mut surplus = vec![live.connection];
+        // Whose doing it was nobody can tell; another way is as good.
+        if let (Reason::Lost(_), Some(relay)) = (reason, live.through) {
+            operator.bad_relays.add(relay, now);
+        }
         match reason {
             Reason::Fault(why) => {
                 tracing::debug!(operator = number, why, "disconnected for a fault");
@@ -407,6 +414,12 @@ impl<P: Protocol> Node<P> {
             );
         }
         for (number, id, unsupported) in silent {
+            if let Some(operator) = self.operators.get_mut(&number) {
+                let mut connections = operator.connections.iter();
+                if let Some(relay) = connections.find(|c| c.id == id).and_then(|c| c.relay) {
+                    operator.bad_relays.add(relay, now);
+                }
+            }
             self.hang_up(number, id, "");
             let told = self
                 .operators

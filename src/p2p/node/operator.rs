@@ -4,7 +4,7 @@ use std::{collections::HashMap, mem::Discriminant, time::Instant};
 
 use libp2p::{Multiaddr, PeerId, Stream, swarm::ConnectionId};
 
-use super::relays::HEAD_START;
+use super::relays::{BadRelays, HEAD_START};
 use crate::p2p::{
     book::{Addresses, Backoff, Scope},
     courtesy::Known,
@@ -40,7 +40,8 @@ pub(super) struct Live {
     pub(super) connection: ConnectionId,
     pub(super) since: Instant,
     pub(super) scope: Scope,
-    pub(super) relayed: bool,
+    /// The operator who passes everything on, if it is not on a direct connection.
+    pub(super) through: Option<u16>,
     /// `None` once the session only sends what is queued.
     pub(super) outgoing: Option<Outgoing>,
     pub(super) addresses_told: Known,
@@ -60,6 +61,8 @@ pub(super) struct Operator {
     /// Addresses that were heard on the local network.
     pub(super) neighbour: Vec<Multiaddr>,
     pub(super) backoff: Backoff,
+    /// Somebody else answered at an address that was only claimed.
+    pub(super) deceived: bool,
     pub(super) dialling: Option<ConnectionId>,
     /// While a relayed connection serves, a direct one is not tried before.
     pub(super) direct_at: Instant,
@@ -67,6 +70,8 @@ pub(super) struct Operator {
     pub(super) circuit: Option<ConnectionId>,
     /// The next is not tried before.
     pub(super) circuit_at: Instant,
+    /// Who passed it on badly.
+    pub(super) bad_relays: BadRelays,
     pub(super) barred: Option<Instant>,
     pub(super) faults: u32,
     pub(super) refusals: HashMap<Discriminant<Refusal>, Instant>,
@@ -84,10 +89,12 @@ impl Operator {
             addresses: Addresses::default(),
             neighbour: Vec::new(),
             backoff: Backoff::new(now),
+            deceived: false,
             dialling: None,
             direct_at: now,
             circuit: None,
             circuit_at: now + HEAD_START,
+            bad_relays: BadRelays::default(),
             barred: None,
             faults: 0,
             refusals: HashMap::new(),

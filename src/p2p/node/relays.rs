@@ -6,6 +6,9 @@
 //!   operator with whom it has a direct connection. So there is one circuit for a pair, and nobody needs to be told
 //!   addresses of circuits: the dialler asks at those with whom it has a direct connection itself.
 //! * A direct connection is dialled on, and replaces a circuit when it comes (see `connections`).
+//! * A relay that lies can connect the dialler with somebody else, or with nobody, and be quicker at it than all others.
+//!   Noise tells: nobody is taken for an operator. Whoever passed an operator on badly is not asked for it again while
+//!   others are there who can.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +21,10 @@ use libp2p::{
     identity,
     multiaddr::Protocol as Part,
     relay,
-    swarm::dial_opts::{DialOpts, PeerCondition},
+    swarm::{
+        DialError,
+        dial_opts::{DialOpts, PeerCondition},
+    },
 };
 
 use super::{operator::Operator, run::Node, swarm::Behaviour};
@@ -35,12 +41,16 @@ const RESERVE_MAX: Duration = Duration::from_secs(30);
 const ASKED: usize = 4;
 /// libp2p serves ten requests at a time on one connection.
 const CIRCUITS_AT_ONCE: usize = 8;
+/// Who passed an operator on badly is left out for this long at first, and for [`BAD_MAX`] in the end.
+const BAD_MIN: Duration = Duration::from_secs(60);
+const BAD_MAX: Duration = Duration::from_secs(3600);
 
 /// The relay that a node is for the other operators. Circuits last as long as both ends want.
 pub(super) fn server(key: &identity::Keypair, operators: usize) -> relay::Behaviour {
     let config = relay::Config {
         max_reservations: 4 * operators,
-        max_reservations_per_peer: 4,
+        // libp2p lets one more in than this says: four for each, so that nobody can take the others' places.
+        max_reservations_per_peer: 3,
         reservation_duration: Duration::from_secs(3600),
         // Who is not an operator cannot ask, and several operators may share an address.
         reservation_rate_limiters: Vec::new(),
@@ -75,7 +85,6 @@ pub(super) fn is_circuit(address: &Multiaddr) -> bool {
 pub(super) struct Reservations {
     enabled: bool,
     places: BTreeMap<u16, Place>,
-    turn: usize,
 }
 
 #[derive(Debug)]
@@ -137,6 +146,41 @@ impl Reservations {
     }
 }
 
+/// Operators through whom another one was not reached, or not for long. As many as there are operators at most.
+#[derive(Debug, Default)]
+pub(super) struct BadRelays(BTreeMap<u16, (Instant, Duration)>);
+
+impl BadRelays {
+    /// It connected this node with somebody else, or the circuit broke.
+    pub(super) fn add(&mut self, relay: u16, now: Instant) {
+        let before = self.0.get(&relay);
+        let pause = before.map_or(BAD_MIN, |(_, pause)| BAD_MAX.min(*pause * 2));
+        self.0.insert(relay, (now + pause, pause));
+    }
+
+    fn contains(&self, relay: u16, now: Instant) -> bool {
+        self.0.get(&relay).is_some_and(|(until, _)| now < *until)
+    }
+
+    /// Whom to ask, of those who can be asked, beginning with a turn. One bad relay can be quicker than all good ones, and
+    /// only the quickest counts: so bad ones are not asked together with others, nor with each other.
+    fn choose<T: Clone>(&self, relays: &[(u16, T)], turn: usize, now: Instant) -> Vec<T> {
+        let good: Vec<&T> = relays
+            .iter()
+            .filter(|(relay, _)| !self.contains(*relay, now))
+            .map(|(_, relay)| relay)
+            .collect();
+        let (chosen, most) = if good.is_empty() {
+            (relays.iter().map(|(_, relay)| relay).collect(), 1)
+        } else {
+            (good, ASKED)
+        };
+        let start = turn.checked_rem(chosen.len()).unwrap_or_default();
+        let asked = chosen.iter().cycle().skip(start).take(chosen.len().min(most));
+        asked.copied().cloned().collect()
+    }
+}
+
 /// An address without peer ids, up to the circuit if there is one.
 fn plain(address: &Multiaddr) -> Multiaddr {
     address
@@ -176,6 +220,31 @@ impl<P: Protocol> Node<P> {
             .or_else(|| there().map(|(number, _)| number))
             .copied()
             .unwrap_or_default()
+    }
+
+    /// A circuit to an operator did not come about.
+    pub(super) fn no_circuit(&mut self, number: u16, error: &DialError, now: Instant) {
+        // Only the relay can have connected this node with somebody else, be it itself.
+        let deceived = match error {
+            DialError::WrongPeerId { obtained, address } => Some((Some(*obtained), address)),
+            DialError::LocalPeerId { address } => Some((None, address)),
+            _ => None,
+        };
+        let relay = deceived.map(|(_, address)| self.relay_in(address));
+        if let Some(operator) = self.operators.get_mut(&number) {
+            operator.circuit = None;
+            if let Some(relay) = relay {
+                tracing::warn!(
+                    relay,
+                    operator = number,
+                    "a relay connected this node with somebody else"
+                );
+                operator.bad_relays.add(relay, now);
+            }
+        }
+        if let Some((Some(obtained), address)) = deceived {
+            self.stranger(obtained, address.clone(), now);
+        }
     }
 
     /// Makes reservations that are needed and circuits that are missing.
@@ -224,7 +293,11 @@ impl<P: Protocol> Node<P> {
         {
             return;
         }
-        let relays: Vec<Multiaddr> = self.operators.values().filter_map(Operator::relays_at).collect();
+        let relays: Vec<(u16, Multiaddr)> = self
+            .operators
+            .iter()
+            .filter_map(|(number, operator)| Some((*number, operator.relays_at()?)))
+            .collect();
         if relays.is_empty() {
             return;
         }
@@ -232,12 +305,11 @@ impl<P: Protocol> Node<P> {
             if free == 0 || !operator.wants_circuit(now) {
                 continue;
             }
-            self.reservations.turn = self.reservations.turn.wrapping_add(1);
-            let start = self.reservations.turn % relays.len();
-            let asked = relays.iter().cycle().skip(start).take(relays.len().min(ASKED));
+            // At random: turns of several operators could keep step with the number of relays.
+            let turn = usize::from(rand::random::<u16>());
             let options = DialOpts::peer_id(operator.peer)
                 .condition(PeerCondition::Always)
-                .addresses(asked.cloned().collect())
+                .addresses(operator.bad_relays.choose(&relays, turn, now))
                 .build();
             let id = options.connection_id();
             operator.circuit_at = now + AGAIN + AGAIN.mul_f64(f64::from(rand::random::<u8>()) / 512.0);
@@ -246,5 +318,37 @@ impl<P: Protocol> Node<P> {
                 free -= 1;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_passes_on_badly_is_asked_alone_and_last() {
+        let now = Instant::now();
+        let relays: Vec<(u16, u16)> = (1..=6).map(|relay| (relay, relay)).collect();
+        let mut bad = BadRelays::default();
+        assert_eq!(bad.choose(&relays, 4, now), [5, 6, 1, 2]);
+        assert!(bad.choose::<u16>(&[], 4, now).is_empty());
+        for relay in [1, 5, 6] {
+            bad.add(relay, now);
+        }
+        assert_eq!(bad.choose(&relays, 4, now), [3, 4, 2]);
+        for relay in 2..=4 {
+            bad.add(relay, now);
+        }
+        let asked: Vec<Vec<u16>> = (0..6).map(|turn| bad.choose(&relays, turn, now)).collect();
+        assert_eq!(asked, [[1], [2], [3], [4], [5], [6]]);
+        // It is given another chance, later and later.
+        bad.add(1, now);
+        let later = now + BAD_MIN;
+        assert_eq!(bad.choose(&relays, 0, later), [2, 3, 4, 5]);
+        assert_eq!(bad.choose(&relays, 0, now + 2 * BAD_MIN), [1, 2, 3, 4]);
+        for _ in 0..20 {
+            bad.add(1, now);
+        }
+        assert_eq!(bad.choose(&relays, 0, now + BAD_MAX), [1, 2, 3, 4]);
     }
 }

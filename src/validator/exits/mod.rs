@@ -2,13 +2,15 @@
 //!
 //! An operator consents by its own command, and only then does its share sign. A [`PartialExit`] is that consent: it
 //! travels between running nodes or as a file, any t of one message make the signed exit ([`combine()`]), and nobody needs
-//! to be there at the same time as anybody else: each node keeps and passes on all that it has seen ([`Ledger`]).
+//! to be there at the same time as anybody else: each node keeps and passes on all that it has seen ([`Ledger`]). One who
+//! sends more than anybody can look at is in nobody's way ([`Inbox`]).
 //!
 //! What is signed is the same without any talk: epoch 0 unless the operator says otherwise, under the domain of Capella for
 //! ever (EIP-7044). A peer's wish never changes one's own. A consent cannot be taken back, and neither can an exit.
 //! Exits are not slashable: the guard has no say.
 
 mod combine;
+mod inbox;
 mod ledger;
 mod partial;
 mod standing;
@@ -17,6 +19,7 @@ mod standing;
 mod tests;
 
 pub use combine::{CombineError, Combined, Wrong, combine};
+pub use inbox::{Inbox, Mail};
 pub use ledger::{Ledger, Taken};
 pub use partial::{LENGTH, MAX_FILE_BYTES, PartialError, PartialExit};
 pub use standing::Standing;

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use proptest::prelude::*;
 
@@ -252,6 +252,187 @@ fn a_ledger_takes_nothing_that_is_not_signed_and_not_everything_that_is() {
     assert_eq!(ledger.take(&partial(1, 0, EXIT, 301), 10_011), Ok(Taken::New));
     assert_eq!(ledger.take(&partial(1, 0, EXIT, 302), 10_012), Ok(Taken::TooMany));
     assert_eq!(ledger.take(&partial(2, 0, EXIT, 5), 10), Ok(Taken::New));
+}
+
+/// What one node does with what others send it.
+struct Desk {
+    ledger: Ledger,
+    inbox: Inbox,
+    /// Whose parts were wrong.
+    named: BTreeSet<u16>,
+    /// Who passed on what its author did not make.
+    barred: BTreeSet<u16>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self {
+            ledger: Ledger::new(Arc::new(group()), DOMAIN),
+            inbox: Inbox::default(),
+            named: BTreeSet::new(),
+            barred: BTreeSet::new(),
+        }
+    }
+
+    /// Looks at the next thing.
+    fn step(&mut self, now_ms: u64) {
+        if let Some(Mail::Part { from, partial }) = self.inbox.take() {
+            match self.ledger.take(&partial, now_ms) {
+                Ok(_) => {}
+                Err(PartialError::Share) => drop(self.named.insert(partial.operator)),
+                Err(_) => drop(self.barred.insert(from)),
+            }
+        }
+    }
+}
+
+/// What operator 4 sends for the exit that the others want: wrong in three ways, or its own consent to another exit.
+fn lie(kind: usize, made_ms: u64) -> PartialExit {
+    let elsewhere = Domain {
+        genesis_validators_root: [8; 32],
+        ..DOMAIN
+    };
+    let later = VoluntaryExit { epoch: 9, ..EXIT };
+    let other = VoluntaryExit {
+        validator_index: 78,
+        ..EXIT
+    };
+    let (validator, share_of, domain, message) = match kind {
+        0 => (0, 1, &DOMAIN, EXIT),
+        1 => (1, 0, &DOMAIN, EXIT),
+        2 => (0, 0, &elsewhere, EXIT),
+        3 => (0, 0, &DOMAIN, later),
+        _ => (0, 0, &DOMAIN, other),
+    };
+    let (key, share) = (node_key(4), share(4, share_of));
+    PartialExit::sign((4, &key), (validator, &share), &[5; 32], domain, message, made_ms)
+}
+
+#[test]
+fn a_liar_neither_stops_nor_delays_an_exit_nor_gets_a_consent() {
+    let now = 1_000_000;
+    for kind in 0..5 {
+        let mut desks: Vec<Desk> = (1..=3).map(|_| Desk::new()).collect();
+        let flood = |desk: &mut Desk, made_ms: u64| {
+            for made_ms in (made_ms..).take(20) {
+                desk.inbox.part(4, lie(kind, made_ms));
+            }
+        };
+        for desk in &mut desks {
+            flood(desk, 1);
+            desk.step(now);
+            flood(desk, 1000);
+        }
+        for author in 1..=3 {
+            let part = partial(author, 0, EXIT, 5);
+            for (operator, desk) in (1..=3).zip(&mut desks) {
+                let own = desk.ledger.get(operator, 0).is_some();
+                assert_eq!(
+                    own,
+                    operator < author,
+                    "nobody's part is there before its own command"
+                );
+                if operator == author {
+                    desk.ledger.take(&part, now).unwrap();
+                } else {
+                    desk.inbox.part(author, part.clone());
+                }
+                flood(desk, 2000 + 1000 * u64::from(author));
+                // Its turn comes after at most one part of everybody else.
+                desk.step(now);
+                desk.step(now);
+                assert!(
+                    desk.ledger.get(author, 0).is_some(),
+                    "lie {kind}: {author} to {operator}"
+                );
+            }
+        }
+        for (operator, desk) in (1..=3).zip(&mut desks) {
+            let made = desk.ledger.signed(0).expect("three consent");
+            assert_eq!((made.exit.message, made.operators), (EXIT, vec![1, 2, 3]));
+            assert!(desk.ledger.signed(1).is_none());
+            while desk.inbox.take().is_some() {}
+            assert_eq!(desk.ledger.consents(0, &EXIT), [1, 2, 3].into());
+            // Whoever signed what it must not is named; consent to another exit is a wish, and stays one.
+            let wrong = kind < 3;
+            assert_eq!(desk.named, wrong.then_some(4).into_iter().collect());
+            assert_eq!(desk.ledger.get(4, 0).is_some(), !wrong, "operator {operator}");
+            assert!(desk.barred.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_part_in_another_operators_name_is_the_senders_fault() {
+    let mut desk = Desk::new();
+    let mut forged = partial(4, 0, EXIT, 5);
+    forged.operator = 2;
+    let mut nowhere = partial(4, 0, EXIT, 5);
+    nowhere.validator = u32::MAX;
+    for wrong in [forged, nowhere] {
+        desk.inbox.part(4, wrong);
+        desk.step(10);
+        assert_eq!((&desk.named, &desk.barred), (&BTreeSet::new(), &[4].into()));
+        desk.barred.clear();
+    }
+    assert_eq!(desk.ledger.all().count(), 0);
+    desk.inbox.part(2, partial(2, 0, EXIT, 5));
+    desk.step(10);
+    assert!(
+        desk.ledger.get(2, 0).is_some(),
+        "the forged one is not in the way of the right one"
+    );
+}
+
+#[test]
+fn an_inbox_serves_everybody_in_turn_and_is_bounded() {
+    let mut inbox = Inbox::default();
+    let part = partial(1, 0, EXIT, 5);
+    let numbered = |validator: u32, made_ms: u64| {
+        let mut numbered = part.clone();
+        (numbered.validator, numbered.made_ms) = (validator, made_ms);
+        numbered
+    };
+    assert!(inbox.take().is_none());
+    assert!(inbox.part(3, numbered(0, 1)), "there was no mail");
+    for validator in 0..10_000 {
+        assert!(!inbox.part(3, numbered(validator, 2)));
+    }
+    // The newest of each place counts, and an older one changes nothing.
+    inbox.part(1, numbered(7, 8));
+    inbox.part(1, numbered(7, 9));
+    inbox.part(1, numbered(7, 5));
+    inbox.part(2, numbered(1, 1));
+    inbox.part(2, numbered(2, 1));
+    assert!(!inbox.connected(2));
+    inbox.connected(2);
+    let mut taken = Vec::new();
+    for _ in 0..8 {
+        taken.push(match inbox.take() {
+            Some(Mail::Part { from, partial }) => (from, partial.validator, partial.made_ms),
+            Some(Mail::Connected(operator)) => (operator, u32::MAX, 0),
+            None => panic!("there is mail"),
+        });
+    }
+    assert_eq!(
+        taken,
+        [
+            (1, 7, 9),
+            (2, u32::MAX, 0),
+            (3, 0, 2),
+            (2, 1, 1),
+            (3, 1, 2),
+            (2, 2, 1),
+            (3, 2, 2),
+            (3, 3, 2)
+        ]
+    );
+    let mut left = 0;
+    while inbox.take().is_some() {
+        left += 1;
+    }
+    assert_eq!(left, 4096 - 4);
+    assert!(inbox.part(1, part));
 }
 
 /// More than an hour from the tests' now.

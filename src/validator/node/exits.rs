@@ -5,9 +5,9 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
     },
     thread,
     time::{Duration, Instant},
@@ -27,8 +27,8 @@ use crate::{
         chain::spec::Chain,
         control::{Answer, Refusal, Wish},
         exits::{
-            Domain, Ledger, PartialError, PartialExit, Shelf, Standing, Taken, key_text, partial_name,
-            signed_file, signed_name,
+            Domain, Inbox, Ledger, Mail, PartialError, PartialExit, Shelf, Standing, Taken, key_text,
+            partial_name, signed_file, signed_name,
         },
         group::Group,
         wire::Message,
@@ -37,8 +37,8 @@ use crate::{
 
 use super::{clock::now_ms, protocol::Run};
 
-/// So many things may wait to be done; what peers send beyond that is dropped and comes again when they reconnect.
-const QUEUE: usize = 4096;
+/// So many things that were asked for here may wait to be done.
+const QUEUE: usize = 1024;
 /// So many partial exits are passed on when an operator connects.
 const AT_ONCE: usize = 10_000;
 /// How long a beacon node may take.
@@ -113,12 +113,10 @@ pub enum ExitNews {
     },
 }
 
-/// Something to do.
-pub(super) enum Job {
-    /// A peer sent this.
-    Heard { from: u16, partial: PartialExit },
-    /// Messages can be exchanged with this operator.
-    Connected(u16),
+/// Something to do that was asked for here. What others send waits in an [`Inbox`].
+enum Job {
+    /// There is mail.
+    Mail,
     /// What is wished for a validator.
     Wishes {
         validator: u32,
@@ -166,6 +164,7 @@ pub(super) struct Exits {
     nodes: Nodes,
 }
 
+    mail: Arc<Mutex<Inbox>>,
 impl Exits {
     /// Starts the thread, which first reads what was kept.
     pub(super) fn start(tools: Tools) -> Self {
@@ -177,6 +176,7 @@ impl Exits {
             nodes: tools.nodes.clone(),
         };
         let domain = Domain {
+            mail: Arc::default(),
             capella_fork_version: tools.chain.spec.capella_fork_version,
             genesis_validators_root: tools.chain.genesis.validators_root,
         };
@@ -190,6 +190,7 @@ impl Exits {
         let stop = front.stop.clone();
         thread::spawn(move || office.run(&inbox, &stop));
         front
+            mail: front.mail.clone(),
     }
 
     /// Ends the thread after what it is doing. Nothing depends on that: each of its files is whole or not there.
@@ -199,8 +200,26 @@ impl Exits {
         let _ = self.jobs.try_send(Job::Stop);
     }
 
-    /// Gives something to do, unless too much is waiting.
-    pub(super) fn give(&self, job: Job) {
+    /// A peer sent this.
+    pub(super) fn heard(&self, from: u16, partial: PartialExit) {
+        self.post(|mail| mail.part(from, partial));
+    }
+
+    /// Messages can be exchanged with this operator.
+    pub(super) fn connected(&self, operator: u16) {
+        self.post(|mail| mail.connected(operator));
+    }
+
+    fn post(&self, put: impl FnOnce(&mut Inbox) -> bool) {
+        let first = put(&mut self.mail.lock().unwrap_or_else(PoisonError::into_inner));
+        if first {
+            // Who has so much to do that this does not get in looks at the mail anyway.
+            let _ = self.jobs.try_send(Job::Mail);
+        }
+    }
+
+    /// Gives something to do. Who waits for an answer learns that nobody will answer if too much is waiting.
+    fn give(&self, job: Job) {
         if self.jobs.try_send(job).is_err() {
             tracing::warn!("too many exits at once: one is left out");
         }
@@ -307,23 +326,26 @@ impl Office {
         let every = Duration::from_millis(time.slot_ms.saturating_mul(time.slots_per_epoch));
         let mut next = Instant::now() + every;
         while !stop.load(Ordering::Relaxed) {
-            match inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
-                Err(RecvTimeoutError::Disconnected) => return,
-                Ok(job) => self.work(job),
-                Err(RecvTimeoutError::Timeout) => {
-                    next = Instant::now() + every;
-                    for validator in self.signed.keys().copied().collect::<Vec<_>>() {
-                        self.bring(validator);
-                    }
+            let now = Instant::now();
+            if now >= next {
+                next = now + every;
+                for validator in self.signed.keys().copied().collect::<Vec<_>>() {
+                    self.bring(validator);
+                }
+            }
+            // What this operator wants comes before what others send, however much that is.
+            match inbox.try_recv() {
+                Ok(job) => {
+                    self.work(job);
+                    continue;
                 }
             }
         }
     }
 
+    mail: Arc<Mutex<Inbox>>,
     fn work(&mut self, job: Job) {
         match job {
-            Job::Heard { from, partial } => self.heard(from, &partial),
-            Job::Connected(operator) => self.pass_on(operator),
             Job::Wishes { validator, reply } => {
                 let wishes = self.ledger.wishes(validator).into_iter();
                 let wishes = wishes.map(|(message, operators)| Wish {
@@ -354,7 +376,7 @@ impl Office {
                     self.tell(ExitNews::Leaving { public_key, epoch });
                 }
             }
-            Job::Stop => {}
+            Job::Mail | Job::Stop => {}
         }
     }
 

@@ -66,7 +66,7 @@ use clock::{Clock, now_ms};
 use control::{Desk, Door};
 use duties::Service;
 use early::Early;
-use exits::{Exits, Job, Tools};
+use exits::{Exits, Tools};
 use work::Works;
 
 /// Beacon nodes are asked for their chain this often until one answers.
@@ -620,7 +620,7 @@ impl Driver<'_> {
             }
             // After the greeting.
             if let Some(operator) = connected {
-                self.exits.give(Job::Connected(operator));
+                self.exits.connected(operator);
             }
         }
     }
@@ -744,7 +744,7 @@ impl Driver<'_> {
                     return Some(stop);
                 }
             }
-            self.exits.give(Job::Connected(operator));
+            self.exits.connected(operator);
         }
         None
     }
@@ -753,7 +753,7 @@ impl Driver<'_> {
     fn route(&self, from: u16, message: Message) -> Option<Event> {
         match message {
             Message::Exit(partial) => {
-                self.exits.give(Job::Heard { from, partial });
+                self.exits.heard(from, partial);
                 None
             }
             message => Some(Event::Message { from, message }),

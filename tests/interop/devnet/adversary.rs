@@ -5,6 +5,10 @@
 //! harness gives to everybody: `--data-dir DIR run --beacon-node URL --listen ADDRESS --peer ADDRESS ... --network-file FILE`.
 //!
 //! A group of n with threshold t bears min(n - t, 2t - n - 1) of these without missing a duty.
+//!
+//! With `CONCLAVE_ADVERSARY_LIES=exits` in its environment it does its duties, and lies about voluntary exits instead: each
+//! slot it floods everybody with parts that its share did not sign, or signed for another validator, network, index or epoch,
+//! and now and then with one in the name of somebody else.
 
 use std::{
     error::Error,
@@ -13,13 +17,21 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use clap::Parser;
 use conclave::{
-    ceremony::{addresses, exits::ExitFiles, files::Disk, folder::DataFolder, holding},
+    ceremony::{
+        addresses,
+        exits::{EXITS, ExitFiles},
+        files::Disk,
+        folder::DataFolder,
+        holding,
+    },
     cli::input,
     crypto::{bls::SecretKey, hash::sha256, node::NodeKey},
+    ethereum::exit::VoluntaryExit,
     validator::{
         agreement::{
             NodeSignatures, Signatures,
@@ -31,6 +43,7 @@ use conclave::{
         },
         chain::spec::Pinned,
         duty::{Duty, Kind},
+        exits::{Domain, PartialExit},
         group::Group,
         guard::{Cluster, Guard},
         node::{self, Control, Ended, News, Setup, Voice},
@@ -77,6 +90,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     let holding = holding::open(&folder, Some(&network))?;
     let group = Group::new(&holding.lock, &holding.names)?;
     let key = || NodeKey::from_bytes(&holding.identity.key().to_bytes()).ok_or("no key");
+    let shares = holding::open(&folder, Some(&network))?.shares;
+    let domain = Domain {
+        capella_fork_version: network.capella_fork_version,
+        genesis_validators_root: network.genesis_validators_root.unwrap_or_default(),
+    };
+    let exit_liar = ExitLiar {
+        me: holding.operator,
+        group: Group::new(&holding.lock, &holding.names)?,
+        key: key()?,
+        shares: holding::open(&folder, Some(&network))?.shares,
+        domain,
+        exits: folder.root().join(EXITS),
+        slot: 0,
+        last_ms: 0,
+    };
     let liar = Liar {
         me: holding.operator,
         operators: group.size(),
@@ -85,7 +113,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             key()?,
             group.operators.iter().map(|operator| operator.key).collect(),
         ),
-        shares: holding::open(&folder, Some(&network))?.shares,
+        shares,
         newest_head: None,
     };
     let setup = Setup {
@@ -116,7 +144,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         },
         pulse: Pulse::begin(),
         exits: Box::new(ExitFiles::new(&folder)),
-        voice: Some(liar.voice()),
+        voice: Some(match std::env::var("CONCLAVE_ADVERSARY_LIES").as_deref() {
+            Ok("exits") => exit_liar.voice(),
+            _ => liar.voice(),
+        }),
     };
     let interrupted = Arc::new(AtomicBool::new(false));
     watch_for_interrupts(interrupted.clone())?;
@@ -309,5 +340,115 @@ fn told(slot: u64, other: u16) -> Told {
         (2, _) => Told::Both,
         (_, 0) => Told::Truth,
         _ => Told::Lie,
+    }
+}
+
+/// So many parts that nobody can use are sent to everybody in each slot.
+const FLOOD: usize = 200;
+
+/// Lies about exits, and does its duties.
+struct ExitLiar {
+    me: u16,
+    group: Group,
+    key: NodeKey,
+    shares: Vec<SecretKey>,
+    domain: Domain,
+    /// What its node knows of exits: what others really want.
+    exits: PathBuf,
+    slot: u64,
+    last_ms: u64,
+}
+
+impl ExitLiar {
+    fn voice(mut self) -> Box<Voice> {
+        Box::new(move |to, message| {
+            let mut said = Vec::new();
+            if let Message::Partials(partials) = &message {
+                let slot = partials.header().slot;
+                if partials.operator == self.me && slot > self.slot {
+                    self.slot = slot;
+                    said.extend(self.lies().into_iter().map(|lie| (None, Message::Exit(lie))));
+                }
+            }
+            said.push((to, message));
+            said
+        })
+    }
+
+    fn lies(&mut self) -> Vec<PartialExit> {
+        let mut lies = Vec::new();
+        let all = u32::try_from(self.shares.len()).unwrap_or_default();
+        for validator in 0..all {
+            let wish = self.wish(validator);
+            let next = (validator + 1) % all;
+            let elsewhere = Domain {
+                genesis_validators_root: [7; 32],
+                ..self.domain
+            };
+            let later = VoluntaryExit {
+                epoch: wish.epoch + 1 + self.slot % 3,
+                ..wish
+            };
+            let other = VoluntaryExit {
+                validator_index: wish.validator_index + 1,
+                ..wish
+            };
+            let domain = self.domain;
+            // Another validator's share, another network; and its own consent to exits that nobody else wants.
+            lies.extend(self.part(validator, next, &domain, wish));
+            lies.extend(self.part(validator, validator, &elsewhere, wish));
+            lies.extend(self.part(validator, validator, &domain, later));
+            lies.extend(self.part(validator, validator, &domain, other));
+        }
+        let (domain, wish) = (self.domain, self.wish(0));
+        for _ in 0..FLOOD {
+            lies.extend(self.part(0, all - 1, &domain, wish));
+        }
+        if self.slot % 8 == 7 {
+            // In somebody else's name. Nobody listens to who says this, for a while.
+            if let Some(mut forged) = self.part(0, 0, &domain, wish) {
+                forged.operator = self.me % self.group.size() + 1;
+                lies.push(forged);
+            }
+        }
+        lies
+    }
+
+    /// What somebody else wants for a validator, as soon as that is known here.
+    fn wish(&self, validator: u32) -> VoluntaryExit {
+        let files = std::fs::read_dir(&self.exits).into_iter().flatten().flatten();
+        let parts = files.filter_map(|file| {
+            let bytes = std::fs::read(file.path()).ok()?;
+            PartialExit::from_json(&bytes, &self.group).ok()
+        });
+        parts
+            .filter(|part| part.operator != self.me && part.validator == validator)
+            .map(|part| part.message)
+            .next()
+            .unwrap_or(VoluntaryExit {
+                epoch: 0,
+                validator_index: validator.into(),
+            })
+    }
+
+    /// Signed with the share of one validator, said to be that of another.
+    fn part(
+        &mut self,
+        validator: u32,
+        share: u32,
+        domain: &Domain,
+        message: VoluntaryExit,
+    ) -> Option<PartialExit> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_millis();
+        self.last_ms = u64::try_from(now).ok()?.max(self.last_ms + 1);
+        let share = self.shares.get(usize::try_from(share).ok()?)?;
+        Some(PartialExit::sign(
+            (self.me, &self.key),
+            (validator, share),
+            &self.group.lock_hash,
+            domain,
+            message,
+            self.last_ms,
+        ))
     }
 }

@@ -254,6 +254,65 @@ export const scenarios = {
     excuses: (slot, { slotsPerEpoch }) => slot >= 2 * slotsPerEpoch,
     epochs: 6,
   },
+  "exit-with-a-liar": {
+    about: "three operators consent to an exit while the fourth floods them with wrong parts: nobody else's consent is there",
+    impossible: ({ adversary }) =>
+      !adversary && "needs the program of the liar: --adversary FILE (cargo build --example adversary)",
+    liars: [3],
+    environment: (place) => (place === 3 ? { CONCLAVE_ADVERSARY_LIES: "exits" } : {}),
+    async play(devnet) {
+      const { clock, operators, pubkeys } = devnet;
+      const [liar] = operators.slice(3);
+      const honest = operators.slice(0, 3);
+      const key = pubkeys[0];
+      const checks = [];
+      const exitEpoch = async () => {
+        const answer = await fetch(`${devnet.url}/eth/v1/beacon/states/head/validators/${key}`);
+        return (await answer.json()).data.validator.exit_epoch;
+      };
+      const far = "18446744073709551615";
+      const consented = ({ lines }) => lines.filter(({ text }) => /You consent to the exit/.test(text));
+      await clock.at(2, 1.4);
+      const quiet = honest.every((operator) => consented(operator).length === 0);
+      checks.push([quiet, "two epochs of wrong parts get a consent out of nobody"]);
+      for (const [place, operator] of honest.entries()) {
+        const began = Date.now();
+        const { networkFile } = operator.settings;
+        const { code, text } = await operator.command(
+          ...["exit", "--validator", key, "--yes", "--network-file", networkFile],
+        );
+        const part = `${place + 1} of the 3`;
+        const took = Date.now() - began;
+        checks.push([code === 0 && text.includes(part), `${operator.name} consents: ${part} (${took} ms)`]);
+        if (place === 2) break;
+        const next = honest[place + 1];
+        const asked = () => next.said(new RegExp(`${operator.name} asks to exit validator ${key}.*: ${place + 1} of the 3`));
+        checks.push([await next.until(asked, clock.slotMs), `${next.name} hears of it within a slot`]);
+      }
+      const signed = (operator) => operator.said(new RegExp(`The group has signed the exit of validator ${key}`));
+      const all = await liar.until(() => honest.every(signed), clock.slotMs);
+      checks.push([all, "the exit is signed within a slot, by everybody"]);
+      const until = Date.now() + 4 * clock.slotMs;
+      while ((await exitEpoch()) === far && Date.now() < until) await new Promise((done) => setTimeout(done, 200));
+      const epoch = await exitEpoch();
+      checks.push([epoch !== far, `the chain lets the validator go at epoch ${epoch}`]);
+      await clock.at(4, 1.4);
+      for (const operator of honest) {
+        checks.push([
+          operator.said(new RegExp(`${liar.name}: its part of an exit is wrong`)),
+          `${operator.name} says who sent wrong parts`,
+        ]);
+        const own = consented(operator);
+        const right = own.length === 1 && own[0].text.includes(key);
+        checks.push([right, `${operator.name} consented once, by its own command: ${own.length}`]);
+      }
+      checks.push([liar.alive, `${liar.name} lied to the end`]);
+      const forged = new RegExp(`${liar.name}.*passed on a part of an exit that is wrong`);
+      checks.push([honest.some((operator) => operator.said(forged)), "who speaks in another's name is named, too"]);
+      return checks;
+    },
+    epochs: 5,
+  },
   "restored-folder": {
     about: "one operator's whole folder is as the ceremony left it, after two epochs of signing",
     async play(devnet) {

@@ -745,3 +745,108 @@ fn run_tells_programs_what_it_does_and_finishes_its_slot() {
     assert_eq!(last["validators"], started["validators"]);
     assert_eq!(run.end().0, Some(0));
 }
+
+#[test]
+fn a_running_node_takes_in_parts_of_exits_that_came_as_files() {
+    let ceremony = "cluster-v1.10-custom-4x2";
+    let folder = Folder::of(ceremony);
+    let network = folder.write("network.toml", &custom_network(&format!("0x{}", "07".repeat(32))));
+    let key = &folder.keys()[1];
+    let files: Vec<String> = (1..4)
+        .map(|node| {
+            let from =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/vectors/{ceremony}/node{node}"));
+            let other = tempfile::tempdir().unwrap();
+            group::copy(&from, other.path());
+            let file = folder.path(&format!("part{node}")).to_str().unwrap().to_owned();
+            let output = conclave()
+                .arg("--data-dir")
+                .arg(other.path())
+                .args(["exit", "--validator", key, "--validator-index", "5", "--yes"])
+                .args(["--network-file", &network, "--partial-out", &file])
+                .output()
+                .unwrap();
+            assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+            file
+        })
+        .collect();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let node = BeaconNode::new(now - 3600);
+    let mut run = folder.run(&["--json", "--new-slashing-database", "--beacon-node", &node.0]);
+    run.until("\"event\":\"signs_from\"");
+
+    let combine = |parts: &[&str]| {
+        let words = ["--json", "exit", "--network-file", &network, "--combine"];
+        [&words[..], parts]
+            .concat()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    let works = |parts: &[&str]| {
+        let words = combine(parts);
+        let (out, _) = folder.works(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        serde_json::from_str::<Value>(out.lines().last().unwrap()).unwrap()
+    };
+    let taken = works(&[&files[0]]);
+    assert_eq!(
+        (&taken["what"], &taken["threshold"]),
+        (&json!("taken"), &json!(3))
+    );
+    assert_eq!(taken["operators"].as_array().unwrap().len(), 1);
+    run.until("\"what\":\"asked\"");
+    // A part that was changed on its way is nobody's, and the node says so.
+    let mut changed: Value = serde_json::from_slice(&fs::read(&files[1]).unwrap()).unwrap();
+    changed["message"]["epoch"] = json!("7");
+    let changed = folder.write("changed", &changed.to_string());
+    let words = combine(&[&changed]);
+    let output = folder.output(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(output.status.code(), Some(6), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stdout).contains("did not sign it"),
+        "{}",
+        text(&output.stdout)
+    );
+
+    // What the node was given counts where the exit is made here, too.
+    let out = folder.path("exit").to_str().unwrap().to_owned();
+    refused(
+        &folder.output(&[
+            "exit",
+            "--network-file",
+            &network,
+            "--combine",
+            &files[1],
+            "--out",
+            &out,
+        ]),
+        6,
+        "2 of the 3",
+    );
+    let signed = works(&[&files[1], &files[2]]);
+    assert_eq!(signed["what"], "signed");
+    let path = PathBuf::from(signed["path"].as_str().unwrap());
+    assert_eq!(path, folder.path("exits").join(format!("{key}-signed.json")));
+    let line = run.until("\"what\":\"signed\"");
+    let event: Value = serde_json::from_str(&line).unwrap();
+    let operators: Vec<u64> = event["operators"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|operator| operator["operator"].as_u64().unwrap())
+        .collect();
+    assert_eq!(operators, [2, 3, 4], "this operator's share did not sign");
+    folder.works(&[
+        "exit",
+        "--network-file",
+        &network,
+        "--combine",
+        &files[1],
+        "--out",
+        &out,
+    ]);
+    assert_eq!(fs::read(&out).unwrap(), fs::read(&path).unwrap());
+    let own = folder.path("exits").join(format!("{key}-operator-1.json"));
+    assert!(!own.exists());
+    run.signal(Signal::KILL);
+}

@@ -30,16 +30,22 @@ impl ExitFiles {
             root: root.join(EXITS),
         }
     }
-}
 
-impl Shelf for ExitFiles {
-    fn load(&self) -> Vec<Vec<u8>> {
-        let _ = self.disk.remove_unfinished(&self.root);
+    /// Everything that can be read, file by file. As [`Shelf::load`], but nothing is tidied up: another process may be at
+    /// work there.
+    pub fn known(&self) -> Vec<Vec<u8>> {
         let names = self.disk.list(&self.root).unwrap_or_default();
         names
             .iter()
             .filter_map(|name| self.disk.read(&self.root.join(name), MAX_FILE_BYTES as u64).ok())
             .collect()
+    }
+}
+
+impl Shelf for ExitFiles {
+    fn load(&self) -> Vec<Vec<u8>> {
+        let _ = self.disk.remove_unfinished(&self.root);
+        self.known()
     }
 
     fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), String> {

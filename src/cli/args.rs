@@ -391,7 +391,8 @@ pub struct ExitArgs {
     /// The validator's index on the chain, where no beacon node is asked; only with --partial-out
     #[arg(long, env = "CONCLAVE_EXIT_VALIDATOR_INDEX", value_name = "INDEX")]
     pub validator_index: Option<u64>,
-    /// Make the signed exit of the files of at least t operators
+    /// Parts that came as files: the node that runs in this folder takes them in and tells the others; without one, or
+    /// with --out or --submit, at least t parts make the signed exit here, those that a node received counted
     #[arg(long, env = "CONCLAVE_EXIT_COMBINE", value_name = "FILE", num_args = 1.., value_delimiter = ',', value_hint = ValueHint::FilePath)]
     pub combine: Vec<PathBuf>,
     /// The new file for the signed exit [default: in the folder exits of the data folder]

@@ -1,10 +1,10 @@
 //! `conclave exit`: one operator's consent to the end of a validator, and the signed exit from the consents of enough.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::{
     ceremony::{
-        exits::ExitFiles,
+        exits::EXITS,
         files::{Disk, SECRET},
         folder::DataFolder,
         holding,
@@ -12,18 +12,12 @@ use crate::{
         retirement,
     },
     cluster::lock::Lock,
-    ethereum::{
-        exit::{SignedVoluntaryExit, VoluntaryExit},
-        network::Network,
-    },
+    ethereum::{exit::VoluntaryExit, network::Network},
     validator::{
         beacon::nodes::Nodes,
         chain::spec::Pinned,
         control::{self, Answer, ControlError, Refusal, Request, Wish},
-        exits::{
-            self, CombineError, Domain, MAX_FILE_BYTES, PartialExit, Shelf as _, Standing, key_text,
-            signed_file, signed_name,
-        },
+        exits::{Domain, PartialExit, Standing, key_text},
         group::Group,
     },
 };
@@ -32,7 +26,7 @@ use super::{
     Context,
     args::ExitArgs,
     exit_news::About,
-    input,
+    exit_parts, input,
     news::{Event, Who},
     output::printable,
     prompt,
@@ -40,7 +34,7 @@ use super::{
 };
 
 /// How long a beacon node may take.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
+pub(super) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
 /// So many keys can be read in one line.
 const FEW: usize = 4;
 
@@ -53,7 +47,7 @@ pub(super) fn run(context: &Context, args: &ExitArgs) -> Result<(), Problem> {
     retirement::refuse(&disk, &context.data_dir)?;
     let place = Place::open(context, &disk, args)?;
     if !args.combine.is_empty() {
-        return combine(context, &disk, args, &place);
+        return exit_parts::combine(context, &disk, args, &place);
     }
     let validators = place.chosen(context, args)?;
     if let Some(path) = &args.partial_out {
@@ -74,10 +68,10 @@ pub(super) fn run(context: &Context, args: &ExitArgs) -> Result<(), Problem> {
 }
 
 /// What all ways need.
-struct Place {
+pub(super) struct Place {
     lock: Lock,
     network: Option<Network>,
-    group: Group,
+    pub(super) group: Group,
     operator: u16,
 }
 
@@ -106,7 +100,7 @@ impl Place {
         })
     }
 
-    fn key(&self, validator: u32) -> String {
+    pub(super) fn key(&self, validator: u32) -> String {
         key_text(&self.group, validator).unwrap_or_default()
     }
 
@@ -142,7 +136,7 @@ impl Place {
         args.validators.iter().map(find).collect()
     }
 
-    fn who(&self, operators: &[u16]) -> Vec<Who> {
+    pub(super) fn who(&self, operators: &[u16]) -> Vec<Who> {
         let who = |operator: &u16| Who {
             operator: *operator,
             name: printable(self.group.name(*operator)),
@@ -150,13 +144,13 @@ impl Place {
         operators.iter().map(who).collect()
     }
 
-    fn names(&self, operators: &[u16]) -> String {
+    pub(super) fn names(&self, operators: &[u16]) -> String {
         let names: Vec<String> = self.who(operators).into_iter().map(|who| who.name).collect();
         names.join(", ")
     }
 
     /// What exits are signed for, if that is known without a beacon node.
-    fn domain(&self) -> Option<Domain> {
+    pub(super) fn domain(&self) -> Option<Domain> {
         let network = self.network.as_ref()?;
         Some(Domain {
             capella_fork_version: network.capella_fork_version,
@@ -298,7 +292,7 @@ fn through_node(context: &Context, args: &ExitArgs, place: &Place, validator: u3
     else {
         return Err(unexpected());
     };
-    let path = signed.map(|file| context.data_dir.join(crate::ceremony::exits::EXITS).join(file));
+    let path = signed.map(|file| context.data_dir.join(EXITS).join(file));
     out.say(format!(
         "Your share has signed. {} of the {threshold} that are needed consent: {}.",
         operators.len(),
@@ -321,7 +315,7 @@ fn through_node(context: &Context, args: &ExitArgs, place: &Place, validator: u3
     Ok(())
 }
 
-fn unexpected() -> Problem {
+pub(super) fn unexpected() -> Problem {
     Problem::other(
         "the running node could not be asked",
         "it gave another answer than was asked for",
@@ -436,7 +430,7 @@ fn on_chain(disk: &Disk, args: &ExitArgs, place: &Place, validator: u32) -> Resu
     })
 }
 
-fn no_domain() -> Problem {
+pub(super) fn no_domain() -> Problem {
     Problem::bad_input(
         "it is not known what exits of this network are signed for",
         "the network's genesis validators root is missing",
@@ -445,7 +439,7 @@ fn no_domain() -> Problem {
 }
 
 /// Does something with beacon nodes of the lock's network.
-fn with_beacon_nodes<T>(
+pub(super) fn with_beacon_nodes<T>(
     disk: &Disk,
     args: &ExitArgs,
     place: &Place,
@@ -486,120 +480,6 @@ fn with_beacon_nodes<T>(
         };
         work(&nodes, domain).await
     })
-}
-
-/// Makes the signed exit from files.
-fn combine(context: &Context, disk: &Disk, args: &ExitArgs, place: &Place) -> Result<(), Problem> {
-    let out = &context.output;
-    let mut partials = Vec::with_capacity(args.combine.len());
-    for path in &args.combine {
-        let bytes = disk.read(path, MAX_FILE_BYTES as u64)?;
-        let partial = PartialExit::from_json(&bytes, &place.group).map_err(|error| {
-            Problem::bad_input(
-                format!("{} cannot be used", path.display()),
-                error,
-                "give files that operators of this cluster wrote with conclave exit --partial-out",
-            )
-        })?;
-        partials.push(partial);
-    }
-    if args.submit && args.beacon.beacon_nodes.is_empty() {
-        return Err(prompt::unanswered(&["--beacon-node"]));
-    }
-    let domain = match place.domain() {
-        Some(domain) => domain,
-        None if args.beacon.beacon_nodes.is_empty() => return Err(no_domain()),
-        None => with_beacon_nodes(disk, args, place, async |_, domain| Ok(domain))?,
-    };
-    let (made, wrong) = exits::combine(&place.group, &domain, &partials);
-    let mut culprits = Vec::new();
-    for (operator, error) in wrong {
-        let name = place.names(&[operator]);
-        let text = format!("the part of {name} (operator {operator}) is wrong: {error}");
-        out.warn(&text);
-        culprits.push(text);
-    }
-    let made = made.map_err(|error| too_few(&error, &culprits))?;
-    let path = write_signed(context, disk, args, place, made.validator, &made.exit)?;
-    out.say(format!(
-        "Wrote {}: the exit of validator {}, signed by {}. Whoever has this file can end the validator; it never expires.",
-        path.display(),
-        place.key(made.validator),
-        place.names(&made.operators)
-    ));
-    let about = About {
-        path: Some(path.display().to_string()),
-        ..About::of("signed", &place.key(made.validator)).consents(
-            made.exit.message,
-            place.who(&made.operators),
-            place.group.threshold,
-        )
-    };
-    out.line(&Event::from(about));
-    if !args.submit {
-        out.say("Give it to a beacon node with --submit, or: curl -X POST -H 'content-type: application/json' -d @FILE \
-                 BEACON_NODE/eth/v1/beacon/pool/voluntary_exits");
-        return Ok(());
-    }
-    with_beacon_nodes(disk, args, place, async |nodes, _| {
-        let taken = nodes
-            .submit_exit(&made.exit, tokio::time::Instant::now() + PATIENCE)
-            .await;
-        taken.map(|_| ()).map_err(|error| {
-            Problem::other(
-                "no beacon node took the exit",
-                &error,
-                format!("{} The file is there", error.advice()),
-            )
-        })
-    })?;
-    out.say("A beacon node took it.");
-    out.line(&Event::from(About::of("submitted", &place.key(made.validator))));
-    Ok(())
-}
-
-fn too_few(error: &CombineError, culprits: &[String]) -> Problem {
-    let split = matches!(error, CombineError::TooFew { split: true, .. });
-    let mut why = error.to_string();
-    for culprit in culprits {
-        why.push_str("; ");
-        why.push_str(culprit);
-    }
-    Problem::new(
-        Kind::Verification,
-        "there is no signed exit yet",
-        why,
-        if split {
-            "all must sign for the same validator, index and epoch: agree on them, and sign again"
-        } else {
-            "collect the files of more operators"
-        },
-    )
-}
-
-fn write_signed(
-    context: &Context,
-    disk: &Disk,
-    args: &ExitArgs,
-    place: &Place,
-    validator: u32,
-    exit: &SignedVoluntaryExit,
-) -> Result<PathBuf, Problem> {
-    let bytes = signed_file(exit);
-    if let Some(path) = &args.out {
-        disk.write_new(path, &bytes, SECRET)?;
-        return Ok(path.clone());
-    }
-    let name = signed_name(&place.group, validator).unwrap_or_default();
-    let files = ExitFiles::at(disk, &context.data_dir);
-    files.keep(&name, &bytes).map_err(|why| {
-        Problem::other(
-            "the signed exit could not be kept",
-            why,
-            "name another place with --out",
-        )
-    })?;
-    Ok(context.data_dir.join(crate::ceremony::exits::EXITS).join(name))
 }
 
 #[cfg(test)]

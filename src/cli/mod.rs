@@ -27,6 +27,7 @@ pub mod args;
 mod define;
 mod exit;
 mod exit_news;
+mod exit_parts;
 mod identity;
 pub mod input;
 pub mod join;

@@ -47,6 +47,11 @@ pub enum Request {
         /// From which epoch on the exit is valid.
         epoch: u64,
     },
+    /// Somebody's part of an exit, as it came in a file. Nothing is signed here.
+    ExitPart {
+        /// What [`PartialExit::encode`](super::exits::PartialExit::encode) wrote, in hexadecimal.
+        part: String,
+    },
 }
 
 /// What operators wish for a validator.
@@ -80,7 +85,7 @@ pub enum Answer {
         /// How many must consent to one.
         threshold: u16,
     },
-    /// The share has signed.
+    /// The share has signed, or somebody's part was taken.
     Exit {
         /// Who consents to this exit, from 1.
         operators: Vec<u16>,

@@ -172,6 +172,7 @@ async fn answer(request: Request, desk: &Desk) -> Result<Answer, Refusal> {
             };
             exits(desk)?.consent(&public_key, message).await
         }
+        Request::ExitPart { part } => exits(desk)?.part(&part).await,
     }
 }
 

@@ -128,6 +128,11 @@ enum Job {
         message: VoluntaryExit,
         reply: oneshot::Sender<Result<Answer, Refusal>>,
     },
+    /// The operator gives somebody's part.
+    Part {
+        partial: PartialExit,
+        reply: oneshot::Sender<Result<Answer, Refusal>>,
+    },
     /// What became of a submission.
     Submitted {
         validator: u32,
@@ -159,24 +164,24 @@ pub(super) struct Tools {
 #[derive(Clone)]
 pub(super) struct Exits {
     jobs: SyncSender<Job>,
+    mail: Arc<Mutex<Inbox>>,
     stop: Arc<AtomicBool>,
     group: Arc<Group>,
     nodes: Nodes,
 }
 
-    mail: Arc<Mutex<Inbox>>,
 impl Exits {
     /// Starts the thread, which first reads what was kept.
     pub(super) fn start(tools: Tools) -> Self {
         let (jobs, inbox) = sync_channel(QUEUE);
         let front = Self {
             jobs: jobs.clone(),
+            mail: Arc::default(),
             stop: Arc::default(),
             group: tools.group.clone(),
             nodes: tools.nodes.clone(),
         };
         let domain = Domain {
-            mail: Arc::default(),
             capella_fork_version: tools.chain.spec.capella_fork_version,
             genesis_validators_root: tools.chain.genesis.validators_root,
         };
@@ -185,12 +190,12 @@ impl Exits {
             domain,
             signed: BTreeMap::new(),
             jobs,
+            mail: front.mail.clone(),
             tools,
         };
         let stop = front.stop.clone();
         thread::spawn(move || office.run(&inbox, &stop));
         front
-            mail: front.mail.clone(),
     }
 
     /// Ends the thread after what it is doing. Nothing depends on that: each of its files is whole or not there.
@@ -257,6 +262,23 @@ impl Exits {
         answer.await.map_err(|_| busy())?
     }
 
+    /// The operator gives a part that came in a file.
+    pub(super) async fn part(&self, part: &str) -> Result<Answer, Refusal> {
+        let partial = hex::decode(part)
+            .ok()
+            .and_then(|bytes| PartialExit::decode(&bytes));
+        let partial = partial.ok_or_else(|| {
+            Refusal::new(
+                "the part of an exit was not understood",
+                "it is not what this version sends",
+                "use the same version of conclave for run and for this command",
+            )
+        })?;
+        let (reply, answer) = oneshot::channel();
+        self.give(Job::Part { partial, reply });
+        answer.await.map_err(|_| busy())?
+    }
+
     /// A validator of the lock that is active on the chain.
     async fn find(&self, public_key: &str) -> Result<(u32, ValidatorStatus), Refusal> {
         let place = (0..)
@@ -317,6 +339,7 @@ struct Office {
     signed: BTreeMap<u32, Signed>,
     /// To tell itself what became of what was begun.
     jobs: SyncSender<Job>,
+    mail: Arc<Mutex<Inbox>>,
 }
 
 impl Office {
@@ -339,11 +362,23 @@ impl Office {
                     self.work(job);
                     continue;
                 }
+                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) => {}
+            }
+            let mail = self.mail.lock().unwrap_or_else(PoisonError::into_inner).take();
+            match mail {
+                Some(Mail::Part { from, partial }) => self.heard(from, &partial),
+                Some(Mail::Connected(operator)) => self.pass_on(operator),
+                // Whoever sends the next thing says so.
+                None => match inbox.recv_timeout(next.saturating_duration_since(now)) {
+                    Ok(job) => self.work(job),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return,
+                },
             }
         }
     }
 
-    mail: Arc<Mutex<Inbox>>,
     fn work(&mut self, job: Job) {
         match job {
             Job::Wishes { validator, reply } => {
@@ -362,6 +397,10 @@ impl Office {
                 reply,
             } => {
                 let answer = self.consent(validator, message);
+                let _ = reply.send(answer);
+            }
+            Job::Part { partial, reply } => {
+                let answer = self.part(&partial);
                 let _ = reply.send(answer);
             }
             Job::Submitted { validator, taken } => self.submitted(validator, taken),
@@ -459,16 +498,55 @@ impl Office {
             consents: consents.clone(),
         });
         self.sign(validator, false);
+        Ok(self.progress(validator, message))
+    }
+
+    /// Takes a part that came in a file, as if its operator had sent it: nothing is signed here.
+    fn part(&mut self, partial: &PartialExit) -> Result<Answer, Refusal> {
+        let (operator, validator) = (partial.operator, partial.validator);
+        let before = self.ledger.get(operator, validator).cloned();
+        let refuse = |error: PartialError| {
+            Refusal::new(
+                format!("the part of operator {operator} cannot be used"),
+                error.to_string(),
+                "ask that operator for a file that its conclave exit --partial-out wrote",
+            )
+        };
+        // An older one than is known changes nothing, but whoever brings a wrong one wants to know.
+        partial
+            .check_author(&self.tools.group)
+            .and_then(|()| partial.check_share(&self.tools.group, &self.domain))
+            .map_err(refuse)?;
+        if before
+            .as_ref()
+            .is_none_or(|before| before.made_ms < partial.made_ms)
+        {
+            self.ledger.restore(partial).map_err(refuse)?;
+            self.keep(partial);
+            self.sign(validator, false);
+            if before.is_none_or(|before| before.message != partial.message) {
+                self.tell_wish(partial);
+            }
+        }
+        // Who did not get it while it was known here gets it now.
+        if let Some(known) = self.ledger.get(operator, validator).cloned() {
+            self.broadcast(&known);
+        }
+        Ok(self.progress(validator, partial.message))
+    }
+
+    /// How far an exit is.
+    fn progress(&self, validator: u32, message: VoluntaryExit) -> Answer {
         let signed = self
             .signed
             .get(&validator)
             .filter(|signed| signed.exit.message == message)
             .and_then(|_| signed_name(&self.tools.group, validator));
-        Ok(Answer::Exit {
-            operators: consents,
+        Answer::Exit {
+            operators: self.ledger.consents(validator, &message).into_iter().collect(),
             threshold: self.tools.group.threshold,
             signed,
-        })
+        }
     }
 
     /// Signs, keeps, and only then sends the own part.

@@ -37,7 +37,7 @@ struct Pile {
     parts: BTreeMap<Place, PartialExit>,
 }
 
-/// The mail of everybody. At most [`MOST`] parts of each sender, and of each validator and operator only the newest that it
+/// The mail of everybody. At most 4096 parts of each sender, and of each validator and operator only the newest that it
 /// sent.
 #[derive(Debug, Default)]
 pub struct Inbox {

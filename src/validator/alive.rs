@@ -86,9 +86,10 @@ impl Alive {
         signatures.verify(self.operator, &self.digest(lock_hash), &self.signature)
     }
 
-    /// What makes one newer than another of the same instance.
-    fn order(&self) -> (u64, usize, &[Instance]) {
-        (self.slot, self.others.len(), &self.others)
+    /// What makes one newer than another of the same instance. What is listed does not count: of lists of one length there
+    /// is no end, and each would be passed on by everybody.
+    fn order(&self) -> (u64, usize) {
+        (self.slot, self.others.len())
     }
 
     /// `u16 operator || instance (16) || u64 slot || u8 count || others (16 each) || signature (64)`.
@@ -378,6 +379,27 @@ mod tests {
         assert_ne!(first, second);
         let shown = [&first, &second, &first, &second].map(|alive| peer.take(alive, &public, 100));
         assert_eq!(shown, [Shown::New, Shown::New, Shown::Nothing, Shown::Nothing]);
+    }
+
+    #[test]
+    fn one_key_cannot_have_us_pass_on_more_and_more() {
+        let (mut one, public) = (watch(1, 10), key(2));
+        let mut show = |instance: u8, slot: u64, list: u64| {
+            let other = |place: u64| {
+                let mut other = [0; 16];
+                other[..8].copy_from_slice(&(list / MAX_INSTANCES as u64).to_be_bytes());
+                other[8..].copy_from_slice(&place.to_be_bytes());
+                other
+            };
+            let others = (0..=list % MAX_INSTANCES as u64).map(other).collect();
+            let alive = Alive::sign(&key(2), &LOCK, 2, [instance; 16], slot, others);
+            one.take(&alive, &public, 100) == Shown::New
+        };
+        let lists = (0..500).filter(|list| show(1, 100, *list)).count();
+        assert!((1..=MAX_INSTANCES + 1).contains(&lists), "{lists}");
+        // New instances do not help: those of this slot have their places already.
+        let instances = (0..200).filter(|instance| show(*instance, 100, 7)).count();
+        assert!(instances < MAX_INSTANCES, "{instances}");
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! | [`partials`], [`combine`] | from partial signatures to the group's |
 //! | [`memory`], [`alive`] | what peers remember of each other; twins |
 //! | [`exits`] | voluntary exits: who consents to what |
+//! | [`quota`] | how much of something there may be in a while |
 //! | [`wire`] | what running nodes say to each other |
 //! | [`control`] | what other commands in the same folder ask a running node |
 //! | [`core`] | one operator's behaviour: events in, effects out |
@@ -40,4 +41,5 @@ pub mod node;
 pub mod overview;
 pub mod partials;
 pub mod pulse;
+pub mod quota;
 pub mod wire;

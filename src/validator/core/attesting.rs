@@ -218,6 +218,11 @@ impl<S: Signatures> Core<S> {
         if !fits || aggregates.is_empty() {
             return self.give_verdict(duty, proposal.round, &id, Verdict::Invalid);
         }
+        // Checking another committee's costs our beacon node the keys of all its members, and is of no use to anybody here.
+        // Not never right: who knows other duties than we do may be right.
+        if !seen.iter().all(|committee| lengths.contains_key(committee)) {
+            return;
+        }
         self.effects.push(Effect::Check {
             duty,
             round: proposal.round,

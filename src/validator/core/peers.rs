@@ -1,6 +1,6 @@
 //! The other operators as this node sees them: who is connected, who has answered, how far their clocks are off.
 
-use crate::validator::alive::Instance;
+use crate::validator::{alive::Instance, quota::Quota};
 
 /// An operator other than this one.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +19,8 @@ pub struct Peer {
     pub clock_offset_ms: Option<i64>,
     /// The newest clock that it told, and when that came by our clock.
     pub told_clock: Option<(u64, u64)>,
+    /// How often it greeted on this connection of late.
+    pub greetings: Quota,
 }
 
 /// What a peer remembers of this operator.

@@ -5,10 +5,15 @@ use crate::validator::{
     alive::{Alive, Instance as Process, Shown},
     guard::Start,
     overview::news::Peer,
+    quota::Quota,
     wire::{Hello, Message, PROTOCOL},
 };
 
 use super::{Core, Effect, Report, Stop, peers::Answer};
+
+/// An operator may greet so often in a slot, on one connection. Each greeting is answered with all that it may lack, and
+/// compared with the guard's database, in whose queue duties stand too.
+const GREETINGS: u32 = 8;
 
 impl<S: Signatures> Core<S> {
     pub(super) fn connected(&mut self, operator: u16) {
@@ -17,6 +22,8 @@ impl<S: Signatures> Core<S> {
         };
         peer.connected = true;
         peer.greeted = false;
+        // Two processes with one key take each other's connection; to be told apart they must be heard.
+        peer.greetings = Quota::default();
         self.say_hello(operator);
     }
 
@@ -80,7 +87,14 @@ impl<S: Signatures> Core<S> {
     }
 
     fn greeted(&mut self, from: u16, hello: Hello) {
-        let refused = if hello.protocol != PROTOCOL {
+        let (now, slot_ms) = (self.now, self.time.slot_ms);
+        let in_measure = self
+            .peers
+            .get_mut(from)
+            .is_some_and(|peer| peer.greetings.take(now, slot_ms, GREETINGS));
+        let refused = if !in_measure {
+            Some("it greets again and again".to_owned())
+        } else if hello.protocol != PROTOCOL {
             Some(format!(
                 "it speaks version {} of the messages, this program {PROTOCOL}",
                 hello.protocol
@@ -99,7 +113,6 @@ impl<S: Signatures> Core<S> {
             self.effects.push(Effect::Refuse { operator: from, why });
             return;
         }
-        let now = self.now;
         let Some(peer) = self.peers.get_mut(from).filter(|peer| peer.connected) else {
             return;
         };

@@ -4,7 +4,7 @@
 //! a full block can be published only by a node that has its blobs, so after the decision its maker sends them to the
 //! others, and the block survives its maker.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     crypto::hash::Hash,
@@ -60,7 +60,8 @@ pub(super) struct Block {
     contents: std::collections::BTreeMap<u16, (Hash, Arc<[u8]>)>,
     /// What was decided: id and value.
     decided: Option<(Hash, Arc<[u8]>)>,
-    published: bool,
+    /// Whose blobs the beacon nodes were given it with: operators, or this one for a block that needs none.
+    published: BTreeSet<u16>,
 }
 
 #[cfg(test)]
@@ -163,7 +164,9 @@ impl<S: Signatures> Core<S> {
         if !self.agreements.contains_key(&duty(slot)) {
             return;
         }
-        if let Some(why) = self.never(slot, &made.summary) {
+        let unwanted = (made.summary.blinded && !self.builder)
+            .then_some("it is of an external builder, and this node takes none of these without --builder");
+        if let Some(why) = self.never(slot, &made.summary).or(unwanted) {
             self.report(Report::OwnBlockRefused { slot, why });
             return;
         }
@@ -181,17 +184,14 @@ impl<S: Signatures> Core<S> {
             .group
             .validators
             .get(usize::try_from(proposer.validator).ok()?)?;
-        let fork = self
-            .chain
-            .spec
-            .signable_fork_at(self.time.epoch_of(slot))
-            .ok()?
-            .fork;
+        let Ok(fork) = self.chain.spec.signable_fork_at(self.time.epoch_of(slot)) else {
+            return Some("nothing can be signed in its slot's fork");
+        };
         if block.header.slot != slot {
             Some("it is of another slot")
         } else if block.header.proposer_index != proposer.index {
             Some("it has another proposer")
-        } else if block.fork != fork {
+        } else if block.fork != fork.fork {
             Some("it is of another fork")
         } else if !block.blinded && block.fee_recipient != validator.fee_recipient {
             Some("its fee recipient is not the group's")
@@ -339,24 +339,39 @@ impl<S: Signatures> Core<S> {
         };
         let root = block.header.root();
         let own = work.block.made.as_ref().filter(|made| made.value == *value);
-        let contents = own.and_then(|made| made.contents.clone()).or_else(|| {
-            let named = work.block.contents.values().find(|(named, _)| *named == root);
-            named.map(|(_, bytes)| bytes.clone())
-        });
-        let complete = block.blinded || block.commitments == 0 || contents.is_some();
-        if work.block.published || !complete {
-            return;
-        }
-        let submission = Submission::Block {
-            slot,
-            value: value.clone(),
-            contents: if block.blinded { None } else { contents },
-            signature: made.signature,
+        let own = own.and_then(|made| made.contents.clone());
+        let blobs: Vec<(u16, Option<Arc<[u8]>>)> = if block.blinded || block.commitments == 0 {
+            vec![(self.me, None)]
+        } else if own.is_some() {
+            vec![(self.me, own)]
+        } else {
+            // Whether they are right only the beacon nodes can tell: whoever sends wrong ones first must not keep the
+            // right ones out.
+            let named = work
+                .block
+                .contents
+                .iter()
+                .filter(|(_, (named, _))| *named == root);
+            named
+                .map(|(operator, (_, bytes))| (*operator, Some(bytes.clone())))
+                .collect()
         };
-        if let Some(work) = self.slots.get_mut(&slot) {
-            work.block.published = true;
+        let value = value.clone();
+        for (operator, contents) in blobs {
+            let first = self
+                .slots
+                .get_mut(&slot)
+                .is_some_and(|work| work.block.published.insert(operator));
+            if first {
+                let submission = Submission::Block {
+                    slot,
+                    value: value.clone(),
+                    contents,
+                    signature: made.signature,
+                };
+                self.submit(Purpose::Block, slot, submission);
+            }
         }
-        self.submit(Purpose::Block, slot, submission);
     }
 }
 

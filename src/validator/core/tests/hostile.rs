@@ -1,6 +1,6 @@
 //! Memory does not grow, and what a hostile operator says costs little and breaks nothing.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -10,8 +10,19 @@ use crate::validator::{
         Signatures as _,
         messages::{self, Body, Certificate, Proposal, Status, Step, Vote, proposal_digest, vote_digest},
     },
-    core::Report,
+    chain::{
+        spec::Fork,
+        types::{Attestation, AttestationData, BeaconBlockHeader, Bitlist, Bitvector, Checkpoint},
+    },
+    combine::{Combined, Outcome},
+    core::{
+        Core, Effect, Event, Report, Settings, Submission,
+        attesting::encode_list,
+        proposing::{Made, Summary},
+        schedule::{Attester, Proposer},
+    },
     duty::{Duty, Kind, Purpose},
+    guard::Start,
     memory::Proofs,
     partials::{Item, Partials},
     wire::{Hello, Message, PROTOCOL},
@@ -243,6 +254,274 @@ fn greetings_that_are_wrong_are_refused() {
         sim.run_to(16);
         assert_eq!(sim.attested_in(0..17), (17, 17));
     }
+}
+
+#[test]
+fn who_greets_again_and_again_costs_little_and_is_refused() {
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    let mut sim = Sim::new(4, plan());
+    sim.kill(3);
+    sim.run_to(20);
+    sim.impersonate(BAD);
+    sim.run_to(21);
+    let mut greet = |sim: &mut Sim| -> (usize, usize) {
+        let mut sent = 0;
+        for _ in 0..1000 {
+            sent += sim.feed(0, BAD, Message::Hello(hello(&mut rng)));
+        }
+        (sent, usize::from(sim.comparing(0, 100)))
+    };
+    let once = sim.feed(0, BAD, Message::Hello(hello(&mut ChaCha8Rng::seed_from_u64(5))));
+    assert!(once > 0 && !sim.nodes[0].refused.contains(&BAD));
+    let (sent, many) = greet(&mut sim);
+    assert!(sent < 20 * (once + 1), "{sent} messages, {once} for one greeting");
+    assert_eq!(many, 0, "a hundred and more comparisons wait for the guard");
+    assert!(sim.nodes[0].refused.contains(&BAD));
+    // It may come back later.
+    sim.run_to(23);
+    assert!(sim.feed(0, BAD, Message::Hello(hello(&mut ChaCha8Rng::seed_from_u64(6)))) > 0);
+    sim.run_to(40);
+    assert_eq!(sim.attested_in(0..40), (40, 40));
+}
+
+/// A process of operator 2 in a slot in which operator 4 leads the agreement on the block, and with which the four others
+/// talk: in round 1, led by operator 1.
+struct Process {
+    core: Core<Cheap>,
+    now: u64,
+    slot: u64,
+    header: BeaconBlockHeader,
+}
+
+impl Process {
+    fn new(builder: bool) -> Self {
+        let sim = Sim::new(5, plan());
+        let group = sim.nodes[0].core.as_ref().unwrap().group.clone();
+        let (slot, chain) = (9, sim.chain.clone());
+        let now = chain.time().start_of(slot);
+        let start = Start {
+            first_slot: 0,
+            first_target: 0,
+        };
+        let settings = Settings {
+            group,
+            chain,
+            me: 2,
+            software: String::new(),
+            dry_run: false,
+            builder,
+        };
+        let memory = BTreeMap::new();
+        let mut core = Core::new(settings, Cheap(2), [1; 16], memory, start, now).unwrap();
+        let proposer = Proposer {
+            validator: 0,
+            index: 1000,
+        };
+        let duties = vec![(slot, proposer)];
+        core.handle(now, Event::Proposers { epoch: 1, duties });
+        let mut this = Self {
+            core,
+            now,
+            slot,
+            header: BeaconBlockHeader {
+                slot,
+                proposer_index: 1000,
+                parent_root: [1; 32],
+                state_root: [2; 32],
+                body_root: [3; 32],
+            },
+        };
+        for operator in [1, 3, 4] {
+            this.handle(Event::Connected(operator));
+            let mut hello = hello(&mut ChaCha8Rng::seed_from_u64(operator.into()));
+            hello.proofs = Proofs::default();
+            this.say(operator, Message::Hello(hello));
+        }
+        for operator in [1, 3] {
+            let digest = vote_digest(&LOCK, this.duty(), operator, 1, Step::Prevote, None);
+            let vote = Body::Vote(Vote {
+                operator,
+                round: 1,
+                step: Step::Prevote,
+                choice: None,
+                signature: Cheap(operator).sign(&digest),
+            });
+            let duty = this.duty();
+            this.say(
+                operator,
+                Message::Agreement(messages::Message { duty, body: vote }),
+            );
+        }
+        assert_eq!(this.core.agreements[&this.duty()].round(), 1);
+        this
+    }
+
+    fn duty(&self) -> Duty {
+        Duty {
+            slot: self.slot,
+            kind: Kind::Block,
+        }
+    }
+
+    fn handle(&mut self, event: Event) -> Vec<Effect> {
+        self.core.handle(self.now, event)
+    }
+
+    fn say(&mut self, from: u16, message: Message) -> Vec<Effect> {
+        self.handle(Event::Message { from, message })
+    }
+
+    fn summary(&self, commitments: usize) -> Summary {
+        Summary {
+            fork: Fork::Electra,
+            blinded: false,
+            header: self.header,
+            randao: [0; 96],
+            fee_recipient: [0; 20],
+            commitments,
+        }
+    }
+
+    /// A block with so many blobs is decided and signed. What the beacon nodes are given.
+    fn decide(&mut self, commitments: usize) -> Vec<Option<Vec<u8>>> {
+        let (id, slot, block) = ([8; 32], self.slot, self.summary(commitments));
+        self.core.decided_block(slot, id, b"block"[..].into());
+        let block = Some(block);
+        let mut effects = self.handle(Event::Decoded { slot, id, block });
+        let root = self.core.chain.block_signing_root(&self.header).unwrap();
+        let signature = Combined {
+            place: (0, 0),
+            root,
+            signature: [5; 96],
+            signers: vec![1, 2, 3],
+        };
+        let outcome = Outcome {
+            places: vec![(0, 0)],
+            signatures: vec![signature],
+            wrong: Vec::new(),
+        };
+        let purpose = Purpose::Block;
+        effects.extend(self.handle(Event::Combined {
+            purpose,
+            slot,
+            outcome,
+        }));
+        published(&effects)
+    }
+
+    fn contents(&mut self, from: u16, bytes: &[u8]) -> Vec<Option<Vec<u8>>> {
+        let message = Message::Contents {
+            slot: self.slot,
+            root: self.header.root(),
+            bytes: bytes.into(),
+        };
+        published(&self.say(from, message))
+    }
+}
+
+/// Blocks for the beacon nodes: what comes with them.
+fn published(effects: &[Effect]) -> Vec<Option<Vec<u8>>> {
+    let blocks = effects.iter().filter_map(|effect| match effect {
+        Effect::Submit(Submission::Block { contents, .. }) => {
+            Some(contents.as_ref().map(|bytes| bytes.to_vec()))
+        }
+        _ => None,
+    });
+    blocks.collect()
+}
+
+#[test]
+fn wrong_blobs_do_not_keep_the_right_ones_out() {
+    let (wrong, right) = (Some(b"wrong".to_vec()), Some(b"right".to_vec()));
+    let mut slot = Process::new(false);
+    assert_eq!(slot.contents(BAD, b"wrong"), []);
+    assert_eq!(slot.decide(1), std::slice::from_ref(&wrong));
+    assert_eq!(slot.contents(1, b"right"), std::slice::from_ref(&right));
+    // Each is tried once.
+    assert_eq!(slot.contents(BAD, b"wronger"), []);
+    assert_eq!(slot.contents(3, b"not a leader"), []);
+    let mut slot = Process::new(false);
+    assert_eq!(slot.contents(BAD, b"wrong"), []);
+    assert_eq!(slot.contents(1, b"right"), []);
+    assert_eq!(slot.decide(1), [right, wrong]);
+    // A block that has none needs none.
+    let mut slot = Process::new(false);
+    assert_eq!(slot.contents(BAD, b"wrong"), []);
+    assert_eq!(slot.decide(0), [None]);
+    assert_eq!(slot.contents(1, b"right"), []);
+}
+
+#[test]
+fn a_builders_block_is_not_proposed_unasked() {
+    for builder in [false, true] {
+        let mut slot = Process::new(builder);
+        let summary = Summary {
+            blinded: true,
+            ..slot.summary(0)
+        };
+        let made = Made {
+            value: b"value"[..].into(),
+            summary,
+            contents: None,
+        };
+        let effects = slot.handle(Event::Produced {
+            slot: slot.slot,
+            round: 1,
+            made,
+        });
+        let refused = |effect: &Effect| matches!(effect, Effect::Report(Report::OwnBlockRefused { .. }));
+        assert_eq!(effects.iter().any(refused), !builder);
+    }
+}
+
+#[test]
+fn aggregates_of_committees_that_are_nobodys_here_are_not_looked_up() {
+    let mut slot = Process::new(false);
+    let of = slot.slot;
+    let attester = Attester {
+        validator: 0,
+        index: 1000,
+        committee: 1,
+        committee_length: 64,
+        committees_at_slot: 4,
+    };
+    let duties = vec![(of, attester)];
+    slot.handle(Event::Attesters { epoch: 1, duties });
+    let checkpoint = |epoch| Checkpoint { epoch, root: [4; 32] };
+    let data = AttestationData {
+        slot: of,
+        index: 0,
+        beacon_block_root: [6; 32],
+        source: checkpoint(0),
+        target: checkpoint(1),
+    };
+    slot.core.decided_head(of, data);
+    let aggregate = |committee: usize| {
+        Attestation {
+            aggregation_bits: Bitlist::new(&[true; 64]),
+            data,
+            signature: [0; 96],
+            committee_bits: Bitvector::with_ones(4, &[committee]),
+        }
+        .to_ssz()
+    };
+    let mut checks = |committees: &[usize]| {
+        let list: Vec<Vec<u8>> = committees.iter().map(|committee| aggregate(*committee)).collect();
+        let proposal = Proposal {
+            operator: BAD,
+            round: 0,
+            polka: None,
+            value: encode_list(list.into_iter()).into(),
+            signature: [0; 64],
+        };
+        slot.core.judge_aggregates(of, &proposal);
+        let effects = slot.handle(Event::Tick);
+        let check = |effect: &&Effect| matches!(effect, Effect::Check { .. });
+        effects.iter().filter(check).count()
+    };
+    assert_eq!(checks(&[1]), 1);
+    assert_eq!(checks(&[0, 1, 2, 3]), 0);
+    assert_eq!(checks(&[3]), 0);
 }
 
 /// Real messages with a few bytes changed, from anybody.

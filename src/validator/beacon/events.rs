@@ -23,6 +23,8 @@ use super::{
 const MAX_EVENT_BYTES: usize = 64 * 1024;
 /// How long a stream may take to open.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// More events in so long than any chain has: the node is broken, and whoever follows it would do nothing else.
+const FLOOD: (u32, Duration) = (256, Duration::from_secs(4));
 /// First and longest pause before a stream is opened again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 /// Events that wait for their reader. A reader that is behind gets them late; nodes send few.
@@ -169,6 +171,7 @@ async fn follow(nodes: Nodes, place: usize, node: Node, idle: Duration, sender: 
 /// Reads a stream to its end, which is always an error; `Ok` when nobody listens any more.
 async fn listen(mut response: reqwest::Response, idle: Duration, teller: &Teller) -> Result<(), ErrorKind> {
     let mut parser = Parser::default();
+    let (mut since, mut count) = (Instant::now(), 0);
     loop {
         let piece = match timeout(idle, response.chunk()).await {
             Err(_) => return Err(ErrorKind::Timeout),
@@ -177,6 +180,13 @@ async fn listen(mut response: reqwest::Response, idle: Duration, teller: &Teller
             Ok(Ok(Some(piece))) => piece,
         };
         for event in parser.push(&piece)? {
+            if since.elapsed() >= FLOOD.1 {
+                (since, count) = (Instant::now(), 0);
+            }
+            count += 1;
+            if count > FLOOD.0 {
+                return Err(ErrorKind::Malformed("more events than a chain has".to_owned()));
+            }
             if let Some(news) = news(&event)?
                 && !teller.tell(news).await
             {

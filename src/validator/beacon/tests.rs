@@ -41,7 +41,7 @@ use crate::{
 const SPEC: &str = include_str!("../../../tests/vectors/beacon/spec-minimal.json");
 
 /// What arrived at a server.
-struct Call {
+pub(crate) struct Call {
     method: String,
     /// Path and query.
     target: String,
@@ -50,7 +50,7 @@ struct Call {
 }
 
 impl Call {
-    fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.target.split('?').next().unwrap()
     }
 
@@ -100,7 +100,7 @@ fn serve_on(listener: TcpListener, handler: Handler) -> Server {
 }
 
 /// A server that answers what `answer` does, and else as a healthy node of the chain with this genesis.
-async fn serve<F>(genesis_byte: u8, answer: F) -> Server
+pub(crate) async fn serve<F>(genesis_byte: u8, answer: F) -> Server
 where
     F: Fn(Call) -> BoxFuture<'static, Option<Response>> + Send + Sync + 'static,
 {
@@ -859,6 +859,40 @@ async fn streams_are_opened_again_when_they_end_break_or_fall_silent() {
         }
     }
     assert_eq!(opened.load(Ordering::SeqCst), 4);
+}
+
+#[tokio::test]
+async fn a_flood_of_events_is_cut_off() {
+    let event = format!(
+        "event: block\ndata: {{\"slot\":\"9\",\"block\":\"0x{}\"}}\n\n",
+        "11".repeat(32)
+    );
+    let server = serve(7, move |call| {
+        let answer = (call.path() == "/eth/v1/events").then(|| {
+            let event = event.clone();
+            let endless = futures::stream::repeat_with(move || Ok::<_, std::io::Error>(event.clone()));
+            (
+                [("content-type", "text/event-stream")],
+                Body::from_stream(endless),
+            )
+                .into_response()
+        });
+        async move { answer }.boxed()
+    })
+    .await;
+    let nodes = connect(&[&server]).await;
+    let mut events = Events::open(&nodes, Duration::from_secs(5));
+    let mut blocks = 0;
+    let lost = loop {
+        let event = tokio::time::timeout(Duration::from_secs(20), events.next());
+        match event.await.unwrap().unwrap().news {
+            News::Block(_) => blocks += 1,
+            News::Lost(error) => break error.kind,
+            _ => {}
+        }
+        assert!(blocks < 2000);
+    };
+    assert!(matches!(lost, ErrorKind::Malformed(_)), "{lost}");
 }
 
 #[tokio::test]

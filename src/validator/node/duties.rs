@@ -97,17 +97,12 @@ impl Service {
         let mut heads = Events::open(&self.nodes, idle);
         let mut epoch_of_validators = None;
         let mut next = Instant::now();
+        tokio::spawn(look_after(self.nodes.clone(), self.time));
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(next) => {
-                    // In the second half of a slot nobody waits for a beacon node.
-                    let now = now_ms();
-                    let slot = self.time.slot_at(now).map_or(0, |slot| slot + 1);
-                    let at = self.time.start_of(slot).saturating_add(self.time.slot_ms / 2);
-                    // Before genesis, too, a node may go down or come back.
-                    next = instant_of(at.min(now.saturating_add(self.time.slot_ms.saturating_mul(2))));
-                    self.nodes.check(deadline()).await;
-                    let epoch = self.time.epoch_at(now).unwrap_or(0);
+                    next = next_half(self.time);
+                    let epoch = self.time.epoch_at(now_ms()).unwrap_or(0);
                     if epoch_of_validators != Some(epoch) && self.find_validators().await {
                         epoch_of_validators = Some(epoch);
                         self.ask_votes(epoch);
@@ -374,10 +369,113 @@ impl Service {
     }
 }
 
+/// Asks the beacon nodes once a slot how they are. By itself: one that does not answer must not keep the news of the others
+/// waiting.
+async fn look_after(nodes: Nodes, time: Time) {
+    loop {
+        nodes.check(deadline()).await;
+        tokio::time::sleep_until(next_half(time)).await;
+    }
+}
+
+/// The middle of the next slot: in the second half of a slot nobody waits for a beacon node. Before genesis, too, a node may
+/// go down or come back.
+fn next_half(time: Time) -> Instant {
+    let now = now_ms();
+    let slot = time.slot_at(now).map_or(0, |slot| slot + 1);
+    let at = time.start_of(slot).saturating_add(time.slot_ms / 2);
+    instant_of(at.min(now.saturating_add(time.slot_ms.saturating_mul(2))))
+}
+
 fn deadline() -> Instant {
     Instant::now() + PATIENCE
 }
 
 fn failed(error: &AllFailed) {
     tracing::warn!("{error}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use axum::{body::Body, response::IntoResponse as _};
+    use futures::{FutureExt as _, StreamExt as _};
+
+    use super::*;
+    use crate::validator::beacon::tests::{connect, serve};
+
+    /// Tells when whoever asked does not wait any more.
+    struct Gone(Arc<AtomicBool>);
+
+    impl Drop for Gone {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_beacon_node_that_hangs_does_not_keep_the_others_heads_waiting() {
+        let hangs = Arc::new(AtomicBool::new(false));
+        let (hung, seen) = (hangs.clone(), hangs.clone());
+        let given_up = Arc::new(AtomicBool::new(false));
+        let gone = given_up.clone();
+        let slow = serve(7, move |call| {
+            let hangs = hung.load(Ordering::SeqCst);
+            let gone = (hangs && call.path() == "/eth/v1/node/syncing").then(|| Gone(gone.clone()));
+            async move {
+                if hangs {
+                    let _gone = gone;
+                    std::future::pending::<()>().await;
+                }
+                None
+            }
+            .boxed()
+        })
+        .await;
+        let quick = serve(7, move |call| {
+            let root = format!("0x{}", "11".repeat(32));
+            let head = format!(
+                "event: head\ndata: {{\"slot\":\"9\",\"block\":\"{root}\",\"previous_duty_dependent_root\":\"{root}\",\
+                 \"current_duty_dependent_root\":\"{root}\"}}\n\n"
+            );
+            let hangs = seen.load(Ordering::SeqCst);
+            let answer = (call.path() == "/eth/v1/events" && hangs).then(|| {
+                // When the other one has long been asked how it is.
+                let later = async move {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    Ok::<_, std::io::Error>(head)
+                };
+                let stream = futures::stream::once(later).chain(futures::stream::pending());
+                ([("content-type", "text/event-stream")], Body::from_stream(stream)).into_response()
+            });
+            async move { answer }.boxed()
+        })
+        .await;
+        let nodes = connect(&[&quick, &slow]).await;
+        given_up.store(false, Ordering::SeqCst);
+        hangs.store(true, Ordering::SeqCst);
+        let group = Group {
+            lock_hash: [7; 32],
+            threshold: 1,
+            operators: Vec::new(),
+            validators: Vec::new(),
+            gas_limit: 0,
+        };
+        let (events, mut heard) = mpsc::unbounded_channel();
+        let (news, _told) = mpsc::unbounded_channel();
+        let chain = nodes.chain().unwrap();
+        tokio::spawn(Service::new(nodes, chain, Arc::new(group), Vec::new(), events, news).run());
+        let head = tokio::time::timeout(PATIENCE * 2, async {
+            loop {
+                if let Some(Event::Head { slot, .. }) = heard.recv().await {
+                    return slot;
+                }
+            }
+        });
+        assert_eq!(head.await.unwrap(), 9);
+        // Not only when the patience with the other one has come to its end.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!given_up.load(Ordering::SeqCst));
+    }
 }

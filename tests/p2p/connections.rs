@@ -1,7 +1,10 @@
 //! Who connects to whom, and what hostile peers achieve, with the messages of a ceremony.
 
 use std::{
+    future::poll_fn,
+    pin::Pin,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -10,12 +13,23 @@ use conclave::p2p::{
     node::{self, Command, Config, NodeError},
     wire::{Ceremony, FrameLimits, Message},
 };
-use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
-use libp2p::{Multiaddr, PeerId, StreamProtocol, swarm::SwarmEvent};
+use futures::{AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
+use libp2p::{
+    Multiaddr, PeerId, StreamProtocol, Transport,
+    core::{
+        Endpoint,
+        muxing::StreamMuxerExt,
+        transport::{DialOpts, PortUse},
+        upgrade::Version,
+    },
+    noise,
+    swarm::SwarmEvent,
+    tcp, yamux,
+};
 use tokio::time::timeout;
 
 use crate::harness::{
-    LOOPBACK, Node as AnyNode, PATIENCE, everybody_connects, key, ordered, raw, without_peer,
+    LOOPBACK, Node as AnyNode, PATIENCE, everybody_connects, key, keypair, ordered, raw, without_peer,
 };
 
 type Node = AnyNode<Ceremony>;
@@ -469,6 +483,48 @@ async fn a_stream_out_of_turn_is_not_taken() {
     let _ = timeout(PATIENCE, stream.read_to_end(&mut rest))
         .await
         .expect("the connection is closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_on_which_nothing_is_said_are_few() {
+    let node = Node::start(config(1, 2, &[LOOPBACK], &[])).await;
+    let mut transport = tcp::tokio::Transport::new(tcp::Config::default())
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(&keypair(2)).expect("a key"))
+        .multiplex(yamux::Config::default())
+        .boxed();
+    let options = DialOpts {
+        role: Endpoint::Dialer,
+        port_use: PortUse::New,
+    };
+    let address = without_peer(&node.addresses[0]);
+    let (_, mut muxer) = transport
+        .dial(address, options)
+        .expect("it dials")
+        .await
+        .expect("connected");
+    let (mut opened, mut taken) = (Vec::new(), Vec::new());
+    let closed = poll_fn(|context| {
+        while let Poll::Ready(Ok(stream)) = muxer.poll_inbound_unpin(context) {
+            taken.push(stream);
+        }
+        loop {
+            match muxer.poll_outbound_unpin(context) {
+                Poll::Ready(Ok(mut stream)) => {
+                    // The other side hears of it with the first byte.
+                    let _ = Pin::new(&mut stream).poll_write(context, &[1]);
+                    opened.push(stream);
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+        }
+        match muxer.poll_unpin(context) {
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
+    });
+    timeout(PATIENCE, closed).await.expect("the connection is closed");
 }
 
 #[test]

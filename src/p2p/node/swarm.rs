@@ -18,6 +18,10 @@ use libp2p::{
 use super::{NodeError, relays};
 use crate::p2p::stream;
 
+/// Streams that a connection may have at a time: those of all protocols in both directions, and for each operator some more,
+/// for circuits. What a peer sends on a stream that nobody reads is kept, up to 256 KiB.
+const STREAMS: usize = 16;
+const STREAMS_EACH: usize = 4;
 /// A connection attempt, handshake included, may take so long.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -64,6 +68,7 @@ pub(super) fn build(keypair: &identity::Keypair, wanted: Wanted<'_>) -> Result<S
         lan6,
     } = wanted;
     let setup = |error: &dyn std::fmt::Display| NodeError::Setup(error.to_string());
+    let peers_wanted = peers.len();
     let behaviour = |key: &identity::Keypair, through: relay::client::Behaviour| {
         let operators = peers.len() + 1;
         let mut allow = allow_block_list::Behaviour::<allow_block_list::AllowedPeers>::default();
@@ -96,14 +101,16 @@ pub(super) fn build(keypair: &identity::Keypair, wanted: Wanted<'_>) -> Result<S
             lan6: lan6.into(),
         }
     };
+    let streams = STREAMS + STREAMS_EACH * (peers_wanted + 1);
+    let muxer = move || {
+        let mut config = yamux::Config::default();
+        config.set_max_num_streams(streams);
+        config
+    };
     let base = || {
         let builder = SwarmBuilder::with_existing_identity(keypair.clone())
             .with_tokio()
-            .with_tcp(
-                tcp::Config::default().nodelay(true),
-                noise::Config::new,
-                yamux::Config::default,
-            )
+            .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, muxer)
             .map_err(|e| setup(&e))?;
         #[cfg(feature = "quic")]
         let builder = builder.with_quic();
@@ -112,7 +119,7 @@ pub(super) fn build(keypair: &identity::Keypair, wanted: Wanted<'_>) -> Result<S
     // A machine without a resolver configuration can still dial addresses.
     let swarm = match base()?.with_dns() {
         Ok(builder) => builder
-            .with_relay_client(noise::Config::new, yamux::Config::default)
+            .with_relay_client(noise::Config::new, muxer)
             .map_err(|e| setup(&e))?
             .with_behaviour(behaviour)
             .map_err(|e| setup(&e))?
@@ -124,7 +131,7 @@ pub(super) fn build(keypair: &identity::Keypair, wanted: Wanted<'_>) -> Result<S
                 libp2p::dns::ResolverConfig::default(),
                 libp2p::dns::ResolverOpts::default(),
             )
-            .with_relay_client(noise::Config::new, yamux::Config::default)
+            .with_relay_client(noise::Config::new, muxer)
             .map_err(|e| setup(&e))?
             .with_behaviour(behaviour)
             .map_err(|e| setup(&e))?

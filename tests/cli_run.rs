@@ -10,7 +10,11 @@ use std::{
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use group::{PATIENCE, conclave};
@@ -849,4 +853,51 @@ fn a_running_node_takes_in_parts_of_exits_that_came_as_files() {
     let own = folder.path("exits").join(format!("{key}-operator-1.json"));
     assert!(!own.exists());
     run.signal(Signal::KILL);
+}
+
+/// A terminal that stands still, or a program that reads no more, must not hold up the validator.
+#[test]
+fn who_does_not_read_what_it_says_does_not_stop_it() {
+    // Beacon nodes whose long complaints fill every pipe.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = asked.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let number = counter.fetch_add(1, Ordering::SeqCst);
+            std::thread::spawn(move || {
+                let mut stream = stream;
+                let _ = stream.read(&mut [0; 4096]);
+                let body =
+                    json!({"code": 500, "message": format!("{number} {}", "x".repeat(250))}).to_string();
+                let head = "HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\nConnection: close";
+                let _ = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            });
+        }
+    });
+    let folder = Folder::hoodi();
+    let urls: Vec<String> = (0..60).map(|number| format!("{url}/{number}")).collect();
+    let mut arguments = vec!["--dry-run"];
+    for url in &urls {
+        arguments.extend(["--beacon-node", url]);
+    }
+    let mut run = folder.run(&arguments);
+    run.until("Waiting for a beacon node");
+    std::thread::sleep(Duration::from_secs(20));
+    let end = Instant::now() + PATIENCE;
+    let before = asked.load(Ordering::SeqCst);
+    while asked.load(Ordering::SeqCst) < before + 600 {
+        assert!(Instant::now() < end, "it asks nobody any more");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    run.signal(Signal::INT);
+    let code = loop {
+        if let Some(status) = run.child.try_wait().unwrap() {
+            break status.code();
+        }
+        assert!(Instant::now() < end, "it does not end");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert_eq!(code, Some(0));
 }

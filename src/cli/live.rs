@@ -6,8 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing_subscriber::fmt::MakeWriter;
-
 use crate::validator::overview::view::View;
 
 use super::{
@@ -137,7 +135,7 @@ pub(super) fn rows(lines: &[String], columns: u16) -> usize {
 }
 
 /// The log on standard error, above the picture.
-pub(super) struct Log(Live);
+pub(super) struct Log(pub(super) Live);
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -146,14 +144,6 @@ impl Write for Log {
 
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
-    }
-}
-
-impl<'a> MakeWriter<'a> for Live {
-    type Writer = Log;
-
-    fn make_writer(&'a self) -> Log {
-        Log(self.clone())
     }
 }
 

@@ -6,14 +6,14 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::sync::Mutex;
 
 use tracing_subscriber::EnvFilter;
 
 use crate::ceremony::files::SECRET;
 use crate::ceremony::problem::Problem;
 
-use super::live::Live;
+use super::aside::Aside;
+use super::live::{Live, Log};
 
 /// Chooses what is logged.
 const VARIABLE: &str = "CONCLAVE_LOG";
@@ -23,16 +23,29 @@ const TO_TERMINAL: &str = "error,conclave=warn";
 const TO_FILE: &str = "warn,conclave=info";
 
 /// Begins to log: into a file that is appended to (mode 0600 if it is new), or to standard error, above what stands there.
+/// Nobody who has something to log waits for either.
 ///
 /// # Errors
 /// If the file cannot be written, or the environment variable cannot be understood.
-pub(super) fn begin(file: Option<&Path>, live: Live) -> Result<(), Problem> {
+pub(super) fn begin(file: Option<&Path>, live: Live, screen: &Aside) -> Result<(), Problem> {
     let filter = filter(std::env::var(VARIABLE).ok().as_deref(), file.is_some())?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
     // Only a test has another one already.
     let _ = match file {
-        Some(path) => builder.with_writer(Mutex::new(open(path)?)).try_init(),
-        None => builder.with_writer(live).try_init(),
+        Some(path) => {
+            let file = open(path)?;
+            let sorry = file.try_clone().ok();
+            // A disk must not hold up the screen, nor the screen the disk.
+            let disk = Aside::new("log", move |lost| {
+                if let Some(mut file) = sorry.as_ref() {
+                    let _ = writeln!(file, "{lost} lines were left out: the disk was too slow");
+                }
+            });
+            let disk = disk
+                .map_err(|error| Problem::other("cannot log", error, "stop other programs and try again"))?;
+            builder.with_writer(disk.writer(file)).try_init()
+        }
+        None => builder.with_writer(screen.writer(Log(live))).try_init(),
     };
     Ok(())
 }

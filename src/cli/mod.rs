@@ -24,6 +24,7 @@ use clap::error::ErrorKind;
 use crate::ceremony::problem::{Kind, Problem};
 
 pub mod args;
+mod aside;
 mod define;
 mod exit;
 mod exit_news;

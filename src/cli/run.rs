@@ -2,8 +2,11 @@
 
 use std::{
     path::Path,
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+
+use libp2p::Multiaddr;
 
 use crate::{
     ceremony::{
@@ -39,17 +42,20 @@ use crate::{
 use super::{
     Context,
     args::RunArgs,
+    aside::Aside,
     input,
     join::{or_everywhere, own_addresses, watch_for_interrupts},
     live::Live,
     log,
     news::Event,
     output::{Output, printable},
-    sight::{self, Sight},
+    sight::{self, Screen, Sight},
     slashing,
     watcher::Watcher,
 };
 
+/// What is still to be said or kept at the end may take so long.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// Most bytes of a file with HTTP headers.
 const MAX_HEADERS: u64 = 16 * 1024;
 
@@ -61,9 +67,10 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
     let begun = Instant::now();
     let out = &context.output;
     let live = Live::new(out);
-    log::begin(args.log_file.as_deref(), live.clone())?;
+    let aside = sight::screen(out, &live)?;
+    log::begin(args.log_file.as_deref(), live.clone(), &aside)?;
     let disk = Disk::new();
-    let folder = DataFolder::open(&disk, &context.data_dir)?;
+    let folder = Arc::new(DataFolder::open(&disk, &context.data_dir)?);
     retirement::refuse(&disk, &context.data_dir)?;
     let network = input::network_file(args.own_network.network_file.as_deref())?;
     let (lock, _, operator, names) = holding::examine(&folder, network.as_ref())?;
@@ -112,7 +119,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
             "restore it from your backup",
         )
     })?;
-    let mut watcher = Watcher::new(
+    let watcher = Watcher::new(
         &names,
         operator,
         group.threshold,
@@ -146,15 +153,31 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         voice: None,
         exits: Box::new(ExitFiles::new(&folder)),
     };
-    let mut watch = |news: News| sight.take(&mut watcher, out, news);
-    let mut keep = |book: &[(u16, Vec<libp2p::Multiaddr>)]| {
-        if let Err(problem) = addresses::save(&folder, book) {
-            tracing::warn!("addresses could not be kept: {}", problem);
-        }
+    let screen = Screen::new(aside.clone(), watcher, out);
+    let mut watch = |news: News| sight.take(&screen, news);
+    let keeper = keeper()?;
+    let mut keep = |book: &[(u16, Vec<Multiaddr>)]| {
+        let (folder, book) = (folder.clone(), book.to_vec());
+        keeper.give(move || {
+            if let Err(problem) = addresses::save(&folder, &book) {
+                tracing::warn!("addresses could not be kept: {}", problem);
+            }
+        });
     };
     let ended = node::run(setup, &interrupted, &mut watch, &mut keep);
+    keeper.finish(FAREWELL);
+    // A terminal that stands still is left to itself.
+    if !aside.finish(FAREWELL) && matches!(ended, Ok(Ended::Asked)) {
+        return Ok(());
+    }
     sight.leave();
     conclude(out, ended, &event)
+}
+
+/// The thread that keeps addresses: the disk may take its time.
+fn keeper() -> Result<Aside, Problem> {
+    let keeper = Aside::new("addresses", |_| {});
+    keeper.map_err(|error| Problem::other("cannot start", error, "stop other programs and try again"))
 }
 
 /// How it ended, in words.

@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-use super::{live::Live, news::Event, output::Output, run::now_ms, watcher::Watcher};
+use super::{aside::Aside, live::Live, news::Event, output::Output, run::now_ms, watcher::Watcher};
 
 /// Where the picture is shown over HTTP, if anywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +76,36 @@ pub(super) fn take(address: MonitoringAddress) -> Result<Option<TcpListener>, Pr
     bound.map(Some)
 }
 
+/// What is said, and the thread on which it is.
+pub(super) struct Screen {
+    aside: Aside,
+    watcher: Arc<Mutex<Watcher>>,
+    out: Output,
+}
+
+impl Screen {
+    pub(super) fn new(aside: Aside, watcher: Watcher, out: &Output) -> Self {
+        Self {
+            aside,
+            watcher: Arc::new(Mutex::new(watcher)),
+            out: out.clone(),
+        }
+    }
+}
+
+/// The thread for what is said.
+pub(super) fn screen(out: &Output, live: &Live) -> Result<Aside, Problem> {
+    let (out, live) = (out.clone(), live.clone());
+    let aside = Aside::new("screen", move |lost| {
+        live.above(|| {
+            out.warn(&format!(
+                "{lost} messages were left out here: whoever shows or reads them was too slow"
+            ));
+        });
+    });
+    aside.map_err(|error| Problem::other("cannot start", error, "stop other programs and try again"))
+}
+
 /// Everything that looks on.
 #[derive(Clone)]
 pub(super) struct Sight {
@@ -104,14 +134,18 @@ impl Sight {
         view
     }
 
-    /// Takes news, and says what there is to say.
-    pub(super) fn take(&self, watcher: &mut Watcher, out: &Output, news: News) {
+    /// Takes news, and has said what there is to say: a terminal that stands still must not hold up the node.
+    pub(super) fn take(&self, screen: &Screen, news: News) {
         let now = now_ms();
         self.overview().tell(&news, now);
-        watcher.show(out, &self.live, news, now);
-        if self.live.wants() {
-            self.live.show(self.view(MOST_VALIDATORS));
-        }
+        let (sight, watcher, out) = (self.clone(), screen.watcher.clone(), screen.out.clone());
+        screen.aside.give(move || {
+            let mut watcher = watcher.lock().unwrap_or_else(PoisonError::into_inner);
+            watcher.show(&out, &sight.live, news, now);
+            if sight.live.wants() {
+                sight.live.show(sight.view(MOST_VALIDATORS));
+            }
+        });
     }
 
     /// Answers whoever asks over HTTP, and says where.

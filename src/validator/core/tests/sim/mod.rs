@@ -51,6 +51,7 @@ pub(super) const LOCK: Hash = [7; 32];
 
 /// What a simulation is made of.
 #[derive(Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a mishap of its own")]
 pub(super) struct Plan {
     pub(super) operators: u16,
     pub(super) threshold: u16,

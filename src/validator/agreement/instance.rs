@@ -228,7 +228,7 @@ impl<S: Signatures> Instance<S> {
     }
 
     /// There is no value to propose in a round for which [`Effect::AskValue`] asked. The operator votes for nothing at once,
-    /// by which the others see that they need not wait for it: see [`Instance::passes`].
+    /// by which the others see that they need not wait for it: see `Instance::passes`.
     pub fn pass(&mut self, now_ms: u64, round: u8) -> Vec<Effect> {
         if self.asked == Some(round) && self.may_pass(round) {
             self.asked = None;

@@ -398,6 +398,13 @@ impl Node {
         Ok(Self { address, client })
     }
 
+    /// Tells it apart from other nodes of the same host and port, whose paths are not shown.
+    #[must_use]
+    pub fn numbered(mut self, number: usize) -> Self {
+        self.address.shown = format!("{} ({number})", self.address.shown);
+        self
+    }
+
     /// The node's name in messages: its address without credentials.
     pub fn name(&self) -> &str {
         &self.address.shown

@@ -203,7 +203,7 @@ impl Nodes {
     /// From prepared nodes, in the order in which they are preferred. Nothing is sent yet: see [`Nodes::check`].
     /// `pinned` is what is known of the network beforehand.
     pub fn new(nodes: Vec<Node>, pinned: Pinned) -> Self {
-        let members = nodes
+        let members = told_apart(nodes)
             .into_iter()
             .map(|node| Member {
                 node,
@@ -587,6 +587,17 @@ impl Nodes {
             }
         }
     }
+}
+
+/// The second node of one name gets a number, and every further one.
+fn told_apart(nodes: Vec<Node>) -> Vec<Node> {
+    let mut seen = BTreeMap::new();
+    let number = |node: Node| {
+        let count = seen.entry(node.name().to_owned()).or_insert(0);
+        *count += 1;
+        if *count == 1 { node } else { node.numbered(*count) }
+    };
+    nodes.into_iter().map(number).collect()
 }
 
 /// The chain as told by one more node: forks that are not known here are collected from all of them.

@@ -491,6 +491,18 @@ async fn credentials_go_to_the_node_and_into_no_message() {
     assert_eq!(error.kind, ErrorKind::Credentials(401));
 }
 
+#[test]
+fn nodes_that_differ_in_what_is_not_shown_are_told_apart() {
+    let addresses = ["http://one/a", "http://two:1", "http://one/b", "http://one?key=c"];
+    let nodes = addresses.map(client).to_vec();
+    let health = Nodes::new(nodes, Pinned::default()).health();
+    let names: Vec<&str> = health.iter().map(|node| node.name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["http://one", "http://two:1", "http://one (2)", "http://one (3)"]
+    );
+}
+
 #[tokio::test]
 async fn older_endpoints_are_used_where_newer_ones_are_missing() {
     let pubkey = [5; 48];

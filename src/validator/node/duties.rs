@@ -369,12 +369,19 @@ impl Service {
     }
 }
 
-/// Asks the beacon nodes once a slot how they are. By itself: one that does not answer must not keep the news of the others
-/// waiting.
+/// Asks the beacon nodes once a slot how they are, and again and again while none is well: one that is back is of use at
+/// once. By itself: one that does not answer must not keep the news of the others waiting.
 async fn look_after(nodes: Nodes, time: Time) {
+    // A question that waits longer than a slot would miss that its node is back.
+    let patience = Duration::from_millis(time.slot_ms / 2).min(PATIENCE);
     loop {
-        nodes.check(deadline()).await;
-        tokio::time::sleep_until(next_half(time)).await;
+        nodes.check(Instant::now() + patience).await;
+        let next = if nodes.is_ready() {
+            next_half(time)
+        } else {
+            Instant::now() + Duration::from_millis(time.slot_ms / 8)
+        };
+        tokio::time::sleep_until(next).await;
     }
 }
 
@@ -412,6 +419,40 @@ mod tests {
         fn drop(&mut self) {
             self.0.store(true, Ordering::SeqCst);
         }
+    }
+
+    #[tokio::test]
+    async fn a_beacon_node_that_is_back_is_of_use_within_a_slot() {
+        let hangs = Arc::new(AtomicBool::new(true));
+        let hung = hangs.clone();
+        let server = serve(7, move |_| {
+            let hangs = hung.load(Ordering::SeqCst);
+            async move {
+                if hangs {
+                    std::future::pending::<()>().await;
+                }
+                None
+            }
+            .boxed()
+        })
+        .await;
+        hangs.store(false, Ordering::SeqCst);
+        let nodes = connect(&[&server]).await;
+        let time = nodes.chain().unwrap().time();
+        let slot = Duration::from_millis(time.slot_ms);
+        hangs.store(true, Ordering::SeqCst);
+        tokio::spawn(look_after(nodes.clone(), time));
+        let until = |ready: bool| {
+            let nodes = &nodes;
+            async move {
+                while nodes.is_ready() != ready {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+        };
+        tokio::time::timeout(slot * 2, until(false)).await.unwrap();
+        hangs.store(false, Ordering::SeqCst);
+        tokio::time::timeout(slot, until(true)).await.unwrap();
     }
 
     #[tokio::test]

@@ -141,6 +141,7 @@ pub(super) enum Event {
         slot: u64,
         kind: &'static str,
         round: u8,
+        took_ms: u64,
         after_due_ms: u64,
         voters: Vec<u16>,
     },
@@ -149,6 +150,7 @@ pub(super) enum Event {
         slot: u64,
         purpose: &'static str,
         validators: Vec<u32>,
+        took_ms: u64,
         after_due_ms: u64,
         contributors: Vec<u16>,
     },
@@ -179,10 +181,14 @@ pub(super) struct Duty {
     #[serde(skip_serializing_if = "Option::is_none")]
     round: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    agreed_in_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     agreed_after_ms: Option<u64>,
     voters: Vec<u16>,
     unanswered: bool,
     signed: Vec<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_in_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     signed_after_ms: Option<u64>,
     contributors: Vec<u16>,
@@ -194,11 +200,13 @@ impl From<Account> for Duty {
             purpose: purpose(account.purpose),
             validators: account.validators.into_iter().collect(),
             round: account.decision.map(|decision| decision.round),
-            agreed_after_ms: account.decision.map(|decision| decision.after_due_ms),
+            agreed_in_ms: account.decision.map(|decision| decision.times.took_ms),
+            agreed_after_ms: account.decision.map(|decision| decision.times.after_due_ms),
             voters: account.voters.into_iter().collect(),
             unanswered: account.unanswered,
             signed: account.signed.into_iter().collect(),
-            signed_after_ms: account.signed_after_ms,
+            signed_in_ms: account.signed_times.map(|times| times.took_ms),
+            signed_after_ms: account.signed_times.map(|times| times.after_due_ms),
             contributors: account.partials.into_iter().collect(),
         }
     }

@@ -184,17 +184,18 @@ fn steps(view: &View) -> Vec<String> {
     let step = |step: &StepView| {
         let mut line = format!("{}: ", capital(&step.duty));
         if let Some([half, ..]) = step.agreed_ms {
-            let _ = write!(line, "agreed after {half} ms, ");
+            let _ = write!(line, "agreed in {half} ms, ");
         }
-        match step.signed_ms {
-            Some([half, most, _]) => {
+        match (step.signed_ms, step.late_ms) {
+            (Some([half, ..]), Some([_, most, _])) => {
                 let times = count(step.times, "slot", "slots");
-                let _ = write!(
-                    line,
-                    "signed after {half} ms (nine of ten within {most} ms; {times})"
-                );
+                let late = match most {
+                    0 => "in time".to_owned(),
+                    _ => format!("at most {most} ms late"),
+                };
+                let _ = write!(line, "signed in {half} ms; nine of ten {late} ({times})");
             }
-            None => line.push_str("not signed"),
+            _ => line.push_str("not signed"),
         }
         line
     };
@@ -426,7 +427,8 @@ mod tests {
                 duty: "attestation".to_owned(),
                 times: 4,
                 agreed_ms: Some([12, 15, 20]),
-                signed_ms: Some([25, 40, 60]),
+                signed_ms: Some([13, 25, 40]),
+                late_ms: Some([0, 40, 60]),
             }],
             duties: Vec::new(),
             beacon_nodes: vec![NodeView {
@@ -451,7 +453,7 @@ mod tests {
             "■■■◧·",
             "via b\u{fffd}[2Job",
             "Beacon node http://localhost:5052: ready, head 19, answers in 4 ms (Teku)",
-            "Attestation: agreed after 12 ms, signed after 25 ms (nine of ten within 40 ms; 4 slots)",
+            "Attestation: agreed in 12 ms, signed in 13 ms; nine of ten at most 40 ms late (4 slots)",
             "30 validators: 30 active ongoing · 960.0030 ETH · last votes (until epoch 1): 29 included, 1 missed",
             "missed in epoch 1; before: slot 9, 1 slot later",
             "and 18 more",

@@ -53,12 +53,9 @@ impl Watcher {
     fn done(&self, duty: &Account) -> String {
         let agreed = match duty.decision {
             None => String::new(),
-            Some(Decision {
-                round: 0,
-                after_due_ms,
-            }) => format!("agreed after {after_due_ms} ms, "),
-            Some(Decision { round, after_due_ms }) => {
-                format!("agreed after {after_due_ms} ms in round {round}, ")
+            Some(Decision { round: 0, times }) => format!("agreed in {} ms, ", times.took_ms),
+            Some(Decision { round, times }) => {
+                format!("agreed in {} ms in round {round}, ", times.took_ms)
             }
         };
         let by = if duty.partials.len() == self.names.len() {
@@ -66,10 +63,15 @@ impl Watcher {
         } else {
             self.names_of(duty.partials.iter().copied())
         };
-        format!(
-            "{agreed}signed after {} ms by {by}",
-            duty.signed_after_ms.unwrap_or(0)
-        )
+        let (took, late) = duty
+            .signed_times
+            .map_or((0, 0), |times| (times.took_ms, times.after_due_ms));
+        let late = if late > 0 {
+            format!(" ({late} ms after it was due)")
+        } else {
+            String::new()
+        };
+        format!("{agreed}signed in {took} ms{late} by {by}")
     }
 
     /// Why a duty failed, and what to do about it.
@@ -88,9 +90,9 @@ impl Watcher {
             return why;
         };
         format!(
-            "agreed after {} ms, and {} of {} operators who must sign did{}. Those who have just started wait until the next \
+            "agreed in {} ms, and {} of {} operators who must sign did{}. Those who have just started wait until the next \
              epoch; ask the others what their machines say",
-            decision.after_due_ms,
+            decision.times.took_ms,
             duty.partials.len(),
             self.threshold,
             self.missing(&duty.partials, away)

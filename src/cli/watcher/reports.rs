@@ -15,15 +15,15 @@ impl Watcher {
         match report {
             Report::Decided {
                 duty,
-                round,
-                after_due_ms,
+                decision,
                 voters,
             } => {
                 told.events.push(Event::Agreed {
                     slot: duty.slot,
                     kind: news::kind(duty.kind),
-                    round,
-                    after_due_ms,
+                    round: decision.round,
+                    took_ms: decision.times.took_ms,
+                    after_due_ms: decision.times.after_due_ms,
                     voters: voters.into_iter().collect(),
                 });
             }
@@ -31,14 +31,15 @@ impl Watcher {
                 purpose,
                 slot,
                 validators,
-                after_due_ms,
+                times,
                 contributors,
             } => {
                 told.events.push(Event::Signed {
                     slot,
                     purpose: news::purpose(purpose),
                     validators: validators.into_iter().collect(),
-                    after_due_ms,
+                    took_ms: times.took_ms,
+                    after_due_ms: times.after_due_ms,
                     contributors: contributors.into_iter().collect(),
                 });
             }

@@ -10,7 +10,7 @@ use crate::{
             nodes::{Health, State},
         },
         chain::spec::{Chain, Genesis, Spec},
-        core::{Account, Decision, Report},
+        core::{Account, Decision, Report, Times},
         duty::{Duty, Kind, Purpose},
     },
 };
@@ -48,14 +48,23 @@ fn network(watcher: &mut Watcher, event: NetEvent<()>) -> Told {
     watcher.told(News::Network(event), 0)
 }
 
+fn times(took_ms: u64, after_due_ms: u64) -> Times {
+    Times {
+        took_ms,
+        after_due_ms,
+    }
+}
+
 fn decided(watcher: &mut Watcher, slot: u64, round: u8) -> Told {
     let report = Report::Decided {
         duty: Duty {
             slot,
             kind: Kind::Head,
         },
-        round,
-        after_due_ms: 15,
+        decision: Decision {
+            round,
+            times: times(15, 5),
+        },
         voters: [1, 2, 3].into(),
     };
     watcher.told(News::Report(report), 0)
@@ -66,7 +75,7 @@ fn made(watcher: &mut Watcher, slot: u64, purpose: Purpose) -> Told {
         purpose,
         slot,
         validators: [0, 4].into(),
-        after_due_ms: 28,
+        times: times(13, 18),
         contributors: [1, 2, 3].into(),
     };
     watcher.told(News::Report(report), 0)
@@ -110,12 +119,12 @@ fn account(purpose: Purpose, partials: &[u16]) -> Account {
         validators: [0, 4].into(),
         decision: Some(Decision {
             round: 0,
-            after_due_ms: 15,
+            times: times(15, 0),
         }),
         voters: [1, 2, 3].into(),
         unanswered: false,
         signed: [0, 4].into(),
-        signed_after_ms: Some(28),
+        signed_times: Some(times(13, 0)),
         partials: partials.iter().copied().collect(),
     }
 }
@@ -132,13 +141,13 @@ fn agreements_and_signatures_are_told_to_programs_at_once() {
     assert_eq!(text(&told), "");
     assert_eq!(
         json(&told),
-        r#"{"event":"agreed","slot":40,"kind":"head","round":0,"after_due_ms":15,"voters":[1,2,3]}"#
+        r#"{"event":"agreed","slot":40,"kind":"head","round":0,"took_ms":15,"after_due_ms":5,"voters":[1,2,3]}"#
     );
     let told = made(&mut watcher, 40, Purpose::Attestation);
     assert_eq!(text(&told), "");
     assert_eq!(
         json(&told),
-        r#"{"event":"signed","slot":40,"purpose":"attestation","validators":[0,4],"after_due_ms":28,"contributors":[1,2,3]}"#
+        r#"{"event":"signed","slot":40,"purpose":"attestation","validators":[0,4],"took_ms":13,"after_due_ms":18,"contributors":[1,2,3]}"#
     );
 }
 
@@ -153,24 +162,25 @@ fn a_duty_is_one_line_that_names_who_was_missing() {
     );
     assert_eq!(
         text(&told),
-        "slot 40: attestation of 2 validators: agreed after 15 ms, signed after 28 ms by alice, carol; missing: bob, \
+        "slot 40: attestation of 2 validators: agreed in 15 ms, signed in 13 ms by alice, carol; missing: bob, \
          da\u{fffd}ve (not connected)"
     );
     assert_eq!(
         json(&told),
-        r#"{"event":"over","slot":40,"away":[4],"duties":[{"purpose":"attestation","validators":[0,4],"round":0,"agreed_after_ms":15,"voters":[1,2,3],"unanswered":false,"signed":[0,4],"signed_after_ms":28,"contributors":[1,3]}]}"#
+        r#"{"event":"over","slot":40,"away":[4],"duties":[{"purpose":"attestation","validators":[0,4],"round":0,"agreed_in_ms":15,"agreed_after_ms":0,"voters":[1,2,3],"unanswered":false,"signed":[0,4],"signed_in_ms":13,"signed_after_ms":0,"contributors":[1,3]}]}"#
     );
     let mut late = account(Purpose::SyncMessage, &[1, 2, 3, 4]);
     late.decision = Some(Decision {
         round: 2,
-        after_due_ms: 600,
+        times: times(600, 600),
     });
+    late.signed_times = Some(times(13, 613));
     late.validators = [0].into();
     late.signed = [0].into();
     assert_eq!(
         text(&over(&mut watcher, 41, &[], vec![late])),
-        "slot 41: sync committee message of 1 validator: agreed after 600 ms in round 2, signed after 28 ms by all 4 \
-         operators"
+        "slot 41: sync committee message of 1 validator: agreed in 600 ms in round 2, signed in 13 ms (613 ms \
+         after it was due) by all 4 operators"
     );
 }
 
@@ -186,7 +196,7 @@ fn a_duty_that_failed_is_one_line_with_the_reason_unless_this_node_still_waits()
         voters: [1, 3].into(),
         unanswered,
         signed: BTreeSet::new(),
-        signed_after_ms: None,
+        signed_times: None,
         ..account(purpose, &[])
     };
     let both = |unanswered| {
@@ -218,7 +228,7 @@ fn a_duty_that_failed_is_one_line_with_the_reason_unless_this_node_still_waits()
     assert!(
         text(&told).contains("slot 72: attestation of 1 validator: agreed")
             && text(&told).contains(
-                "! slot 72: missed: attestation of 1 validator: agreed after 15 ms, and 2 of 3 operators who must sign \
+                "! slot 72: missed: attestation of 1 validator: agreed in 15 ms, and 2 of 3 operators who must sign \
                  did; missing: bob, da\u{fffd}ve."
             ),
         "{told:?}"

@@ -7,7 +7,7 @@ use crate::validator::{
     duty::{Duty, Kind, Purpose},
 };
 
-use super::{Account, Core, Decision, Report};
+use super::{Account, Core, Decision, Report, Times};
 
 /// What went well has its account at the end of its slot; for the rest, aggregates above all, one more slot counts.
 const GRACE: u64 = 1;
@@ -15,11 +15,14 @@ const GRACE: u64 = 1;
 /// What happened to a slot's duties, as far as it is not seen elsewhere.
 #[derive(Default)]
 pub(super) struct Course {
-    pub(super) decisions: BTreeMap<Kind, Decision>,
+    decisions: BTreeMap<Kind, Decision>,
     /// Agreements for which our beacon nodes were asked, and whether they had an answer.
-    pub(super) asked: BTreeMap<Kind, bool>,
-    /// How long after it was due the last signature of the group was made.
-    signed_after_ms: BTreeMap<Purpose, u64>,
+    asked: BTreeMap<Kind, bool>,
+    /// Since when there is something to agree on, and since when it is agreed on, in milliseconds since 1970.
+    begun_ms: BTreeMap<Kind, u64>,
+    agreed_ms: BTreeMap<Kind, u64>,
+    /// When the last signature of the group was made.
+    signed_times: BTreeMap<Purpose, Times>,
     /// Votes that had come when the slot ended, or later; the agreement may be forgotten by now.
     voters: BTreeMap<Kind, BTreeSet<u16>>,
     /// Who was not connected when the slot ended; `None` while it lasts.
@@ -32,7 +35,18 @@ impl Course {
     pub(super) fn size(&self) -> usize {
         let voters: usize = self.voters.values().map(BTreeSet::len).sum();
         let away = self.away.as_ref().map_or(0, BTreeSet::len);
-        self.decisions.len() + self.asked.len() + self.signed_after_ms.len() + voters + away
+        let moments = self.begun_ms.len() + self.agreed_ms.len() + self.signed_times.len();
+        self.decisions.len() + self.asked.len() + moments + voters + away
+    }
+}
+
+impl Times {
+    /// Of what began then, if that is known, and is done now.
+    fn new(begun: Option<u64>, now: u64, due: u64) -> Self {
+        Self {
+            took_ms: begun.map_or(0, |begun| now.saturating_sub(begun)),
+            after_due_ms: now.saturating_sub(due),
+        }
     }
 }
 
@@ -47,12 +61,41 @@ impl<S: Signatures> Core<S> {
     pub(super) fn note_answered(&mut self, duty: Duty) {
         let course = &mut self.slots.entry(duty.slot).or_default().course;
         course.asked.insert(duty.kind, true);
+        self.note_begun(duty);
+    }
+
+    /// There is something to agree on.
+    pub(super) fn note_begun(&mut self, duty: Duty) {
+        if let Some(work) = self.slots.get_mut(&duty.slot) {
+            work.course.begun_ms.entry(duty.kind).or_insert(self.now);
+        }
+    }
+
+    /// Operators have agreed.
+    pub(super) fn note_agreed(&mut self, duty: Duty, round: u8) -> Decision {
+        let (now, due) = (self.now, self.due(duty));
+        let course = &mut self.slots.entry(duty.slot).or_default().course;
+        course.agreed_ms.insert(duty.kind, now);
+        let begun = course.begun_ms.get(&duty.kind).copied();
+        let times = Times::new(begun, now, due);
+        let decision = Decision { round, times };
+        course.decisions.insert(duty.kind, decision);
+        decision
     }
 
     /// The group has signed.
-    pub(super) fn note_signed(&mut self, purpose: Purpose, slot: u64, after_due_ms: u64) {
+    pub(super) fn note_signed(&mut self, purpose: Purpose, slot: u64) -> Times {
+        let kind = purpose.kind();
+        let (now, due) = (self.now, self.due(Duty { slot, kind }));
         let course = &mut self.slots.entry(slot).or_default().course;
-        course.signed_after_ms.insert(purpose, after_due_ms);
+        let agreed = course
+            .agreed_ms
+            .get(&kind)
+            .or(course.begun_ms.get(&kind))
+            .copied();
+        let times = Times::new(agreed, now, due);
+        course.signed_times.insert(purpose, times);
+        times
     }
 
     /// A slot begins: those before it are over.
@@ -175,8 +218,8 @@ impl<S: Signatures> Core<S> {
                 .unwrap_or_default(),
             unanswered: course.is_some_and(|course| course.asked.get(&kind) == Some(&false)),
             signed,
-            signed_after_ms: course
-                .and_then(|course| course.signed_after_ms.get(&purpose))
+            signed_times: course
+                .and_then(|course| course.signed_times.get(&purpose))
                 .copied(),
             partials: self.pools.signers((purpose, slot)),
         }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 use super::effects::Effect;
-use super::{ASK_AGAIN_PERCENT, Core, Decision, EARLY_SLOTS, Report, head::Opinion, over};
+use super::{ASK_AGAIN_PERCENT, Core, EARLY_SLOTS, Report, head::Opinion, over};
 
 impl<S: Signatures> Core<S> {
     /// A peer's message about an agreement that is, or may soon be, under way.
@@ -178,14 +178,10 @@ impl<S: Signatures> Core<S> {
             .agreements
             .get(&duty)
             .map_or_else(BTreeSet::new, Instance::voters);
-        let after_due_ms = self.now.saturating_sub(self.due(duty));
-        let decision = Decision { round, after_due_ms };
-        let course = &mut self.slots.entry(duty.slot).or_default().course;
-        course.decisions.insert(duty.kind, decision);
+        let decision = self.note_agreed(duty, round);
         self.report(Report::Decided {
             duty,
-            round,
-            after_due_ms,
+            decision,
             voters,
         });
     }
@@ -220,6 +216,7 @@ impl<S: Signatures> Core<S> {
     }
 
     fn judge(&mut self, duty: Duty, proposal: &Proposal) {
+        self.note_begun(duty);
         match duty.kind {
             Kind::Head => self.judge_head(duty.slot, proposal),
             Kind::Block => self.judge_block(duty.slot, proposal),
@@ -361,11 +358,11 @@ impl<S: Signatures> Core<S> {
             return;
         };
         work.views.add(data);
-        work.course.asked.insert(Kind::Head, true);
         let duty = Duty {
             slot,
             kind: Kind::Head,
         };
+        self.note_answered(duty);
         self.propose_head(slot);
         self.judge_held(duty);
     }

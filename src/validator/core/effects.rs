@@ -368,10 +368,8 @@ pub enum Report {
     Decided {
         /// On what.
         duty: Duty,
-        /// In which round, from 0.
-        round: u8,
-        /// How long after it was due, in milliseconds.
-        after_due_ms: u64,
+        /// How.
+        decision: Decision,
         /// Who voted.
         voters: BTreeSet<u16>,
     },
@@ -383,8 +381,8 @@ pub enum Report {
         slot: u64,
         /// For which validators, by their place in the lock.
         validators: BTreeSet<u32>,
-        /// How long after the duty was due, in milliseconds.
-        after_due_ms: u64,
+        /// Since the operators agreed.
+        times: Times,
         /// Whose partial signatures were there.
         contributors: BTreeSet<u16>,
     },
@@ -439,8 +437,8 @@ pub struct Account {
     pub unanswered: bool,
     /// The validators for which the group's signature was made.
     pub signed: BTreeSet<u32>,
-    /// How long after the duty was due the last of them was made, in milliseconds.
-    pub signed_after_ms: Option<u64>,
+    /// When the last of them was made, since the operators agreed.
+    pub signed_times: Option<Times>,
     /// Whose partial signatures came, late ones too: of what the group signed, or of anything if it signed nothing. Those
     /// that were found to be wrong are left out; what came when it was no longer needed is not verified.
     pub partials: BTreeSet<u16>,
@@ -451,7 +449,16 @@ pub struct Account {
 pub struct Decision {
     /// In which round, from 0.
     pub round: u8,
-    /// How long after it was due, in milliseconds.
+    /// Since there was something to agree on here: our beacon node's answer, or a proposal.
+    pub times: Times,
+}
+
+/// When a step of a duty was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// How long after the duty was due that was, in milliseconds; 0 if it was done earlier.
     pub after_due_ms: u64,
 }
 

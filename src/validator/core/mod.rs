@@ -66,7 +66,7 @@ use super::{
 };
 
 pub use effects::{
-    Account, Decision, Effect, Event, Report, Signed, Stop, Submission, Subscription, ToCheck,
+    Account, Decision, Effect, Event, Report, Signed, Stop, Submission, Subscription, Times, ToCheck,
 };
 
 use head::Views;

@@ -171,9 +171,8 @@ impl<S: Signatures> Core<S> {
             return;
         }
         let value = made.value.clone();
-        let work = self.slots.entry(slot).or_default();
-        work.course.asked.insert(Kind::Block, true);
-        work.block.made = Some(made);
+        self.note_answered(duty(slot));
+        self.slots.entry(slot).or_default().block.made = Some(made);
         self.propose(duty(slot), round, value);
     }
 

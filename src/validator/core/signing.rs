@@ -7,7 +7,7 @@ use crate::{
     validator::{
         agreement::Signatures,
         combine::{Outcome, Place},
-        duty::{Duty, Purpose},
+        duty::Purpose,
         partials::Partials,
         wire::Message,
     },
@@ -174,15 +174,13 @@ impl<S: Signatures> Core<S> {
             self.fault(operator, &what);
         }
         if !outcome.signatures.is_empty() {
-            let kind = purpose.kind();
-            let after_due_ms = self.now.saturating_sub(self.due(Duty { slot, kind }));
-            self.note_signed(purpose, slot, after_due_ms);
+            let times = self.note_signed(purpose, slot);
             let validators: BTreeSet<u32> = outcome.signatures.iter().map(|made| made.place.0).collect();
             self.report(Report::Made {
                 purpose,
                 slot,
                 validators,
-                after_due_ms,
+                times,
                 contributors: self.pools.contributors((purpose, slot)),
             });
             match purpose {

@@ -308,7 +308,7 @@ fn copied<'r, K>((kind, times): (&'r K, &u64)) -> (&'r K, u64) {
 fn duties(sheet: &mut Sheet<'_>, totals: &Totals) -> fmt::Result {
     sheet.histograms(
         "agreement_seconds",
-        "From when a duty is due until operators agreed on what to sign",
+        "From the first answer of an own beacon node, or proposal, until operators agreed on what to sign",
         by("kind", Kind::text, &totals.agreed),
     )?;
     sheet.counters(
@@ -317,9 +317,14 @@ fn duties(sheet: &mut Sheet<'_>, totals: &Totals) -> fmt::Result {
         by("kind", Kind::text, totals.later_rounds.iter().map(copied)),
     )?;
     sheet.histograms(
-        "signature_seconds",
-        "From when a duty is due until the group's signature is there",
+        "signing_seconds",
+        "From the agreement until the group's signature is there",
         by("duty", Purpose::text, &totals.signed),
+    )?;
+    sheet.histograms(
+        "lateness_seconds",
+        "From when a duty is due until the group's signature is there; 0 if it is there before",
+        by("duty", Purpose::text, &totals.late),
     )?;
     sheet.counters(
         "signatures",

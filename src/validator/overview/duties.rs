@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::validator::{
-    core::{Account, Decision},
+    core::{Account, Decision, Times},
     duty::{Duty, Kind, Purpose},
 };
 
@@ -29,7 +29,7 @@ struct Done {
     /// How many validators had it signed, and for how many it was to be; the latter once the slot is over.
     signed: usize,
     of: Option<usize>,
-    after_due_ms: Option<u64>,
+    times: Option<Times>,
     contributors: BTreeSet<u16>,
 }
 
@@ -87,7 +87,7 @@ impl Duties {
         purpose: Purpose,
         slot: u64,
         validators: usize,
-        after_due_ms: u64,
+        times: Times,
         contributors: &BTreeSet<u16>,
     ) {
         if PURPOSES.contains(&purpose)
@@ -95,7 +95,7 @@ impl Duties {
         {
             let done = slot.done(purpose);
             done.signed += validators;
-            done.after_due_ms = done.after_due_ms.max(Some(after_due_ms));
+            done.times = Some(times);
             done.contributors.extend(contributors);
         }
     }
@@ -112,7 +112,7 @@ impl Duties {
             *slot.done(account.purpose) = Done {
                 signed: account.signed.len(),
                 of: Some(account.validators.len()),
-                after_due_ms: account.signed_after_ms,
+                times: account.signed_times,
                 contributors: account.partials.clone(),
             };
         }
@@ -138,8 +138,9 @@ impl Duties {
                     slot: *slot,
                     duty: purpose.text().to_owned(),
                     round: agreed.map(|decision| decision.round),
-                    agreed_ms: agreed.map(|decision| decision.after_due_ms),
-                    signed_ms: done.after_due_ms,
+                    agreed_ms: agreed.map(|decision| decision.times.took_ms),
+                    signed_ms: done.times.map(|times| times.took_ms),
+                    late_ms: done.times.map(|times| times.after_due_ms),
                     signed: done.signed,
                     validators: done.of,
                     missing: missing.collect(),
@@ -155,10 +156,13 @@ impl Duties {
         for purpose in PURPOSES {
             let mut agreed = Vec::new();
             let mut signed = Vec::new();
+            let mut late = Vec::new();
             for known in self.slots.values() {
                 if let Some((_, done)) = known.done.iter().find(|(of, _)| *of == purpose) {
-                    signed.extend(done.after_due_ms);
-                    agreed.extend(known.agreed(purpose.kind()).map(|decision| decision.after_due_ms));
+                    let decision = known.agreed(purpose.kind());
+                    agreed.extend(decision.map(|decision| decision.times.took_ms));
+                    signed.extend(done.times.map(|times| times.took_ms));
+                    late.extend(done.times.map(|times| times.after_due_ms));
                 }
             }
             if !signed.is_empty() || !agreed.is_empty() {
@@ -167,6 +171,7 @@ impl Duties {
                     times: signed.len(),
                     agreed_ms: quantiles(agreed),
                     signed_ms: quantiles(signed),
+                    late_ms: quantiles(late),
                 });
             }
         }

@@ -32,7 +32,7 @@ use crate::p2p::events::Event as NetEvent;
 use super::{
     beacon::nodes::{Health, State as NodeState},
     chain::time::Time,
-    core::{Account, Decision, Report, Stop},
+    core::{Account, Report, Stop},
     duty::Purpose,
     group::Group,
     guard::{Mark, Start},
@@ -256,31 +256,22 @@ impl Overview {
 
     fn report(&mut self, report: &Report) {
         match report {
-            Report::Decided {
-                duty,
-                round,
-                after_due_ms,
-                ..
-            } => {
-                let decision = Decision {
-                    round: *round,
-                    after_due_ms: *after_due_ms,
-                };
-                if !self.is_old(duty.slot) && self.duties.agreed(*duty, decision) {
-                    self.totals.agreed(duty.kind, decision);
+            Report::Decided { duty, decision, .. } => {
+                if !self.is_old(duty.slot) && self.duties.agreed(*duty, *decision) {
+                    self.totals.agreed(duty.kind, *decision);
                 }
             }
             Report::Made {
                 purpose,
                 slot,
                 validators,
-                after_due_ms,
+                times,
                 contributors,
             } => {
                 if !self.is_old(*slot) {
-                    self.totals.made(*purpose, validators.len(), *after_due_ms);
+                    self.totals.made(*purpose, validators.len(), *times);
                     self.duties
-                        .made(*purpose, *slot, validators.len(), *after_due_ms, contributors);
+                        .made(*purpose, *slot, validators.len(), *times, contributors);
                 }
                 if *purpose == Purpose::Attestation {
                     let epoch = self.time.map_or(0, |time| time.epoch_of(*slot));

@@ -6,6 +6,7 @@ use crate::{
     p2p::events::Reason,
     validator::{
         chain::spec::tests::chain,
+        core::{Decision, Times},
         duty::{Duty, Kind},
         overview::news::{Seen, Vote, Votes},
     },
@@ -73,14 +74,25 @@ fn health(state: NodeState) -> Health {
     }
 }
 
+const DECISION: Decision = Decision {
+    round: 0,
+    times: Times {
+        took_ms: 15,
+        after_due_ms: 5,
+    },
+};
+const SIGNED: Times = Times {
+    took_ms: 28,
+    after_due_ms: 33,
+};
+
 fn decided(slot: u64) -> News {
     News::Report(Report::Decided {
         duty: Duty {
             slot,
             kind: Kind::Head,
         },
-        round: 0,
-        after_due_ms: 15,
+        decision: DECISION,
         voters: [1, 2, 3].into(),
     })
 }
@@ -89,14 +101,11 @@ fn account(partials: &[u16], signed: &[u32]) -> Account {
     Account {
         purpose: Purpose::Attestation,
         validators: [0, 1].into(),
-        decision: Some(Decision {
-            round: 0,
-            after_due_ms: 15,
-        }),
+        decision: Some(DECISION),
         voters: [1, 2, 3].into(),
         unanswered: false,
         signed: signed.iter().copied().collect(),
-        signed_after_ms: Some(28),
+        signed_times: Some(SIGNED),
         partials: partials.iter().copied().collect(),
     }
 }
@@ -114,7 +123,7 @@ fn made(slot: u64, validators: &[u32]) -> News {
         purpose: Purpose::Attestation,
         slot,
         validators: validators.iter().copied().collect(),
-        after_due_ms: 28,
+        times: SIGNED,
         contributors: [1, 2, 3].into(),
     })
 }
@@ -386,8 +395,8 @@ fn duties_show_their_steps_and_who_was_missing() {
     let mut overview = told(overview());
     let duty = overview.view(at(9), 10).duties.remove(0);
     assert_eq!(
-        (duty.slot, duty.agreed_ms, duty.signed_ms),
-        (8, Some(15), Some(28))
+        (duty.slot, duty.agreed_ms, duty.signed_ms, duty.late_ms),
+        (8, Some(15), Some(28), Some(33))
     );
     assert_eq!(
         (duty.signed, duty.validators, duty.missing),
@@ -408,8 +417,12 @@ fn duties_show_their_steps_and_who_was_missing() {
     );
     assert_eq!(view.steps[0].duty, "attestation");
     assert_eq!(
-        (view.steps[0].times, view.steps[0].signed_ms),
-        (2, Some([28, 28, 28]))
+        (
+            view.steps[0].times,
+            view.steps[0].signed_ms,
+            view.steps[0].late_ms
+        ),
+        (2, Some([28, 28, 28]), Some([33, 33, 33]))
     );
     assert_eq!(overview.totals().signed[&Purpose::Attestation].count, 2);
     assert_eq!(overview.totals().agreed[&Kind::Head].count, 2);

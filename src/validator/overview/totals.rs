@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::validator::{
-    core::{Account, Decision},
+    core::{Account, Decision, Times},
     duty::{Kind, Purpose},
 };
 
@@ -42,12 +42,14 @@ impl Histogram {
 /// What happened since the start.
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
-    /// From the due time to the agreement, by what was agreed on.
+    /// How long agreement took, by what was agreed on.
     pub agreed: BTreeMap<Kind, Histogram>,
     /// Agreements that took more than one round.
     pub later_rounds: BTreeMap<Kind, u64>,
-    /// From the due time to the group's signature, by what was signed.
+    /// How long it took from there to the group's signature, by what was signed.
     pub signed: BTreeMap<Purpose, Histogram>,
+    /// How long after the due time that was, 0 if before.
+    pub late: BTreeMap<Purpose, Histogram>,
     /// Signatures of the group, one for each validator.
     pub signatures: BTreeMap<Purpose, u64>,
     /// Duties that each operator took part in, and in which it was missing; by place, from 0.
@@ -81,7 +83,7 @@ impl Totals {
     }
 
     pub(super) fn agreed(&mut self, kind: Kind, decision: Decision) {
-        self.agreed.entry(kind).or_default().add(decision.after_due_ms);
+        self.agreed.entry(kind).or_default().add(decision.times.took_ms);
         *self.later_rounds.entry(kind).or_default() += u64::from(decision.round > 0);
     }
 
@@ -100,11 +102,12 @@ impl Totals {
         }
     }
 
-    pub(super) fn made(&mut self, purpose: Purpose, validators: usize, after_due_ms: u64) {
+    pub(super) fn made(&mut self, purpose: Purpose, validators: usize, times: Times) {
         *self.signatures.entry(purpose).or_default() += validators as u64;
         // The others are made ahead.
         if PURPOSES.contains(&purpose) {
-            self.signed.entry(purpose).or_default().add(after_due_ms);
+            self.signed.entry(purpose).or_default().add(times.took_ms);
+            self.late.entry(purpose).or_default().add(times.after_due_ms);
         }
     }
 }

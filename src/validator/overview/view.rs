@@ -253,18 +253,20 @@ pub struct LastVote {
     pub head: Option<bool>,
 }
 
-/// How long a duty takes, in milliseconds from when it is due: half of the times it takes at most the first number, nine
-/// times of ten at most the second, always at most the third.
+/// How long the steps of a duty take, in milliseconds: half of the times at most the first number, nine times of ten at most
+/// the second, always at most the third.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepView {
     /// What is signed.
     pub duty: String,
     /// How often it was.
     pub times: usize,
-    /// Until operators agreed.
+    /// From the first answer of the own beacon node, or proposal, until operators agreed.
     pub agreed_ms: Option<[u64; 3]>,
-    /// Until the group's signatures were there.
+    /// From there until the group's signatures were there.
     pub signed_ms: Option<[u64; 3]>,
+    /// How long after the duty was due that was; 0 if before.
+    pub late_ms: Option<[u64; 3]>,
 }
 
 /// A duty of a slot.
@@ -276,10 +278,12 @@ pub struct DutyView {
     pub duty: String,
     /// In which round operators agreed, from 0; none if they did not.
     pub round: Option<u8>,
-    /// How long after it was due they did, in milliseconds.
+    /// How long that took from the first answer of the own beacon node, or proposal, in milliseconds.
     pub agreed_ms: Option<u64>,
-    /// How long after it was due the last signature was there, in milliseconds; none if there is none.
+    /// How long it took from there to the last signature, in milliseconds; none if there is none.
     pub signed_ms: Option<u64>,
+    /// How long after the duty was due that was, in milliseconds; 0 if before.
+    pub late_ms: Option<u64>,
     /// For how many validators the group signed.
     pub signed: usize,
     /// How many validators had the duty; known when the slot is over.

@@ -7,7 +7,7 @@ import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { Devnet, holdCeremony } from "./lib/devnet.mjs";
-import { groupTimes, ownTimes, spread, table, timesByLeader } from "./lib/figures.mjs";
+import { groupTimes, leaderTimes, ownTimes, spread, table, timesByLeader } from "./lib/figures.mjs";
 import { judge } from "./lib/judge.mjs";
 import { leaderOfHead, scenarios } from "./scenarios.mjs";
 
@@ -25,6 +25,8 @@ const options = {
   "slot-seconds": { type: "string", default: "4" },
   delay: { type: "string", default: "25" },
   "leave-out": { type: "string", multiple: true, default: [] },
+  "group-within": { type: "string" },
+  "memory-within": { type: "string" },
   out: { type: "string" },
 };
 
@@ -102,8 +104,9 @@ async function play() {
   const checks = await scenario.play(devnet, epochs);
   await clock.atSlot(last + 1.95);
   const verdict = await judge(devnet.url, devnet.pubkeys, 1, last);
+  const memory = operators.map((operator) => operator.memory()).filter((size) => size !== null);
   checks.push(...(await stopAll()));
-  return show(verdict, checks);
+  return show(verdict, memory, checks);
 }
 
 /** Asks all operators to stop: they must, in order, within two slots. */
@@ -121,7 +124,7 @@ async function stopAll() {
   ]);
 }
 
-function show({ duties, report, validators }, checks) {
+function show({ duties, report, validators }, memory, checks) {
   const { clock } = devnet;
   const left = new Set(values["leave-out"]);
   const counted = duties.filter(({ kind }) => !left.has(kind));
@@ -159,7 +162,7 @@ function show({ duties, report, validators }, checks) {
   const own = ownTimes(devnet.operators);
   console.log(
     `\n${table(
-      ["by the operators' own lines, ms after it was due", "count", "half", "9 of 10", "last"],
+      ["by the operators' own lines, ms it took", "count", "half", "9 of 10", "last"],
       Object.keys(own)
         .sort()
         .map((what) => [what, ...spread(own[what])]),
@@ -167,10 +170,20 @@ function show({ duties, report, validators }, checks) {
   );
   const leader = (slot) => leaderOfHead(slot, devnet.operators.length);
   const group = groupTimes(devnet.operators, clock, leader);
+  const byLeaders = leaderTimes(devnet.operators, leader);
   console.log(
     `\n${table(
       ["from the leader's answer to the group's attestations, ms", "count", "half", "9 of 10", "last"],
-      [["attestation", ...spread(group)]],
+      [
+        ["signed, by the leader's own clock", ...spread(byLeaders)],
+        ["arrived at a beacon node", ...spread(group)],
+      ],
+    )}`,
+  );
+  console.log(
+    `\n${table(
+      ["in memory at the end, MiB", "count", "half", "9 of 10", "last"],
+      [["operators", ...spread(memory)]],
     )}`,
   );
   const led = timesByLeader(devnet.operators, leader, clock.slotsPerEpoch);
@@ -191,9 +204,24 @@ function show({ duties, report, validators }, checks) {
     [slashable.length === 0, `nothing slashable: ${slashable.length}`],
     [refused.length === 0, `nothing refused: ${refused.length}`],
     ...checks,
+    ...figures(byLeaders, memory),
   ];
   for (const [ok, text] of all) console.log(`${ok ? "ok  " : "FAIL"}  ${text}`);
   const passed = all.every(([ok]) => ok);
   console.log(`${name}: ${passed ? "PASS" : "FAIL"}`);
   return passed;
+}
+
+/** Checks of what was asked for with `--group-within` and `--memory-within`. */
+function figures(times, memory) {
+  const checks = [];
+  const most = (option, [count, figure], text) => {
+    const limit = values[option];
+    if (limit) checks.push([count > 0 && figure <= Number(limit), `${text}: ${figure}, at most ${limit}`]);
+  };
+  const [count, half] = spread(times);
+  most("group-within", [count, half], "half of the group's attestations were signed within so many ms");
+  const [operators, , , last] = spread(memory);
+  most("memory-within", [operators, last], "MiB in memory");
+  return checks;
 }

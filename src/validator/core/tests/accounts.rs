@@ -54,7 +54,7 @@ fn each_slot_is_told_of_at_its_end_with_everybody_who_signed() {
             assert_eq!(*away, BTreeSet::new());
             for duty in duties {
                 assert_eq!(duty.signed, duty.validators);
-                assert!(duty.decision.is_some() && duty.signed_after_ms.is_some());
+                assert!(duty.decision.is_some() && duty.signed_times.is_some());
                 // Whoever came after the third, too.
                 assert_eq!(duty.partials, [1, 2, 3, 4].into(), "{duty:?}");
             }
@@ -99,7 +99,7 @@ fn what_was_never_agreed_on_is_told_one_slot_later_with_who_voted() {
         assert_eq!(*away, [3, 4].into());
         for purpose in [Purpose::Attestation, Purpose::SyncMessage] {
             let duty = of(duties, purpose);
-            assert_eq!((duty.decision, duty.signed_after_ms), (None, None));
+            assert_eq!((duty.decision, duty.signed_times), (None, None));
             assert_eq!(
                 (&duty.signed, &duty.partials),
                 (&BTreeSet::new(), &BTreeSet::new())

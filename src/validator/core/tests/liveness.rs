@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::validator::{core::Report, duty::Kind};
+use crate::validator::{
+    core::{Decision, Report},
+    duty::Kind,
+};
 
 use super::sim::{Plan, Sim};
 
@@ -118,14 +121,13 @@ fn a_leader_whose_beacon_node_fails_is_not_waited_for() {
         for report in decisions {
             if let Report::Decided {
                 duty,
-                round: 1,
-                after_due_ms,
+                decision: Decision { round: 1, times },
                 ..
             } = report
                 && matches!(duty.kind, Kind::Head | Kind::Block)
             {
                 passed += 1;
-                assert!(*after_due_ms < SLOT_MS / 12, "{duty:?}: {after_due_ms} ms");
+                assert!(times.after_due_ms < SLOT_MS / 12, "{duty:?}: {times:?}");
             }
         }
         assert!(passed >= 30, "{passed}");
@@ -140,7 +142,15 @@ fn when_half_the_nodes_see_another_head_a_later_round_decides() {
         let mut sim = Sim::new(5, plan);
         sim.run_to(39);
         all_came(&sim, 40, &format!("{group:?}"));
-        let later = |report: &Report| matches!(report, Report::Decided { round: 1.., .. });
+        let later = |report: &Report| {
+            matches!(
+                report,
+                Report::Decided {
+                    decision: Decision { round: 1.., .. },
+                    ..
+                }
+            )
+        };
         assert!(sim.reported(0, later), "{group:?}");
     }
 }

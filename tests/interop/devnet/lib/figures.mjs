@@ -37,24 +37,39 @@ export function groupTimes(operators, clock, leader) {
   });
 }
 
+/**
+ * The same by the leader's own clock, without the way to its beacon node: from the answer to the group's signatures, where the
+ * first round decided.
+ */
+export function leaderTimes(operators, leader) {
+  const own = /^slot (\d+): attestation of \d+ validators?: agreed in (\d+) ms, signed in (\d+) ms/;
+  return operators.flatMap(({ lines }, place) =>
+    lines.flatMap(({ text }) => {
+      const [, slot, agreed, signed] = own.exec(text) ?? [];
+      return slot && leader(Number(slot)) === place ? [Number(agreed) + Number(signed)] : [];
+    }),
+  );
+}
+
 /** When attestations were signed, from the operators' own lines: by the place of the slot's leader, ms after they were due. */
 export function timesByLeader(operators, leader, from) {
   const times = operators.map(() => []);
   for (const { lines } of operators)
     for (const { text } of lines) {
-      const [, slot, signed] = /^slot (\d+): attestation of .*signed after (\d+) ms/.exec(text) ?? [];
-      if (slot && Number(slot) >= from) times[leader(Number(slot))].push(Number(signed));
+      const [, slot, late = 0] =
+        /^slot (\d+): attestation of .*signed in \d+ ms(?: \((\d+) ms after)?/.exec(text) ?? [];
+      if (slot && Number(slot) >= from) times[leader(Number(slot))].push(Number(late));
     }
   return times;
 }
 
-/** Times from the operators' own lines: `{ what: [ms after it was due] }`. */
+/** Times from the operators' own lines: `{ what: [ms it took] }`. */
 export function ownTimes(operators) {
   const times = {};
   for (const { lines } of operators)
     for (const { text } of lines) {
       const duty =
-        /^slot \d+: (.+?) of \d+ validators?: (?:agreed after (\d+) ms(?: in round \d+)?, )?signed after (\d+) ms/;
+        /^slot \d+: (.+?) of \d+ validators?: (?:agreed in (\d+) ms(?: in round \d+)?, )?signed in (\d+) ms/;
       const [, what, agreed, signed] = duty.exec(text) ?? [];
       if (agreed) (times[`${what} agreed`] ??= []).push(Number(agreed));
       if (signed) (times[`${what} signed`] ??= []).push(Number(signed));

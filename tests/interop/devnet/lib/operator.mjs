@@ -42,6 +42,16 @@ export class Operator {
     return this.#child !== null;
   }
 
+  /** What the process has in memory, MiB; nothing if there is none, or no way to know. */
+  memory() {
+    try {
+      const status = fs.readFileSync(`/proc/${this.#child.pid}/status`, "utf8");
+      return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)[1]) / 1024;
+    } catch {
+      return null;
+    }
+  }
+
   start() {
     const { program, folder, port, beacon, peers, networkFile, environment = {}, wrap = [] } = this.#settings;
     const words = [

@@ -85,6 +85,9 @@ impl Folder {
         let mut command = self.command(&["run", "--listen", "/ip4/127.0.0.1/tcp/0"]);
         let child = command
             .args(arguments)
+            // Plain HTTP needs no certificates: small containers have none.
+            .env("SSL_CERT_FILE", "/nonexistent")
+            .env("SSL_CERT_DIR", "/nonexistent")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

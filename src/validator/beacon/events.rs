@@ -1,6 +1,6 @@
-//! Heads and blocks as they come: server-sent events of all nodes at once.
+//! Heads as they come: server-sent events of all nodes at once.
 //!
-//! One task for each node reads `/eth/v1/events?topics=head&topics=block`, and begins anew with a growing pause when the
+//! One task for each node reads `/eth/v1/events?topics=head`, and begins anew with a growing pause when the
 //! stream ends, is silent for too long, or says something that is no event. Source: HTML, "Server-sent events".
 
 use std::time::Duration;
@@ -50,20 +50,6 @@ pub struct Head {
     pub execution_optimistic: bool,
 }
 
-/// A node has imported a block.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Block {
-    /// Its slot.
-    #[serde(with = "json::number")]
-    pub slot: u64,
-    /// Its root, 32 bytes.
-    #[serde(with = "json::bytes")]
-    pub block: Hash,
-    /// Whether the execution client has not verified it.
-    #[serde(default)]
-    pub execution_optimistic: bool,
-}
-
 /// What a stream tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
@@ -73,8 +59,6 @@ pub enum News {
     Lost(NodeError),
     /// A new head.
     Head(Head),
-    /// A new block.
-    Block(Block),
 }
 
 /// News and which node they are from.
@@ -139,17 +123,16 @@ async fn follow(nodes: Nodes, place: usize, node: Node, idle: Duration, sender: 
         while !nodes.is_verified(place) {
             sleep(PAUSES.0).await;
         }
-        // One parameter for each: not all nodes take a list with commas, or not when these are escaped.
-        let request = Request::get("events", "/eth/v1/events", MAX_EVENT_BYTES)
-            .with("topics", "head")
-            .with("topics", "block");
+        let request = Request::get("events", "/eth/v1/events", MAX_EVENT_BYTES).with("topics", "head");
         let error = match node.stream(&request, Instant::now() + OPEN_TIMEOUT).await {
             Ok(response) => {
                 if !teller.tell(News::Connected).await {
                     return;
                 }
                 let opened = Instant::now();
-                let kind = match listen(response, idle, &teller).await {
+                // Heads of a node that catches up are old ones.
+                let counts = || nodes.is_of_use(place);
+                let kind = match listen(response, idle, &teller, counts).await {
                     Ok(()) => return,
                     Err(kind) => kind,
                 };
@@ -169,7 +152,12 @@ async fn follow(nodes: Nodes, place: usize, node: Node, idle: Duration, sender: 
 }
 
 /// Reads a stream to its end, which is always an error; `Ok` when nobody listens any more.
-async fn listen(mut response: reqwest::Response, idle: Duration, teller: &Teller) -> Result<(), ErrorKind> {
+async fn listen(
+    mut response: reqwest::Response,
+    idle: Duration,
+    teller: &Teller,
+    counts: impl Fn() -> bool,
+) -> Result<(), ErrorKind> {
     let mut parser = Parser::default();
     let (mut since, mut count) = (Instant::now(), 0);
     loop {
@@ -188,6 +176,7 @@ async fn listen(mut response: reqwest::Response, idle: Duration, teller: &Teller
                 return Err(ErrorKind::Malformed("more events than a chain has".to_owned()));
             }
             if let Some(news) = news(&event)?
+                && counts()
                 && !teller.tell(news).await
             {
                 return Ok(());
@@ -201,7 +190,6 @@ fn news(event: &Raw) -> Result<Option<News>, ErrorKind> {
     let malformed = |error: serde_json::Error| ErrorKind::Malformed(line(&error.to_string()));
     Ok(match event.name.as_str() {
         "head" => Some(News::Head(serde_json::from_str(&event.data).map_err(malformed)?)),
-        "block" => Some(News::Block(serde_json::from_str(&event.data).map_err(malformed)?)),
         _ => None,
     })
 }
@@ -338,8 +326,6 @@ mod tests {
         );
         assert!(news(&raw("head", "{}")).is_err());
         assert_eq!(news(&raw("finalized_checkpoint", "{}")), Ok(None));
-        let data = format!("{{\"slot\":\"11\",\"block\":\"{}\"}}", root("5"));
-        assert!(matches!(news(&raw("block", &data)), Ok(Some(News::Block(_)))));
     }
 
     proptest! {

@@ -47,7 +47,9 @@ pub enum AddressError {
     )]
     TooLong,
     /// The TLS library does not start.
-    #[error("The HTTP client does not start.\n{0}.\nCheck the certificates of this machine.")]
+    #[error(
+        "The HTTP client does not start.\n{0}.\nInstall this machine's certificates, for example the package ca-certificates."
+    )]
     Client(String),
 }
 
@@ -384,7 +386,7 @@ impl Node {
     /// # Errors
     /// [`AddressError::Client`] when TLS cannot be set up.
     pub fn new(address: Address) -> Result<Self, AddressError> {
-        let client = Client::builder()
+        let mut builder = Client::builder()
             .user_agent(concat!("conclave/", env!("CARGO_PKG_VERSION")))
             // A beacon node does not redirect; whoever does must not get the credentials.
             .redirect(reqwest::redirect::Policy::none())
@@ -392,9 +394,14 @@ impl Node {
             .referer(false)
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
-            .default_headers(address.headers.clone())
-            .build()
-            .map_err(|error| AddressError::Client(line(&error.to_string())))?;
+            .default_headers(address.headers.clone());
+        if address.url.scheme() == "http" {
+            // Else a machine without certificates could not even do what needs none: small containers have none.
+            builder = builder.tls_certs_only([]);
+        }
+        let client = builder.build().map_err(|error| {
+            AddressError::Client(innermost(&error).unwrap_or_else(|| line(&error.to_string())))
+        })?;
         Ok(Self { address, client })
     }
 
@@ -568,15 +575,16 @@ fn transport(error: &reqwest::Error) -> ErrorKind {
     if error.is_timeout() {
         return ErrorKind::Timeout;
     }
-    // The innermost cause says it best ("connection refused").
-    let mut cause: &dyn std::error::Error = error;
+    ErrorKind::Unreachable(innermost(error).unwrap_or_else(|| "the request failed".to_owned()))
+}
+
+/// The innermost cause says it best ("connection refused"), if there is one.
+fn innermost(error: &reqwest::Error) -> Option<String> {
+    let mut cause: &dyn std::error::Error = std::error::Error::source(error)?;
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    if std::ptr::eq(cause, error as &dyn std::error::Error) {
-        return ErrorKind::Unreachable("the request failed".to_owned());
-    }
-    ErrorKind::Unreachable(line(&cause.to_string()))
+    Some(line(&cause.to_string()))
 }
 
 /// The beginning of somebody else's text, on one line.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::validator::chain::spec::{Chain, Genesis, MAX_GENESIS_BYTES, MAX_SPEC_BYTES, Pinned, Spec};
 
@@ -34,6 +34,10 @@ const TROUBLE_AFTER: u32 = 3;
 /// What was not asked again for so long is nothing to speak of any more; more than an epoch, for some duties are asked
 /// for once in it.
 const TROUBLE_FADES: Duration = Duration::from_secs(15 * 60);
+/// First and longest pause before something is submitted again that no node took.
+const RETRIES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
+/// Longest wait for a node to take what is submitted.
+const SUBMISSION: Duration = Duration::from_secs(12);
 /// Shortest.
 const MIN_HEDGE: Duration = Duration::from_millis(20);
 
@@ -287,18 +291,30 @@ impl Nodes {
         shared.members.get(place).is_some_and(|member| member.verified)
     }
 
+    /// Whether a node is asked and told things although there are others: it is in step with the chain, or none is.
+    pub(super) fn is_of_use(&self, place: usize) -> bool {
+        of_use(self.ranked()).iter().any(|(known, ..)| *known == place)
+    }
+
     /// Nodes of the right chain, best first.
     fn ranked(&self) -> Vec<(usize, Node, u8)> {
         let shared = self.shared();
-        let mut ranked: Vec<_> = shared
+        let mut verified: Vec<_> = shared
             .members
             .iter()
             .enumerate()
             .filter(|(_, member)| member.verified)
-            .map(|(place, member)| (place, member.node.clone(), member.state.rank()))
             .collect();
-        ranked.sort_by_key(|(_, _, rank)| *rank);
-        ranked
+        let highest = verified.iter().map(|(_, member)| member.head_slot).max();
+        // Of nodes that say the same of themselves, one that stands still comes last.
+        verified.sort_by_key(|(_, member)| {
+            let behind = highest.unwrap_or_default().saturating_sub(member.head_slot);
+            (member.state.rank(), behind > MAX_DISTANCE)
+        });
+        verified
+            .into_iter()
+            .map(|(place, member)| (place, member.node.clone(), member.state.rank()))
+            .collect()
     }
 
     /// Asks every node how it is and, where that is not known, which chain it follows. To be called at the start and
@@ -505,22 +521,46 @@ impl Nodes {
         answers
     }
 
-    /// Submits to every node that is of use; to those that are down or behind only when there is no other.
+    /// Submits to every node that is of use; to those that are down or behind only when there is no other. What none
+    /// took because of some trouble is submitted again until the deadline.
     ///
     /// # Errors
-    /// [`AllFailed`] with every refusal when no node accepted it before the deadline.
-    pub async fn submit<T, F, Fut>(&self, request: &'static str, send: F) -> Result<Submission<T>, AllFailed>
+    /// [`AllFailed`] with every refusal of the last time when no node accepted it before the deadline, or when they
+    /// refused what was sent.
+    pub async fn submit<T, F, Fut>(
+        &self,
+        request: &'static str,
+        deadline: Instant,
+        send: F,
+    ) -> Result<Submission<T>, AllFailed>
+    where
+        F: Fn(Node, Instant) -> Fut,
+        Fut: Future<Output = Result<T, NodeError>>,
+    {
+        let mut pause = RETRIES.0;
+        loop {
+            let patience = deadline.min(Instant::now() + SUBMISSION);
+            let failed = match self.submit_once(request, |node| send(node, patience)).await {
+                Err(failed) if failed.errors.iter().all(|error| error.kind.is_trouble()) => failed,
+                result => return result,
+            };
+            if Instant::now() + pause >= deadline {
+                return Err(failed);
+            }
+            tracing::debug!("{failed}; trying again");
+            sleep(pause).await;
+            pause = (pause * 2).min(RETRIES.1);
+        }
+    }
+
+    async fn submit_once<T, F, Fut>(&self, request: &'static str, send: F) -> Result<Submission<T>, AllFailed>
     where
         F: Fn(Node) -> Fut,
         Fut: Future<Output = Result<T, NodeError>>,
     {
-        let ranked = self.ranked();
-        let of_use = State::Optimistic.rank();
-        let any = ranked.iter().any(|(_, _, rank)| *rank <= of_use);
         let started = Instant::now();
-        let mut running: FuturesUnordered<_> = ranked
+        let mut running: FuturesUnordered<_> = of_use(self.ranked())
             .into_iter()
-            .filter(|(_, _, rank)| !any || *rank <= of_use)
             .map(|(place, node, _)| {
                 let answer = send(node);
                 async move { (place, answer.await) }
@@ -587,6 +627,15 @@ impl Nodes {
             }
         }
     }
+}
+
+/// Of ranked nodes those that are in step with the chain; all if none is.
+fn of_use(mut ranked: Vec<(usize, Node, u8)>) -> Vec<(usize, Node, u8)> {
+    let enough = State::Optimistic.rank();
+    if ranked.iter().any(|(_, _, rank)| *rank <= enough) {
+        ranked.retain(|(_, _, rank)| *rank <= enough);
+    }
+    ranked
 }
 
 /// The second node of one name gets a number, and every further one.

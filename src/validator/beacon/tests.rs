@@ -809,20 +809,109 @@ async fn what_nobody_has_is_told_apart_from_failure() {
     nodes.submit_exit(&exit(1), soon()).await.unwrap_err();
 }
 
+fn head_event(slot: u64, root: u8) -> String {
+    let root = format!("0x{}", hex::encode([root; 32]));
+    let head = json!({
+        "slot": slot.to_string(), "block": root, "state": root, "epoch_transition": false,
+        "previous_duty_dependent_root": root, "current_duty_dependent_root": root,
+    });
+    format!("event: head\ndata: {head}\n\n")
+}
+
+#[tokio::test]
+async fn heads_of_a_node_that_catches_up_do_not_count_while_another_is_in_step() {
+    let telling = |root: u8, behind: u64| {
+        serve(7, move |call| {
+            let answer = match call.path() {
+                "/eth/v1/node/syncing" => Some(syncing(behind > 0, behind, false)),
+                "/eth/v1/events" => {
+                    let event = Bytes::from(head_event(9, root));
+                    let begin = futures::stream::iter([Ok::<_, std::io::Error>(event)]);
+                    let body = Body::from_stream(begin.chain(futures::stream::pending()));
+                    Some(([("content-type", "text/event-stream")], body).into_response())
+                }
+                _ => None,
+            };
+            async move { answer }.boxed()
+        })
+    };
+    let (late, good) = (telling(1, 1000).await, telling(2, 0).await);
+    for (servers, expected) in [(vec![&late, &good], 1), (vec![&late], 0)] {
+        let nodes = connect(&servers).await;
+        let mut events = Events::open(&nodes, Duration::from_secs(20));
+        let (mut connected, mut heads) = (0, Vec::new());
+        while connected < servers.len() || heads.is_empty() {
+            let event = tokio::time::timeout(Duration::from_secs(20), events.next());
+            let event = event.await.unwrap().unwrap();
+            match event.news {
+                News::Connected => connected += 1,
+                News::Head(head) => heads.push((event.node, head.slot)),
+                News::Lost(error) => panic!("{error}"),
+            }
+        }
+        // What the other one says comes at once, if at all.
+        let more = tokio::time::timeout(Duration::from_millis(300), events.next()).await;
+        assert!(more.is_err(), "{more:?}");
+        assert_eq!(heads, [(expected, 9)]);
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_stands_still_is_asked_last() {
+    let at = |head: u64| {
+        serve(7, move |call| {
+            let answer = (call.path() == "/eth/v1/node/syncing").then(|| {
+                data(&json!({
+                    "head_slot": head.to_string(), "sync_distance": "0", "is_syncing": false,
+                    "is_optimistic": false, "el_offline": false,
+                }))
+            });
+            async move { answer }.boxed()
+        })
+    };
+    let servers = [at(90).await, at(98).await, at(100).await];
+    let nodes = connect(&[&servers[0], &servers[1], &servers[2]]).await;
+    // Two slots are no difference.
+    let first = nodes.first("order", soon(), |_| async { Ok(()) }).await;
+    assert_eq!(first.unwrap().node, 1);
+}
+
+#[tokio::test]
+async fn what_no_node_took_is_submitted_again_unless_it_was_refused() {
+    for (code, calls) in [(503, 3), (500, 3), (400, 1)] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = asked.clone();
+        let server = serve(7, move |call| {
+            let answer = call.path().ends_with("/sync_committees").then(|| {
+                match counter.fetch_add(1, Ordering::SeqCst) {
+                    0 | 1 => error(code, "not now"),
+                    _ => StatusCode::OK.into_response(),
+                }
+            });
+            async move { answer }.boxed()
+        })
+        .await;
+        let nodes = connect(&[&server]).await;
+        let done = nodes.submit_sync_messages(&[], soon()).await;
+        assert_eq!(done.is_ok(), code >= 500, "{code}: {done:?}");
+        assert_eq!(asked.load(Ordering::SeqCst), calls, "{code}");
+        // Not for ever.
+        asked.store(0, Ordering::SeqCst);
+        let deadline = Instant::now() + Duration::from_millis(100);
+        assert!(nodes.submit_sync_messages(&[], deadline).await.is_err());
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "{code}");
+    }
+}
+
 #[tokio::test]
 async fn streams_are_opened_again_when_they_end_break_or_fall_silent() {
     let opened = Arc::new(AtomicUsize::new(0));
     let counter = opened.clone();
     let server = serve(7, move |call| {
         let answer = (call.path() == "/eth/v1/events").then(|| {
-            assert!(
-                call.target.ends_with("?topics=head&topics=block"),
-                "{}",
-                call.target
-            );
+            assert!(call.target.ends_with("?topics=head"), "{}", call.target);
             let round = counter.fetch_add(1, Ordering::SeqCst);
-            let block = format!("0x{}", hex::encode([u8::try_from(round).unwrap(); 32]));
-            let text = format!("event: block\ndata: {{\"slot\":\"9\",\"block\":\"{block}\"}}\n\n");
+            let text = head_event(9, u8::try_from(round).unwrap());
             let begin = futures::stream::iter([Ok::<_, std::io::Error>(Bytes::from(text))]);
             let body = match round {
                 // It ends in the middle of an event.
@@ -857,8 +946,7 @@ async fn streams_are_opened_again_when_they_end_break_or_fall_silent() {
                 .unwrap();
             match event.news {
                 News::Connected => {}
-                News::Block(block) => seen = (block.slot, block.block) == (9, [round; 32]),
-                News::Head(head) => panic!("{head:?}"),
+                News::Head(head) => seen = (head.slot, head.block) == (9, [round; 32]),
                 News::Lost(error) => lost = Some(error.kind),
             }
         }
@@ -875,13 +963,9 @@ async fn streams_are_opened_again_when_they_end_break_or_fall_silent() {
 
 #[tokio::test]
 async fn a_flood_of_events_is_cut_off() {
-    let event = format!(
-        "event: block\ndata: {{\"slot\":\"9\",\"block\":\"0x{}\"}}\n\n",
-        "11".repeat(32)
-    );
     let server = serve(7, move |call| {
         let answer = (call.path() == "/eth/v1/events").then(|| {
-            let event = event.clone();
+            let event = head_event(9, 0x11);
             let endless = futures::stream::repeat_with(move || Ok::<_, std::io::Error>(event.clone()));
             (
                 [("content-type", "text/event-stream")],
@@ -894,15 +978,15 @@ async fn a_flood_of_events_is_cut_off() {
     .await;
     let nodes = connect(&[&server]).await;
     let mut events = Events::open(&nodes, Duration::from_secs(5));
-    let mut blocks = 0;
+    let mut heads = 0;
     let lost = loop {
         let event = tokio::time::timeout(Duration::from_secs(20), events.next());
         match event.await.unwrap().unwrap().news {
-            News::Block(_) => blocks += 1,
+            News::Head(_) => heads += 1,
             News::Lost(error) => break error.kind,
             _ => {}
         }
-        assert!(blocks < 2000);
+        assert!(heads < 2000);
     };
     assert!(matches!(lost, ErrorKind::Malformed(_)), "{lost}");
 }

@@ -168,7 +168,8 @@ impl<S: Signatures> Core<S> {
             .then_some("it is of an external builder, and this node takes none of these without --builder");
         if let Some(why) = self.never(slot, &made.summary).or(unwanted) {
             self.report(Report::OwnBlockRefused { slot, why });
-            return;
+            // The next leader may have a better one: nobody needs to wait.
+            return self.unanswered(duty(slot), Some(round));
         }
         let value = made.value.clone();
         self.note_answered(duty(slot));

@@ -33,8 +33,8 @@ pub enum Published {
 impl Nodes {
     async fn post(&self, request: Request, deadline: Instant) -> Result<Submission<()>, AllFailed> {
         let request = &request;
-        self.submit(request.what, |node| async move {
-            node.send(request, deadline).await.map(|_| ())
+        self.submit(request.what, deadline, |node, patience| async move {
+            node.send(request, patience).await.map(|_| ())
         })
         .await
     }
@@ -127,8 +127,8 @@ impl Nodes {
             202 => Published::Broadcast,
             _ => Published::Imported,
         };
-        self.submit(what, |node| async move {
-            match node.send(request, deadline).await {
+        self.submit(what, deadline, |node, patience| async move {
+            match node.send(request, patience).await {
                 Err(error)
                     if matches!(
                         error.kind,
@@ -139,7 +139,7 @@ impl Nodes {
                     ) =>
                 {
                     let request = request.clone().with_body(Format::Json, json());
-                    node.send(&request, deadline)
+                    node.send(&request, patience)
                         .await
                         .map(|answer| published(&answer))
                 }

@@ -284,8 +284,7 @@ fn who_greets_again_and_again_costs_little_and_is_refused() {
     assert_eq!(sim.attested_in(0..40), (40, 40));
 }
 
-/// A process of operator 2 in a slot in which operator 4 leads the agreement on the block, and with which the four others
-/// talk: in round 1, led by operator 1.
+/// A process of operator 2 in a slot, with which the three others talk.
 struct Process {
     core: Core<Cheap>,
     now: u64,
@@ -294,10 +293,32 @@ struct Process {
 }
 
 impl Process {
+    /// In a slot in which operator 4 leads the agreement on the block, in round 1, led by operator 1.
     fn new(builder: bool) -> Self {
+        let mut this = Self::at(9, builder);
+        for operator in [1, 3] {
+            let digest = vote_digest(&LOCK, this.duty(), operator, 1, Step::Prevote, None);
+            let vote = Body::Vote(Vote {
+                operator,
+                round: 1,
+                step: Step::Prevote,
+                choice: None,
+                signature: Cheap(operator).sign(&digest),
+            });
+            let duty = this.duty();
+            this.say(
+                operator,
+                Message::Agreement(messages::Message { duty, body: vote }),
+            );
+        }
+        assert_eq!(this.core.agreements[&this.duty()].round(), 1);
+        this
+    }
+
+    fn at(slot: u64, builder: bool) -> Self {
         let sim = Sim::new(5, plan());
         let group = sim.nodes[0].core.as_ref().unwrap().group.clone();
-        let (slot, chain) = (9, sim.chain.clone());
+        let chain = sim.chain.clone();
         let now = chain.time().start_of(slot);
         let start = Start {
             first_slot: 0,
@@ -337,22 +358,6 @@ impl Process {
             hello.proofs = Proofs::default();
             this.say(operator, Message::Hello(hello));
         }
-        for operator in [1, 3] {
-            let digest = vote_digest(&LOCK, this.duty(), operator, 1, Step::Prevote, None);
-            let vote = Body::Vote(Vote {
-                operator,
-                round: 1,
-                step: Step::Prevote,
-                choice: None,
-                signature: Cheap(operator).sign(&digest),
-            });
-            let duty = this.duty();
-            this.say(
-                operator,
-                Message::Agreement(messages::Message { duty, body: vote }),
-            );
-        }
-        assert_eq!(this.core.agreements[&this.duty()].round(), 1);
         this
     }
 
@@ -472,6 +477,32 @@ fn a_builders_block_is_not_proposed_unasked() {
         let refused = |effect: &Effect| matches!(effect, Effect::Report(Report::OwnBlockRefused { .. }));
         assert_eq!(effects.iter().any(refused), !builder);
     }
+}
+
+#[test]
+fn a_leader_that_refuses_its_own_block_says_so_at_once() {
+    // Operator 2 leads in round 0.
+    let mut slot = Process::at(11, false);
+    let mut summary = slot.summary(0);
+    summary.fee_recipient = [9; 20];
+    let made = Made {
+        value: b"value"[..].into(),
+        summary,
+        contents: None,
+    };
+    let effects = slot.handle(Event::Produced {
+        slot: 11,
+        round: 0,
+        made,
+    });
+    let passes = |effect: &Effect| {
+        let Effect::Broadcast(Message::Agreement(messages::Message { body, .. })) = effect else {
+            return false;
+        };
+        let Body::Vote(vote) = body else { return false };
+        (vote.operator, vote.round, vote.step, vote.choice) == (2, 0, Step::Prevote, None)
+    };
+    assert!(effects.iter().any(passes), "{effects:?}");
 }
 
 #[test]

@@ -144,6 +144,9 @@ struct Task {
 /// The place of a task, an operator, and its public share with its signature, if that is one.
 type Decoded = (usize, u16, Option<(PublicKey, Signature)>);
 
+/// An operator, its public share and its partial signature.
+type Part = (u16, PublicKey, Signature);
+
 /// Signatures to be made of partial ones.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -194,7 +197,7 @@ impl Job {
             places: self.tasks.iter().map(|task| task.place).collect(),
             ..Outcome::default()
         };
-        // Partial signatures of all tasks in one batch.
+        let mut weights = WeightStream::new(seed);
         let decoded: Vec<Decoded> = self
             .tasks
             .par_iter()
@@ -207,56 +210,60 @@ impl Job {
                 })
             })
             .collect();
-        let mut good: Vec<Vec<(u64, Signature)>> = vec![Vec::new(); self.tasks.len()];
-        let mut batch = Vec::with_capacity(decoded.len());
-        let mut origin = Vec::with_capacity(decoded.len());
+        let mut parts: Vec<Vec<Part>> = vec![Vec::new(); self.tasks.len()];
         for (index, operator, found) in decoded {
             match found {
-                Some((share, signature)) => {
-                    batch.push((share, self.tasks[index].root, signature));
-                    origin.push((index, operator));
-                }
+                Some((share, signature)) => parts[index].push((operator, share, signature)),
                 None => outcome.wrong.push((operator, self.tasks[index].place)),
             }
         }
-        let mut weights = WeightStream::new(seed);
-        let bad = verify_batch(&batch, &mut weights).err().unwrap_or_default();
-        let mut bad = bad.into_iter().peekable();
-        for (position, ((_, _, signature), (index, operator))) in batch.into_iter().zip(origin).enumerate() {
-            if bad.next_if_eq(&position).is_some() {
-                outcome.wrong.push((operator, self.tasks[index].place));
-            } else {
-                good[index].push((u64::from(operator), signature));
-            }
-        }
-        // Whole ones, verified before anybody sees them.
-        let recovered: Vec<(usize, Signature)> = self
+        // Whole ones, verified before anybody sees them. If one is right, it does not matter what it was made of.
+        let whole: Vec<(usize, PublicKey, Signature)> = self
             .tasks
             .par_iter()
+            .zip(&parts)
             .enumerate()
-            .filter(|(index, task)| good[*index].len() == task.partials.len())
-            .filter_map(|(index, _)| Some((index, recover_signature(&good[index]).ok()?)))
-            .collect();
-        let whole: Vec<(PublicKey, Hash, Signature)> = recovered
-            .iter()
-            .filter_map(|(index, signature)| {
-                let task = &self.tasks[*index];
+            .filter(|(_, (task, parts))| parts.len() == task.partials.len())
+            .filter_map(|(index, (task, parts))| {
                 let validator = group.validators.get(usize::try_from(task.place.0).ok()?)?;
-                Some((validator.key, task.root, signature.clone()))
+                let parts: Vec<(u64, Signature)> = parts
+                    .iter()
+                    .map(|(operator, _, signature)| (u64::from(*operator), signature.clone()))
+                    .collect();
+                Some((index, validator.key, recover_signature(&parts).ok()?))
             })
             .collect();
-        let bad = verify_batch(&whole, &mut weights).err().unwrap_or_default();
-        for (position, ((index, _), (_, root, signature))) in recovered.iter().zip(whole).enumerate() {
+        let batch: Vec<_> = whole
+            .iter()
+            .map(|(index, key, signature)| (*key, self.tasks[*index].root, signature.clone()))
+            .collect();
+        let bad = verify_batch(&batch, &mut weights).err().unwrap_or_default();
+        let mut made = vec![false; self.tasks.len()];
+        for (position, (index, _, signature)) in whole.into_iter().enumerate() {
             if bad.binary_search(&position).is_err() {
-                let task = &self.tasks[*index];
+                let task = &self.tasks[index];
+                made[index] = true;
                 outcome.signatures.push(Combined {
                     place: task.place,
-                    root,
+                    root: task.root,
                     signature: signature.to_bytes(),
                     signers: task.partials.iter().map(|(operator, _)| *operator).collect(),
                 });
             }
         }
+        // Of the others: who spoilt them.
+        let mut batch = Vec::new();
+        let mut origin = Vec::new();
+        for ((task, parts), made) in self.tasks.iter().zip(parts).zip(made) {
+            for (operator, share, signature) in parts.into_iter().filter(|_| !made) {
+                batch.push((share, task.root, signature));
+                origin.push((operator, task.place));
+            }
+        }
+        let bad = verify_batch(&batch, &mut weights).err().unwrap_or_default();
+        outcome
+            .wrong
+            .extend(bad.into_iter().map(|position| origin[position]));
         outcome
     }
 }

@@ -310,7 +310,6 @@ mod tests {
                 })
                 .collect(),
             validators: Vec::new(),
-            gas_limit: 60_000_000,
         };
         let mut shares = Vec::new();
         for validator in 0..validators {

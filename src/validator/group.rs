@@ -55,8 +55,6 @@ pub struct Group {
     pub operators: Vec<Operator>,
     /// In the order of the lock.
     pub validators: Vec<Validator>,
-    /// Gas limit of the blocks.
-    pub gas_limit: u64,
 }
 
 impl Group {
@@ -119,7 +117,6 @@ impl Group {
             threshold,
             operators,
             validators,
-            gas_limit: definition.effective_gas_limit(),
         })
     }
 

@@ -50,7 +50,6 @@ fn group() -> Group {
                 fee_recipient: [0; 20],
             })
             .collect(),
-        gas_limit: 0,
     }
 }
 

@@ -501,7 +501,6 @@ mod tests {
             threshold: 1,
             operators: Vec::new(),
             validators: Vec::new(),
-            gas_limit: 0,
         };
         let (events, mut heard) = mpsc::unbounded_channel();
         let (news, _told) = mpsc::unbounded_channel();

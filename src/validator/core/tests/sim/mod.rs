@@ -1047,6 +1047,5 @@ fn group(plan: &Plan) -> Group {
                 fee_recipient: [0; 20],
             })
             .collect(),
-        gas_limit: 60_000_000,
     }
 }

@@ -45,7 +45,7 @@ pub(super) enum Event {
     },
     /// Something happened to a voluntary exit.
     Exit {
-        /// `asked`, `consented`, `wrong`, `signed`, `submitted`, `not_taken`, `leaving`, `not_kept`.
+        /// `asked`, `consented`, `taken`, `wrong`, `signed`, `submitted`, `not_taken`, `leaving`, `not_kept`.
         what: &'static str,
         #[serde(skip_serializing_if = "Option::is_none")]
         validator: Option<String>,

@@ -5,7 +5,7 @@
 //!
 //! | Kind | Message | Payload |
 //! |---|---|---|
-//! | 1 | `Hello` | u16 protocol, lock hash (32), instance (16), u64 clock in ms, u8 proofs (bit 0 block, bit 1 attestation), proofs, u8 length, software |
+//! | 1 | `Hello` | u16 protocol, lock hash (32), instance (16), u64 clock in ms, u8 (bit 0 block, bit 1 attestation, bit 2 watches), proofs, u8 length, software |
 //! | 2 | `Alive` | see [`Alive::encode`] |
 //! | 3 | `Agreement` | see [`agreement::messages::Message::encode`] |
 //! | 4 | `Partials` | see [`Partials::encode`] |
@@ -63,6 +63,8 @@ pub struct Hello {
     pub clock_ms: u64,
     /// What the sender holds of the receiver's newest signatures.
     pub proofs: Proofs,
+    /// The sender only watches (a dry run): it keeps no memory, so what it does not show may have been signed all the same.
+    pub watches: bool,
     /// Name and version of the program, for people.
     pub software: String,
 }
@@ -183,7 +185,11 @@ fn encode_hello(hello: &Hello) -> Vec<u8> {
     bytes.extend_from_slice(&hello.instance);
     bytes.extend_from_slice(&hello.clock_ms.to_be_bytes());
     let proofs = &hello.proofs;
-    bytes.push(u8::from(proofs.block.is_some()) | u8::from(proofs.attestation.is_some()) << 1);
+    bytes.push(
+        u8::from(proofs.block.is_some())
+            | u8::from(proofs.attestation.is_some()) << 1
+            | u8::from(hello.watches) << 2,
+    );
     for proof in proofs.iter() {
         bytes.extend_from_slice(&proof.encode());
     }
@@ -204,7 +210,7 @@ fn read_hello(reader: &mut Reader<'_>) -> Option<Hello> {
     let instance = reader.array()?;
     let clock_ms = reader.u64()?;
     let held = reader.u8()?;
-    if held > 3 {
+    if held > 7 {
         return None;
     }
     let block = if held & 1 == 0 {
@@ -228,6 +234,34 @@ fn read_hello(reader: &mut Reader<'_>) -> Option<Hello> {
         instance,
         clock_ms,
         proofs: Proofs { block, attestation },
+        watches: held & 4 != 0,
         software: String::from_utf8_lossy(software).into_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hello_says_whether_its_sender_only_watches() {
+        for watches in [false, true] {
+            let hello = Message::Hello(Hello {
+                protocol: PROTOCOL,
+                lock_hash: [7; 32],
+                instance: [1; 16],
+                clock_ms: 5,
+                proofs: Proofs::default(),
+                watches,
+                software: "test/1".into(),
+            });
+            let (kind, mut payload) = hello.encode();
+            assert_eq!(Message::decode(kind, &payload), Some(hello));
+            // The place of the bits. There are three.
+            let bits = 2 + 32 + 16 + 8;
+            assert_eq!(payload[bits], u8::from(watches) << 2);
+            payload[bits] |= 8;
+            assert_eq!(Message::decode(kind, &payload), None);
+        }
+    }
 }

@@ -501,8 +501,8 @@ impl Nodes {
         Err(AllFailed { request, errors })
     }
 
-    /// Asks all nodes at once; the answers in the order of the nodes.
-    pub async fn each<T, F, Fut>(&self, ask: F) -> Vec<(usize, Result<T, NodeError>)>
+    /// Asks all nodes at once; `tell` is given every good answer when it comes.
+    pub async fn each<T, F, Fut>(&self, request: &'static str, ask: F, mut tell: impl FnMut(T))
     where
         F: Fn(Node) -> Fut,
         Fut: Future<Output = Result<T, NodeError>>,
@@ -511,14 +511,19 @@ impl Nodes {
             let answer = ask(node);
             async move { (place, answer.await) }
         });
-        let mut answers = join_all(asked).await;
-        for (place, answer) in &answers {
-            if let Err(error) = answer {
-                self.note(*place, error);
+        let mut running: FuturesUnordered<_> = asked.collect();
+        while let Some((place, answer)) = running.next().await {
+            match answer {
+                Ok(value) => {
+                    self.note_answer(request, place);
+                    tell(value);
+                }
+                Err(error) => {
+                    self.note(place, &error);
+                    self.note_failure(request, place, &error);
+                }
             }
         }
-        answers.sort_by_key(|(place, _)| *place);
-        answers
     }
 
     /// Submits to every node that is of use; to those that are down or behind only when there is no other. What none

@@ -268,9 +268,10 @@ impl<S: Signatures> Core<S> {
         let Some(work) = self.slots.get_mut(&slot) else {
             return;
         };
-        match work.views.judge(&data, proposal.round, slot, epoch) {
+        let opinion = work.views.judge(&data, proposal.round, slot, epoch);
+        match opinion {
             Opinion::Verdict(verdict) => self.give_verdict(duty, proposal.round, &id, verdict),
-            Opinion::Wait => {
+            Opinion::Wait | Opinion::AskAll => {
                 // The leader has seen something that we may see a moment later.
                 let soon = if work.views.newest().is_none() {
                     now
@@ -278,6 +279,11 @@ impl<S: Signatures> Core<S> {
                     now.saturating_add(again)
                 };
                 work.ask_view_at = Some(work.ask_view_at.map_or(soon, |at| at.min(soon)));
+                let lately = work.all_asked_at.is_some_and(|at| now < at.saturating_add(again));
+                if opinion == Opinion::AskAll && work.views.newest().is_some() && !lately {
+                    work.all_asked_at = Some(now);
+                    self.effects.push(Effect::AskAllViews { slot });
+                }
             }
             Opinion::LookUp(root) => self.effects.push(Effect::LookUp { slot, root }),
         }
@@ -349,11 +355,26 @@ impl<S: Signatures> Core<S> {
         }
     }
 
-    /// A beacon node answered.
-    pub(super) fn view(&mut self, slot: u64, data: AttestationData) {
+    /// Whether a beacon node's answer is one that could be attested to.
+    fn is_sound(&self, slot: u64, data: &AttestationData) -> bool {
         let epoch = self.time.epoch_of(slot);
-        let sound =
-            data.slot == slot && data.index == 0 && data.target.epoch == epoch && data.source.epoch <= epoch;
+        data.slot == slot && data.index == 0 && data.target.epoch == epoch && data.source.epoch <= epoch
+    }
+
+    /// A beacon node answered, of several one that was not asked first: it may show that what another operator proposes is
+    /// plausible, and is not what this one would propose.
+    pub(super) fn other_view(&mut self, slot: u64, data: AttestationData) {
+        let sound = self.is_sound(slot, &data);
+        if let Some(work) = self.slots.get_mut(&slot).filter(|_| sound) {
+            work.views.add_other(data);
+            let kind = Kind::Head;
+            self.judge_held(Duty { slot, kind });
+        }
+    }
+
+    /// Our beacon nodes answered.
+    pub(super) fn view(&mut self, slot: u64, data: AttestationData) {
+        let sound = self.is_sound(slot, &data);
         let Some(work) = self.slots.get_mut(&slot).filter(|_| sound) else {
             return;
         };

@@ -50,6 +50,8 @@ pub enum Event {
         operator: u16,
         /// Whether it held something that the guard did not.
         newer: bool,
+        /// As in [`Effect::Compare`].
+        confirms: bool,
     },
     /// The clock jumped, or the process slept: this counts as a start.
     Restarted {
@@ -86,11 +88,18 @@ pub enum Event {
         /// Its root.
         root: Hash,
     },
-    /// A beacon node's answer to [`Effect::AskView`]; possibly one of several.
+    /// The first answer of our beacon nodes to [`Effect::AskView`].
     View {
         /// The slot.
         slot: u64,
         /// Its view.
+        data: AttestationData,
+    },
+    /// One answer to [`Effect::AskAllViews`].
+    OtherView {
+        /// The slot.
+        slot: u64,
+        /// A beacon node's view.
         data: AttestationData,
     },
     /// Our beacon nodes have no answer to [`Effect::AskView`] or [`Effect::AskBlock`].
@@ -201,8 +210,15 @@ pub enum Effect {
         /// Why, for people.
         why: String,
     },
-    /// Ask the beacon nodes for their `AttestationData`; answered by any number of [`Event::View`].
+    /// Ask the beacon nodes for their `AttestationData`; the first answer comes as
+    /// [`Event::View`].
     AskView {
+        /// For this slot.
+        slot: u64,
+    },
+    /// Ask every beacon node for its `AttestationData`: what is proposed has checkpoints that the first answer did not have.
+    /// Each answer comes as [`Event::OtherView`].
+    AskAllViews {
         /// For this slot.
         slot: u64,
     },
@@ -306,6 +322,8 @@ pub enum Effect {
         operator: u16,
         /// What.
         remembered: Progress,
+        /// Whether nothing newer was signed if that is not newer: who only watches does not remember.
+        confirms: bool,
     },
     /// Tell the guard from when on this process signs.
     Begin(Start),

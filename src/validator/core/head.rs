@@ -15,8 +15,10 @@ const MAX_LOOKUPS: usize = 32;
 /// What our beacon nodes say about a slot.
 #[derive(Debug, Default)]
 pub struct Views {
-    /// Oldest first.
+    /// The first answers, oldest first.
     views: Vec<AttestationData>,
+    /// What any of the nodes said when all were asked. None of these is our own head, however new it is.
+    others: Vec<AttestationData>,
     /// Slots of blocks that were looked up; `None` until the answer is there, or if it is unknown.
     blocks: BTreeMap<Hash, Option<u64>>,
 }
@@ -28,6 +30,8 @@ pub enum Opinion {
     Verdict(Verdict),
     /// The own view is not there yet, or may still change.
     Wait,
+    /// No view has these checkpoints. The own one may still change, and another of our beacon nodes may have them.
+    AskAll,
     /// The slot of this block is to be looked up.
     LookUp(Hash),
 }
@@ -38,12 +42,17 @@ impl Views {
         if self.views.last() == Some(&data) {
             return false;
         }
-        self.views.retain(|known| *known != data);
-        if self.views.len() >= MAX_VIEWS {
-            self.views.remove(0);
-        }
-        self.views.push(data);
+        push(&mut self.views, data);
         true
+    }
+
+    /// An answer of one of several beacon nodes that were asked, not of the first one.
+    pub fn add_other(&mut self, data: AttestationData) {
+        push(&mut self.others, data);
+    }
+
+    fn all(&self) -> impl Iterator<Item = &AttestationData> {
+        self.views.iter().chain(&self.others)
     }
 
     /// The newest view: what this node would propose.
@@ -61,7 +70,7 @@ impl Views {
     /// How many views and blocks are kept.
     #[cfg(test)]
     pub(super) fn size(&self) -> usize {
-        self.views.len() + self.blocks.len()
+        self.views.len() + self.others.len() + self.blocks.len()
     }
 
     /// Blocks that our beacon node did not know when it was asked.
@@ -95,11 +104,10 @@ impl Views {
             return Opinion::Verdict(Verdict::Invalid);
         }
         if !self
-            .views
-            .iter()
+            .all()
             .any(|view| (view.source, view.target) == (data.source, data.target))
         {
-            return Opinion::Wait;
+            return Opinion::AskAll;
         }
         let root = data.beacon_block_root;
         if self
@@ -113,7 +121,7 @@ impl Views {
             return Opinion::Wait;
         }
         // Later rounds take any block that our beacon node knows, so that a split over the head ends.
-        if self.views.iter().any(|view| view.beacon_block_root == root) {
+        if self.all().any(|view| view.beacon_block_root == root) {
             return Opinion::Verdict(Verdict::Valid);
         }
         match self.is_known(root, slot) {
@@ -122,6 +130,15 @@ impl Views {
             None => Opinion::LookUp(root),
         }
     }
+}
+
+/// The newest comes last, each is there once, and the oldest gives way.
+fn push(views: &mut Vec<AttestationData>, data: AttestationData) {
+    views.retain(|known| *known != data);
+    if views.len() >= MAX_VIEWS {
+        views.remove(0);
+    }
+    views.push(data);
 }
 
 #[cfg(test)]
@@ -151,7 +168,7 @@ mod tests {
     #[test]
     fn round_0_asks_for_our_own_head() {
         let mut views = Views::default();
-        assert_eq!(views.judge(&data(1), 0, 40, 5), Opinion::Wait);
+        assert_eq!(views.judge(&data(1), 0, 40, 5), Opinion::AskAll);
         assert!(views.add(data(1)));
         assert!(!views.add(data(1)));
         assert_eq!(views.judge(&data(1), 0, 40, 5), VALID);
@@ -222,8 +239,30 @@ mod tests {
                 40,
                 5
             ),
-            Opinion::Wait
+            Opinion::AskAll
         );
+    }
+
+    #[test]
+    fn what_another_of_our_beacon_nodes_says_is_plausible_but_not_our_head() {
+        let stale = |root| AttestationData {
+            source: Checkpoint {
+                epoch: 2,
+                root: [2; 32],
+            },
+            ..data(root)
+        };
+        let mut views = Views::default();
+        views.add(stale(1));
+        assert_eq!(views.judge(&data(1), 0, 40, 5), Opinion::AskAll);
+        views.add_other(stale(1));
+        views.add_other(data(2));
+        // The checkpoints are known now. The head in the first round is the one of the node that is asked first.
+        assert_eq!(views.newest(), Some(&stale(1)));
+        assert_eq!(views.judge(&data(1), 0, 40, 5), VALID);
+        assert_eq!(views.judge(&data(2), 0, 40, 5), Opinion::Wait);
+        assert_eq!(views.judge(&data(2), 1, 40, 5), VALID);
+        assert_eq!(views.judge(&data(3), 1, 40, 5), Opinion::LookUp([3; 32]));
     }
 
     #[test]
@@ -231,8 +270,9 @@ mod tests {
         let mut views = Views::default();
         for root in 0..100 {
             views.add(data(root));
+            views.add_other(data(root));
         }
-        assert_eq!(views.views.len(), MAX_VIEWS);
+        assert_eq!((views.views.len(), views.others.len()), (MAX_VIEWS, MAX_VIEWS));
         let lookups = (100..255)
             .filter(|root| matches!(views.judge(&data(*root), 1, 40, 5), Opinion::LookUp(_)))
             .count();

@@ -132,6 +132,8 @@ struct Slot {
     views: Views,
     /// When our beacon node is asked (again) for its view.
     ask_view_at: Option<u64>,
+    /// When all of them were asked last.
+    all_asked_at: Option<u64>,
     /// What was decided.
     head: Option<AttestationData>,
     /// Agreements that were begun.
@@ -205,7 +207,11 @@ impl<S: Signatures> Core<S> {
             Event::Connected(operator) => self.connected(operator),
             Event::Disconnected(operator) => self.disconnected(operator),
             Event::Message { from, message } => self.message(from, message),
-            Event::Compared { operator, newer } => self.compared(operator, newer),
+            Event::Compared {
+                operator,
+                newer,
+                confirms,
+            } => self.compared(operator, newer, confirms),
             Event::Restarted { instance, start } => self.restarted(instance, start),
             Event::Attesters { epoch, duties } => self.attesters(epoch, &duties),
             Event::Proposers { epoch, duties } => self.proposers(epoch, duties),
@@ -214,6 +220,7 @@ impl<S: Signatures> Core<S> {
             Event::SyncMembers { epoch, members } => self.sync_members(epoch, members),
             Event::Head { slot, root } => self.head(slot, root),
             Event::View { slot, data } => self.view(slot, data),
+            Event::OtherView { slot, data } => self.other_view(slot, data),
             Event::Unanswered { duty, round } => self.unanswered(duty, round),
             Event::Block { slot, root, of_slot } => self.looked_up(slot, root, of_slot),
             Event::Signed(signed) => self.signed(signed),

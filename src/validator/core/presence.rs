@@ -34,6 +34,7 @@ impl<S: Signatures> Core<S> {
             instance: self.watch.instance(),
             clock_ms: self.now,
             proofs: self.memory.get(&operator).copied().unwrap_or_default(),
+            watches: self.dry_run,
             software: self.software.clone(),
         };
         self.send(operator, Message::Hello(hello));
@@ -122,7 +123,9 @@ impl<S: Signatures> Core<S> {
         peer.instance = Some(hello.instance);
         peer.software = hello.software;
         peer.told_clock = Some((hello.clock_ms, now));
-        if peer.answered.is_none() {
+        // Who only watches remembers nothing of the time before: that it shows nothing newer says nothing.
+        let confirms = !hello.watches;
+        if peer.answered.is_none() && confirms {
             peer.answered = Some(Answer::Comparing);
         }
         if again {
@@ -131,6 +134,7 @@ impl<S: Signatures> Core<S> {
         self.effects.push(Effect::Compare {
             operator: from,
             remembered: hello.proofs.progress(),
+            confirms,
         });
         for alive in self.watch.remembered().cloned().collect::<Vec<_>>() {
             self.send(from, Message::Alive(alive));
@@ -143,12 +147,13 @@ impl<S: Signatures> Core<S> {
     }
 
     /// The guard was compared with what an operator remembers.
-    pub(super) fn compared(&mut self, operator: u16, newer: bool) {
+    pub(super) fn compared(&mut self, operator: u16, newer: bool, confirms: bool) {
         let Some(peer) = self.peers.get_mut(operator) else {
             return;
         };
-        // Asked before what counts as a start, answered after it: this says nothing about now.
-        if peer.answered.is_none() && !newer {
+        // Asked before what counts as a start, answered after it: this says nothing about now. Nor does it if the other one
+        // does not remember.
+        if !newer && (peer.answered.is_none() || !confirms) {
             return;
         }
         // Once it was behind, it stays so until the next start: what else is missing nobody knows.
@@ -194,7 +199,8 @@ impl<S: Signatures> Core<S> {
         }
     }
 
-    /// Once a slot: that we are alive, and what our clock says. A dry run signs nothing, so it is nobody's twin.
+    /// Once a slot: that we are alive, and what our clock says. A dry run signs nothing, so it is nobody's twin, and no Alive
+    /// names it.
     pub(super) fn beat(&mut self, slot: u64) {
         if !self.dry_run {
             let alive = self.watch.say(self.committee.signatures(), slot);
@@ -207,12 +213,10 @@ impl<S: Signatures> Core<S> {
 
     fn shown(&mut self, from: u16, alive: &Alive) {
         let slot = self.slot_now();
-        if self.dry_run {
-            return;
-        }
         match self.watch.take(alive, self.committee.signatures(), slot) {
             Shown::New => self.broadcast(Message::Alive(alive.clone())),
             Shown::Nothing => {}
+            Shown::Twin(_) if self.dry_run => {}
             Shown::Forged => self.report(Report::Fault {
                 operator: from,
                 what: "it passed on a sign of life that nobody signed".to_owned(),

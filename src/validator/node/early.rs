@@ -79,6 +79,7 @@ mod tests {
             instance: [instance; 16],
             clock_ms: 0,
             proofs: Proofs::default(),
+            watches: false,
             software: String::new(),
         })
     }

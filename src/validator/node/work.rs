@@ -84,6 +84,7 @@ impl Works {
     pub(super) fn begin(&self, effect: Effect) {
         match effect {
             Effect::AskView { slot } => self.ask_view(slot),
+            Effect::AskAllViews { slot } => self.ask_all_views(slot),
             Effect::LookUp { slot, root } => self.look_up(slot, root),
             Effect::AskAggregates {
                 round,
@@ -152,9 +153,13 @@ impl Works {
             Effect::Submit(submission) => self.submit(submission),
             Effect::Subscribe(subscriptions) => self.subscribe(&subscriptions),
             Effect::Remember { operator, proof } => self.remember(operator, proof),
-            Effect::Compare { operator, remembered } => {
+            Effect::Compare {
+                operator,
+                remembered,
+                confirms,
+            } => {
                 let works = self.clone();
-                self.watch_guard(move || works.compare(operator, remembered));
+                self.watch_guard(move || works.compare(operator, remembered, confirms));
             }
             Effect::Begin(start) => {
                 if let Some(guard) = &self.guard {
@@ -231,6 +236,16 @@ impl Works {
                     });
                 }
             }
+        });
+    }
+
+    /// Each answer counts when it comes: nobody waits for a slow node.
+    fn ask_all_views(&self, slot: u64) {
+        let works = self.clone();
+        self.runtime.spawn(async move {
+            let deadline = instant_of(now_ms().saturating_add(works.chain.time().slot_ms / 2));
+            let tell = |data| works.tell(Event::OtherView { slot, data });
+            works.nodes.attestation_data_of_each(slot, deadline, tell).await;
         });
     }
 
@@ -633,12 +648,16 @@ impl Works {
         Ok(())
     }
 
-    fn compare(&self, operator: u16, remembered: Progress) -> Result<(), GuardError> {
+    fn compare(&self, operator: u16, remembered: Progress, confirms: bool) -> Result<(), GuardError> {
         let newer = match &self.guard {
             None => false,
             Some(guard) => guard.catch_up(remembered)?,
         };
-        self.tell(Event::Compared { operator, newer });
+        self.tell(Event::Compared {
+            operator,
+            newer,
+            confirms,
+        });
         Ok(())
     }
 }
@@ -648,7 +667,16 @@ mod tests {
     use super::*;
     use crate::{
         cluster::lock::Lock,
-        validator::chain::spec::{Pinned, tests::chain},
+        validator::{
+            beacon::tests::{connect, healthy, serve, soon},
+            chain::{
+                spec::{Pinned, tests::chain},
+                types::{
+                    Checkpoint,
+                    tests::{unhex, vectors},
+                },
+            },
+        },
     };
 
     /// Works of a group without shares, on a chain with such slots; and what they tell.
@@ -713,5 +741,109 @@ mod tests {
         assert!(next(&mut told).unwrap().contains("has not answered for a slot"));
         answer.send(()).unwrap();
         assert_eq!(next(&mut told), None);
+    }
+
+    #[test]
+    fn one_beacon_node_tells_our_view_and_every_one_is_asked_about_that_of_others() {
+        const PATH: &str = "/eth/v1/validator/attestation_data";
+        let data = |justified: u8| AttestationData {
+            slot: 17,
+            index: 0,
+            beacon_block_root: [1; 32],
+            source: Checkpoint {
+                epoch: justified.into(),
+                root: [justified; 32],
+            },
+            target: Checkpoint {
+                epoch: 2,
+                root: [3; 32],
+            },
+        };
+        let answer = |justified| (PATH, serde_json::json!({ "data": data(justified) }));
+        let runtime = runtime::Runtime::new().unwrap();
+        let (mut works, _told) = works(&runtime, 600_000);
+        let (events, mut told) = mpsc::unbounded_channel();
+        works.events = events;
+        let stale = runtime.block_on(healthy(&[answer(0)]));
+        let good = runtime.block_on(healthy(&[answer(1)]));
+        // Knows the chain, and never says what to attest to.
+        let hanging = runtime.block_on(serve(7, |call| {
+            let asked = call.path() == PATH;
+            Box::pin(async move {
+                if asked {
+                    std::future::pending::<()>().await;
+                }
+                None
+            })
+        }));
+        works.nodes = runtime.block_on(connect(&[&stale, &hanging, &good]));
+        works.begin(Effect::AskView { slot: 17 });
+        assert!(
+            matches!(told.blocking_recv(), Some(Event::View { slot: 17, data: said }) if said == data(0))
+        );
+        works.begin(Effect::AskAllViews { slot: 17 });
+        let mut said = Vec::new();
+        for _ in 0..2 {
+            // The node that hangs may do so for half a slot, five minutes: nobody waits for it.
+            let event = runtime.block_on(async { tokio::time::timeout_at(soon(), told.recv()).await });
+            match event {
+                Ok(Some(Event::OtherView { slot: 17, data })) => said.push(data.source.epoch),
+                other => panic!("{other:?}"),
+            }
+        }
+        said.sort_unstable();
+        assert_eq!(said, [0, 1]);
+    }
+
+    #[test]
+    fn what_a_proposed_block_says_is_read_from_its_bytes_or_it_is_none() {
+        let runtime = runtime::Runtime::new().unwrap();
+        let (mut works, _told) = works(&runtime, 12_000);
+        let (events, mut told) = mpsc::unbounded_channel();
+        works.events = events;
+        let vector = &vectors("minimal")["blocks"]["fulu"];
+        let full = unhex(&vector["full"]["ssz"]);
+        let mut read = |value: Arc<[u8]>| {
+            let (slot, kind) = (9, Kind::Block);
+            works.begin(Effect::Check {
+                duty: Duty { slot, kind },
+                round: 0,
+                id: [8; 32],
+                what: ToCheck::Block(value),
+            });
+            match told.blocking_recv() {
+                Some(Event::Decoded {
+                    slot: 9,
+                    id: [8, ..],
+                    block,
+                }) => block,
+                other => panic!("{other:?}"),
+            }
+        };
+        let said = read(encode_value(Fork::Fulu, false, &full)).unwrap();
+        let payload = &vector["full"]["json"]["body"]["execution_payload"];
+        assert_eq!((said.fork, said.blinded), (Fork::Fulu, false));
+        assert_eq!(said.header.root().to_vec(), unhex(&vector["full"]["root"]));
+        assert_eq!(said.header.body_root.to_vec(), unhex(&vector["body_root"]));
+        assert_eq!(said.fee_recipient.to_vec(), unhex(&payload["fee_recipient"]));
+        let blinded = unhex(&vector["blinded"]["ssz"]);
+        assert!(read(encode_value(Fork::Fulu, true, &blinded)).is_some_and(|block| block.blinded));
+
+        let longer = [&full[..], &[0]].concat();
+        let none: [(&str, Arc<[u8]>); 7] = [
+            ("nothing", Arc::from([])),
+            ("no block", encode_value(Fork::Fulu, false, &[])),
+            ("cut", encode_value(Fork::Fulu, false, &full[..full.len() / 2])),
+            ("longer", encode_value(Fork::Fulu, false, &longer)),
+            ("called blinded", encode_value(Fork::Fulu, true, &full)),
+            ("called full", encode_value(Fork::Fulu, false, &blinded)),
+            (
+                "of a fork without a schema",
+                encode_value(Fork::Deneb, false, &full),
+            ),
+        ];
+        for (what, value) in none {
+            assert_eq!(read(value), None, "{what}");
+        }
     }
 }

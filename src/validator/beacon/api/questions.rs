@@ -11,7 +11,7 @@ use crate::{
             answers::{
                 AttesterDuty, BlockRoot, Duties, Header, ProposerDuties, SyncDuty, ValidatorStatus, Vote,
             },
-            http::{NodeError, Request},
+            http::{Node, Request},
             nodes::{AllFailed, From, Nodes},
         },
         chain::{
@@ -194,18 +194,19 @@ impl Nodes {
         .await
     }
 
-    /// The same from every node: what one of them says is plausible. In the order of the nodes.
+    /// The same from every node: what one of them says is plausible. `tell` is given each answer as it comes.
     pub async fn attestation_data_of_each(
         &self,
         slot: u64,
         deadline: Instant,
-    ) -> Vec<(usize, Result<AttestationData, NodeError>)> {
+        tell: impl FnMut(AttestationData),
+    ) {
         let Some(chain) = self.chain() else {
-            return Vec::new();
+            return;
         };
         let chain = &*chain;
-        self.each(|node| async move { node.attestation_data(slot, chain, deadline).await })
-            .await
+        let ask = |node: Node| async move { node.attestation_data(slot, chain, deadline).await };
+        self.each("attestation data", ask, tell).await;
     }
 
     /// The best aggregate of a committee for this data. Its votes are as many as the node says; its signature is not

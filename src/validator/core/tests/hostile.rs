@@ -67,6 +67,7 @@ fn hello(rng: &mut ChaCha8Rng) -> Hello {
         instance: rng.random(),
         clock_ms: rng.random(),
         proofs: Proofs::default(),
+        watches: false,
         software: "bad".into(),
     }
 }

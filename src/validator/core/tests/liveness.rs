@@ -102,6 +102,41 @@ fn one_beacon_node_that_lags_or_lies_costs_no_attestation() {
 }
 
 #[test]
+fn what_any_of_our_beacon_nodes_says_is_plausible() {
+    for second in [true, false] {
+        let mut plan = plan((4, 3));
+        plan.stale.insert(2);
+        if second {
+            plan.second.insert(2);
+        }
+        let mut sim = Sim::new(7, plan);
+        // The others cannot do without the one whose first beacon node lags.
+        sim.kill(3);
+        sim.run_to(39);
+        if !second {
+            assert_eq!(sim.attested_in(16..40).1, 0);
+            continue;
+        }
+        let last = all_came(&sim, 40, "a second beacon node");
+        assert!(last <= SLOT_MS, "{last} ms");
+        // Where the others lead, in the first round already. What it would propose itself is still its first node's view.
+        let mut first = 0;
+        for report in &sim.nodes[0].reports {
+            if let Report::Decided { duty, decision, .. } = report
+                && duty.kind == Kind::Head
+                && duty.slot >= 16
+            {
+                let leader = (duty.slot + Kind::Head as u64) % 4 + 1;
+                let at_once = decision.round == 0;
+                assert_eq!(at_once, leader % 2 == 1, "slot {}: {decision:?}", duty.slot);
+                first += u32::from(at_once);
+            }
+        }
+        assert_eq!(first, 12);
+    }
+}
+
+#[test]
 fn a_leader_whose_beacon_node_fails_is_not_waited_for() {
     for operator in 1..=4 {
         let mut plan = plan((4, 3));
@@ -163,9 +198,20 @@ fn clocks_apart_by_a_sixth_of_a_slot_cost_no_attestation() {
             .map(|operator| (operator, if operator % 2 == 0 { -333 } else { 333 }))
             .collect();
         let mut sim = Sim::new(6, plan);
-        sim.log = Some(Vec::new());
         sim.run_to(39);
         all_came(&sim, 40, &format!("{group:?}"));
+        // And everybody has measured them.
+        let skew = |operator: u16| sim.plan.skew[&operator];
+        for node in &sim.nodes {
+            let others = node.core.as_ref().unwrap().others();
+            assert_eq!(others.len(), sim.nodes.len() - 1);
+            for (operator, peer) in others {
+                let is = skew(operator) - skew(node.operator);
+                let measured = peer.clock_offset_ms.unwrap();
+                // Messages take 1 to 40 ms, each way another time.
+                assert!((measured - is).abs() <= 20, "{measured} ms, is {is} ms");
+            }
+        }
     }
 }
 

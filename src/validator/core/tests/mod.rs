@@ -129,6 +129,8 @@ fn what_comes_too_late_is_given_to_nobody() {
 fn a_dry_run_says_nothing_that_counts_and_is_nobodys_twin() {
     let mut sim = Sim::new(1, Plan::new(4, 3));
     sim.run_to(9);
+    let instance = |sim: &Sim, place: usize| sim.nodes[place].core.as_ref().unwrap().watch.instance();
+    let real = [instance(&sim, 0), instance(&sim, 3)];
     // Watches in place of the fourth, and beside the first with a copy of its folder.
     sim.kill(3);
     sim.nodes[3].dry = true;
@@ -141,21 +143,27 @@ fn a_dry_run_says_nothing_that_counts_and_is_nobodys_twin() {
     sim.run_to(40);
     assert!(sim.nodes.iter().all(|node| node.stopped.is_none()));
     assert!((0..3).all(|place| sim.nodes[place].core.is_some()));
-    let mut instances = BTreeSet::new();
+    let (mut instances, mut passed_on) = (BTreeSet::new(), BTreeSet::new());
     for (from, said) in sim.log.iter().flatten() {
         match &**said {
-            Message::Alive(alive) if alive.operator == 1 => {
-                instances.insert(alive.instance);
+            Message::Alive(alive) => {
+                if [1, 4].contains(&alive.operator) {
+                    instances.insert(alive.instance);
+                }
+                if *from == 4 && alive.operator != 4 {
+                    passed_on.insert(alive.slot);
+                }
+                assert!(alive.others.is_empty(), "{said:?}");
             }
             _ => {}
         }
         if *from == 4 {
             let body = match &**said {
                 Message::Agreement(message) => Some(&message.body),
-                Message::Alive(_) | Message::Partials(_) | Message::Contents { .. } | Message::Exit(_) => {
+                Message::Partials(_) | Message::Contents { .. } | Message::Exit(_) => {
                     panic!("{said:?}")
                 }
-                Message::Hello(_) | Message::Clock { .. } => None,
+                Message::Alive(_) | Message::Hello(_) | Message::Clock { .. } => None,
             };
             assert!(
                 !matches!(body, Some(Body::Vote(vote)) if vote.operator == 4),
@@ -167,7 +175,12 @@ fn a_dry_run_says_nothing_that_counts_and_is_nobodys_twin() {
             );
         }
     }
-    assert_eq!(instances.len(), 1, "only the one who signs says that it is alive");
+    assert_eq!(
+        instances,
+        BTreeSet::from(real),
+        "only who signs says that it is alive"
+    );
+    assert!(passed_on.is_superset(&(10..40).collect()), "{passed_on:?}");
     let (due, came) = sim.attested_in(10..40);
     assert!(due > 10 && came == due, "{came} of {due}");
     // It sees all the same.

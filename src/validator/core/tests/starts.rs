@@ -1,10 +1,10 @@
 //! What counts as a start, what was forgotten, and twins.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use rand::RngExt as _;
 
-use crate::validator::{core::Report, core::Stop, wire::Message};
+use crate::validator::{agreement::messages::Body, core::Report, core::Stop, wire::Message};
 
 use super::sim::{Disk, Plan, Sim};
 
@@ -47,6 +47,103 @@ fn after_a_restart_shares_sign_at_once_when_all_others_confirm() {
     sim.run_to(5 * EPOCH);
     assert_eq!(signed_from(&sim, 18), (18..=5 * EPOCH).collect::<Vec<_>>());
     assert!(sim.reported(0, |report| matches!(report, Report::Confirmed)));
+}
+
+/// Slots and bytes of the first operator's votes and proposals among what was said.
+fn voices(sim: &mut Sim) -> BTreeSet<(u64, Vec<u8>)> {
+    let said = sim.log.replace(Vec::new()).unwrap_or_default();
+    let own = said.iter().filter_map(|(_, said)| match &**said {
+        Message::Agreement(message) => {
+            let own = match &message.body {
+                Body::Vote(vote) => vote.operator == 1,
+                Body::Proposal(proposal) => proposal.operator == 1,
+                Body::Certificate(_) | Body::Status(_) => false,
+            };
+            own.then(|| (message.duty.slot, message.encode()))
+        }
+        _ => None,
+    });
+    own.collect()
+}
+
+#[test]
+fn a_start_takes_no_part_in_what_began_before_it() {
+    for jump in [false, true] {
+        let mut plan = plan();
+        plan.proposals = true;
+        plan.all_duties = true;
+        let mut sim = Sim::new(1, plan);
+        sim.run_to(17);
+        let mut took_part = 0;
+        for slot in (18..34).step_by(2) {
+            sim.log = Some(Vec::new());
+            sim.begin(slot);
+            // Attestations are due after 1,333 ms, a block at once.
+            let mid = sim.now + 30 * (slot % 5);
+            sim.run_until(mid);
+            let before = voices(&mut sim);
+            if jump {
+                sim.jump(0, 0);
+            } else {
+                sim.kill(0);
+                sim.start(0);
+            }
+            sim.run_to(slot + 1);
+            let after = voices(&mut sim);
+            // What it had said before others may still pass on.
+            let said: Vec<_> = after.difference(&before).filter(|(of, _)| *of <= slot).collect();
+            assert_eq!(said, Vec::<&(u64, Vec<u8>)>::new(), "jump {jump}");
+            assert!(after.iter().any(|(of, _)| *of == slot + 1), "{slot}");
+            let decided =
+                |report: &Report| matches!(report, Report::Decided { duty, .. } if duty.slot == slot);
+            took_part += u32::from(sim.reported(0, decided));
+        }
+        // It follows all the same.
+        assert_eq!(took_part, 8, "jump {jump}");
+    }
+}
+
+#[test]
+fn a_dry_run_confirms_nothing_and_shows_what_it_saw() {
+    let mut sim = Sim::new(1, plan());
+    sim.run_to(17);
+    let old = sim.nodes[0].disk.clone();
+    sim.kill(3);
+    sim.nodes[3].dry = true;
+    sim.start(3);
+    sim.kill(0);
+    sim.start(0);
+    sim.run_to(20);
+    let confirmed = |report: &Report| matches!(report, Report::Confirmed);
+    assert!(!sim.reported(0, confirmed));
+    assert!(signed_from(&sim, 18).is_empty());
+    // With its database it confirms.
+    sim.kill(3);
+    sim.nodes[3].dry = false;
+    sim.start(3);
+    sim.run_to(23);
+    assert!(sim.reported(0, confirmed));
+    assert_eq!(signed_from(&sim, 18), (21..=23).collect::<Vec<_>>());
+
+    // What others signed while it watched it remembers as long as it is there: nobody else does here.
+    let mut sim = Sim::new(1, plan());
+    sim.run_to(17);
+    sim.kill(3);
+    sim.nodes[3].dry = true;
+    sim.start(3);
+    sim.run_to(20);
+    sim.kill(0);
+    sim.nodes[0].disk = old;
+    for node in 1..3 {
+        sim.nodes[node].disk.memory.remove(&1);
+        if let Some(core) = &mut sim.nodes[node].core {
+            core.forget_memory(1);
+        }
+    }
+    sim.start(0);
+    sim.run_to(21);
+    let forgotten = |report: &Report| matches!(report, Report::Forgotten { operator: 4 });
+    assert!(sim.reported(0, forgotten));
 }
 
 #[test]
@@ -230,6 +327,23 @@ fn twins_see_each_other_and_stop_within_two_slots() {
             assert_eq!(sim.attested_in(0..5 * EPOCH).1, 5 * 8);
         }
     }
+}
+
+/// One twin talks with operator 3 only, the other with 2 and 4: what they say of themselves goes through 3, which only watches.
+#[test]
+fn twins_see_each_other_through_a_dry_run() {
+    let mut sim = Sim::new(1, plan());
+    sim.run_to(17);
+    sim.kill(2);
+    sim.nodes[2].dry = true;
+    sim.start(2);
+    let disk = sim.nodes[0].disk.clone();
+    let twin = sim.twin(0, disk, true);
+    sim.run_to(20);
+    for place in [0, twin] {
+        assert!(matches!(sim.nodes[place].stopped, Some(Stop::Twin(_))));
+    }
+    assert!((1..4).all(|place| sim.nodes[place].stopped.is_none()));
 }
 
 #[test]

@@ -150,13 +150,25 @@ impl Sim {
         known.find(|slot| self.blocks[slot] == root || on_the_other_fork(*slot) == root)
     }
 
+    /// What the second beacon node of a node would have it attest to.
+    pub(super) fn view_of_second(&mut self, place: usize, slot: u64) -> AttestationData {
+        let operator = self.nodes[place].operator;
+        let stale = self.plan.stale.remove(&operator);
+        let data = self.view(place, slot);
+        if stale {
+            self.plan.stale.insert(operator);
+        }
+        data
+    }
+
     /// What a node's beacon node would have it attest to.
     pub(super) fn view(&mut self, place: usize, slot: u64) -> AttestationData {
         let time = self.chain.time();
         let epoch = time.epoch_of(slot);
         let known = self.nodes[place].has.range(..=slot).next_back().copied();
         let head = self.root(place, known.unwrap_or(0)).unwrap_or([1; 32]);
-        let source = epoch.saturating_sub(1 + self.justified_earlier);
+        let older = u64::from(self.plan.stale.contains(&self.nodes[place].operator));
+        let source = epoch.saturating_sub(1 + older + self.justified_earlier);
         let mut data = AttestationData {
             slot,
             index: 0,

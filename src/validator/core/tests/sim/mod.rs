@@ -77,6 +77,10 @@ pub(super) struct Plan {
     pub(super) silent: BTreeSet<u16>,
     /// The beacon nodes of these operators refuse whatever they are asked.
     pub(super) failing: BTreeSet<u16>,
+    /// The beacon nodes of these operators think that an older epoch is justified than the others do.
+    pub(super) stale: BTreeSet<u16>,
+    /// These operators have a second beacon node, one that is as most are.
+    pub(super) second: BTreeSet<u16>,
     /// How many milliseconds later blocks arrive at the beacon nodes of these operators.
     pub(super) lagging: BTreeMap<u16, u64>,
     /// The beacon nodes of these operators follow another fork of the chain, and know the blocks of both.
@@ -113,6 +117,8 @@ impl Plan {
             lied_to: BTreeSet::new(),
             silent: BTreeSet::new(),
             failing: BTreeSet::new(),
+            stale: BTreeSet::new(),
+            second: BTreeSet::new(),
             lagging: BTreeMap::new(),
             astray: BTreeSet::new(),
             arrival: (100, 1200),
@@ -371,14 +377,13 @@ impl Sim {
         node.stopped = None;
         node.refused.clear();
         let signatures = Cheap(node.operator);
-        node.core = Core::new(
-            settings,
-            signatures,
-            instance,
-            node.disk.memory.clone(),
-            start,
-            now,
-        );
+        // A dry run opens no database.
+        let memory = if node.dry {
+            BTreeMap::new()
+        } else {
+            node.disk.memory.clone()
+        };
+        node.core = Core::new(settings, signatures, instance, memory, start, now);
         node.wake = 0;
         assert!(node.core.is_some());
         for other in 0..self.nodes.len() {
@@ -700,7 +705,8 @@ impl Sim {
                 };
                 self.result(place, 8, event);
             }
-            Effect::AskView { .. } | Effect::AskBlock { .. } if self.plan.silent.contains(&operator) => {}
+            Effect::AskView { .. } | Effect::AskAllViews { .. } | Effect::AskBlock { .. }
+                if self.plan.silent.contains(&operator) => {}
             Effect::AskView { slot } if self.plan.failing.contains(&operator) => {
                 let kind = Kind::Head;
                 let duty = Duty { slot, kind };
@@ -714,6 +720,14 @@ impl Sim {
             Effect::AskView { slot } => {
                 let data = self.view(place, slot);
                 self.result(place, 8, Event::View { slot, data });
+            }
+            Effect::AskAllViews { slot } => {
+                let data = self.view(place, slot);
+                self.result(place, 8, Event::OtherView { slot, data });
+                if self.plan.second.contains(&operator) {
+                    let data = self.view_of_second(place, slot);
+                    self.result(place, 12, Event::OtherView { slot, data });
+                }
             }
             Effect::LookUp { slot, root } => {
                 let known = self.knows(place, root);
@@ -836,6 +850,7 @@ impl Sim {
                 self.oracle.aggregated.extend(slots);
             }
             Effect::Submit(Submission::Attestations(_)) | Effect::Subscribe(_) => {}
+            Effect::Remember { .. } if self.nodes[place].dry => {}
             Effect::Remember { operator, proof } => {
                 self.nodes[place]
                     .disk
@@ -844,7 +859,11 @@ impl Sim {
                     .or_default()
                     .take(proof);
             }
-            Effect::Compare { operator, remembered } => {
+            Effect::Compare {
+                operator,
+                remembered,
+                confirms,
+            } => {
                 let disk = &mut self.nodes[place].disk;
                 let known = disk.progress;
                 let newer = Progress {
@@ -862,7 +881,12 @@ impl Sim {
                     }
                 }
                 let newer = disk.records != before;
-                self.result(place, 2, Event::Compared { operator, newer });
+                let event = Event::Compared {
+                    operator,
+                    newer,
+                    confirms,
+                };
+                self.result(place, 2, event);
             }
             Effect::Begin(start) => self.nodes[place].start = start,
             Effect::Report(report) => self.nodes[place].reports.push(report),

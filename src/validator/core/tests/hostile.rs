@@ -1,6 +1,6 @@
 //! Memory does not grow, and what a hostile operator says costs little and breaks nothing.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -10,25 +10,23 @@ use crate::validator::{
         Signatures as _,
         messages::{self, Body, Certificate, Proposal, Status, Step, Vote, proposal_digest, vote_digest},
     },
-    chain::{
-        spec::Fork,
-        types::{Attestation, AttestationData, BeaconBlockHeader, Bitlist, Bitvector, Checkpoint},
-    },
-    combine::{Combined, Outcome},
+    chain::types::{Attestation, AttestationData, Bitlist, Bitvector, Checkpoint},
     core::{
-        Core, Effect, Event, Report, Settings, Submission,
+        Effect, Event, Report,
         attesting::encode_list,
         proposing::{Made, Summary},
-        schedule::{Attester, Proposer},
+        schedule::Attester,
     },
     duty::{Duty, Kind, Purpose},
-    guard::Start,
     memory::Proofs,
     partials::{Item, Partials},
     wire::{Hello, Message, PROTOCOL},
 };
 
-use super::sim::{LOCK, Plan, Sim, cheap::Cheap};
+use super::{
+    process::{Process, prevotes},
+    sim::{LOCK, Plan, Sim, cheap::Cheap},
+};
 
 /// The operator who is hostile.
 const BAD: u16 = 4;
@@ -285,157 +283,6 @@ fn who_greets_again_and_again_costs_little_and_is_refused() {
     assert_eq!(sim.attested_in(0..40), (40, 40));
 }
 
-/// A process of operator 2 in a slot, with which the three others talk.
-struct Process {
-    core: Core<Cheap>,
-    now: u64,
-    slot: u64,
-    header: BeaconBlockHeader,
-}
-
-impl Process {
-    /// In a slot in which operator 4 leads the agreement on the block, in round 1, led by operator 1.
-    fn new(builder: bool) -> Self {
-        let mut this = Self::at(9, builder);
-        for operator in [1, 3] {
-            let digest = vote_digest(&LOCK, this.duty(), operator, 1, Step::Prevote, None);
-            let vote = Body::Vote(Vote {
-                operator,
-                round: 1,
-                step: Step::Prevote,
-                choice: None,
-                signature: Cheap(operator).sign(&digest),
-            });
-            let duty = this.duty();
-            this.say(
-                operator,
-                Message::Agreement(messages::Message { duty, body: vote }),
-            );
-        }
-        assert_eq!(this.core.agreements[&this.duty()].round(), 1);
-        this
-    }
-
-    fn at(slot: u64, builder: bool) -> Self {
-        let sim = Sim::new(5, plan());
-        let group = sim.nodes[0].core.as_ref().unwrap().group.clone();
-        let chain = sim.chain.clone();
-        let now = chain.time().start_of(slot);
-        let start = Start {
-            first_slot: 0,
-            first_target: 0,
-        };
-        let settings = Settings {
-            group,
-            chain,
-            me: 2,
-            software: String::new(),
-            dry_run: false,
-            builder,
-        };
-        let memory = BTreeMap::new();
-        let mut core = Core::new(settings, Cheap(2), [1; 16], memory, start, now).unwrap();
-        let proposer = Proposer {
-            validator: 0,
-            index: 1000,
-        };
-        let duties = vec![(slot, proposer)];
-        core.handle(now, Event::Proposers { epoch: 1, duties });
-        let mut this = Self {
-            core,
-            now,
-            slot,
-            header: BeaconBlockHeader {
-                slot,
-                proposer_index: 1000,
-                parent_root: [1; 32],
-                state_root: [2; 32],
-                body_root: [3; 32],
-            },
-        };
-        for operator in [1, 3, 4] {
-            this.handle(Event::Connected(operator));
-            let mut hello = hello(&mut ChaCha8Rng::seed_from_u64(operator.into()));
-            hello.proofs = Proofs::default();
-            this.say(operator, Message::Hello(hello));
-        }
-        this
-    }
-
-    fn duty(&self) -> Duty {
-        Duty {
-            slot: self.slot,
-            kind: Kind::Block,
-        }
-    }
-
-    fn handle(&mut self, event: Event) -> Vec<Effect> {
-        self.core.handle(self.now, event)
-    }
-
-    fn say(&mut self, from: u16, message: Message) -> Vec<Effect> {
-        self.handle(Event::Message { from, message })
-    }
-
-    fn summary(&self, commitments: usize) -> Summary {
-        Summary {
-            fork: Fork::Electra,
-            blinded: false,
-            header: self.header,
-            randao: [0; 96],
-            fee_recipient: [0; 20],
-            commitments,
-        }
-    }
-
-    /// A block with so many blobs is decided and signed. What the beacon nodes are given.
-    fn decide(&mut self, commitments: usize) -> Vec<Option<Vec<u8>>> {
-        let (id, slot, block) = ([8; 32], self.slot, self.summary(commitments));
-        self.core.decided_block(slot, id, b"block"[..].into());
-        let block = Some(block);
-        let mut effects = self.handle(Event::Decoded { slot, id, block });
-        let root = self.core.chain.block_signing_root(&self.header).unwrap();
-        let signature = Combined {
-            place: (0, 0),
-            root,
-            signature: [5; 96],
-            signers: vec![1, 2, 3],
-        };
-        let outcome = Outcome {
-            places: vec![(0, 0)],
-            signatures: vec![signature],
-            wrong: Vec::new(),
-        };
-        let purpose = Purpose::Block;
-        effects.extend(self.handle(Event::Combined {
-            purpose,
-            slot,
-            outcome,
-        }));
-        published(&effects)
-    }
-
-    fn contents(&mut self, from: u16, bytes: &[u8]) -> Vec<Option<Vec<u8>>> {
-        let message = Message::Contents {
-            slot: self.slot,
-            root: self.header.root(),
-            bytes: bytes.into(),
-        };
-        published(&self.say(from, message))
-    }
-}
-
-/// Blocks for the beacon nodes: what comes with them.
-fn published(effects: &[Effect]) -> Vec<Option<Vec<u8>>> {
-    let blocks = effects.iter().filter_map(|effect| match effect {
-        Effect::Submit(Submission::Block { contents, .. }) => {
-            Some(contents.as_ref().map(|bytes| bytes.to_vec()))
-        }
-        _ => None,
-    });
-    blocks.collect()
-}
-
 #[test]
 fn wrong_blobs_do_not_keep_the_right_ones_out() {
     let (wrong, right) = (Some(b"wrong".to_vec()), Some(b"right".to_vec()));
@@ -496,14 +343,7 @@ fn a_leader_that_refuses_its_own_block_says_so_at_once() {
         round: 0,
         made,
     });
-    let passes = |effect: &Effect| {
-        let Effect::Broadcast(Message::Agreement(messages::Message { body, .. })) = effect else {
-            return false;
-        };
-        let Body::Vote(vote) = body else { return false };
-        (vote.operator, vote.round, vote.step, vote.choice) == (2, 0, Step::Prevote, None)
-    };
-    assert!(effects.iter().any(passes), "{effects:?}");
+    assert_eq!(prevotes(Kind::Block, 0, &effects), [None]);
 }
 
 #[test]

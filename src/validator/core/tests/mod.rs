@@ -3,6 +3,8 @@
 mod accounts;
 mod hostile;
 mod liveness;
+mod plausible;
+mod process;
 mod safety;
 mod sim;
 mod starts;

@@ -1,0 +1,557 @@
+//! What this operator thinks of what others propose: each row of the tables of what is plausible, and of what is not.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    crypto::hash::Hash,
+    validator::{
+        agreement::Verdict,
+        chain::{
+            signing::is_aggregator,
+            spec::{Due, Fork},
+            types::{
+                AggregateAndProof, Attestation, AttestationData, Bitlist, Bitvector, Checkpoint,
+                ContributionAndProof, SyncCommitteeContribution,
+            },
+        },
+        combine::Place,
+        core::{
+            Effect, Event, Report,
+            attesting::encode_list,
+            effects::ToCheck,
+            proposing::{Made, Summary},
+            schedule::{Attester, SyncMember},
+        },
+        duty::{Kind, Purpose},
+    },
+};
+
+use super::process::{Process, RANDAO, Seen, prevotes};
+
+/// What is proposed as a block; what it says the tests make up.
+const BLOCK: &[u8] = b"a block";
+/// Our beacon node's head before the slot.
+const HEAD: Hash = [1; 32];
+
+/// A change to a block that makes it another one.
+type Change = fn(&mut Summary);
+
+/// Blocks that can never be right: each is right but for one thing.
+fn impossible() -> Vec<(&'static str, Change)> {
+    vec![
+        ("slot", |block| block.header.slot -= 1),
+        ("next slot", |block| block.header.slot += 1),
+        ("proposer", |block| block.header.proposer_index += 1),
+        ("fork", |block| block.fork = Fork::Fulu),
+        ("fee recipient", |block| block.fee_recipient[19] ^= 1),
+        ("RANDAO reveal", |block| block.randao[0] ^= 1),
+    ]
+}
+
+/// In this round of the agreement on a block, with our head and the group's RANDAO reveal.
+fn block_in(round: u8, builder: bool) -> Process {
+    let mut slot = Process::at(9, builder);
+    if round > 0 {
+        slot.enter(Kind::Block, round);
+    }
+    slot.handle(Event::Head { slot: 8, root: HEAD });
+    slot.made(Purpose::Randao, (0, 0), [0; 32], RANDAO);
+    slot
+}
+
+fn decoded(slot: &mut Process, id: Hash, block: Option<Summary>) -> Vec<Effect> {
+    let of = slot.slot;
+    slot.handle(Event::Decoded { slot: of, id, block })
+}
+
+/// A block is proposed that says this.
+fn proposed(slot: &mut Process, round: u8, block: Option<Summary>) -> (Hash, Seen) {
+    let (id, mut effects) = slot.propose(Kind::Block, round, BLOCK);
+    let asked = |effect: &Effect| match effect {
+        Effect::Check {
+            what: ToCheck::Block(value),
+            ..
+        } => **value == *BLOCK,
+        _ => false,
+    };
+    assert!(effects.iter().any(asked));
+    effects.extend(decoded(slot, id, block));
+    let seen = slot.seen(Kind::Block, round, id, &effects);
+    (id, seen)
+}
+
+/// For what the guard was asked.
+fn guarded(effects: &[Effect]) -> Vec<(Purpose, Hash, Vec<u32>)> {
+    let guarded = effects.iter().filter_map(|effect| match effect {
+        Effect::Guard {
+            purpose,
+            root,
+            validators,
+            ..
+        } => Some((*purpose, *root, validators.clone())),
+        _ => None,
+    });
+    guarded.collect()
+}
+
+/// Three quarters of a slot: whatever this process does without being told anything more.
+fn rest(slot: &mut Process) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for _ in 0..30 {
+        slot.now += 100;
+        effects.extend(slot.handle(Event::Tick));
+    }
+    effects
+}
+
+#[test]
+fn a_block_that_is_as_it_must_be_is_voted_for_and_signed() {
+    for round in [0, 1] {
+        for certificate_first in [false, true] {
+            let mut slot = block_in(round, false);
+            let block = slot.summary(0);
+            let root = slot.core.chain.block_signing_root(&block.header).unwrap();
+            let right = [(Purpose::Block, root, vec![0])];
+            let effects = if certificate_first {
+                let (id, _) = slot.propose(Kind::Block, round, BLOCK);
+                assert_eq!(guarded(&slot.certify(Kind::Block, round, id)), []);
+                decoded(&mut slot, id, Some(block))
+            } else {
+                let (id, seen) = proposed(&mut slot, round, Some(block));
+                assert_eq!(seen, Seen::Valid, "{round}");
+                slot.certify(Kind::Block, round, id)
+            };
+            assert_eq!(guarded(&effects), right, "{round} {certificate_first}");
+        }
+    }
+}
+
+#[test]
+fn a_block_that_can_never_be_right_is_refused_and_not_signed_whoever_decided_on_it() {
+    for round in [0, 1] {
+        let none: [(&str, Option<Change>); 1] = [("is none", None)];
+        let all = impossible()
+            .into_iter()
+            .map(|(what, change)| (what, Some(change)));
+        for (what, change) in all.chain(none) {
+            let block = |slot: &Process| {
+                change.map(|change| {
+                    let mut block = slot.summary(0);
+                    change(&mut block);
+                    block
+                })
+            };
+            // It is refused, and stays refused with t precommits.
+            let mut slot = block_in(round, false);
+            let other = block(&slot);
+            let (id, seen) = proposed(&mut slot, round, other);
+            assert_eq!(seen, Seen::Invalid, "{what} {round}");
+            let mut effects = slot.certify(Kind::Block, round, id);
+            effects.extend(rest(&mut slot));
+            assert_eq!(guarded(&effects), [], "{what} {round}");
+
+            // What it says is found out only when the others have decided.
+            let mut slot = block_in(round, false);
+            let other = block(&slot);
+            let (id, mut effects) = slot.propose(Kind::Block, round, BLOCK);
+            effects.extend(slot.certify(Kind::Block, round, id));
+            effects.extend(decoded(&mut slot, id, other));
+            effects.extend(rest(&mut slot));
+            assert_eq!(guarded(&effects), [], "{what} {round}, late");
+        }
+    }
+}
+
+#[test]
+fn an_own_block_that_can_never_be_right_is_not_proposed() {
+    let refused = |change: Option<Change>| {
+        let mut slot = block_in(1, false);
+        let mut summary = slot.summary(0);
+        if let Some(change) = change {
+            change(&mut summary);
+        }
+        let made = Made {
+            value: BLOCK.into(),
+            summary,
+            contents: None,
+        };
+        let produced = Event::Produced {
+            slot: slot.slot,
+            round: 1,
+            made,
+        };
+        let effects = slot.handle(produced);
+        let why = effects.into_iter().find_map(|effect| match effect {
+            Effect::Report(Report::OwnBlockRefused { why, .. }) => Some(why),
+            _ => None,
+        });
+        why
+    };
+    assert_eq!(refused(None), None);
+    let reasons: BTreeSet<_> = impossible()
+        .into_iter()
+        .map(|(what, change)| refused(Some(change)).expect(what))
+        .collect();
+    assert_eq!(reasons.len(), 5, "each says what is wrong: {reasons:?}");
+}
+
+#[test]
+fn a_builders_block_is_voted_for_with_builder_only_and_signed_when_decided() {
+    for round in [0, 1] {
+        for builder in [false, true] {
+            let mut slot = block_in(round, builder);
+            let block = Summary {
+                blinded: true,
+                // The builder's.
+                fee_recipient: [9; 20],
+                ..slot.summary(0)
+            };
+            let (id, seen) = proposed(&mut slot, round, Some(block));
+            assert_eq!(seen, if builder { Seen::Valid } else { Seen::Held });
+            // Others decided on it, and of t at least one is honest: whoever only holds it signs too.
+            assert_eq!(guarded(&slot.certify(Kind::Block, round, id)).len(), 1);
+        }
+        // Without --builder it never gets this operator's vote, however long it takes.
+        let mut slot = block_in(round, false);
+        let block = Summary {
+            blinded: true,
+            ..slot.summary(0)
+        };
+        let (id, _) = proposed(&mut slot, round, Some(block));
+        let effects = rest(&mut slot);
+        assert_eq!(prevotes(Kind::Block, round, &effects), [None]);
+        assert_eq!(guarded(&effects), []);
+        assert_eq!(guarded(&slot.certify(Kind::Block, round, id)).len(), 1);
+    }
+    // But for the fee recipient it must be right, with --builder too.
+    for (what, change) in impossible() {
+        let mut slot = block_in(1, true);
+        let mut block = Summary {
+            blinded: true,
+            ..slot.summary(0)
+        };
+        change(&mut block);
+        let (_, seen) = proposed(&mut slot, 1, Some(block));
+        let expected = if what == "fee recipient" {
+            Seen::Valid
+        } else {
+            Seen::Invalid
+        };
+        assert_eq!(seen, expected, "{what}");
+    }
+}
+
+#[test]
+fn without_the_groups_randao_reveal_a_block_is_held() {
+    for (reveal, right) in [(RANDAO, true), ([7; 96], false)] {
+        let mut slot = Process::at(9, false);
+        slot.handle(Event::Head { slot: 8, root: HEAD });
+        let block = slot.summary(0);
+        let (id, seen) = proposed(&mut slot, 0, Some(block));
+        assert_eq!(seen, Seen::Held);
+        let effects = slot.made(Purpose::Randao, (0, 0), [0; 32], reveal);
+        let expected = if right { Seen::Valid } else { Seen::Invalid };
+        assert_eq!(slot.seen(Kind::Block, 0, id, &effects), expected);
+    }
+}
+
+#[test]
+fn the_parent_is_our_head_or_in_later_rounds_a_block_before_that_we_know() {
+    let on = |slot: &Process, parent_root| {
+        let mut block = slot.summary(0);
+        block.header.parent_root = parent_root;
+        Some(block)
+    };
+    let parent = [6; 32];
+    let mut slot = block_in(0, false);
+    let other = on(&slot, parent);
+    let (id, seen) = proposed(&mut slot, 0, other);
+    assert_eq!(seen, Seen::Held);
+    let effects = slot.handle(Event::Head {
+        slot: 8,
+        root: parent,
+    });
+    assert_eq!(slot.seen(Kind::Block, 0, id, &effects), Seen::Valid);
+
+    for (of_slot, expected) in [
+        (None, Seen::Held),
+        (Some(7), Seen::Valid),
+        (Some(8), Seen::Valid),
+        // A block of the slot itself is nobody's parent in it.
+        (Some(9), Seen::Held),
+    ] {
+        let mut slot = block_in(1, false);
+        let other = on(&slot, parent);
+        let (id, seen) = proposed(&mut slot, 1, other);
+        assert_eq!(seen, Seen::Held);
+        let event = Event::Block {
+            slot: slot.slot,
+            root: parent,
+            of_slot,
+        };
+        let effects = slot.handle(event);
+        assert_eq!(slot.seen(Kind::Block, 1, id, &effects), expected, "{of_slot:?}");
+    }
+}
+
+/// What is decided for *head* in the slot.
+fn data() -> AttestationData {
+    let checkpoint = |epoch| Checkpoint { epoch, root: [4; 32] };
+    AttestationData {
+        slot: 9,
+        index: 0,
+        beacon_block_root: [6; 32],
+        source: checkpoint(0),
+        target: checkpoint(1),
+    }
+}
+
+/// A selection proof that makes, or does not make, an aggregator of a committee of 64.
+fn proof(selects: bool) -> [u8; 96] {
+    let mut proofs = (0..=255).map(|byte| [byte; 96]);
+    proofs.find(|proof| is_aggregator(64, proof) == selects).unwrap()
+}
+
+/// Validators 0 and 1 attest in committees 1 and 2; the first aggregates, the second does not. It is time to agree on
+/// aggregates, and *head* is decided or not.
+fn aggregating(head: bool) -> Process {
+    let mut slot = Process::at(9, false);
+    let attester = |validator: u32| Attester {
+        validator,
+        index: 1000 + u64::from(validator),
+        committee: 1 + u64::from(validator),
+        committee_length: 64,
+        committees_at_slot: 4,
+    };
+    let duties = vec![(9, attester(0)), (9, attester(1))];
+    slot.handle(Event::Attesters { epoch: 1, duties });
+    slot.made(Purpose::Selection, (0, 0), [0; 32], proof(true));
+    slot.made(Purpose::Selection, (1, 0), [0; 32], proof(false));
+    if head {
+        slot.core.decided_head(9, data());
+    }
+    slot.wait_for(Due::Aggregate);
+    slot
+}
+
+fn aggregate(committees: &[usize]) -> Attestation {
+    Attestation {
+        aggregation_bits: Bitlist::new(&[true; 64]),
+        data: data(),
+        signature: [3; 96],
+        committee_bits: Bitvector::with_ones(4, committees),
+    }
+}
+
+fn list(aggregates: &[Attestation]) -> Vec<u8> {
+    encode_list(aggregates.iter().map(Attestation::to_ssz))
+}
+
+fn is_check(effect: &Effect) -> bool {
+    matches!(effect, Effect::Check { .. })
+}
+
+/// What is thought of a proposed list, and whether somebody with a beacon node is to check the signatures in it.
+fn judged(slot: &mut Process, kind: Kind, value: &[u8]) -> (Hash, Seen, bool) {
+    // Operator 1 leads the first round on aggregates, operator 3 the second one on contributions.
+    let round = u8::from(kind == Kind::Contributions);
+    let (id, effects) = slot.propose(kind, round, value);
+    let seen = slot.seen(kind, round, id, &effects);
+    (id, seen, effects.iter().any(is_check))
+}
+
+/// The beacon nodes' answer about signatures, and what is thought then.
+fn checked(slot: &mut Process, kind: Kind, id: Hash, verdict: Option<Verdict>) -> Seen {
+    let (duty, round) = (slot.duty(kind), u8::from(kind == Kind::Contributions));
+    let effects = slot.handle(Event::Checked {
+        duty,
+        round,
+        id,
+        verdict,
+    });
+    slot.seen(kind, round, id, &effects)
+}
+
+/// What the own share signs for a purpose.
+fn signed(effects: &[Effect], of: Purpose) -> Vec<(Place, Hash)> {
+    let roots = effects.iter().filter_map(|effect| match effect {
+        Effect::Sign { purpose, roots, .. } if *purpose == of => Some(roots.clone()),
+        _ => None,
+    });
+    roots.flatten().collect()
+}
+
+#[test]
+fn aggregates_are_of_what_was_decided_and_of_our_committees() {
+    const KIND: Kind = Kind::Aggregates;
+    let right = list(&[aggregate(&[1]), aggregate(&[2])]);
+    for (verdict, expected) in [
+        (Some(Verdict::Valid), Seen::Valid),
+        (Some(Verdict::Invalid), Seen::Invalid),
+        (None, Seen::Held),
+    ] {
+        let mut slot = aggregating(true);
+        let (id, seen, check) = judged(&mut slot, KIND, &right);
+        assert_eq!((seen, check), (Seen::Held, true));
+        assert_eq!(checked(&mut slot, KIND, id, verdict), expected);
+    }
+    let with = |change: fn(&mut Attestation)| {
+        let mut other = aggregate(&[2]);
+        change(&mut other);
+        list(&[aggregate(&[1]), other])
+    };
+    let wrong = [
+        ("block", with(|one| one.data.beacon_block_root[0] ^= 1)),
+        ("source", with(|one| one.data.source.root[0] ^= 1)),
+        ("target", with(|one| one.data.target.root[0] ^= 1)),
+        ("slot", with(|one| one.data.slot += 1)),
+        (
+            "too few bits",
+            with(|one| one.aggregation_bits = Bitlist::new(&[true; 63])),
+        ),
+        (
+            "too many bits",
+            with(|one| one.aggregation_bits = Bitlist::new(&[true; 65])),
+        ),
+        ("committee twice", list(&[aggregate(&[1]), aggregate(&[1])])),
+        ("two committees in one", list(&[aggregate(&[1, 2])])),
+        ("no committee", list(&[aggregate(&[])])),
+        ("nothing", list(&[])),
+        ("too many", list(&vec![aggregate(&[1]); 5])),
+        ("no list", b"no list".to_vec()),
+        ("no aggregate", encode_list(std::iter::once(vec![0; 3]))),
+    ];
+    for (what, value) in wrong {
+        let mut slot = aggregating(true);
+        let (id, seen, check) = judged(&mut slot, KIND, &value);
+        assert_eq!((seen, check), (Seen::Invalid, false), "{what}");
+        // Nor is it signed if all others decide on it.
+        let mut effects = slot.certify(KIND, 0, id);
+        effects.extend(rest(&mut slot));
+        assert_eq!(signed(&effects, Purpose::Aggregate), [], "{what}");
+    }
+    // Who knows of other duties than we do may be right.
+    let mut slot = aggregating(true);
+    let foreign = list(&[aggregate(&[1]), aggregate(&[3])]);
+    let (_, seen, check) = judged(&mut slot, KIND, &foreign);
+    assert_eq!((seen, check), (Seen::Held, false));
+}
+
+#[test]
+fn aggregates_and_contributions_wait_for_what_they_are_of() {
+    let contributions = encode_list(std::iter::once(contribution(1).to_ssz()));
+    for (mut slot, kind, value) in [
+        (aggregating(false), Kind::Aggregates, list(&[aggregate(&[1])])),
+        (contributing(false), Kind::Contributions, contributions),
+    ] {
+        let (_, seen, check) = judged(&mut slot, kind, &value);
+        assert_eq!((seen, check), (Seen::Held, false));
+        slot.core.decided_head(9, data());
+        let effects = slot.handle(Event::Tick);
+        assert!(effects.iter().any(is_check), "{kind:?}");
+    }
+}
+
+#[test]
+fn only_who_is_selected_signs_an_aggregate_and_with_the_groups_proof() {
+    let mut slot = aggregating(true);
+    let value = list(&[aggregate(&[1]), aggregate(&[2])]);
+    let (id, _, _) = judged(&mut slot, Kind::Aggregates, &value);
+    let effects = slot.certify(Kind::Aggregates, 0, id);
+    let message = AggregateAndProof {
+        aggregator_index: 1000,
+        aggregate: aggregate(&[1]),
+        selection_proof: proof(true),
+    };
+    let root = slot.core.chain.aggregate_signing_root(&message).unwrap();
+    assert_eq!(signed(&effects, Purpose::Aggregate), [((0, 0), root)]);
+}
+
+/// Validator 0 is in subcommittees 1 and 2 of the sync committee; only for the first there is a selection proof. It is time to
+/// agree on contributions, and *head* is decided or not.
+fn contributing(head: bool) -> Process {
+    let mut slot = Process::at(9, false);
+    let members = vec![SyncMember {
+        validator: 0,
+        index: 1000,
+        subcommittees: vec![1, 2],
+        places: vec![9, 17],
+    }];
+    slot.handle(Event::SyncMembers { epoch: 1, members });
+    slot.made(Purpose::SyncSelection, (0, 1), [0; 32], [8; 96]);
+    if head {
+        slot.core.decided_head(9, data());
+    }
+    slot.wait_for(Due::Contribution);
+    slot.enter(Kind::Contributions, 1);
+    slot
+}
+
+fn contribution(subcommittee: u64) -> SyncCommitteeContribution {
+    SyncCommitteeContribution {
+        slot: 9,
+        beacon_block_root: data().beacon_block_root,
+        subcommittee_index: subcommittee,
+        aggregation_bits: Bitvector::with_ones(8, &[0, 3]),
+        signature: [3; 96],
+    }
+}
+
+#[test]
+fn contributions_are_of_the_block_that_was_decided() {
+    const KIND: Kind = Kind::Contributions;
+    let list =
+        |all: &[SyncCommitteeContribution]| encode_list(all.iter().map(SyncCommitteeContribution::to_ssz));
+    for (verdict, expected) in [
+        (Some(Verdict::Valid), Seen::Valid),
+        (Some(Verdict::Invalid), Seen::Invalid),
+        (None, Seen::Held),
+    ] {
+        let mut slot = contributing(true);
+        let right = list(&[contribution(1), contribution(2)]);
+        let (id, seen, check) = judged(&mut slot, KIND, &right);
+        assert_eq!((seen, check), (Seen::Held, true));
+        assert_eq!(checked(&mut slot, KIND, id, verdict), expected);
+    }
+    let with = |change: fn(&mut SyncCommitteeContribution)| {
+        let mut other = contribution(2);
+        change(&mut other);
+        list(&[contribution(1), other])
+    };
+    let wrong = [
+        ("block", with(|one| one.beacon_block_root[0] ^= 1)),
+        ("slot", with(|one| one.slot += 1)),
+        ("subcommittee twice", with(|one| one.subcommittee_index = 1)),
+        ("no such subcommittee", with(|one| one.subcommittee_index = 4)),
+        (
+            "too many bits",
+            with(|one| one.aggregation_bits = Bitvector::with_ones(16, &[0])),
+        ),
+        ("nothing", list(&[])),
+        ("too many", list(&vec![contribution(1); 65])),
+        ("no list", b"no list".to_vec()),
+    ];
+    for (what, value) in wrong {
+        let mut slot = contributing(true);
+        let (id, seen, check) = judged(&mut slot, KIND, &value);
+        assert_eq!((seen, check), (Seen::Invalid, false), "{what}");
+        let mut effects = slot.certify(KIND, 1, id);
+        effects.extend(rest(&mut slot));
+        assert_eq!(signed(&effects, Purpose::Contribution), [], "{what}");
+    }
+}
+
+#[test]
+fn only_who_is_selected_signs_a_contribution_and_with_the_groups_proof() {
+    let mut slot = contributing(true);
+    let value = encode_list([contribution(1), contribution(2)].iter().map(|one| one.to_ssz()));
+    let (id, _, _) = judged(&mut slot, Kind::Contributions, &value);
+    let effects = slot.certify(Kind::Contributions, 1, id);
+    let message = ContributionAndProof {
+        aggregator_index: 1000,
+        contribution: contribution(1),
+        selection_proof: [8; 96],
+    };
+    let root = slot.core.chain.contribution_signing_root(&message).unwrap();
+    assert_eq!(signed(&effects, Purpose::Contribution), [((0, 1), root)]);
+}

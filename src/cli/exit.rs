@@ -456,7 +456,9 @@ pub(super) fn with_beacon_nodes<T>(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Problem::other("cannot ask a beacon node", error, "try again"))?;
     runtime.block_on(async {
-        nodes.check(tokio::time::Instant::now() + PATIENCE).await;
+        nodes
+            .check(now_ms(), tokio::time::Instant::now() + PATIENCE)
+            .await;
         let Some(chain) = nodes.chain() else {
             use crate::validator::beacon::nodes::State;
             let health = nodes.health();

@@ -398,7 +398,7 @@ mod tests {
             live: true,
             last_round_ms: 12,
             warnings: vec![
-                "the fork eip9999 comes at epoch 100, and this version does not know it".to_owned(),
+                "the fork eip9999 comes at epoch 100, and this version of conclave does not know it: update conclave before".to_owned(),
             ],
             unknown_fork: Some(ForkView {
                 name: "eip9999".to_owned(),

@@ -5,7 +5,7 @@ use crate::{
     validator::{
         beacon::nodes::{Health, State},
         chain::spec::Chain,
-        overview::words::span,
+        overview::words::{span, unsigned_fork},
     },
 };
 
@@ -69,15 +69,15 @@ impl Watcher {
             name: name.to_owned(),
             epoch,
         });
+        let (why, todo) = unsigned_fork(name);
         told.warn(if begins <= now_ms {
             format!(
-                "the fork {name} is in force since epoch {epoch}, and this version of conclave does not know it: nothing is \
-                 signed. Update conclave"
+                "the fork {name} is in force since epoch {epoch}, and {why}, so that nothing is signed: {todo}"
             )
         } else {
             format!(
-                "the fork {name} comes at epoch {epoch}, in {}, and this version of conclave does not know it: from then on \
-                 it signs nothing. Update conclave before",
+                "the fork {name} comes at epoch {epoch}, in {}, and {why}, so that from then on nothing is signed: {todo} \
+                 before",
                 span(begins - now_ms)
             )
         });

@@ -339,7 +339,7 @@ fn a_fork_that_nobody_here_knows_is_announced_at_the_start() {
     let late = chain.time().start_of_epoch(100);
     let told = watcher().told(News::Chain(chain), late);
     assert!(
-        text(&told).contains("nothing is signed. Update conclave"),
+        text(&told).contains("so that nothing is signed: update conclave"),
         "{told:?}"
     );
 }

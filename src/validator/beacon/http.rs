@@ -223,7 +223,9 @@ impl ErrorKind {
             }
             Self::Credentials(_) => "Check user and password in the URL, or the header file.",
             Self::Status { .. } => "Look into the beacon node's log.",
-            Self::WrongNetwork(_) => "Give the address of a beacon node of the lock's network.",
+            Self::WrongNetwork(_) => {
+                "Give the address of a beacon node of the lock's network; if it was updated after a fork had begun, start anew."
+            }
         }
     }
 

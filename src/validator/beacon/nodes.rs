@@ -178,6 +178,8 @@ struct Member {
     latency: Duration,
     /// Verified to be of the right chain since it was last down.
     verified: bool,
+    /// The chain as it told it last; none of one that is of another network.
+    told: Option<Arc<Chain>>,
     checks: u32,
     /// By what was asked.
     failing: BTreeMap<&'static str, Failing>,
@@ -199,6 +201,18 @@ struct Shared {
     pinned: Pinned,
 }
 
+impl Shared {
+    /// Puts together what all nodes told last, those that are off included. What was known stays the same thing if
+    /// nothing is new.
+    fn learn(&mut self) {
+        let told: Vec<_> = self.members.iter().filter_map(|one| one.told.clone()).collect();
+        let chain = Chain::together(&told).filter(|chain| self.chain.as_deref() != Some(chain));
+        if let Some(chain) = chain {
+            self.chain = Some(Arc::new(chain));
+        }
+    }
+}
+
 /// Several beacon nodes. Clones share everything.
 #[derive(Clone)]
 pub struct Nodes(Arc<Mutex<Shared>>);
@@ -216,6 +230,7 @@ impl Nodes {
                 head_slot: 0,
                 latency: Duration::ZERO,
                 verified: false,
+                told: None,
                 checks: 0,
                 failing: BTreeMap::new(),
             })
@@ -232,7 +247,7 @@ impl Nodes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The chain, once a node has told it. It may change: a node that was updated may know of further forks.
+    /// The chain, once a node has told it. Its forks to come may change: a node that was updated may know of others.
     pub fn chain(&self) -> Option<Arc<Chain>> {
         self.shared().chain.clone()
     }
@@ -248,13 +263,14 @@ impl Nodes {
         {
             shared.chain = None;
         }
-        shared.pinned = pinned;
         for member in &mut shared.members {
             member.verified = false;
+            member.told.take_if(|chain| chain.fits(&pinned).is_err());
             if member.state.rank() < State::Unknown.rank() {
                 member.state = State::Unknown;
             }
         }
+        shared.pinned = pinned;
     }
 
     /// What is known of all nodes, in the order in which they were given.
@@ -318,19 +334,19 @@ impl Nodes {
     }
 
     /// Asks every node how it is and, where that is not known, which chain it follows. To be called at the start and
-    /// about once a slot.
-    pub async fn check(&self, deadline: Instant) {
+    /// about once a slot. `now_ms` is the time, in milliseconds since the Unix epoch: it says which forks have begun.
+    pub async fn check(&self, now_ms: u64, deadline: Instant) {
         let nodes = self.all();
         join_all(
             nodes
                 .iter()
                 .enumerate()
-                .map(|(place, node)| self.check_one(place, node, deadline)),
+                .map(|(place, node)| self.check_one(place, node, now_ms, deadline)),
         )
         .await;
     }
 
-    async fn check_one(&self, place: usize, node: &Node, deadline: Instant) {
+    async fn check_one(&self, place: usize, node: &Node, now_ms: u64, deadline: Instant) {
         let (verified, checks) = {
             let mut shared = self.shared();
             let Some(member) = shared.members.get_mut(place) else {
@@ -340,7 +356,7 @@ impl Nodes {
             (member.verified, member.checks)
         };
         if (!verified || checks.is_multiple_of(SPEC_EVERY))
-            && let Err(error) = self.verify(place, node, deadline).await
+            && let Err(error) = self.verify(place, node, now_ms, deadline).await
         {
             self.mark(place, &error);
             return;
@@ -388,7 +404,13 @@ impl Nodes {
     }
 
     /// Reads which chain a node follows, and compares it with what is pinned and with the other nodes.
-    async fn verify(&self, place: usize, node: &Node, deadline: Instant) -> Result<(), NodeError> {
+    async fn verify(
+        &self,
+        place: usize,
+        node: &Node,
+        now_ms: u64,
+        deadline: Instant,
+    ) -> Result<(), NodeError> {
         let ask = |what, path: &'static str, limit| async move {
             let request = Request::get(what, path, limit);
             node.send(&request, deadline).await.map(|answer| answer.body)
@@ -413,17 +435,18 @@ impl Nodes {
             .map(|version| line(&version.data.version).chars().take(100).collect())
             .unwrap_or_default();
         let mut shared = self.shared();
+        let epoch = chain.time().epoch_at(now_ms).unwrap_or(0);
         let fits = chain.fits(&shared.pinned).and_then(|()| {
             let known = shared.chain.as_ref();
-            known.map_or(Ok(()), |known| known.same_as(&chain))
+            known.map_or(Ok(()), |known| known.same_as(&chain, epoch))
         });
-        fits.map_err(|mismatch| node.error("network", ErrorKind::WrongNetwork(mismatch)))?;
-        shared.chain = Some(Arc::new(merged(shared.chain.as_deref(), chain)));
         if let Some(member) = shared.members.get_mut(place) {
-            member.verified = true;
+            member.verified = fits.is_ok();
+            member.told = fits.is_ok().then(|| Arc::new(chain));
             member.version = version;
         }
-        Ok(())
+        shared.learn();
+        fits.map_err(|mismatch| node.error("network", ErrorKind::WrongNetwork(mismatch)))
     }
 
     /// Asks nodes until one gives a good answer: the best first, the next one when there is an error or when a
@@ -652,20 +675,6 @@ fn told_apart(nodes: Vec<Node>) -> Vec<Node> {
         if *count == 1 { node } else { node.numbered(*count) }
     };
     nodes.into_iter().map(number).collect()
-}
-
-/// The chain as told by one more node: forks that are not known here are collected from all of them.
-fn merged(known: Option<&Chain>, mut told: Chain) -> Chain {
-    let Some(known) = known else {
-        return told;
-    };
-    for (name, epoch) in &known.spec.unknown {
-        if told.spec.unknown.iter().all(|(other, _)| other != name) {
-            told.spec.unknown.push((name.clone(), *epoch));
-        }
-    }
-    told.spec.unknown.sort_by_key(|(_, epoch)| *epoch);
-    told
 }
 
 /// Asks a node how it is.

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -30,7 +30,7 @@ use crate::{
     ethereum::exit::{SignedVoluntaryExit, VoluntaryExit},
     validator::chain::{
         block::{Blobs, Block, BlockSchemas},
-        spec::{Fork, Pinned},
+        spec::{Chain, Fork, Pinned},
         types::{
             AttestationData, Checkpoint, SyncCommitteeMessage,
             tests::{unhex, vectors},
@@ -38,7 +38,11 @@ use crate::{
     },
 };
 
-const SPEC: &str = include_str!("../../../tests/vectors/beacon/spec-minimal.json");
+/// In the first epoch of the chain of these tests.
+const NOW_MS: u64 = 1_700_000_001_000;
+const EPOCH_MS: u64 = 32_000;
+
+pub(crate) const SPEC: &str = include_str!("../../../tests/vectors/beacon/spec-minimal.json");
 
 /// What arrived at a server.
 pub(crate) struct Call {
@@ -178,7 +182,7 @@ pub(crate) async fn connect(servers: &[&Server]) -> Nodes {
         servers.iter().map(|server| client(&server.url)).collect(),
         Pinned::default(),
     );
-    nodes.check(soon()).await;
+    nodes.check(NOW_MS, soon()).await;
     nodes
 }
 
@@ -234,7 +238,7 @@ async fn a_node_of_another_network_is_never_used() {
         ..Pinned::default()
     };
     let nodes = Nodes::new(vec![client(&stranger.url), client(&friend.url)], pinned.clone());
-    nodes.check(soon()).await;
+    nodes.check(NOW_MS, soon()).await;
     let State::WrongNetwork(error) = &nodes.health()[0].state else {
         panic!("{:?}", nodes.health());
     };
@@ -248,11 +252,11 @@ async fn a_node_of_another_network_is_never_used() {
 
     // Without a pinned value the first one tells; what is pinned later decides.
     let nodes = Nodes::new(vec![client(&stranger.url)], Pinned::default());
-    nodes.check(soon()).await;
+    nodes.check(NOW_MS, soon()).await;
     assert!(nodes.is_ready());
     nodes.pin(pinned);
     assert!(nodes.chain().is_none() && !nodes.is_ready());
-    nodes.check(soon()).await;
+    nodes.check(NOW_MS, soon()).await;
     assert!(matches!(nodes.health()[0].state, State::WrongNetwork(_)));
     let failed = nodes.attestation_data(9, soon()).await.unwrap_err();
     assert!(failed.errors.is_empty() && failed.to_string().contains("no beacon node is of use"));
@@ -270,14 +274,79 @@ async fn nodes_must_agree_on_their_chain() {
     })
     .await;
     let nodes = Nodes::new(vec![client(&first.url), client(&second.url)], Pinned::default());
-    nodes.check(soon()).await;
-    let wrong: Vec<_> = nodes
-        .health()
-        .into_iter()
-        .filter(|one| matches!(one.state, State::WrongNetwork(_)))
-        .collect();
+    // In the epoch in which the fork begins, or does not.
+    nodes.check(NOW_MS + 2 * EPOCH_MS, soon()).await;
+    let wrong = wrong(&nodes);
     assert_eq!(wrong.len(), 1);
-    assert!(wrong[0].state.text().contains("fork fulu"), "{wrong:?}");
+    assert!(wrong[0].contains("fork fulu"), "{wrong:?}");
+}
+
+/// What those nodes say that are of another network.
+fn wrong(nodes: &Nodes) -> Vec<String> {
+    let health = nodes.health().into_iter();
+    health
+        .filter(|one| matches!(one.state, State::WrongNetwork(_)))
+        .map(|one| one.state.text())
+        .collect()
+}
+
+#[tokio::test]
+async fn forks_to_come_are_learned_of_while_nodes_are_used() {
+    // The epoch of Fulu by each of two nodes.
+    let told: [Arc<AtomicU64>; 2] = std::array::from_fn(|_| Arc::new(AtomicU64::new(u64::MAX)));
+    let server = |epoch: Arc<AtomicU64>| {
+        serve(7, move |call| {
+            let mut spec: Value = serde_json::from_str(SPEC).unwrap();
+            spec["data"]["FULU_FORK_EPOCH"] = epoch.load(Ordering::SeqCst).to_string().into();
+            let answer = (call.path() == "/eth/v1/config/spec").then(|| spec.to_string().into_response());
+            async move { answer }.boxed()
+        })
+    };
+    let (first, second) = (server(told[0].clone()).await, server(told[1].clone()).await);
+    let nodes = connect(&[&first, &second]).await;
+    // Both are restarted, in this epoch.
+    let restarted = async |epoch: u64, say: [u64; 2]| {
+        for (epoch, said) in told.iter().zip(say) {
+            epoch.store(said, Ordering::SeqCst);
+        }
+        nodes.pin(Pinned::default());
+        nodes.check(NOW_MS + epoch * EPOCH_MS, soon()).await;
+        nodes.chain().unwrap()
+    };
+    let never = u64::MAX;
+    let fulu = |chain: &Chain| chain.spec.scheduled(Fork::Fulu).map(|fork| fork.epoch);
+    let before = nodes.chain().unwrap();
+    assert_eq!(fulu(&before), None);
+    // The same again is the same thing.
+    assert!(Arc::ptr_eq(&before, &restarted(0, [never, never]).await));
+    // One is updated, then the other one; then the fork is postponed.
+    for say in [[never, 5], [5, 5], [5, never], [7, 7], [7, never], [5, 5]] {
+        let chain = restarted(1, say).await;
+        assert_eq!(
+            (fulu(&chain), chain.spec.unknown_fork()),
+            (Some(say[0].min(say[1])), None)
+        );
+        assert_eq!(wrong(&nodes), [""; 0]);
+    }
+    for (epoch, say) in [(1, [7, 5]), (6, [7, 5]), (8, [7, 5])] {
+        let chain = restarted(epoch, say).await;
+        assert_eq!(chain.spec.unknown_fork(), Some(("fulu", 5)), "{epoch}");
+        assert_eq!(wrong(&nodes), [""; 0]);
+    }
+    // They agree again: late, but then it is clear what to sign.
+    let chain = restarted(8, [7, 7]).await;
+    assert_eq!((fulu(&chain), chain.spec.unknown_fork()), (Some(7), None));
+    // What has begun does not change, and who says so is not used.
+    for say in [[7, never], [5, 7], [9, 7], [9, 9]] {
+        let chain = restarted(8, say).await;
+        assert_eq!(fulu(&chain), Some(7));
+        assert_eq!(
+            wrong(&nodes).len(),
+            say.iter().filter(|epoch| **epoch != 7).count()
+        );
+    }
+    restarted(8, [7, 7]).await;
+    assert_eq!(wrong(&nodes), [""; 0]);
 }
 
 #[tokio::test]
@@ -301,7 +370,7 @@ async fn a_node_that_is_well_and_fails_one_request_is_told_of_until_it_answers()
     let nodes = connect(&[&server]).await;
     for _ in 0..2 {
         nodes.attestation_data(9, soon()).await.unwrap_err();
-        nodes.check(soon()).await;
+        nodes.check(NOW_MS, soon()).await;
     }
     // Once or twice is nothing to talk about; nor is what a node does not have.
     assert_eq!(nodes.health()[0].trouble, None);
@@ -310,7 +379,7 @@ async fn a_node_that_is_well_and_fails_one_request_is_told_of_until_it_answers()
     }
     assert_eq!(nodes.health()[0].trouble, None);
     nodes.attestation_data(9, soon()).await.unwrap_err();
-    nodes.check(soon()).await;
+    nodes.check(NOW_MS, soon()).await;
     let health = nodes.health();
     assert_eq!(health[0].state, State::Ready);
     let trouble = health[0].trouble.clone().unwrap();
@@ -443,7 +512,7 @@ async fn a_machine_that_is_off_is_verified_anew_when_it_is_back() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let nodes = Nodes::new(vec![client(&format!("http://{address}"))], Pinned::default());
-    nodes.check(soon()).await;
+    nodes.check(NOW_MS, soon()).await;
     let State::Down(error) = &nodes.health()[0].state else {
         panic!("{:?}", nodes.health());
     };
@@ -451,7 +520,7 @@ async fn a_machine_that_is_off_is_verified_anew_when_it_is_back() {
     let nothing = |_| async { None }.boxed();
     let listener = TcpListener::bind(address).await.unwrap();
     let server = serve_on(listener, node(7, nothing));
-    nodes.check(soon()).await;
+    nodes.check(NOW_MS, soon()).await;
     assert!(nodes.is_ready());
     drop(server);
     // The port may be taken for a moment.
@@ -464,7 +533,7 @@ async fn a_machine_that_is_off_is_verified_anew_when_it_is_back() {
     // Something else at the same address: seen at the latest once the old connection has failed.
     let _server = serve_on(listener, node(8, nothing));
     for _ in 0..100 {
-        nodes.check(soon()).await;
+        nodes.check(NOW_MS, soon()).await;
         if let State::WrongNetwork(_) = nodes.health()[0].state {
             return;
         }
@@ -483,7 +552,7 @@ async fn credentials_go_to_the_node_and_into_no_message() {
     let url = server.url.replace("http://", "http://ada:s3cret@");
     let node = Node::new(Address::new(&url, Some("X-Key: k3y")).unwrap()).unwrap();
     let nodes = Nodes::new(vec![node], Pinned::default());
-    nodes.check(soon()).await;
+    nodes.check(NOW_MS, soon()).await;
     assert!(nodes.is_ready());
     assert!(!format!("{:?}", nodes.health()).contains("s3cret"));
     let nodes = connect(&[&server]).await;

@@ -7,9 +7,12 @@ use crate::{
     validator::{
         agreement::{Misbehaviour, Verdict},
         alive::Instance,
-        chain::types::{
-            Attestation, AttestationData, SignedAggregateAndProof, SignedContributionAndProof,
-            SingleAttestation, SyncCommitteeContribution, SyncCommitteeMessage,
+        chain::{
+            spec::Chain,
+            types::{
+                Attestation, AttestationData, SignedAggregateAndProof, SignedContributionAndProof,
+                SingleAttestation, SyncCommitteeContribution, SyncCommitteeMessage,
+            },
         },
         combine::{Job, Outcome, Place},
         duty::{Duty, Purpose},
@@ -60,6 +63,8 @@ pub enum Event {
         /// From when on it signs.
         start: Start,
     },
+    /// Beacon nodes have told of other forks to come. Of its past, its time and its sizes this says what was known before.
+    Chain(Arc<Chain>),
     /// Who attests in an epoch: slot and duty.
     Attesters {
         /// The epoch.

@@ -213,6 +213,7 @@ impl<S: Signatures> Core<S> {
                 confirms,
             } => self.compared(operator, newer, confirms),
             Event::Restarted { instance, start } => self.restarted(instance, start),
+            Event::Chain(chain) => self.chain = chain,
             Event::Attesters { epoch, duties } => self.attesters(epoch, &duties),
             Event::Proposers { epoch, duties } => self.proposers(epoch, duties),
             Event::Produced { slot, round, made } => self.produced(slot, round, made),

@@ -10,7 +10,7 @@
 //! just started keeps away from what may have been signed before), [`Mark`] (a database that is not the whole memory of
 //! its share), and [`Guard::remember`] and [`Guard::raise`] (operators remember for each other).
 //!
-//! All functions block on the disk: keep them off the async executor.
+//! All functions but [`Guard::begin`] and [`Guard::pause`] block on the disk: keep them off the async executor.
 
 mod cluster;
 mod database;
@@ -19,7 +19,7 @@ pub mod interchange;
 pub mod rules;
 
 #[cfg(test)]
-mod tests;
+pub(in crate::validator) mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -115,13 +115,15 @@ struct State {
     open: Open,
     /// `None` after a failure: what is on the disk then has to be read anew.
     store: Option<Store>,
-    start: Option<Start>,
 }
 
 /// The slashing protection of one operator's shares.
 pub struct Guard {
     path: PathBuf,
     cluster: Cluster,
+    /// From when on this process signs. Apart from the database, and only ever held for an assignment: who tells it
+    /// must not wait for a disk.
+    start: Mutex<Option<Start>>,
     state: Mutex<State>,
 }
 
@@ -150,15 +152,11 @@ impl Guard {
 
     fn open_by(path: &Path, cluster: Cluster, open: Open) -> Result<Self, GuardError> {
         let store = Some(open(&cluster)?);
-        let state = Mutex::new(State {
-            open,
-            store,
-            start: None,
-        });
         Ok(Self {
             path: path.to_owned(),
             cluster,
-            state,
+            start: Mutex::default(),
+            state: Mutex::new(State { open, store }),
         })
     }
 
@@ -174,10 +172,7 @@ impl Guard {
 
     /// Works with the database. After a failure it is opened anew by the next call: whether the failed change is on the
     /// disk or not is then seen there.
-    fn with<T>(
-        &self,
-        work: impl FnOnce(&Store, Option<Start>) -> Result<T, Failure>,
-    ) -> Result<T, GuardError> {
+    fn with<T>(&self, work: impl FnOnce(&Store) -> Result<T, Failure>) -> Result<T, GuardError> {
         let mut state = self.state();
         // Taken out, so that it is gone whatever happens in between.
         let store = match state.store.take() {
@@ -188,8 +183,7 @@ impl Guard {
             state.store = Some(store);
             return Err(GuardError::Replaced(self.path.clone()));
         }
-        let start = state.start;
-        match shielded(|| work(&store, start)) {
+        match shielded(|| work(&store)) {
             Ok(value) => {
                 state.store = Some(store);
                 Ok(value)
@@ -209,14 +203,25 @@ impl Guard {
     }
 
     /// Says from when on this process may sign. Before, everything is refused. To be called at whatever counts as a
-    /// start, and again when all peers have confirmed that nothing was forgotten.
+    /// start, and again when all peers have confirmed that nothing was forgotten. Does not wait for the disk.
     pub fn begin(&self, start: Start) {
-        self.state().start = Some(start);
+        *self.start() = Some(start);
     }
 
-    /// Refuses everything until [`Self::begin`] is called again: for a clock that has jumped.
+    /// Refuses everything until [`Self::begin`] is called again: for a clock that has jumped. Does not wait for the disk:
+    /// what is asked there at this moment is refused when it has answered.
     pub fn pause(&self) {
-        self.state().start = None;
+        *self.start() = None;
+    }
+
+    fn start(&self) -> MutexGuard<'_, Option<Start>> {
+        self.start.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a message is not from before the start, as it is at this moment.
+    fn is_after_start(&self, message: &Message) -> Result<(), Refusal> {
+        let start = *self.start();
+        start.ok_or(Refusal::NotStarted)?.check(message)
     }
 
     /// Asks for one duty: all validators in one transaction. When this returns a permit, its record is durable, and the
@@ -227,10 +232,9 @@ impl Guard {
     /// seen by asking again.
     pub fn permit(&self, request: &Request<'_>) -> Result<Answer, GuardError> {
         let message = request.message;
-        self.with(|store, start| {
-            let general = start
-                .ok_or(Refusal::NotStarted)
-                .and_then(|start| start.check(&message))
+        self.with(|store| {
+            let general = self
+                .is_after_start(&message)
                 .and_then(|()| request.timing.check(&message));
             if let Err(refusal) = general {
                 return Ok(Answer {
@@ -270,6 +274,14 @@ impl Guard {
             }
             writing.advance(message.into())?;
             writing.commit()?;
+            // The disk may have taken its time, and the clock may have jumped meanwhile: then another start counts.
+            if let Err(refusal) = self.is_after_start(&message) {
+                refused.extend(validators.into_iter().map(|validator| (validator, refusal)));
+                return Ok(Answer {
+                    permit: None,
+                    refused,
+                });
+            }
             let permit = Permit {
                 message,
                 signing_root: request.signing_root,
@@ -288,7 +300,7 @@ impl Guard {
     /// # Errors
     /// If the database cannot be read.
     pub fn mark(&self) -> Result<Option<Mark>, GuardError> {
-        self.with(|store, _| store.read()?.mark())
+        self.with(|store| store.read()?.mark())
     }
 
     /// Marks a database that came from another machine, unless it has a mark already.
@@ -296,7 +308,7 @@ impl Guard {
     /// # Errors
     /// If the database cannot be read or written.
     pub fn mark_moved(&self) -> Result<(), GuardError> {
-        self.with(|store, _| {
+        self.with(|store| {
             let writing = store.write()?;
             if writing.mark()?.is_none() {
                 writing.set_mark(Some(Mark::Moved))?;
@@ -311,7 +323,7 @@ impl Guard {
     /// # Errors
     /// If the database cannot be read or written.
     pub fn clear_mark(&self, mark: Mark) -> Result<bool, GuardError> {
-        self.with(|store, _| {
+        self.with(|store| {
             let writing = store.write()?;
             if writing.mark()? != Some(mark) {
                 return Ok(false);
@@ -327,7 +339,7 @@ impl Guard {
     /// # Errors
     /// If the database cannot be read.
     pub fn genesis_validators_root(&self) -> Result<Option<Hash>, GuardError> {
-        self.with(|store, _| store.read()?.chain())
+        self.with(|store| store.read()?.chain())
     }
 
     /// Pins the genesis validators root (32 bytes) at the first call, and compares at every later one.
@@ -335,7 +347,7 @@ impl Guard {
     /// # Errors
     /// [`GuardError::OtherChain`] if another root is pinned; if the database cannot be read or written.
     pub fn pin_genesis_validators_root(&self, root: &Hash) -> Result<(), GuardError> {
-        self.with(|store, _| {
+        self.with(|store| {
             let writing = store.write()?;
             match writing.chain()? {
                 Some(pinned) if pinned == *root => Ok(()),
@@ -353,7 +365,7 @@ impl Guard {
     /// # Errors
     /// If the lock has no such validator; if the database cannot be read.
     pub fn record(&self, validator: u32) -> Result<Record, GuardError> {
-        self.with(|store, _| Ok(store.read()?.row(&self.cluster, validator)?.record))
+        self.with(|store| Ok(store.read()?.row(&self.cluster, validator)?.record))
     }
 
     /// How far this operator's shares have signed with this database: durable with each permit. What was imported does
@@ -362,7 +374,7 @@ impl Guard {
     /// # Errors
     /// If the database cannot be read.
     pub fn progress(&self) -> Result<Progress, GuardError> {
-        self.with(|store, _| store.read()?.progress())
+        self.with(|store| store.read()?.progress())
     }
 
     /// Compares with what a peer has proven that this operator signed. If that is newer than anything that was signed
@@ -372,7 +384,7 @@ impl Guard {
     /// # Errors
     /// If the database cannot be read or written.
     pub fn catch_up(&self, remembered: Progress) -> Result<bool, GuardError> {
-        self.with(|store, _| {
+        self.with(|store| {
             let writing = store.write()?;
             let known = writing.progress()?;
             // Of each kind only what is newer: the rest may be of a key that has yet to sign.
@@ -404,7 +416,7 @@ impl Guard {
     /// # Errors
     /// If the database cannot be read.
     pub fn highest(&self) -> Result<Record, GuardError> {
-        self.with(|store, _| {
+        self.with(|store| {
             let rows = store.read()?.rows(&self.cluster)?;
             Ok(rows
                 .iter()
@@ -418,7 +430,7 @@ impl Guard {
     /// # Errors
     /// If the database cannot be read or written.
     pub fn raise(&self, to: Record) -> Result<Raised, GuardError> {
-        self.with(|store, _| {
+        self.with(|store| {
             let mut raised = Raised {
                 keys: 0,
                 before: Record::default(),
@@ -458,7 +470,7 @@ impl Guard {
         {
             return Err(GuardError::ProofTooLarge(memory.proof.len()));
         }
-        self.with(|store, _| {
+        self.with(|store| {
             let writing = store.write()?;
             let mut newer = 0;
             for memory in memories {
@@ -476,7 +488,7 @@ impl Guard {
     /// # Errors
     /// If the database cannot be read.
     pub fn memories(&self) -> Result<Vec<Memory>, GuardError> {
-        self.with(|store, _| store.read()?.memories())
+        self.with(|store| store.read()?.memories())
     }
 
     /// Takes over what an interchange file says: every key is raised to the highest that the file has of it, all keys or
@@ -486,7 +498,7 @@ impl Guard {
     /// [`GuardError::NoChain`] as long as no genesis validators root is pinned, [`GuardError::OtherChain`] if the file
     /// has another one; if the database cannot be read or written.
     pub fn import(&self, file: &Interchange) -> Result<Imported, GuardError> {
-        self.with(|store, _| {
+        self.with(|store| {
             let writing = store.write()?;
             let pinned = writing.chain()?.ok_or(GuardError::NoChain)?;
             same_chain(&pinned, file)?;
@@ -514,7 +526,7 @@ impl Guard {
     /// # Errors
     /// [`GuardError::NoChain`] as long as no genesis validators root is pinned; if the database cannot be read.
     pub fn export(&self) -> Result<Vec<u8>, GuardError> {
-        self.with(|store, _| {
+        self.with(|store| {
             let reading = store.read()?;
             let root = reading.chain()?.ok_or(GuardError::NoChain)?;
             let rows = reading.rows(&self.cluster)?;

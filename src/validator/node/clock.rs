@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Wall clock and monotonic clock together: whoever sets the one does not set the other.
 pub(super) struct Clock {
-    last: Option<(u64, Instant)>,
+    last: (u64, Instant),
     tolerance_ms: u64,
 }
 
@@ -24,10 +24,14 @@ pub(super) fn instant_of(at_ms: u64) -> tokio::time::Instant {
 }
 
 impl Clock {
-    /// A clock that calls it a jump when the two disagree by more than this between two looks.
+    /// A clock that calls it a jump when the two disagree by more than this between two looks; the first one is now.
     pub(super) fn new(tolerance_ms: u64) -> Self {
+        Self::begun(now_ms(), Instant::now(), tolerance_ms)
+    }
+
+    pub(super) fn begun(wall: u64, monotonic: Instant, tolerance_ms: u64) -> Self {
         Self {
-            last: None,
+            last: (wall, monotonic),
             tolerance_ms,
         }
     }
@@ -39,11 +43,9 @@ impl Clock {
     }
 
     fn step(&mut self, wall: u64, monotonic: Instant) -> (u64, bool) {
-        let jumped = self.last.is_some_and(|(last_wall, last)| {
-            let passed = u64::try_from(monotonic.duration_since(last).as_millis()).unwrap_or(u64::MAX);
-            wall.abs_diff(last_wall.saturating_add(passed)) > self.tolerance_ms
-        });
-        self.last = Some((wall, monotonic));
+        let (last_wall, last) = std::mem::replace(&mut self.last, (wall, monotonic));
+        let passed = u64::try_from(monotonic.duration_since(last).as_millis()).unwrap_or(u64::MAX);
+        let jumped = wall.abs_diff(last_wall.saturating_add(passed)) > self.tolerance_ms;
         (wall, jumped)
     }
 }
@@ -56,8 +58,7 @@ mod tests {
     fn a_jump_is_what_the_monotonic_clock_did_not_see() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut clock = Clock::new(1000);
-        assert_eq!(clock.step(5_000, at(0)), (5_000, false));
+        let mut clock = Clock::begun(5_000, at(0), 1000);
         assert_eq!(clock.step(6_000, at(1_000)), (6_000, false));
         // A long wait is no jump.
         assert_eq!(clock.step(66_000, at(61_000)), (66_000, false));
@@ -66,5 +67,13 @@ mod tests {
         // Nor is a small correction; backwards counts as forwards does.
         assert_eq!(clock.step(69_900, at(64_000)), (69_900, false));
         assert_eq!(clock.step(60_000, at(65_000)), (60_000, true));
+    }
+
+    #[test]
+    fn a_jump_before_the_second_look_is_seen() {
+        // A machine without a battery for its clock starts in 1970, until the network tells it the time.
+        let start = Instant::now();
+        let mut clock = Clock::begun(0, start, 1000);
+        assert_eq!(clock.step(1_700_000_000_000, start), (1_700_000_000_000, true));
     }
 }

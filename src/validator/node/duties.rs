@@ -375,7 +375,7 @@ async fn look_after(nodes: Nodes, time: Time) {
     // A question that waits longer than a slot would miss that its node is back.
     let patience = Duration::from_millis(time.slot_ms / 2).min(PATIENCE);
     loop {
-        nodes.check(Instant::now() + patience).await;
+        nodes.check(now_ms(), Instant::now() + patience).await;
         let next = if nodes.is_ready() {
             next_half(time)
         } else {

@@ -13,6 +13,9 @@ mod protocol;
 mod votes;
 mod work;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -43,6 +46,7 @@ use super::{
     chain::{
         block::BlockSchemas,
         spec::{Chain, Mismatch, Pinned},
+        time::Time,
     },
     control::SOCKET,
     core::{Core, Effect, Event, Report, Settings, Stop},
@@ -73,6 +77,8 @@ use work::Works;
 const ASK_CHAIN: Duration = Duration::from_secs(2);
 /// How long a beacon node may take to tell its chain.
 const CHAIN_PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait for the disk at the end.
+const LAST_WRITE: Duration = Duration::from_secs(3);
 /// The loop looks at the clock at least this often.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -128,7 +134,7 @@ pub struct Setup {
 /// What a running operator tells whoever watches.
 #[derive(Debug)]
 pub enum News {
-    /// The beacon nodes' chain is known.
+    /// The beacon nodes' chain is known; or, later, they tell of other forks to come.
     Chain(Arc<Chain>),
     /// No beacon node has told its chain yet; why, for people.
     WaitingForBeaconNode(String),
@@ -261,12 +267,8 @@ pub fn run(
     let early = lobby.early;
     pin(&chain, &setup.pinned, setup.guard.as_ref())?;
     watch(News::Chain(chain.clone()));
-    let start = start_at(&chain, setup.guard.as_ref())?;
-    if let Some(guard) = &setup.guard {
-        guard.begin(start);
-        watch(News::Marked(guard.mark()?));
-    }
-    watch(News::Starts(start));
+    let marked = setup.guard.as_ref().map(Guard::mark).transpose()?.flatten();
+    let (clock, start) = first_start(chain.time(), setup.guard.as_ref(), marked, watch);
     let group = Arc::new(setup.group);
     let (events, inbox) = mpsc::unbounded_channel();
     let (news, told) = mpsc::unbounded_channel();
@@ -283,6 +285,7 @@ pub fn run(
         shares: Arc::new(setup.shares),
         events: events.clone(),
         news: news.clone(),
+        turn: Arc::default(),
         trouble: Arc::default(),
         unwritten: Arc::new(Mutex::new(BTreeMap::new())),
     };
@@ -326,7 +329,8 @@ pub fn run(
         piece: None,
         pulse: setup.pulse,
         nodes: works.nodes.clone(),
-        clock: Clock::new(chain.spec.slot_ms),
+        clock,
+        marked: marked.is_some(),
         chain,
         works: works.clone(),
         network: handle.clone(),
@@ -337,9 +341,7 @@ pub fn run(
     };
     let ended = runtime.block_on(driver.drive(&mut net, early, inbox, exit_news, told, interrupted));
     exits.stop();
-    if let Err(error) = works.write_memories() {
-        tracing::warn!("what others signed could not be written down: {error}");
-    }
+    runtime.block_on(write_last(works));
     let _ = runtime.block_on(shut_down(&handle, &mut net));
     runtime.shutdown_timeout(Duration::from_secs(2));
     ended
@@ -362,6 +364,16 @@ fn open_door(
             watch(News::NoControl(error.to_string()));
             None
         }
+    }
+}
+
+/// Writes what is to be remembered, unless the disk takes too long.
+async fn write_last(works: Works) {
+    let written = tokio::task::spawn_blocking(move || works.write_memories());
+    match tokio::time::timeout(LAST_WRITE, written).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::warn!("what others signed could not be written down: {error}"),
+        _ => tracing::warn!("what others signed could not be written down: the disk does not answer"),
     }
 }
 
@@ -405,7 +417,7 @@ impl<'a, 'k> Lobby<'a, 'k> {
     ) -> Result<Option<Arc<Chain>>, RunError> {
         use super::beacon::nodes::State;
         loop {
-            let check = nodes.check(Instant::now() + CHAIN_PATIENCE);
+            let check = nodes.check(now_ms(), Instant::now() + CHAIN_PATIENCE);
             if self.during(check, interrupted).await?.is_none() {
                 return Ok(None);
             }
@@ -499,25 +511,38 @@ async fn until(interrupted: &AtomicBool) {
     }
 }
 
-/// From when on a process that starts now signs.
-fn start_at(chain: &Chain, guard: Option<&Guard>) -> Result<Start, RunError> {
-    let time = chain.time();
-    let Some(slot) = time.slot_at(now_ms()) else {
+/// From when on this process signs, and the clock by which that was found: what the start counts from is what later looks
+/// at the clock are compared with.
+fn first_start(
+    time: Time,
+    guard: Option<&Guard>,
+    marked: Option<Mark>,
+    watch: &mut dyn FnMut(News),
+) -> (Clock, Start) {
+    let mut clock = Clock::new(time.slot_ms);
+    let start = start_at(time, clock.look().0, marked.is_some());
+    if let Some(guard) = guard {
+        guard.begin(start);
+        watch(News::Marked(marked));
+    }
+    watch(News::Starts(start));
+    (clock, start)
+}
+
+/// From when on a process that starts at this time signs. A database that is not the whole memory of its share (`marked`)
+/// waits for two whole epochs.
+fn start_at(time: Time, now_ms: u64, marked: bool) -> Start {
+    let Some(slot) = time.slot_at(now_ms) else {
         // Nothing was signed before genesis.
-        return Ok(Start {
+        return Start {
             first_slot: 0,
             first_target: 0,
-        });
+        };
     };
-    // A database that is not the whole memory of its share waits for two whole epochs.
-    let marked = match guard {
-        Some(guard) => guard.mark()?.is_some(),
-        None => false,
-    };
-    Ok(Start {
+    Start {
         first_slot: slot.saturating_add(1),
         first_target: time.epoch_of(slot).saturating_add(if marked { 3 } else { 1 }),
-    })
+    }
 }
 
 /// A new number for this process.
@@ -547,8 +572,12 @@ fn memory(guard: Option<&Guard>) -> Result<BTreeMap<u16, Proofs>, RunError> {
 struct Driver<'a> {
     core: Core<NodeSignatures>,
     clock: Clock,
+    /// As the core knows it.
     chain: Arc<Chain>,
     works: Works,
+    /// Whether the guard's database was not the whole memory of its share when that was asked last. While a process runs
+    /// a mark can only go, so this never says too little.
+    marked: bool,
     network: Handle<Run>,
     voice: Option<Box<Voice>>,
     exits: Exits,
@@ -597,6 +626,9 @@ impl Driver<'_> {
                     None
                 }
                 Some(news) = told.recv() => {
+                    if let News::Marked(mark) = &news {
+                        self.marked = mark.is_some();
+                    }
                     (self.watch)(news);
                     None
                 }
@@ -604,11 +636,12 @@ impl Driver<'_> {
             };
             let (now, jumped) = self.clock.look();
             if jumped {
-                self.restart().await?;
+                self.restart(now).await?;
                 // Whatever it was that was to be finished is over.
                 stop_at = stop_at.map(|_| now);
             }
-            self.watch_slot(now)?;
+            self.watch_chain(now).await;
+            self.watch_slot(now);
             let connected = match &event {
                 Some(Event::Connected(operator)) => Some(*operator),
                 _ => None,
@@ -639,41 +672,48 @@ impl Driver<'_> {
         end
     }
 
-    fn watch_slot(&mut self, now: u64) -> Result<(), RunError> {
+    /// A beacon node that was updated since the start may have told of further forks: before their first slot begins.
+    async fn watch_chain(&mut self, now: u64) {
+        let newest = self.nodes.chain();
+        let Some(chain) = newest.filter(|chain| !Arc::ptr_eq(chain, &self.chain)) else {
+            return;
+        };
+        self.chain = chain.clone();
+        (self.watch)(News::Chain(chain.clone()));
+        // It never stops because of this.
+        let _ = self.tell(now, Event::Chain(chain)).await;
+    }
+
+    fn watch_slot(&mut self, now: u64) {
         let time = self.chain.time();
         let slot = time.slot_at(now);
         let before_genesis = || now.checked_div(time.slot_ms).unwrap_or(0);
         let piece = Some((slot.is_some(), slot.unwrap_or_else(before_genesis)));
         if piece == self.piece {
-            return Ok(());
+            return;
         }
         self.piece = piece;
         let epoch = slot.map(|slot| time.epoch_of(slot));
         if epoch != self.slot.map(|slot| time.epoch_of(slot)) {
-            self.watch_epoch()?;
+            self.watch_epoch();
         }
         self.slot = slot;
         (self.watch)(News::BeaconNodes(self.nodes.health()));
         (self.watch)(News::Peers(self.core.others()));
         (self.watch)(News::Slot(slot.unwrap_or(0)));
-        Ok(())
     }
 
     /// What seldom changes.
-    fn watch_epoch(&mut self) -> Result<(), RunError> {
-        if let Some(guard) = &self.works.guard {
-            (self.watch)(News::Marked(guard.mark()?));
+    fn watch_epoch(&mut self) {
+        if self.works.guard.is_some() {
+            self.works.ask_mark();
         }
-        // A beacon node that was updated since the start may have told of further forks.
-        if let Some(chain) = self.nodes.chain()
-            && let Some((name, epoch)) = chain.spec.unknown_fork()
-        {
+        if let Some((name, epoch)) = self.chain.spec.unknown_fork() {
             (self.watch)(News::UnknownFork {
                 name: name.to_owned(),
                 epoch,
             });
         }
-        Ok(())
     }
 
     /// Tells the core something and carries out what it wants.
@@ -714,19 +754,20 @@ impl Driver<'_> {
         let _ = self.network.give(command).await;
     }
 
-    /// Whatever was signed while the clock was wrong, or the machine asleep, may be forgotten here.
-    async fn restart(&mut self) -> Result<(), RunError> {
+    /// Whatever was signed while the clock was wrong, or the machine asleep, may be forgotten here. Nothing in this waits
+    /// for the disk.
+    async fn restart(&mut self, now: u64) -> Result<(), RunError> {
         if let Some(guard) = &self.works.guard {
             guard.pause();
         }
         (self.watch)(News::ClockJumped);
-        let start = start_at(&self.chain, self.works.guard.as_deref())?;
+        let start = start_at(self.chain.time(), now, self.marked);
         (self.watch)(News::Starts(start));
         let event = Event::Restarted {
             instance: instance()?,
             start,
         };
-        self.tell(now_ms(), event).await;
+        self.tell(now, event).await;
         Ok(())
     }
 

@@ -55,11 +55,19 @@ fn one_line(error: &GuardError) -> String {
     lines.join(" ")
 }
 
+/// What the guard is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Use {
+    Reads,
+    Writes,
+}
+
 /// What is needed to carry out effects. Clones share everything.
 #[derive(Clone)]
 pub(super) struct Works {
     pub(super) runtime: runtime::Handle,
     pub(super) nodes: Nodes,
+    /// As it was known at the start: see [`Works::newest_chain`].
     pub(super) chain: Arc<Chain>,
     pub(super) group: Arc<Group>,
     pub(super) guard: Option<Arc<Guard>>,
@@ -73,8 +81,10 @@ pub(super) struct Works {
     pub(super) events: mpsc::UnboundedSender<Event>,
     /// For whoever watches.
     pub(super) news: mpsc::UnboundedSender<News>,
+    /// Held by whoever asks the guard: one thread waits for a disk that hangs, and nobody else's.
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
     /// Why the guard cannot be used, as far as that was told.
-    pub(super) trouble: Arc<Mutex<Option<String>>>,
+    pub(super) trouble: Arc<Mutex<Option<(Use, String)>>>,
     /// Proofs that wait to be written: durable soon, off the way of duties.
     pub(super) unwritten: Arc<Mutex<BTreeMap<(u16, bool), Proof>>>,
 }
@@ -142,7 +152,7 @@ impl Works {
                 deadline_ms,
             } => {
                 let works = self.clone();
-                self.watch_guard(move || {
+                self.watch_guard(Use::Writes, move || {
                     works.guarded(purpose, slot, epochs, root, &validators, deadline_ms)
                 });
             }
@@ -159,7 +169,7 @@ impl Works {
                 confirms,
             } => {
                 let works = self.clone();
-                self.watch_guard(move || works.compare(operator, remembered, confirms));
+                self.watch_guard(Use::Reads, move || works.compare(operator, remembered, confirms));
             }
             Effect::Begin(start) => {
                 if let Some(guard) = &self.guard {
@@ -181,33 +191,51 @@ impl Works {
     }
 
     /// Asks the guard something off the way of everything else, and tells if it cannot answer.
-    fn watch_guard(&self, ask: impl FnOnce() -> Result<(), GuardError> + Send + 'static) {
+    fn watch_guard(&self, use_of: Use, ask: impl FnOnce() -> Result<(), GuardError> + Send + 'static) {
         let works = self.clone();
         let slot = Duration::from_millis(self.chain.time().slot_ms);
-        let mut asked = self.runtime.spawn_blocking(ask);
         self.runtime.spawn(async move {
-            let answer = if let Ok(answer) = tokio::time::timeout(slot, &mut asked).await {
-                answer
-            } else {
-                works.guard_is(Some(
-                    "its disk has not answered for a slot: look at the disk's health".to_owned(),
-                ));
-                asked.await
-            };
-            works.guard_is(match answer {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(one_line(&error)),
-                Err(_) => Some("asking it failed: this is a bug, please report it".to_owned()),
+            let mut asked = std::pin::pin!(async {
+                let _turn = works.turn.lock().await;
+                let trouble = match tokio::task::spawn_blocking(ask).await {
+                    Ok(Ok(())) => None,
+                    Ok(Err(error)) => Some(one_line(&error)),
+                    Err(_) => Some("asking it failed: this is a bug, please report it".to_owned()),
+                };
+                works.guard_is(use_of, trouble);
             });
+            if tokio::time::timeout(slot, asked.as_mut()).await.is_err() {
+                let hangs = "its disk has not answered for a slot: look at the disk's health";
+                works.guard_is(use_of, Some(hangs.to_owned()));
+                asked.await;
+            }
         });
     }
 
-    /// Tells how the guard is, if that has changed.
-    fn guard_is(&self, trouble: Option<String>) {
-        let mut told = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        if *told != trouble {
-            told.clone_from(&trouble);
-            let _ = self.news.send(News::Guard(trouble));
+    /// Has the guard tell whether its database is the whole memory of its share.
+    pub(super) fn ask_mark(&self) {
+        let works = self.clone();
+        self.watch_guard(Use::Reads, move || {
+            if let Some(guard) = &works.guard {
+                let _ = works.news.send(News::Marked(guard.mark()?));
+            }
+            Ok(())
+        });
+    }
+
+    /// Tells how the guard is, if that has changed. That it can be read does not show that it can be written.
+    fn guard_is(&self, use_of: Use, trouble: Option<String>) {
+        let mut known = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = known.take();
+        let worst = before.as_ref().map_or(use_of, |(of, _)| use_of.max(*of));
+        *known = match (&before, trouble) {
+            (Some(before), None) if before.0 > use_of => Some(before.clone()),
+            (_, None) => None,
+            (_, Some(why)) => Some((worst, why)),
+        };
+        let why = |known: &Option<(Use, String)>| known.as_ref().map(|(_, why)| why.clone());
+        if why(&before) != why(&known) {
+            let _ = self.news.send(News::Guard(why(&known)));
         }
     }
 
@@ -252,7 +280,7 @@ impl Works {
     fn check(&self, duty: Duty, round: u8, id: Hash, what: ToCheck) {
         let works = self.clone();
         self.runtime.spawn(async move {
-            let (keys, nodes, chain) = (&works.keys, &works.nodes, &works.chain);
+            let (keys, nodes, chain) = (&works.keys, &works.nodes, &works.newest_chain());
             let deadline = works.within_slots(duty.slot, 1);
             let verdict = match what {
                 ToCheck::Aggregates(list) => keys.aggregates(nodes, chain, &list, deadline).await,
@@ -569,9 +597,14 @@ impl Works {
         });
     }
 
+    /// The chain as it is known now: a beacon node may have told of further forks. Time and sizes stay as they were.
+    fn newest_chain(&self) -> Arc<Chain> {
+        self.nodes.chain().unwrap_or_else(|| self.chain.clone())
+    }
+
     fn fork_at(&self, slot: u64) -> Fork {
         let epoch = self.chain.epoch_of(slot);
-        self.chain
+        self.newest_chain()
             .spec
             .fork_at(epoch)
             .map_or(Fork::Electra, |fork| fork.fork)
@@ -609,7 +642,7 @@ impl Works {
             self.runtime.spawn(async move {
                 tokio::time::sleep(wait).await;
                 let again = works.clone();
-                again.watch_guard(move || works.write_memories());
+                again.watch_guard(Use::Writes, move || works.write_memories());
             });
         }
     }
@@ -663,7 +696,7 @@ impl Works {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{
         cluster::lock::Lock,
@@ -680,7 +713,10 @@ mod tests {
     };
 
     /// Works of a group without shares, on a chain with such slots; and what they tell.
-    fn works(runtime: &runtime::Runtime, slot_ms: u64) -> (Works, mpsc::UnboundedReceiver<News>) {
+    pub(in crate::validator::node) fn works(
+        runtime: &runtime::Runtime,
+        slot_ms: u64,
+    ) -> (Works, mpsc::UnboundedReceiver<News>) {
         let path = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/tests/vectors/dkg-v1.10-hoodi-4x2/node0/cluster-lock.json"
@@ -703,6 +739,7 @@ mod tests {
             graffiti: [0; 32],
             events: mpsc::unbounded_channel().0,
             news,
+            turn: Arc::default(),
             trouble: Arc::default(),
             unwritten: Arc::default(),
         };
@@ -719,25 +756,36 @@ mod tests {
         let (patient, mut told) = works(&runtime, 600_000);
         // The same again is no news.
         for trouble in [None, Some("a"), Some("a"), Some("b"), None, None] {
-            patient.guard_is(trouble.map(str::to_owned));
+            patient.guard_is(Use::Reads, trouble.map(str::to_owned));
         }
         assert_eq!(next(&mut told).as_deref(), Some("a"));
         assert_eq!(next(&mut told).as_deref(), Some("b"));
         assert_eq!(next(&mut told), None);
-        patient.watch_guard(|| Err(GuardError::NoChain));
+        patient.watch_guard(Use::Writes, || Err(GuardError::NoChain));
         let trouble = next(&mut told).unwrap();
         assert!(
             trouble.contains("not bound to a chain yet. Its genesis") && !trouble.contains('\n'),
             "{trouble}"
         );
-        patient.watch_guard(|| panic!("a bug"));
+        patient.watch_guard(Use::Writes, || panic!("a bug"));
         assert!(next(&mut told).unwrap().contains("this is a bug"));
-        patient.watch_guard(|| Ok(()));
+        patient.watch_guard(Use::Writes, || Ok(()));
+        assert_eq!(next(&mut told), None);
+        // Who only reads does not know that all is well, but knows what is not.
+        let full = Some("full".to_owned());
+        patient.guard_is(Use::Writes, full.clone());
+        patient.guard_is(Use::Reads, None);
+        patient.guard_is(Use::Reads, Some("torn".to_owned()));
+        patient.guard_is(Use::Reads, None);
+        patient.guard_is(Use::Writes, full);
+        patient.guard_is(Use::Writes, None);
+        let three = [next(&mut told), next(&mut told), next(&mut told)];
+        assert_eq!(three.map(Option::unwrap_or_default), ["full", "torn", "full"]);
         assert_eq!(next(&mut told), None);
 
         let (hasty, mut told) = works(&runtime, 20);
         let (answer, asked) = std::sync::mpsc::channel();
-        hasty.watch_guard(move || asked.recv().map_err(|_| GuardError::NoChain));
+        hasty.watch_guard(Use::Writes, move || asked.recv().map_err(|_| GuardError::NoChain));
         assert!(next(&mut told).unwrap().contains("has not answered for a slot"));
         answer.send(()).unwrap();
         assert_eq!(next(&mut told), None);

@@ -45,7 +45,7 @@ use news::Peer;
 use totals::Totals;
 use validators::Validators;
 use view::{ForkView, Link, NodeView, OperatorView, State, View};
-use words::{brief, count, span};
+use words::{brief, count, span, unsigned_fork};
 
 /// Participation and duties are kept for so many epochs.
 pub const EPOCHS: u64 = 4;
@@ -448,9 +448,8 @@ impl Overview {
             );
         };
         if let Some((name, first)) = self.unknown_fork.as_ref().filter(|(_, first)| *first <= epoch) {
-            let why = format!(
-                "the fork {name} is in force since epoch {first}, and this version does not know it: update conclave"
-            );
+            let (why, todo) = unsigned_fork(name);
+            let why = format!("the fork {name} is in force since epoch {first}, and {why}: {todo}");
             return (State::UnknownFork, why);
         }
         if epoch < start.first_target {
@@ -539,8 +538,9 @@ impl Overview {
     fn warnings(&self, fork: Option<&ForkView>) -> Vec<String> {
         let mut warnings = Vec::new();
         if let Some(fork) = fork.filter(|fork| fork.in_seconds > 0) {
+            let (why, todo) = unsigned_fork(&fork.name);
             warnings.push(format!(
-                "the fork {} comes at epoch {}, in {}, and this version of conclave does not know it: update before",
+                "the fork {} comes at epoch {}, in {}, and {why}: {todo} before",
                 fork.name,
                 fork.epoch,
                 span(fork.in_seconds.saturating_mul(1000))

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::validator::chain::spec::Fork;
+
 /// A time span as a person says it: `12 s`, `6 min`, `2 h`, `10 days`.
 pub fn span(ms: u64) -> String {
     let seconds = ms.div_ceil(1000);
@@ -22,6 +24,18 @@ pub fn brief(ms: u64) -> String {
 pub fn offset(ms: i64) -> String {
     let sign = if ms < 0 { '-' } else { '+' };
     format!("{sign}{}", brief(ms.unsigned_abs()))
+}
+
+/// Why nothing is signed from a fork on, and what to do about it. A fork that is known here by its name is one of which
+/// beacon nodes tell different things.
+pub fn unsigned_fork(name: &str) -> (&'static str, &'static str) {
+    match Fork::by_name(name) {
+        Some(_) => (
+            "your beacon nodes do not agree on it",
+            "update the beacon nodes that are behind",
+        ),
+        None => ("this version of conclave does not know it", "update conclave"),
+    }
 }
 
 /// `1 validator`, `2 validators`.

@@ -62,7 +62,8 @@ pub struct Spec {
     pub forks: Vec<ScheduledFork>,
     /// Limits of lists.
     pub sizes: Sizes,
-    /// Scheduled forks that are not known here: name in lower case and epoch, earliest first.
+    /// Scheduled forks that are not known here: name in lower case and epoch, earliest first. Also those of which beacon
+    /// nodes tell different things: see [`Chain::together`].
     pub unknown: Vec<(String, u64)>,
     due: DueTimes,
     due_gloas: DueTimes,
@@ -127,6 +128,16 @@ impl Spec {
             due_gloas: due_times(&values, slot_ms, "_GLOAS", Some(due))?,
             gloas_epoch: values.number("GLOAS_FORK_EPOCH")?.unwrap_or(FAR_FUTURE_EPOCH),
         })
+    }
+
+    /// A fork that is known here, if it is scheduled.
+    pub fn scheduled(&self, fork: Fork) -> Option<ScheduledFork> {
+        self.forks.iter().find(|one| one.fork == fork).copied()
+    }
+
+    /// Whether beacon nodes tell different things of a fork that is known here.
+    pub fn is_disputed(&self, fork: Fork) -> bool {
+        self.unknown.iter().any(|(name, _)| name == fork.name())
     }
 
     /// The first scheduled fork that is not known here, with its epoch.

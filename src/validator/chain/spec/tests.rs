@@ -1,5 +1,7 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     sizes::{MAINNET, MINIMAL},
@@ -203,7 +205,7 @@ fn another_network_is_named() {
     };
     chain.fits(&pinned).unwrap();
     chain.fits(&Pinned::default()).unwrap();
-    chain.same_as(&chain).unwrap();
+    chain.same_as(&chain, 5).unwrap();
     let hoodi = Pinned::from(Network::by_name("hoodi").unwrap());
     assert_eq!(
         chain.fits(&hoodi).unwrap_err().to_string(),
@@ -220,12 +222,89 @@ fn another_network_is_named() {
     for (what, change) in changes {
         let mut other = chain.clone();
         change(&mut other);
-        let error = chain.same_as(&other).unwrap_err().to_string();
+        let error = chain.same_as(&other, 5).unwrap_err().to_string();
         assert!(error.contains(what), "{error}");
     }
     let mut other = chain.clone();
     other.spec.unknown.push(("gloas".into(), 9));
-    chain.same_as(&other).unwrap();
+    chain.same_as(&other, 20).unwrap();
+    // How many blobs a block may have from when on is nobody's network.
+    let mut other = chain.clone();
+    other.spec = with(
+        "BLOB_SCHEDULE",
+        Some(json!([{ "EPOCH": "9", "MAX_BLOBS_PER_BLOCK": "21" }])),
+    )
+    .unwrap();
+    chain.same_as(&other, 20).unwrap();
+}
+
+/// A chain on which Fulu begins with this epoch and the first byte of this version.
+fn fulu(epoch: Option<u64>, version: u8) -> Arc<Chain> {
+    let mut chain = chain("minimal");
+    chain.spec.forks.truncate(6);
+    chain.spec.forks.extend(epoch.map(|epoch| ScheduledFork {
+        fork: Fork::Fulu,
+        epoch,
+        version: [version, 0, 0, 0x38],
+    }));
+    Arc::new(chain)
+}
+
+#[test]
+fn forks_to_come_may_differ_and_those_that_have_begun_may_not() {
+    let never = (None, 0x70);
+    let at = |epoch| (Some(epoch), 0x70);
+    for (one, other, last) in [
+        (never, at(9), 8),
+        (at(9), at(12), 8),
+        (at(9), (Some(9), 0x71), 8),
+        (never, never, 99),
+        (at(9), at(9), 99),
+    ] {
+        let (one, other) = (fulu(one.0, one.1), fulu(other.0, other.1));
+        for epoch in [0, 8, 9, 11, 12, 99] {
+            assert_eq!(one.same_as(&other, epoch).is_ok(), epoch <= last, "{epoch}");
+            assert_eq!(other.same_as(&one, epoch).is_ok(), epoch <= last, "{epoch}");
+        }
+    }
+}
+
+#[test]
+fn what_nodes_know_of_forks_to_come_is_put_together() {
+    assert_eq!(Chain::together(&[]), None);
+    let signs = |chain: &Chain, epoch| chain.spec.signable_fork_at(epoch).map(|fork| fork.fork).ok();
+    // What only one knows is news to the other.
+    for told in [[None, Some(9)], [Some(9), None], [Some(9), Some(9)]] {
+        let chain = Chain::together(&told.map(|epoch| fulu(epoch, 0x70))).unwrap();
+        assert_eq!(chain, *fulu(Some(9), 0x70));
+    }
+    // Where they disagree nothing is signed, from the earliest epoch on, whichever is asked first.
+    for told in [
+        [(12, 0x70), (9, 0x70)],
+        [(9, 0x70), (12, 0x70)],
+        [(9, 0x70), (9, 0x71)],
+    ] {
+        let told = told.map(|(epoch, version)| fulu(Some(epoch), version));
+        let chain = Chain::together(&told).unwrap();
+        assert_eq!(chain.spec.unknown_fork(), Some(("fulu", 9)));
+        assert_eq!(signs(&chain, 8), Some(Fork::Electra));
+        for epoch in [9, 12, 99] {
+            assert_eq!(signs(&chain, epoch), None);
+            // That is no reason to use neither of them.
+            for one in &told {
+                chain.same_as(one, epoch).unwrap();
+            }
+        }
+        let chain = Chain::together(&[told[0].clone(), told[0].clone()]).unwrap();
+        assert_eq!(signs(&chain, 12), Some(Fork::Fulu));
+    }
+    let gloas = |epoch: &str| {
+        let mut chain = chain("minimal");
+        chain.spec = with("GLOAS_FORK_EPOCH", Some(epoch.into())).unwrap();
+        Arc::new(chain)
+    };
+    let chain = Chain::together(&[gloas("20"), fulu(Some(2), 0x70), gloas("15")]).unwrap();
+    assert_eq!(chain.spec.unknown, [("gloas".to_owned(), 15)]);
 }
 
 #[test]

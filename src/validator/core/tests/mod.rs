@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use crate::validator::{
     agreement::messages::Body,
-    chain::spec::{Chain, Genesis, Spec},
+    chain::spec::{Chain, Fork, Genesis, ScheduledFork, Spec},
     core::Report,
     wire::Message,
 };
@@ -79,6 +79,11 @@ fn of_a_fork_that_nobody_knows_nothing_is_signed() {
     let mut sim = Sim::new(1, plan);
     sim.run_to(23);
     assert_eq!(sim.attested_in(0..24), (24, 24));
+    signs_nothing_from_epoch_3(&mut sim);
+}
+
+/// From slot 24 on, at whose beginning this is called.
+fn signs_nothing_from_epoch_3(sim: &mut Sim) {
     let next = sim.chain.time().start_of(24) + 10;
     sim.run_until(next);
     sim.log = Some(Vec::new());
@@ -99,6 +104,47 @@ fn of_a_fork_that_nobody_knows_nothing_is_signed() {
     }
     let over = |report: &Report| matches!(report, Report::Over { slot: 24.., .. });
     assert!(!sim.reported(0, over));
+}
+
+#[test]
+fn of_a_fork_that_is_learned_of_later_nothing_is_signed_until_it_is_postponed() {
+    let mut plan = Plan::new(4, 3);
+    plan.validators = 8;
+    let mut sim = Sim::new(1, plan);
+    sim.run_to(9);
+    sim.learn(0..4, chain(Some(3)));
+    sim.run_to(23);
+    assert_eq!(sim.attested_in(0..24), (24, 24));
+    signs_nothing_from_epoch_3(&mut sim);
+    sim.learn(0..4, chain(Some(9)));
+    sim.run_to(71);
+    assert_eq!(sim.attested_in(48..72), (24, 24));
+    sim.run_to(80);
+    assert_eq!(sim.attested_in(72..80).1, 0);
+    assert_eq!(sim.conflicts(), 0);
+}
+
+#[test]
+fn a_known_fork_that_is_scheduled_later_is_signed_for() {
+    let mut fulu = chain(None);
+    fulu.spec.forks.push(ScheduledFork {
+        fork: Fork::Fulu,
+        epoch: 3,
+        version: [6, 0, 0, 1],
+    });
+    let mut plan = Plan::new(4, 3);
+    plan.validators = 8;
+    let mut sim = Sim::new(1, plan);
+    sim.run_to(9);
+    sim.learn(0..2, fulu.clone());
+    sim.run_to(31);
+    // Two sign for each version: neither has three.
+    assert_eq!(sim.attested_in(0..24), (24, 24));
+    assert_eq!(sim.attested_in(24..32).1, 0);
+    sim.learn(2..4, fulu);
+    sim.run_to(47);
+    assert_eq!(sim.attested_in(32..48), (16, 16));
+    assert_eq!(sim.conflicts(), 0);
 }
 
 #[test]

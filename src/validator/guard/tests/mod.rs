@@ -7,7 +7,11 @@ mod requests;
 mod rules;
 mod vectors;
 
+use std::io;
 use std::path::Path;
+use std::sync::{Arc, Condvar};
+
+use redb::StorageBackend;
 
 use super::*;
 
@@ -92,4 +96,97 @@ pub(super) fn in_memory(cluster: &Cluster) -> Guard {
     let guard = Guard::open_by(Path::new("memory"), cluster.clone(), open).unwrap();
     guard.begin(ALWAYS);
     guard
+}
+
+/// How a disk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::validator) enum Mood {
+    Well,
+    Fails,
+    Hangs,
+}
+
+/// A disk in memory that fails or hangs when it is told to.
+#[derive(Clone, Debug)]
+pub(in crate::validator) struct Moody {
+    bytes: database::MemoryBackend,
+    /// And how many wait for it.
+    mood: Arc<(Mutex<(Mood, usize)>, Condvar)>,
+}
+
+impl Moody {
+    /// A guard that has been begun, with validator 0, on such a disk.
+    pub(in crate::validator) fn guard() -> (Guard, Self) {
+        let cluster = cluster(1);
+        let disk = Self {
+            bytes: database::MemoryBackend::of(new_database(&cluster, None).unwrap()),
+            mood: Arc::new((Mutex::new((Mood::Well, 0)), Condvar::new())),
+        };
+        let backend = disk.clone();
+        let open: Open = Box::new(move |cluster| Store::open_backend(backend.clone(), cluster));
+        let guard = Guard::open_by(Path::new("moody"), cluster, open).unwrap();
+        guard.begin(ALWAYS);
+        (guard, disk)
+    }
+
+    pub(in crate::validator) fn becomes(&self, mood: Mood) {
+        self.mood.0.lock().unwrap().0 = mood;
+        self.mood.1.notify_all();
+    }
+
+    /// Until somebody waits for it.
+    pub(in crate::validator) fn wait_for_a_victim(&self) {
+        let state = self.mood.0.lock().unwrap();
+        drop(
+            self.mood
+                .1
+                .wait_while(state, |(_, waiting)| *waiting == 0)
+                .unwrap(),
+        );
+    }
+
+    fn answer(&self) -> io::Result<()> {
+        let mut state = self.mood.0.lock().unwrap();
+        if state.0 == Mood::Hangs {
+            state.1 += 1;
+            self.mood.1.notify_all();
+            state = self
+                .mood
+                .1
+                .wait_while(state, |(mood, _)| *mood == Mood::Hangs)
+                .unwrap();
+            state.1 -= 1;
+        }
+        match state.0 {
+            Mood::Fails => Err(io::Error::other("simulated")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl StorageBackend for Moody {
+    fn len(&self) -> Result<u64, io::Error> {
+        self.answer()?;
+        self.bytes.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        self.answer()?;
+        self.bytes.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.answer()?;
+        self.bytes.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        self.answer()?;
+        self.bytes.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.answer()?;
+        self.bytes.write(offset, data)
+    }
 }

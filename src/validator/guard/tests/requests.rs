@@ -294,3 +294,55 @@ fn what_was_imported_is_raised_as_far_as_others_remember() {
     assert!(half.catch_up(newest(2, 1, 70)).unwrap());
     assert_eq!(half.record(1).unwrap(), newest(2, 1, 70).record());
 }
+
+#[test]
+fn what_is_asked_while_the_clock_jumps_is_refused_when_the_disk_has_answered() {
+    let start = |first_slot, first_target| Start {
+        first_slot,
+        first_target,
+    };
+    let cases = [
+        (None, Refusal::NotStarted),
+        (
+            Some(start(97, 9)),
+            Refusal::SlotBeforeStart { slot: 96, first: 97 },
+        ),
+        (
+            Some(start(0, 4)),
+            Refusal::TargetBeforeStart { target: 3, first: 4 },
+        ),
+    ];
+    for (start, refusal) in cases {
+        let (guard, disk) = Moody::guard();
+        disk.becomes(Mood::Hangs);
+        let answer = std::thread::scope(|scope| {
+            let asking = scope.spawn(|| ask(&guard, attestation(2, 3), &[0]).unwrap());
+            disk.wait_for_a_victim();
+            // Neither waits for the disk.
+            guard.pause();
+            if let Some(start) = start {
+                guard.begin(start);
+            }
+            disk.becomes(Mood::Well);
+            asking.join().unwrap()
+        });
+        assert_eq!(answer.permit, None);
+        assert_eq!(answer.refused, [(0, refusal)]);
+        // It counts as signed all the same.
+        guard.begin(ALWAYS);
+        assert!(!may(&guard, attestation(2, 3)));
+        assert!(may(&guard, attestation(2, 4)));
+    }
+    // Whoever may sign more from now on may have what was asked before.
+    let (guard, disk) = Moody::guard();
+    guard.begin(start(0, 3));
+    disk.becomes(Mood::Hangs);
+    let answer = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| ask(&guard, attestation(2, 3), &[0]).unwrap());
+        disk.wait_for_a_victim();
+        guard.begin(ALWAYS);
+        disk.becomes(Mood::Well);
+        asking.join().unwrap()
+    });
+    assert!(answer.permit.is_some());
+}

@@ -358,6 +358,14 @@ impl Sim {
         });
     }
 
+    /// The beacon nodes of all of these processes tell of other forks to come.
+    pub(super) fn learn(&mut self, places: std::ops::Range<usize>, chain: Chain) {
+        let chain = Arc::new(chain);
+        for place in places {
+            self.result(place, 0, Event::Chain(chain.clone()));
+        }
+    }
+
     /// Starts a process from its disk.
     pub(super) fn start(&mut self, place: usize) {
         let now = self.clock(place);

@@ -1,0 +1,338 @@
+//! The loop around the core, with a disk that is not well and beacon nodes that learn of forks.
+
+use std::{
+    sync::{atomic::AtomicU64, mpsc::RecvTimeoutError},
+    thread::JoinHandle,
+};
+
+use axum::response::IntoResponse as _;
+use futures::FutureExt as _;
+use tokio::runtime::Runtime;
+
+use super::{exits::Tools, work::tests::works, *};
+use crate::validator::{
+    beacon::tests::{SPEC, connect, serve, soon},
+    chain::spec::tests::chain,
+    group::Operator,
+    guard::{
+        Answer, Message as Slashable, Request, Timing,
+        tests::{Mood, Moody},
+    },
+};
+
+/// Long enough for any test on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+const SLOT_MS: u64 = 100;
+
+/// Keeps nothing.
+struct NoShelf;
+
+impl Shelf for NoShelf {
+    fn load(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
+    fn keep(&self, _: &str, _: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// A running operator, alone in its group of three.
+struct Bench {
+    guard: Arc<Guard>,
+    news: std::sync::mpsc::Receiver<News>,
+    stop: Arc<AtomicBool>,
+    driver: JoinHandle<Result<Ended, RunError>>,
+}
+
+/// The minimal chain, in a hurry: an epoch is as long as two slots.
+fn hasty() -> Chain {
+    let mut chain = chain("minimal");
+    (chain.spec.slot_ms, chain.spec.slots_per_epoch) = (SLOT_MS, 2);
+    chain
+}
+
+impl Bench {
+    fn begin(runtime: &Arc<Runtime>, guard: Guard, nodes: Nodes, chain: Chain, clock: Clock) -> Self {
+        Self::begin_with(runtime, Arc::new(guard), nodes, chain, clock)
+    }
+
+    fn begin_with(
+        runtime: &Arc<Runtime>,
+        guard: Arc<Guard>,
+        nodes: Nodes,
+        chain: Chain,
+        clock: Clock,
+    ) -> Self {
+        let inside = runtime.enter();
+        let chain = Arc::new(chain);
+        let keys: Vec<NodeKey> = (1..4)
+            .map(|byte| NodeKey::from_bytes(&[byte; 32]).unwrap())
+            .collect();
+        let operators: Vec<_> = keys.iter().map(NodeKey::public).collect();
+        let group = Arc::new(Group {
+            lock_hash: [7; 32],
+            threshold: 2,
+            operators: operators
+                .iter()
+                .map(|key| Operator {
+                    name: "somebody".to_owned(),
+                    key: *key,
+                })
+                .collect(),
+            validators: Vec::new(),
+        });
+        let key = || NodeKey::from_bytes(&[1; 32]).unwrap();
+        let config = network::Config::new(key(), operators.clone(), Limits { validators: 0 });
+        let (handle, mut net) = network::start::<Run>(config).unwrap();
+        let (events, inbox) = mpsc::unbounded_channel();
+        let (mut works, told) = works(runtime, SLOT_MS);
+        works.nodes = nodes.clone();
+        works.chain = chain.clone();
+        works.group = group.clone();
+        works.guard = Some(guard.clone());
+        works.events = events;
+        let (tell, exit_news) = mpsc::unbounded_channel();
+        let exits = Exits::start(Tools {
+            group: group.clone(),
+            chain: chain.clone(),
+            nodes: nodes.clone(),
+            me: 1,
+            key: key(),
+            shares: Arc::default(),
+            shelf: Box::new(NoShelf),
+            network: handle.clone(),
+            runtime: runtime.handle().clone(),
+            news: tell,
+            dry_run: false,
+        });
+        let settings = Settings {
+            group,
+            chain: chain.clone(),
+            me: 1,
+            software: String::new(),
+            dry_run: false,
+            builder: false,
+        };
+        let start = start_at(chain.time(), now_ms(), false);
+        let signatures = NodeSignatures::new(key(), operators);
+        let core = Core::new(settings, signatures, [1; 16], BTreeMap::new(), start, now_ms()).unwrap();
+        drop(inside);
+        let (said, news) = std::sync::mpsc::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (interrupted, runtime) = (stop.clone(), runtime.clone());
+        let driver = std::thread::spawn(move || {
+            let mut watch = |news| {
+                let _ = said.send(news);
+            };
+            let mut keep = |_: &[(u16, Vec<Multiaddr>)]| ();
+            let mut driver = Driver {
+                core,
+                clock,
+                chain,
+                works,
+                marked: false,
+                network: handle,
+                voice: None,
+                exits,
+                nodes,
+                pulse: Pulse::begin(),
+                slot: None,
+                piece: None,
+                watch: &mut watch,
+                keep: &mut keep,
+            };
+            let drive = driver.drive(&mut net, Early::default(), inbox, exit_news, told, &interrupted);
+            runtime.block_on(drive)
+        });
+        Self {
+            guard,
+            news,
+            stop,
+            driver,
+        }
+    }
+
+    /// The next news that this finds something in.
+    fn next<T>(&self, find: impl Fn(News) -> Option<T>) -> T {
+        let end = std::time::Instant::now() + PATIENCE;
+        loop {
+            match self
+                .news
+                .recv_timeout(end.saturating_duration_since(std::time::Instant::now()))
+            {
+                Ok(news) => {
+                    if let Some(found) = find(news) {
+                        return found;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => panic!("the loop hangs"),
+                Err(RecvTimeoutError::Disconnected) => panic!("the loop has ended"),
+            }
+        }
+    }
+
+    /// So many slots begin.
+    fn slots(&self, count: usize) {
+        for _ in 0..count {
+            self.next(|news| matches!(news, News::Slot(_)).then_some(()));
+        }
+    }
+
+    fn marked(&self) {
+        self.next(|news| matches!(news, News::Marked(None)).then_some(()));
+    }
+
+    fn trouble(&self) -> String {
+        self.next(|news| match news {
+            News::Guard(Some(why)) => Some(why),
+            _ => None,
+        })
+    }
+
+    fn ends(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        assert_eq!(self.driver.join().unwrap().unwrap(), Ended::Asked);
+    }
+}
+
+fn nobody() -> Nodes {
+    Nodes::new(Vec::new(), Pinned::default())
+}
+
+/// Asks for an attestation of a slot, whenever that is.
+fn attest(guard: &Guard, time: Time, slot: u64) -> Result<Answer, GuardError> {
+    let epoch = time.epoch_of(slot);
+    guard.permit(&Request {
+        message: Slashable::Attestation {
+            slot,
+            source: epoch - 1,
+            target: epoch,
+        },
+        signing_root: [1; 32],
+        validators: &[0],
+        timing: Timing {
+            now_ms: time.start_of(slot),
+            slot_start_ms: time.start_of(slot),
+            slot_ms: time.slot_ms,
+            deadline_ms: time.end_of(slot),
+            epoch,
+        },
+    })
+}
+
+#[test]
+fn a_disk_that_fails_when_an_epoch_begins_ends_nothing() {
+    let runtime = Arc::new(Runtime::new().unwrap());
+    let chain = hasty();
+    let time = chain.time();
+    let (guard, disk) = Moody::guard();
+    let bench = Bench::begin(&runtime, guard, nobody(), chain, Clock::new(SLOT_MS * 600));
+    bench.marked();
+    disk.becomes(Mood::Fails);
+    // What is read may be in memory: after a failure it is read anew.
+    let slot = time.slot_at(now_ms()).unwrap();
+    attest(&bench.guard, time, slot).unwrap_err();
+    assert!(!bench.trouble().is_empty());
+    bench.slots(6);
+    disk.becomes(Mood::Well);
+    bench.marked();
+    bench.ends();
+}
+
+#[test]
+fn a_disk_that_hangs_when_an_epoch_begins_holds_up_nothing() {
+    let runtime = Arc::new(Runtime::new().unwrap());
+    let chain = hasty();
+    let time = chain.time();
+    let (guard, disk) = Moody::guard();
+    let bench = Bench::begin(&runtime, guard, nobody(), chain, Clock::new(SLOT_MS * 600));
+    bench.marked();
+    disk.becomes(Mood::Hangs);
+    let guard = bench.guard.clone();
+    let slot = time.slot_at(now_ms()).unwrap();
+    let asking = std::thread::spawn(move || attest(&guard, time, slot).unwrap());
+    disk.wait_for_a_victim();
+    assert!(bench.trouble().contains("has not answered for a slot"));
+    bench.slots(6);
+    disk.becomes(Mood::Well);
+    assert!(asking.join().unwrap().permit.is_some());
+    bench.marked();
+    bench.ends();
+}
+
+#[test]
+fn a_clock_that_jumps_while_the_disk_hangs_lets_nothing_out_that_was_asked_before() {
+    let runtime = Arc::new(Runtime::new().unwrap());
+    let chain = hasty();
+    let time = chain.time();
+    let (guard, disk) = Moody::guard();
+    disk.becomes(Mood::Hangs);
+    let slot = time.slot_at(now_ms()).unwrap();
+    let guard = Arc::new(guard);
+    let asked = guard.clone();
+    let asking = std::thread::spawn(move || attest(&asked, time, slot).unwrap());
+    disk.wait_for_a_victim();
+    // As if the wall clock had been behind by an hour until now.
+    let clock = Clock::begun(now_ms() - 3_600_000, std::time::Instant::now(), SLOT_MS * 600);
+    let bench = Bench::begin_with(&runtime, guard, nobody(), chain, clock);
+    let start = bench.next(|news| match news {
+        News::Starts(start) => Some(start),
+        _ => None,
+    });
+    assert!(start.first_slot > slot && start.first_target > time.epoch_of(slot));
+    bench.slots(6);
+    disk.becomes(Mood::Well);
+    let answer = asking.join().unwrap();
+    assert_eq!((answer.permit, answer.refused.len()), (None, 1));
+    // From the new start on it signs.
+    let later = time.first_slot(start.first_target);
+    assert!(attest(&bench.guard, time, later).unwrap().permit.is_some());
+    bench.ends();
+}
+
+#[test]
+fn the_start_counts_from_the_clock_and_the_mark() {
+    let time = hasty().time();
+    let start = |first_slot, first_target| Start {
+        first_slot,
+        first_target,
+    };
+    // Slot 7 of epoch 3.
+    let now = time.start_of(7) + 50;
+    assert_eq!(start_at(time, now, false), start(8, 4));
+    assert_eq!(start_at(time, now, true), start(8, 6));
+    // By a clock that stands in 1970 there is no chain yet.
+    assert_eq!(start_at(time, 0, true), start(0, 0));
+}
+
+#[test]
+fn forks_that_a_beacon_node_learns_of_are_known_to_everything_in_the_same_slot() {
+    let runtime = Arc::new(Runtime::new().unwrap());
+    let gloas = Arc::new(AtomicU64::new(u64::MAX));
+    let known = gloas.clone();
+    let server = runtime.block_on(serve(7, move |call| {
+        let mut spec: serde_json::Value = serde_json::from_str(SPEC).unwrap();
+        spec["data"]["GLOAS_FORK_EPOCH"] = known.load(Ordering::SeqCst).to_string().into();
+        let answer = (call.path() == "/eth/v1/config/spec").then(|| spec.to_string().into_response());
+        async move { answer }.boxed()
+    }));
+    let nodes = runtime.block_on(connect(&[&server]));
+    let chain = Chain::clone(&nodes.chain().unwrap());
+    let time = chain.time();
+    let (guard, _) = Moody::guard();
+    let clock = Clock::new(3_600_000);
+    let bench = Bench::begin(&runtime, guard, nodes.clone(), chain, clock);
+    bench.slots(1);
+    // The node is restarted, and knows more.
+    let first = time.epoch_at(now_ms()).unwrap() + 9;
+    gloas.store(first, Ordering::SeqCst);
+    nodes.pin(Pinned::default());
+    runtime.block_on(nodes.check(now_ms(), soon()));
+    let chain = bench.next(|news| match news {
+        News::Chain(chain) => Some(chain),
+        _ => None,
+    });
+    assert_eq!(chain.spec.unknown_fork(), Some(("gloas", first)));
+    bench.ends();
+}

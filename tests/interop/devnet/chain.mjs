@@ -151,6 +151,8 @@ const blockSeen = new Map(); // `${slot}/${proposer}` -> root hex
 const live = new Map(); // epoch -> Set(validator)
 const exits = new Map(); // validator -> signed exit
 const preparations = new Map(); // validator -> fee recipient
+const aggregated = new Map(); // slot -> committees that somebody subscribed to as an aggregator
+const synced = new Map(); // validator -> [subcommittees that somebody subscribed to for it, the epoch in which that ends]
 const markLive = (epoch, v) => {
   if (!live.has(epoch)) live.set(epoch, new Set());
   live.get(epoch).add(v);
@@ -782,10 +784,14 @@ const api = {
       if (slot > nowSlot(500) || slot + SPE < nowSlot()) throw new ApiError(400, `slot ${slot} is not current`);
       return { data: attestationData(slot) };
     },
-    getAggregatedAttestationV2: async ({ attestationDataRoot, slot, committeeIndex }) => ({
-      data: fullAttestation(attestationDataRoot, slot, committeeIndex),
-      meta: { version: config.getForkName(slot) },
-    }),
+    // As a real node: nobody aggregates for who did not subscribe.
+    getAggregatedAttestationV2: async ({ attestationDataRoot, slot, committeeIndex }) => {
+      if (!aggregated.get(slot)?.has(committeeIndex)) throw new ApiError(404, "no aggregator subscribed to this committee");
+      return {
+        data: fullAttestation(attestationDataRoot, slot, committeeIndex),
+        meta: { version: config.getForkName(slot) },
+      };
+    },
     publishAggregateAndProofsV2: async ({ signedAggregateAndProofs }) =>
       each(signedAggregateAndProofs, (s) => {
         const { aggregatorIndex: v, aggregate: a, selectionProof } = s.message,
@@ -824,6 +830,8 @@ const api = {
         markLive(epochOf(slot), v);
       }),
     produceSyncCommitteeContribution: async ({ slot, subcommitteeIndex, beaconBlockRoot }) => {
+      const subscribed = ([subcommittees, until]) => epochOf(slot) < until && subcommittees.has(subcommitteeIndex);
+      if (![...synced.values()].some(subscribed)) throw new ApiError(404, "nobody subscribed to this subcommittee");
       const map = headState().epochCtx.getIndexedSyncCommittee(slot).validatorIndexMap,
         msgs = syncPool.get(slot)?.get(hex(beaconBlockRoot)) ?? new Map();
       const bits = BitArray.fromBitLen(SUB),
@@ -905,8 +913,20 @@ const api = {
           throw bad("bad signature");
         rv(v).registrations++;
       }),
-    prepareBeaconCommitteeSubnet: async () => {},
-    prepareSyncCommitteeSubnets: async () => {},
+    prepareBeaconCommitteeSubnet: async ({ subscriptions }) =>
+      each(subscriptions, ({ validatorIndex: v, committeeIndex, committeesAtSlot, slot, isAggregator }) => {
+        const s = headState();
+        const { epochCtx } = Math.abs(epochOf(slot) - s.epochCtx.epoch) <= 1 ? s : stateAt(slot);
+        const bad = (why) => refuse("committee subscription", v, why);
+        if (committeesAtSlot !== epochCtx.getCommitteeCountPerSlot(epochOf(slot))) throw bad("wrong number of committees");
+        if (!epochCtx.getBeaconCommittee(slot, committeeIndex).includes(v)) throw bad("it is not in the committee");
+        for (const old of aggregated.keys()) if (old + 2 * SPE < nowSlot()) aggregated.delete(old);
+        if (isAggregator) aggregated.set(slot, (aggregated.get(slot) ?? new Set()).add(committeeIndex));
+      }),
+    prepareSyncCommitteeSubnets: async ({ subscriptions }) => {
+      for (const { validatorIndex, syncCommitteeIndices, untilEpoch } of subscriptions)
+        synced.set(validatorIndex, [new Set(syncCommitteeIndices.map((place) => Math.floor(place / SUB))), untilEpoch]);
+    },
     getLiveness: async ({ epoch, indices }) => ({
       data: indices.map((i) => ({ index: i, isLive: live.get(epoch)?.has(i) ?? false })),
     }),

@@ -194,7 +194,7 @@ function show({ duties, report, validators }, memory, checks) {
     )}\n`,
   );
 
-  const work = ["attestation", ...(left.has("proposal") ? [] : ["block"]), "sync message"];
+  const work = ["attestation", "aggregate", ...(left.has("proposal") ? [] : ["block"]), "sync message", "contribution"];
   const all = [
     [
       missed.length === 0,

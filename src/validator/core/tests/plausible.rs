@@ -267,6 +267,13 @@ fn the_parent_is_our_head_or_in_later_rounds_a_block_before_that_we_know() {
     let other = on(&slot, parent);
     let (id, seen) = proposed(&mut slot, 0, other);
     assert_eq!(seen, Seen::Held);
+    // That a beacon node knows it is not enough in the first round.
+    let effects = slot.handle(Event::Block {
+        slot: 9,
+        root: parent,
+        of_slot: Some(7),
+    });
+    assert_eq!(slot.seen(Kind::Block, 0, id, &effects), Seen::Held);
     let effects = slot.handle(Event::Head {
         slot: 8,
         root: parent,
@@ -304,6 +311,90 @@ fn data() -> AttestationData {
         source: checkpoint(0),
         target: checkpoint(1),
     }
+}
+
+/// It is time to agree on what to attest to, and our first beacon node has answered this.
+fn attesting(view: AttestationData) -> Process {
+    let mut slot = Process::at(9, false);
+    let attester = Attester {
+        validator: 0,
+        index: 1000,
+        committee: 1,
+        committee_length: 64,
+        committees_at_slot: 4,
+    };
+    let duties = vec![(9, attester)];
+    slot.handle(Event::Attesters { epoch: 1, duties });
+    slot.wait_for(Due::Attestation);
+    slot.handle(Event::View { slot: 9, data: view });
+    slot
+}
+
+#[test]
+fn what_can_never_be_attested_to_is_refused_and_not_signed_whoever_decided_on_it() {
+    let with = |change: fn(&mut AttestationData)| {
+        let mut other = data();
+        change(&mut other);
+        other.to_ssz().to_vec()
+    };
+    let mut slot = attesting(data());
+    let (id, effects) = slot.propose(Kind::Head, 0, &data().to_ssz());
+    assert_eq!(slot.seen(Kind::Head, 0, id, &effects), Seen::Valid);
+    assert_eq!(guarded(&slot.certify(Kind::Head, 0, id)).len(), 1);
+    let wrong = [
+        ("slot", with(|data| data.slot += 1)),
+        ("index", with(|data| data.index = 1)),
+        ("target", with(|data| data.target.epoch = 2)),
+        ("source", with(|data| data.source.epoch = 2)),
+        ("no data", data().to_ssz()[..127].to_vec()),
+    ];
+    for (what, value) in wrong {
+        let mut slot = attesting(data());
+        let (id, effects) = slot.propose(Kind::Head, 0, &value);
+        assert_eq!(slot.seen(Kind::Head, 0, id, &effects), Seen::Invalid, "{what}");
+        let mut effects = slot.certify(Kind::Head, 0, id);
+        effects.extend(rest(&mut slot));
+        assert_eq!(guarded(&effects), [], "{what}");
+    }
+}
+
+#[test]
+fn another_of_our_beacon_nodes_vouches_for_checkpoints_not_for_the_head() {
+    let asks = |effects: &[Effect]| {
+        let all = |effect: &&Effect| matches!(effect, Effect::AskAllViews { slot: 9 });
+        effects.iter().filter(all).count()
+    };
+    let mut stale = data();
+    stale.source.root = [5; 32];
+    let another_head = AttestationData {
+        beacon_block_root: [7; 32],
+        ..data()
+    };
+    for (proposed, expected) in [(data(), Seen::Valid), (another_head, Seen::Held)] {
+        let mut slot = attesting(stale);
+        let (id, effects) = slot.propose(Kind::Head, 0, &proposed.to_ssz());
+        assert_eq!(slot.seen(Kind::Head, 0, id, &effects), Seen::Held);
+        assert_eq!(asks(&effects), 1);
+        // The same answer again: they are asked again, but not at once.
+        let again = |slot: &mut Process| {
+            let event = Event::View { slot: 9, data: stale };
+            asks(&slot.handle(event))
+        };
+        assert_eq!(again(&mut slot), 0);
+        slot.now += 160;
+        assert_eq!(again(&mut slot), 1);
+        let event = Event::OtherView {
+            slot: 9,
+            data: another_head,
+        };
+        let effects = slot.handle(event);
+        assert_eq!(slot.seen(Kind::Head, 0, id, &effects), expected);
+    }
+    // Of a head that is not ours, nobody else is asked.
+    let mut slot = attesting(data());
+    let (id, effects) = slot.propose(Kind::Head, 0, &another_head.to_ssz());
+    assert_eq!(slot.seen(Kind::Head, 0, id, &effects), Seen::Held);
+    assert_eq!(asks(&effects), 0);
 }
 
 /// A selection proof that makes, or does not make, an aggregator of a committee of 64.

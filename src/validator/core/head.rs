@@ -16,7 +16,7 @@ const MAX_LOOKUPS: usize = 32;
 #[derive(Debug, Default)]
 pub struct Views {
     /// The first answers, oldest first.
-    views: Vec<AttestationData>,
+    first: Vec<AttestationData>,
     /// What any of the nodes said when all were asked. None of these is our own head, however new it is.
     others: Vec<AttestationData>,
     /// Slots of blocks that were looked up; `None` until the answer is there, or if it is unknown.
@@ -39,10 +39,10 @@ pub enum Opinion {
 impl Views {
     /// An answer of a beacon node. True if it says something new.
     pub fn add(&mut self, data: AttestationData) -> bool {
-        if self.views.last() == Some(&data) {
+        if self.first.last() == Some(&data) {
             return false;
         }
-        push(&mut self.views, data);
+        push(&mut self.first, data);
         true
     }
 
@@ -52,12 +52,12 @@ impl Views {
     }
 
     fn all(&self) -> impl Iterator<Item = &AttestationData> {
-        self.views.iter().chain(&self.others)
+        self.first.iter().chain(&self.others)
     }
 
     /// The newest view: what this node would propose.
     pub fn newest(&self) -> Option<&AttestationData> {
-        self.views.last()
+        self.first.last()
     }
 
     /// A block was looked up.
@@ -70,7 +70,7 @@ impl Views {
     /// How many views and blocks are kept.
     #[cfg(test)]
     pub(super) fn size(&self) -> usize {
-        self.views.len() + self.others.len() + self.blocks.len()
+        self.first.len() + self.others.len() + self.blocks.len()
     }
 
     /// Blocks that our beacon node did not know when it was asked.
@@ -111,7 +111,7 @@ impl Views {
         }
         let root = data.beacon_block_root;
         if self
-            .views
+            .first
             .last()
             .is_some_and(|view| view.beacon_block_root == root)
         {
@@ -272,7 +272,7 @@ mod tests {
             views.add(data(root));
             views.add_other(data(root));
         }
-        assert_eq!((views.views.len(), views.others.len()), (MAX_VIEWS, MAX_VIEWS));
+        assert_eq!((views.first.len(), views.others.len()), (MAX_VIEWS, MAX_VIEWS));
         let lookups = (100..255)
             .filter(|root| matches!(views.judge(&data(*root), 1, 40, 5), Opinion::LookUp(_)))
             .count();

@@ -193,17 +193,14 @@ fn a_dry_run_says_nothing_that_counts_and_is_nobodys_twin() {
     assert!((0..3).all(|place| sim.nodes[place].core.is_some()));
     let (mut instances, mut passed_on) = (BTreeSet::new(), BTreeSet::new());
     for (from, said) in sim.log.iter().flatten() {
-        match &**said {
-            Message::Alive(alive) => {
-                if [1, 4].contains(&alive.operator) {
-                    instances.insert(alive.instance);
-                }
-                if *from == 4 && alive.operator != 4 {
-                    passed_on.insert(alive.slot);
-                }
-                assert!(alive.others.is_empty(), "{said:?}");
+        if let Message::Alive(alive) = &**said {
+            if [1, 4].contains(&alive.operator) {
+                instances.insert(alive.instance);
             }
-            _ => {}
+            if *from == 4 && alive.operator != 4 {
+                passed_on.insert(alive.slot);
+            }
+            assert!(alive.others.is_empty(), "{said:?}");
         }
         if *from == 4 {
             let body = match &**said {

@@ -181,11 +181,10 @@ fn an_own_block_that_can_never_be_right_is_not_proposed() {
             made,
         };
         let effects = slot.handle(produced);
-        let why = effects.into_iter().find_map(|effect| match effect {
+        effects.into_iter().find_map(|effect| match effect {
             Effect::Report(Report::OwnBlockRefused { why, .. }) => Some(why),
             _ => None,
-        });
-        why
+        })
     };
     assert_eq!(refused(None), None);
     let reasons: BTreeSet<_> = impossible()
@@ -335,7 +334,7 @@ fn what_can_never_be_attested_to_is_refused_and_not_signed_whoever_decided_on_it
     let with = |change: fn(&mut AttestationData)| {
         let mut other = data();
         change(&mut other);
-        other.to_ssz().to_vec()
+        other.to_ssz()
     };
     let mut slot = attesting(data());
     let (id, effects) = slot.propose(Kind::Head, 0, &data().to_ssz());
@@ -635,7 +634,11 @@ fn contributions_are_of_the_block_that_was_decided() {
 #[test]
 fn only_who_is_selected_signs_a_contribution_and_with_the_groups_proof() {
     let mut slot = contributing(true);
-    let value = encode_list([contribution(1), contribution(2)].iter().map(|one| one.to_ssz()));
+    let value = encode_list(
+        [contribution(1), contribution(2)]
+            .iter()
+            .map(SyncCommitteeContribution::to_ssz),
+    );
     let (id, _, _) = judged(&mut slot, Kind::Contributions, &value);
     let effects = slot.certify(Kind::Contributions, 1, id);
     let message = ContributionAndProof {

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -485,7 +485,7 @@ fn a_running_node_can_be_looked_at() {
     let run = [
         "--new-slashing-database",
         "--beacon-node",
-        &node.0,
+        &node.url,
         "--monitoring-address",
         &address,
     ];
@@ -608,7 +608,7 @@ fn before_genesis_a_node_waits_and_knows_its_beacon_node() {
     let folder = Folder::of("cluster-v1.10-custom-4x2");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let node = BeaconNode::new(now + 3600);
-    let mut run = folder.run(&["--new-slashing-database", "--beacon-node", &node.0]);
+    let mut run = folder.run(&["--new-slashing-database", "--beacon-node", &node.url]);
     run.until("it begins in");
     let begun = std::time::Instant::now();
     let status = loop {
@@ -641,14 +641,24 @@ fn custom_network(root: &str) -> String {
 }
 
 /// As much of a beacon node as is asked before there are duties. Its thread ends with the test.
-struct BeaconNode(String);
+struct BeaconNode {
+    url: String,
+    /// What it was told, by path.
+    told: Arc<Mutex<Vec<(String, Value)>>>,
+}
 
 impl BeaconNode {
     fn new(genesis_time: u64) -> Self {
+        Self::with(genesis_time, 4000, &[])
+    }
+
+    /// With slots of so many milliseconds, and these validators.
+    fn with(genesis_time: u64, slot_ms: u64, keys: &[String]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/beacon/spec-minimal.json");
-        let spec = fs::read_to_string(path).unwrap();
+        let mut spec: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        spec["data"]["SLOT_DURATION_MS"] = json!(slot_ms.to_string());
         let genesis = json!({"data": {
             "genesis_time": genesis_time.to_string(),
             "genesis_validators_root": format!("0x{}", "07".repeat(32)),
@@ -657,24 +667,38 @@ impl BeaconNode {
         let syncing = json!({"data": {
             "head_slot": "9", "sync_distance": "0", "is_syncing": false, "is_optimistic": false, "el_offline": false,
         }});
+        let version = json!({"data": {"version": "Imitation/1"}});
+        let validator = |(index, key): (usize, &String)| {
+            json!({"index": index.to_string(), "balance": "0", "status": "pending_queued", "validator": {
+                "pubkey": key, "effective_balance": "0", "slashed": false,
+                "activation_epoch": u64::MAX.to_string(), "exit_epoch": u64::MAX.to_string(),
+            }})
+        };
+        let validators = json!({"data": keys.iter().enumerate().map(validator).collect::<Value>()});
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let heard = told.clone();
         std::thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
-                let mut first = String::new();
-                let mut reader = BufReader::new(&stream);
-                let _ = reader.read_line(&mut first);
-                let mut line = String::new();
-                while reader.read_line(&mut line).is_ok_and(|length| length > 2) {
-                    line.clear();
-                }
-                let (status, body) = match first.split(' ').nth(1).unwrap_or_default() {
-                    "/eth/v1/beacon/genesis" => ("200 OK", genesis.to_string()),
-                    "/eth/v1/config/spec" => ("200 OK", spec.clone()),
-                    "/eth/v1/node/syncing" => ("200 OK", syncing.to_string()),
-                    "/eth/v1/node/version" => {
-                        ("200 OK", json!({"data": {"version": "Imitation/1"}}).to_string())
+                let (path, body) = request(&stream);
+                heard.lock().unwrap().push((path.clone(), body));
+                let answer = match path.as_str() {
+                    "/eth/v1/beacon/genesis" => Some(&genesis),
+                    "/eth/v1/config/spec" => Some(&spec),
+                    "/eth/v1/node/syncing" => Some(&syncing),
+                    "/eth/v1/node/version" => Some(&version),
+                    "/eth/v1/beacon/states/head/validators" => Some(&validators),
+                    "/eth/v1/validator/prepare_beacon_proposer" | "/eth/v1/validator/register_validator" => {
+                        Some(&Value::Null)
                     }
-                    _ => ("404 Not Found", json!({"code": 404, "message": "no"}).to_string()),
+                    _ => None,
                 };
+                let missing = json!({"code": 404, "message": "no"});
+                let status = if answer.is_some() {
+                    "200 OK"
+                } else {
+                    "404 Not Found"
+                };
+                let body = answer.unwrap_or(&missing).to_string();
                 let length = body.len();
                 let _ = write!(
                     stream,
@@ -683,7 +707,75 @@ impl BeaconNode {
                 );
             }
         });
-        Self(url)
+        Self { url, told }
+    }
+
+    /// What it was told at this path of the Beacon API.
+    fn told(&self, path: &str) -> Vec<Value> {
+        let told = self.told.lock().unwrap();
+        let at = told
+            .iter()
+            .filter(|(at, _)| at.strip_prefix("/eth/v1/validator/") == Some(path));
+        at.map(|(_, body)| body.clone()).collect()
+    }
+}
+
+/// The path of an HTTP request, and its body if that is JSON.
+fn request(stream: &TcpStream) -> (String, Value) {
+    let mut reader = BufReader::new(stream);
+    let mut first = String::new();
+    let _ = reader.read_line(&mut first);
+    let (mut line, mut length) = (String::new(), 0);
+    while reader.read_line(&mut line).is_ok_and(|length| length > 2) {
+        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or(0);
+        }
+        line.clear();
+    }
+    let mut body = vec![0; length];
+    let _ = reader.read_exact(&mut body);
+    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+    (path, serde_json::from_slice(&body).unwrap_or_default())
+}
+
+#[test]
+fn builders_are_registered_with_if_and_only_if_they_are_wanted() {
+    let folder = Folder::of("cluster-v1.10-custom-4x2");
+    let lock: Value = serde_json::from_slice(&fs::read(folder.path("cluster-lock.json")).unwrap()).unwrap();
+    let registrations: Vec<Value> = lock["distributed_validators"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|validator| {
+            let signed = &validator["builder_registration"];
+            // Beacon nodes take numbers as text.
+            let mut message = signed["message"].clone();
+            for key in ["gas_limit", "timestamp"] {
+                message[key] = json!(message[key].to_string());
+            }
+            json!({"message": message, "signature": signed["signature"]})
+        })
+        .collect();
+    assert_eq!(registrations.len(), 2);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    for builder in [true, false] {
+        let node = BeaconNode::with(now - 3600, 250, &folder.keys());
+        let flags: &[&str] = if builder { &["--builder"] } else { &[] };
+        let run = folder.run(&[&["--dry-run", "--beacon-node", &node.url], flags].concat());
+        // Both are told once an epoch: at the second time, what is told beside this was told.
+        let begun = Instant::now();
+        while node.told("prepare_beacon_proposer").len() < 2 {
+            assert!(begun.elapsed() < PATIENCE, "{:?}", node.told.lock().unwrap());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let told = node.told("register_validator");
+        if builder {
+            assert_eq!(told[0], json!(registrations));
+        } else {
+            assert_eq!(told, Vec::<Value>::new());
+        }
+        run.signal(Signal::KILL);
+        run.end();
     }
 }
 
@@ -697,12 +789,12 @@ fn run_refuses_a_beacon_node_of_another_network() {
         "--listen",
         "/ip4/127.0.0.1/tcp/0",
     ];
-    let output = folder.output(&[&arguments[..], &["--beacon-node", &node.0]].concat());
+    let output = folder.output(&[&arguments[..], &["--beacon-node", &node.url]].concat());
     refused(&output, 10, "another network");
     // Dry runs look as closely, and need no database.
     let folder = Folder::hoodi();
     let arguments = ["run", "--dry-run", "--listen", "/ip4/127.0.0.1/tcp/0"];
-    let output = folder.output(&[&arguments[..], &["--beacon-node", &node.0, "--json"]].concat());
+    let output = folder.output(&[&arguments[..], &["--beacon-node", &node.url, "--json"]].concat());
     assert_eq!(output.status.code(), Some(10));
     let out = text(&output.stdout);
     let last: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
@@ -715,7 +807,7 @@ fn run_tells_programs_what_it_does_and_finishes_its_slot() {
     let folder = Folder::of("cluster-v1.10-custom-4x2");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let node = BeaconNode::new(now - 3600);
-    let mut run = folder.run(&["--json", "--new-slashing-database", "--beacon-node", &node.0]);
+    let mut run = folder.run(&["--json", "--new-slashing-database", "--beacon-node", &node.url]);
     let next = |run: &mut Running, kind: &str| -> Value {
         let line = run.until(&format!("{{\"event\":\"{kind}\""));
         serde_json::from_str(&line).unwrap()
@@ -779,7 +871,7 @@ fn a_running_node_takes_in_parts_of_exits_that_came_as_files() {
         .collect();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let node = BeaconNode::new(now - 3600);
-    let mut run = folder.run(&["--json", "--new-slashing-database", "--beacon-node", &node.0]);
+    let mut run = folder.run(&["--json", "--new-slashing-database", "--beacon-node", &node.url]);
     run.until("\"event\":\"signs_from\"");
 
     let combine = |parts: &[&str]| {

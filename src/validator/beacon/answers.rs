@@ -74,13 +74,6 @@ pub struct ValidatorStatus {
     pub validator: ValidatorRecord,
 }
 
-impl ValidatorStatus {
-    /// Whether it has duties.
-    pub fn is_active(&self) -> bool {
-        self.status.starts_with("active")
-    }
-}
-
 /// A validator's record, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ValidatorRecord {

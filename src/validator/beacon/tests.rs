@@ -50,7 +50,7 @@ pub(crate) struct Call {
     /// Path and query.
     target: String,
     headers: BTreeMap<String, String>,
-    body: Bytes,
+    pub(crate) body: Bytes,
 }
 
 impl Call {
@@ -152,7 +152,7 @@ pub(crate) async fn healthy(paths: &[(&'static str, Value)]) -> Server {
     .await
 }
 
-fn data(value: &Value) -> Response {
+pub(crate) fn data(value: &Value) -> Response {
     json!({ "data": value }).to_string().into_response()
 }
 
@@ -610,7 +610,7 @@ async fn older_endpoints_are_used_where_newer_ones_are_missing() {
         .await;
         let nodes = connect(&[&server]).await;
         let found = nodes.validators(&[pubkey], soon()).await.unwrap().value;
-        assert!(found[0].index == 3 && found[0].is_active());
+        assert!(found[0].index == 3 && found[0].status == "active_ongoing");
         // A validator nobody asked for.
         assert!(nodes.validators(&[[6; 48]], soon()).await.is_err());
         let duties = nodes.proposer_duties(1, soon()).await.unwrap().value;

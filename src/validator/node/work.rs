@@ -697,6 +697,9 @@ impl Works {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use axum::response::IntoResponse as _;
+    use futures::FutureExt as _;
+
     use super::*;
     use crate::{
         cluster::lock::Lock,
@@ -709,6 +712,7 @@ pub(super) mod tests {
                     tests::{unhex, vectors},
                 },
             },
+            core::schedule::Attester,
         },
     };
 
@@ -893,5 +897,50 @@ pub(super) mod tests {
         for (what, value) in none {
             assert_eq!(read(value), None, "{what}");
         }
+    }
+
+    #[test]
+    fn beacon_nodes_are_told_of_committees() {
+        let runtime = runtime::Runtime::new().unwrap();
+        let (mut works, _told) = works(&runtime, 600_000);
+        let (told, bodies) = std::sync::mpsc::channel();
+        let server = runtime.block_on(serve(7, move |call| {
+            let subscribes = call.path() == "/eth/v1/validator/beacon_committee_subscriptions";
+            let answer = subscribes.then(|| {
+                told.send(call.body.clone()).unwrap();
+                "".into_response()
+            });
+            async move { answer }.boxed()
+        }));
+        works.nodes = runtime.block_on(connect(&[&server]));
+        let subscription = |slot, index, is_aggregator| Subscription {
+            slot,
+            attester: Attester {
+                validator: 1,
+                index,
+                committee: 3,
+                committee_length: 5,
+                committees_at_slot: 4,
+            },
+            is_aggregator,
+        };
+        works.begin(Effect::Subscribe(vec![
+            subscription(9, 100, true),
+            subscription(10, 101, false),
+        ]));
+        let body = bodies.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!(
+            serde_json::from_slice::<serde_json::Value>(&body).unwrap(),
+            serde_json::json!([
+                {
+                    "validator_index": "100", "committee_index": "3", "committees_at_slot": "4", "slot": "9",
+                    "is_aggregator": true,
+                },
+                {
+                    "validator_index": "101", "committee_index": "3", "committees_at_slot": "4", "slot": "10",
+                    "is_aggregator": false,
+                },
+            ])
+        );
     }
 }

@@ -255,12 +255,11 @@ impl Node {
         let path = format!("/eth/v1/validator/duties/attester/{epoch}");
         let request = Request::post(WHAT, path, &numbers(indices), SMALL + indices.len() * PER_ITEM);
         let duties: Duties<AttesterDuty> = self.ask(&request, deadline).await?;
-        let mut seen = BTreeSet::new();
+        let mut asked: BTreeSet<u64> = indices.iter().copied().collect();
         for duty in &duties.data {
             let sizes = &chain.spec.sizes;
             let fits = chain.epoch_of(duty.slot) == epoch
-                && indices.contains(&duty.validator_index)
-                && seen.insert(duty.validator_index)
+                && asked.remove(&duty.validator_index)
                 && duty.committees_at_slot <= sizes.max_committees_per_slot as u64
                 && duty.committee_index < duty.committees_at_slot
                 && duty.committee_length <= sizes.max_validators_per_committee as u64
@@ -315,12 +314,10 @@ impl Node {
         let limit = SMALL + indices.len() * PER_ITEM + size * 8;
         let request = Request::post(WHAT, path, &numbers(indices), limit);
         let duties: Data<Vec<SyncDuty>> = self.ask(&request, deadline).await?;
-        let mut seen = BTreeSet::new();
+        let mut asked: BTreeSet<u64> = indices.iter().copied().collect();
         for duty in &duties.data {
             let mut places = duty.validator_sync_committee_indices.iter();
-            let fits = indices.contains(&duty.validator_index)
-                && seen.insert(duty.validator_index)
-                && places.all(|place| *place < size as u64);
+            let fits = asked.remove(&duty.validator_index) && places.all(|place| *place < size as u64);
             if !fits {
                 return Err(self.malformed(WHAT, "a duty that cannot be"));
             }

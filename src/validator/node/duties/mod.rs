@@ -1,0 +1,402 @@
+//! Asks the beacon nodes who has which duty, and again whenever that may have changed.
+//!
+//! The loop itself waits for no answer: whatever beacon nodes are busy with, heads are passed on as they come, and blocks are
+//! made and judged by them. Of each question one at most is under way.
+//!
+//! # When a question is asked again
+//! - When a head is of another branch of the chain than the block on which the duties depend.
+//! - When other validators may have the duty than were asked about.
+//! - In each half of an epoch: what was missed (events, a beacon node that was restarted and forgot subscriptions) costs half an
+//!   epoch at most, and beacon nodes six small answers, which they have at hand, in 16 slots of mainnet. The first time is in
+//!   the slot with which the epoch begins, when the last word on its duties is spoken.
+//! - In each slot until there is an answer.
+//!
+//! Answers are of different nodes, of which some lag: one of another branch than the newest head replaces none of that
+//! head's.
+//!
+//! | Module | What it is |
+//! |---|---|
+//! | `known` | what was asked and answered, and on which blocks that depends |
+//! | `ask` | the questions |
+
+mod ask;
+mod known;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::mpsc,
+    task::{Id, JoinError, JoinSet},
+    time::Instant,
+};
+
+use crate::validator::{
+    beacon::{
+        answers::{ProposerPreparation, SignedRegistration, SyncSubscription, ValidatorStatus},
+        events::{Events, Head, News},
+        nodes::{AllFailed, Nodes},
+    },
+    chain::{spec::Chain, time::Time},
+    core::{Event, schedule::SyncMember},
+    group::Group,
+    overview::news::Seen,
+};
+
+use super::{
+    News as Told,
+    clock::{instant_of, now_ms},
+    votes,
+};
+
+use ask::{Answer, Asker};
+use known::{Branch, Known, Question, Whom};
+
+/// One request for duties may take so long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A validator of ours on the chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct OnChain {
+    /// Its place in the lock, from 0.
+    place: u32,
+    /// The epochs in which it attests and proposes. The chain knows both ends some epochs before.
+    active: Range<u64>,
+}
+
+/// A question that is done with.
+struct Asked {
+    question: Question,
+    whom: Whom,
+    /// In which half of an epoch it was asked.
+    half: u64,
+    answer: Result<Answer, AllFailed>,
+}
+
+/// Keeps the core informed of duties and heads.
+pub(super) struct Service {
+    asker: Asker,
+    time: Time,
+    group: Arc<Group>,
+    /// Told to the beacon nodes once an epoch.
+    registrations: Arc<[SignedRegistration]>,
+    events: mpsc::UnboundedSender<Event>,
+    /// For whoever watches.
+    news: mpsc::UnboundedSender<Told>,
+    /// By index on the chain.
+    validators: HashMap<u64, OnChain>,
+    /// The epoch in which they were looked up.
+    looked_up: Option<u64>,
+    /// Of the newest head.
+    branch: Option<Branch>,
+    /// What the core was told.
+    known: BTreeMap<Question, Known>,
+    asking: JoinSet<Asked>,
+    under_way: BTreeMap<Question, Id>,
+}
+
+impl Service {
+    /// For a group on a chain.
+    pub(super) fn new(
+        nodes: Nodes,
+        chain: Arc<Chain>,
+        group: Arc<Group>,
+        registrations: Vec<SignedRegistration>,
+        events: mpsc::UnboundedSender<Event>,
+        news: mpsc::UnboundedSender<Told>,
+    ) -> Self {
+        let keys = group.validators.iter().map(|validator| validator.key.to_bytes());
+        let places = Arc::new(keys.zip(0..).collect());
+        Self {
+            time: chain.time(),
+            asker: Asker { nodes, chain, places },
+            group,
+            registrations: registrations.into(),
+            events,
+            news,
+            validators: HashMap::new(),
+            looked_up: None,
+            branch: None,
+            known: BTreeMap::new(),
+            asking: JoinSet::new(),
+            under_way: BTreeMap::new(),
+        }
+    }
+
+    /// Works for ever: on heads as they come, and at least once a slot.
+    pub(super) async fn run(mut self) {
+        let idle = Duration::from_millis(self.time.slot_ms.saturating_mul(4));
+        let mut heads = Events::open(&self.asker.nodes, idle);
+        let mut next = Instant::now();
+        tokio::spawn(look_after(self.asker.nodes.clone(), self.time));
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {
+                    next = next_half(self.time);
+                    self.refresh();
+                }
+                event = heads.next() => match event.map(|event| event.news) {
+                    Some(News::Head(head)) => {
+                        if self.events.send(Event::Head { slot: head.slot, root: head.block }).is_err() {
+                            return;
+                        }
+                        self.follow(&head);
+                    }
+                    Some(_) => {}
+                    None => return,
+                },
+                Some(asked) = self.asking.join_next() => self.answered(asked),
+            }
+        }
+    }
+
+    /// The slot by our clock; 0 before genesis.
+    fn slot_now(&self) -> u64 {
+        self.time.slot_at(now_ms()).unwrap_or(0)
+    }
+
+    /// The half of an epoch by our clock: halves since genesis.
+    fn half_now(&self) -> u64 {
+        let halves = self.slot_now().saturating_mul(2);
+        halves.checked_div(self.time.slots_per_epoch).unwrap_or(0)
+    }
+
+    /// Asks for whatever is not known of this epoch and the next, or may be otherwise by now.
+    fn refresh(&mut self) {
+        let (epoch, half) = (self.time.epoch_of(self.slot_now()), self.half_now());
+        if self.looked_up != Some(epoch) {
+            self.ask(Question::Validators);
+        }
+        self.known.retain(|question, _| question.epoch() >= Some(epoch));
+        for question in [epoch, epoch.saturating_add(1)]
+            .into_iter()
+            .flat_map(Question::of)
+        {
+            let known = self.known.get(&question);
+            let holds = known.is_some_and(|known| {
+                known.half == half && !self.is_stale(known) && known.whom == self.whom(question)
+            });
+            if !holds {
+                self.ask(question);
+            }
+        }
+    }
+
+    /// Asks again for what is of another branch than this head.
+    fn follow(&mut self, head: &Head) {
+        self.branch = Some(Branch::of(head, self.time.epoch_of(head.slot)));
+        let stale = self.known.iter().filter(|(_, known)| self.is_stale(known));
+        let stale: Vec<Question> = stale.map(|(question, _)| *question).collect();
+        for question in stale {
+            self.ask(question);
+        }
+    }
+
+    /// Whether the newest head is of another branch.
+    fn is_stale(&self, known: &Known) -> bool {
+        let both = self.branch.as_ref().zip(known.depends.as_ref());
+        both.is_some_and(|(branch, depends)| branch.contradicts(depends))
+    }
+
+    /// Who may have the duty that a question is about.
+    fn whom(&self, question: Question) -> Whom {
+        let may = |one: &OnChain| match question {
+            Question::Validators => false,
+            Question::Attesters(epoch) | Question::Proposers(epoch) => one.active.contains(&epoch),
+            // Members are chosen long before, and remain it when they exit (`is_assigned_to_sync_committee` of the
+            // consensus specification): who is silent then pays for it.
+            Question::Sync(epoch) => one.active.start <= epoch,
+        };
+        let validators = self.validators.iter().filter(|(_, one)| may(one));
+        validators.map(|(index, one)| (*index, one.place)).collect()
+    }
+
+    /// Begins to ask, unless that is under way, or nobody has such a duty.
+    fn ask(&mut self, question: Question) {
+        let (whom, half) = (self.whom(question), self.half_now());
+        let pointless = whom.is_empty() && question != Question::Validators;
+        if pointless || self.under_way.contains_key(&question) {
+            return;
+        }
+        let asker = self.asker.clone();
+        let task = self.asking.spawn(async move {
+            let answer = asker.ask(question, &whom, deadline()).await;
+            Asked {
+                question,
+                whom,
+                half,
+                answer,
+            }
+        });
+        self.under_way.insert(question, task.id());
+    }
+
+    fn answered(&mut self, asked: Result<Asked, JoinError>) {
+        let asked = match asked {
+            Ok(asked) => asked,
+            // It panicked: it is asked again like what failed.
+            Err(error) => return self.under_way.retain(|_, task| *task != error.id()),
+        };
+        self.under_way.remove(&asked.question);
+        match asked.answer {
+            Ok(Answer::Validators(found)) => self.found(found),
+            Ok(Answer::Duties(event, depends)) => {
+                if let Event::SyncMembers { epoch, members } = &*event {
+                    self.subscribe(*epoch, members);
+                }
+                let known = Known {
+                    whom: asked.whom,
+                    half: asked.half,
+                    depends,
+                };
+                self.tell(asked.question, known, *event);
+            }
+            // Before Fulu only the current epoch's proposers are known.
+            Err(error) if matches!(asked.question, Question::Proposers(_)) => {
+                tracing::debug!(%error, question = ?asked.question, "proposer duties");
+            }
+            Err(error) => failed(&error),
+        }
+    }
+
+    /// Tells the core, unless it knows that, or better.
+    fn tell(&mut self, question: Question, told: Known, event: Event) {
+        let before = self.known.get(&question);
+        let better = |before: &Known| *before == told || self.is_stale(&told) && !self.is_stale(before);
+        if !before.is_some_and(better) {
+            let _ = self.events.send(event);
+            self.known.insert(question, told);
+        }
+    }
+
+    /// Our validators as the chain has them.
+    fn found(&mut self, found: Vec<ValidatorStatus>) {
+        let mut seen = Vec::new();
+        for status in found {
+            let ValidatorStatus { index, validator, .. } = &status;
+            if let Some(place) = self.asker.places.get(&validator.pubkey) {
+                let one = OnChain {
+                    place: *place,
+                    active: validator.activation_epoch..validator.exit_epoch,
+                };
+                self.validators.insert(*index, one);
+                seen.push(Seen {
+                    validator: *place,
+                    index: *index,
+                    balance: status.balance,
+                    slashed: validator.slashed,
+                    status: status.status,
+                });
+            }
+        }
+        let _ = self.news.send(Told::Validators(seen));
+        let epoch = self.time.epoch_of(self.slot_now());
+        self.looked_up = Some(epoch);
+        self.introduce();
+        self.ask_votes(epoch);
+        self.refresh();
+    }
+
+    /// Finds out what became of votes, for whoever watches; nothing waits for it.
+    fn ask_votes(&self, epoch: u64) {
+        let [judged, seen] = [2, 1].map(|before| {
+            let of = epoch.checked_sub(before)?;
+            Some((of, self.whom(Question::Attesters(of))))
+        });
+        let (nodes, news) = (self.asker.nodes.clone(), self.news.clone());
+        // Not in the first slot of an epoch, when nodes have most to do.
+        let later = Duration::from_millis(self.time.slot_ms);
+        tokio::spawn(async move {
+            tokio::time::sleep(later).await;
+            if let Some(votes) = votes::find(&nodes, judged, seen).await {
+                let _ = news.send(Told::Votes(votes));
+            }
+        });
+    }
+
+    /// Tells the beacon nodes what they need to know of our validators before these propose; nothing waits for it.
+    fn introduce(&self) {
+        let preparation = |(index, validator): (&u64, &OnChain)| {
+            let place = usize::try_from(validator.place).ok()?;
+            Some(ProposerPreparation {
+                validator_index: *index,
+                fee_recipient: self.group.validators.get(place)?.fee_recipient,
+            })
+        };
+        let preparations: Vec<_> = self.validators.iter().filter_map(preparation).collect();
+        let (nodes, registrations) = (self.asker.nodes.clone(), self.registrations.clone());
+        tokio::spawn(async move {
+            if !preparations.is_empty()
+                && let Err(error) = nodes.prepare_proposers(&preparations, deadline()).await
+            {
+                failed(&error);
+            }
+            // What the group has signed, for builders.
+            if !registrations.is_empty()
+                && let Err(error) = nodes.register_validators(&registrations, deadline()).await
+            {
+                failed(&error);
+            }
+        });
+    }
+
+    /// Tells the beacon nodes which sync subcommittees to listen to; nothing waits for it.
+    fn subscribe(&self, epoch: u64, members: &[SyncMember]) {
+        if members.is_empty() {
+            return;
+        }
+        let until_epoch = self.asker.chain.next_sync_period(epoch);
+        let subscription = |member: &SyncMember| SyncSubscription {
+            validator_index: member.index,
+            sync_committee_indices: member.places.clone(),
+            until_epoch,
+        };
+        let subscriptions: Vec<_> = members.iter().map(subscription).collect();
+        let nodes = self.asker.nodes.clone();
+        tokio::spawn(async move {
+            if let Err(error) = nodes.subscribe_sync_committees(&subscriptions, deadline()).await {
+                failed(&error);
+            }
+        });
+    }
+}
+
+/// Asks the beacon nodes once a slot how they are, and again and again while none is well: one that is back is of use at
+/// once. By itself: one that does not answer must not keep the news of the others waiting.
+async fn look_after(nodes: Nodes, time: Time) {
+    // A question that waits longer than a slot would miss that its node is back.
+    let patience = Duration::from_millis(time.slot_ms / 2).min(PATIENCE);
+    loop {
+        nodes.check(now_ms(), Instant::now() + patience).await;
+        let next = if nodes.is_ready() {
+            next_half(time)
+        } else {
+            Instant::now() + Duration::from_millis(time.slot_ms / 8)
+        };
+        tokio::time::sleep_until(next).await;
+    }
+}
+
+/// The middle of the next slot: in the second half of a slot nobody waits for a beacon node. Before genesis, too, a node may
+/// go down or come back.
+fn next_half(time: Time) -> Instant {
+    let now = now_ms();
+    let slot = time.slot_at(now).map_or(0, |slot| slot + 1);
+    let at = time.start_of(slot).saturating_add(time.slot_ms / 2);
+    instant_of(at.min(now.saturating_add(time.slot_ms.saturating_mul(2))))
+}
+
+fn deadline() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+fn failed(error: &AllFailed) {
+    tracing::warn!("{error}");
+}

@@ -1,0 +1,647 @@
+use std::{
+    ops::Range,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::{
+    body::Body,
+    response::{IntoResponse as _, Response},
+};
+use futures::{FutureExt as _, StreamExt as _, channel::mpsc as streams};
+use serde_json::{Value, json};
+
+use super::{
+    known::{Branch, Depends, Known, Question},
+    *,
+};
+use crate::{
+    cluster::lock::Lock,
+    validator::{
+        beacon::{
+            answers::RegistrationMessage,
+            tests::{Call, SPEC, Server, connect, data, serve},
+        },
+        chain::spec::Pinned,
+        group::Validator,
+    },
+};
+
+/// Slots of which none passes in a test, and such of which many do; an epoch has 8. In milliseconds.
+const LONG: u64 = 60_000;
+const SHORT: u64 = 250;
+/// For ever: nobody leaves in it.
+const ALWAYS: Range<u64> = 0..u64::MAX;
+/// Index of the first validator on the chain; the others follow.
+const INDEX: u64 = 100;
+/// Long enough for any test to get there on a busy machine.
+const TEST_PATIENCE: Duration = Duration::from_secs(60);
+
+const ATTESTERS: &str = "/eth/v1/validator/duties/attester/";
+const PROPOSERS: &str = "/eth/v1/validator/duties/proposer/";
+const PROPOSERS_V2: &str = "/eth/v2/validator/duties/proposer/";
+const SYNC: &str = "/eth/v1/validator/duties/sync/";
+const VALIDATORS: &str = "/eth/v1/beacon/states/head/validators";
+
+/// Tells when whoever asked does not wait any more.
+struct Gone(Arc<AtomicBool>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A group of so many validators.
+fn group(validators: usize) -> Group {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/vectors/dkg-v1.10-hoodi-4x2/node0/cluster-lock.json"
+    );
+    let lock = Lock::from_json(&std::fs::read(path).unwrap()).unwrap();
+    let mut group = Group::new(&lock, &[]).unwrap();
+    // Any keys do.
+    let keys = group.validators[0].shares.clone();
+    let validator = |key| Validator {
+        key,
+        shares: Vec::new(),
+        fee_recipient: [9; 20],
+    };
+    group.validators = keys.into_iter().take(validators).map(validator).collect();
+    group
+}
+
+/// A chain on which each block is a number, and duties of different blocks differ.
+struct Chain {
+    slot_ms: u64,
+    genesis: u64,
+    /// Keys, and when they are active.
+    validators: Vec<([u8; 48], Range<u64>)>,
+    /// The last block before an epoch; of those that are not here it is block 1.
+    blocks: BTreeMap<u64, u8>,
+    /// Whether version 2 of proposer duties is there, and not version 1.
+    v2: bool,
+    /// What begins like this is never answered.
+    hangs: Option<&'static str>,
+    given_up: Arc<AtomicBool>,
+    /// Where heads are told; none if there are no events.
+    streams: Option<Vec<streams::UnboundedSender<Result<String, std::io::Error>>>>,
+    /// What was asked and told that is about validators.
+    calls: Vec<(String, Value)>,
+}
+
+impl Chain {
+    fn last_before(&self, epoch: u64) -> u8 {
+        self.blocks.get(&epoch).copied().unwrap_or(1)
+    }
+
+    fn duties(block: u8, duties: &[Value]) -> Response {
+        let root = format!("0x{}", hex::encode([block; 32]));
+        json!({ "dependent_root": root, "data": duties })
+            .to_string()
+            .into_response()
+    }
+
+    /// As the Beacon API says. Attesters are in a committee of as many as the number of their block; the first validator
+    /// proposes in the slot of that number.
+    fn answer(&mut self, call: &Call) -> Option<Response> {
+        let path = call.path();
+        let body: Value = serde_json::from_slice(&call.body).unwrap_or_default();
+        let (route, epoch) = path.rsplit_once('/').unwrap();
+        let epoch: u64 = epoch.parse().unwrap_or_default();
+        let first_slot = epoch * 8;
+        let text = |number: u64| number.to_string();
+        if path.contains("/validator") {
+            self.calls.push((path.to_owned(), body.clone()));
+        }
+        let asked = body.as_array().cloned().unwrap_or_default();
+        Some(match format!("{route}/").as_str() {
+            ATTESTERS => {
+                let block = self.last_before(epoch.saturating_sub(1));
+                let duty = |index: &Value| {
+                    json!({
+                        "pubkey": format!("0x{}", "05".repeat(48)), "validator_index": index, "slot": text(first_slot),
+                        "committee_index": "0", "committee_length": text(block.into()), "committees_at_slot": "1",
+                        "validator_committee_index": "0",
+                    })
+                };
+                Self::duties(block, &asked.iter().map(duty).collect::<Vec<_>>())
+            }
+            PROPOSERS | PROPOSERS_V2 if path.starts_with(PROPOSERS_V2) == self.v2 => {
+                let block = self.last_before(epoch.saturating_sub(self.v2.into()));
+                let slot = first_slot + u64::from(block);
+                let duty = json!({
+                    "pubkey": format!("0x{}", "05".repeat(48)), "validator_index": text(INDEX), "slot": text(slot),
+                });
+                Self::duties(block, &[duty])
+            }
+            SYNC => data(&json!([{
+                "pubkey": format!("0x{}", "05".repeat(48)), "validator_index": text(INDEX),
+                "validator_sync_committee_indices": ["3", "17"],
+            }])),
+            _ => return self.answer_more(path),
+        })
+    }
+
+    fn answer_more(&mut self, path: &str) -> Option<Response> {
+        Some(match path {
+            "/eth/v1/config/spec" => {
+                let slot = format!("\"SLOT_DURATION_MS\": \"{}\"", self.slot_ms);
+                SPEC.replace("\"SLOT_DURATION_MS\": \"4000\"", &slot)
+                    .into_response()
+            }
+            "/eth/v1/beacon/genesis" => data(&json!({
+                "genesis_time": self.genesis.to_string(),
+                "genesis_validators_root": format!("0x{}", "07".repeat(32)),
+                "genesis_fork_version": "0x10000038",
+            })),
+            VALIDATORS => {
+                let found = self.validators.iter().zip(INDEX..);
+                let found = found.map(|((key, active), index)| {
+                    json!({
+                        "index": index.to_string(), "balance": "32000000000", "status": "any",
+                        "validator": {
+                            "pubkey": format!("0x{}", hex::encode(key)), "effective_balance": "32000000000",
+                            "slashed": false, "activation_epoch": active.start.to_string(),
+                            "exit_epoch": active.end.to_string(),
+                        },
+                    })
+                });
+                data(&found.collect())
+            }
+            "/eth/v1/events" => {
+                let (sender, receiver) = streams::unbounded();
+                self.streams.as_mut()?.push(sender);
+                (
+                    [("content-type", "text/event-stream")],
+                    Body::from_stream(receiver),
+                )
+                    .into_response()
+            }
+            "/eth/v1/validator/prepare_beacon_proposer"
+            | "/eth/v1/validator/register_validator"
+            | "/eth/v1/validator/sync_committee_subscriptions" => "".into_response(),
+            _ => return None,
+        })
+    }
+}
+
+/// A beacon node, and a service that asks it.
+struct Test {
+    server: Server,
+    chain: Arc<Mutex<Chain>>,
+    group: Group,
+    heard: mpsc::UnboundedReceiver<Event>,
+    events: mpsc::UnboundedSender<Event>,
+}
+
+impl Test {
+    /// An epoch has begun. Validators are active when this says.
+    async fn new(slot_ms: u64, epoch: u64, active: &[Range<u64>]) -> Self {
+        let group = group(active.len());
+        let keys = group.validators.iter().map(|validator| validator.key.to_bytes());
+        let chain = Arc::new(Mutex::new(Chain {
+            slot_ms,
+            genesis: now_ms() / 1000 - slot_ms * 8 * epoch / 1000,
+            validators: keys.zip(active.iter().cloned()).collect(),
+            blocks: BTreeMap::new(),
+            v2: true,
+            hangs: None,
+            given_up: Arc::default(),
+            streams: Some(Vec::new()),
+            calls: Vec::new(),
+        }));
+        let shared = chain.clone();
+        let server = serve(7, move |call| {
+            let mut chain = shared.lock().unwrap();
+            let hangs = chain.hangs.is_some_and(|prefix| call.path().starts_with(prefix));
+            let gone = hangs.then(|| Gone(chain.given_up.clone()));
+            let answer = chain.answer(&call);
+            async move {
+                if gone.is_some() {
+                    std::future::pending::<()>().await;
+                }
+                answer
+            }
+            .boxed()
+        })
+        .await;
+        let (events, heard) = mpsc::unbounded_channel();
+        Self {
+            server,
+            chain,
+            group,
+            heard,
+            events,
+        }
+    }
+
+    fn chain(&self) -> MutexGuard<'_, Chain> {
+        self.chain.lock().unwrap()
+    }
+
+    async fn start(&self, registrations: Vec<SignedRegistration>) {
+        let nodes = connect(&[&self.server]).await;
+        let chain = nodes.chain().unwrap();
+        let (news, _) = mpsc::unbounded_channel();
+        let group = Arc::new(self.group.clone());
+        let service = Service::new(nodes, chain, group, registrations, self.events.clone(), news);
+        tokio::spawn(service.run());
+    }
+
+    /// Tells of a head in an epoch, once somebody listens.
+    async fn head(&self, epoch: u64) {
+        let listened = || {
+            self.chain()
+                .streams
+                .as_ref()
+                .is_some_and(|streams| !streams.is_empty())
+        };
+        until(listened).await;
+        let chain = self.chain();
+        let [previous, current] = [epoch.saturating_sub(1), epoch]
+            .map(|epoch| format!("0x{}", hex::encode([chain.last_before(epoch); 32])));
+        let text = format!(
+            "event: head\ndata: {{\"slot\":\"{}\",\"block\":\"{current}\",\"previous_duty_dependent_root\":\"{previous}\",\
+             \"current_duty_dependent_root\":\"{current}\"}}\n\n",
+            epoch * 8
+        );
+        for stream in chain.streams.iter().flatten() {
+            let _ = stream.unbounded_send(Ok(text.clone()));
+        }
+    }
+
+    /// Whatever the core is told until it was told all of this, in order of the alphabet.
+    async fn hear(&mut self, expected: &[&str]) -> Vec<String> {
+        let mut heard = Vec::new();
+        let all = async {
+            while !expected.iter().all(|one| heard.iter().any(|other| other == one)) {
+                heard.push(text(&self.heard.recv().await.unwrap()));
+            }
+        };
+        let in_time = tokio::time::timeout(TEST_PATIENCE, all).await;
+        assert!(in_time.is_ok(), "{expected:?} are not all in {heard:?}");
+        heard.sort();
+        heard
+    }
+
+    /// What was asked or told at this path.
+    fn calls(&self, path: &str) -> Vec<Value> {
+        let chain = self.chain();
+        let calls = chain.calls.iter().filter(|(at, _)| at == path);
+        calls.map(|(_, body)| body.clone()).collect()
+    }
+}
+
+/// Waits for it.
+async fn until(holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(TEST_PATIENCE, wait).await.unwrap();
+}
+
+/// An event, and the block on which it depends.
+fn text(event: &Event) -> String {
+    match event {
+        Event::Attesters { epoch, duties } => {
+            let block = duties.first().map(|(_, attester)| attester.committee_length);
+            format!("attesters {epoch} of block {}", block.unwrap_or(0))
+        }
+        Event::Proposers { epoch, duties } => {
+            let block = duties.first().map(|(slot, _)| slot % 8);
+            format!("proposers {epoch} of block {}", block.unwrap_or(0))
+        }
+        Event::SyncMembers { epoch, .. } => format!("sync {epoch}"),
+        Event::Head { .. } => "head".to_owned(),
+        event => panic!("{event:?}"),
+    }
+}
+
+#[tokio::test]
+async fn duties_are_asked_for_again_when_a_head_is_of_another_branch() {
+    let mut test = Test::new(LONG, 5, &[ALWAYS]).await;
+    test.start(Vec::new()).await;
+    let first = [
+        "attesters 5 of block 1",
+        "attesters 6 of block 1",
+        "proposers 5 of block 1",
+        "proposers 6 of block 1",
+        "sync 5",
+        "sync 6",
+    ];
+    assert_eq!(test.hear(&first).await, first);
+    // Nothing new.
+    test.head(5).await;
+    assert_eq!(test.hear(&["head"]).await, ["head"]);
+    test.chain().blocks.insert(5, 2);
+    test.head(5).await;
+    let next = ["attesters 6 of block 2", "head", "proposers 6 of block 2"];
+    assert_eq!(test.hear(&next).await, next);
+    test.chain().blocks.extend([(4, 3), (5, 4)]);
+    test.head(5).await;
+    let both = [
+        "attesters 5 of block 3",
+        "attesters 6 of block 4",
+        "head",
+        "proposers 5 of block 3",
+        "proposers 6 of block 4",
+    ];
+    assert_eq!(test.hear(&both).await, both);
+}
+
+#[tokio::test]
+async fn before_fulu_proposers_depend_on_a_later_block_than_attesters() {
+    let mut test = Test::new(LONG, 1, &[ALWAYS]).await;
+    test.chain().v2 = false;
+    test.start(Vec::new()).await;
+    let first = [
+        "attesters 1 of block 1",
+        "attesters 2 of block 1",
+        "proposers 1 of block 1",
+        "proposers 2 of block 1",
+        "sync 1",
+        "sync 2",
+    ];
+    assert_eq!(test.hear(&first).await, first);
+    test.chain().blocks.insert(1, 2);
+    test.head(1).await;
+    let changed = ["attesters 2 of block 2", "head", "proposers 1 of block 2"];
+    assert_eq!(test.hear(&changed).await, changed);
+}
+
+#[tokio::test]
+async fn validators_have_duties_from_their_first_epoch_to_their_last() {
+    // One that is there, one that comes and one that leaves.
+    let mut test = Test::new(LONG, 5, &[ALWAYS, 6..u64::MAX, 0..6]).await;
+    test.start(Vec::new()).await;
+    test.hear(&[
+        "attesters 5 of block 1",
+        "attesters 6 of block 1",
+        "sync 5",
+        "sync 6",
+    ])
+    .await;
+    assert_eq!(test.calls(&format!("{ATTESTERS}5")), [json!(["100", "102"])]);
+    assert_eq!(test.calls(&format!("{ATTESTERS}6")), [json!(["100", "101"])]);
+    assert_eq!(test.calls(&format!("{SYNC}5")), [json!(["100", "102"])]);
+    // Members of the sync committee remain it when they leave.
+    assert_eq!(test.calls(&format!("{SYNC}6")), [json!(["100", "101", "102"])]);
+}
+
+#[tokio::test]
+async fn a_validator_that_appears_is_asked_about_at_once() {
+    let test = Test::new(SHORT, 5, &[ALWAYS, ALWAYS]).await;
+    let newcomer = test.chain().validators.pop().unwrap();
+    test.start(Vec::new()).await;
+    until(|| !test.chain().calls.is_empty()).await;
+    until(|| {
+        test.chain()
+            .calls
+            .iter()
+            .any(|(path, _)| path.starts_with(ATTESTERS))
+    })
+    .await;
+    test.chain().validators.push(newcomer);
+    let both = json!(["100", "101"]);
+    let asked_anew = || {
+        let chain = test.chain();
+        let about_both = chain
+            .calls
+            .iter()
+            .find(|(path, body)| path.starts_with(ATTESTERS) && *body == both);
+        about_both.is_some_and(|(path, _)| chain.calls.contains(&(path.clone(), json!(["100"]))))
+    };
+    until(asked_anew).await;
+}
+
+#[tokio::test]
+async fn without_events_duties_are_asked_for_again_by_themselves() {
+    let mut test = Test::new(SHORT, 5, &[ALWAYS]).await;
+    test.chain().streams = None;
+    test.start(Vec::new()).await;
+    // Duties of each epoch are changed when they were told first.
+    let (mut epoch, mut block) = (0, 1);
+    let told_again = async {
+        while let Some(event) = test.heard.recv().await {
+            let Event::Attesters { epoch: of, duties } = event else {
+                continue;
+            };
+            if of > epoch {
+                (epoch, block) = (of, block + 1);
+                test.chain().blocks.insert(of - 1, block);
+            } else if of == epoch && duties[0].1.committee_length == u64::from(block) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(TEST_PATIENCE, told_again).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_question_that_hangs_holds_up_neither_heads_nor_other_questions() {
+    for (hangs, others) in [
+        (VALIDATORS, &["head"][..]),
+        (ATTESTERS, &["head", "proposers 5 of block 1", "sync 6"]),
+        (
+            SYNC,
+            &["attesters 6 of block 1", "head", "proposers 5 of block 1"],
+        ),
+    ] {
+        let mut test = Test::new(LONG, 5, &[ALWAYS]).await;
+        test.chain().hangs = Some(hangs);
+        test.start(Vec::new()).await;
+        until(|| test.chain().calls.iter().any(|(path, _)| path.starts_with(hangs))).await;
+        test.head(5).await;
+        test.hear(others).await;
+        // Not only when the patience with it has come to its end.
+        assert!(!test.chain().given_up.load(Ordering::SeqCst), "{hangs}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_another_branch_replaces_none_of_the_heads() {
+    let chain = crate::validator::chain::spec::tests::chain("minimal");
+    let (events, mut heard) = mpsc::unbounded_channel();
+    let (news, _told) = mpsc::unbounded_channel();
+    let nodes = Nodes::new(Vec::new(), Pinned::default());
+    let mut service = Service::new(
+        nodes,
+        Arc::new(chain),
+        Arc::new(group(1)),
+        Vec::new(),
+        events,
+        news,
+    );
+    let head = Head {
+        slot: 40,
+        block: [7; 32],
+        previous_duty_dependent_root: [1; 32],
+        current_duty_dependent_root: [2; 32],
+        execution_optimistic: false,
+    };
+    service.branch = Some(Branch::of(&head, 5));
+    let mut told = |root, half| {
+        let known = Known {
+            whom: Whom::from([(INDEX, 0)]),
+            half,
+            depends: Some(Depends::of_attesters(6, [root; 32])),
+        };
+        let event = Event::Attesters {
+            epoch: 6,
+            duties: Vec::new(),
+        };
+        service.tell(Question::Attesters(6), known, event);
+        heard.try_recv().is_ok()
+    };
+    // Better than nothing, until there is something better.
+    assert!(told(1, 0));
+    assert!(told(2, 0));
+    assert!(!told(1, 0));
+    // The same is no news, but now and then it is told again.
+    assert!(!told(2, 0));
+    assert!(told(2, 1));
+}
+
+#[tokio::test]
+async fn beacon_nodes_are_told_of_fees_builders_and_sync_subcommittees() {
+    let test = Test::new(LONG, 5, &[ALWAYS]).await;
+    let registration = SignedRegistration {
+        message: RegistrationMessage {
+            fee_recipient: [1; 20],
+            gas_limit: 2,
+            timestamp: 3,
+            pubkey: [4; 48],
+        },
+        signature: [5; 96],
+    };
+    test.start(vec![registration]).await;
+    let told = |path: &'static str| {
+        let test = &test;
+        async move {
+            until(|| !test.calls(path).is_empty()).await;
+            test.calls(path).remove(0)
+        }
+    };
+    assert_eq!(
+        told("/eth/v1/validator/prepare_beacon_proposer").await,
+        json!([{ "validator_index": "100", "fee_recipient": format!("0x{}", "09".repeat(20)) }])
+    );
+    assert_eq!(
+        told("/eth/v1/validator/register_validator").await,
+        json!([{
+            "message": {
+                "fee_recipient": format!("0x{}", "01".repeat(20)), "gas_limit": "2", "timestamp": "3",
+                "pubkey": format!("0x{}", "04".repeat(48)),
+            },
+            "signature": format!("0x{}", "05".repeat(96)),
+        }])
+    );
+    // A period has 8 epochs.
+    assert_eq!(
+        told("/eth/v1/validator/sync_committee_subscriptions").await,
+        json!([{ "validator_index": "100", "sync_committee_indices": ["3", "17"], "until_epoch": "8" }])
+    );
+}
+
+#[tokio::test]
+async fn a_beacon_node_that_is_back_is_of_use_within_a_slot() {
+    let hangs = Arc::new(AtomicBool::new(true));
+    let hung = hangs.clone();
+    let server = serve(7, move |_| {
+        let hangs = hung.load(Ordering::SeqCst);
+        async move {
+            if hangs {
+                std::future::pending::<()>().await;
+            }
+            None
+        }
+        .boxed()
+    })
+    .await;
+    hangs.store(false, Ordering::SeqCst);
+    let nodes = connect(&[&server]).await;
+    let time = nodes.chain().unwrap().time();
+    let slot = Duration::from_millis(time.slot_ms);
+    hangs.store(true, Ordering::SeqCst);
+    tokio::spawn(look_after(nodes.clone(), time));
+    let until = |ready: bool| {
+        let nodes = &nodes;
+        async move {
+            while nodes.is_ready() != ready {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    };
+    tokio::time::timeout(slot * 2, until(false)).await.unwrap();
+    hangs.store(false, Ordering::SeqCst);
+    tokio::time::timeout(slot, until(true)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_beacon_node_that_hangs_does_not_keep_the_others_heads_waiting() {
+    let hangs = Arc::new(AtomicBool::new(false));
+    let (hung, seen) = (hangs.clone(), hangs.clone());
+    let given_up = Arc::new(AtomicBool::new(false));
+    let gone = given_up.clone();
+    let slow = serve(7, move |call| {
+        let hangs = hung.load(Ordering::SeqCst);
+        let gone = (hangs && call.path() == "/eth/v1/node/syncing").then(|| Gone(gone.clone()));
+        async move {
+            if hangs {
+                let _gone = gone;
+                std::future::pending::<()>().await;
+            }
+            None
+        }
+        .boxed()
+    })
+    .await;
+    let quick = serve(7, move |call| {
+        let root = format!("0x{}", "11".repeat(32));
+        let head = format!(
+            "event: head\ndata: {{\"slot\":\"9\",\"block\":\"{root}\",\"previous_duty_dependent_root\":\"{root}\",\
+             \"current_duty_dependent_root\":\"{root}\"}}\n\n"
+        );
+        let hangs = seen.load(Ordering::SeqCst);
+        let answer = (call.path() == "/eth/v1/events" && hangs).then(|| {
+            // When the other one has long been asked how it is.
+            let later = async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Ok::<_, std::io::Error>(head)
+            };
+            let stream = futures::stream::once(later).chain(futures::stream::pending());
+            ([("content-type", "text/event-stream")], Body::from_stream(stream)).into_response()
+        });
+        async move { answer }.boxed()
+    })
+    .await;
+    let nodes = connect(&[&quick, &slow]).await;
+    given_up.store(false, Ordering::SeqCst);
+    hangs.store(true, Ordering::SeqCst);
+    let group = Group {
+        lock_hash: [7; 32],
+        threshold: 1,
+        operators: Vec::new(),
+        validators: Vec::new(),
+    };
+    let (events, mut heard) = mpsc::unbounded_channel();
+    let (news, _told) = mpsc::unbounded_channel();
+    let chain = nodes.chain().unwrap();
+    tokio::spawn(Service::new(nodes, chain, Arc::new(group), Vec::new(), events, news).run());
+    let head = tokio::time::timeout(PATIENCE * 2, async {
+        loop {
+            if let Some(Event::Head { slot, .. }) = heard.recv().await {
+                return slot;
+            }
+        }
+    });
+    assert_eq!(head.await.unwrap(), 9);
+    // Not only when the patience with the other one has come to its end.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!given_up.load(Ordering::SeqCst));
+}

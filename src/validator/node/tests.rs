@@ -13,6 +13,7 @@ use super::{exits::Tools, work::tests::works, *};
 use crate::validator::{
     beacon::tests::{SPEC, connect, serve, soon},
     chain::spec::tests::chain,
+    core::schedule::Attester,
     group::Operator,
     guard::{
         Answer, Message as Slashable, Request, Timing,
@@ -40,6 +41,7 @@ impl Shelf for NoShelf {
 /// A running operator, alone in its group of three.
 struct Bench {
     guard: Arc<Guard>,
+    works: Works,
     news: std::sync::mpsc::Receiver<News>,
     stop: Arc<AtomicBool>,
     driver: JoinHandle<Result<Ended, RunError>>,
@@ -121,6 +123,7 @@ impl Bench {
         let (said, news) = std::sync::mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let (interrupted, runtime) = (stop.clone(), runtime.clone());
+        let shared = works.clone();
         let driver = std::thread::spawn(move || {
             let mut watch = |news| {
                 let _ = said.send(news);
@@ -147,6 +150,7 @@ impl Bench {
         });
         Self {
             guard,
+            works: shared,
             news,
             stop,
             driver,
@@ -307,12 +311,13 @@ fn the_start_counts_from_the_clock_and_the_mark() {
 }
 
 #[test]
-fn forks_that_a_beacon_node_learns_of_are_known_to_everything_in_the_same_slot() {
+fn a_fork_that_a_beacon_node_learns_of_is_known_to_all_and_told() {
     let runtime = Arc::new(Runtime::new().unwrap());
     let gloas = Arc::new(AtomicU64::new(u64::MAX));
     let known = gloas.clone();
     let server = runtime.block_on(serve(7, move |call| {
         let mut spec: serde_json::Value = serde_json::from_str(SPEC).unwrap();
+        spec["data"]["SLOT_DURATION_MS"] = SLOT_MS.to_string().into();
         spec["data"]["GLOAS_FORK_EPOCH"] = known.load(Ordering::SeqCst).to_string().into();
         let answer = (call.path() == "/eth/v1/config/spec").then(|| spec.to_string().into_response());
         async move { answer }.boxed()
@@ -321,18 +326,40 @@ fn forks_that_a_beacon_node_learns_of_are_known_to_everything_in_the_same_slot()
     let chain = Chain::clone(&nodes.chain().unwrap());
     let time = chain.time();
     let (guard, _) = Moody::guard();
-    let clock = Clock::new(3_600_000);
-    let bench = Bench::begin(&runtime, guard, nodes.clone(), chain, clock);
-    bench.slots(1);
+    let bench = Bench::begin(&runtime, guard, nodes.clone(), chain, Clock::new(SLOT_MS * 600));
+    // Somebody attests in every slot, and something is to be said of each.
+    let epoch = time.epoch_at(now_ms()).unwrap();
+    for epoch in epoch..epoch + 64 {
+        let attester = Attester {
+            validator: 0,
+            index: 1000,
+            committee: 0,
+            committee_length: 1,
+            committees_at_slot: 1,
+        };
+        let slots = time.first_slot(epoch)..=time.last_slot(epoch);
+        let duties = slots.map(|slot| (slot, attester)).collect();
+        let told = bench.works.events.send(Event::Attesters { epoch, duties });
+        assert!(told.is_ok());
+    }
+    let is_over = |news: &News| matches!(news, News::Report(Report::Over { .. }));
+    bench.next(|news| is_over(&news).then_some(()));
     // The node is restarted, and knows more.
-    let first = time.epoch_at(now_ms()).unwrap() + 9;
-    gloas.store(first, Ordering::SeqCst);
+    gloas.store(epoch, Ordering::SeqCst);
     nodes.pin(Pinned::default());
     runtime.block_on(nodes.check(now_ms(), soon()));
     let chain = bench.next(|news| match news {
         News::Chain(chain) => Some(chain),
         _ => None,
     });
-    assert_eq!(chain.spec.unknown_fork(), Some(("gloas", first)));
+    assert_eq!(chain.spec.unknown_fork(), Some(("gloas", epoch)));
+    assert!(Arc::ptr_eq(&chain, &bench.works.newest_chain()));
+    // Nothing is due any more.
+    for _ in 0..8 {
+        bench.next(|news| {
+            assert!(!is_over(&news), "{news:?}");
+            matches!(news, News::Slot(_)).then_some(())
+        });
+    }
     bench.ends();
 }

@@ -598,7 +598,7 @@ impl Works {
     }
 
     /// The chain as it is known now: a beacon node may have told of further forks. Time and sizes stay as they were.
-    fn newest_chain(&self) -> Arc<Chain> {
+    pub(super) fn newest_chain(&self) -> Arc<Chain> {
         self.nodes.chain().unwrap_or_else(|| self.chain.clone())
     }
 

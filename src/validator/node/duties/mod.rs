@@ -6,9 +6,11 @@
 //! # When a question is asked again
 //! - When a head is of another branch of the chain than the block on which the duties depend.
 //! - When other validators may have the duty than were asked about.
-//! - In each half of an epoch: what was missed (events, a beacon node that was restarted and forgot subscriptions) costs half an
-//!   epoch at most, and beacon nodes six small answers, which they have at hand, in 16 slots of mainnet. The first time is in
-//!   the slot with which the epoch begins, when the last word on its duties is spoken.
+//! - In the slot in which a beacon node begins to tell of heads: it may be back from a restart, which makes it forget who
+//!   proposes, gets the fees, and aggregates.
+//! - In each half of an epoch: what was missed otherwise (events, for example) costs half an epoch at most, and beacon nodes six
+//!   small answers, which they have at hand, in 16 slots of mainnet. The first time is in the slot with which the epoch
+//!   begins, when the last word on its duties is spoken.
 //! - In each slot until there is an answer.
 //!
 //! Answers are of different nodes, of which some lag: one of another branch than the newest head replaces none of that
@@ -98,6 +100,8 @@ pub(super) struct Service {
     branch: Option<Branch>,
     /// What the core was told.
     known: BTreeMap<Question, Known>,
+    /// Whether a beacon node may not know what all were told.
+    forgotten: bool,
     asking: JoinSet<Asked>,
     under_way: BTreeMap<Question, Id>,
 }
@@ -125,6 +129,7 @@ impl Service {
             looked_up: None,
             branch: None,
             known: BTreeMap::new(),
+            forgotten: false,
             asking: JoinSet::new(),
             under_way: BTreeMap::new(),
         }
@@ -149,7 +154,9 @@ impl Service {
                         }
                         self.follow(&head);
                     }
-                    Some(_) => {}
+                    // It may have been restarted, and then it has forgotten what it was told.
+                    Some(News::Connected) => self.forgotten = true,
+                    Some(News::Lost(_)) => {}
                     None => return,
                 },
                 Some(asked) = self.asking.join_next() => self.answered(asked),
@@ -171,6 +178,11 @@ impl Service {
     /// Asks for whatever is not known of this epoch and the next, or may be otherwise by now.
     fn refresh(&mut self) {
         let (epoch, half) = (self.time.epoch_of(self.slot_now()), self.half_now());
+        if std::mem::take(&mut self.forgotten) {
+            // What is asked again is told again, subscriptions with it.
+            self.known.clear();
+            self.looked_up = None;
+        }
         if self.looked_up != Some(epoch) {
             self.ask(Question::Validators);
         }

@@ -243,12 +243,15 @@ impl Test {
     }
 
     async fn start(&self, registrations: Vec<SignedRegistration>) {
+        tokio::spawn(self.service(registrations).await.run());
+    }
+
+    async fn service(&self, registrations: Vec<SignedRegistration>) -> Service {
         let nodes = connect(&[&self.server]).await;
         let chain = nodes.chain().unwrap();
         let (news, _) = mpsc::unbounded_channel();
         let group = Arc::new(self.group.clone());
-        let service = Service::new(nodes, chain, group, registrations, self.events.clone(), news);
-        tokio::spawn(service.run());
+        Service::new(nodes, chain, group, registrations, self.events.clone(), news)
     }
 
     /// Tells of a head in an epoch, once somebody listens.
@@ -546,6 +549,31 @@ async fn beacon_nodes_are_told_of_fees_builders_and_sync_subcommittees() {
         told("/eth/v1/validator/sync_committee_subscriptions").await,
         json!([{ "validator_index": "100", "sync_committee_indices": ["3", "17"], "until_epoch": "8" }])
     );
+}
+
+#[tokio::test]
+async fn a_beacon_node_that_was_restarted_is_told_everything_again() {
+    let mut test = Test::new(LONG, 5, &[ALWAYS]).await;
+    let mut service = test.service(Vec::new()).await;
+    for round in 1..3 {
+        // The second time is idle.
+        for _ in 0..2 {
+            service.refresh();
+            while let Some(answer) = service.asking.join_next().await {
+                service.answered(answer);
+            }
+        }
+        let told = |path| test.calls(path).len();
+        until(|| told("/eth/v1/validator/prepare_beacon_proposer") == round).await;
+        until(|| told("/eth/v1/validator/sync_committee_subscriptions") == 2 * round).await;
+        // By which the core subscribes to committees.
+        let mut heard = Vec::new();
+        while let Ok(event) = test.heard.try_recv() {
+            heard.extend(matches!(event, Event::Attesters { .. }).then_some(()));
+        }
+        assert_eq!(heard.len(), 2, "{round}");
+        service.forgotten = true;
+    }
 }
 
 #[tokio::test]

@@ -13,12 +13,13 @@ use std::collections::BTreeSet;
 
 use crate::validator::{
     agreement::messages::Body,
+    alive::{Shown, Watch},
     chain::spec::{Chain, Fork, Genesis, ScheduledFork, Spec},
     core::Report,
     wire::Message,
 };
 
-use sim::{Plan, Sim};
+use sim::{LOCK, Plan, Sim, cheap::Cheap};
 
 /// A chain with slots of 4 seconds and epochs of 8 slots; possibly with a fork that nobody knows.
 fn chain(unknown_fork: Option<u64>) -> Chain {
@@ -232,6 +233,15 @@ fn a_dry_run_says_nothing_that_counts_and_is_nobodys_twin() {
     let seen =
         |report: &Report| matches!(report, Report::Over { duties, .. } if !duties[0].signed.is_empty());
     assert!(sim.reported(3, seen));
+    // Nor would it stop if something with its key named it, as nothing does.
+    let (slot, watching) = (sim.slot(), instance(&sim, copy));
+    let mut twin = Watch::new(1, [9; 16], LOCK);
+    let named = Watch::new(1, watching, LOCK).say(&Cheap(1), slot);
+    assert_eq!(twin.take(&named, &Cheap(1), slot), Shown::New);
+    for alive in [twin.say(&Cheap(1), slot), named] {
+        sim.feed(copy, 2, Message::Alive(alive));
+    }
+    assert!(sim.nodes[copy].stopped.is_none());
 }
 
 #[test]

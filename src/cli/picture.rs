@@ -139,7 +139,7 @@ fn slots(participation: &str, room: usize) -> String {
 }
 
 fn link(view: &View, one: &OperatorView) -> String {
-    match one.link {
+    let link = match one.link {
         Link::Myself => "you".to_owned(),
         Link::Direct => "yes".to_owned(),
         Link::Away => "no".to_owned(),
@@ -153,6 +153,11 @@ fn link(view: &View, one: &OperatorView) -> String {
                 other.map_or_else(|| "others".to_owned(), |other| short(&other.name))
             )
         }
+    };
+    if one.dry_run {
+        format!("{link}, dry run")
+    } else {
+        link
     }
 }
 
@@ -355,6 +360,7 @@ mod tests {
             round_trip_ms: (link == Link::Direct).then_some(3),
             clock_offset_ms: (link == Link::Direct).then_some(-2),
             software: "conclave/1".to_owned(),
+            dry_run: link == Link::Direct,
             participation: participation.to_owned(),
             took_part: 5,
             duties: 6,
@@ -519,7 +525,7 @@ mod tests {
                 assert!(widest <= width.max(20), "{widest} {width}: {lines:#?}");
             }
         }
-        let short = lines(&view(), 80, Extent::Lines(12)).join("\n");
+        let short = lines(&view(), 80, Extent::Lines(13)).join("\n");
         for part in ["dave", "Beacon node", "30 validators"] {
             assert!(short.contains(part), "{part} is not in\n{short}");
         }

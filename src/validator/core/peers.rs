@@ -15,6 +15,8 @@ pub struct Peer {
     pub instance: Option<Instance>,
     /// Its software.
     pub software: String,
+    /// It only watches: a dry run.
+    pub watches: bool,
     /// Its clock less ours, in milliseconds, as well as the round trip lets us know.
     pub clock_offset_ms: Option<i64>,
     /// The newest clock that it told, and when that came by our clock.

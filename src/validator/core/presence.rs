@@ -47,6 +47,7 @@ impl<S: Signatures> Core<S> {
             .map(|(operator, peer)| {
                 let peer = Peer {
                     software: peer.software.clone(),
+                    dry_run: peer.watches,
                     clock_offset_ms: peer.clock_offset_ms,
                 };
                 (operator, peer)
@@ -122,6 +123,7 @@ impl<S: Signatures> Core<S> {
         peer.greeted = true;
         peer.instance = Some(hello.instance);
         peer.software = hello.software;
+        peer.watches = hello.watches;
         peer.told_clock = Some((hello.clock_ms, now));
         // Who only watches remembers nothing of the time before: that it shows nothing newer says nothing.
         let confirms = !hello.watches;

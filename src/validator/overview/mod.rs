@@ -393,6 +393,11 @@ impl Overview {
                     } else {
                         known.peer.software.clone()
                     },
+                    dry_run: if operator == self.me {
+                        self.dry_run
+                    } else {
+                        known.connected && known.peer.dry_run
+                    },
                     participation: self.grid.cells(place, last_slot),
                     took_part: done,
                     duties: of,

@@ -5,6 +5,8 @@
 pub struct Peer {
     /// What it runs, as it says itself: printable ASCII; empty if it has not said.
     pub software: String,
+    /// Whether it only watches: a dry run signs nothing, and confirms nothing to who has just started.
+    pub dry_run: bool,
     /// Its clock less ours, in milliseconds; none until a round trip was measured.
     pub clock_offset_ms: Option<i64>,
 }

@@ -319,6 +319,7 @@ fn a_clock_that_is_far_off_is_named() {
     let mut overview = told(overview());
     let peer = |offset| Peer {
         software: "conclave/2".to_owned(),
+        dry_run: offset == 20,
         clock_offset_ms: Some(offset),
     };
     overview.tell(
@@ -346,6 +347,8 @@ fn a_clock_that_is_far_off_is_named() {
     );
     assert_eq!(view.operators[2].clock_offset_ms, Some(20));
     assert_eq!(view.operators[1].software, "conclave/2");
+    let dry: Vec<bool> = view.operators.iter().map(|one| one.dry_run).collect();
+    assert_eq!(dry, [false, false, true, false]);
 }
 
 #[test]

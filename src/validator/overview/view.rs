@@ -187,6 +187,8 @@ pub struct OperatorView {
     pub clock_offset_ms: Option<i64>,
     /// What it runs, as it says itself.
     pub software: String,
+    /// Whether it only watches: a dry run.
+    pub dry_run: bool,
     /// A letter for each slot from `first_slot` on: `y` it took part in all duties, `p` in some, `n` in none, `-` there
     /// were none, `?` that is not known (yet).
     pub participation: String,

@@ -34,8 +34,9 @@ const TROUBLE_AFTER: u32 = 3;
 /// What was not asked again for so long is nothing to speak of any more; more than an epoch, for some duties are asked
 /// for once in it.
 const TROUBLE_FADES: Duration = Duration::from_secs(15 * 60);
-/// First and longest pause before something is submitted again that no node took.
-const RETRIES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
+/// Pause before something is submitted again that no node took; each further one is twice as long, so that a node that
+/// always fails has it ten times in an epoch, not a hundred times.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// Longest wait for a node to take what is submitted.
 const SUBMISSION: Duration = Duration::from_secs(12);
 /// Shortest.
@@ -565,7 +566,7 @@ impl Nodes {
         F: Fn(Node, Instant) -> Fut,
         Fut: Future<Output = Result<T, NodeError>>,
     {
-        let mut pause = RETRIES.0;
+        let mut pause = FIRST_RETRY;
         loop {
             let patience = deadline.min(Instant::now() + SUBMISSION);
             let failed = match self.submit_once(request, |node| send(node, patience)).await {
@@ -577,7 +578,7 @@ impl Nodes {
             }
             tracing::debug!("{failed}; trying again");
             sleep(pause).await;
-            pause = (pause * 2).min(RETRIES.1);
+            pause *= 2;
         }
     }
 

@@ -180,6 +180,16 @@ pub enum Refusal {
     UnknownValidator,
 }
 
+impl Refusal {
+    /// Whether it is only that this process has just started, which nobody needs to be warned of.
+    pub fn is_of_a_start(&self) -> bool {
+        matches!(
+            self,
+            Self::NotStarted | Self::SlotBeforeStart { .. } | Self::TargetBeforeStart { .. }
+        )
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

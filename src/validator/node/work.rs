@@ -484,7 +484,12 @@ impl Works {
         };
         let answer = guard.permit(&request)?;
         for (validator, refusal) in &answer.refused {
-            tracing::warn!(slot, validator, "the {} is not signed: {refusal}", purpose.text());
+            let what = purpose.text();
+            if refusal.is_of_a_start() {
+                tracing::debug!(slot, validator, "the {what} is not signed: {refusal}");
+            } else {
+                tracing::warn!(slot, validator, "the {what} is not signed: {refusal}");
+            }
         }
         let roots = answer.permit.iter().flat_map(|permit| {
             permit

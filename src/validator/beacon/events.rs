@@ -53,7 +53,7 @@ pub struct Head {
 /// What a stream tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
-    /// The stream is open: what happened before it was missed.
+    /// The stream is open, or the node is of use from now on: what happened before was missed, here and there.
     Connected,
     /// The stream ended; it will be opened again.
     Lost(NodeError),
@@ -160,6 +160,7 @@ async fn listen(
 ) -> Result<(), ErrorKind> {
     let mut parser = Parser::default();
     let (mut since, mut count) = (Instant::now(), 0);
+    let mut counted = counts();
     loop {
         let piece = match timeout(idle, response.chunk()).await {
             Err(_) => return Err(ErrorKind::Timeout),
@@ -175,8 +176,12 @@ async fn listen(
             if count > FLOOD.0 {
                 return Err(ErrorKind::Malformed("more events than a chain has".to_owned()));
             }
-            if let Some(news) = news(&event)?
-                && counts()
+            let news = news(&event)?;
+            let before = std::mem::replace(&mut counted, counts());
+            if counted && !before && !teller.tell(News::Connected).await {
+                return Ok(());
+            }
+            if let Some(news) = news.filter(|_| counted)
                 && !teller.tell(news).await
             {
                 return Ok(());

@@ -176,6 +176,8 @@ struct Member {
     state: State,
     version: String,
     head_slot: u64,
+    /// The same, for comparison.
+    progress: u64,
     latency: Duration,
     /// Verified to be of the right chain since it was last down.
     verified: bool,
@@ -229,6 +231,7 @@ impl Nodes {
                 state: State::Unknown,
                 version: String::new(),
                 head_slot: 0,
+                progress: 0,
                 latency: Duration::ZERO,
                 verified: false,
                 told: None,
@@ -322,10 +325,10 @@ impl Nodes {
             .enumerate()
             .filter(|(_, member)| member.verified)
             .collect();
-        let highest = verified.iter().map(|(_, member)| member.head_slot).max();
+        let highest = verified.iter().map(|(_, member)| member.progress).max();
         // Of nodes that say the same of themselves, one that stands still comes last.
         verified.sort_by_key(|(_, member)| {
-            let behind = highest.unwrap_or_default().saturating_sub(member.head_slot);
+            let behind = highest.unwrap_or_default().saturating_sub(member.progress);
             (member.state.rank(), behind > MAX_DISTANCE)
         });
         verified
@@ -365,6 +368,11 @@ impl Nodes {
         let asked = Instant::now();
         let syncing = syncing(node, deadline).await;
         let mut shared = self.shared();
+        let slot = shared
+            .chain
+            .as_ref()
+            .and_then(|chain| chain.time().slot_at(now_ms));
+        let newest = slot.map_or(u64::MAX, |slot| slot.saturating_add(1));
         let Some(member) = shared.members.get_mut(place) else {
             return;
         };
@@ -372,6 +380,8 @@ impl Nodes {
             Ok(syncing) => {
                 member.latency = asked.elapsed();
                 member.head_slot = syncing.head_slot;
+                // No head is of the future: who says so must not come before all others.
+                member.progress = syncing.head_slot.min(newest);
                 member.state = if syncing.is_syncing && syncing.sync_distance > MAX_DISTANCE {
                     State::Syncing(syncing.sync_distance)
                 } else if syncing.is_optimistic || syncing.el_offline {

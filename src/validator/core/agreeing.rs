@@ -264,7 +264,7 @@ impl<S: Signatures> Core<S> {
         let Ok(data) = AttestationData::from_ssz(&proposal.value) else {
             return self.give_verdict(duty, proposal.round, &id, Verdict::Invalid);
         };
-        let (now, again) = (self.now, self.ask_again_ms());
+        let (now, again, current) = (self.now, self.ask_again_ms(), self.slot_now());
         let Some(work) = self.slots.get_mut(&slot) else {
             return;
         };
@@ -280,7 +280,8 @@ impl<S: Signatures> Core<S> {
                 };
                 work.ask_view_at = Some(work.ask_view_at.map_or(soon, |at| at.min(soon)));
                 let lately = work.all_asked_at.is_some_and(|at| now < at.saturating_add(again));
-                if opinion == Opinion::AskAll && work.views.newest().is_some() && !lately {
+                let of_use = slot.saturating_add(1) >= current;
+                if opinion == Opinion::AskAll && work.views.newest().is_some() && of_use && !lately {
                     work.all_asked_at = Some(now);
                     self.effects.push(Effect::AskAllViews { slot });
                 }

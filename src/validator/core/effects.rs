@@ -54,7 +54,7 @@ pub enum Event {
         /// Whether it held something that the guard did not.
         newer: bool,
         /// As in [`Effect::Compare`].
-        confirms: bool,
+        confirms: Option<Instance>,
     },
     /// The clock jumped, or the process slept: this counts as a start.
     Restarted {
@@ -327,8 +327,9 @@ pub enum Effect {
         operator: u16,
         /// What.
         remembered: Progress,
-        /// Whether nothing newer was signed if that is not newer: who only watches does not remember.
-        confirms: bool,
+        /// To which process of ours it confirms that nothing newer was signed, if that is not newer: to none if the other
+        /// one only watches, and does not remember.
+        confirms: Option<Instance>,
     },
     /// Tell the guard from when on this process signs.
     Begin(Start),

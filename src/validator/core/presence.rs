@@ -126,8 +126,8 @@ impl<S: Signatures> Core<S> {
         peer.watches = hello.watches;
         peer.told_clock = Some((hello.clock_ms, now));
         // Who only watches remembers nothing of the time before: that it shows nothing newer says nothing.
-        let confirms = !hello.watches;
-        if peer.answered.is_none() && confirms {
+        let confirms = (!hello.watches).then(|| self.watch.instance());
+        if peer.answered.is_none() && confirms.is_some() {
             peer.answered = Some(Answer::Comparing);
         }
         if again {
@@ -149,7 +149,8 @@ impl<S: Signatures> Core<S> {
     }
 
     /// The guard was compared with what an operator remembers.
-    pub(super) fn compared(&mut self, operator: u16, newer: bool, confirms: bool) {
+    pub(super) fn compared(&mut self, operator: u16, newer: bool, confirms: Option<Process>) {
+        let confirms = confirms == Some(self.watch.instance());
         let Some(peer) = self.peers.get_mut(operator) else {
             return;
         };

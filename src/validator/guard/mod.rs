@@ -117,13 +117,22 @@ struct State {
     store: Option<Store>,
 }
 
+/// Since when this process lives, for the rules.
+#[derive(Debug, Clone, Copy, Default)]
+struct Life {
+    /// From when on it signs; not at all without it.
+    start: Option<Start>,
+    /// How often something counted as a start since.
+    pauses: u64,
+}
+
 /// The slashing protection of one operator's shares.
 pub struct Guard {
     path: PathBuf,
     cluster: Cluster,
     /// From when on this process signs. Apart from the database, and only ever held for an assignment: who tells it
     /// must not wait for a disk.
-    start: Mutex<Option<Start>>,
+    life: Mutex<Life>,
     state: Mutex<State>,
 }
 
@@ -155,7 +164,7 @@ impl Guard {
         Ok(Self {
             path: path.to_owned(),
             cluster,
-            start: Mutex::default(),
+            life: Mutex::default(),
             state: Mutex::new(State { open, store }),
         })
     }
@@ -205,23 +214,26 @@ impl Guard {
     /// Says from when on this process may sign. Before, everything is refused. To be called at whatever counts as a
     /// start, and again when all peers have confirmed that nothing was forgotten. Does not wait for the disk.
     pub fn begin(&self, start: Start) {
-        *self.start() = Some(start);
+        self.life().start = Some(start);
     }
 
     /// Refuses everything until [`Self::begin`] is called again: for a clock that has jumped. Does not wait for the disk:
     /// what is asked there at this moment is refused when it has answered.
     pub fn pause(&self) {
-        *self.start() = None;
+        let mut life = self.life();
+        life.start = None;
+        life.pauses += 1;
     }
 
-    fn start(&self) -> MutexGuard<'_, Option<Start>> {
-        self.start.lock().unwrap_or_else(PoisonError::into_inner)
+    fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a message is not from before the start, as it is at this moment.
-    fn is_after_start(&self, message: &Message) -> Result<(), Refusal> {
-        let start = *self.start();
-        start.ok_or(Refusal::NotStarted)?.check(message)
+    /// Whether a message is not from before the start, as it is at this moment; then how often there was a pause.
+    fn is_after_start(&self, message: &Message) -> Result<u64, Refusal> {
+        let life = *self.life();
+        life.start.ok_or(Refusal::NotStarted)?.check(message)?;
+        Ok(life.pauses)
     }
 
     /// Asks for one duty: all validators in one transaction. When this returns a permit, its record is durable, and the
@@ -233,9 +245,8 @@ impl Guard {
     pub fn permit(&self, request: &Request<'_>) -> Result<Answer, GuardError> {
         let message = request.message;
         self.with(|store| {
-            let general = self
-                .is_after_start(&message)
-                .and_then(|()| request.timing.check(&message));
+            let life = self.is_after_start(&message);
+            let general = life.and_then(|_| request.timing.check(&message));
             if let Err(refusal) = general {
                 return Ok(Answer {
                     permit: None,
@@ -275,7 +286,9 @@ impl Guard {
             writing.advance(message.into())?;
             writing.commit()?;
             // The disk may have taken its time, and the clock may have jumped meanwhile: then another start counts.
-            if let Err(refusal) = self.is_after_start(&message) {
+            let now = self.is_after_start(&message);
+            if now.is_err() || now != life {
+                let refusal = now.err().unwrap_or(Refusal::NotStarted);
                 refused.extend(validators.into_iter().map(|validator| (validator, refusal)));
                 return Ok(Answer {
                     permit: None,

@@ -686,7 +686,12 @@ impl Works {
         Ok(())
     }
 
-    fn compare(&self, operator: u16, remembered: Progress, confirms: bool) -> Result<(), GuardError> {
+    fn compare(
+        &self,
+        operator: u16,
+        remembered: Progress,
+        confirms: Option<crate::validator::alive::Instance>,
+    ) -> Result<(), GuardError> {
         let newer = match &self.guard {
             None => false,
             Some(guard) => guard.catch_up(remembered)?,

@@ -96,18 +96,23 @@ impl Process {
         };
         for operator in OTHERS {
             this.handle(Event::Connected(operator));
-            let hello = Hello {
-                protocol: PROTOCOL,
-                lock_hash: LOCK,
-                instance: [u8::try_from(operator).unwrap(); 16],
-                clock_ms: now,
-                proofs: Proofs::default(),
-                watches: false,
-                software: String::new(),
-            };
-            this.say(operator, Message::Hello(hello));
+            this.greet(operator);
         }
         this
+    }
+
+    /// An operator greets, and remembers nothing of this one.
+    pub(super) fn greet(&mut self, operator: u16) -> Vec<Effect> {
+        let hello = Hello {
+            protocol: PROTOCOL,
+            lock_hash: LOCK,
+            instance: [u8::try_from(operator).unwrap(); 16],
+            clock_ms: self.now,
+            proofs: Proofs::default(),
+            watches: false,
+            software: String::new(),
+        };
+        self.say(operator, Message::Hello(hello))
     }
 
     /// In the second round of the agreement on the block of slot 9, which operator 1 leads; operator 4 led the first.

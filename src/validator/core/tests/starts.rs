@@ -4,9 +4,17 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use rand::RngExt as _;
 
-use crate::validator::{agreement::messages::Body, core::Report, core::Stop, wire::Message};
+use crate::validator::{
+    agreement::messages::Body,
+    core::{Effect, Event, Report, Stop},
+    guard::Start,
+    wire::Message,
+};
 
-use super::sim::{Disk, Plan, Sim};
+use super::{
+    process::Process,
+    sim::{Disk, Plan, Sim},
+};
 
 /// Slots of an epoch of the simulated chain.
 const EPOCH: u64 = 8;
@@ -200,6 +208,45 @@ fn an_answer_from_before_the_start_confirms_nothing() {
     sim.jump(0, 0);
     sim.run_to(20);
     assert!(!sim.reported(0, |report| matches!(report, Report::Confirmed)));
+}
+
+#[test]
+fn what_was_asked_for_an_earlier_process_confirms_nothing_to_a_later_one() {
+    let mut process = Process::at(9, false);
+    let compared = |process: &mut Process, operator, of: u8| {
+        let effects = process.handle(Event::Compared {
+            operator,
+            newer: false,
+            confirms: Some([of; 16]),
+        });
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Report(Report::Confirmed)))
+    };
+    process.handle(Event::Restarted {
+        instance: [17; 16],
+        start: Start {
+            first_slot: 10,
+            first_target: 2,
+        },
+    });
+    for operator in [1, 3, 4] {
+        let asked = process.greet(operator);
+        let asks = |effect: &Effect| matches!(effect, Effect::Compare { confirms, .. } if *confirms == Some([17; 16]));
+        assert!(asked.iter().any(asks), "{asked:?}");
+    }
+    // The disk was slow: these are the answers of before the clock jumped.
+    assert!(
+        ![1, 3, 4]
+            .into_iter()
+            .any(|operator| compared(&mut process, operator, 1))
+    );
+    assert!(
+        ![1, 3]
+            .into_iter()
+            .any(|operator| compared(&mut process, operator, 17))
+    );
+    assert!(compared(&mut process, 4, 17));
 }
 
 #[test]

@@ -303,6 +303,8 @@ fn what_is_asked_while_the_clock_jumps_is_refused_when_the_disk_has_answered() {
     };
     let cases = [
         (None, Refusal::NotStarted),
+        // Put back: the same slot comes again.
+        (Some(start(0, 0)), Refusal::NotStarted),
         (
             Some(start(97, 9)),
             Refusal::SlotBeforeStart { slot: 96, first: 97 },

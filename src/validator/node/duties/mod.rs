@@ -6,7 +6,7 @@
 //! # When a question is asked again
 //! - When a head is of another branch of the chain than the block on which the duties depend.
 //! - When other validators may have the duty than were asked about.
-//! - In the slot in which a beacon node begins to tell of heads: it may be back from a restart, which makes it forget who
+//! - When a beacon node begins to tell of heads, or is in step again: it may be back from a restart, which makes it forget who
 //!   proposes, gets the fees, and aggregates.
 //! - In each half of an epoch: what was missed otherwise (events, for example) costs half an epoch at most, and beacon nodes six
 //!   small answers, which they have at hand, in 16 slots of mainnet. The first time is in the slot with which the epoch
@@ -64,6 +64,9 @@ use known::{Branch, Known, Question, Whom};
 /// One request for duties may take so long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Beacon nodes are told everything again at most once in so many slots: connections of some end again and again.
+const REMIND: u64 = 4;
+
 /// A validator of ours on the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct OnChain {
@@ -102,6 +105,10 @@ pub(super) struct Service {
     known: BTreeMap<Question, Known>,
     /// Whether a beacon node may not know what all were told.
     forgotten: bool,
+    /// In which slot all were last told again because of that.
+    reminded: Option<u64>,
+    /// The newest epoch in which it was asked what became of votes.
+    votes_asked: Option<u64>,
     asking: JoinSet<Asked>,
     under_way: BTreeMap<Question, Id>,
 }
@@ -130,6 +137,8 @@ impl Service {
             branch: None,
             known: BTreeMap::new(),
             forgotten: false,
+            reminded: None,
+            votes_asked: None,
             asking: JoinSet::new(),
             under_way: BTreeMap::new(),
         }
@@ -178,9 +187,13 @@ impl Service {
     /// Asks for whatever is not known of this epoch and the next, or may be otherwise by now.
     fn refresh(&mut self) {
         let (epoch, half) = (self.time.epoch_of(self.slot_now()), self.half_now());
-        if std::mem::take(&mut self.forgotten) {
+        let slot = self.slot_now();
+        if self.forgotten && self.reminded.is_none_or(|at| slot >= at.saturating_add(REMIND)) {
+            (self.forgotten, self.reminded) = (false, Some(slot));
             // What is asked again is told again, subscriptions with it.
-            self.known.clear();
+            for known in self.known.values_mut() {
+                known.half = u64::MAX;
+            }
             self.looked_up = None;
         }
         if self.looked_up != Some(epoch) {
@@ -312,7 +325,10 @@ impl Service {
         let epoch = self.time.epoch_of(self.slot_now());
         self.looked_up = Some(epoch);
         self.introduce();
-        self.ask_votes(epoch);
+        if self.votes_asked != Some(epoch) {
+            self.votes_asked = Some(epoch);
+            self.ask_votes(epoch);
+        }
         self.refresh();
     }
 

@@ -226,7 +226,7 @@ fn a_plan_from_flags_can_be_defined() {
             "2",
         ],
     );
-    assert!(text.contains("2 of 3 sign together"), "{text}");
+    assert!(text.contains("Any 2 of the 3 operators can sign."), "{text}");
     let plan = dir.path().join("plan.toml").to_str().unwrap().to_owned();
     refuses(
         dir.path(),

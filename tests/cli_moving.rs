@@ -126,7 +126,7 @@ fn a_folder_moves_with_its_memory_and_is_retired() {
     let place = Place::new();
     let before = place.files("old");
     let (out, _) = place.works("old", &EXPORT);
-    assert!(out.contains("retired for ever"), "{out}");
+    assert!(out.contains("permanently retire this folder"), "{out}");
     let archive = fs::read(place.path("archive")).unwrap();
     assert_eq!(
         fs::metadata(place.path("archive")).unwrap().permissions().mode() & 0o777,

@@ -62,7 +62,7 @@ pub struct Plan {
     pub name: String,
     /// n, the number of operators.
     pub operators: u32,
-    /// t, how many of them sign together.
+    /// t, how many operators must sign.
     pub threshold: u32,
     /// The name of the network.
     pub network: String,
@@ -334,11 +334,11 @@ pub struct Tolerance {
     pub operators: u32,
     /// t.
     pub threshold: u32,
-    /// So many may be off, and the validator goes on.
+    /// So many may be offline, and the validator keeps working: n - t.
     pub off: u32,
-    /// So many may lie, and the validator goes on.
+    /// Of those so many may even misbehave, and the validator keeps working.
     pub lying: u32,
-    /// So many may lie, run twice or forget what they signed, and nothing slashable is signed.
+    /// So many may misbehave, run twice or forget what they signed, and nothing slashable is signed: 2t - n - 1.
     pub twins: u32,
     /// Two groups without a common operator can both sign.
     pub split: bool,
@@ -367,38 +367,86 @@ impl Tolerance {
         let mut warnings = Vec::new();
         if self.split {
             warnings.push(format!(
-                "{t} of {n} is not a majority: two groups of {t} that do not see each other can both sign, and the \
-                 validator is slashed; conclave run refuses such a group. A threshold of {} is safer.",
+                "{t} of {n} is not a majority: parts of the group that do not see each other can sign different things, \
+                 and the validator is slashed; conclave run refuses such a group. A threshold of {} is safer.",
                 default_threshold(n).max(n / 2 + 1)
             ));
         } else if self.twins == 0 {
             warnings.push(format!(
-                "{t} of {n} protects against machines that are off, not against one that lies, runs twice or \
-                 forgets: one such machine can get the validator slashed."
+                "{t} of {n} protects against machines that are offline, not against one that misbehaves, runs twice or is \
+                 restored from an old backup: one such machine can get the validator slashed."
             ));
         }
         if self.off == 0 {
             warnings.push(format!(
-                "{t} of {n} needs everybody: while one machine is off the validator stands still, and one lost share \
-                 loses the validator's key for ever."
+                "{t} of {n} needs everybody: while one machine is offline the validator does not work, and if one share is \
+                 lost nobody can ever use or exit the validator again."
             ));
         }
         warnings
     }
 }
 
+/// What may fail and the validator keeps working; what may fail and it is not slashed. Whole sentences, for people.
 impl fmt::Display for Tolerance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |k: u32| if k == 0 { "none".to_owned() } else { k.to_string() };
-        write!(
-            f,
-            "{} of {} sign together. It goes on with {} off or {} lying, and stays safe with {} lying, run twice or forgetful.",
-            self.threshold,
-            self.operators,
-            count(self.off),
-            count(self.lying),
-            count(self.twins),
-        )
+        let (n, t, off, lying) = (self.operators, self.threshold, self.off, self.lying);
+        if off == 0 {
+            write!(
+                f,
+                "All {n} operators are needed to sign. The validator stops working while any one of them is offline."
+            )?;
+        } else {
+            write!(
+                f,
+                "Any {t} of the {n} operators can sign. The validator keeps working while {} offline",
+                up_to(off)
+            )?;
+            match lying {
+                0 => write!(f, ".")?,
+                _ if lying == off => write!(f, " or misbehave{}.", if off == 1 { "s" } else { "" })?,
+                1 => write!(f, "; one of them may even misbehave.")?,
+                _ => write!(f, "; {lying} of them may even misbehave.")?,
+            }
+        }
+        if self.split {
+            write!(
+                f,
+                " UNSAFE: parts of the group that do not see each other can sign different things, and the validator is \
+                 slashed although nobody did anything wrong."
+            )
+        } else if self.twins == 0 {
+            write!(
+                f,
+                " UNSAFE if even one operator misbehaves, runs twice or is restored from an old backup: that one can get \
+                 the validator slashed."
+            )
+        } else {
+            let who = if self.twins == 1 {
+                "1 operator"
+            } else {
+                "operators"
+            };
+            let most = if self.twins == 1 {
+                String::new()
+            } else {
+                format!("up to {} ", self.twins)
+            };
+            write!(
+                f,
+                " It cannot be slashed through the fault of {most}{who} (malicious, running twice, or restored from an old \
+                 backup)."
+            )
+        }
+    }
+}
+
+/// `1 operator is`, `up to 3 operators are`.
+fn up_to(count: u32) -> String {
+    if count == 1 {
+        "1 operator is".to_owned()
+    } else {
+        format!("up to {count} operators are")
     }
 }
 
@@ -600,10 +648,80 @@ mod tests {
         assert!(tolerance(4, 2).split && tolerance(4, 2).warnings()[0].contains("slashed"));
         assert!(tolerance(4, 2).warnings()[0].contains("threshold of 3"));
         assert!(tolerance(2, 2).warnings().iter().any(|w| w.contains("everybody")));
-        assert_eq!(
-            tolerance(3, 2).to_string(),
-            "2 of 3 sign together. It goes on with 1 off or none lying, and stays safe with none lying, run twice or forgetful."
-        );
+    }
+
+    #[test]
+    fn what_a_group_tolerates_is_said_in_sentences() {
+        const SAFE: &str = "(malicious, running twice, or restored from an old backup).";
+        for (n, t, works, safe) in [
+            (
+                4,
+                3,
+                "Any 3 of the 4 operators can sign. The validator keeps working while 1 operator is offline or misbehaves. ",
+                format!("It cannot be slashed through the fault of 1 operator {SAFE}"),
+            ),
+            (
+                5,
+                4,
+                "Any 4 of the 5 operators can sign. The validator keeps working while 1 operator is offline or misbehaves. ",
+                format!("It cannot be slashed through the fault of up to 2 operators {SAFE}"),
+            ),
+            (
+                6,
+                4,
+                "Any 4 of the 6 operators can sign. The validator keeps working while up to 2 operators are offline; one of \
+                 them may even misbehave. ",
+                format!("It cannot be slashed through the fault of 1 operator {SAFE}"),
+            ),
+            (
+                7,
+                5,
+                "Any 5 of the 7 operators can sign. The validator keeps working while up to 2 operators are offline or \
+                 misbehave. ",
+                format!("It cannot be slashed through the fault of up to 2 operators {SAFE}"),
+            ),
+            (
+                2,
+                2,
+                "All 2 operators are needed to sign. The validator stops working while any one of them is offline. ",
+                format!("It cannot be slashed through the fault of 1 operator {SAFE}"),
+            ),
+            (
+                3,
+                2,
+                "Any 2 of the 3 operators can sign. The validator keeps working while 1 operator is offline. ",
+                "UNSAFE if even one operator misbehaves, runs twice or is restored from an old backup: that one can get the \
+                 validator slashed."
+                    .to_owned(),
+            ),
+            (
+                4,
+                2,
+                "Any 2 of the 4 operators can sign. The validator keeps working while up to 2 operators are offline. ",
+                "UNSAFE: parts of the group that do not see each other can sign different things, and the validator is \
+                 slashed although nobody did anything wrong."
+                    .to_owned(),
+            ),
+        ] {
+            assert_eq!(tolerance(n, t).to_string(), format!("{works}{safe}"));
+        }
+    }
+
+    /// What is said of a group agrees with what its nodes count on, for every group that there can be.
+    #[test]
+    fn sentences_say_unsafe_exactly_where_one_operator_is_enough_to_be_slashed() {
+        for n in 2..=64_u32 {
+            for t in 2..=n {
+                let tolerance = tolerance(n, t);
+                let text = tolerance.to_string();
+                // Two sets of t have 2t - n operators in common: one honest one among them refuses the second signature.
+                let safe_from = (0..n).take_while(|bad| 2 * t > n + bad).count().saturating_sub(1);
+                assert_eq!(text.contains("UNSAFE"), safe_from == 0, "{t} of {n}: {text}");
+                assert_eq!(usize::try_from(tolerance.twins).unwrap(), safe_from, "{t} of {n}");
+                assert_eq!(text.contains("stops working"), t == n);
+                assert!(!text.contains("  ") && text.ends_with('.'), "{text}");
+            }
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub enum Kind {
     DatabaseMissing,
     /// The beacon node is of another network. Exit code 10.
     WrongNetwork,
-    /// Another process works with the same share. Exit code 11.
+    /// A second copy of this folder runs with the same share. Exit code 11.
     TwinSeen,
     /// The user interrupted. Exit code 130.
     Interrupted,

@@ -245,7 +245,9 @@ fn status(operators: &[OperatorProgress], connected: usize) -> String {
             progress::Step::Joined => "to join",
             progress::Step::Dealt => "to deal shares",
             progress::Step::Checked => "to check shares",
-            progress::Step::Revealed => "to reveal commitments (silence here is the one way to refuse a key)",
+            progress::Step::Revealed => {
+                "to reveal commitments (an operator that stays silent here blocks the key)"
+            }
             progress::Step::Stored => "to store keystores",
             progress::Step::Signed => "to sign",
             progress::Step::Sealed => "to seal the lock",
@@ -259,7 +261,10 @@ fn status(operators: &[OperatorProgress], connected: usize) -> String {
         }
         return format!("Waiting for {}{more} {what}.", list.join(", "));
     }
-    "Everybody has everything.".to_owned()
+    format!(
+        "Finished: all {} operators have their key share.",
+        operators.len()
+    )
 }
 
 #[cfg(test)]

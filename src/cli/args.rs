@@ -14,7 +14,7 @@ use super::sight::MonitoringAddress;
 #[command(
     after_help = "Exit codes: 0 done, 1 anything else, 2 usage, 3 bad input, 4 gave up waiting, 5 aborted by a fault, \
     6 verification failed, 7 the folder is in another state than needed, 8 the lock cannot be validated with, \
-    9 the slashing protection database is missing, 10 another network, 11 another process works with the same share, \
+    9 the slashing protection database is missing, 10 another network, 11 a second copy of this folder runs, \
     130 interrupted."
 )]
 pub struct Cli {
@@ -171,7 +171,7 @@ pub struct PlanArgs {
     /// How many operators: 2 to 64
     #[arg(long, env = "CONCLAVE_OPERATORS", value_name = "N")]
     pub operators: Option<u32>,
-    /// How many of them sign together [default: two thirds, rounded up]
+    /// How many operators must sign [default: two thirds, rounded up]
     #[arg(long, env = "CONCLAVE_THRESHOLD", value_name = "T")]
     pub threshold: Option<u32>,
     /// The network, such as mainnet or hoodi
@@ -282,7 +282,7 @@ pub struct RehearseArgs {
     /// How many operators, instead of the plan's
     #[arg(long, env = "CONCLAVE_OPERATORS", value_name = "N")]
     pub operators: Option<u32>,
-    /// How many of them sign together, instead of the plan's
+    /// How many operators must sign, instead of the plan's
     #[arg(long, env = "CONCLAVE_THRESHOLD", value_name = "T")]
     pub threshold: Option<u32>,
     /// How many validators, instead of the plan's

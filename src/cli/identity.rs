@@ -48,7 +48,7 @@ fn announce(context: &Context, identity: &Identity) {
         enr: enr.text().to_owned(),
     });
     context.output.say(format!(
-        "Send this to whoever makes the definition. It is public; make sure that it really comes from you.\n\n\
+        "Send this to whoever makes the definition. It is public; send it in a way that shows that it is really from you.\n\n\
          --operator '{}={}'",
         name.unwrap_or("NAME").replace('\'', "'\\''"),
         enr.text()

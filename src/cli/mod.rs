@@ -13,7 +13,7 @@
 //! | 8 | the lock cannot be validated with |
 //! | 9 | the slashing protection database is missing |
 //! | 10 | the beacon node or a file is of another network |
-//! | 11 | another process works with the same share |
+//! | 11 | a second copy of this folder runs |
 //! | 130 | interrupted |
 
 use std::process::ExitCode;

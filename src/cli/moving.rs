@@ -74,8 +74,8 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
     // Opened once: it heals what an interruption left, and is closed before it is read.
     drop(Guard::open(&folder.slashing_protection(), cluster).map_err(|error| slashing::problem(&error))?);
     out.say(format!(
-        "You are {}, operator {} of {}. This folder is retired for ever: it will not validate, join or exit any more. Your \
-         share\ngoes on where the archive is imported, and nowhere else: import it once, then delete it and this folder.",
+        "You are {}, operator {} of {}. Exporting will permanently retire this folder: it will never validate, join \
+         or exit again.\nYour share goes on where the archive is imported, and nowhere else: import it once, then delete it and this folder.",
         printable(holding.names.get(usize::from(holding.operator).saturating_sub(1)).map_or("", String::as_str)),
         holding.operator,
         holding.names.len(),

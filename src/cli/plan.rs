@@ -166,7 +166,7 @@ fn ask(context: &Context, mut args: PlanArgs) -> Result<Plan, Problem> {
             context.output.say(format!("  {}", tolerance(operators, t)));
         }
         let default = default_threshold(operators);
-        ask_number("How many of them sign together", None, default, &(2..=operators))?
+        ask_number("How many operators must sign", None, default, &(2..=operators))?
     };
     let validators = ask_number("How many validators", args.validators, 1, &VALIDATORS)?;
     let compounding = args.compounding

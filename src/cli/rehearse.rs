@@ -51,7 +51,7 @@ pub fn run(context: &Context, args: &RehearseArgs) -> Result<(), Problem> {
     let out = out_folder(args)?;
     let folders = prepare(&plan, &network, &out)?;
     context.output.say(format!(
-        "Rehearsing {} with {} operators on {}; {} of them sign together. Folders: {}",
+        "Rehearsing {} with {} operators on {}; {} must sign. Folders: {}",
         super::output::printable(&plan.name),
         plan.operators,
         network.name,

@@ -194,9 +194,10 @@ fn conclude(
         }
         Ok(Ended::Stopped(Stop::Twin(_))) => Err(Problem::new(
             Kind::TwinSeen,
-            "another process works with your share",
-            "the other operators passed on its signs of life: a copy of this folder runs somewhere",
-            "stop the other one and find out where the copy came from, before you start this one again",
+            "a second copy of this folder is running somewhere",
+            "the other operators passed on messages that it signed with your key; two copies that both sign can get the \
+             validator slashed, so this one has stopped",
+            "find the other copy and stop it for good, then start this one again",
         )),
         Err(error) => Err(problem_of(&error)),
     }

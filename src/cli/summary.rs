@@ -64,8 +64,11 @@ pub fn text(
         if !single {
             let _ = writeln!(out, "  validator{plural} {}", ranges(members));
         }
-        let _ = writeln!(out, "  withdrawn to {withdrawal} (for ever)");
-        let _ = writeln!(out, "  fees to      {fee_recipient}");
+        let _ = writeln!(
+            out,
+            "  withdrawals go to {withdrawal} (this can never be changed)"
+        );
+        let _ = writeln!(out, "  fees go to        {fee_recipient}");
     }
     if groups.len() > 20 {
         let _ = writeln!(
@@ -91,9 +94,7 @@ pub fn text(
     );
     let _ = writeln!(out, "Gas limit   {}", definition.effective_gas_limit());
     let signed = match definition.signatures(network.chain_id) {
-        Ok(SignatureStatus::Unsigned) => {
-            "nobody: compare the hash with the others, by voice or in person".to_owned()
-        }
+        Ok(SignatureStatus::Unsigned) => "nobody: call each other and compare the hash below".to_owned(),
         Ok(SignatureStatus::CreatorSigned) => "its creator's wallet".to_owned(),
         Ok(SignatureStatus::Signed) => "the wallets of its creator and of all operators".to_owned(),
         Ok(SignatureStatus::NotCheckableOffline { who }) => {
@@ -230,7 +231,7 @@ mod tests {
             "without real money",
             "ann",
             "<- you",
-            "2 of 3",
+            "Any 2 of the 3 operators can sign.",
             "1 + 32 ETH",
             "60000000",
             &address,
@@ -240,7 +241,11 @@ mod tests {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         let warnings = warnings(&definition, network);
-        assert!(warnings.iter().any(|w| w.contains("not against one that lies")));
+        assert!(
+            warnings
+                .iter()
+                .any(|w| w.contains("not against one that misbehaves"))
+        );
         assert!(warnings.iter().any(|w| w.contains("rehearsal")));
     }
 

@@ -238,8 +238,8 @@ impl Watcher {
             )
         } else {
             format!(
-                "Signs from slot {} on, attestations from epoch {} on, in {}: at once when all other operators confirm that \
-                 nothing newer was signed here.",
+                "Signs from slot {} on, attestations from epoch {} on, in {} (a safety wait), or as soon as all other operators \
+                 confirm that this machine has forgotten nothing that it signed.",
                 start.first_slot,
                 start.first_target,
                 span(wait)

@@ -63,8 +63,9 @@ impl Watcher {
                     who: self.who(operator),
                 });
                 told.warn(format!(
-                    "{} has signatures of yours that this folder has forgotten: it is an old copy. The slashing protection \
-                     was raised to them, and attestations wait as after every start. Be sure that the newer copy runs nowhere",
+                    "{} holds newer signatures of yours than this folder knows of: this folder is an old copy. The slashing \
+                     protection was raised to them, and attestations wait as after every start. Make sure that the newer copy \
+                     runs nowhere",
                     self.name(operator)
                 ));
             }
@@ -85,7 +86,7 @@ impl Watcher {
                     ..start
                 });
                 told.say(
-                    "All other operators confirm that nothing newer was signed here: signing from now on.",
+                    "All other operators confirm that this machine has forgotten nothing that it signed: signing from now on.",
                 );
             }
         }
@@ -106,7 +107,7 @@ impl Watcher {
         if operator == self.me {
             let what = format!("your own key {what}{times}");
             let advice =
-                "Another process works with your identity: stop it, and find out where the copy came from";
+                "A second copy of this folder runs somewhere: stop it, and find out where it came from";
             return self.fault(told, operator, kind, what, advice);
         }
         let advice = match deed {
@@ -114,7 +115,8 @@ impl Watcher {
                 "It is not listened to for that; compare versions with its operator"
             }
             _ => {
-                "Both are signed by its key: it runs twice, or its program was changed. The validator goes on; tell its operator"
+                "Both are signed by its key: it runs twice, or its program was changed. The validator keeps working; tell its \
+                 operator"
             }
         };
         self.fault(

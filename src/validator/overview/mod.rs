@@ -420,7 +420,8 @@ impl Overview {
         if let Some(Stop::Twin(_)) = self.stopped {
             return (
                 State::Stopping,
-                "another process works with this share, and one of the two must go: it has stopped for good"
+                "a second copy of this folder runs somewhere with the same share: this one has stopped for good, so that the two \
+                 cannot get the validator slashed"
                     .to_owned(),
             );
         }
@@ -467,7 +468,7 @@ impl Overview {
             match (self.forgotten, self.mark) {
                 (Some(operator), _) => {
                     why.push_str(&self.name(operator));
-                    why.push_str(" remembers signatures that this folder had forgotten: it is an old copy");
+                    why.push_str(" holds newer signatures of yours than this folder knows of: this folder is an old copy");
                 }
                 (None, _) if self.jumps >= MANY_JUMPS => why.push_str(
                     "the clock jumps again and again, and each time counts as a start: see to its time synchronisation",
@@ -475,7 +476,8 @@ impl Overview {
                 (None, Some(mark)) => why.push_str(mark_text(mark)),
                 (None, None) => {
                     why.push_str(
-                        "so after every start, or as soon as all others confirm that nothing was forgotten",
+                        "the safety wait after every start, shorter if all other operators confirm that this machine has forgotten \
+                         nothing that it signed",
                     );
                 }
             }
@@ -554,7 +556,7 @@ impl Overview {
         let (here, threshold) = (self.here(), usize::from(self.threshold));
         if here == threshold && here < self.operators.len() {
             warnings.push(format!(
-                "{here} of {} operators are here, which is just enough: nobody else may go",
+                "{here} of {} operators are here; if one more goes offline, the validator stops working",
                 self.operators.len()
             ));
         }
@@ -572,7 +574,8 @@ impl Overview {
         }
         if let Some(operator) = self.forgotten {
             warnings.push(format!(
-                "{} remembers signatures that this folder had forgotten: be sure that no newer copy of it runs",
+                "{} holds newer signatures of yours than this folder knew of: this folder is an old copy. Make sure that no newer copy \
+                 of it runs anywhere",
                 self.name(operator)
             ));
         }

@@ -141,7 +141,7 @@ fn a_node_that_does_its_part_is_healthy() {
     assert_eq!((view.slot, view.epoch), (Some(9), Some(1)));
     assert_eq!(view.warnings.len(), 1);
     assert!(
-        view.warnings[0].starts_with("3 of 4 operators are here, which is just enough"),
+        view.warnings[0].starts_with("3 of 4 operators are here; if one more goes offline"),
         "{:?}",
         view.warnings
     );
@@ -183,7 +183,11 @@ fn why_a_node_cannot_do_its_part_is_said() {
         overview.tell(&starts(3), at(9));
         overview.tell(&News::Report(Report::Forgotten { operator: 3 }), at(9));
     };
-    assert!(reasons(&forgot, at(9)).1.contains("carol remembers"));
+    assert!(
+        reasons(&forgot, at(9))
+            .1
+            .contains("carol holds newer signatures of yours")
+    );
     let fork = |overview: &mut Overview| {
         let news = News::UnknownFork {
             name: "eip9999".to_owned(),
@@ -201,7 +205,7 @@ fn why_a_node_cannot_do_its_part_is_said() {
     let twin = |overview: &mut Overview| overview.tell(&News::Stopped(Stop::Twin([7; 16])), at(9));
     let (state, why) = reasons(&twin, at(9));
     assert_eq!(state, State::Stopping);
-    assert!(why.starts_with("another process works with this share"), "{why}");
+    assert!(why.starts_with("a second copy of this folder runs"), "{why}");
     let jumps = |overview: &mut Overview| {
         for _ in 0..2 {
             overview.tell(&News::ClockJumped, at(9));
@@ -236,7 +240,7 @@ fn a_node_that_merely_waits_is_healthy_and_says_from_when_it_signs() {
         (Some(3), Some(at(3 * 8)))
     );
     assert!(
-        waits.why.contains("from epoch 3 on") && waits.why.contains("as soon as all others confirm"),
+        waits.why.contains("from epoch 3 on") && waits.why.contains("safety wait after every start"),
         "{}",
         waits.why
     );

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Plays two scenarios of two epochs on development beacon chains: nothing happens, and one operator of four is killed in
 # each epoch. Beside them the chain shows that it refuses what it must. About two minutes. Needs Node.js (20 or newer) and npm; installs the chain into
-# target/interop. CONCLAVE_BIN names the program to run; without it a release build is made.
+# target/interop. CONCLAVE_BIN names the program to run; without it a release build is made. Says what it does on standard
+# error; logs and folders stay in target/interop/devnet-run until the next time.
 set -euo pipefail
 set -m # each job is a process group, so that all of it can be ended
 
@@ -11,7 +12,10 @@ target=${CARGO_TARGET_DIR:-$root/target}
 cache=$target/interop/devnet
 
 conclave=${CONCLAVE_BIN:-}
+say() { echo "$(date +%T) $*" >&2; }
+
 if [ -z "$conclave" ]; then
+  say "building conclave"
   cargo build --release --locked --manifest-path "$root/Cargo.toml"
   conclave=$target/release/conclave
 fi
@@ -22,32 +26,37 @@ mkdir -p "$cache"
 rm -rf "$cache/lib"
 cp -R "$here"/{*.mjs,package.json,package-lock.json,lib} "$cache/"
 if ! cmp -s "$here/package-lock.json" "$cache/installed-lock.json"; then
+  say "installing the chain's packages"
   (cd "$cache" && npm ci --ignore-scripts --no-audit --no-fund)
   cp "$here/package-lock.json" "$cache/installed-lock.json"
 fi
 
-work=$(mktemp -d)
-export TMPDIR=$work
+work=$cache-run
+rm -rf "$work"
+mkdir -p "$work/tmp"
+export TMPDIR=$work/tmp
 jobs=()
 finish() {
   for job in "${jobs[@]}"; do kill -KILL -- "-$job" 2>/dev/null || true; done
-  rm -rf "$work"
+  rm -rf "$work/tmp"
+  say "logs and folders are in $work"
 }
 trap finish EXIT
 trap 'exit 130' INT TERM HUP
 
-echo "--- a ceremony for the development chain"
+say "a ceremony for the development chain"
 node "$cache/ceremony.mjs" "$work/ceremony" --program "$conclave" &
 jobs+=($!)
 wait $!
 
 scenarios=(all-up one-killed chain-selftest)
+say "playing side by side, each with a chain of its own: ${scenarios[*]}"
 for scenario in "${scenarios[@]}"; do
   if [ "$scenario" = chain-selftest ]; then
     node "$cache/chain-selftest.mjs" >"$work/$scenario.txt" 2>&1 &
   else
     node "$cache/scenario.mjs" "$scenario" --program "$conclave" --ceremony "$work/ceremony" --epochs 2 \
-      --out "$work/$scenario" >"$work/$scenario.txt" 2>&1 &
+      --out "$work/$scenario" >"$work/$scenario.txt" &
   fi
   jobs+=($!)
 done

@@ -63,6 +63,7 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => p
 
 try {
   const passed = await play();
+  // What was named stays, for a look at the logs.
   if (passed && !values.out) fs.rmSync(work, { recursive: true, force: true });
   else console.log(`logs and folders: ${work}`);
   process.exit(passed ? 0 : 1);
@@ -81,6 +82,7 @@ async function play() {
   }
   const { program, fork, upgrade, preset } = values;
   const chain = { fork, upgrade, preset, slotSeconds, delay: Number(values.delay) };
+  progress("starting the chain");
   const { islands, environment } = scenario;
   const liars = new Map((scenario.liars ?? []).map((place) => [place, values.adversary]));
   devnet = new Devnet({ program, liars, ceremony, work, ...chain, islands, environment });
@@ -92,6 +94,9 @@ async function play() {
       `epochs 0 to ${epochs - 1}, chain ${devnet.url}`,
   );
   for (const operator of operators) operator.start();
+  const pages = operators.filter(({ page }) => page).map(({ name, page }) => `${name} ${page}`);
+  progress(`the operators open their keystores; slot 0 begins in ${Math.ceil((clock.time(0) - Date.now()) / 1000)} s`);
+  if (pages.length > 0) progress(`look at them while it runs: ${pages.join(", ")}`);
   const ready = await operators[0].until(
     () => operators.every((operator) => operator.said(/^Signs from slot/)) || operators.some(({ alive }) => !alive),
     clock.time(0.9) - Date.now(),
@@ -101,12 +106,23 @@ async function play() {
     throw new Error("not all operators sign when the chain begins: give --delay more seconds, or see their logs");
 
   const last = epochs * clock.slotsPerEpoch - 1;
+  for (let epoch = 0; epoch < epochs; epoch++) {
+    const begins = epoch * clock.slotsPerEpoch;
+    const left = Math.ceil(((last + 2 - begins) * clock.slotMs) / 1000);
+    clock.atSlot(begins).then(() => progress(`epoch ${epoch} of ${epochs} begins; ${left} s left`));
+  }
   const checks = await scenario.play(devnet, epochs);
   await clock.atSlot(last + 1.95);
+  progress("asking the operators to stop, and the chain for its verdict");
   const verdict = await judge(devnet.url, devnet.pubkeys, 1, last);
   const memory = operators.map((operator) => operator.memory()).filter((size) => size !== null);
   checks.push(...(await stopAll()));
   return show(verdict, memory, checks);
+}
+
+/** For whoever waits: what is going on. The verdict alone goes to standard output. */
+function progress(text) {
+  console.error(`${new Date().toTimeString().slice(0, 8)} ${name}: ${text}`);
 }
 
 /** Asks all operators to stop: they must, in order, within two slots. */

@@ -199,7 +199,7 @@ export const scenarios = {
       operator.start();
       const since = Date.now();
       const noticed = await operator.until(
-        () => operator.saidSince(since, /forgotten: it is an old copy/),
+        () => operator.saidSince(since, /this folder is an old copy/),
         clock.slotMs * clock.slotsPerEpoch,
       );
       return [[noticed, "the operator says that its disk has forgotten signatures"]];
@@ -324,7 +324,7 @@ export const scenarios = {
       operator.start();
       const since = Date.now();
       const noticed = await operator.until(
-        () => operator.saidSince(since, /forgotten: it is an old copy/),
+        () => operator.saidSince(since, /this folder is an old copy/),
         clock.slotMs * clock.slotsPerEpoch,
       );
       return [[noticed, "the operator says that its disk has forgotten signatures"]];

@@ -94,8 +94,9 @@ export class Devnet {
     this.threshold = lock.cluster_definition.threshold;
     this.pubkeys = lock.distributed_validators.map((validator) => validator.distributed_public_key);
     const count = folders.length;
-    const ports = await freePorts(1 + 3 * count + 1);
-    this.#spare = ports.slice(1 + 2 * count);
+    const ports = await freePorts(1 + 4 * count + 1);
+    this.#spare = ports.slice(1 + 3 * count);
+    const pagePorts = ports.slice(1 + 2 * count, 1 + 3 * count);
     const [chainPort] = ports;
     this.url = `http://127.0.0.1:${chainPort}`;
     const genesis = Math.floor(Date.now() / 1000) + delay;
@@ -142,14 +143,14 @@ export class Devnet {
     for (const [place, name] of folders.entries()) {
       const folder = path.join(work, name);
       copyFolder(path.join(ceremony, name), folder);
-      this.operators.push(await this.#operator(name, folder, place, peerPorts, beaconPorts[place], chainPort));
+      this.operators.push(await this.#operator(name, folder, place, peerPorts, beaconPorts[place], pagePorts[place]));
     }
   }
 
   #spare;
 
-  async #operator(name, folder, place, peerPorts, beaconPort, chainPort) {
-    const proxy = new Proxy(chainPort, this.#islands?.beaconSocket(place) ?? beaconPort);
+  async #operator(name, folder, place, peerPorts, beaconPort, pagePort) {
+    const proxy = new Proxy(Number(new URL(this.url).port), this.#islands?.beaconSocket(place) ?? beaconPort);
     await proxy.open();
     return new Operator(
       {
@@ -163,6 +164,8 @@ export class Devnet {
         peers: peerPorts.filter((_, other) => other !== place),
         networkFile: this.networkFile,
         wrap: this.#islands?.wrap(place),
+        // Nobody outside reaches a page in a network namespace.
+        page: this.#islands ? null : `127.0.0.1:${pagePort}`,
         environment: this.settings.environment?.(place, this.settings.slotSeconds),
       },
       this.clock,

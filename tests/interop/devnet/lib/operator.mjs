@@ -19,7 +19,10 @@ export class Operator {
   /** How the last process ended: a number, the name of a signal, or null while it runs. */
   ended = null;
 
-  /** `settings`: name, program, folder, log, port, proxy, peers (ports), networkFile, environment, wrap (words before the program) */
+  /**
+   * `settings`: name, program, folder, log, port, proxy, peers (ports), page (address at which it shows what it does, or
+   * null), networkFile, environment, wrap (words before the program)
+   */
   constructor(settings, clock) {
     this.#settings = settings;
     this.#clock = clock;
@@ -38,6 +41,10 @@ export class Operator {
   get proxy() {
     return this.#settings.proxy;
   }
+  /** The address of the page that shows what it does; nothing if there is none. */
+  get page() {
+    return this.#settings.page && `http://${this.#settings.page}/`;
+  }
   get alive() {
     return this.#child !== null;
   }
@@ -53,7 +60,7 @@ export class Operator {
   }
 
   start() {
-    const { program, folder, port, beacon, peers, networkFile, environment = {}, wrap = [] } = this.#settings;
+    const { program, folder, port, beacon, peers, page, networkFile, environment = {}, wrap = [] } = this.#settings;
     const words = [
       ...wrap,
       program,
@@ -70,8 +77,7 @@ export class Operator {
       RUST_LOG: "info",
       RUST_BACKTRACE: "1",
       NO_COLOR: "1",
-      // Several operators on one machine.
-      CONCLAVE_MONITORING_ADDRESS: "none",
+      CONCLAVE_MONITORING_ADDRESS: page ?? "none",
       ...environment,
     };
     const child = spawn(words[0], words.slice(1), { env, stdio: ["ignore", "pipe", "pipe"] });

@@ -112,3 +112,71 @@ fn a_password_file_opens_keystores_that_have_none_beside_them() {
         assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
     }
 }
+
+/// Copies of folders lose their modes easily. Every command that works with secrets tells, with the command that mends it.
+#[test]
+fn secrets_that_everybody_may_read_are_told() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("node");
+    fs::create_dir_all(folder.join("validator_keys")).unwrap();
+    let from = vector("dkg-v1.10-hoodi-4x1-signed/node0");
+    for name in [
+        "cluster-lock.json",
+        "charon-enr-private-key",
+        "validator_keys/keystore-0.json",
+        "validator_keys/keystore-0.txt",
+    ] {
+        fs::copy(from.join(name), folder.join(name)).unwrap();
+        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let at = folder.to_str().unwrap();
+    let definition = vector("dkg-v1.10-hoodi-4x1-signed/cluster-definition.json");
+    let run = [
+        "--data-dir",
+        at,
+        "run",
+        "--dry-run",
+        "--beacon-node",
+        "http://127.0.0.1:1",
+        "--graffiti",
+    ];
+    let run = [&run[..], &["this is more than thirty-two bytes of text"]].concat();
+    let commands = [
+        vec!["verify", at],
+        run,
+        vec!["--data-dir", at, "join", definition.to_str().unwrap()],
+    ];
+    for arguments in &commands {
+        let error = text(&conclave(arguments, &[]).stderr);
+        assert!(
+            error.contains("everybody on this machine") && error.contains("charon-enr-private-key"),
+            "{arguments:?}: {error}"
+        );
+        assert!(!error.contains("keystore-0.json"), "encrypted: {error}");
+        let json = text(&conclave(&[&["--json"], &arguments[..]].concat(), &[]).stdout);
+        let mut events = json
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let told = events.any(|event| {
+            event["event"] == "notice" && event["message"].as_str().unwrap().contains("chmod -R go= ")
+        });
+        assert!(told, "{arguments:?}: {json}");
+    }
+    // The command mends it.
+    let error = text(&conclave(&commands[0], &[]).stderr);
+    let command = error.split("This mends it: ").nth(1).unwrap();
+    let mended = std::process::Command::new("sh")
+        .args(["-c", command])
+        .status()
+        .unwrap();
+    assert!(mended.success());
+    for arguments in &commands {
+        let error = text(&conclave(arguments, &[]).stderr);
+        assert!(
+            !error.contains("everybody on this machine"),
+            "{arguments:?}: {error}"
+        );
+    }
+}

@@ -379,6 +379,41 @@ fn wallet_signatures_are_checked_or_said_not_to_be_checkable() {
     assert_eq!(status, Ok(SignatureStatus::CreatorSigned));
 }
 
+/// What people give in the place of a definition is named; a byte order mark is none of their doing.
+#[test]
+fn what_is_no_definition_is_named() {
+    let text = with(|_| {}).unwrap().to_json();
+    let marked = [b"\xef\xbb\xbf".as_slice(), &text].concat();
+    assert_eq!(Definition::from_json(&marked).unwrap(), with(|_| {}).unwrap());
+    let text = String::from_utf8(text).unwrap();
+    let lock = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/vectors/dkg-v1.10-hoodi-4x2/node0/cluster-lock.json");
+    let lock = std::fs::read_to_string(lock).unwrap();
+    let version = |other: &str| text.replacen("v1.10.0", other, 1);
+    for (file, words) in [
+        (lock, "a cluster lock"),
+        (
+            "{\"message\":\"cluster definition not found\"}".to_owned(),
+            "cluster definition not found",
+        ),
+        ("<!DOCTYPE html><html></html>".to_owned(), "a web page"),
+        (String::new(), "an empty file"),
+        ("[{\"pubkey\": \"00\"}]".to_owned(), "a deposit file"),
+        ("name = \"Friends\"\nthreshold = 3\n".to_owned(), "a plan"),
+        ("{\"crypto\": {}}".to_owned(), "a keystore"),
+        (version("v1.12.0"), "update conclave"),
+        (version("v1.11.1"), "update conclave"),
+        (version("v2.0.0"), "update conclave"),
+        (version("v1.7.0"), "nothing older"),
+        (version("v1.10"), "is no version"),
+        (version("latest"), "is no version"),
+    ] {
+        let error = Definition::from_json(file.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(words), "{words}: {error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
 #[test]
 fn hostile_files_are_refused_in_words() {
     let text = String::from_utf8(with(|_| {}).unwrap().to_json()).unwrap();

@@ -183,19 +183,12 @@ fn an_own_lock_verifies_and_is_read_back() {
 #[test]
 fn consistent_lies_are_named() {
     type Change = fn(&mut Lies);
-    let cases: [(&[&str], Change); 10] = [
-        (&["builder registrations"], |lies| {
-            lies.gas_limit = Some(30_000_000);
-        }),
-        (&["builder registrations"], |lies| lies.timestamp = Some(1)),
+    let cases: [(&[&str], Change); 7] = [
         (&["builder registrations"], |lies| {
             lies.fee_recipient = Some([0x66; 20]);
         }),
         (&["deposits"], |lies| lies.credentials = Some(2)),
         (&["deposits"], |lies| lies.credentials = Some(0)),
-        (&["deposits"], |lies| {
-            lies.amounts = Some(vec![1_000_000_000, 32_000_000_000]);
-        }),
         (&["public shares"], |lies| lies.degree = Some(4)),
         (&["deposit signatures"], |lies| lies.foreign_deposit = true),
         (&["signature aggregate"], |lies| lies.missing_partial = true),
@@ -211,6 +204,66 @@ fn consistent_lies_are_named() {
         ..Lies::default()
     };
     assert_eq!(failures(&lock(4, 3, 2, &one_key)), ["distinct keys"]);
+}
+
+/// Other software signs registrations for the time of their making, and what it takes is taken here. What is worth knowing is said.
+#[test]
+fn what_other_software_takes_is_taken() {
+    for timestamp in [0, 1, 1_796_017_537, u64::MAX] {
+        let lies = Lies {
+            timestamp: Some(timestamp),
+            ..Lies::default()
+        };
+        assert_eq!(failures(&lock(4, 3, 2, &lies)), [""; 0], "{timestamp}");
+    }
+    let finding = |n, t, lies: &Lies, name: &str| {
+        let report = lock(n, t, 2, lies).verify(Some(network()), &[7; 32]);
+        assert!(report.passed(), "{report}");
+        report.get(name).unwrap().finding.clone().unwrap_or_default()
+    };
+    let gas = Lies {
+        gas_limit: Some(30_000_000),
+        ..Lies::default()
+    };
+    let found = finding(4, 3, &gas, "builder registrations");
+    assert!(
+        found.contains("gas limit 30000000, the definition 60000000"),
+        "{found}"
+    );
+    let amounts = Lies {
+        amounts: Some(vec![32_000_000_000, 1_000_000_000]),
+        ..Lies::default()
+    };
+    let found = finding(4, 3, &amounts, "deposits");
+    assert!(found.contains("[1000000000, 32000000000] gwei"), "{found}");
+    let found = finding(4, 2, &Lies::default(), "threshold");
+    assert!(found.contains("2 of 4 is not a majority"), "{found}");
+    assert_eq!(finding(4, 3, &Lies::default(), "threshold"), "");
+    let none = Lies {
+        amounts: Some(Vec::new()),
+        ..Lies::default()
+    };
+    let report = lock(4, 3, 2, &none).verify(None, &[7; 32]);
+    assert_eq!(report.get("deposits").unwrap().outcome.word(), "not checked");
+    assert_eq!(
+        report.get("deposit signatures").unwrap().outcome.word(),
+        "not checked"
+    );
+}
+
+/// Only the signature makes a registration.
+#[test]
+fn a_registration_of_another_time_needs_its_own_signature() {
+    let honest = lock(4, 3, 1, &Lies::default());
+    let mut validators = honest.validators().to_vec();
+    validators[0].registration.timestamp += 1;
+    let body = LockBody::new(honest.definition().clone(), validators).unwrap();
+    let changed = Lock::assemble(body, *honest.signature_aggregate().unwrap(), Vec::new());
+    let names = failures(&changed);
+    assert!(
+        names.iter().any(|name| name == "builder registration signatures"),
+        "{names:?}"
+    );
 }
 
 /// A polynomial of too low a degree: fewer operators than the threshold could sign, and the shares still interpolate.
@@ -235,7 +288,7 @@ fn reasons_name_who_and_where() {
     assert!(text.contains("one of validator 1 is not by its key"), "{text}");
     assert!(text.contains("the signature of operator 2 "), "{text}");
     let lies = Lies {
-        gas_limit: Some(1),
+        fee_recipient: Some([0x66; 20]),
         ..Lies::default()
     };
     let text = lock(4, 3, 100, &lies).verify(None, &[7; 32]).to_string();

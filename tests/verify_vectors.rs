@@ -9,6 +9,9 @@ use std::{
 use conclave::{
     ceremony::{
         files::Disk,
+        folder::DataFolder,
+        holding,
+        problem::Problem,
         verify::{Verification, gather, verify},
     },
     cluster::report::Outcome,
@@ -23,15 +26,17 @@ use conclave::{
 use tempfile::TempDir;
 
 /// Folder and number of operators.
-const VECTORS: [(&str, usize); 8] = [
+const VECTORS: [(&str, usize); 10] = [
     ("cluster-v1.10-custom-4x2", 4),
     ("cluster-v1.10-gnosis-5x1", 5),
+    ("cluster-v1.10-hoodi-4x2-split", 4),
     ("dkg-v1.10-hoodi-4x1-signed", 4),
     ("dkg-v1.10-hoodi-4x2", 4),
     ("dkg-v1.10-hoodi-7x3-compounding", 7),
     ("dkg-v1.10-sepolia-3x1-pedersen", 3),
     ("dkg-v1.11-hoodi-4x1", 4),
     ("dkg-v1.8-holesky-4x2", 4),
+    ("edit-v1.10-hoodi-4-added", 4),
 ];
 /// Its keystores have a weak key derivation, so they open quickly.
 const QUICK: &str = "cluster-v1.10-custom-4x2";
@@ -422,6 +427,315 @@ fn mixed_up_folders_are_refused() {
     assert!(open.is_some_and(|row| row.file.ends_with("keystore-insecure-1.json")));
 }
 
+/// The shares that `run` works with, or why it does not.
+fn opened(copy: &TempDir) -> Result<Vec<[u8; 48]>, Problem> {
+    let folder = DataFolder::open(&Disk::new(), copy.path())?;
+    let holding = holding::open(&folder, network(QUICK).as_ref())?;
+    Ok(holding
+        .shares
+        .iter()
+        .map(|share| share.public_key().to_bytes())
+        .collect())
+}
+
+type Change = fn(&Path);
+
+fn edit(path: &Path, change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>)) {
+    let mut value: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    change(value.as_object_mut().unwrap());
+    fs::write(path, serde_json::to_vec(&value).unwrap()).unwrap();
+}
+
+fn with_bom(path: &Path) {
+    fs::write(path, [&b"\xef\xbb\xbf"[..], &fs::read(path).unwrap()].concat()).unwrap();
+}
+
+fn key_file(keys: &Path, name: &str) -> PathBuf {
+    keys.join(format!("keystore-insecure-{name}"))
+}
+
+/// Other tools leave things out, put others in, and give names of their own. What `verify` accepts, `run` opens.
+#[test]
+fn keystores_of_other_tools_are_accepted_and_opened() {
+    let cases: [(&str, Change); 11] = [
+        ("no uuid", |keys| {
+            edit(&key_file(keys, "0.json"), |o| drop(o.remove("uuid")));
+        }),
+        ("no path", |keys| {
+            edit(&key_file(keys, "0.json"), |o| drop(o.remove("path")));
+        }),
+        ("no pubkey", |keys| {
+            edit(&key_file(keys, "0.json"), |o| drop(o.remove("pubkey")));
+        }),
+        ("all null", |keys| {
+            edit(&key_file(keys, "0.json"), |o| {
+                for name in ["description", "pubkey", "path", "uuid"] {
+                    o.insert(name.to_owned(), serde_json::Value::Null);
+                }
+            });
+        }),
+        ("all empty", |keys| {
+            edit(&key_file(keys, "0.json"), |o| {
+                for name in ["description", "pubkey", "path", "uuid"] {
+                    o.insert(name.to_owned(), "".into());
+                }
+            });
+        }),
+        ("a prefix", |keys| {
+            edit(&key_file(keys, "0.json"), |o| {
+                let key = format!("0x{}", o["pubkey"].as_str().unwrap());
+                o.insert("pubkey".to_owned(), key.into());
+            });
+        }),
+        ("a byte order mark", |keys| with_bom(&key_file(keys, "0.json"))),
+        ("one before the password", |keys| {
+            with_bom(&key_file(keys, "0.txt"));
+        }),
+        ("a line end after the password", |keys| {
+            let path = key_file(keys, "0.txt");
+            fs::write(&path, [&fs::read(&path).unwrap()[..], b"\r\n"].concat()).unwrap();
+        }),
+        ("names of another tool", |keys| {
+            for extension in ["json", "txt"] {
+                let name = |i: usize| format!("keystore-m_12381_3600_{i}_0_0-1719999999.{extension}");
+                for i in 0..2 {
+                    fs::rename(key_file(keys, &format!("{i}.{extension}")), keys.join(name(i))).unwrap();
+                }
+            }
+        }),
+        ("names of nobody", |keys| {
+            for extension in ["json", "txt"] {
+                for (i, name) in ["voting-keystore", "0xabcd"].into_iter().enumerate() {
+                    let to = keys.join(format!("{name}.{extension}"));
+                    fs::rename(key_file(keys, &format!("{i}.{extension}")), to).unwrap();
+                }
+            }
+            // What else lies there is no keystore.
+            fs::write(keys.join("deposit_data-1719999999.json"), "[]").unwrap();
+        }),
+    ];
+    for (what, change) in cases {
+        let copy = copy(QUICK, 0);
+        let expected = opened(&copy).unwrap();
+        change(&copy.path().join("validator_keys"));
+        let result = check(QUICK, &[copy.path().to_owned()]);
+        assert!(result.passed(), "{what}: {:?}", failed(&result));
+        let ok = |check: &str| {
+            let mut rows = result.rows.iter().filter(|row| row.check == check);
+            rows.all(|row| row.outcome == Outcome::Ok)
+        };
+        assert!(
+            ok("opens with its password") && ok("share of the lock"),
+            "{what}: {:?}",
+            result.rows
+        );
+        assert!(ok("nothing is missing"), "{what}: {:?}", result.rows);
+        assert_eq!(opened(&copy).unwrap(), expected, "{what}");
+    }
+}
+
+/// `verify` and `run` name the file and the cause, and never say that something is missing which is there.
+#[test]
+fn what_is_wrong_with_a_keystore_is_named() {
+    let cases: [(&str, &str, Change); 9] = [
+        (
+            "keystore-insecure-0.json",
+            "holds the password of another keystore, keystore-insecure-1.json",
+            |keys| {
+                let (zero, one) = (key_file(keys, "0.txt"), key_file(keys, "1.txt"));
+                let bytes = fs::read(&zero).unwrap();
+                fs::rename(&one, &zero).unwrap();
+                fs::write(&one, bytes).unwrap();
+            },
+        ),
+        (
+            "keystore-insecure-1.json",
+            "holds the password of another keystore, keystore-insecure-0.json",
+            |keys| {
+                fs::copy(key_file(keys, "0.txt"), key_file(keys, "1.txt")).unwrap();
+            },
+        ),
+        (
+            "keystore-insecure-0.json",
+            "the password in keystore-insecure-0.txt does not open it",
+            |keys| {
+                fs::write(key_file(keys, "0.txt"), "somebody else's").unwrap();
+            },
+        ),
+        (
+            "keystore-insecure-0.json",
+            "the password in keystore-insecure-0.txt does not open it",
+            |keys| {
+                edit(&key_file(keys, "0.json"), |o| drop(o.remove("pubkey")));
+                fs::write(key_file(keys, "0.txt"), "somebody else's").unwrap();
+            },
+        ),
+        ("keystore-insecure-1.json", "the share of operator 3", |keys| {
+            for name in ["1.json", "1.txt"] {
+                fs::copy(
+                    key_file(&vector(QUICK).join("node2/validator_keys"), name),
+                    key_file(keys, name),
+                )
+                .unwrap();
+            }
+        }),
+        ("keystore-insecure-0.json", "its key is no share of", |keys| {
+            let other = vector("dkg-v1.10-hoodi-4x2").join("node0/validator_keys");
+            for extension in ["json", "txt"] {
+                let from = other.join(format!("keystore-0.{extension}"));
+                fs::copy(from, key_file(keys, &format!("0.{extension}"))).unwrap();
+            }
+        }),
+        ("keystore-insecure-0.json", "not a keystore", |keys| {
+            let path = key_file(keys, "0.json");
+            let bytes = fs::read(&path).unwrap();
+            fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        }),
+        (
+            "keystore-insecure-0.json",
+            "a web page that a server sent",
+            |keys| {
+                fs::write(key_file(keys, "0.json"), "<html><body>502</body></html>").unwrap();
+            },
+        ),
+        ("keystore-insecure-0.json", "update conclave", |keys| {
+            edit(&key_file(keys, "0.json"), |o| {
+                drop(o.insert("version".to_owned(), 5.into()));
+            });
+        }),
+    ];
+    for (file, cause, change) in cases {
+        let copy = copy(QUICK, 0);
+        change(&copy.path().join("validator_keys"));
+        let result = check(QUICK, &[copy.path().to_owned()]);
+        let told = result.failures().any(|row| {
+            row.file.ends_with(file) && row.outcome.reason().is_some_and(|why| why.contains(cause))
+        });
+        assert!(told, "{cause}: {:?}", failed(&result));
+        assert!(
+            !result.failures().any(|row| row.check == "nothing is missing"),
+            "{:?}",
+            failed(&result)
+        );
+        let problem = opened(&copy).unwrap_err();
+        assert!(
+            problem.what.ends_with(file) && problem.why.contains(cause),
+            "{cause}: {problem:?}"
+        );
+        assert_eq!(problem.kind.exit_code(), 7);
+    }
+    // The operators are called by their names.
+    let foreign = copy(QUICK, 0);
+    let keys = foreign.path().join("validator_keys");
+    for name in ["1.json", "1.txt"] {
+        fs::copy(
+            key_file(&vector(QUICK).join("node2/validator_keys"), name),
+            key_file(&keys, name),
+        )
+        .unwrap();
+    }
+    let problem = opened(&foreign).unwrap_err();
+    assert!(
+        problem.why.contains("operator 3 (") && problem.why.contains("you are operator 1 ("),
+        "{problem:?}"
+    );
+    // What is not there is missing; a password that is not there is named.
+    fs::remove_file(key_file(&keys, "1.json")).unwrap();
+    let problem = opened(&foreign).unwrap_err();
+    assert!(problem.what.contains("validator 1 is missing"), "{problem:?}");
+    let without = copy(QUICK, 0);
+    fs::remove_file(key_file(&without.path().join("validator_keys"), "0.txt")).unwrap();
+    let problem = opened(&without).unwrap_err();
+    assert!(
+        problem.why.contains("keystore-insecure-0.txt is missing"),
+        "{problem:?}"
+    );
+    let result = check(QUICK, &[without.path().to_owned()]);
+    let open = result.rows.iter().any(|row| {
+        row.outcome
+            .reason()
+            .is_some_and(|why| why.contains("keystore-insecure-0.txt is missing"))
+    });
+    assert!(open, "{:?}", result.rows);
+}
+
+/// Old releases of the library that Go programs write keystores with dropped the marks over letters.
+#[test]
+fn a_password_as_old_software_took_it_opens() {
+    let keys = vector("keystores");
+    let read = |name: &str| fs::read(keys.join(name)).unwrap();
+    let keystore = Keystore::from_json(&read("marks-dropped.json")).unwrap();
+    let password = Password::from_bytes(&read("marks-dropped.txt")).unwrap();
+    let share = keystore.open(&password).unwrap();
+    assert_eq!(Some(share.public_key().to_bytes()), keystore.pubkey());
+    let all = Keystore::open_all(&[(&keystore, &password)], drop);
+    assert!(all[0].is_ok());
+    assert!(
+        keystore
+            .open(&Password::new("Gr\u{f6}\u{df}e \u{f1}and\u{fa} 2025").unwrap())
+            .is_err()
+    );
+}
+
+/// What the lock does not promise cannot be missing: a validator added later has deposit files of its own, and some locks hold no
+/// deposits at all.
+#[test]
+fn a_deposit_that_the_lock_does_not_name_is_not_missed() {
+    let open = |result: &Verification, check: &str| {
+        assert!(result.passed(), "{:?}", failed(result));
+        let mut rows = result.rows.iter().filter(|row| row.check == check);
+        rows.any(|row| matches!(row.outcome, Outcome::NotChecked(_)))
+    };
+    let copy = copy(QUICK, 0);
+    let path = copy.path().join("cluster-lock.json");
+    let bytes = fs::read(&path).unwrap();
+    // Without the deposits of validator 1 the lock's hash and signatures are others; what is told of deposits is what counts.
+    let mut value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let without = |value: &mut serde_json::Value, i: usize| {
+        let validator = value["distributed_validators"][i].as_object_mut().unwrap();
+        drop(validator.remove("partial_deposit_data"));
+    };
+    without(&mut value, 1);
+    fs::write(&path, serde_json::to_vec(&value).unwrap()).unwrap();
+    let file = copy.path().join("deposit-data.json");
+    let key = value["distributed_validators"][1]["distributed_public_key"]
+        .as_str()
+        .unwrap();
+    let mut entries: Vec<serde_json::Value> = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let all = entries.clone();
+    entries.retain(|entry| entry["pubkey"].as_str() != key.strip_prefix("0x"));
+    assert_eq!((entries.len(), all.len()), (1, 2));
+    let deposits_of = |result: Verification| {
+        let about = ["deposits", "deposits of the lock", "nothing is missing"];
+        let rows = result
+            .rows
+            .into_iter()
+            .filter(|row| about.contains(&row.check.as_str()));
+        Verification {
+            rows: rows.collect(),
+            locks: Vec::new(),
+        }
+    };
+    let folder = || deposits_of(check(QUICK, &[copy.path().to_owned()]));
+    fs::write(&file, serde_json::to_vec(&entries).unwrap()).unwrap();
+    assert!(open(&folder(), "deposits of the lock") && open(&folder(), "deposits"));
+    // That of validator 0 is promised.
+    let others: Vec<_> = all.into_iter().filter(|entry| !entries.contains(entry)).collect();
+    fs::write(&file, serde_json::to_vec(&others).unwrap()).unwrap();
+    assert_fails(
+        &folder(),
+        "deposits of the lock",
+        "the deposit of validator 0 is missing",
+    );
+    // Nothing is promised, and nothing is there.
+    without(&mut value, 0);
+    fs::write(&path, serde_json::to_vec(&value).unwrap()).unwrap();
+    for path in files(copy.path(), "deposit-data") {
+        fs::remove_file(path).unwrap();
+    }
+    assert!(open(&folder(), "nothing is missing") && open(&folder(), "deposits"));
+}
+
 /// Enough operators together can sign a deposit to an address of their own. Its signature is good; the file must be
 /// refused all the same.
 #[test]
@@ -514,5 +828,20 @@ fn a_transcript_of_something_else_is_refused() {
             "steps and proofs",
             "another definition or network",
         );
+    }
+}
+
+/// Whatever docs/compatibility.md names as showing a line is there.
+#[test]
+fn what_shows_compatibility_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("docs/compatibility.md")).unwrap();
+    let named: Vec<&str> = text
+        .split('`')
+        .filter(|word| word.starts_with("tests/"))
+        .collect();
+    assert!(named.len() > 20);
+    for path in named {
+        assert!(root.join(path).exists(), "{path}");
     }
 }

@@ -2,6 +2,7 @@
 //! that the ceremony could be carried to its end here.
 
 use crate::cluster::definition::Definition;
+use crate::cluster::wallets::Wallets;
 use crate::ethereum::network::Network;
 
 use super::attempt::Mark;
@@ -22,21 +23,28 @@ pub struct Entrance {
     pub finished: bool,
 }
 
-/// Checks everything and changes nothing.
+/// Checks everything and changes nothing. `wallets`: what is known of contract wallets among the signers.
 ///
 /// # Errors
 /// With what does not fit.
-pub fn examine(folder: &DataFolder, definition: &Definition, network: &Network) -> Result<Entrance, Problem> {
+pub fn examine(
+    folder: &DataFolder,
+    definition: &Definition,
+    network: &Network,
+    wallets: &Wallets,
+) -> Result<Entrance, Problem> {
     network
         .accepts_ceremonies()
         .map_err(|error| Problem::from_lines(Kind::BadInput, error))?;
-    definition.check_ceremony(network).map_err(|error| {
-        Problem::bad_input(
-            "this definition cannot be joined",
-            error,
-            "ask whoever made it for a definition made by `conclave define`",
-        )
-    })?;
+    definition
+        .check_ceremony_with(network, wallets)
+        .map_err(|error| {
+            Problem::bad_input(
+                "this definition cannot be joined",
+                error,
+                "ask whoever made it for a definition made by `conclave define`",
+            )
+        })?;
     let identity = Identity::load(folder.disk(), folder.root())?;
     let own = identity.key().public();
     let index = definition
@@ -82,8 +90,9 @@ pub fn enter(
     definition: &Definition,
     network: &Network,
     net: &[u8; 32],
+    wallets: &Wallets,
 ) -> Result<Entrance, Problem> {
-    let entrance = examine(folder, definition, network)?;
+    let entrance = examine(folder, definition, network, wallets)?;
     folder.pin("net", "network", net)?;
     folder.pin(PIN, "definition", &definition.definition_hash())?;
     if !folder.definition().exists() {
@@ -186,7 +195,7 @@ mod tests {
     fn one_enters_again_and_again() {
         let (_dir, folder, definition) = prepared();
         for _ in 0..2 {
-            let entrance = enter(&folder, &definition, hoodi(), &[7; 32]).unwrap();
+            let entrance = enter(&folder, &definition, hoodi(), &[7; 32], &Wallets::default()).unwrap();
             assert_eq!((entrance.index, entrance.finished), (2, false));
         }
         let kept = Definition::from_json(&std::fs::read(folder.definition()).unwrap()).unwrap();
@@ -196,7 +205,14 @@ mod tests {
     #[test]
     fn a_foreign_definition_is_bad_input_and_leaves_nothing_behind() {
         let (_dir, folder, _) = prepared();
-        let problem = enter(&folder, &make(vec![other(1), other(2)]), hoodi(), &[7; 32]).unwrap_err();
+        let problem = enter(
+            &folder,
+            &make(vec![other(1), other(2)]),
+            hoodi(),
+            &[7; 32],
+            &Wallets::default(),
+        )
+        .unwrap_err();
         assert_eq!(problem.kind, Kind::BadInput);
         assert!(!folder.definition().exists());
         assert_eq!(Disk::new().list(&folder.ceremony()).unwrap(), ["in-use", "name"]);
@@ -205,20 +221,26 @@ mod tests {
     #[test]
     fn another_definition_or_network_is_refused_once_one_was_begun() {
         let (_dir, folder, definition) = prepared();
-        enter(&folder, &definition, hoodi(), &[7; 32]).unwrap();
+        enter(&folder, &definition, hoodi(), &[7; 32], &Wallets::default()).unwrap();
         assert_eq!(
-            enter(&folder, &definition, hoodi(), &[8; 32]).unwrap_err().kind,
+            enter(&folder, &definition, hoodi(), &[8; 32], &Wallets::default())
+                .unwrap_err()
+                .kind,
             Kind::FolderState
         );
         let own = Identity::load(folder.disk(), folder.root()).unwrap().enr();
         let second = make(vec![own, other(3)]);
         assert_eq!(
-            enter(&folder, &second, hoodi(), &[7; 32]).unwrap_err().kind,
+            enter(&folder, &second, hoodi(), &[7; 32], &Wallets::default())
+                .unwrap_err()
+                .kind,
             Kind::FolderState
         );
         std::fs::remove_file(folder.definition()).unwrap();
         assert_eq!(
-            enter(&folder, &second, hoodi(), &[7; 32]).unwrap_err().kind,
+            enter(&folder, &second, hoodi(), &[7; 32], &Wallets::default())
+                .unwrap_err()
+                .kind,
             Kind::FolderState
         );
     }
@@ -228,12 +250,16 @@ mod tests {
         let (_dir, folder, definition) = prepared();
         let sepolia = Network::by_name("sepolia").unwrap();
         assert_eq!(
-            enter(&folder, &definition, sepolia, &[7; 32]).unwrap_err().kind,
+            enter(&folder, &definition, sepolia, &[7; 32], &Wallets::default())
+                .unwrap_err()
+                .kind,
             Kind::BadInput
         );
         std::fs::write(folder.root().join("deposit-data.json"), "[]").unwrap();
         assert_eq!(
-            enter(&folder, &definition, hoodi(), &[7; 32]).unwrap_err().kind,
+            enter(&folder, &definition, hoodi(), &[7; 32], &Wallets::default())
+                .unwrap_err()
+                .kind,
             Kind::FolderState
         );
         assert!(!folder.definition().exists());
@@ -242,7 +268,7 @@ mod tests {
     #[test]
     fn an_interrupted_publication_is_finished_first() {
         let (_dir, folder, definition) = prepared();
-        enter(&folder, &definition, hoodi(), &[7; 32]).unwrap();
+        enter(&folder, &definition, hoodi(), &[7; 32], &Wallets::default()).unwrap();
         let keys = publication::staged_keys(&folder, 1);
         std::fs::create_dir_all(&keys).unwrap();
         for name in publication::key_file_names(0) {
@@ -257,8 +283,16 @@ mod tests {
             b"{}",
         )
         .unwrap();
-        assert!(enter(&folder, &definition, hoodi(), &[7; 32]).unwrap().finished);
+        assert!(
+            enter(&folder, &definition, hoodi(), &[7; 32], &Wallets::default())
+                .unwrap()
+                .finished
+        );
         assert_eq!(std::fs::read(folder.root().join(LOCK)).unwrap(), b"{}");
-        assert!(enter(&folder, &definition, hoodi(), &[7; 32]).unwrap().finished);
+        assert!(
+            enter(&folder, &definition, hoodi(), &[7; 32], &Wallets::default())
+                .unwrap()
+                .finished
+        );
     }
 }

@@ -259,6 +259,17 @@ pub fn needed_bytes(operators: u32, threshold: u32, validators: u32, amounts: us
     2 * entries + keys + 3 * lock + 1024 * 1024
 }
 
+/// The validator's number (from 0) in the name of a keystore as ceremonies name them: `keystore-N.json`, or `keystore-insecure-N.json`
+/// of a test cluster. The names that other tools give hold other numbers.
+pub fn key_file_number(path: &Path) -> Option<usize> {
+    let stem = path.file_stem()?.to_str()?;
+    let digits = stem
+        .strip_prefix("keystore-insecure-")
+        .or_else(|| stem.strip_prefix("keystore-"))?;
+    // Only as it is written: keystore-007 and keystore-7 would be one validator.
+    digits.parse().ok().filter(|n: &usize| n.to_string() == digits)
+}
+
 /// Whether a file name is that of a deposit file.
 pub fn is_deposit_file(name: &str) -> bool {
     name.starts_with("deposit-data") && Path::new(name).extension().is_some_and(|e| e == "json")

@@ -2,30 +2,27 @@
 //!
 //! Folders of other software with the same layout are as good: keystores are told apart by their keys, not their names.
 
-use std::{collections::HashMap, path::Path};
-
-use rayon::prelude::*;
+use std::path::Path;
 
 use crate::{
-    cluster::lock::{Lock, MAX_FILE},
-    crypto::bls::SecretKey,
-    ethereum::{
-        keystore::{Keystore, Password},
-        network::Network,
+    cluster::{
+        definition::DefinitionError,
+        lock::{Lock, LockError, MAX_FILE},
+        wallets::Wallets,
     },
+    crypto::bls::SecretKey,
+    ethereum::network::Network,
 };
 
 use super::{
     files::Disk,
     folder::{DataFolder, LOCK},
     identity::Identity,
+    keystores::{self, KeyFile, Opened, Places, Shut},
     names::Names,
     problem::{Kind, Problem},
     randomness::weight_seed,
 };
-
-/// Most bytes of a keystore or a password.
-const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
 
 /// Everything that validating needs from the folder.
 pub struct Holding {
@@ -78,8 +75,15 @@ pub fn examine_beside(
             "run conclave verify on this folder; restore the lock from a backup or from another operator",
         )
     };
-    let lock = Lock::from_json(&bytes).map_err(|error| refused(error.to_string()))?;
-    let report = lock.verify(network, &weight_seed()?);
+    let lock = Lock::from_json(&bytes).map_err(|error| match error {
+        LockError::Definition(DefinitionError::LaterVersion(_)) => Problem {
+            what_to_do: "update conclave on this machine".to_owned(),
+            ..refused(error.to_string())
+        },
+        error => refused(error.to_string()),
+    })?;
+    // Who made the signatures was settled before the ceremony; what no key proves is told by `run`.
+    let report = lock.verify_with(network, &weight_seed()?, &Wallets::unchecked());
     if let Some(failure) = report.failures().next() {
         let why = failure.outcome.reason().unwrap_or_default();
         return Err(refused(format!("{}: {why}", failure.name)));
@@ -106,7 +110,7 @@ pub fn examine_beside(
 /// As [`examine`]; if a share is missing or does not open.
 pub fn open(folder: &DataFolder, network: Option<&Network>) -> Result<Holding, Problem> {
     let (lock, identity, operator, names) = examine(folder, network)?;
-    let shares = shares(folder, &lock, operator)?;
+    let shares = shares(folder, &lock, operator, &names)?;
     Ok(Holding {
         lock,
         identity,
@@ -117,69 +121,93 @@ pub fn open(folder: &DataFolder, network: Option<&Network>) -> Result<Holding, P
 }
 
 /// Opens the keystores of an operator (from 1), in the order of the lock's validators.
-fn shares(folder: &DataFolder, lock: &Lock, operator: u16) -> Result<Vec<SecretKey>, Problem> {
+fn shares(
+    folder: &DataFolder,
+    lock: &Lock,
+    operator: u16,
+    names: &[String],
+) -> Result<Vec<SecretKey>, Problem> {
     let keys = folder.keys();
-    let missing = |validator: usize| {
-        Problem::folder_state(
+    let places = Places::of(lock);
+    let own = usize::from(operator).saturating_sub(1);
+    let files = KeyFile::all(folder.disk(), &keys)?;
+    // Those that name nobody's key may be ours.
+    let wanted = |key: Option<[u8; 48]>| {
+        key.is_none_or(|key| places.of_share(&key).is_some_and(|(_, owner)| owner == own))
+    };
+    let opened = keystores::open(&files, wanted, |share| share);
+    let mut found: Vec<Option<SecretKey>> = lock.validators().iter().map(|_| None).collect();
+    let mut refused = Vec::new();
+    for (file, opened) in files.iter().zip(opened) {
+        let (place, why) = match opened {
+            Err(why) => (None, why),
+            Ok(Opened { key, share }) => {
+                let place = key.and_then(|key| places.of_share(&key));
+                let ours = place
+                    .filter(|(_, owner)| *owner == own)
+                    .map(|(validator, _)| validator);
+                match (ours, share) {
+                    (Some(validator), Ok(share)) => {
+                        if let Some(slot) = found.get_mut(validator) {
+                            *slot = Some(share);
+                        }
+                        continue;
+                    }
+                    (place, Err(Shut::Closed(why) | Shut::NoPassword(why))) => (place, why),
+                    _ => (None, foreign(place, operator, names)),
+                }
+            }
+        };
+        refused.push((file, place, why));
+    }
+    // The whole length at once: a vector that grows leaves copies of its shares behind that nobody wipes.
+    let mut shares = Vec::with_capacity(found.len());
+    for (validator, share) in found.into_iter().enumerate() {
+        shares.push(share.ok_or_else(|| without_share(validator, &refused, &keys))?);
+    }
+    Ok(shares)
+}
+
+/// Whose share a keystore holds that is not this operator's (from 1).
+fn foreign(place: Option<(usize, usize)>, operator: u16, names: &[String]) -> String {
+    let called = |index: usize| {
+        let name = names.get(index).map_or("", String::as_str);
+        format!("operator {} ({name})", index + 1)
+    };
+    match place {
+        None => "its key is no share of this lock: it is another group's".to_owned(),
+        Some((validator, owner)) => format!(
+            "it is the share of {} in validator {validator}, and you are {}",
+            called(owner),
+            called(usize::from(operator).saturating_sub(1))
+        ),
+    }
+}
+
+/// Why there is no share of a validator: because of the file that is for it, if there is one, else of any that is of no use.
+fn without_share(validator: usize, refused: &[(&KeyFile, Option<usize>, String)], keys: &Path) -> Problem {
+    let for_it = |(file, place, _): &&(&KeyFile, Option<usize>, String)| {
+        *place == Some(validator) || (place.is_none() && file.number == Some(validator))
+    };
+    let nobodys =
+        |(file, place, _): &&(&KeyFile, Option<usize>, String)| place.is_none() && file.number.is_none();
+    let cause = refused
+        .iter()
+        .find(for_it)
+        .or_else(|| refused.iter().find(nobodys));
+    match cause {
+        Some((file, _, why)) => Problem::folder_state(
+            format!(
+                "your share of validator {validator} cannot be opened: {}",
+                file.file
+            ),
+            why,
+            "restore that file and its password from a backup of this folder",
+        ),
+        None => Problem::folder_state(
             format!("the keystore of validator {validator} is missing"),
             format!("no file in {} holds your share of it", keys.display()),
             "restore that folder from a backup",
-        )
-    };
-    let disk = folder.disk();
-    let is_keystore = |name: &String| {
-        let json = std::path::Path::new(name)
-            .extension()
-            .is_some_and(|extension| extension == "json");
-        json && name.starts_with("keystore")
-    };
-    let mut files = HashMap::new();
-    for name in disk.list(&keys)?.into_iter().filter(is_keystore) {
-        let path = keys.join(name);
-        let bytes = disk.read_secret(&path, MAX_KEY_FILE_BYTES)?;
-        if let Ok(keystore) = Keystore::from_json(&bytes)
-            && let Some(key) = keystore.pubkey()
-        {
-            files.insert(key, (path, keystore));
-        }
+        ),
     }
-    let wanted: Vec<[u8; 48]> = lock
-        .validators()
-        .iter()
-        .enumerate()
-        .map(|(index, validator)| {
-            let share = usize::from(operator)
-                .checked_sub(1)
-                .and_then(|place| validator.public_shares.get(place));
-            share.copied().ok_or_else(|| missing(index))
-        })
-        .collect::<Result<_, _>>()?;
-    let opened: Vec<Result<SecretKey, Problem>> = wanted
-        .par_iter()
-        .enumerate()
-        .map(|(index, key)| {
-            let (path, keystore) = files.get(key).ok_or_else(|| missing(index))?;
-            let fail = |error: &dyn std::fmt::Display| {
-                Problem::folder_state(
-                    format!("{} cannot be opened", path.display()),
-                    error,
-                    "restore that file and its password from a backup of this folder",
-                )
-            };
-            let password = disk.read_secret(&path.with_extension("txt"), MAX_KEY_FILE_BYTES)?;
-            let password = Password::from_bytes(&password).map_err(|error| fail(&error))?;
-            let share = keystore.open(&password).map_err(|error| fail(&error))?;
-            if share.public_key().to_bytes() == *key {
-                Ok(share)
-            } else {
-                Err(fail(&"it holds another key than it says"))
-            }
-        })
-        .collect();
-    // The whole length at once: a vector that grows leaves copies of its shares behind that nobody wipes.
-    let mut shares = Vec::with_capacity(opened.len());
-    for share in opened {
-        shares.push(share?);
-    }
-    Ok(shares)
 }

@@ -4,6 +4,7 @@ use rand::TryRng;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::cluster::enr::Enr;
+use crate::cluster::recognise::without_bom;
 use crate::crypto::node::NodeKey;
 
 use super::files::{Disk, FileError, PUBLIC, SECRET};
@@ -69,7 +70,7 @@ impl Identity {
     /// If there is none; if the file holds no key; anything the disk says.
     pub fn load(disk: &Disk, root: &std::path::Path) -> Result<Self, Problem> {
         let path = root.join(IDENTITY);
-        // Other software may have ended the line.
+        // Other software may have ended the line, or begun with a byte order mark.
         let text = match disk.read_secret(&path, 80) {
             Ok(text) => text,
             Err(error) if error.is_missing() => {
@@ -81,17 +82,13 @@ impl Identity {
             }
             Err(error) => return Err(error.into()),
         };
-        let mut bytes = Zeroizing::new([0u8; 32]);
-        let key = hex::decode_to_slice(text.trim_ascii_end(), bytes.as_mut_slice())
-            .ok()
-            .and_then(|()| NodeKey::from_bytes(&bytes))
-            .ok_or_else(|| {
-                Problem::bad_input(
-                    format!("{} holds no key", path.display()),
-                    "it must be 64 hexadecimal digits",
-                    "restore it from your backup; do not make a new one under the same definition",
-                )
-            })?;
+        let key = parse_key(&text).ok_or_else(|| {
+            Problem::bad_input(
+                format!("{} holds no key", path.display()),
+                "it must be 64 hexadecimal digits",
+                "restore it from your backup; do not make a new one under the same definition",
+            )
+        })?;
         Ok(Self {
             key,
             name: load_name(disk, root)?,
@@ -124,6 +121,15 @@ impl Identity {
     pub fn enr(&self) -> Enr {
         Enr::create(&self.key)
     }
+}
+
+/// The key in an identity file, whoever wrote it: 64 hexadecimal digits, perhaps with `0x`, a byte order mark or blanks around them.
+pub fn parse_key(text: &[u8]) -> Option<NodeKey> {
+    let text = without_bom(text).trim_ascii();
+    let digits = text.strip_prefix(b"0x").unwrap_or(text);
+    let mut bytes = Zeroizing::new([0u8; 32]);
+    hex::decode_to_slice(digits, bytes.as_mut_slice()).ok()?;
+    NodeKey::from_bytes(&bytes)
 }
 
 fn load_name(disk: &Disk, root: &std::path::Path) -> Result<Option<String>, FileError> {

@@ -6,15 +6,18 @@
 //! | [`plan`] | what a group wants, before anybody has a key: a TOML file |
 //! | [`define`] | from a plan and node records to a definition |
 //! | [`identity`] | who an operator is: the node key and a name |
+//! | [`keystores`] | an operator's keystores, whoever wrote them: whose they are, and why one does not open |
 //! | [`names`] | what to call operators before they have joined |
 //! | [`folder`] | the data folder of one operator, locked by one process |
 //! | [`entrance`] | what is checked before anything is sent |
 //! | [`attempt`] | what one attempt keeps beside the journal: the seed and the marks |
 //! | [`journal`] | the append-only file of entries |
+//! | [`secrecy`] | secrets that others on the machine can read |
 //! | [`staging`] | keystores before the vote |
 //! | [`publication`] | the results get their final names, the lock last |
 //! | [`product`] | what the shares sign, and the lock and deposits that come of it |
 //! | [`addresses`] | where the other operators were reached |
+//! | [`execution`] | an execution client, asked whether contract wallets accept signatures |
 //! | [`exits`] | parts of voluntary exits |
 //! | [`moving`] | one operator's folder to another machine |
 //! | [`retirement`] | the mark of a folder that has moved to another machine |
@@ -32,12 +35,14 @@ pub mod attempt;
 pub mod conductor;
 pub mod define;
 pub mod entrance;
+pub mod execution;
 pub mod exits;
 pub mod files;
 pub mod folder;
 pub mod holding;
 pub mod identity;
 pub mod journal;
+pub mod keystores;
 pub mod moving;
 pub mod names;
 pub mod plan;
@@ -48,6 +53,7 @@ pub mod publication;
 pub mod randomness;
 pub mod records;
 pub mod retirement;
+pub mod secrecy;
 pub mod staging;
 pub mod verify;
 pub mod view;

@@ -80,6 +80,22 @@ pub struct OwnNetwork {
     pub network_file: Option<PathBuf>,
 }
 
+/// Wallets of creator and operators that are contracts, which have no key that a signature could be compared with.
+#[derive(Debug, Args)]
+pub struct ContractWallets {
+    /// The address of a contract wallet (such as a Safe) whose signature is left unchecked, once for each
+    #[arg(
+        long = "contract-wallet",
+        env = "CONCLAVE_CONTRACT_WALLETS",
+        value_name = "ADDRESS",
+        value_delimiter = '\n'
+    )]
+    pub contract_wallets: Vec<String>,
+    /// An execution client that asks contract wallets whether they accept their signatures (ERC-1271), such as http://localhost:8545
+    #[arg(long, env = "CONCLAVE_EXECUTION_CLIENT", value_name = "URL", value_hint = ValueHint::Url)]
+    pub execution_client: Option<String>,
+}
+
 /// How the other operators are reached, and this one by them.
 #[derive(Debug, Args)]
 pub struct Reach {
@@ -268,6 +284,9 @@ pub struct JoinArgs {
     /// A network that is not known here.
     #[command(flatten)]
     pub own_network: OwnNetwork,
+    /// Wallets that are contracts.
+    #[command(flatten)]
+    pub wallets: ContractWallets,
     /// Do not ask whether the definition is right
     #[arg(long, env = "CONCLAVE_YES", value_parser = clap::builder::FalseyValueParser::new())]
     pub yes: bool,
@@ -311,6 +330,9 @@ pub struct VerifyArgs {
     /// A file with the password of the keystores [default: the .txt beside each]
     #[arg(long, env = "CONCLAVE_PASSWORD_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub password_file: Option<PathBuf>,
+    /// Wallets that are contracts.
+    #[command(flatten)]
+    pub wallets: ContractWallets,
     /// A network that is not known here.
     #[command(flatten)]
     pub own_network: OwnNetwork,
@@ -382,11 +404,14 @@ pub struct ExitArgs {
         value_delimiter = ','
     )]
     pub validators: Vec<String>,
+    /// All validators of the lock that can still exit
+    #[arg(long, env = "CONCLAVE_EXIT_ALL", conflicts_with_all = ["validators", "combine", "validator_index"], value_parser = clap::builder::FalseyValueParser::new())]
+    pub all: bool,
     /// The exit is valid from this epoch on; all who consent must say the same
     #[arg(long, env = "CONCLAVE_EXIT_EPOCH", value_name = "EPOCH", default_value_t = 0)]
     pub epoch: u64,
-    /// Sign into this new file, without a running node; t such files make the exit
-    #[arg(long, env = "CONCLAVE_EXIT_PARTIAL_OUT", value_name = "FILE", conflicts_with = "combine", value_hint = ValueHint::FilePath)]
+    /// Sign into this new file, without a running node; t such files make the exit. In a folder, one file for each validator
+    #[arg(long, env = "CONCLAVE_EXIT_PARTIAL_OUT", value_name = "FILE|DIR", conflicts_with = "combine", value_hint = ValueHint::AnyPath)]
     pub partial_out: Option<PathBuf>,
     /// The validator's index on the chain, where no beacon node is asked; only with --partial-out
     #[arg(long, env = "CONCLAVE_EXIT_VALIDATOR_INDEX", value_name = "INDEX")]

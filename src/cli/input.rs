@@ -6,8 +6,9 @@ use crate::ceremony::files::Disk;
 use crate::ceremony::folder::MAX_JSON_BYTES;
 use crate::ceremony::plan::{MAX_PLAN_BYTES, Plan};
 use crate::ceremony::problem::{Kind, Problem};
-use crate::cluster::definition::{Definition, MAX_FILE};
-use crate::cluster::lock::Lock;
+use crate::cluster::definition::{Definition, DefinitionError, MAX_FILE};
+use crate::cluster::lock::{Lock, LockError};
+use crate::cluster::recognise::{Content, without_bom};
 use crate::ethereum::address::Address;
 use crate::ethereum::network::{MAX_FILE_BYTES, Network};
 
@@ -18,11 +19,11 @@ use crate::ethereum::network::{MAX_FILE_BYTES, Network};
 pub fn lock(path: &Path) -> Result<Lock, Problem> {
     let bytes = Disk::new().read(path, MAX_JSON_BYTES)?;
     Lock::from_json(&bytes).map_err(|error| {
-        Problem::bad_input(
-            format!("{} is not a lock", path.display()),
-            error,
-            "name the cluster-lock.json of another operator",
-        )
+        let what_to_do = match &error {
+            LockError::Definition(DefinitionError::LaterVersion(_)) => "update conclave on this machine",
+            _ => "name the cluster-lock.json of another operator",
+        };
+        Problem::bad_input(format!("{} is not a lock", path.display()), error, what_to_do)
     })
 }
 
@@ -31,7 +32,8 @@ pub fn lock(path: &Path) -> Result<Lock, Problem> {
 /// # Errors
 /// With what is wrong, and what to do about it.
 pub fn text(path: &Path, limit: u64) -> Result<String, Problem> {
-    String::from_utf8(Disk::new().read(path, limit)?).map_err(|_| {
+    let bytes = Disk::new().read(path, limit)?;
+    String::from_utf8(without_bom(&bytes).to_vec()).map_err(|_| {
         Problem::bad_input(
             format!("{} cannot be read", path.display()),
             "it is no text in UTF-8",
@@ -112,11 +114,18 @@ pub fn network_file(file: Option<&Path>) -> Result<Option<Network>, Problem> {
 pub fn definition(path: &Path) -> Result<Definition, Problem> {
     let bytes = Disk::new().read(path, MAX_FILE as u64)?;
     Definition::from_json(&bytes).map_err(|error| {
-        Problem::bad_input(
-            format!("{} cannot be used", path.display()),
-            error,
-            "ask whoever made the definition for the file as it was",
-        )
+        let what_to_do = match &error {
+            DefinitionError::LaterVersion(_) => "update conclave on this machine",
+            DefinitionError::OtherFile(Content::Lock) => {
+                "name the cluster-definition.json; a lock is what comes out of a ceremony that is over"
+            }
+            DefinitionError::OtherFile(Content::Page | Content::ErrorAnswer(_) | Content::Empty) => {
+                "download it again, or ask whoever made the definition for the file itself"
+            }
+            DefinitionError::OtherFile(_) => "name the cluster-definition.json that your group agreed on",
+            _ => "ask whoever made the definition for the file as it was",
+        };
+        Problem::bad_input(format!("{} cannot be used", path.display()), error, what_to_do)
     })
 }
 

@@ -19,12 +19,13 @@ use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::product;
 use crate::ceremony::progress::Event;
 use crate::ceremony::retirement;
+use crate::ceremony::secrecy;
 use crate::ethereum::keystore::Kdf;
 
 use super::args::{JoinArgs, KdfChoice};
 use super::output::{Output, printable};
 use super::screen::Screen;
-use super::{Context, input, prompt, summary};
+use super::{Context, input, prompt, summary, wallets};
 
 /// Where `join` listens unless told otherwise.
 pub const DEFAULT_PORT: u16 = 9510;
@@ -47,8 +48,12 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
     if let (Some(key), Some(name)) = (&own, identity.as_ref().and_then(Identity::name)) {
         names.insert(key, name);
     }
+    if let Some(warning) = secrecy::warning(&disk, &context.data_dir, &[]) {
+        context.output.warn(&printable(&warning));
+    }
     let begun = conductor::has_begun(&context.data_dir);
-    entrance::examine(&folder, &definition, &network)?;
+    let wallets = wallets::known(&args.wallets, &[(definition.clone(), &network)])?;
+    entrance::examine(&folder, &definition, &network, &wallets)?;
     let own_addresses = own_addresses(&folder, &args.reach.listen, &args.reach.announce);
     let listen = or_everywhere(&own_addresses.listen);
     conductor::check_ports(&listen)?;
@@ -61,7 +66,7 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
         summary::confirm(context, &definition, &network, &names, own.as_ref(), args.yes)?;
     }
     let lock = args.lock.as_deref().map(input::lock).transpose()?;
-    let entrance = entrance::enter(&folder, &definition, &network, &product::net(&network))?;
+    let entrance = entrance::enter(&folder, &definition, &network, &product::net(&network), &wallets)?;
     own_addresses.save(&folder)?;
     let interrupted = watch_for_interrupts()?;
     let screen = Arc::new(Mutex::new(Screen::new(&context.output)));

@@ -49,6 +49,7 @@ mod slashing;
 mod status;
 pub mod summary;
 pub mod verify;
+mod wallets;
 mod watcher;
 
 use args::{Command, IdentityCommand, PlanCommand, SlashingCommand};

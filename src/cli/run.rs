@@ -17,9 +17,12 @@ use crate::{
         holding,
         plan::tolerance,
         problem::{Kind, Problem},
-        progress, retirement,
+        progress, retirement, secrecy,
     },
-    cluster::lock::DistributedValidator,
+    cluster::{
+        definition::Definition, lock::DistributedValidator, recognise::without_bom,
+        report::Outcome as Checked, wallets::Wallets,
+    },
     crypto::node::NodeKey,
     ethereum::network::Network,
     p2p::node::peer_id,
@@ -89,6 +92,11 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         )
     })?;
     introduce(context, &group, operator, args.dry_run);
+    tell_of_wallets(out, lock.definition(), network.as_ref());
+    let headers: Vec<&Path> = args.beacon.beacon_headers.as_deref().into_iter().collect();
+    if let Some(warning) = secrecy::warning(&disk, &context.data_dir, &headers) {
+        out.warn(&printable(&warning));
+    }
     let monitoring = sight::take(args.monitoring_address)?;
     let nodes = beacon_nodes(
         &disk,
@@ -238,6 +246,15 @@ fn introduce(context: &Context, group: &Group, operator: u16, dry_run: bool) {
     }
 }
 
+/// Tells of wallets' signatures that no key proves. They decide nothing any more: the shares are made.
+fn tell_of_wallets(out: &Output, definition: &Definition, network: Option<&Network>) {
+    let Some(network) = network else { return };
+    let unproven = definition.unproven_signatures(network.chain_id);
+    if let (Checked::NotChecked(why), _) = Wallets::unchecked().judge(&unproven) {
+        out.warn(&why);
+    }
+}
+
 fn keys(group: &Group) -> Vec<String> {
     let keys = group.validators.iter();
     keys.map(|validator| format!("0x{}", hex::encode(validator.key.to_bytes())))
@@ -268,7 +285,7 @@ pub(super) fn beacon_nodes(
         None => None,
         Some(path) => {
             let bytes = disk.read_secret(path, MAX_HEADERS)?;
-            let text = std::str::from_utf8(&bytes).map_err(|error| {
+            let text = std::str::from_utf8(without_bom(&bytes)).map_err(|error| {
                 Problem::bad_input(
                     format!("{} cannot be used", path.display()),
                     error,

@@ -98,7 +98,10 @@ pub fn text(
         Ok(SignatureStatus::CreatorSigned) => "its creator's wallet".to_owned(),
         Ok(SignatureStatus::Signed) => "the wallets of its creator and of all operators".to_owned(),
         Ok(SignatureStatus::NotCheckableOffline { who }) => {
-            format!("{}, which cannot be checked offline", printable(&who.join(", ")))
+            format!(
+                "the wallets of those who signed, contract wallets among them: {}",
+                printable(&who.join(", "))
+            )
         }
         Err(error) => printable(&error.to_string()),
     };

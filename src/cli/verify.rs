@@ -1,5 +1,6 @@
 //! `conclave verify`: check results.
 
+use std::path::Path;
 use std::time::Instant;
 
 use comfy_table::{ContentArrangement, Table, presets};
@@ -8,13 +9,17 @@ use crate::ceremony::files::Disk;
 use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::progress::Event;
 use crate::ceremony::randomness::weight_seed;
-use crate::ceremony::verify::{Row, Verification, gather, verify};
+use crate::ceremony::secrecy;
+use crate::ceremony::verify::{Material, Row, Verification, gather, network_of, verify_with};
 use crate::cluster::report::Outcome;
+use crate::cluster::wallets::Wallets;
+use crate::ethereum::network::Network;
 
 use super::Context;
 use super::args::VerifyArgs;
 use super::input;
 use super::output::printable;
+use super::wallets;
 
 /// Runs the command.
 ///
@@ -24,17 +29,59 @@ pub fn run(context: &Context, args: &VerifyArgs) -> Result<(), Problem> {
     let start = Instant::now();
     let network = input::network_file(args.own_network.network_file.as_deref())?;
     let materials = gather(&Disk::new(), &args.paths, args.password_file.as_deref())?;
-    let result = verify(&materials, network.as_ref(), &weight_seed()?);
+    let wallets = known_wallets(args, &materials, network.as_ref())?;
+    let result = verify_with(&materials, network.as_ref(), &weight_seed()?, &wallets);
     for row in &result.rows {
         context.output.event(&event(row));
     }
     context.output.say(table(&result.rows));
     context.output.say(summary(&result));
+    tell_of_open_secrets(context, args, &materials);
     judge(&result)?;
     context
         .output
         .event(&finished(&result, start.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// Tells of secrets that others on this machine may read: those of the folders that were verified, and of the files that were named.
+fn tell_of_open_secrets(context: &Context, args: &VerifyArgs, materials: &[Material]) {
+    let disk = Disk::new();
+    let folders = materials.iter().filter_map(|material| material.folder.as_deref());
+    let mut warnings: Vec<String> = folders
+        .filter_map(|folder| secrecy::warning(&disk, Path::new(folder), &[]))
+        .collect();
+    let passwords = args
+        .paths
+        .iter()
+        .filter(|path| path.is_file())
+        .map(|path| path.with_extension("txt"));
+    for password in passwords.chain(args.password_file.clone()) {
+        // No folder, hence nothing in one.
+        warnings.extend(secrecy::warning(&disk, &password, &[&password]));
+    }
+    warnings.dedup();
+    for warning in warnings {
+        context.output.warn(&printable(&warning));
+    }
+}
+
+/// What is known of contract wallets among the signers of these files.
+fn known_wallets(
+    args: &VerifyArgs,
+    materials: &[Material],
+    custom: Option<&Network>,
+) -> Result<Wallets, Problem> {
+    let definitions = materials.iter().flat_map(|material| {
+        // Reading them twice takes its time.
+        let asked = args.wallets.execution_client.is_some();
+        if asked { material.definitions() } else { Vec::new() }
+    });
+    let known = definitions.filter_map(|definition| {
+        let network = network_of(definition.fork_version, custom)?;
+        Some((definition, network))
+    });
+    wallets::known(&args.wallets, &known.collect::<Vec<_>>())
 }
 
 /// One check, for a program.

@@ -11,6 +11,9 @@ use super::eip712;
 use super::enr::{self, Enr};
 use super::hashes;
 use super::json::{self, JsonError, Node, Writer};
+use super::recognise::Content;
+use super::report::Outcome;
+use super::wallets::{WalletSignature, Wallets};
 use crate::crypto::hash::Hash;
 use crate::ethereum::address::Address;
 use crate::ethereum::deposit;
@@ -34,6 +37,8 @@ pub const DKG_ALGORITHM: &str = "gjkr";
 /// Gas limit of builder registrations when a definition of an older version does not say one.
 pub const DEFAULT_OLD_GAS_LIMIT: u64 = 30_000_000;
 
+/// Longest text of a version, in bytes.
+const MAX_VERSION: usize = 16;
 /// One ETH in gwei.
 const ETH: u64 = 1_000_000_000;
 /// Length of one secp256k1 signature in bytes: R, S, V.
@@ -45,6 +50,15 @@ pub enum DefinitionError {
     /// The file is no definition.
     #[error("the definition cannot be read: {0}")]
     Json(#[from] JsonError),
+    /// The file is something else.
+    #[error("this is {0}, not a cluster definition")]
+    OtherFile(Content),
+    /// The format is later than what this program knows.
+    #[error("its format is {0}, later than v1.11.0, the latest that this conclave knows: update conclave")]
+    LaterVersion(String),
+    /// The format is older than what this program reads.
+    #[error("its format is {0}; conclave reads v1.8.0 to v1.11.0, nothing older")]
+    OlderVersion(String),
     /// A rule of the format is broken.
     #[error("the definition is not valid: {0}")]
     Rule(String),
@@ -95,8 +109,27 @@ impl Version {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|version| version.text() == text)
+    fn parse(node: &Node<'_>) -> Result<Self, DefinitionError> {
+        let text = node.text(MAX_VERSION)?;
+        if let Some(version) = Self::ALL.into_iter().find(|version| version.text() == text) {
+            return Ok(version);
+        }
+        let mut numbers = text
+            .strip_prefix('v')
+            .unwrap_or(text)
+            .split('.')
+            .map(str::parse::<u64>);
+        match (numbers.next(), numbers.next(), numbers.next(), numbers.next()) {
+            (Some(Ok(major)), Some(Ok(minor)), Some(Ok(_)), None) if (major, minor) >= (1, 8) => {
+                Err(DefinitionError::LaterVersion(text.to_owned()))
+            }
+            (Some(Ok(_)), Some(Ok(_)), Some(Ok(_)), None) => {
+                Err(DefinitionError::OlderVersion(text.to_owned()))
+            }
+            _ => Err(node
+                .error(format!("{text:?} is no version; known are v1.8.0 to v1.11.0"))
+                .into()),
+        }
     }
 
     /// Whether a secp256k1 signature field may have this many bytes.
@@ -231,7 +264,7 @@ pub enum SignatureStatus {
     /// The creator and every operator signed, validly.
     Signed,
     /// Signatures of these do not fit the address's key. It may be a contract wallet, whose signature only the chain can
-    /// judge (ERC-1271), or a forgery: it cannot be told offline.
+    /// judge (ERC-1271, see [`Wallets`]), or a forgery: it cannot be told offline.
     NotCheckableOffline {
         /// The creator or operators in question, in words.
         who: Vec<String>,
@@ -262,10 +295,16 @@ impl Definition {
     /// # Errors
     /// See [`DefinitionError`].
     pub fn from_json(bytes: &[u8]) -> Result<Self, DefinitionError> {
-        let value = json::parse(bytes, MAX_FILE)?;
-        let (definition, claimed) = Self::read(&Node::root(&value))?;
-        definition.check_claimed(&claimed)?;
-        Ok(definition)
+        let read = || {
+            let value = json::parse(bytes, MAX_FILE)?;
+            let (definition, claimed) = Self::read(&Node::root(&value))?;
+            definition.check_claimed(&claimed)?;
+            Ok(definition)
+        };
+        read().map_err(|error| match Content::instead_of(&Content::Definition, bytes) {
+            Some(other) => DefinitionError::OtherFile(other),
+            None => error,
+        })
     }
 
     /// Reads a definition and the hashes that the file claims for it, without comparing them.
@@ -273,13 +312,7 @@ impl Definition {
     /// # Errors
     /// See [`DefinitionError`].
     pub fn read(node: &Node<'_>) -> Result<(Self, ClaimedHashes), DefinitionError> {
-        let version = node.get("version")?;
-        let version = Version::parse(version.text(16)?).ok_or_else(|| {
-            version.error(format!(
-                "{:?} is not known; known are v1.8.0 to v1.11.0",
-                version.text(16).unwrap_or("")
-            ))
-        })?;
+        let version = Version::parse(&node.get("version")?)?;
 
         let mut operators = Vec::new();
         for operator in node.get("operators")?.list(MAX_OPERATORS)? {
@@ -478,6 +511,17 @@ impl Definition {
         }
     }
 
+    /// What to know of a threshold that is no majority; nothing of any other.
+    pub fn minority(&self) -> Option<String> {
+        let (t, n) = (self.threshold, self.operators.len() as u64);
+        (t.saturating_mul(2) <= n).then(|| {
+            format!(
+                "{t} of {n} is not a majority: two groups of {t} that do not see each other can both sign, and the \
+                 validator is slashed; conclave run refuses such a group"
+            )
+        })
+    }
+
     /// The 32 bytes withdrawal credentials of a deposit for a validator with this withdrawal address.
     pub fn withdrawal_credentials(&self, withdrawal: &Address) -> [u8; 32] {
         deposit::withdrawal_credentials(*withdrawal, self.compounding)
@@ -490,6 +534,18 @@ impl Definition {
     /// # Errors
     /// [`DefinitionError::Ceremony`], [`DefinitionError::Signatures`].
     pub fn check_ceremony(&self, network: &Network) -> Result<SignatureStatus, DefinitionError> {
+        self.check_ceremony_with(network, &Wallets::default())
+    }
+
+    /// As [`Self::check_ceremony`], with what is known of contract wallets.
+    ///
+    /// # Errors
+    /// As [`Self::check_ceremony`].
+    pub fn check_ceremony_with(
+        &self,
+        network: &Network,
+        wallets: &Wallets,
+    ) -> Result<SignatureStatus, DefinitionError> {
         let refuse = |what: String| Err(DefinitionError::Ceremony(what));
         let (n, v) = (self.operators.len(), self.validators.len());
         if !CEREMONY_OPERATORS.contains(&n) {
@@ -543,12 +599,11 @@ impl Definition {
         if self.target_gas_limit == 0 {
             return refuse("it names no gas limit".into());
         }
-        match self.signatures(network.chain_id)? {
-            SignatureStatus::NotCheckableOffline { who } => Err(DefinitionError::Signatures(format!(
-                "the signature of {} does not fit the address; if it is a contract wallet's, it cannot be checked offline",
-                who.join(", ")
-            ))),
-            status => Ok(status),
+        let status = self.signatures(network.chain_id)?;
+        let unproven = self.unproven_signatures(network.chain_id);
+        match wallets.judge(&unproven).0 {
+            Outcome::Failed(why) => Err(DefinitionError::Signatures(why)),
+            Outcome::Ok | Outcome::NotChecked(_) => Ok(status),
         }
     }
 
@@ -583,31 +638,47 @@ impl Definition {
             return refuse("the operators signed, but the creator did not".into());
         }
 
-        let mut who = Vec::new();
-        if let Some(address) = &creator.address {
-            let digest = eip712::creator_config_digest(&self.config_hash, chain_id);
-            if !eip712::signed_by_key(&address.0, &digest, &creator.config_signature) {
-                who.push(format!("the creator ({})", address.to_checksum()));
-            }
-        }
-        let config_digest = eip712::operator_config_digest(&self.config_hash, chain_id);
-        for (i, operator) in self.operators.iter().enumerate() {
-            let Some(address) = &operator.address else {
-                continue;
-            };
-            let enr_digest = eip712::enr_digest(operator.enr.text(), chain_id);
-            if !eip712::signed_by_key(&address.0, &config_digest, &operator.config_signature)
-                || !eip712::signed_by_key(&address.0, &enr_digest, &operator.enr_signature)
-            {
-                who.push(format!("operator {} ({})", i + 1, address.to_checksum()));
-            }
-        }
+        let mut who: Vec<String> = self
+            .unproven_signatures(chain_id)
+            .into_iter()
+            .map(|signature| signature.who)
+            .collect();
+        who.dedup();
         Ok(match (who.is_empty(), all_unsigned, creator.address.is_some()) {
             (false, ..) => SignatureStatus::NotCheckableOffline { who },
             (true, false, _) => SignatureStatus::Signed,
             (true, true, true) => SignatureStatus::CreatorSigned,
             (true, true, false) => SignatureStatus::Unsigned,
         })
+    }
+
+    /// Wallets' signatures that are not of the keys of their addresses, those of one wallet one after the other.
+    pub fn unproven_signatures(&self, chain_id: u64) -> Vec<WalletSignature> {
+        let mut made = Vec::new();
+        if let Some(address) = self.creator.address {
+            let digest = eip712::creator_config_digest(&self.config_hash, chain_id);
+            let who = format!("the creator ({})", address.to_checksum());
+            made.push((who, address, digest, &self.creator.config_signature));
+        }
+        let config_digest = eip712::operator_config_digest(&self.config_hash, chain_id);
+        for (number, operator) in (1..).zip(&self.operators) {
+            let Some(address) = operator.address else {
+                continue;
+            };
+            let who = format!("operator {number} ({})", address.to_checksum());
+            let enr_digest = eip712::enr_digest(operator.enr.text(), chain_id);
+            made.push((who.clone(), address, config_digest, &operator.config_signature));
+            made.push((who, address, enr_digest, &operator.enr_signature));
+        }
+        made.into_iter()
+            .filter(|(_, address, digest, signature)| !eip712::signed_by_key(&address.0, digest, signature))
+            .map(|(who, address, digest, signature)| WalletSignature {
+                who,
+                address,
+                digest,
+                signature: signature.clone(),
+            })
+            .collect()
     }
 
     /// What differs between this definition (`ours`) and another (`theirs`), one line for each difference; none when they

@@ -2,7 +2,7 @@
 //!
 //! Reading is strict where two readers could understand one file differently: a key that occurs twice in an object is
 //! refused, and so are keys that differ only in letter case (Go's reader takes either for the other). Numbers are
-//! unsigned integers. Unknown keys are ignored. A missing key and `null` are the same thing.
+//! unsigned integers. Unknown keys are ignored. A missing key and `null` are the same thing. A byte order mark is skipped.
 //!
 //! Writing gives the very bytes that Go's `encoding/json` gives with one blank of indentation and HTML escaping, which
 //! is how the other software writes these files.
@@ -10,6 +10,8 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+
+use super::recognise::without_bom;
 
 /// Why a file could not be read: where in the file, and what is wrong there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +60,7 @@ pub fn parse(bytes: &[u8], limit: usize) -> Result<Value, JsonError> {
     if bytes.len() > limit {
         return Err(JsonError::new("", format!("larger than {limit} bytes")));
     }
-    serde_json::from_slice(bytes)
+    serde_json::from_slice(without_bom(bytes))
         .map_err(|error| JsonError::new("", format!("not readable as JSON: {error}")))
 }
 

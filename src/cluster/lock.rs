@@ -6,6 +6,7 @@
 use super::definition::{ClaimedHashes, Definition, DefinitionError, MAX_VALIDATORS};
 use super::hashes::{self, MAX_PER_VALIDATOR};
 use super::json::{self, JsonError, Node, Writer};
+use super::recognise::Content;
 use crate::crypto::hash::Hash;
 
 /// Largest lock file in bytes that is read: 10,000 validators of 64 operators have about 90 million.
@@ -14,6 +15,9 @@ pub const MAX_FILE: usize = 128 << 20;
 /// Why a file is no lock.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LockError {
+    /// The file is something else.
+    #[error("this is {0}, not a cluster lock")]
+    OtherFile(Content),
     /// The file is no lock, or a field has the wrong form.
     #[error("the lock cannot be read: {0}")]
     Json(#[from] JsonError),
@@ -147,6 +151,13 @@ impl Lock {
     /// # Errors
     /// See [`LockError`].
     pub fn from_json(bytes: &[u8]) -> Result<Self, LockError> {
+        Self::read(bytes).map_err(|error| match Content::instead_of(&Content::Lock, bytes) {
+            Some(other) => LockError::OtherFile(other),
+            None => error,
+        })
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, LockError> {
         let value = json::parse(bytes, MAX_FILE)?;
         let root = Node::root(&value);
         let (definition, claimed_definition) = Definition::read(&root.get("cluster_definition")?)?;

@@ -7,11 +7,13 @@
 //! | Module | What it is |
 //! |---|---|
 //! | [`json`] | JSON as these files use it: bounded and strict on reading, byte-exact on writing |
+//! | [`recognise`] | what a file is that stands in the place of another |
 //! | [`ssz`] | the hash trees behind every hash of these files |
 //! | [`enr`] | node records: an operator's public key with a signature |
 //! | [`eip712`] | what the wallets of creator and operators sign |
 //! | [`definition`] | `cluster-definition.json` |
 //! | [`lock`] | `cluster-lock.json` |
+//! | [`wallets`] | wallets that are contracts, which only the chain can ask (ERC-1271) |
 //! | [`verify`] | everything about a lock that can be checked |
 //! | [`report`] | named checks and their outcomes |
 //!
@@ -23,6 +25,8 @@ pub mod enr;
 mod hashes;
 pub mod json;
 pub mod lock;
+pub mod recognise;
 pub mod report;
 pub mod ssz;
 pub mod verify;
+pub mod wallets;

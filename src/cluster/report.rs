@@ -13,21 +13,13 @@ pub enum Outcome {
     NotChecked(String),
 }
 
-/// Most failures that one reason lists.
+/// Most things that one line lists.
 const LISTED: usize = 3;
 
 impl Outcome {
     /// Fine when nothing is bad; else the first few of what is, and how many more there are.
     pub fn of_failures(bad: &[String]) -> Self {
-        if bad.is_empty() {
-            return Outcome::Ok;
-        }
-        let mut reasons: Vec<&str> = bad.iter().take(LISTED).map(String::as_str).collect();
-        let more = format!("and {} more", bad.len().saturating_sub(LISTED));
-        if bad.len() > LISTED {
-            reasons.push(&more);
-        }
-        Outcome::Failed(reasons.join("; "))
+        first_few(bad).map_or(Outcome::Ok, Outcome::Failed)
     }
 
     /// `ok`, `failed` or `not checked`: the word for a table or JSON.
@@ -48,6 +40,16 @@ impl Outcome {
     }
 }
 
+/// The first few of a list on one line, and how many more there are; nothing of an empty one.
+pub fn first_few(all: &[String]) -> Option<String> {
+    let mut listed: Vec<&str> = all.iter().take(LISTED).map(String::as_str).collect();
+    let more = format!("and {} more", all.len().saturating_sub(LISTED));
+    if all.len() > LISTED {
+        listed.push(&more);
+    }
+    (!all.is_empty()).then(|| listed.join("; "))
+}
+
 impl From<Result<(), String>> for Outcome {
     fn from(result: Result<(), String>) -> Self {
         match result {
@@ -64,6 +66,8 @@ pub struct Check {
     pub name: String,
     /// How it ended.
     pub outcome: Outcome,
+    /// What somebody should know although it holds, in words.
+    pub finding: Option<String>,
 }
 
 /// The checks of one verification, in the order in which they were made.
@@ -76,16 +80,28 @@ pub struct Report {
 impl Report {
     /// Adds one check.
     pub fn add(&mut self, name: impl Into<String>, outcome: impl Into<Outcome>) {
+        self.add_with_finding(name, outcome, None);
+    }
+
+    /// Adds one check, and what somebody should know although it holds.
+    pub fn add_with_finding(
+        &mut self,
+        name: impl Into<String>,
+        outcome: impl Into<Outcome>,
+        finding: Option<String>,
+    ) {
         self.checks.push(Check {
             name: name.into(),
             outcome: outcome.into(),
+            finding,
         });
     }
 
     /// Adds all checks of another report, each name with `prefix` and a colon before it.
     pub fn extend(&mut self, prefix: &str, other: Report) {
         for check in other.checks {
-            self.add(format!("{prefix}: {}", check.name), check.outcome);
+            let name = format!("{prefix}: {}", check.name);
+            self.add_with_finding(name, check.outcome, check.finding);
         }
     }
 
@@ -111,7 +127,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for check in &self.checks {
             write!(f, "{:<12} {}", check.outcome.word(), check.name)?;
-            if let Some(reason) = check.outcome.reason() {
+            if let Some(reason) = check.outcome.reason().or(check.finding.as_deref()) {
                 write!(f, ": {reason}")?;
             }
             writeln!(f)?;

@@ -2,16 +2,17 @@
 //!
 //! The checks do not stop at the first failure, and one that depends on another which failed says so. Hashes and
 //! signatures are checked against the hash of the *contents*, never against a hash that the file claims to have.
-//! The other software checks neither the deposits' signatures nor their withdrawal credentials when it loads a lock; we
-//! do, since that is where the money goes.
+//! What other software makes and takes is valid here, unless it is unsafe, and then the words say why: it checks neither
+//! the deposits' signatures nor their withdrawal credentials when it loads a lock; we do, since that is where the money goes.
 
 use std::collections::HashMap;
 
 use rayon::prelude::*;
 
-use super::definition::{Definition, SignatureStatus, Version};
+use super::definition::{Definition, SignatureStatus};
 use super::lock::Lock;
-use super::report::{Outcome, Report};
+use super::report::{Outcome, Report, first_few};
+use super::wallets::Wallets;
 use crate::crypto::bls::{PublicKey, Signature, fast_aggregate_verify, verify_batch};
 use crate::crypto::hash::{Hash, WeightStream, sha256};
 use crate::crypto::threshold::recover_public_key;
@@ -29,24 +30,29 @@ struct Keys {
 }
 
 impl Definition {
-    /// The check of the wallets' signatures; `network` gives the chain id that they were made for.
-    pub fn check_signatures(&self, network: Option<&Network>) -> Outcome {
+    /// The check of the wallets' signatures, and what to know if it is fine; `network` gives the chain id that they were made for.
+    pub fn check_signatures(
+        &self,
+        network: Option<&Network>,
+        wallets: &Wallets,
+    ) -> (Outcome, Option<String>) {
         // Any chain id shows whether there are signatures at all and whether the combination is allowed.
-        match self.signatures(network.map_or(1, |network| network.chain_id)) {
+        let outcome = match self.signatures(network.map_or(1, |network| network.chain_id)) {
             Err(error) => Outcome::Failed(error.to_string()),
             Ok(SignatureStatus::Unsigned) => {
                 Outcome::NotChecked("nobody signed the definition; the format allows that".into())
             }
-            Ok(_) if network.is_none() => {
-                Outcome::NotChecked("the network is not known, and wallets sign for a chain id".into())
-            }
-            Ok(SignatureStatus::CreatorSigned | SignatureStatus::Signed) => Outcome::Ok,
-            Ok(SignatureStatus::NotCheckableOffline { who }) => Outcome::NotChecked(format!(
-                "the signature of {} is not of that address's key: of a contract wallet, which cannot be checked \
-                 offline, or forged",
-                who.join(", ")
-            )),
-        }
+            Ok(status) => match (status, network) {
+                (_, None) => {
+                    Outcome::NotChecked("the network is not known, and wallets sign for a chain id".into())
+                }
+                (SignatureStatus::NotCheckableOffline { .. }, Some(network)) => {
+                    return wallets.judge(&self.unproven_signatures(network.chain_id));
+                }
+                _ => Outcome::Ok,
+            },
+        };
+        (outcome, None)
     }
 }
 
@@ -55,6 +61,16 @@ impl Lock {
     /// network of the definition's fork version is taken, if there is one. `weight_seed`: 32 bytes that whoever made the lock
     /// could not know, for signatures that are checked together.
     pub fn verify(&self, network: Option<&Network>, weight_seed: &[u8; 32]) -> Report {
+        self.verify_with(network, weight_seed, &Wallets::default())
+    }
+
+    /// As [`Self::verify`], with what is known of contract wallets.
+    pub fn verify_with(
+        &self,
+        network: Option<&Network>,
+        weight_seed: &[u8; 32],
+        wallets: &Wallets,
+    ) -> Report {
         let mut report = Report::default();
         let definition = self.definition();
         let network = match network {
@@ -74,9 +90,11 @@ impl Lock {
             "definition hash",
             hash_outcome(&claimed.definition.definition_hash, &definition.definition_hash()),
         );
-        report.add("wallet signatures", definition.check_signatures(network));
+        let (outcome, finding) = definition.check_signatures(network, wallets);
+        report.add_with_finding("wallet signatures", outcome, finding);
         report.add("lock hash", hash_outcome(&claimed.lock_hash, &self.lock_hash()));
         report.add("counts", self.check_counts());
+        report.add_with_finding("threshold", Outcome::Ok, definition.minority());
 
         let keys = self.decode_keys();
         match &keys {
@@ -95,8 +113,10 @@ impl Lock {
         }
 
         report.add("node signatures", self.check_node_signatures());
-        report.add("builder registrations", self.check_registrations(network));
-        report.add("deposits", self.check_deposits());
+        let (outcome, finding) = self.check_registrations();
+        report.add_with_finding("builder registrations", outcome, finding);
+        let (outcome, finding) = self.check_deposits();
+        report.add_with_finding("deposits", outcome, finding);
         let (registrations, deposits) = if let Ok(keys) = &keys {
             self.check_group_signatures(keys, weight_seed)
         } else {
@@ -228,50 +248,46 @@ impl Lock {
         Outcome::of_failures(&bad)
     }
 
-    /// The contents of the registrations: key, fee recipient, and, since v1.10 says so, gas limit and timestamp.
-    fn check_registrations(&self, network: Option<&Network>) -> Outcome {
+    /// The contents of the registrations: key and fee recipient. Gas limit and timestamp are whatever the group signed: other
+    /// software writes the time of the making where ours writes the network's genesis. A gas limit that is not the definition's is
+    /// worth knowing, and harms nobody.
+    fn check_registrations(&self) -> (Outcome, Option<String>) {
         let definition = self.definition();
-        let mut bad = Vec::new();
+        let (mut bad, mut remarks) = (Vec::new(), Vec::new());
         for (i, (validator, addresses)) in self.validators().iter().zip(&definition.validators).enumerate() {
             let registration = &validator.registration;
             if registration.pubkey != validator.public_key {
-                bad.push(format!("that of validator {i} is for another key"));
+                bad.push(format!(
+                    "that of validator {i} is for another key, so it would register somebody else"
+                ));
             }
             if registration.fee_recipient != addresses.fee_recipient.0 {
                 bad.push(format!(
-                    "that of validator {i} names another fee recipient than the definition"
+                    "that of validator {i} names another fee recipient than the definition, who would get the fees"
                 ));
             }
-            if definition.version < Version::V1_10 {
-                continue;
-            }
-            if registration.gas_limit != definition.effective_gas_limit() {
-                bad.push(format!(
-                    "that of validator {i} names another gas limit than the definition"
-                ));
-            }
-            if network.is_some_and(|network| network.genesis_time != registration.timestamp) {
-                bad.push(format!(
-                    "the timestamp of that of validator {i} is not the network's genesis"
+            let wanted = definition.effective_gas_limit();
+            if definition.target_gas_limit != 0 && registration.gas_limit != wanted {
+                let found = registration.gas_limit;
+                remarks.push(format!(
+                    "that of validator {i} has the gas limit {found}, the definition {wanted}"
                 ));
             }
         }
-        Outcome::of_failures(&bad)
+        (Outcome::of_failures(&bad), first_few(&remarks))
     }
 
-    /// The contents of the deposits: key, withdrawal credentials, amounts.
-    fn check_deposits(&self) -> Outcome {
+    /// The contents of the deposits: key and withdrawal credentials, since that is where the money goes. Other amounts than the
+    /// definition's are worth knowing, and go to the same place.
+    fn check_deposits(&self) -> (Outcome, Option<String>) {
         let definition = self.definition();
-        if self
-            .validators()
-            .iter()
-            .all(|validator| validator.deposits.is_empty())
-        {
-            return Outcome::NotChecked("the lock holds no deposits".into());
-        }
         let expected = definition.effective_deposit_amounts();
-        let mut bad = Vec::new();
+        let (mut bad, mut remarks, mut without) = (Vec::new(), Vec::new(), Vec::new());
         for (i, (validator, addresses)) in self.validators().iter().zip(&definition.validators).enumerate() {
+            if validator.deposits.is_empty() {
+                without.push(format!("the lock holds no deposits of validator {i}"));
+                continue;
+            }
             let credentials = definition.withdrawal_credentials(&addresses.withdrawal);
             if validator
                 .deposits
@@ -286,19 +302,24 @@ impl Lock {
                 .any(|deposit| deposit.withdrawal_credentials != credentials)
             {
                 bad.push(format!(
-                    "one of validator {i} names another withdrawal address than the definition"
+                    "one of validator {i} names another withdrawal address than the definition, who would get the stake"
                 ));
             }
-            let amounts: Vec<u64> = validator.deposits.iter().map(|deposit| deposit.amount).collect();
-            // Where the definition names no amounts, older software made one deposit of 32 ETH.
-            let older = definition.deposit_amounts.is_empty() && amounts == [32_000_000_000];
-            if amounts != expected && !older {
-                bad.push(format!(
-                    "those of validator {i} are of {amounts:?} gwei, not of {expected:?}"
+            let mut amounts: Vec<u64> = validator.deposits.iter().map(|deposit| deposit.amount).collect();
+            amounts.sort_unstable();
+            // Where the definition names no amounts, each release of other software had its own.
+            if !definition.deposit_amounts.is_empty() && amounts != expected {
+                remarks.push(format!(
+                    "those of validator {i} are of {amounts:?} gwei, the definition names {expected:?}"
                 ));
             }
         }
-        Outcome::of_failures(&bad)
+        let outcome = match (bad.is_empty(), without.len() == self.validators().len()) {
+            (false, _) => Outcome::of_failures(&bad),
+            (true, true) => Outcome::NotChecked("the lock holds no deposits".into()),
+            (true, false) => first_few(&without).map_or(Outcome::Ok, Outcome::NotChecked),
+        };
+        (outcome, first_few(&remarks))
     }
 
     /// The group's signatures over registrations and deposits. Both depend on the network by its fork version alone.

@@ -94,6 +94,8 @@ pub struct Evidence {
 
 /// First bytes of an evidence file.
 pub const MAGIC: &[u8; 20] = b"conclave/evidence/1\n";
+/// How evidence of any version begins.
+pub const FAMILY: &[u8] = b"conclave/evidence/";
 /// Version of the evidence format.
 const VERSION: u8 = 1;
 /// The most entries a bundle needs: all entries of all operators of one attempt, and a second Reveal of each.

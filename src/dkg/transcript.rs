@@ -18,6 +18,8 @@ use super::wire::Reader;
 
 /// First bytes of a transcript file.
 pub const MAGIC: &[u8; 22] = b"conclave/transcript/1\n";
+/// How transcripts of any version begin.
+pub const FAMILY: &[u8] = b"conclave/transcript/";
 
 /// A transcript.
 pub struct Transcript {

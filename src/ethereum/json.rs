@@ -7,7 +7,12 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8], max: usize) -> Result<T, S
     if bytes.len() > max {
         return Err(format!("it has more than {max} bytes"));
     }
-    serde_json::from_slice(bytes).map_err(|error| one_line(&error.to_string()))
+    serde_json::from_slice(without_bom(bytes)).map_err(|error| one_line(&error.to_string()))
+}
+
+/// A file without the byte order mark that some editors put before it.
+pub(crate) fn without_bom(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
 /// The beginning of a parser's message, on one line: it may quote as much of the file as it likes.

@@ -11,7 +11,7 @@ use aes::cipher::{KeyIvInit as _, StreamCipher as _};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
-use unicode_normalization::UnicodeNormalization as _;
+use unicode_normalization::{UnicodeNormalization as _, char::canonical_combining_class};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use super::json;
@@ -53,6 +53,21 @@ const MAX_DKLEN: u32 = 1024;
 #[derive(ZeroizeOnDrop)]
 pub struct Password(String);
 
+impl Password {
+    /// The password as old releases of the keystore library that Go programs use took it, if that is something else: they
+    /// dropped all marks over and under letters.
+    fn without_marks(&self) -> Option<Self> {
+        let plain = || self.0.chars().filter(|c| canonical_combining_class(*c) == 0);
+        let length = plain().map(char::len_utf8).sum();
+        if length == self.0.len() || length == 0 {
+            return None;
+        }
+        let mut password = Self(String::with_capacity(length));
+        password.0.extend(plain());
+        Some(password)
+    }
+}
+
 /// Why a text is not taken as a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
@@ -87,12 +102,12 @@ impl Password {
         }
     }
 
-    /// The content of a password file.
+    /// The content of a password file; a byte order mark before it is none of its characters.
     ///
     /// # Errors
     /// [`PasswordError`] when it is empty, too long or not UTF-8.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PasswordError> {
-        Self::new(std::str::from_utf8(bytes).map_err(|_| PasswordError::NotText)?)
+        Self::new(std::str::from_utf8(json::without_bom(bytes)).map_err(|_| PasswordError::NotText)?)
     }
 
     /// A password made of 16 random bytes of the operating system: 32 hexadecimal characters.
@@ -238,6 +253,11 @@ pub enum KeystoreError {
     /// Not an EIP-2335 keystore.
     #[error("not a keystore (EIP-2335, version 4): {0}")]
     Malformed(String),
+    /// A version of the format that is not known here.
+    #[error(
+        "the keystore's version is {0}, later than 4, the latest that this conclave knows: update conclave"
+    )]
+    LaterVersion(u64),
     /// Its key derivation would take too much time or memory.
     #[error("the keystore asks for too much work to derive its key: {0}")]
     TooExpensive(String),
@@ -295,7 +315,27 @@ impl Keystore {
     /// # Errors
     /// [`KeystoreError::WrongPassword`], or what is wrong inside.
     pub fn open(&self, password: &Password) -> Result<SecretKey, KeystoreError> {
-        self.open_with(&Derived::one(password, self.params, self.salt.clone()))
+        let opened = self.open_with(&Derived::one(password, self.params, self.salt.clone()));
+        self.or_without_marks(opened, password)
+    }
+
+    /// Tries the password as old software took it, if it does not open as it is.
+    fn or_without_marks(
+        &self,
+        opened: Result<SecretKey, KeystoreError>,
+        password: &Password,
+    ) -> Result<SecretKey, KeystoreError> {
+        match (opened, password.without_marks()) {
+            (Err(KeystoreError::WrongPassword), Some(password)) => {
+                self.open_with(&Derived::one(&password, self.params, self.salt.clone()))
+            }
+            (opened, _) => opened,
+        }
+    }
+
+    /// Whether opening it takes no more than what is usual with PBKDF2: such a keystore may be tried with several passwords.
+    pub fn opens_cheaply(&self) -> bool {
+        matches!(self.params, Params::Pbkdf2 { rounds } if rounds <= PBKDF2_ROUNDS)
     }
 
     /// Decrypts many, on all cores, and gives each secret to `keep`. In the order in which they are given, what `keep` made
@@ -318,9 +358,10 @@ impl Keystore {
                     .map(|(keystore, password)| (*password, keystore.salt.as_slice()))
                     .collect();
                 let keys = Derived::keys(params, &pairs).into_iter().zip(same);
-                keys.map(|(key, (keystore, _))| {
+                keys.map(|(key, (keystore, password))| {
                     let salt = keystore.salt.clone();
-                    keystore.open_with(&Derived { key, params, salt }).map(&keep)
+                    let opened = keystore.open_with(&Derived { key, params, salt });
+                    keystore.or_without_marks(opened, password).map(&keep)
                 })
                 .collect()
             })
@@ -390,20 +431,28 @@ impl Keystore {
                     params,
                 },
             },
-            description: self.description.clone(),
+            description: Some(self.description.clone()),
             pubkey: self.pubkey.map(hex::encode),
-            path: self.path.clone(),
-            uuid: self.uuid.clone(),
+            path: Some(self.path.clone()),
+            uuid: Some(self.uuid.clone()),
             version: 4,
         })
     }
 
-    /// Reads any EIP-2335 keystore of a BLS key, with either derivation function.
+    /// Reads any EIP-2335 keystore of a BLS key, with either derivation function. Labels (description, path, UUID) and the public
+    /// key may be missing, as other software leaves them out.
     ///
     /// # Errors
     /// [`KeystoreError::Malformed`] for anything else, [`KeystoreError::TooExpensive`] when opening it would take
     /// absurd time (2^24 PBKDF2 rounds) or memory (1 GiB with scrypt).
     pub fn from_json(bytes: &[u8]) -> Result<Self, KeystoreError> {
+        // First, since another version has other fields.
+        let Version { version } = json::read(bytes, MAX_FILE_BYTES).map_err(KeystoreError::Malformed)?;
+        match version {
+            0..=3 => return Err(KeystoreError::Malformed(format!("its version is {version}"))),
+            4 => {}
+            5.. => return Err(KeystoreError::LaterVersion(version)),
+        }
         let file: File = json::read(bytes, MAX_FILE_BYTES).map_err(KeystoreError::Malformed)?;
         let Crypto {
             checksum,
@@ -411,16 +460,10 @@ impl Keystore {
             kdf,
         } = file.crypto;
         let malformed = KeystoreError::Malformed;
-        if file.version != 4 {
-            return Err(malformed(format!("its version is {}", file.version)));
-        }
         expect(&checksum.function, "sha256", "checksum function")?;
         expect(&cipher.function, "aes-128-ctr", "cipher function")?;
         expect(&kdf.message, "", "kdf message")?;
-        if !is_uuid(&file.uuid) {
-            return Err(malformed("its uuid is not a UUID".to_owned()));
-        }
-        let pubkey = file.pubkey.map(|text| {
+        let pubkey = file.pubkey.filter(|text| !text.is_empty()).map(|text| {
             json::hex_array("pubkey", text.strip_prefix("0x").unwrap_or(&text)).map_err(malformed)
         });
         let salt = hex::decode(&kdf.params.salt)
@@ -433,10 +476,10 @@ impl Keystore {
             iv: json::hex_array("iv", &cipher.params.iv).map_err(malformed)?,
             ciphertext: json::hex_array("cipher message", &cipher.message).map_err(malformed)?,
             checksum: json::hex_array("checksum message", &checksum.message).map_err(malformed)?,
-            description: file.description,
+            description: file.description.unwrap_or_default(),
             pubkey: pubkey.transpose()?,
-            path: file.path,
-            uuid: file.uuid,
+            path: file.path.unwrap_or_default(),
+            uuid: file.uuid.unwrap_or_default(),
         })
     }
 }
@@ -446,12 +489,17 @@ impl Keystore {
 #[derive(Serialize, Deserialize)]
 struct File {
     crypto: Crypto,
-    #[serde(default)]
-    description: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pubkey: Option<String>,
-    path: String,
-    uuid: String,
+    path: Option<String>,
+    uuid: Option<String>,
+    version: u64,
+}
+
+/// What decides how the rest is read.
+#[derive(Deserialize)]
+struct Version {
     version: u64,
 }
 
@@ -574,16 +622,13 @@ fn expect(found: &str, expected: &str, what: &str) -> Result<(), KeystoreError> 
     }
 }
 
-/// 16 bytes as upper-case groups of 8-4-4-4-12 digits.
+/// A UUID of version 4 (RFC 4122) made of 16 random bytes, six bits of which say so, as upper-case groups of 8-4-4-4-12 digits.
 fn uuid_text(bytes: [u8; 16]) -> String {
-    uuid::Uuid::from_bytes(bytes)
+    uuid::Builder::from_random_bytes(bytes)
+        .into_uuid()
         .hyphenated()
         .encode_upper(&mut uuid::Uuid::encode_buffer())
         .to_owned()
-}
-
-fn is_uuid(text: &str) -> bool {
-    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
 }
 
 #[cfg(test)]
@@ -738,7 +783,7 @@ mod tests {
  "description": "",
  "pubkey": "{}",
  "path": "m/12381/3600/0/0/0",
- "uuid": "ABABABAB-ABAB-ABAB-ABAB-ABABABABABAB",
+ "uuid": "ABABABAB-ABAB-4BAB-ABAB-ABABABABABAB",
  "version": 4
 }}"#,
             hex::encode(keystore.checksum),
@@ -923,7 +968,6 @@ mod tests {
             (PBKDF2_CASE, "8a9f5d", "8a9f5g"),
             (PBKDF2_CASE, "d4e56740", "4e56740"),
             (PBKDF2_CASE, "9612d7", "12d7"),
-            (PBKDF2_CASE, "64625def-", "64625def"),
             (SCRYPT_CASE, "262144", "262143"),
             (SCRYPT_CASE, "262144", "1"),
             (SCRYPT_CASE, "262144", "0"),

@@ -16,7 +16,7 @@ pub mod address;
 pub mod deposit;
 pub mod domain;
 pub mod exit;
-mod json;
+pub(crate) mod json;
 pub mod keystore;
 pub mod network;
 pub mod registration;

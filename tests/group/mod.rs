@@ -190,6 +190,17 @@ impl Group {
                 .passed()
         );
         assert_eq!(lock.validators().len(), self.validators);
+        // What other software may do otherwise, a ceremony of ours does not.
+        let hoodi = Network::by_name("hoodi").unwrap();
+        for validator in lock.validators() {
+            let amounts: Vec<u64> = validator.deposits.iter().map(|deposit| deposit.amount).collect();
+            assert_eq!(validator.registration.timestamp, hoodi.genesis_time);
+            assert_eq!(
+                validator.registration.gas_limit,
+                lock.definition().target_gas_limit
+            );
+            assert_eq!(amounts, lock.definition().effective_deposit_amounts());
+        }
         for (i, name) in NAMES.iter().enumerate().take(self.n()) {
             let folder = self.folder(i);
             assert!(
@@ -205,6 +216,13 @@ impl Group {
                     fs::read(folder.join(format!("validator_keys/keystore-{v}.{suffix}"))).unwrap()
                 };
                 let keystore = Keystore::from_json(&read("json")).unwrap();
+                // RFC 4122: version 4 and its variant.
+                let value: Value = serde_json::from_slice(&read("json")).unwrap();
+                let uuid = value["uuid"].as_str().unwrap();
+                assert!(
+                    uuid[14..].starts_with('4') && ["8", "9", "A", "B"].contains(&&uuid[19..20]),
+                    "{uuid}"
+                );
                 let share = keystore
                     .open(&Password::from_bytes(&read("txt")).unwrap())
                     .unwrap();

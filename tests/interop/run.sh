@@ -35,7 +35,7 @@ node "$cache/judges/selftest.mjs" --complete --network-file "$network" \
   "$vectors"/dkg-v1.10-hoodi-4x2 "$vectors"/dkg-v1.11-hoodi-4x1
 
 echo "--- the judges accept clusters that other software made"
-judge "$vectors"/{cluster,dkg}-*/
+judge "$vectors"/{cluster,dkg,edit}-*/
 
 if [ "${1:-}" = "--vectors-only" ]; then exit 0; fi
 

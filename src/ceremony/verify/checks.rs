@@ -5,28 +5,32 @@ use std::{
     sync::Arc,
 };
 
-use rayon::prelude::*;
-use zeroize::Zeroizing;
-
-use super::{IdentityItem, Item, KeystoreItem, Known, Material, Verification};
+use super::{IdentityItem, Item, Known, Material, Verification};
 use crate::{
-    ceremony::product,
+    ceremony::{
+        identity::parse_key,
+        keystores::{self, KeyFile, Places, Shut},
+        product,
+    },
     cluster::{
         definition::Definition,
         lock::Lock,
         report::{Check, Outcome},
+        wallets::Wallets,
     },
-    crypto::node::NodeKey,
-    dkg::transcript::Transcript,
+    dkg::transcript::{FAMILY, MAGIC, Transcript},
     ethereum::{
         deposit::{self, DepositEntry, deposit_file_name, read_deposit_file},
-        keystore::{Keystore, Password},
         network::Network,
     },
 };
 
 /// The name of the check that a file can be read at all.
 pub(super) const READABLE: &str = "can be read";
+
+/// Said of a record whose format is a later one.
+pub(super) const LATER: &str =
+    "a later conclave wrote it, in a format that this one does not know: update conclave";
 
 /// What the other files are compared with.
 #[derive(Clone, Copy)]
@@ -53,7 +57,7 @@ impl<'a> Against<'a> {
 }
 
 /// The network of a fork version: the custom one if it has that version, else a known one.
-pub(super) fn network_of(fork_version: [u8; 4], custom: Option<&Network>) -> Option<&Network> {
+pub fn network_of(fork_version: [u8; 4], custom: Option<&Network>) -> Option<&Network> {
     custom
         .filter(|network| network.genesis_fork_version == fork_version)
         .or_else(|| Network::by_fork_version(fork_version).ok())
@@ -87,7 +91,7 @@ fn parsed<T, E: ToString>(file: &str, value: Result<T, E>, result: &mut Verifica
 /// A lock by itself. Gives its place among those that are known, if it can be read.
 pub(super) fn lock<'a>(
     item: &'a Item,
-    custom: Option<&Network>,
+    (custom, wallets): (Option<&Network>, &Wallets),
     weight_seed: &[u8; 32],
     known: &mut Vec<Known<'a>>,
     result: &mut Verification,
@@ -95,7 +99,7 @@ pub(super) fn lock<'a>(
     let bytes = content(item, result)?;
     if let Some(place) = known.iter().position(|known| known.bytes == bytes) {
         for check in &known.get(place)?.checks {
-            result.add(&item.file, check.name.clone(), check.outcome.clone());
+            result.add_check(&item.file, check);
         }
         return Some(place);
     }
@@ -103,10 +107,11 @@ pub(super) fn lock<'a>(
     let mut checks = vec![Check {
         name: READABLE.to_owned(),
         outcome: Outcome::Ok,
+        finding: None,
     }];
-    checks.extend(lock.verify(custom, weight_seed).checks);
+    checks.extend(lock.verify_with(custom, weight_seed, wallets).checks);
     for check in checks.iter().skip(1) {
-        result.add(&item.file, check.name.clone(), check.outcome.clone());
+        result.add_check(&item.file, check);
     }
     known.push(Known {
         bytes,
@@ -122,18 +127,26 @@ pub(super) fn lock<'a>(
 pub(super) fn definition(
     item: &Item,
     against: Against<'_>,
-    custom: Option<&Network>,
+    (custom, wallets): (Option<&Network>, &Wallets),
     result: &mut Verification,
 ) -> Option<Definition> {
     // Reading checks both hashes.
     let definition = parsed(&item.file, Definition::from_json(content(item, result)?), result)?;
     result.add(&item.file, "config hash and definition hash", Outcome::Ok);
+    let threshold = Check {
+        name: "threshold".to_owned(),
+        outcome: Outcome::Ok,
+        finding: definition.minority(),
+    };
+    result.add_check(&item.file, &threshold);
     let network = network_of(definition.fork_version, custom);
-    result.add(
-        &item.file,
-        "wallet signatures",
-        definition.check_signatures(network),
-    );
+    let (outcome, finding) = definition.check_signatures(network, wallets);
+    let signatures = Check {
+        name: "wallet signatures".to_owned(),
+        outcome,
+        finding,
+    };
+    result.add_check(&item.file, &signatures);
     let same = match against {
         // What comes out of a definition is not asked of it.
         Against::NoLock => return Some(definition),
@@ -203,7 +216,7 @@ pub(super) fn deposits(
                 .to_owned(),
         ),
         Against::Unreadable => Outcome::NotChecked("the lock cannot be read".to_owned()),
-        Against::Lock(lock) => compare_deposits(&entries, lock).into(),
+        Against::Lock(lock) => compare_deposits(&entries, lock),
     };
     result.add(file, "deposits of the lock", belongs);
     let amount = entries.first()?.message.amount;
@@ -213,8 +226,24 @@ pub(super) fn deposits(
         .then_some(amount)
 }
 
-/// Whether a file holds exactly one deposit for each validator of the lock, each as in the lock.
-fn compare_deposits(entries: &[DepositEntry], lock: &Lock) -> Result<(), String> {
+/// Whether a file holds exactly one deposit for each validator of the lock, each as in the lock. Of what the lock says nothing,
+/// nothing can be missing.
+fn compare_deposits(entries: &[DepositEntry], lock: &Lock) -> Outcome {
+    match unfit_deposit(entries, lock) {
+        Err(why) => Outcome::Failed(why),
+        Ok(left) => match left.first() {
+            None => Outcome::Ok,
+            Some((i, true)) => Outcome::Failed(format!("the deposit of validator {i} is missing")),
+            Some((i, false)) => Outcome::NotChecked(format!(
+                "the file has no deposit of validator {i}, and the lock does not say that there should be one"
+            )),
+        },
+    }
+}
+
+/// Compares each deposit with the lock. Gives the validators that have none, and whether the lock says that there is one: those
+/// first.
+fn unfit_deposit(entries: &[DepositEntry], lock: &Lock) -> Result<Vec<(usize, bool)>, String> {
     let validators = lock.validators();
     let mut index: HashMap<[u8; 48], usize> = validators
         .iter()
@@ -246,10 +275,16 @@ fn compare_deposits(entries: &[DepositEntry], lock: &Lock) -> Result<(), String>
             ));
         }
     }
-    match index.values().min() {
-        Some(i) => Err(format!("the deposit of validator {i} is missing")),
-        None => Ok(()),
-    }
+    let amounts: BTreeSet<u64> = entries.iter().map(|entry| entry.message.amount).collect();
+    let promised = |i: &usize| {
+        let deposits = validators
+            .get(*i)
+            .map_or(&[][..], |validator| &validator.deposits);
+        deposits.iter().any(|deposit| amounts.contains(&deposit.amount))
+    };
+    let mut left: Vec<(usize, bool)> = index.values().map(|i| (*i, promised(i))).collect();
+    left.sort_by_key(|(i, promised)| (!promised, *i));
+    Ok(left)
 }
 
 /// A transcript: every signed step of the ceremony, judged anew, and whether it leads to the lock.
@@ -263,7 +298,8 @@ pub(super) fn transcript(
     let Some(bytes) = content(item, result) else {
         return;
     };
-    let header = Transcript::peek(bytes).ok_or("it is not a transcript");
+    let later = bytes.starts_with(FAMILY) && !bytes.starts_with(MAGIC);
+    let header = Transcript::peek(bytes).ok_or(if later { LATER } else { "it is not a transcript" });
     if parsed(&item.file, header, result).is_none() {
         return;
     }
@@ -324,11 +360,7 @@ pub(super) fn identity(
     result: &mut Verification,
 ) -> Option<usize> {
     let key = item.content.as_ref().map_err(Clone::clone).and_then(|text| {
-        let mut bytes = Zeroizing::new([0_u8; 32]);
-        hex::decode_to_slice(text.trim_ascii_end(), bytes.as_mut_slice())
-            .ok()
-            .and_then(|()| NodeKey::from_bytes(&bytes))
-            .ok_or_else(|| "it is not a key of 64 hexadecimal digits".to_owned())
+        parse_key(text).ok_or_else(|| "it is not a key of 64 hexadecimal digits".to_owned())
     });
     let key = parsed(&item.file, key, result)?;
     let check = "identity of an operator";
@@ -390,126 +422,91 @@ impl Collected {
 }
 
 /// Keystores: their form, whether they are one operator's shares of the lock, whether their passwords open them.
-/// `operator` (from 0) is whose they must be, when it is known; those of one `folder` must be one operator's.
+/// `operator` (from 0) is whose they must be, when it is known; those of one `folder` must be one operator's. Gives the validators
+/// that there is a keystore for.
 pub(super) fn keystores(
-    items: &[KeystoreItem],
+    files: &[KeyFile],
     against: Against<'_>,
     operator: Option<usize>,
     folder: Option<&str>,
     result: &mut Verification,
-) {
+) -> BTreeSet<usize> {
     const CHECKS: [&str; 3] = [READABLE, "share of the lock", "opens with its password"];
     let [_, share, opens] = CHECKS;
-    let Some(first) = items.first() else { return };
+    let Some(first) = files.first() else {
+        return BTreeSet::new();
+    };
     let mut collected = Collected::default();
     let mut owners: BTreeSet<usize> = operator.into_iter().collect();
-    let places = against.lock().map(places);
-    for (item, opened) in items.iter().zip(open(items)) {
-        let file = &item.item.file;
-        match opened {
-            Err(why) => collected.add(READABLE, file, Outcome::Failed(why)),
-            Ok((keystore, password)) => {
-                collected.add(READABLE, file, Outcome::Ok);
-                let outcome = match &places {
-                    Err(outcome) => outcome.clone(),
-                    Ok(places) => match place_of(&keystore, item.number, places) {
-                        Err(why) => Outcome::Failed(why),
-                        Ok(owner) => {
-                            owners.insert(owner);
-                            match operator {
-                                Some(operator) if operator != owner => Outcome::Failed(format!(
-                                    "it is the share of operator {}, but the identity here is operator {}",
-                                    owner + 1,
-                                    operator + 1
-                                )),
-                                _ => Outcome::Ok,
-                            }
-                        }
-                    },
-                };
-                collected.add(share, file, outcome);
-                collected.add(opens, file, password);
+    let mut covered = BTreeSet::new();
+    let places = against.lock().map(Places::of);
+    for (item, opened) in files.iter().zip(keystores::open(files, |_| true, drop)) {
+        let file = &item.file;
+        let opened = match opened {
+            Err(why) => {
+                collected.add(READABLE, file, Outcome::Failed(why));
+                covered.extend(item.number);
+                continue;
             }
-        }
+            Ok(opened) => opened,
+        };
+        collected.add(READABLE, file, Outcome::Ok);
+        let outcome = match (&places, opened.key) {
+            (Err(outcome), _) => outcome.clone(),
+            (Ok(_), None) => {
+                covered.extend(item.number);
+                Outcome::NotChecked("it does not name its public key, and it was not opened".to_owned())
+            }
+            (Ok(places), Some(key)) => match places.of_share(&key) {
+                None => Outcome::Failed("its key is no share of the lock".to_owned()),
+                Some((validator, owner)) => {
+                    covered.insert(validator);
+                    owners.insert(owner);
+                    of_the_right(item.number, validator, operator, owner)
+                }
+            },
+        };
+        collected.add(share, file, outcome);
+        let password = match opened.share {
+            Ok(()) => Outcome::Ok,
+            Err(Shut::Closed(why)) => Outcome::Failed(why),
+            Err(Shut::NoPassword(why)) => Outcome::NotChecked(why),
+            Err(Shut::NotWanted) => Outcome::NotChecked("it was not opened".to_owned()),
+        };
+        collected.add(opens, file, password);
     }
-    collected.rows(CHECKS, &first.item.file, result);
+    collected.rows(CHECKS, &first.file, result);
+    let Some(folder) = folder else { return covered };
     // Single files may be of different operators; what lies in one folder belongs to one.
-    if let Some(folder) = folder
-        && operator.is_none()
-        && owners.len() > 1
-    {
+    if operator.is_none() && owners.len() > 1 {
         let names: Vec<_> = owners.iter().map(|owner| (owner + 1).to_string()).collect();
         let why = format!("they are of the operators {}", names.join(", "));
         result.add(folder, "shares of one operator", Outcome::Failed(why));
     }
-}
-
-/// For every public share of the lock: which validator's and which operator's it is, both from 0.
-fn places(lock: &Lock) -> HashMap<[u8; 48], (usize, usize)> {
-    let mut places = HashMap::new();
-    for (i, validator) in lock.validators().iter().enumerate() {
-        for (j, share) in validator.public_shares.iter().enumerate() {
-            places.insert(*share, (i, j));
-        }
+    // The password that was given opens them here; `run` has only what lies beside them.
+    let lent = |file: &&KeyFile| file.password.is_some() && !file.has_own_password;
+    if let Some(file) = files.iter().find(lent) {
+        let why = format!(
+            "{} and others were opened with the password that was given: conclave run needs each in a file beside its keystore",
+            file.name()
+        );
+        result.add(folder, "passwords beside the keystores", Outcome::NotChecked(why));
     }
-    places
+    covered
 }
 
-/// The operator (from 0) whose share a keystore holds.
-fn place_of(
-    keystore: &Keystore,
-    number: Option<usize>,
-    places: &HashMap<[u8; 48], (usize, usize)>,
-) -> Result<usize, String> {
-    let key = keystore.pubkey().ok_or("it names no public key")?;
-    let (validator, owner) = places.get(&key).ok_or("its key is no share of the lock")?;
-    match number {
-        Some(number) if number != *validator => Err(format!(
+/// Whether a share (of `validator` and `owner`, both from 0) is what its file's name and the folder's identity say.
+fn of_the_right(number: Option<usize>, validator: usize, operator: Option<usize>, owner: usize) -> Outcome {
+    match (number, operator) {
+        (Some(number), _) if number != validator => Outcome::Failed(format!(
             "its name says validator {number}, but it is a share of validator {validator}"
         )),
-        _ => Ok(*owner),
-    }
-}
-
-/// Reads keystores and opens each with the password beside it.
-fn open(items: &[KeystoreItem]) -> Vec<Result<(Keystore, Outcome), String>> {
-    let read = |item: &KeystoreItem| {
-        let bytes = item.item.content.as_ref().map_err(Clone::clone)?;
-        let keystore = Keystore::from_json(bytes).map_err(|error| error.to_string())?;
-        Ok((keystore, password(item)))
-    };
-    let read: Vec<Result<_, String>> = items.par_iter().map(read).collect();
-    let pairs: Vec<(&Keystore, &Password)> = read
-        .iter()
-        .flatten()
-        .filter_map(|(keystore, password)| Some((keystore, password.as_ref().ok()?)))
-        .collect();
-    let mut opened = Keystore::open_all(&pairs, drop).into_iter();
-    read.into_iter()
-        .map(|read| {
-            let (keystore, password) = read?;
-            let outcome = match password {
-                Err(outcome) => outcome,
-                // As many as there are passwords were opened.
-                Ok(_) => match opened.next() {
-                    Some(Ok(())) => Outcome::Ok,
-                    Some(Err(error)) => Outcome::Failed(error.to_string()),
-                    None => Outcome::NotChecked("it was not opened".to_owned()),
-                },
-            };
-            Ok((keystore, outcome))
-        })
-        .collect()
-}
-
-/// The password beside a keystore, or why it cannot be used.
-fn password(item: &KeystoreItem) -> Result<Password, Outcome> {
-    match &item.password {
-        None => Err(Outcome::NotChecked(
-            "there is no password file beside it".to_owned(),
+        (_, Some(operator)) if operator != owner => Outcome::Failed(format!(
+            "it is the share of operator {}, but the identity here is operator {}",
+            owner + 1,
+            operator + 1
         )),
-        Some(Err(why)) => Err(Outcome::Failed(format!("its password cannot be read: {why}"))),
-        Some(Ok(bytes)) => Password::from_bytes(bytes).map_err(|error| Outcome::Failed(error.to_string())),
+        _ => Outcome::Ok,
     }
 }
 
@@ -519,6 +516,7 @@ pub(super) fn complete(
     material: &Material,
     against: Against<'_>,
     amounts: &[u64],
+    covered: &BTreeSet<usize>,
     result: &mut Verification,
 ) {
     const CHECK: &str = "nothing is missing";
@@ -543,19 +541,19 @@ pub(super) fn complete(
     if absent.len() > unreadable {
         missing.extend(absent.into_iter().map(|amount| deposit_file_name(*amount)));
     }
-    let numbers: BTreeSet<usize> = material
-        .keystores
-        .iter()
-        .filter_map(|keystore| keystore.number)
-        .collect();
     missing.extend(
         (0..lock.validators().len())
-            .filter(|i| !numbers.contains(i))
+            .filter(|i| !covered.contains(i))
             .map(|i| format!("keystore {i}")),
     );
     let more = missing.len().saturating_sub(3);
     missing.truncate(3);
+    let silent = wanted.is_empty() && material.deposits.is_empty();
     let outcome = match (missing.is_empty(), more) {
+        (true, _) if silent => Outcome::NotChecked(
+            "the lock holds no deposits, and there is no deposit file: whether one is missing cannot be said"
+                .to_owned(),
+        ),
         (true, _) => Outcome::Ok,
         (false, 0) => Outcome::Failed(format!("missing: {}", missing.join(", "))),
         (false, more) => Outcome::Failed(format!("missing: {} and {more} more", missing.join(", "))),

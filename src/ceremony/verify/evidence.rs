@@ -10,7 +10,7 @@ use crate::{
     dkg::{
         body::JoinBody,
         entry::Step,
-        evidence::{Evidence, MAGIC},
+        evidence::{Evidence, FAMILY, MAGIC},
         terms::Terms,
     },
     ethereum::network::Network,
@@ -32,8 +32,13 @@ pub(super) fn check(
         return;
     };
     let Some(hash) = of_definition(bytes) else {
-        let why = "it is not evidence".to_owned();
-        return result.add(&item.file, checks::READABLE, Outcome::Failed(why));
+        let later = bytes.starts_with(FAMILY) && !bytes.starts_with(MAGIC);
+        let why = if later {
+            checks::LATER
+        } else {
+            "it is not evidence"
+        };
+        return result.add(&item.file, checks::READABLE, Outcome::Failed(why.to_owned()));
     };
     let outcome = match definition {
         None => Err(Outcome::NotChecked(

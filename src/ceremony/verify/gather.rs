@@ -5,9 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, de::IgnoredAny};
-
-use super::{IdentityItem, Item, KeystoreItem, Material};
+use super::{IdentityItem, Item, Material};
 use crate::{
     ceremony::{
         conductor::{EVIDENCE, TRANSCRIPT},
@@ -16,10 +14,11 @@ use crate::{
             CEREMONY, DEFINITION, IDENTITY, LOCK, MAX_JSON_BYTES, SLASHING_PROTECTION, VALIDATOR_KEYS,
             is_deposit_file,
         },
+        keystores::KeyFile,
         names::Names,
         problem::Problem,
     },
-    cluster,
+    cluster::{self, recognise::Content},
     dkg::{evidence, transcript},
     ethereum::{deposit, keystore},
 };
@@ -72,30 +71,17 @@ impl FileKind {
 
     /// What a file of this content is.
     fn by_content(bytes: &[u8]) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Shape {
-            cluster_definition: Option<IgnoredAny>,
-            config_hash: Option<IgnoredAny>,
-            crypto: Option<IgnoredAny>,
-        }
-        if bytes.starts_with(transcript::MAGIC) {
+        if bytes.starts_with(transcript::FAMILY) {
             return Some(Self::Transcript);
         }
-        if bytes.starts_with(evidence::MAGIC) {
+        if bytes.starts_with(evidence::FAMILY) {
             return Some(Self::Evidence);
         }
-        if bytes.trim_ascii_start().first() == Some(&b'[') {
-            return Some(Self::Deposits);
-        }
-        match serde_json::from_slice(bytes).ok()? {
-            Shape {
-                cluster_definition: Some(_),
-                ..
-            } => Some(Self::Lock),
-            Shape {
-                config_hash: Some(_), ..
-            } => Some(Self::Definition),
-            Shape { crypto: Some(_), .. } => Some(Self::Keystore),
+        match Content::of(bytes)? {
+            Content::Lock => Some(Self::Lock),
+            Content::Definition => Some(Self::Definition),
+            Content::Keystore => Some(Self::Keystore),
+            Content::Deposits => Some(Self::Deposits),
             _ => None,
         }
     }
@@ -129,6 +115,7 @@ pub fn gather(
         let password = disk.read_secret(path, MAX_SECRET_BYTES)?;
         for keystore in materials.iter_mut().flat_map(|material| &mut material.keystores) {
             keystore.password = Some(Ok(password.clone()));
+            keystore.password_name = path.display().to_string();
         }
     }
     Ok(materials)
@@ -178,12 +165,7 @@ fn data_folder(disk: &Disk, path: &Path) -> Result<Option<Material>, Problem> {
             .push(read(disk, &path.join(name), FileKind::Deposits));
     }
     let keys = path.join(VALIDATOR_KEYS);
-    for name in disk.list(&keys)? {
-        if FileKind::by_name(&name) == Some(FileKind::Keystore) {
-            material.keystores.push(read_keystore(disk, &keys.join(name)));
-        }
-    }
-    material.keystores.sort_by_key(|keystore| keystore.number);
+    material.keystores = KeyFile::all(disk, &keys)?;
     let proofs = path.join(CEREMONY).join(EVIDENCE);
     for name in disk.list(&proofs)? {
         material
@@ -258,7 +240,7 @@ fn single_files(disk: &Disk, files: &[(&Path, FileKind)]) -> Vec<Material> {
             FileKind::Definition => material.definition = Some(read(disk, path, *kind)),
             FileKind::Deposits => material.deposits.push(read(disk, path, *kind)),
             FileKind::Transcript => material.transcript = Some(read(disk, path, *kind)),
-            FileKind::Keystore => material.keystores.push(read_keystore(disk, path)),
+            FileKind::Keystore => material.keystores.push(KeyFile::read(disk, path)),
         }
     }
     let mut materials: Vec<Material> = by_lock
@@ -325,9 +307,13 @@ fn kind(disk: &Disk, path: &Path) -> Result<FileKind, Problem> {
     FileKind::by_content(&bytes)
         .or(proof.then_some(FileKind::Evidence))
         .ok_or_else(|| {
+            let why = match Content::of(&bytes) {
+                Some(other) => format!("it is {other}"),
+                None => "it is neither a definition, a lock, a deposit file, a keystore, a transcript nor evidence".to_owned(),
+            };
             Problem::bad_input(
                 format!("{} cannot be verified", path.display()),
-                "it is neither a definition, a lock, a deposit file, a keystore, a transcript nor evidence",
+                why,
                 "name a file of a ceremony, or the folder that holds them",
             )
         })
@@ -340,23 +326,5 @@ fn read(disk: &Disk, path: &Path, kind: FileKind) -> Item {
     Item {
         file: path.display().to_string(),
         content,
-    }
-}
-
-fn read_keystore(disk: &Disk, path: &Path) -> KeystoreItem {
-    let password = match disk.read_secret(&path.with_extension("txt"), MAX_SECRET_BYTES) {
-        Err(error) if error.is_missing() => None,
-        result => Some(result.map_err(|error| error.cause.to_string())),
-    };
-    let stem = path
-        .file_stem()
-        .map(|stem| stem.to_string_lossy())
-        .unwrap_or_default();
-    let number = stem.rsplit_once('-').map_or("", |(_, digits)| digits);
-    KeystoreItem {
-        item: read(disk, path, FileKind::Keystore),
-        // Only as it is written: keystore-007 and keystore-7 would be one validator.
-        number: number.parse().ok().filter(|n: &usize| n.to_string() == number),
-        password,
     }
 }

@@ -13,12 +13,15 @@ use std::{collections::HashMap, sync::Arc};
 use zeroize::Zeroizing;
 
 use self::checks::Against;
+pub use self::checks::network_of;
 pub use self::gather::gather;
-use super::names::Names;
+use super::{keystores::KeyFile, names::Names};
 use crate::{
     cluster::{
+        definition::Definition,
         lock::Lock,
         report::{Check, Outcome},
+        wallets::Wallets,
     },
     crypto::hash::Hash,
     ethereum::network::Network,
@@ -33,7 +36,7 @@ pub struct Row {
     pub check: String,
     /// How it ended.
     pub outcome: Outcome,
-    /// What evidence proves, in words.
+    /// What evidence proves, or what somebody should know of a check that is ok, in words.
     pub finding: Option<String>,
 }
 
@@ -68,6 +71,15 @@ impl Verification {
         };
         self.rows.push(row);
     }
+
+    fn add_check(&mut self, file: &str, check: &Check) {
+        self.rows.push(Row {
+            file: file.to_owned(),
+            check: check.name.clone(),
+            outcome: check.outcome.clone(),
+            finding: check.finding.clone(),
+        });
+    }
 }
 
 /// A file and what was read of it; the error says why it could not be.
@@ -77,16 +89,6 @@ pub struct Item {
     pub file: String,
     /// Its bytes.
     pub content: Result<Vec<u8>, String>,
-}
-
-/// A keystore and the password beside it.
-pub struct KeystoreItem {
-    /// The file.
-    pub item: Item,
-    /// The number in its name: the index of the validator, from 0.
-    pub number: Option<usize>,
-    /// The password file's bytes; `None` when there is no such file.
-    pub password: Option<Result<Zeroizing<Vec<u8>>, String>>,
 }
 
 /// The secret key by which a folder's operator is known: 32 bytes in hexadecimal.
@@ -109,7 +111,7 @@ pub struct Material {
     /// Deposit files.
     pub deposits: Vec<Item>,
     /// Keystores.
-    pub keystores: Vec<KeystoreItem>,
+    pub keystores: Vec<KeyFile>,
     /// The transcript of the ceremony.
     pub transcript: Option<Item>,
     /// Evidence of faults.
@@ -174,11 +176,21 @@ impl<'a> Compared<'a> {
 /// Verifies all materials, each by itself and then against each other. `network` is what a network file says. `weight_seed`:
 /// 32 bytes of the operating system's randomness: whoever made the files must not know how they are checked together.
 pub fn verify(materials: &[Material], network: Option<&Network>, weight_seed: &[u8; 32]) -> Verification {
+    verify_with(materials, network, weight_seed, &Wallets::default())
+}
+
+/// As [`verify`], with what is known of contract wallets among the signers of definitions.
+pub fn verify_with(
+    materials: &[Material],
+    network: Option<&Network>,
+    weight_seed: &[u8; 32],
+    wallets: &Wallets,
+) -> Verification {
     let mut result = Verification::default();
     let mut known = Vec::new();
     let mut first: HashMap<Hash, (Hash, &str)> = HashMap::new();
     for material in materials {
-        let Some(lock) = material.verify(network, weight_seed, &mut known, &mut result) else {
+        let Some(lock) = material.verify((network, wallets), weight_seed, &mut known, &mut result) else {
             continue;
         };
         let Some(item) = &material.lock else { continue };
@@ -204,10 +216,20 @@ pub fn verify(materials: &[Material], network: Option<&Network>, weight_seed: &[
 }
 
 impl Material {
+    /// The definitions in it that can be read: what wallets signed.
+    pub fn definitions(&self) -> Vec<Definition> {
+        let bytes = |item: &Option<Item>| item.as_ref().and_then(|item| item.content.clone().ok());
+        let own = bytes(&self.definition).and_then(|bytes| Definition::from_json(&bytes).ok());
+        let locked = bytes(&self.lock).and_then(|bytes| Lock::from_json(&bytes).ok());
+        own.into_iter()
+            .chain(locked.map(|lock| lock.definition().clone()))
+            .collect()
+    }
+
     /// Adds all checks of this material to `result`; gives the lock if there is one that can be read.
     fn verify<'a>(
         &'a self,
-        custom: Option<&Network>,
+        (custom, wallets): (Option<&Network>, &Wallets),
         weight_seed: &[u8; 32],
         known: &mut Vec<Known<'a>>,
         result: &mut Verification,
@@ -215,7 +237,7 @@ impl Material {
         let place = self
             .lock
             .as_ref()
-            .and_then(|item| checks::lock(item, custom, weight_seed, known, result));
+            .and_then(|item| checks::lock(item, (custom, wallets), weight_seed, known, result));
         let mut known = place.and_then(|place| known.get_mut(place));
         let lock = known.as_ref().map(|known| known.lock.clone());
         let against = match (&self.lock, &lock) {
@@ -226,7 +248,7 @@ impl Material {
         let definition = self
             .definition
             .as_ref()
-            .and_then(|item| checks::definition(item, against, custom, result));
+            .and_then(|item| checks::definition(item, against, (custom, wallets), result));
         let mut amounts = Vec::new();
         for item in &self.deposits {
             let check =
@@ -256,9 +278,10 @@ impl Material {
             .identity
             .as_ref()
             .and_then(|item| checks::identity(item, against, result));
-        checks::keystores(&self.keystores, against, operator, self.folder.as_deref(), result);
-        if let Some(folder) = &self.folder {
-            checks::complete(folder, self, against, &amounts, result);
+        let folder = self.folder.as_deref();
+        let covered = checks::keystores(&self.keystores, against, operator, folder, result);
+        if let Some(folder) = folder {
+            checks::complete(folder, self, against, &amounts, &covered, result);
         }
         lock
     }

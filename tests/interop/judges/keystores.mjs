@@ -1,4 +1,5 @@
-// @chainsafe/bls-keystore opens every keystore; the key inside is the lock's public share of that operator.
+// @chainsafe/bls-keystore opens every keystore; the key inside is the lock's public share of that operator. Keystores of our own
+// ceremonies have a UUID of version 4 (RFC 4122) each, as EIP-2335 wants; other software may take 16 random bytes as they are.
 
 import { validateKeystore } from "@chainsafe/bls-keystore";
 import { SecretKey } from "@chainsafe/blst";
@@ -17,9 +18,14 @@ export function subjects(cluster) {
   );
 }
 
+const UUID_4 = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i;
+
 async function judge(folder, keystore) {
   const parsed = JSON.parse(keystore.text);
   validateKeystore(parsed);
+  if (lockOf(folder).cluster_definition.dkg_algorithm === "gjkr") {
+    must(UUID_4.test(parsed.uuid), `${parsed.uuid} is no UUID of version 4`);
+  }
   const validator = lockOf(folder).distributed_validators[keystore.index];
   must(validator !== undefined, "the lock has no such validator");
   const share = validator.public_shares[operatorIndex(folder)];

@@ -377,6 +377,20 @@ export const cases = [
       key: /not a validator/,
     }),
   },
+  {
+    judge: "keystore / @chainsafe/bls-keystore",
+    tamperings: [
+      [
+        "a UUID of no version, in a ceremony of ours",
+        (cluster) => {
+          inLock((l) => (l.cluster_definition.dkg_algorithm = "gjkr"))(cluster);
+          inKeystore((k) => (k.uuid = "BFC8ED54-B40B-1FE0-E1A4-3CECAD82134B"))(cluster);
+        },
+        /no UUID of version 4/,
+        strong,
+      ],
+    ],
+  },
   ...["keystore / @chainsafe/bls-keystore", "keystore / ethstaker-deposit"].map((judge) => ({
     judge,
     tamperings: [

@@ -1,0 +1,285 @@
+//! An execution client, asked one thing: whether contract wallets accept signatures that are said to be theirs (ERC-1271).
+//!
+//! It is the operator's own, and answers over JSON-RPC. Every answer is bounded in size and time and read strictly, and a wrong
+//! one is never taken for a yes.
+
+use std::{collections::HashMap, time::Duration};
+
+use reqwest::{Client, Url, header::CONTENT_TYPE, redirect::Policy};
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
+
+use super::problem::{Kind, Problem};
+use crate::{
+    cluster::wallets::{Verdict, WalletSignature, accepts},
+    ethereum::{address::Address, network::Network},
+};
+
+/// Most bytes of an answer: a contract's code has at most 24 KiB today, twice that in hexadecimal.
+const MAX_ANSWER: usize = 1 << 20;
+/// Most characters of the client's own words that are repeated.
+const MAX_WORDS: usize = 200;
+/// How long one answer may take.
+const ANSWER: Duration = Duration::from_secs(10);
+/// How long all of them together may take.
+const ALL: Duration = Duration::from_secs(120);
+
+/// An execution client. What is shown of its address has no credentials and no path, where hosted ones have keys.
+pub struct ExecutionClient {
+    client: Client,
+    url: Url,
+    shown: String,
+}
+
+/// What came instead of a result.
+enum Failure {
+    /// The client answered that it cannot, in its own words.
+    Error(String),
+    /// No answer, or none that can be understood.
+    Broken(String),
+}
+
+impl ExecutionClient {
+    /// Prepares a client; nothing is sent.
+    ///
+    /// # Errors
+    /// If the address is no URL, or TLS cannot be set up.
+    pub fn new(url: &str) -> Result<Self, Problem> {
+        let wrong = || {
+            Problem::bad_input(
+                "the execution client's address is not a URL",
+                "its scheme must be http or https, for example http://localhost:8545",
+                "correct --execution-client",
+            )
+        };
+        let url = Url::parse(url.trim()).map_err(|_| wrong())?;
+        let host = url
+            .host_str()
+            .filter(|_| matches!(url.scheme(), "http" | "https"));
+        let host = host.ok_or_else(wrong)?;
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let shown = format!("{}://{host}{port}", url.scheme());
+        let mut builder = Client::builder()
+            .user_agent(concat!("conclave/", env!("CARGO_PKG_VERSION")))
+            // Whoever redirects must not get the credentials.
+            .redirect(Policy::none())
+            .no_proxy()
+            .referer(false);
+        if url.scheme() == "http" {
+            // A machine without certificates can do what needs none.
+            builder = builder.tls_certs_only([]);
+        }
+        let client = builder.build().map_err(|error| {
+            Problem::other(
+                "the HTTP client does not start",
+                error.without_url(),
+                "install this machine's certificates, for example the package ca-certificates",
+            )
+        })?;
+        Ok(Self { client, url, shown })
+    }
+
+    /// Asks the contracts at the wallets' addresses, one after the other, and gives their answers in the same order. Blocks the
+    /// thread.
+    ///
+    /// # Errors
+    /// If the client is not of this network, is behind, or does not answer.
+    pub fn judge(&self, signatures: &[WalletSignature], network: &Network) -> Result<Vec<Verdict>, Problem> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| {
+            Problem::other(
+                "cannot ask the execution client",
+                error,
+                "stop other programs and try again",
+            )
+        })?;
+        runtime.block_on(self.judge_all(signatures, network))
+    }
+
+    async fn judge_all(
+        &self,
+        signatures: &[WalletSignature],
+        network: &Network,
+    ) -> Result<Vec<Verdict>, Problem> {
+        let end = Instant::now() + ALL;
+        self.check_itself(network, end).await?;
+        let mut codes: HashMap<[u8; 20], bool> = HashMap::new();
+        let mut verdicts = Vec::with_capacity(signatures.len());
+        for signature in signatures {
+            let address = signature.address;
+            let is_contract = match codes.get(&address.0) {
+                Some(known) => *known,
+                None => self.has_code(&address, end).await?,
+            };
+            codes.insert(address.0, is_contract);
+            verdicts.push(if is_contract {
+                self.ask(signature, end).await?
+            } else {
+                Verdict::NoContract
+            });
+        }
+        Ok(verdicts)
+    }
+
+    /// Whether the client is of the right chain and has caught up with it, as far as it says.
+    async fn check_itself(&self, network: &Network, end: Instant) -> Result<(), Problem> {
+        // A client that does not want to say is asked all the same: signatures are made for one chain.
+        match self.call("eth_chainId", json!([]), end).await {
+            Ok(Value::String(id)) if quantity(&id) == Some(network.chain_id) => {}
+            Ok(id) => {
+                let id = id
+                    .as_str()
+                    .and_then(quantity)
+                    .map_or("none".to_owned(), |id| id.to_string());
+                return Err(Problem::new(
+                    Kind::WrongNetwork,
+                    format!("the execution client {} is of another network", self.shown),
+                    format!(
+                        "its chain id is {id}; that of {} is {}",
+                        network.name, network.chain_id
+                    ),
+                    "name an execution client of that network with --execution-client",
+                ));
+            }
+            Err(Failure::Error(_)) => {}
+            Err(Failure::Broken(why)) => return Err(self.silent(&why)),
+        }
+        match self.call("eth_syncing", json!([]), end).await {
+            Ok(Value::Bool(false)) | Err(Failure::Error(_)) => Ok(()),
+            Ok(_) => Err(Problem::other(
+                format!("the execution client {} cannot be asked yet", self.shown),
+                "it is still syncing, so it may not know the contracts",
+                "wait until it has caught up, or name another one",
+            )),
+            Err(Failure::Broken(why)) => Err(self.silent(&why)),
+        }
+    }
+
+    async fn has_code(&self, address: &Address, end: Instant) -> Result<bool, Problem> {
+        let code = self
+            .call("eth_getCode", json!([hex_text(&address.0), "latest"]), end)
+            .await;
+        let code = code.and_then(|code| {
+            data(&code).ok_or_else(|| Failure::Broken("its answer to eth_getCode is no code".into()))
+        });
+        match code {
+            Ok(code) => Ok(!code.is_empty()),
+            Err(Failure::Error(why) | Failure::Broken(why)) => Err(self.silent(&why)),
+        }
+    }
+
+    async fn ask(&self, signature: &WalletSignature, end: Instant) -> Result<Verdict, Problem> {
+        let call = json!({ "to": hex_text(&signature.address.0), "data": hex_text(&signature.call_data()) });
+        match self.call("eth_call", json!([call, "latest"]), end).await {
+            Ok(returned) => match data(&returned) {
+                Some(returned) if accepts(&returned) => Ok(Verdict::Accepted),
+                Some(_) => Ok(Verdict::Refused(
+                    "it does not return the value that means yes (ERC-1271)".to_owned(),
+                )),
+                None => Err(self.silent("its answer to eth_call is no data")),
+            },
+            // Wallets refuse by reverting, which clients tell as an error, each in its own way.
+            Err(Failure::Error(why)) => Ok(Verdict::Refused(format!("the execution client says: {why}"))),
+            Err(Failure::Broken(why)) => Err(self.silent(&why)),
+        }
+    }
+
+    fn silent(&self, why: &str) -> Problem {
+        Problem::other(
+            format!("the execution client {} does not answer as it should", self.shown),
+            why,
+            "check the address in --execution-client and that the client runs; or name the wallets with --contract-wallet, \
+             which leaves their signatures unchecked",
+        )
+    }
+
+    /// One JSON-RPC call: the result, or what came instead.
+    async fn call(&self, method: &str, params: Value, end: Instant) -> Result<Value, Failure> {
+        const ID: u64 = 1;
+        let deadline = end.min(Instant::now() + ANSWER);
+        let body = json!({ "jsonrpc": "2.0", "id": ID, "method": method, "params": params }).to_string();
+        let answer = timeout_at(deadline, self.exchange(body)).await;
+        let bytes = answer.map_err(|_| Failure::Broken(format!("no answer to {method} in time")))??;
+        let broken = |why: &str| Failure::Broken(format!("its answer to {method} is no JSON-RPC: {why}"));
+        let answer: Value = serde_json::from_slice(&bytes).map_err(|_| broken("it is not JSON"))?;
+        if answer.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
+            return Err(broken("it does not say that it is version 2.0"));
+        }
+        if answer.get("id").and_then(Value::as_u64) != Some(ID) {
+            return Err(broken("it is the answer to something else"));
+        }
+        let error = answer.get("error").filter(|error| !error.is_null());
+        match (answer.get("result"), error) {
+            (Some(result), None) => Ok(result.clone()),
+            (None | Some(Value::Null), Some(error)) => {
+                let said = error.get("message").and_then(Value::as_str);
+                Err(Failure::Error(words(
+                    said.ok_or_else(|| broken("its error has no words"))?,
+                )))
+            }
+            (None, None) => Err(broken("it has neither result nor error")),
+            (Some(_), Some(_)) => Err(broken("it has both result and error")),
+        }
+    }
+
+    async fn exchange(&self, body: String) -> Result<Vec<u8>, Failure> {
+        // The error's own words would show the URL, keys and all.
+        let broken = |error: reqwest::Error| {
+            let error = error.without_url();
+            let mut cause: &dyn std::error::Error = &error;
+            while let Some(deeper) = cause.source() {
+                cause = deeper;
+            }
+            Failure::Broken(words(&cause.to_string()))
+        };
+        let request = self
+            .client
+            .post(self.url.clone())
+            .header(CONTENT_TYPE, "application/json");
+        let mut response = request.body(body).send().await.map_err(broken)?;
+        let status = response.status();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(broken)? {
+            if bytes.len() + chunk.len() > MAX_ANSWER {
+                return Err(Failure::Broken(format!(
+                    "its answer has more than {MAX_ANSWER} bytes"
+                )));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        // Some give errors of JSON-RPC with the status of HTTP for them.
+        if status.is_success()
+            || serde_json::from_slice::<Value>(&bytes).is_ok_and(|answer| answer.get("jsonrpc").is_some())
+        {
+            Ok(bytes)
+        } else {
+            Err(Failure::Broken(format!("it answers HTTP {}", status.as_u16())))
+        }
+    }
+}
+
+/// The beginning of what a client says, on one line.
+fn words(said: &str) -> String {
+    let line = said.chars().map(|c| if c.is_control() { ' ' } else { c });
+    line.take(MAX_WORDS).collect()
+}
+
+fn hex_text(bytes: &[u8]) -> String {
+    format!("0x{}", hex::encode(bytes))
+}
+
+/// Bytes in hexadecimal after `0x`.
+fn data(value: &Value) -> Option<Vec<u8>> {
+    hex::decode(value.as_str()?.strip_prefix("0x")?).ok()
+}
+
+/// A number in hexadecimal after `0x`.
+fn quantity(text: &str) -> Option<u64> {
+    let digits = text.strip_prefix("0x")?;
+    // The parser would take a sign.
+    digits
+        .bytes()
+        .all(|byte| byte.is_ascii_hexdigit())
+        .then_some(())?;
+    u64::from_str_radix(digits, 16).ok()
+}

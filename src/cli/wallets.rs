@@ -1,0 +1,69 @@
+//! `--contract-wallet` and `--execution-client`: what is known of wallets that are contracts.
+
+use crate::{
+    ceremony::{
+        execution::ExecutionClient,
+        problem::{Kind, Problem},
+    },
+    cluster::{definition::Definition, wallets::Wallets},
+    ethereum::{address::Address, network::Network},
+};
+
+use super::args::ContractWallets;
+
+/// Reads the addresses, and asks the execution client about every signature in these definitions that no key proves. It is asked
+/// nothing if there are none.
+///
+/// # Errors
+/// An address that is none; an execution client that cannot be asked.
+pub(super) fn known(
+    args: &ContractWallets,
+    definitions: &[(Definition, &Network)],
+) -> Result<Wallets, Problem> {
+    let addresses = args
+        .contract_wallets
+        .iter()
+        .map(|text| text.trim())
+        .filter(|text| !text.is_empty());
+    let addresses: Vec<Address> = addresses.map(address).collect::<Result<_, _>>()?;
+    let mut wallets = Wallets::named(&addresses);
+    let Some(url) = &args.execution_client else {
+        return Ok(wallets);
+    };
+    let client = ExecutionClient::new(url)?;
+    for (definition, network) in definitions {
+        let unproven = definition.unproven_signatures(network.chain_id);
+        let new: Vec<_> = unproven
+            .into_iter()
+            .filter(|signature| !wallets.knows(signature))
+            .collect();
+        if new.is_empty() {
+            continue;
+        }
+        let verdicts = client.judge(&new, network)?;
+        for (signature, verdict) in new.into_iter().zip(verdicts) {
+            wallets.learn(signature, verdict);
+        }
+    }
+    Ok(wallets)
+}
+
+fn address(text: &str) -> Result<Address, Problem> {
+    Address::parse_checksummed(text)
+        .or_else(|error| {
+            // Whoever copies from another tool may have one letter case throughout, which has no checksum.
+            let one_case = text.bytes().skip(2).all(|byte| !byte.is_ascii_uppercase());
+            if one_case {
+                Address::parse_any_case(text)
+            } else {
+                Err(error)
+            }
+        })
+        .map_err(|error| Problem {
+            what: format!(
+                "--contract-wallet: {} is not an address",
+                super::output::printable(text)
+            ),
+            ..Problem::from_lines(Kind::BadInput, error)
+        })
+}

@@ -103,6 +103,10 @@ pub fn retire_and_write(
     sealed: &[u8],
     when: &str,
 ) -> Result<(), Problem> {
+    retire_then_write(folder, target, sealed, when).map_err(|problem| retired_all_the_same(folder, problem))
+}
+
+fn retire_then_write(folder: &DataFolder, target: &Path, sealed: &[u8], when: &str) -> Result<(), Problem> {
     let (disk, root) = (folder.disk(), folder.root());
     if std::fs::symlink_metadata(target).is_ok() {
         return Err(Problem::folder_state(
@@ -142,6 +146,21 @@ pub fn retire_and_write(
     Ok(finish(folder, target, when)?)
 }
 
+/// Says of an export that failed that the folder is retired all the same, if it is: whoever reads it has to know.
+fn retired_all_the_same(folder: &DataFolder, problem: Problem) -> Problem {
+    match retirement::state(folder.disk(), folder.root()) {
+        Ok(State::Works) => problem,
+        _ => Problem {
+            why: format!("{}; this folder is retired already", problem.why),
+            what_to_do: format!(
+                "{}. Then run the same command again: it goes on",
+                problem.what_to_do
+            ),
+            ..problem
+        },
+    }
+}
+
 /// Step 4.
 fn finish(folder: &DataFolder, target: &Path, when: &str) -> Result<(), FileError> {
     let why = format!("its share was exported to {} on {when}", shown(target));
@@ -178,7 +197,7 @@ fn try_out(disk: &Disk, folder: &Path, needed: u64) -> Result<(), Problem> {
         return Err(Problem::other(
             format!("there is not enough room in {}", folder.display()),
             format!("the archive needs {needed} bytes, and {free} are free"),
-            "name another folder; nothing was changed",
+            "name another folder",
         ));
     }
     Ok(())

@@ -357,3 +357,36 @@ fn an_import_needs_an_empty_folder_and_can_be_taken_back() {
     // And so it can be tried again.
     make_room(&Disk::new(), dir.path()).unwrap();
 }
+
+/// What a failure says of the folder is so: retired, or as it was.
+#[test]
+fn a_failure_says_whether_the_folder_is_retired() {
+    let (mut before, mut after) = (0, 0);
+    for k in 0.. {
+        let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        house(dir.path());
+        let disk = crashing_disk(k).0;
+        let Ok(folder) = DataFolder::open(&disk, dir.path()) else {
+            continue;
+        };
+        let Err(problem) = retire_and_write(&folder, &out.path().join("archive"), b"sealed", "Monday") else {
+            break;
+        };
+        let retired = retirement::state(&Disk::new(), dir.path()).unwrap() != State::Works;
+        assert_eq!(
+            problem.why.contains("retired already"),
+            retired,
+            "{k}: {problem:?}"
+        );
+        if retired {
+            assert!(
+                problem.what_to_do.contains("the same command again"),
+                "{problem:?}"
+            );
+            after += 1;
+        } else {
+            before += 1;
+        }
+    }
+    assert!(before > 2 && after > 2, "{before} before, {after} after");
+}

@@ -654,6 +654,11 @@ impl BeaconNode {
 
     /// With slots of so many milliseconds, and these validators.
     fn with(genesis_time: u64, slot_ms: u64, keys: &[String]) -> Self {
+        Self::telling(genesis_time, slot_ms, keys, &["pending_queued"])
+    }
+
+    /// That tells these states of the validators; the last one is that of all others.
+    fn telling(genesis_time: u64, slot_ms: u64, keys: &[String], states: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/beacon/spec-minimal.json");
@@ -669,7 +674,8 @@ impl BeaconNode {
         }});
         let version = json!({"data": {"version": "Imitation/1"}});
         let validator = |(index, key): (usize, &String)| {
-            json!({"index": index.to_string(), "balance": "0", "status": "pending_queued", "validator": {
+            let state = states.get(index).or(states.last()).unwrap();
+            json!({"index": index.to_string(), "balance": "0", "status": state, "validator": {
                 "pubkey": key, "effective_balance": "0", "slashed": false,
                 "activation_epoch": u64::MAX.to_string(), "exit_epoch": u64::MAX.to_string(),
             }})
@@ -736,6 +742,104 @@ fn request(stream: &TcpStream) -> (String, Value) {
     let _ = reader.read_exact(&mut body);
     let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
     (path, serde_json::from_slice(&body).unwrap_or_default())
+}
+
+/// One question for all validators, whether a node runs or parts go into files. Who is leaving already is left out, and told.
+#[test]
+fn all_validators_exit_by_one_command() {
+    let folder = Folder::of("cluster-v1.10-custom-4x2");
+    let keys = folder.keys();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let node = |states: &[&str]| BeaconNode::telling(now - 3600, 4000, &keys, states);
+    let both = node(&["active_ongoing"]);
+    let parts = folder.path("parts");
+    let to = parts.to_str().unwrap();
+    let exit = |url: &str, more: &[&str]| {
+        let arguments = [
+            &["exit", "--all", "--partial-out", to, "--beacon-node", url],
+            more,
+        ]
+        .concat();
+        folder.output(&arguments)
+    };
+    let files = || {
+        let entries = fs::read_dir(&parts).map(|entries| entries.map(|entry| entry.unwrap().file_name()));
+        let mut names: Vec<String> = entries
+            .map(|names| names.map(|name| name.into_string().unwrap()).collect())
+            .unwrap_or_default();
+        names.sort();
+        names
+    };
+    let part = |key: &String| format!("{key}-operator-1.json");
+    // Nothing is signed by accident, and nothing without knowing the validators.
+    refused(&exit(&both.url, &[]), 2, "--yes");
+    folder.refuses(
+        &["exit", "--all", "--yes", "--partial-out", to],
+        2,
+        "index is missing",
+    );
+    assert_eq!(
+        folder
+            .output(&["exit", "--all", "--validator", &keys[0], "--yes"])
+            .status
+            .code(),
+        Some(2)
+    );
+    assert!(files().is_empty());
+
+    let one = node(&["active_exiting", "active_ongoing"]);
+    let output = exit(&one.url, &["--yes"]);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{out}{err}");
+    assert!(err.contains(&keys[0]) && err.contains("leaving already"), "{err}");
+    assert_eq!(files(), [part(&keys[1])]);
+    assert!(
+        out.contains("cannot be undone") && out.contains(&keys[1]) && !out.contains(&keys[0]),
+        "{out}"
+    );
+    // The other one later: what is there stays, and is named.
+    let output = exit(&both.url, &["--yes"]);
+    refused(&output, 7, &part(&keys[1]));
+    let mut expected = vec![part(&keys[0]), part(&keys[1])];
+    expected.sort();
+    assert_eq!(files(), expected);
+    for name in files() {
+        assert_eq!(
+            fs::metadata(parts.join(name)).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+    // A file is no place for several.
+    let file = folder.write("file", "");
+    let arguments = [
+        "exit",
+        "--all",
+        "--yes",
+        "--partial-out",
+        &file,
+        "--beacon-node",
+        &both.url,
+    ];
+    folder.refuses(&arguments, 2, "one file is for one validator");
+
+    // Through a running node.
+    folder.refuses(&["exit", "--all", "--yes"], 7, "nobody is there");
+    let node = node(&["active_ongoing"]);
+    let mut run = folder.run(&["--new-slashing-database", "--beacon-node", &node.url]);
+    run.until("Signs from slot");
+    let (out, _) = folder.works(&["exit", "--all", "--yes", "--json"]);
+    let events: Vec<Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let consented = |key: &String| {
+        events.iter().any(|event| {
+            event["event"] == "exit" && event["what"] == "consented" && event["validator"] == **key
+        })
+    };
+    assert!(keys.iter().all(consented), "{events:?}");
+    run.signal(Signal::TERM);
+    run.end();
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::{
         exits::EXITS,
         files::{Disk, SECRET},
         folder::DataFolder,
-        holding,
+        holding::{self, Holding},
         problem::{Kind, Problem},
         retirement,
     },
@@ -17,7 +17,7 @@ use crate::{
         beacon::nodes::Nodes,
         chain::spec::Pinned,
         control::{self, Answer, ControlError, Refusal, Request, Wish},
-        exits::{Domain, PartialExit, Standing, key_text},
+        exits::{Domain, PartialExit, Standing, key_text, partial_name},
         group::Group,
     },
 };
@@ -51,18 +51,15 @@ pub(super) fn run(context: &Context, args: &ExitArgs) -> Result<(), Problem> {
     }
     let validators = place.chosen(context, args)?;
     if let Some(path) = &args.partial_out {
-        return match validators.as_slice() {
-            [validator] => to_file(context, &disk, args, &place, *validator, path),
-            _ => Err(Problem::new(
-                Kind::Usage,
-                "one file is for one validator",
-                format!("{} were named", validators.len()),
-                "name one with --validator",
-            )),
-        };
+        return to_files(context, &disk, args, &place, &validators, path);
+    }
+    if args.all {
+        return all_through_node(context, args, &place, &validators);
     }
     for validator in validators {
-        through_node(context, args, &place, validator)?;
+        let looked = look(context, args, &place, validator)?;
+        confirm(context, args, &place, &[(validator, looked.message)])?;
+        consent(context, &place, &looked)?;
     }
     Ok(())
 }
@@ -110,12 +107,15 @@ impl Place {
             .zip(&self.group.validators)
             .map(|(place, _)| self.key(place))
             .collect();
+        if args.all {
+            return Ok((0..).zip(&keys).map(|(place, _)| place).collect());
+        }
         if args.validators.is_empty() {
             if keys.len() == 1 {
                 return Ok(vec![0]);
             }
             if !context.output.can_ask() || args.yes {
-                return Err(prompt::unanswered(&["--validator"]));
+                return Err(prompt::unanswered(&["--validator or --all"]));
             }
             let place = prompt::choose("Which validator shall exit?", &keys, 0)?;
             return Ok(u32::try_from(place).into_iter().collect());
@@ -179,39 +179,45 @@ fn not_named(given: &str, prefixed: &str, keys: &[String]) -> Problem {
     Problem::bad_input(what, why, what_to_do)
 }
 
-/// Shows what an exit means, and asks for something that is not typed by accident.
+/// Shows what exits mean, and asks for something that is not typed by accident: once for all of them.
 fn confirm(
     context: &Context,
     args: &ExitArgs,
     place: &Place,
-    validator: u32,
-    message: VoluntaryExit,
+    exits: &[(u32, VoluntaryExit)],
 ) -> Result<(), Problem> {
     let out = &context.output;
-    let key = place.key(validator);
-    let definition = place.lock.definition();
-    let money = usize::try_from(validator)
-        .ok()
-        .and_then(|place| definition.validators.get(place))
-        .map(|addresses| addresses.withdrawal.to_checksum())
-        .unwrap_or_default();
+    let addresses = &place.lock.definition().validators;
     let (t, n) = (place.group.threshold, place.group.size());
-    out.say(format!(
-        "Validator   {key}\n            index {} on the chain, {} of {} in the lock\nExit        {}\nMoney       all of it \
-         goes to the withdrawal address {money}\n",
-        message.validator_index,
-        validator.saturating_add(1),
-        place.group.validators.len(),
-        if message.epoch == 0 {
-            "as soon as the chain takes it".to_owned()
-        } else {
-            format!("not before epoch {}", message.epoch)
-        }
-    ));
+    for (validator, message) in exits {
+        let money = usize::try_from(*validator)
+            .ok()
+            .and_then(|place| addresses.get(place));
+        let money = money
+            .map(|addresses| addresses.withdrawal.to_checksum())
+            .unwrap_or_default();
+        out.say(format!(
+            "Validator   {}\n            index {} on the chain, {} of {} in the lock\nExit        {}\nMoney       all of it \
+             goes to the withdrawal address {money}\n",
+            place.key(*validator),
+            message.validator_index,
+            validator.saturating_add(1),
+            place.group.validators.len(),
+            if message.epoch == 0 {
+                "as soon as the chain takes it".to_owned()
+            } else {
+                format!("not before epoch {}", message.epoch)
+            }
+        ));
+    }
+    let (validators, its, it) = match exits.len() {
+        1 => ("this validator".to_owned(), "It earns", "it has"),
+        count => (format!("these {count} validators"), "They earn", "they have"),
+    };
     out.say(format!(
         "An exit cannot be undone, and your consent cannot be taken back: once {t} of the {n} operators consent, anybody who \
-         has\ntheir parts can end this validator for good. It earns nothing from then on. Keep your machines running until it \
-         has\nleft. Make sure that the withdrawal address is yours, and that you can use it.\n"
+         has\ntheir parts can end {validators} for good. {its} nothing from then on. Keep your machines running until {it}\nleft. \
+         Make sure that the withdrawal address is yours, and that you can use it.\n"
     ));
     if args.yes {
         return Ok(());
@@ -219,7 +225,13 @@ fn confirm(
     if !out.can_ask() {
         return Err(prompt::unanswered(&["--yes, if this is what you want"]));
     }
-    let wanted = format!("exit {}", key.get(..10).unwrap_or(&key));
+    let wanted = match exits {
+        [(validator, _)] => {
+            let key = place.key(*validator);
+            format!("exit {}", key.get(..10).unwrap_or(&key))
+        }
+        _ => format!("exit all {}", exits.len()),
+    };
     prompt::text(&format!("Type \"{wanted}\" to consent"), None, false, |answer| {
         if answer.trim() == wanted {
             Ok(())
@@ -251,9 +263,14 @@ fn ask(context: &Context, request: &Request) -> Result<Answer, Problem> {
     }
 }
 
-/// The running node looks the validator up, signs, and tells the others.
-fn through_node(context: &Context, args: &ExitArgs, place: &Place, validator: u32) -> Result<(), Problem> {
-    let out = &context.output;
+/// A validator that the running node has looked up.
+struct Looked {
+    public_key: String,
+    message: VoluntaryExit,
+}
+
+/// The running node looks a validator up; who has consented so far is told.
+fn look(context: &Context, args: &ExitArgs, place: &Place, validator: u32) -> Result<Looked, Problem> {
     let public_key = place.key(validator);
     let look = Request::ExitLook {
         public_key: public_key.clone(),
@@ -278,11 +295,17 @@ fn through_node(context: &Context, args: &ExitArgs, place: &Place, validator: u3
         validator_index: index,
     };
     confirm_wishes(context, place, &wishes, message);
-    confirm(context, args, place, validator, message)?;
+    Ok(Looked { public_key, message })
+}
+
+/// The running node signs, and tells the others.
+fn consent(context: &Context, place: &Place, looked: &Looked) -> Result<(), Problem> {
+    let out = &context.output;
+    let Looked { public_key, message } = looked;
     let consent = Request::Exit {
         public_key: public_key.clone(),
-        validator_index: index,
-        epoch: args.epoch,
+        validator_index: message.validator_index,
+        epoch: message.epoch,
     };
     let Answer::Exit {
         operators,
@@ -306,13 +329,93 @@ fn through_node(context: &Context, args: &ExitArgs, place: &Place, validator: u3
         None => "Your running node tells the others; each of them consents by its own conclave exit, whenever it suits them."
             .to_owned(),
     });
-    let about = About::of(if path.is_some() { "signed" } else { "consented" }, &public_key);
+    let about = About::of(if path.is_some() { "signed" } else { "consented" }, public_key);
     let about = About {
         path: path.map(|path| path.display().to_string()),
-        ..about.consents(message, place.who(&operators), threshold)
+        ..about.consents(*message, place.who(&operators), threshold)
     };
     out.line(&Event::from(about));
     Ok(())
+}
+
+/// All validators that can exit, asked for once. Those that cannot are told and left out.
+fn all_through_node(
+    context: &Context,
+    args: &ExitArgs,
+    place: &Place,
+    validators: &[u32],
+) -> Result<(), Problem> {
+    let mut left_out = LeftOut::default();
+    let mut looked = Vec::new();
+    for validator in validators {
+        match look(context, args, place, *validator) {
+            Ok(found) => looked.push((*validator, found)),
+            // Of the validator, not of the node: the next may do.
+            Err(problem) if problem.kind == Kind::FolderState && node_is_there(context) => {
+                left_out.tell(context, &place.key(*validator), problem);
+            }
+            Err(problem) => return Err(problem),
+        }
+    }
+    if looked.is_empty() {
+        return left_out.end();
+    }
+    let exits: Vec<(u32, VoluntaryExit)> = looked
+        .iter()
+        .map(|(place, found)| (*place, found.message))
+        .collect();
+    confirm(context, args, place, &exits)?;
+    for (validator, found) in &looked {
+        context
+            .output
+            .say(format!("Validator {}:", place.key(*validator)));
+        if let Err(problem) = consent(context, place, found) {
+            left_out.tell(context, &place.key(*validator), problem);
+        }
+    }
+    left_out.end()
+}
+
+/// Whether the running node still answers.
+fn node_is_there(context: &Context) -> bool {
+    !matches!(
+        control::ask(&context.data_dir, &Request::Status {}),
+        Err(ControlError::NotRunning)
+    )
+}
+
+/// Validators that were left out of many.
+#[derive(Default)]
+struct LeftOut {
+    /// How many should not have been, and why the last of them was.
+    count: usize,
+    last: Option<Problem>,
+}
+
+impl LeftOut {
+    /// Tells of one. That it is leaving already is no fault.
+    fn tell(&mut self, context: &Context, key: &str, problem: Problem) {
+        let line = format!("{key} is left out: {}: {}", problem.what, problem.why);
+        context.output.warn(&printable(&line));
+        if problem.what_to_do != Standing::DONE {
+            self.count += 1;
+            self.last = Some(problem);
+        }
+    }
+
+    /// The end of the command: fine if nobody was left out who could have exited.
+    fn end(self) -> Result<(), Problem> {
+        match self.last {
+            None => Ok(()),
+            Some(last) => Err(Problem {
+                what: match self.count {
+                    1 => last.what,
+                    count => format!("{count} validators were left out; of the last one: {}", last.what),
+                },
+                ..last
+            }),
+        }
+    }
 }
 
 pub(super) fn unexpected() -> Problem {
@@ -339,15 +442,28 @@ fn confirm_wishes(context: &Context, place: &Place, wishes: &[Wish], message: Vo
     }
 }
 
-/// Signs into a file.
-fn to_file(
+/// Signs into files: the one that is named, or one for each validator in the folder that is named.
+fn to_files(
     context: &Context,
     disk: &Disk,
     args: &ExitArgs,
     place: &Place,
-    validator: u32,
+    validators: &[u32],
     path: &Path,
 ) -> Result<(), Problem> {
+    let many = args.all || validators.len() > 1;
+    if many && path.exists() && !path.is_dir() {
+        return Err(Problem::new(
+            Kind::Usage,
+            "one file is for one validator",
+            format!(
+                "{} is no folder, and {} validators shall exit",
+                path.display(),
+                validators.len()
+            ),
+            "name a folder with --partial-out, or one validator with --validator",
+        ));
+    }
     let folder = DataFolder::open(disk, &context.data_dir).map_err(|mut problem| {
         if problem.what.contains("is in use") {
             "leave out --partial-out: the running node signs for you and tells the others"
@@ -355,14 +471,67 @@ fn to_file(
         }
         problem
     })?;
-    let (index, domain) = on_chain(disk, args, place, validator)?;
-    let message = VoluntaryExit {
-        epoch: args.epoch,
-        validator_index: index,
-    };
-    confirm(context, args, place, validator, message)?;
+    let (found, domain) = on_chain(disk, args, place, validators)?;
+    let mut left_out = LeftOut::default();
+    let mut exits = Vec::new();
+    for (validator, index) in found {
+        match index {
+            Ok(validator_index) => exits.push((
+                validator,
+                VoluntaryExit {
+                    epoch: args.epoch,
+                    validator_index,
+                },
+            )),
+            Err(standing) => {
+                let problem = Problem::from_lines(Kind::BadInput, standing);
+                if !args.all {
+                    return Err(problem);
+                }
+                left_out.tell(context, &place.key(validator), problem);
+            }
+        }
+    }
+    if exits.is_empty() {
+        return left_out.end();
+    }
+    confirm(context, args, place, &exits)?;
     context.output.say("Opening the keystores ...");
     let holding = holding::open(&folder, place.network.as_ref())?;
+    if many && !path.exists() {
+        disk.create_folder(path)?;
+    }
+    for (validator, message) in &exits {
+        let written = sign_into(
+            context,
+            disk,
+            place,
+            &holding,
+            &domain,
+            (*validator, *message),
+            path,
+        );
+        match written {
+            // What an earlier start wrote is as good.
+            Err(problem) if many && problem.kind == Kind::FolderState => {
+                left_out.tell(context, &place.key(*validator), problem);
+            }
+            written => written?,
+        }
+    }
+    left_out.end()
+}
+
+/// Signs one exit into a new file, or a new file in a folder.
+fn sign_into(
+    context: &Context,
+    disk: &Disk,
+    place: &Place,
+    holding: &Holding,
+    domain: &Domain,
+    (validator, message): (u32, VoluntaryExit),
+    path: &Path,
+) -> Result<(), Problem> {
     let share = usize::try_from(validator)
         .ok()
         .and_then(|place| holding.shares.get(place));
@@ -371,11 +540,16 @@ fn to_file(
         (place.operator, holding.identity.key()),
         (validator, share),
         &place.group.lock_hash,
-        &domain,
+        domain,
         message,
         now_ms(),
     );
-    disk.write_new(path, &partial.to_json(&place.group), SECRET)?;
+    let path = if path.is_dir() {
+        path.join(partial_name(&place.group, &partial).ok_or_else(unexpected)?)
+    } else {
+        path.to_owned()
+    };
+    disk.write_new(&path, &partial.to_json(&place.group), SECRET)?;
     let out = &context.output;
     out.say(format!(
         "Wrote {}. Send it to whoever collects the parts.",
@@ -393,40 +567,67 @@ fn to_file(
     Ok(())
 }
 
-/// The validator's index, and what exits are signed for: from a beacon node if there is one, else as given.
-fn on_chain(disk: &Disk, args: &ExitArgs, place: &Place, validator: u32) -> Result<(u64, Domain), Problem> {
+/// A validator, and its index or why it cannot exit.
+type Found = (u32, Result<u64, Standing>);
+
+/// The validators' indices, and what exits are signed for: from a beacon node if there is one, else as given.
+fn on_chain(
+    disk: &Disk,
+    args: &ExitArgs,
+    place: &Place,
+    validators: &[u32],
+) -> Result<(Vec<Found>, Domain), Problem> {
     if args.beacon.beacon_nodes.is_empty() {
-        let index = args.validator_index.ok_or_else(|| {
+        let missing = |what_to_do: &str| {
             Problem::new(
                 Kind::Usage,
                 "the validator's index is missing",
                 "there is no beacon node to ask",
-                "give --validator-index, or --beacon-node",
+                what_to_do,
             )
-        })?;
-        return Ok((index, place.domain().ok_or_else(no_domain)?));
+        };
+        let [validator] = validators else {
+            return Err(missing(
+                "give --beacon-node, or one validator and its --validator-index",
+            ));
+        };
+        let index = args
+            .validator_index
+            .ok_or_else(|| missing("give --validator-index, or --beacon-node"))?;
+        return Ok((
+            vec![(*validator, Ok(index))],
+            place.domain().ok_or_else(no_domain)?,
+        ));
     }
-    let key = usize::try_from(validator)
-        .ok()
-        .and_then(|at| place.group.validators.get(at))
-        .map(|validator| validator.key.to_bytes())
-        .ok_or_else(unexpected)?;
+    let key = |validator: &u32| {
+        let at = usize::try_from(*validator).ok();
+        let validator = at.and_then(|at| place.group.validators.get(at));
+        validator
+            .map(|validator| validator.key.to_bytes())
+            .ok_or_else(unexpected)
+    };
+    let keys: Vec<[u8; 48]> = validators.iter().map(key).collect::<Result<_, _>>()?;
     with_beacon_nodes(disk, args, place, async |nodes, domain| {
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        let found = nodes.validators(&[key], deadline).await;
+        let found = nodes.validators(&keys, deadline).await;
         let found = found.map_err(|error| {
             Problem::other("the validator could not be looked up", &error, error.advice())
         })?;
-        let standing = |error: Standing| Problem::from_lines(Kind::BadInput, error);
-        let status = found.value.into_iter().find(|one| one.validator.pubkey == key);
-        let status = status.ok_or_else(|| standing(Standing::Unknown))?;
-        Standing::check(&status).map_err(standing)?;
-        let found = status.index;
-        let given = args.validator_index.unwrap_or(found);
-        if given != found {
-            return Err(standing(Standing::OtherIndex { found, given }));
-        }
-        Ok((found, domain))
+        let index = |key: &[u8; 48]| {
+            let status = found.value.iter().find(|one| one.validator.pubkey == *key);
+            let status = status.ok_or(Standing::Unknown)?;
+            Standing::check(status)?;
+            let found = status.index;
+            match args.validator_index {
+                Some(given) if given != found => Err(Standing::OtherIndex { found, given }),
+                _ => Ok(found),
+            }
+        };
+        let found = validators
+            .iter()
+            .zip(&keys)
+            .map(|(validator, key)| (*validator, index(key)));
+        Ok((found.collect(), domain))
     })
 }
 

@@ -48,6 +48,9 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// The last line of what is said of a validator that has been told to exit, or has left.
+    pub const DONE: &str = "nothing is left to be done";
+
     /// What the chain says of a validator that shall exit.
     ///
     /// # Errors

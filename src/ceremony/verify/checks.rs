@@ -458,7 +458,10 @@ pub(super) fn keystores(
                 Outcome::NotChecked("it does not name its public key, and it was not opened".to_owned())
             }
             (Ok(places), Some(key)) => match places.of_share(&key) {
-                None => Outcome::Failed("its key is no share of the lock".to_owned()),
+                None => {
+                    covered.extend(item.number);
+                    Outcome::Failed("its key is no share of the lock".to_owned())
+                }
                 Some((validator, owner)) => {
                     covered.insert(validator);
                     owners.insert(owner);

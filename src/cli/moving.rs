@@ -135,7 +135,7 @@ fn resumed(
 fn exported(context: &Context, target: &Path) {
     let out = &context.output;
     out.say(format!(
-        "This folder is retired for ever. Wrote {}. On the new machine, with the same password: conclave --data-dir NEW-FOLDER import {}",
+        "This folder is permanently retired. Wrote {}. On the new machine, with the same password: conclave --data-dir NEW-FOLDER import {}",
         target.display(),
         target.file_name().unwrap_or_default().to_string_lossy()
     ));

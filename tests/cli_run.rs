@@ -686,6 +686,13 @@ impl BeaconNode {
         std::thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
                 let (path, body) = request(&stream);
+                // Of those that were asked for.
+                let wanted = |one: &&Value| {
+                    let ids = body["ids"].as_array();
+                    ids.is_none_or(|ids| ids.contains(&one["validator"]["pubkey"]))
+                };
+                let list = validators["data"].as_array().unwrap().iter().filter(wanted);
+                let validators = json!({"data": list.collect::<Vec<_>>()});
                 heard.lock().unwrap().push((path.clone(), body));
                 let answer = match path.as_str() {
                     "/eth/v1/beacon/genesis" => Some(&genesis),

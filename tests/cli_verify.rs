@@ -167,6 +167,7 @@ fn secrets_that_everybody_may_read_are_told() {
     // The command mends it.
     let error = text(&conclave(&commands[0], &[]).stderr);
     let command = error.split("This mends it: ").nth(1).unwrap();
+    let command = command.lines().next().unwrap();
     let mended = std::process::Command::new("sh")
         .args(["-c", command])
         .status()

@@ -659,6 +659,11 @@ impl BeaconNode {
 
     /// That tells these states of the validators; the last one is that of all others.
     fn telling(genesis_time: u64, slot_ms: u64, keys: &[String], states: &[&str]) -> Self {
+        Self::behind(genesis_time, slot_ms, keys, states, 0)
+    }
+
+    /// The same, with a head that is so many slots old, though it calls itself in step.
+    fn behind(genesis_time: u64, slot_ms: u64, keys: &[String], states: &[&str], behind: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/beacon/spec-minimal.json");
@@ -669,9 +674,15 @@ impl BeaconNode {
             "genesis_validators_root": format!("0x{}", "07".repeat(32)),
             "genesis_fork_version": "0x10000038",
         }});
-        let syncing = json!({"data": {
-            "head_slot": "9", "sync_distance": "0", "is_syncing": false, "is_optimistic": false, "el_offline": false,
-        }});
+        let syncing = move || {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            let since = now.saturating_sub(Duration::from_secs(genesis_time));
+            let slot = u64::try_from(since.as_millis()).unwrap() / slot_ms;
+            json!({"data": {
+                "head_slot": slot.saturating_sub(behind).to_string(), "sync_distance": "0", "is_syncing": false,
+                "is_optimistic": false, "el_offline": false,
+            }})
+        };
         let version = json!({"data": {"version": "Imitation/1"}});
         let validator = |(index, key): (usize, &String)| {
             let state = states.get(index).or(states.last()).unwrap();
@@ -694,6 +705,7 @@ impl BeaconNode {
                 let list = validators["data"].as_array().unwrap().iter().filter(wanted);
                 let validators = json!({"data": list.collect::<Vec<_>>()});
                 heard.lock().unwrap().push((path.clone(), body));
+                let syncing = syncing();
                 let answer = match path.as_str() {
                     "/eth/v1/beacon/genesis" => Some(&genesis),
                     "/eth/v1/config/spec" => Some(&spec),
@@ -954,6 +966,23 @@ fn run_tells_programs_what_it_does_and_finishes_its_slot() {
     assert!(now >= end && now < end + PATIENCE.as_secs());
     assert_eq!(last["validators"], started["validators"]);
     assert_eq!(run.end().0, Some(0));
+}
+
+#[test]
+fn a_beacon_node_that_stands_still_is_told_whatever_it_says_of_itself() {
+    let folder = Folder::of("cluster-v1.10-custom-4x2");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let node = BeaconNode::behind(now - 3600, 4000, &[], &["pending_queued"], 40);
+    let mut run = folder.run(&["--json", "--dry-run", "--beacon-node", &node.url]);
+    let line = run.until("{\"event\":\"beacon_node\"");
+    let told: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(told["state"], "stalled", "{told}");
+    assert!(
+        told["message"].to_string().contains("its newest block is"),
+        "{told}"
+    );
+    run.signal(Signal::KILL);
+    run.end();
 }
 
 #[test]

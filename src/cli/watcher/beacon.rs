@@ -111,6 +111,9 @@ impl Watcher {
                 "wrong_network" => told.warn(format!(
                     "{line}. It is not used: take it out of --beacon-node, or point it at the right network"
                 )),
+                "stalled" => told.warn(format!(
+                    "{line}. It is asked only if no other one is better: look at its log, its peers and its disk, and restart it"
+                )),
                 _ => told.warn(line),
             }
             told.events.push(Event::BeaconNode {
@@ -162,6 +165,7 @@ fn state(state: &State) -> &'static str {
         State::Ready => "ready",
         State::Optimistic => "optimistic",
         State::Syncing(_) => "syncing",
+        State::Stalled(_) => "stalled",
         State::Unknown => "unknown",
         State::Down(_) => "down",
         State::WrongNetwork(_) => "wrong_network",

@@ -274,6 +274,12 @@ fn a_beacon_node_is_named_when_its_state_changes() {
     assert_eq!(tell(State::Ready).lines, []);
     assert!(text(&tell(State::Syncing(40))).starts_with("! Beacon node"));
     assert_eq!(tell(State::Syncing(41)).lines, []);
+    let told = tell(State::Stalled(40));
+    assert!(
+        text(&told).contains("its newest block is 40 slots old"),
+        "{told:?}"
+    );
+    assert!(json(&told).contains(r#""state":"stalled""#), "{told:?}");
 }
 
 #[test]

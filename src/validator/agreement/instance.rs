@@ -365,6 +365,18 @@ impl<S: Signatures> Instance<S> {
         self.records.first_votes().map(|vote| vote.operator).collect()
     }
 
+    /// Whether more than n - t operators voted for a value in rounds before this one: at most n - t lie, so one of them at
+    /// least is honest and found it plausible.
+    pub fn is_backed(&self, round: u8, id: &Hash) -> bool {
+        let lying = self.committee.size.saturating_sub(self.committee.threshold);
+        let rounds = 0..round.min(LAST_ROUND);
+        let voters: BTreeSet<u16> = rounds
+            .flat_map(|round| self.records.votes_for(round, Step::Prevote, id))
+            .map(|vote| vote.operator)
+            .collect();
+        voters.len() > usize::from(lying)
+    }
+
     fn on_proposal(&mut self, from: u16, proposal: Proposal) {
         let round = proposal.round;
         if round > LAST_ROUND

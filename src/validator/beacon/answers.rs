@@ -7,6 +7,8 @@ use crate::{
     validator::chain::{json, types::BeaconBlockHeader},
 };
 
+use super::choice;
+
 /// `{"data": ...}`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Data<T> {
@@ -261,6 +263,16 @@ pub struct Header {
     pub canonical: bool,
     /// Whether the execution client has not verified the block.
     pub execution_optimistic: bool,
+}
+
+impl Header {
+    /// As a head.
+    pub(super) fn head(&self) -> choice::Head {
+        choice::Head {
+            slot: self.header.slot,
+            root: Some(self.root),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -8,12 +8,14 @@
 //! |---|---|
 //! | [`api`] | what a validator asks and sends, typed |
 //! | [`answers`] | what beacon nodes answer |
-//! | [`nodes`] | several nodes: health, order, hedged questions, submissions to all |
+//! | [`choice`] | which of several nodes is asked first, and whose head is ours |
+//! | [`nodes`] | several nodes: health, hedged questions, submissions to all |
 //! | [`http`] | one node: one request, bounded in time and size |
 //! | [`events`] | heads as they come (server-sent events), from all nodes at once |
 
 pub mod answers;
 pub mod api;
+pub mod choice;
 pub mod events;
 pub mod http;
 pub mod nodes;

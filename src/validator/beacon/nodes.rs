@@ -1,6 +1,6 @@
 //! Several beacon nodes: who is of use, who is asked first, and what to do when one is slow.
 //!
-//! A question goes to the best node; when it has not answered after a fraction of the time there is, the next one is
+//! A question goes to the best node ([`choice`] says which that is); when it has not answered after a fraction of the time there is, the next one is
 //! asked too, and the first good answer counts. A submission goes to every node that is of use. A node of another
 //! chain is never asked for anything but what chain it is on.
 
@@ -14,17 +14,26 @@ use std::{
 use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::validator::chain::spec::{Chain, Genesis, MAX_GENESIS_BYTES, MAX_SPEC_BYTES, Pinned, Spec};
+use crate::{
+    crypto::hash::Hash,
+    validator::chain::spec::{Chain, Genesis, MAX_GENESIS_BYTES, MAX_SPEC_BYTES, Pinned, Spec},
+};
 
 use super::{
-    answers::{Data, Syncing, Version},
+    answers::{Data, Header, Syncing, Version},
+    choice::{self, Standing},
     http::{ErrorKind, Node, NodeError, Request, line},
 };
 
 /// Most bytes of a short answer.
 pub(super) const SMALL: usize = 16 * 1024;
-/// A node this many slots behind its network is not asked first.
+/// A node that catches up and is more slots behind than this is not in step.
 const MAX_DISTANCE: u64 = 2;
+/// Nor is one that calls itself in step, and is behind our clock by more than this: so many slots in a row without a block are
+/// rarer than a node that stands still.
+const MAX_STALL: u64 = 8;
+/// How long a node may take to show its head when it is asked how it is.
+const SHOW_HEAD: Duration = Duration::from_secs(1);
 /// The specification is read again after this many checks: an updated node may know of new forks.
 const SPEC_EVERY: u32 = 64;
 /// Longest wait for one node before the next is asked too.
@@ -51,6 +60,8 @@ pub enum State {
     Optimistic,
     /// Behind by so many slots.
     Syncing(u64),
+    /// Calls itself in step, and its head is so many slots behind the clock.
+    Stalled(u64),
     /// Nothing is known yet.
     Unknown,
     /// It does not answer, or not as a beacon node does.
@@ -64,7 +75,7 @@ impl State {
         match self {
             Self::Ready => 0,
             Self::Optimistic => 1,
-            Self::Syncing(_) => 2,
+            Self::Syncing(_) | Self::Stalled(_) => 2,
             Self::Unknown => 3,
             Self::Down(_) => 4,
             Self::WrongNetwork(_) => 5,
@@ -77,6 +88,9 @@ impl State {
             Self::Ready => "ready".to_owned(),
             Self::Optimistic => "execution client behind or offline".to_owned(),
             Self::Syncing(distance) => format!("syncing, {distance} slots behind"),
+            Self::Stalled(behind) => {
+                format!("stalled: it calls itself in step, but its newest block is {behind} slots old")
+            }
             Self::Unknown => "not asked yet".to_owned(),
             Self::Down(error) | Self::WrongNetwork(error) => error.kind.to_string(),
         }
@@ -92,7 +106,7 @@ pub struct Health {
     pub state: State,
     /// What it says it is, at most 100 characters; empty when not known.
     pub version: String,
-    /// The slot of its head.
+    /// The slot of its head; 0 if it told of none.
     pub head_slot: u64,
     /// How long its last answer to a health check took.
     pub latency: Duration,
@@ -175,9 +189,10 @@ struct Member {
     node: Node,
     state: State,
     version: String,
-    head_slot: u64,
-    /// The same, for comparison.
-    progress: u64,
+    head: Option<choice::Head>,
+    /// When it told of that, and whether its execution client had not verified it.
+    told_at: Instant,
+    optimistic: bool,
     latency: Duration,
     /// Verified to be of the right chain since it was last down.
     verified: bool,
@@ -202,9 +217,39 @@ struct Shared {
     members: Vec<Member>,
     chain: Option<Arc<Chain>>,
     pinned: Pinned,
+    /// The wall clock at the last check, in milliseconds since the Unix epoch.
+    clock: Option<(u64, Instant)>,
 }
 
 impl Shared {
+    /// The slot by our clock; none before genesis.
+    fn slot(&self) -> Option<u64> {
+        let (then, at) = self.clock?;
+        let since = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.chain.as_ref()?.time().slot_at(then.saturating_add(since))
+    }
+
+    /// Nodes of the right chain, for a choice among them.
+    fn standings(&self) -> Vec<Standing> {
+        let members = self.members.iter().enumerate();
+        let standing = |(place, member): (usize, &Member)| {
+            let least = if member.optimistic {
+                State::Optimistic.rank()
+            } else {
+                0
+            };
+            Standing {
+                place,
+                rank: member.state.rank().max(least),
+                head: member.head,
+            }
+        };
+        members
+            .filter(|(_, member)| member.verified)
+            .map(standing)
+            .collect()
+    }
+
     /// Puts together what all nodes told last, those that are off included. What was known stays the same thing if
     /// nothing is new.
     fn learn(&mut self) {
@@ -230,8 +275,9 @@ impl Nodes {
                 node,
                 state: State::Unknown,
                 version: String::new(),
-                head_slot: 0,
-                progress: 0,
+                head: None,
+                told_at: Instant::now(),
+                optimistic: false,
                 latency: Duration::ZERO,
                 verified: false,
                 told: None,
@@ -243,6 +289,7 @@ impl Nodes {
             members,
             chain: None,
             pinned,
+            clock: None,
         })))
     }
 
@@ -284,7 +331,7 @@ impl Nodes {
             name: member.node.name().to_owned(),
             state: member.state.clone(),
             version: member.version.clone(),
-            head_slot: member.head_slot,
+            head_slot: member.head.map_or(0, |head| head.slot),
             latency: member.latency,
             trouble: member.trouble(),
         };
@@ -319,27 +366,35 @@ impl Nodes {
     /// Nodes of the right chain, best first.
     fn ranked(&self) -> Vec<(usize, Node, u8)> {
         let shared = self.shared();
-        let mut verified: Vec<_> = shared
-            .members
-            .iter()
-            .enumerate()
-            .filter(|(_, member)| member.verified)
-            .collect();
-        let highest = verified.iter().map(|(_, member)| member.progress).max();
-        // Of nodes that say the same of themselves, one that stands still comes last.
-        verified.sort_by_key(|(_, member)| {
-            let behind = highest.unwrap_or_default().saturating_sub(member.progress);
-            (member.state.rank(), behind > MAX_DISTANCE)
+        let mut standings = shared.standings();
+        choice::order(&mut standings, shared.slot());
+        let ranked = standings.iter().filter_map(|one| {
+            let member = shared.members.get(one.place)?;
+            Some((one.place, member.node.clone(), member.state.rank()))
         });
-        verified
-            .into_iter()
-            .map(|(place, member)| (place, member.node.clone(), member.state.rank()))
-            .collect()
+        ranked.collect()
+    }
+
+    /// A node told of its head: its slot and root, and whether its execution client has not verified it.
+    pub fn told(&self, place: usize, slot: u64, root: Hash, optimistic: bool) {
+        if let Some(member) = self.shared().members.get_mut(place) {
+            let root = Some(root);
+            member.head = Some(choice::Head { slot, root });
+            member.told_at = Instant::now();
+            member.optimistic = optimistic;
+        }
+    }
+
+    /// Of the heads that the nodes told of the one that is ours, slot and root: see [`choice`].
+    pub fn head(&self) -> Option<(u64, Hash)> {
+        let shared = self.shared();
+        choice::head(&shared.standings(), shared.slot())
     }
 
     /// Asks every node how it is and, where that is not known, which chain it follows. To be called at the start and
     /// about once a slot. `now_ms` is the time, in milliseconds since the Unix epoch: it says which forks have begun.
     pub async fn check(&self, now_ms: u64, deadline: Instant) {
+        self.shared().clock = Some((now_ms, Instant::now()));
         let nodes = self.all();
         join_all(
             nodes
@@ -366,29 +421,34 @@ impl Nodes {
             return;
         }
         let asked = Instant::now();
-        let syncing = syncing(node, deadline).await;
+        let syncing = async {
+            let answer = syncing(node, deadline).await;
+            (answer, asked.elapsed())
+        };
+        let shown = async { node.header("head", deadline.min(asked + SHOW_HEAD)).await.ok() };
+        let ((syncing, latency), shown) = futures::join!(syncing, shown);
         let mut shared = self.shared();
         let slot = shared
             .chain
             .as_ref()
             .and_then(|chain| chain.time().slot_at(now_ms));
-        let newest = slot.map_or(u64::MAX, |slot| slot.saturating_add(1));
         let Some(member) = shared.members.get_mut(place) else {
             return;
         };
         match syncing {
             Ok(syncing) => {
-                member.latency = asked.elapsed();
-                member.head_slot = syncing.head_slot;
-                // No head is of the future: who says so must not come before all others.
-                member.progress = syncing.head_slot.min(newest);
-                member.state = if syncing.is_syncing && syncing.sync_distance > MAX_DISTANCE {
-                    State::Syncing(syncing.sync_distance)
-                } else if syncing.is_optimistic || syncing.el_offline {
-                    State::Optimistic
-                } else {
-                    State::Ready
-                };
+                member.latency = latency;
+                member.state = state(&syncing, shown.as_ref(), slot);
+                // What it told meanwhile is newer.
+                if member.told_at <= asked {
+                    let said = choice::Head {
+                        slot: syncing.head_slot,
+                        root: None,
+                    };
+                    let known = member.head.filter(|known| known.slot == said.slot);
+                    member.head = shown.map(|header| header.head()).or(known).or(Some(said));
+                    member.optimistic = false;
+                }
             }
             Err(error) => {
                 drop(shared);
@@ -475,10 +535,36 @@ impl Nodes {
         F: Fn(Node) -> Fut,
         Fut: Future<Output = Result<T, NodeError>>,
     {
+        let mut found = None;
+        let first = |answer| {
+            found = Some(answer);
+            true
+        };
+        self.until(request, deadline, ask, first).await?;
+        let errors = Vec::new();
+        found.ok_or(AllFailed { request, errors })
+    }
+
+    /// The same until there is an answer that is `enough`; the next one is asked at once when one is not.
+    ///
+    /// # Errors
+    /// [`AllFailed`] when there was no good answer at all before the deadline.
+    pub(super) async fn until<T, F, Fut>(
+        &self,
+        request: &'static str,
+        deadline: Instant,
+        ask: F,
+        mut enough: impl FnMut(From<T>) -> bool,
+    ) -> Result<(), AllFailed>
+    where
+        F: Fn(Node) -> Fut,
+        Fut: Future<Output = Result<T, NodeError>>,
+    {
         let hedge = (deadline.saturating_duration_since(Instant::now()) / 4).clamp(MIN_HEDGE, MAX_HEDGE);
         let mut waiting = self.ranked().into_iter();
         let mut running = FuturesUnordered::new();
         let mut errors: Vec<NodeError> = Vec::new();
+        let mut answered = false;
         loop {
             let next = waiting.next();
             let more = next.is_some();
@@ -487,7 +573,11 @@ impl Nodes {
                 running.push(async move { (place, answer.await) });
             }
             if running.is_empty() {
-                return Err(AllFailed { request, errors });
+                return if answered {
+                    Ok(())
+                } else {
+                    Err(AllFailed { request, errors })
+                };
             }
             let patience = Instant::now() + hedge;
             let done = tokio::select! {
@@ -498,7 +588,10 @@ impl Nodes {
             match done {
                 Some((node, Ok(value))) => {
                     self.note_answer(request, node);
-                    return Ok(From { value, node });
+                    answered = true;
+                    if enough(From { value, node }) {
+                        return Ok(());
+                    }
                 }
                 Some((place, Err(error))) => {
                     self.note(place, &error);
@@ -686,6 +779,29 @@ fn told_apart(nodes: Vec<Node>) -> Vec<Node> {
         if *count == 1 { node } else { node.numbered(*count) }
     };
     nodes.into_iter().map(number).collect()
+}
+
+/// How a node is: what it says of itself, the head that it shows, and the slot by our clock. What it shows counts more than
+/// what it says.
+fn state(said: &Syncing, shown: Option<&Header>, slot: Option<u64>) -> State {
+    let head = shown.map_or(said.head_slot, |shown| shown.header.slot);
+    let behind = slot.map_or(0, |slot| slot.saturating_sub(head));
+    let distance = if shown.is_some() && slot.is_some() {
+        behind
+    } else {
+        behind.max(said.sync_distance)
+    };
+    let optimistic =
+        said.is_optimistic || said.el_offline || shown.is_some_and(|shown| shown.execution_optimistic);
+    if said.is_syncing && distance > MAX_DISTANCE {
+        State::Syncing(distance)
+    } else if behind > MAX_STALL {
+        State::Stalled(behind)
+    } else if optimistic {
+        State::Optimistic
+    } else {
+        State::Ready
+    }
 }
 
 /// Asks a node how it is.

@@ -24,7 +24,7 @@ use super::{
     api::Published,
     events::{Events, News},
     http::{Address, ErrorKind, Node},
-    nodes::{Nodes, State},
+    nodes::{AllFailed, From, Nodes, State},
 };
 use crate::{
     ethereum::exit::{SignedVoluntaryExit, VoluntaryExit},
@@ -32,7 +32,7 @@ use crate::{
         block::{Blobs, Block, BlockSchemas},
         spec::{Chain, Fork, Pinned},
         types::{
-            AttestationData, Checkpoint, SyncCommitteeMessage,
+            AttestationData, BeaconBlockHeader, Checkpoint, SyncCommitteeMessage,
             tests::{unhex, vectors},
         },
     },
@@ -244,7 +244,7 @@ async fn a_node_of_another_network_is_never_used() {
     };
     let text = error.to_string();
     assert!(text.contains(&stranger.url) && text.contains("0x0808"), "{text}");
-    assert_eq!(nodes.attestation_data(9, soon()).await.unwrap().node, 1);
+    assert_eq!(attestation_data(&nodes, 9, soon()).await.unwrap().node, 1);
     let mut answers = 0;
     nodes.attestation_data_of_each(9, soon(), |_| answers += 1).await;
     assert_eq!(answers, 1);
@@ -258,7 +258,7 @@ async fn a_node_of_another_network_is_never_used() {
     assert!(nodes.chain().is_none() && !nodes.is_ready());
     nodes.check(NOW_MS, soon()).await;
     assert!(matches!(nodes.health()[0].state, State::WrongNetwork(_)));
-    let failed = nodes.attestation_data(9, soon()).await.unwrap_err();
+    let failed = attestation_data(&nodes, 9, soon()).await.unwrap_err();
     assert!(failed.errors.is_empty() && failed.to_string().contains("no beacon node is of use"));
 }
 
@@ -369,7 +369,7 @@ async fn a_node_that_is_well_and_fails_one_request_is_told_of_until_it_answers()
     .await;
     let nodes = connect(&[&server]).await;
     for _ in 0..2 {
-        nodes.attestation_data(9, soon()).await.unwrap_err();
+        attestation_data(&nodes, 9, soon()).await.unwrap_err();
         nodes.check(NOW_MS, soon()).await;
     }
     // Once or twice is nothing to talk about; nor is what a node does not have.
@@ -378,7 +378,7 @@ async fn a_node_that_is_well_and_fails_one_request_is_told_of_until_it_answers()
         nodes.head_root(soon()).await.unwrap_err();
     }
     assert_eq!(nodes.health()[0].trouble, None);
-    nodes.attestation_data(9, soon()).await.unwrap_err();
+    attestation_data(&nodes, 9, soon()).await.unwrap_err();
     nodes.check(NOW_MS, soon()).await;
     let health = nodes.health();
     assert_eq!(health[0].state, State::Ready);
@@ -386,7 +386,7 @@ async fn a_node_that_is_well_and_fails_one_request_is_told_of_until_it_answers()
     assert_eq!(trouble.request, "attestation data");
     assert!(matches!(trouble.kind, ErrorKind::Status { status: 500, .. }));
     fails.store(false, Ordering::Relaxed);
-    nodes.attestation_data(9, soon()).await.unwrap();
+    attestation_data(&nodes, 9, soon()).await.unwrap();
     assert_eq!(nodes.health()[0].trouble, None);
 }
 
@@ -405,13 +405,13 @@ async fn the_next_node_is_asked_when_the_first_is_slow() {
     .await;
     let fast = healthy(&[(DATA_PATH, vote_json(9))]).await;
     let nodes = connect(&[&slow, &fast]).await;
-    let answer = nodes.attestation_data(9, soon()).await.unwrap();
+    let answer = attestation_data(&nodes, 9, soon()).await.unwrap();
     assert_eq!((answer.node, answer.value), (1, vote(9)));
 
     // Alone, it is an error in time, and the node is asked last from then on.
     let nodes = connect(&[&slow]).await;
     let deadline = Instant::now() + Duration::from_millis(200);
-    let failed = nodes.attestation_data(9, deadline).await.unwrap_err();
+    let failed = attestation_data(&nodes, 9, deadline).await.unwrap_err();
     assert_eq!(failed.errors[0].kind, ErrorKind::Timeout);
     assert!(matches!(nodes.health()[0].state, State::Down(_)));
 }
@@ -436,10 +436,10 @@ async fn a_node_that_syncs_is_passed_over() {
     let nodes = connect(&[&behind, &offline, &ready]).await;
     let states: Vec<_> = nodes.health().into_iter().map(|one| one.state).collect();
     assert_eq!(states, [State::Syncing(100), State::Optimistic, State::Ready]);
-    assert_eq!(nodes.attestation_data(9, soon()).await.unwrap().node, 2);
+    assert_eq!(attestation_data(&nodes, 9, soon()).await.unwrap().node, 2);
 
     let nodes = connect(&[&behind]).await;
-    let failed = nodes.attestation_data(9, soon()).await.unwrap_err();
+    let failed = attestation_data(&nodes, 9, soon()).await.unwrap_err();
     let kind = &failed.errors[0].kind;
     assert_eq!(
         kind,
@@ -458,7 +458,7 @@ async fn answered(response: impl Fn() -> Response + Send + Sync + 'static) -> Er
     .await;
     let nodes = connect(&[&server]).await;
     let deadline = Instant::now() + Duration::from_secs(2);
-    let failed = nodes.attestation_data(9, deadline).await.unwrap_err();
+    let failed = attestation_data(&nodes, 9, deadline).await.unwrap_err();
     failed.errors[0].kind.clone()
 }
 
@@ -927,28 +927,223 @@ async fn heads_of_a_node_that_catches_up_do_not_count_while_another_is_in_step()
     }
 }
 
+/// A slot of the chain, and the time in it.
+const SLOT: u64 = 99;
+const IN_SLOT: u64 = 1_700_000_000_000 + SLOT * 4000 + 10;
+
+/// The header of a block of a slot, and its root; `fork` makes it another one.
+fn header(slot: u64, fork: u8) -> ([u8; 32], Value) {
+    let header = BeaconBlockHeader {
+        slot,
+        proposer_index: 1,
+        parent_root: [fork; 32],
+        state_root: [2; 32],
+        body_root: [3; 32],
+    };
+    let text = |bytes: [u8; 32]| format!("0x{}", hex::encode(bytes));
+    let message = json!({
+        "slot": slot.to_string(), "proposer_index": "1", "parent_root": text([fork; 32]),
+        "state_root": text([2; 32]), "body_root": text([3; 32]),
+    });
+    let header = header.root();
+    let signature = format!("0x{}", "00".repeat(96));
+    let shown = json!({
+        "execution_optimistic": false,
+        "data": {
+            "root": text(header), "canonical": true,
+            "header": { "message": message, "signature": signature },
+        },
+    });
+    (header, shown)
+}
+
+/// A node that says this of itself, and shows the block of this slot as its head.
+async fn says(head: u64, is_syncing: bool, distance: u64, shows: Option<u64>) -> Server {
+    let syncing = json!({ "data": {
+        "head_slot": head.to_string(), "sync_distance": distance.to_string(), "is_syncing": is_syncing,
+        "is_optimistic": false, "el_offline": false,
+    }});
+    let mut paths = vec![("/eth/v1/node/syncing", syncing)];
+    paths.extend(shows.map(|slot| ("/eth/v1/beacon/headers/head", header(slot, 1).1)));
+    healthy(&paths).await
+}
+
+async fn connect_at(now_ms: u64, servers: &[Server]) -> Nodes {
+    let nodes = servers.iter().map(|server| client(&server.url)).collect();
+    let nodes = Nodes::new(nodes, Pinned::default());
+    nodes.check(now_ms, soon()).await;
+    nodes
+}
+
+/// The places of the nodes in the order in which they are asked.
+async fn asked(nodes: &Nodes) -> Vec<usize> {
+    let names: Vec<String> = nodes.health().into_iter().map(|node| node.name).collect();
+    let order = Mutex::new(Vec::new());
+    let ask = |node: Node| {
+        let place = names.iter().position(|name| name == node.name());
+        order.lock().unwrap().extend(place);
+        async move { Err::<(), _>(node.error("order", ErrorKind::Malformed(String::new()))) }
+    };
+    nodes.first("order", soon(), ask).await.unwrap_err();
+    order.into_inner().unwrap()
+}
+
 #[tokio::test]
-async fn a_node_that_stands_still_is_asked_last() {
-    let at = |head: u64| {
+async fn what_a_node_says_of_itself_is_compared_with_what_it_shows_and_with_the_clock() {
+    let cases = [
+        ((99, false, 0, None), State::Ready),
+        ((91, false, 0, None), State::Ready),
+        ((90, false, 0, None), State::Stalled(9)),
+        ((0, false, 0, None), State::Stalled(99)),
+        ((99, false, 0, Some(50)), State::Stalled(49)),
+        ((50, false, 0, Some(99)), State::Ready),
+        ((99, true, 0, Some(50)), State::Syncing(49)),
+        ((0, true, 99, Some(98)), State::Ready),
+        ((99, true, 3, None), State::Syncing(3)),
+        ((50, true, 0, None), State::Syncing(49)),
+        ((98, true, 1, None), State::Ready),
+        // Nobody is ahead of the time; what it says then is of no use, but it may be our clock.
+        ((u64::MAX, false, 0, None), State::Ready),
+    ];
+    for ((head, is_syncing, distance, shows), expected) in cases {
+        let server = says(head, is_syncing, distance, shows).await;
+        let nodes = connect_at(IN_SLOT, &[server]).await;
+        let health = nodes.health();
+        let case = (head, is_syncing, distance, shows);
+        assert_eq!(health[0].state, expected, "{case:?}");
+        assert_eq!(health[0].head_slot, shows.unwrap_or(head), "{case:?}");
+        assert_eq!(nodes.is_ready(), expected == State::Ready);
+        // It is the only one, so it is asked all the same.
+        assert_eq!(asked(&nodes).await, [0]);
+        let text = expected.text();
+        assert_eq!(
+            text.contains("stalled"),
+            matches!(expected, State::Stalled(_)),
+            "{text}"
+        );
+    }
+    // Before genesis nobody has a head to be behind with.
+    let nodes = connect_at(1_600_000_000_000, &[says(0, false, 0, None).await]).await;
+    assert!(nodes.is_ready());
+}
+
+#[tokio::test]
+async fn nodes_are_asked_by_how_they_are_then_by_their_head_then_as_they_were_given() {
+    let ready = |head| says(head, false, 0, None);
+    let servers = [
+        ready(90).await,
+        ready(98).await,
+        ready(100).await,
+        ready(u64::MAX).await,
+    ];
+    let nodes = connect_at(IN_SLOT, &servers).await;
+    // The first one stands still, and nobody is ahead of the time.
+    assert_eq!(asked(&nodes).await, [2, 1, 3, 0]);
+    // One that is stalled takes no part in anything as long as there is another one.
+    let submitted = nodes.submit(
+        "order",
+        soon(),
+        |node, _| async move { Ok(node.name().to_owned()) },
+    );
+    let accepted = submitted.await.unwrap().accepted;
+    assert!(accepted.iter().all(|one| one.node != 0) && accepted.len() == 3);
+    let stalled = [ready(20).await, says(30, true, 69, None).await, ready(10).await];
+    let nodes = connect_at(IN_SLOT, &stalled).await;
+    assert_eq!(asked(&nodes).await, [1, 0, 2]);
+    let servers = [ready(99).await, ready(99).await, ready(99).await];
+    let nodes = connect_at(IN_SLOT, &servers).await;
+    assert_eq!(asked(&nodes).await, [0, 1, 2]);
+    // Of two heads of one slot the one that more of them have; and which one it is must be known.
+    nodes.told(0, 99, [1; 32], false);
+    nodes.told(1, 99, [2; 32], false);
+    assert_eq!(
+        (asked(&nodes).await, nodes.head()),
+        (vec![0, 1, 2], Some((99, [1; 32])))
+    );
+    nodes.told(2, 99, [2; 32], false);
+    assert_eq!(
+        (asked(&nodes).await, nodes.head()),
+        (vec![1, 2, 0], Some((99, [2; 32])))
+    );
+    // A head that its execution client has not verified is worth less, however new.
+    nodes.told(0, 100, [3; 32], true);
+    assert_eq!(nodes.head(), Some((99, [2; 32])));
+    nodes.told(0, 100, [3; 32], false);
+    assert_eq!(
+        (asked(&nodes).await, nodes.head()),
+        (vec![0, 1, 2], Some((100, [3; 32])))
+    );
+}
+
+#[tokio::test]
+async fn the_node_that_told_of_a_block_is_asked_what_to_attest_to() {
+    let vote = |root: u8| AttestationData {
+        beacon_block_root: [root; 32],
+        ..vote(SLOT)
+    };
+    // Which block each of two nodes answers with, and how often it was asked.
+    let heads: [Arc<AtomicUsize>; 2] = std::array::from_fn(|_| Arc::new(AtomicUsize::new(1)));
+    let calls: [Arc<AtomicUsize>; 2] = std::array::from_fn(|_| Arc::default());
+    let server = |place: usize| {
+        let (head, calls) = (heads[place].clone(), calls[place].clone());
         serve(7, move |call| {
-            let answer = (call.path() == "/eth/v1/node/syncing").then(|| {
-                data(&json!({
-                    "head_slot": head.to_string(), "sync_distance": "0", "is_syncing": false,
-                    "is_optimistic": false, "el_offline": false,
-                }))
-            });
+            let answer = match call.path() {
+                DATA_PATH => {
+                    calls.fetch_add(1, Ordering::SeqCst);
+                    let root = u8::try_from(head.load(Ordering::SeqCst)).unwrap();
+                    Some(data(&json!(vote(root))))
+                }
+                "/eth/v1/node/syncing" => Some(data(&json!({
+                    "head_slot": (SLOT - 1).to_string(), "sync_distance": "0", "is_syncing": false,
+                }))),
+                _ => None,
+            };
             async move { answer }.boxed()
         })
     };
-    let servers = [at(90).await, at(98).await, at(100).await, at(u64::MAX).await];
-    let nodes = Nodes::new(
-        servers.iter().map(|server| client(&server.url)).collect(),
-        Pinned::default(),
-    );
-    nodes.check(1_700_000_000_000 + 99 * 4000, soon()).await;
-    // Two slots are no difference, and nobody is ahead of the time.
-    let first = nodes.first("order", soon(), |_| async { Ok(()) }).await;
-    assert_eq!(first.unwrap().node, 1);
+    let servers = [server(0).await, server(1).await];
+    let nodes = connect_at(IN_SLOT, &servers).await;
+    let ask = async || {
+        let mut told = Vec::new();
+        let tell = |answer: From<AttestationData>, ours| {
+            told.push((answer.node, answer.value.beacon_block_root[0], ours));
+        };
+        nodes.attestation_data(SLOT, soon(), tell).await.unwrap();
+        told
+    };
+    // Both have the block before.
+    for place in [0, 1] {
+        nodes.told(place, SLOT - 1, [1; 32], false);
+    }
+    assert_eq!(ask().await, [(0, 1, true)]);
+    // The second one has got a block that the first one has not got yet, and is asked at once.
+    heads[1].store(2, Ordering::SeqCst);
+    nodes.told(1, SLOT, [2; 32], false);
+    assert_eq!(ask().await, [(1, 2, true)]);
+    assert_eq!(calls.each_ref().map(|calls| calls.load(Ordering::SeqCst)), [1, 1]);
+    // The first one tells of it and answers as if it had not: the other one is asked, too.
+    nodes.told(0, SLOT, [2; 32], false);
+    assert_eq!(ask().await, [(0, 1, true), (1, 2, true)]);
+    // Neither answers what both told: the first one's word counts, the other one's may show what is plausible.
+    heads[1].store(3, Ordering::SeqCst);
+    assert_eq!(ask().await, [(0, 1, true), (1, 3, false)]);
+    // The next slot has begun: what this one's head was only its node knows.
+    nodes.told(0, SLOT + 1, [4; 32], false);
+    assert_eq!(ask().await, [(0, 1, true)]);
+}
+
+/// The first answer, and who gave it.
+async fn attestation_data(
+    nodes: &Nodes,
+    slot: u64,
+    deadline: Instant,
+) -> Result<From<AttestationData>, AllFailed> {
+    let mut first = None;
+    let tell = |answer, _| {
+        first.get_or_insert(answer);
+    };
+    nodes.attestation_data(slot, deadline, tell).await?;
+    Ok(first.unwrap())
 }
 
 #[tokio::test]

@@ -13,7 +13,11 @@ use crate::{
 };
 
 use super::effects::Effect;
-use super::{ASK_AGAIN_PERCENT, Core, EARLY_SLOTS, Report, head::Opinion, over};
+use super::{
+    ASK_AGAIN_PERCENT, Core, EARLY_SLOTS, Report,
+    head::{InRound, Moment, Opinion, Place},
+    over,
+};
 
 impl<S: Signatures> Core<S> {
     /// A peer's message about an agreement that is, or may soon be, under way.
@@ -98,7 +102,8 @@ impl<S: Signatures> Core<S> {
             if duty.kind == Kind::Head {
                 // A block of this slot may be there already.
                 let early = self.newest_block.is_some_and(|(of, _)| of == slot);
-                work.ask_view_at = Some(if early { self.now } else { due });
+                work.ask_view_at = early.then_some(self.now);
+                work.due_at = Some(due);
             }
             if duty.kind == Kind::Block {
                 self.effects.push(Effect::AskHead);
@@ -171,6 +176,19 @@ impl<S: Signatures> Core<S> {
                 Agreed::Misbehaviour(deed) => self.report(Report::Misbehaviour(deed)),
             }
         }
+        self.judge_round(duty);
+    }
+
+    /// What was proposed for a round before it began here is judged when it does.
+    fn judge_round(&mut self, duty: Duty) {
+        let round = self.agreements.get(&duty).map_or(0, Instance::round);
+        if duty.kind == Kind::Head
+            && let Some(work) = self.slots.get_mut(&duty.slot)
+            && work.round < round
+        {
+            work.round = round;
+            self.judge_held(duty);
+        }
     }
 
     fn report_decision(&mut self, duty: Duty, round: u8) {
@@ -216,7 +234,10 @@ impl<S: Signatures> Core<S> {
     }
 
     fn judge(&mut self, duty: Duty, proposal: &Proposal) {
-        self.note_begun(duty);
+        // Heads that come too early are nothing to agree on yet.
+        if duty.kind != Kind::Head {
+            self.note_begun(duty);
+        }
         match duty.kind {
             Kind::Head => self.judge_head(duty.slot, proposal),
             Kind::Block => self.judge_block(duty.slot, proposal),
@@ -254,26 +275,58 @@ impl<S: Signatures> Core<S> {
         }
     }
 
+    /// This moment in the agreement on a slot's head.
+    fn moment(&self, slot: u64) -> Moment {
+        let kind = Kind::Head;
+        Moment {
+            slot,
+            epoch: self.time.epoch_of(slot),
+            due: self.now >= self.due(Duty { slot, kind }),
+            newest: self.newest_block,
+        }
+    }
+
     fn judge_head(&mut self, slot: u64, proposal: &Proposal) {
         let duty = Duty {
             slot,
             kind: Kind::Head,
         };
-        let epoch = self.time.epoch_of(slot);
         let id = proposal.value_id();
         let Ok(data) = AttestationData::from_ssz(&proposal.value) else {
             return self.give_verdict(duty, proposal.round, &id, Verdict::Invalid);
+        };
+        let at = self.moment(slot);
+        if at.excludes(&data) {
+            return self.give_verdict(duty, proposal.round, &id, Verdict::Invalid);
+        }
+        let (round, backed) = self.agreements.get(&duty).map_or((0, false), |instance| {
+            (instance.round(), instance.is_backed(proposal.round, &id))
+        });
+        // Nothing is thought, or asked, of what is for a round to come: what is right then may not be there yet.
+        if proposal.round > round {
+            return;
+        }
+        let in_round = InRound {
+            round: proposal.round,
+            backed,
         };
         let (now, again, current) = (self.now, self.ask_again_ms(), self.slot_now());
         let Some(work) = self.slots.get_mut(&slot) else {
             return;
         };
-        let opinion = work.views.judge(&data, proposal.round, slot, epoch);
+        let opinion = work.views.judge(&data, in_round, &at);
+        if opinion != Opinion::Early {
+            self.note_begun(duty);
+        }
+        let Some(work) = self.slots.get_mut(&slot) else {
+            return;
+        };
         match opinion {
             Opinion::Verdict(verdict) => self.give_verdict(duty, proposal.round, &id, verdict),
+            Opinion::Early => {}
             Opinion::Wait | Opinion::AskAll => {
                 // The leader has seen something that we may see a moment later.
-                let soon = if work.views.newest().is_none() {
+                let soon = if work.views.is_empty() {
                     now
                 } else {
                     now.saturating_add(again)
@@ -281,7 +334,7 @@ impl<S: Signatures> Core<S> {
                 work.ask_view_at = Some(work.ask_view_at.map_or(soon, |at| at.min(soon)));
                 let lately = work.all_asked_at.is_some_and(|at| now < at.saturating_add(again));
                 let of_use = slot.saturating_add(1) >= current;
-                if opinion == Opinion::AskAll && work.views.newest().is_some() && of_use && !lately {
+                if opinion == Opinion::AskAll && !work.views.is_empty() && of_use && !lately {
                     work.all_asked_at = Some(now);
                     self.effects.push(Effect::AskAllViews { slot });
                 }
@@ -299,15 +352,14 @@ impl<S: Signatures> Core<S> {
             slot,
             kind: Kind::Head,
         };
-        let view = self
-            .slots
-            .get(&slot)
-            .and_then(|work| work.views.newest().copied());
+        let at = self.moment(slot);
+        let work = self.slots.get(&slot);
+        let own = work.and_then(|work| work.views.own(&at).copied());
         let round = self.agreements.get(&duty).map_or(0, Instance::round);
-        match view {
+        match own {
             Some(data) => self.propose(duty, round, data.to_ssz().into()),
             // Asked when a block arrives or attestations are due; then it is proposed.
-            None if round == 0 => {}
+            None if round == 0 || !at.due => {}
             None => {
                 let now = self.now;
                 if let Some(work) = self.slots.get_mut(&slot) {
@@ -317,21 +369,45 @@ impl<S: Signatures> Core<S> {
         }
     }
 
-    /// Our beacon node told of a new head.
+    /// Our beacon nodes told of a new head.
     pub(super) fn head(&mut self, slot: u64, root: Hash) {
+        let (now, current) = (self.now, self.slot_now());
+        // No head is of the future, but clocks differ.
+        if slot > current.saturating_add(EARLY_SLOTS) {
+            return;
+        }
         self.newest_block = Some((slot, root));
-        let now = self.now;
-        let current = self.slot_now();
         self.judge_held(Duty {
             slot: current,
             kind: Kind::Block,
         });
+        let at = self.moment(current);
         if let Some(work) = self.slots.get_mut(&current)
             && work.begun.contains(&Kind::Head)
             && work.head.is_none()
-            && (slot == current || work.views.newest().is_some())
+            && (slot == current || at.due)
+            && work.views.own(&at).map(|own| own.beacon_block_root) != Some(root)
         {
             work.ask_view_at = Some(now);
+        }
+    }
+
+    /// When attestations are due, what came too early counts, and our own view is wanted if there is none.
+    pub(super) fn attestations_due(&mut self) {
+        let now = self.now;
+        let due =
+            |(slot, work): (&u64, &super::Slot)| work.due_at.is_some_and(|at| at <= now).then_some(*slot);
+        for slot in self.slots.iter().filter_map(due).collect::<Vec<_>>() {
+            let at = self.moment(slot);
+            if let Some(work) = self.slots.get_mut(&slot) {
+                work.due_at = None;
+                work.views.due(&at);
+                if work.head.is_none() && work.views.is_empty() {
+                    work.ask_view_at = Some(now);
+                }
+            }
+            let kind = Kind::Head;
+            self.judge_held(Duty { slot, kind });
         }
     }
 
@@ -358,8 +434,7 @@ impl<S: Signatures> Core<S> {
 
     /// Whether a beacon node's answer is one that could be attested to.
     fn is_sound(&self, slot: u64, data: &AttestationData) -> bool {
-        let epoch = self.time.epoch_of(slot);
-        data.slot == slot && data.index == 0 && data.target.epoch == epoch && data.source.epoch <= epoch
+        !self.moment(slot).excludes(data)
     }
 
     /// A beacon node answered, of several one that was not asked first: it may show that what another operator proposes is
@@ -384,18 +459,23 @@ impl<S: Signatures> Core<S> {
             slot,
             kind: Kind::Head,
         };
-        self.note_answered(duty);
+        // Before attestations are due, an old head is no answer.
+        let at = self.moment(slot);
+        if self
+            .slots
+            .get(&slot)
+            .is_some_and(|work| work.views.own(&at).is_some())
+        {
+            self.note_answered(duty);
+        }
         self.propose_head(slot);
         self.judge_held(duty);
     }
 
-    /// Our beacon nodes have nothing to propose. Before attestations are due they are asked once more when they are.
+    /// Our beacon nodes have nothing to propose. Before attestations are due that says nothing: they are asked when they are.
     pub(super) fn unanswered(&mut self, duty: Duty, round: Option<u8>) {
-        let (now, due) = (self.now, self.due(duty));
-        if duty.kind == Kind::Head && now < due {
-            if let Some(work) = self.slots.get_mut(&duty.slot) {
-                work.ask_view_at = Some(work.ask_view_at.map_or(due, |at| at.min(due)));
-            }
+        let now = self.now;
+        if duty.kind == Kind::Head && now < self.due(duty) {
             return;
         }
         if let Some(instance) = self.agreements.get_mut(&duty) {
@@ -406,9 +486,9 @@ impl<S: Signatures> Core<S> {
     }
 
     /// A block was looked up.
-    pub(super) fn looked_up(&mut self, slot: u64, root: Hash, of_slot: Option<u64>) {
+    pub(super) fn looked_up(&mut self, slot: u64, root: Hash, place: Option<Place>) {
         if let Some(work) = self.slots.get_mut(&slot) {
-            work.views.block(root, of_slot);
+            work.views.block(root, place);
             for kind in [Kind::Head, Kind::Block] {
                 self.judge_held(Duty { slot, kind });
             }

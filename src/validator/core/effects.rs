@@ -23,6 +23,7 @@ use crate::{
 };
 
 use super::{
+    head,
     proposing::{Made, Summary},
     schedule::{Attester, Proposer, SyncMember},
 };
@@ -86,21 +87,22 @@ pub enum Event {
         /// Each validator of ours that is.
         members: Vec<SyncMember>,
     },
-    /// Our beacon node has a new head.
+    /// Our beacon nodes have a new head: of all that they told of, the one that is chosen
+    /// ([`Nodes::head`](crate::validator::beacon::nodes::Nodes::head)).
     Head {
         /// The slot of the block.
         slot: u64,
         /// Its root.
         root: Hash,
     },
-    /// The first answer of our beacon nodes to [`Effect::AskView`].
+    /// The answer of the beacon node that was chosen to [`Effect::AskView`].
     View {
         /// The slot.
         slot: u64,
         /// Its view.
         data: AttestationData,
     },
-    /// One answer to [`Effect::AskAllViews`].
+    /// One answer to [`Effect::AskAllViews`], or to [`Effect::AskView`] of a node that was asked beside the chosen one.
     OtherView {
         /// The slot.
         slot: u64,
@@ -120,8 +122,8 @@ pub enum Event {
         slot: u64,
         /// The block.
         root: Hash,
-        /// Its slot, if a beacon node knows it.
-        of_slot: Option<u64>,
+        /// Where it is, if a beacon node knows it.
+        place: Option<head::Place>,
     },
     /// The own share has signed.
     Signed(Signed),
@@ -221,13 +223,13 @@ pub enum Effect {
         /// For this slot.
         slot: u64,
     },
-    /// Ask every beacon node for its `AttestationData`: what is proposed has checkpoints that the first answer did not have.
-    /// Each answer comes as [`Event::OtherView`].
+    /// Ask every beacon node for its `AttestationData`: what is proposed is not what the chosen one says. Each answer comes
+    /// as [`Event::OtherView`].
     AskAllViews {
         /// For this slot.
         slot: u64,
     },
-    /// Ask the beacon nodes for the slot of a block; answered by [`Event::Block`].
+    /// Ask the beacon nodes where a block is; answered by [`Event::Block`].
     LookUp {
         /// For the agreement of this slot.
         slot: u64,

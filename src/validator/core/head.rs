@@ -1,4 +1,16 @@
-//! What is attested to in a slot: our beacon node's view, and whether somebody else's is plausible.
+//! What is attested to in a slot: our beacon nodes' views, and whether somebody else's is plausible.
+//!
+//! # What is ours
+//! Before attestations are due only a block of the slot itself is our head: an older one may have a successor any moment.
+//! When they are due it is what our beacon nodes say, whatever its slot.
+//!
+//! # What is plausible
+//! In the first round our own head. If operators differ, in later rounds also what another one of our beacon nodes says,
+//! and the block before one of this slot, for not everybody may have got that in time. Nothing older: who leads a round
+//! would choose how far back the vote goes. Where honest operators follow different branches, one of them changes over
+//! when so many have voted for the other branch that one at least is honest.
+//!
+//! Head and target are always of one view, for a vote whose head does not descend from its target is worth nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,12 +27,70 @@ const MAX_LOOKUPS: usize = 32;
 /// What our beacon nodes say about a slot.
 #[derive(Debug, Default)]
 pub struct Views {
-    /// The first answers, oldest first.
+    /// The answers of those of our beacon nodes that were chosen, oldest first.
     first: Vec<AttestationData>,
     /// What any of the nodes said when all were asked. None of these is our own head, however new it is.
     others: Vec<AttestationData>,
-    /// Slots of blocks that were looked up; `None` until the answer is there, or if it is unknown.
-    blocks: BTreeMap<Hash, Option<u64>>,
+    blocks: BTreeMap<Hash, Lookup>,
+}
+
+/// What is known of a block.
+#[derive(Debug, Clone, Copy)]
+enum Lookup {
+    /// It is being looked up.
+    Asked,
+    /// Our beacon nodes did not know it when they were asked.
+    Unknown,
+    Known(Place),
+}
+
+/// What stands in the way of a verdict.
+enum Lacking {
+    /// This block is to be looked up.
+    LookUp(Hash),
+    /// One is being looked up.
+    Answer,
+}
+
+/// Where a block is in the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Its slot.
+    pub slot: u64,
+    /// The root of the block before it.
+    pub parent: Hash,
+}
+
+/// The moment at which a head is asked for or judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// The slot that is attested in.
+    pub slot: u64,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Whether attestations are due.
+    pub due: bool,
+    /// The newest head of our beacon nodes, slot and root, as far as one told of it.
+    pub newest: Option<(u64, Hash)>,
+}
+
+impl Moment {
+    /// Whether this can never be attested to in the slot.
+    pub fn excludes(&self, data: &AttestationData) -> bool {
+        data.slot != self.slot
+            || data.index != 0
+            || data.target.epoch != self.epoch
+            || data.source.epoch > data.target.epoch
+    }
+}
+
+/// The round in which something is proposed.
+#[derive(Debug, Clone, Copy)]
+pub struct InRound {
+    /// From 0.
+    pub round: u8,
+    /// Whether so many operators voted for it in earlier rounds that one at least is honest.
+    pub backed: bool,
 }
 
 /// What is to be found out before a verdict is possible.
@@ -28,16 +98,18 @@ pub struct Views {
 pub enum Opinion {
     /// The verdict, which stays.
     Verdict(Verdict),
+    /// Before attestations are due this is not plausible, and nothing is asked because of it.
+    Early,
     /// The own view is not there yet, or may still change.
     Wait,
-    /// No view has these checkpoints. The own one may still change, and another of our beacon nodes may have them.
+    /// No view speaks for it. The own one may still change, and another of our beacon nodes may have one that does.
     AskAll,
-    /// The slot of this block is to be looked up.
+    /// This block is to be looked up.
     LookUp(Hash),
 }
 
 impl Views {
-    /// An answer of a beacon node. True if it says something new.
+    /// An answer of the beacon node that was chosen. True if it says something new.
     pub fn add(&mut self, data: AttestationData) -> bool {
         if self.first.last() == Some(&data) {
             return false;
@@ -46,7 +118,7 @@ impl Views {
         true
     }
 
-    /// An answer of one of several beacon nodes that were asked, not of the first one.
+    /// An answer of one of several beacon nodes that were asked, not of the chosen one.
     pub fn add_other(&mut self, data: AttestationData) {
         push(&mut self.others, data);
     }
@@ -55,15 +127,34 @@ impl Views {
         self.first.iter().chain(&self.others)
     }
 
-    /// The newest view: what this node would propose.
-    pub fn newest(&self) -> Option<&AttestationData> {
-        self.first.last()
+    /// Whether there is any view.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
+    /// What this node would propose.
+    pub fn own(&self, at: &Moment) -> Option<&AttestationData> {
+        let of_this_slot = at.newest.filter(|(of, _)| *of == at.slot);
+        let told = of_this_slot.and_then(|(_, root)| {
+            let mut newest_first = self.first.iter().rev();
+            newest_first.find(|view| view.beacon_block_root == root)
+        });
+        told.or(self.first.last().filter(|_| at.due))
+    }
+
+    /// Attestations are due: of what was answered before only a block of the slot counts on, which is the newest head, if
+    /// that is one.
+    pub fn due(&mut self, at: &Moment) {
+        let newest = at.newest.filter(|(of, _)| *of == at.slot).map(|(_, root)| root);
+        let counts = |view: &AttestationData| Some(view.beacon_block_root) == newest;
+        self.first.retain(counts);
+        self.others.retain(counts);
     }
 
     /// A block was looked up.
-    pub fn block(&mut self, root: Hash, slot: Option<u64>) {
+    pub fn block(&mut self, root: Hash, place: Option<Place>) {
         if let Some(known) = self.blocks.get_mut(&root) {
-            *known = slot;
+            *known = place.map_or(Lookup::Unknown, Lookup::Known);
         }
     }
 
@@ -73,62 +164,110 @@ impl Views {
         self.first.len() + self.others.len() + self.blocks.len()
     }
 
-    /// Blocks that our beacon node did not know when it was asked.
+    /// Blocks that our beacon nodes did not know when they were asked.
     pub fn unknown_blocks(&self) -> BTreeSet<Hash> {
         self.blocks
             .iter()
-            .filter(|(_, slot)| slot.is_none())
+            .filter(|(_, known)| matches!(known, Lookup::Unknown))
             .map(|(root, _)| *root)
             .collect()
     }
 
-    /// Whether our beacon nodes know a block of this slot or an earlier one; `None` is to be looked up.
-    pub fn is_known(&mut self, root: Hash, slot: u64) -> Option<bool> {
+    /// Where a block is; `None` if our beacon nodes do not know it.
+    fn place(&mut self, root: Hash) -> Result<Option<Place>, Lacking> {
         match self.blocks.get(&root) {
-            Some(known) => Some(known.is_some_and(|known| known <= slot)),
+            Some(Lookup::Known(place)) => Ok(Some(*place)),
+            Some(Lookup::Asked) => Err(Lacking::Answer),
             None if self.blocks.len() < MAX_LOOKUPS => {
-                self.blocks.insert(root, None);
-                None
+                self.blocks.insert(root, Lookup::Asked);
+                Err(Lacking::LookUp(root))
             }
-            None => Some(false),
+            Some(Lookup::Unknown) | None => Ok(None),
         }
     }
 
-    /// What to think of data that somebody proposes in a round of the agreement on `slot`, which is in `epoch`.
-    pub fn judge(&mut self, data: &AttestationData, round: u8, slot: u64, epoch: u64) -> Opinion {
-        let never = data.slot != slot
-            || data.index != 0
-            || data.target.epoch != epoch
-            || data.source.epoch > data.target.epoch;
-        if never {
+    /// Whether our beacon nodes know a block of this slot or an earlier one; `None` is to be looked up.
+    pub fn is_known(&mut self, root: Hash, slot: u64) -> Option<bool> {
+        match self.place(root) {
+            Ok(place) => Some(place.is_some_and(|place| place.slot <= slot)),
+            Err(Lacking::Answer) => Some(false),
+            Err(Lacking::LookUp(_)) => None,
+        }
+    }
+
+    /// What to think of data that somebody proposes in this round.
+    pub fn judge(&mut self, data: &AttestationData, in_round: InRound, at: &Moment) -> Opinion {
+        if at.excludes(data) {
             return Opinion::Verdict(Verdict::Invalid);
+        }
+        let same_target = |view: &&AttestationData| view.target == data.target;
+        let root = data.beacon_block_root;
+        let own = self.own(at).copied();
+        let is_own = own
+            .as_ref()
+            .filter(same_target)
+            .map(|view| view.beacon_block_root)
+            == Some(root);
+        if !at.due && !is_own {
+            return Opinion::Early;
         }
         if !self
             .all()
             .any(|view| (view.source, view.target) == (data.source, data.target))
         {
-            return Opinion::AskAll;
+            return if at.due { Opinion::AskAll } else { Opinion::Early };
         }
-        let root = data.beacon_block_root;
-        if self
-            .first
-            .last()
-            .is_some_and(|view| view.beacon_block_root == root)
-        {
+        if is_own {
             return Opinion::Verdict(Verdict::Valid);
         }
-        if round == 0 {
+        if in_round.round == 0 {
             return Opinion::Wait;
         }
-        // Later rounds take any block that our beacon node knows, so that a split over the head ends.
-        if self.all().any(|view| view.beacon_block_root == root) {
-            return Opinion::Verdict(Verdict::Valid);
+        match self.is_recent(data, in_round.backed, at) {
+            Err(Lacking::LookUp(root)) => Opinion::LookUp(root),
+            Err(Lacking::Answer) => Opinion::Wait,
+            Ok(true) => Opinion::Verdict(Verdict::Valid),
+            Ok(false) => Opinion::AskAll,
         }
-        match self.is_known(root, slot) {
-            Some(true) => Opinion::Verdict(Verdict::Valid),
-            Some(false) => Opinion::Wait,
-            None => Opinion::LookUp(root),
+    }
+
+    /// Whether operators who differ may come together on this head: see the module.
+    fn is_recent(&mut self, data: &AttestationData, backed: bool, at: &Moment) -> Result<bool, Lacking> {
+        let told = at.newest.map(|(of, _)| of).filter(|of| *of < at.slot);
+        // The slot of the newest block of an earlier slot, and of what comes into question.
+        let mut newest_before = told.unwrap_or(0);
+        let mut heads: BTreeMap<Hash, u64> = BTreeMap::new();
+        for view in self.all().copied().collect::<Vec<_>>() {
+            let head = view.beacon_block_root;
+            let fits = view.target == data.target;
+            let Some(place) = self.place(head)? else {
+                continue;
+            };
+            if fits {
+                heads.insert(head, place.slot);
+            }
+            if place.slot < at.slot {
+                newest_before = newest_before.max(place.slot);
+                continue;
+            }
+            let Some(before) = self.place(place.parent)? else {
+                continue;
+            };
+            newest_before = newest_before.max(before.slot);
+            // What is before the target does not descend from it.
+            if fits && head != data.target.root {
+                heads.insert(place.parent, before.slot);
+            }
         }
+        let root = data.beacon_block_root;
+        if backed
+            && !heads.contains_key(&root)
+            && let Some(place) = self.place(root)?
+        {
+            heads.insert(root, place.slot);
+        }
+        let slot = heads.get(&root);
+        Ok(slot.is_some_and(|slot| (newest_before..=at.slot).contains(slot)))
     }
 }
 
@@ -148,7 +287,7 @@ mod tests {
 
     fn data(root: u8) -> AttestationData {
         AttestationData {
-            slot: 40,
+            slot: 42,
             index: 0,
             beacon_block_root: [root; 32],
             source: Checkpoint {
@@ -164,83 +303,298 @@ mod tests {
 
     const VALID: Opinion = Opinion::Verdict(Verdict::Valid);
     const INVALID: Opinion = Opinion::Verdict(Verdict::Invalid);
+    const DUE: Moment = Moment {
+        slot: 42,
+        epoch: 5,
+        due: true,
+        newest: None,
+    };
+
+    const fn round(round: u8) -> InRound {
+        let backed = false;
+        InRound { round, backed }
+    }
+
+    /// A block of a slot, named by it: the one before is that of the slot before.
+    const fn chain(slot: u8) -> (Hash, Option<Place>) {
+        let place = Place {
+            slot: slot as u64,
+            parent: [slot - 1; 32],
+        };
+        ([slot; 32], Some(place))
+    }
+
+    /// Judges until nothing is to be looked up; our beacon nodes know these blocks.
+    fn judge(
+        views: &mut Views,
+        data: &AttestationData,
+        round: InRound,
+        at: &Moment,
+        known: impl Fn(&Hash) -> Option<Place>,
+    ) -> Opinion {
+        loop {
+            match views.judge(data, round, at) {
+                Opinion::LookUp(root) => {
+                    // It is not answered at once.
+                    assert_eq!(views.judge(data, round, at), Opinion::Wait);
+                    views.block(root, known(&root));
+                }
+                opinion => return opinion,
+            }
+        }
+    }
+
+    fn on_chain(root: &Hash) -> Option<Place> {
+        (30..=42).map(chain).find(|(of, _)| of == root)?.1
+    }
 
     #[test]
     fn round_0_asks_for_our_own_head() {
         let mut views = Views::default();
-        assert_eq!(views.judge(&data(1), 0, 40, 5), Opinion::AskAll);
-        assert!(views.add(data(1)));
-        assert!(!views.add(data(1)));
-        assert_eq!(views.judge(&data(1), 0, 40, 5), VALID);
-        assert_eq!(views.judge(&data(2), 0, 40, 5), Opinion::Wait);
+        assert_eq!(views.judge(&data(41), round(0), &DUE), Opinion::AskAll);
+        assert!(views.add(data(41)));
+        assert!(!views.add(data(41)));
+        assert_eq!(views.judge(&data(41), round(0), &DUE), VALID);
+        assert_eq!(views.judge(&data(42), round(0), &DUE), Opinion::Wait);
         // The head has moved on: the old one is not ours any more.
-        views.add(data(2));
-        assert_eq!(views.judge(&data(1), 0, 40, 5), Opinion::Wait);
-        assert_eq!(views.judge(&data(1), 1, 40, 5), VALID);
+        views.add(data(42));
+        assert_eq!(views.judge(&data(41), round(0), &DUE), Opinion::Wait);
+        assert_eq!(views.own(&DUE), Some(&data(42)));
     }
 
     #[test]
-    fn later_rounds_take_any_block_that_we_know() {
+    fn before_the_due_time_only_a_block_of_this_slot_is_our_head() {
+        let early = |newest| Moment {
+            due: false,
+            newest,
+            ..DUE
+        };
+        let of_before = early(Some((41, [41; 32])));
+        let of_now = early(Some((42, [42; 32])));
         let mut views = Views::default();
-        views.add(data(1));
-        assert_eq!(views.judge(&data(2), 1, 40, 5), Opinion::LookUp([2; 32]));
-        assert_eq!(views.judge(&data(2), 1, 40, 5), Opinion::Wait);
-        views.block([2; 32], Some(41));
-        assert_eq!(views.judge(&data(2), 1, 40, 5), Opinion::Wait);
-        views.block([2; 32], Some(39));
-        assert_eq!(views.judge(&data(2), 1, 40, 5), VALID);
-        views.block([9; 32], Some(39));
-        assert_eq!(views.judge(&data(9), 0, 40, 5), Opinion::Wait);
-        assert_eq!(views.judge(&data(9), 1, 40, 5), Opinion::LookUp([9; 32]));
-        assert_eq!(views.unknown_blocks(), BTreeSet::from([[9; 32]]));
+        views.add(data(41));
+        for at in [early(None), of_before, of_now] {
+            for of in [round(0), round(1)] {
+                assert_eq!(views.judge(&data(41), of, &at), Opinion::Early);
+                assert_eq!(views.judge(&data(42), of, &at), Opinion::Early);
+            }
+            assert_eq!(views.own(&at), None);
+        }
+        views.add(data(42));
+        assert_eq!(views.judge(&data(42), round(0), &of_before), Opinion::Early);
+        assert_eq!(views.judge(&data(42), round(0), &of_now), VALID);
+        assert_eq!(views.judge(&data(41), round(0), &of_now), Opinion::Early);
+        // Nor is it asked about what can wait.
+        let other = AttestationData {
+            source: Checkpoint {
+                epoch: 4,
+                root: [4; 32],
+            },
+            ..data(42)
+        };
+        assert_eq!(views.judge(&other, round(0), &of_now), Opinion::Early);
+        // An answer that was asked for earlier and comes later makes nothing of it undone, before and after.
+        views.add(data(41));
+        for at in [of_now, Moment { due: true, ..of_now }] {
+            assert_eq!(views.own(&at), Some(&data(42)));
+        }
+        // Our beacon nodes went back.
+        let back = Moment {
+            due: true,
+            ..of_before
+        };
+        assert_eq!(views.own(&back), Some(&data(41)));
+        // When it is due, what was answered before does not count, but for a block of this slot.
+        for (at, expected) in [(of_before, None), (of_now, Some(data(42)))] {
+            let mut views = Views::default();
+            views.add(data(42));
+            views.add(data(41));
+            views.add_other(data(41));
+            let at = Moment { due: true, ..at };
+            views.due(&at);
+            assert_eq!(views.own(&at), expected.as_ref());
+            assert_eq!(views.all().count(), usize::from(expected.is_some()));
+        }
+        // Before anything else: what can never be right is refused at once.
+        assert_eq!(
+            views.judge(&AttestationData { index: 1, ..data(42) }, round(0), &of_before),
+            INVALID
+        );
+    }
+
+    #[test]
+    fn later_rounds_take_the_block_of_this_slot_or_the_newest_before_it() {
+        for later in [1, 2, 16] {
+            let mut views = Views::default();
+            views.add(data(42));
+            for (root, expected) in [
+                (42, VALID),
+                (41, VALID),
+                (40, Opinion::AskAll),
+                (39, Opinion::AskAll),
+                (9, Opinion::AskAll),
+            ] {
+                let seen = judge(&mut views, &data(root), round(later), &DUE, on_chain);
+                assert_eq!(seen, expected, "{root}");
+            }
+            assert_eq!(views.unknown_blocks(), BTreeSet::new());
+        }
+        // Without a block of this slot that is our head, and nothing else.
+        let mut views = Views::default();
+        views.add(data(41));
+        for (root, expected) in [(42, Opinion::AskAll), (41, VALID), (40, Opinion::AskAll)] {
+            let seen = judge(&mut views, &data(root), round(1), &DUE, on_chain);
+            assert_eq!(seen, expected, "{root}");
+        }
+        // A block after empty slots has a parent that is the newest before it all the same.
+        let mut views = Views::default();
+        views.add(data(42));
+        let gap = |root: &Hash| {
+            (*root == [42; 32])
+                .then_some(Place {
+                    slot: 42,
+                    parent: [35; 32],
+                })
+                .or_else(|| on_chain(root))
+        };
+        assert_eq!(judge(&mut views, &data(35), round(1), &DUE, gap), VALID);
+        assert_eq!(judge(&mut views, &data(34), round(1), &DUE, gap), Opinion::AskAll);
+    }
+
+    #[test]
+    fn a_beacon_node_that_lags_vouches_for_nothing_that_is_older() {
+        // Whoever answered it, once or now: the other one knows of newer blocks.
+        for lags in [40, 39] {
+            let mut views = Views::default();
+            views.add(data(lags));
+            views.add(data(42));
+            views.add_other(data(lags));
+            let seen = judge(&mut views, &data(lags), round(1), &DUE, on_chain);
+            assert_eq!(seen, Opinion::AskAll, "{lags}");
+            assert_eq!(judge(&mut views, &data(41), round(1), &DUE, on_chain), VALID);
+        }
+        // It is known by its events alone.
+        let mut views = Views::default();
+        views.add(data(42));
+        views.add_other(data(39));
+        let told = Moment {
+            newest: Some((41, [41; 32])),
+            ..DUE
+        };
+        let only_this = |root: &Hash| on_chain(root).filter(|place| place.slot < 41);
+        let seen = judge(&mut views, &data(39), round(1), &told, only_this);
+        assert_eq!(seen, Opinion::AskAll);
+    }
+
+    #[test]
+    fn who_follows_another_branch_changes_over_when_one_honest_operator_voted_for_it() {
+        let other = [7; 32];
+        let fork = |slot: u64| {
+            move |root: &Hash| {
+                let place = Place {
+                    slot,
+                    parent: [40; 32],
+                };
+                (*root == other).then_some(place).or_else(|| on_chain(root))
+            }
+        };
+        let cases = [
+            (42, VALID),
+            (41, VALID),
+            (40, Opinion::AskAll),
+            (43, Opinion::AskAll),
+        ];
+        for (slot, expected) in cases {
+            for backed in [false, true] {
+                let mut views = Views::default();
+                views.add(data(42));
+                let of = InRound { round: 1, backed };
+                let seen = judge(&mut views, &data(7), of, &DUE, fork(slot));
+                let expected = if backed { expected } else { Opinion::AskAll };
+                assert_eq!(seen, expected, "{slot} {backed}");
+            }
+        }
+        // Not if our beacon nodes do not know it, nor in the first round.
+        let mut views = Views::default();
+        views.add(data(42));
+        let backed = |round| InRound { round, backed: true };
+        let seen = judge(&mut views, &data(7), backed(1), &DUE, on_chain);
+        assert_eq!(seen, Opinion::AskAll);
+        assert_eq!(views.unknown_blocks(), BTreeSet::from([[7; 32]]));
+        assert_eq!(views.judge(&data(42 - 1), backed(0), &DUE), Opinion::Wait);
+    }
+
+    #[test]
+    fn head_and_target_are_of_one_view() {
+        let with_target = |root: u8, target: u8| AttestationData {
+            target: Checkpoint {
+                epoch: 5,
+                root: [target; 32],
+            },
+            ..data(root)
+        };
+        // The first slot of an epoch: its block is the target, as soon as there is one.
+        let mut views = Views::default();
+        views.add(with_target(41, 41));
+        views.add(with_target(42, 42));
+        for later in [0, 1] {
+            for (head, target) in [(42, 41), (41, 42)] {
+                let mixed = with_target(head, target);
+                let seen = judge(&mut views, &mixed, round(later), &DUE, on_chain);
+                assert!(!matches!(seen, Opinion::Verdict(_)), "{head} {target} {later}");
+            }
+            let seen = judge(&mut views, &with_target(42, 42), round(later), &DUE, on_chain);
+            assert_eq!(seen, VALID);
+        }
+        let before = with_target(41, 41);
+        let own = views.judge(&before, round(0), &DUE);
+        assert_eq!(own, Opinion::Wait);
+        assert_eq!(judge(&mut views, &before, round(1), &DUE, on_chain), VALID);
+        // The block before the target does not descend from it, though it is the one before our head.
+        let mut views = Views::default();
+        views.add(with_target(42, 42));
+        let seen = judge(&mut views, &with_target(41, 42), round(1), &DUE, on_chain);
+        assert_eq!(seen, Opinion::AskAll);
+        // An old one with an old target, from a beacon node that lags.
+        views.add_other(with_target(40, 40));
+        let seen = judge(&mut views, &with_target(40, 40), round(1), &DUE, on_chain);
+        assert_eq!(seen, Opinion::AskAll);
     }
 
     #[test]
     fn what_can_never_be_right_is_refused() {
         let mut views = Views::default();
         views.add(data(1));
-        assert_eq!(
-            views.judge(&AttestationData { slot: 41, ..data(1) }, 0, 40, 5),
-            INVALID
-        );
-        assert_eq!(
-            views.judge(&AttestationData { index: 1, ..data(1) }, 0, 40, 5),
-            INVALID
-        );
-        assert_eq!(views.judge(&data(1), 0, 40, 6), INVALID);
         let late_source = Checkpoint {
             epoch: 6,
             root: [3; 32],
         };
-        assert_eq!(
-            views.judge(
-                &AttestationData {
-                    source: late_source,
-                    ..data(1)
-                },
-                0,
-                40,
-                5
-            ),
-            INVALID
-        );
+        let wrong = [
+            AttestationData { slot: 41, ..data(1) },
+            AttestationData { index: 1, ..data(1) },
+            AttestationData {
+                source: late_source,
+                ..data(1)
+            },
+        ];
+        for due in [false, true] {
+            let at = Moment { due, ..DUE };
+            for data in &wrong {
+                assert_eq!(views.judge(data, round(0), &at), INVALID);
+            }
+            let next = Moment { epoch: 6, ..at };
+            assert_eq!(views.judge(&data(1), round(0), &next), INVALID);
+        }
         // Another source or target may be what our node has not seen yet.
         let other = Checkpoint {
             epoch: 4,
             root: [4; 32],
         };
-        assert_eq!(
-            views.judge(
-                &AttestationData {
-                    source: other,
-                    ..data(1)
-                },
-                3,
-                40,
-                5
-            ),
-            Opinion::AskAll
-        );
+        let other = AttestationData {
+            source: other,
+            ..data(1)
+        };
+        assert_eq!(views.judge(&other, round(3), &DUE), Opinion::AskAll);
     }
 
     #[test]
@@ -253,16 +607,15 @@ mod tests {
             ..data(root)
         };
         let mut views = Views::default();
-        views.add(stale(1));
-        assert_eq!(views.judge(&data(1), 0, 40, 5), Opinion::AskAll);
-        views.add_other(stale(1));
-        views.add_other(data(2));
+        views.add(stale(41));
+        assert_eq!(views.judge(&data(41), round(0), &DUE), Opinion::AskAll);
+        views.add_other(stale(41));
+        views.add_other(data(42));
         // The checkpoints are known now. The head in the first round is the one of the node that is asked first.
-        assert_eq!(views.newest(), Some(&stale(1)));
-        assert_eq!(views.judge(&data(1), 0, 40, 5), VALID);
-        assert_eq!(views.judge(&data(2), 0, 40, 5), Opinion::Wait);
-        assert_eq!(views.judge(&data(2), 1, 40, 5), VALID);
-        assert_eq!(views.judge(&data(3), 1, 40, 5), Opinion::LookUp([3; 32]));
+        assert_eq!(views.own(&DUE), Some(&stale(41)));
+        assert_eq!(views.judge(&data(41), round(0), &DUE), VALID);
+        assert_eq!(views.judge(&data(42), round(0), &DUE), Opinion::Wait);
+        assert_eq!(judge(&mut views, &data(42), round(1), &DUE, on_chain), VALID);
     }
 
     #[test]
@@ -273,9 +626,16 @@ mod tests {
             views.add_other(data(root));
         }
         assert_eq!((views.first.len(), views.others.len()), (MAX_VIEWS, MAX_VIEWS));
-        let lookups = (100..255)
-            .filter(|root| matches!(views.judge(&data(*root), 1, 40, 5), Opinion::LookUp(_)))
-            .count();
+        let mut lookups = 0;
+        for root in 100..255 {
+            let backed = InRound {
+                round: 1,
+                backed: true,
+            };
+            judge(&mut views, &data(root), backed, &DUE, |_| None);
+            lookups = views.blocks.len();
+            views.is_known([root; 32], 42);
+        }
         assert_eq!(lookups, MAX_LOOKUPS);
     }
 }

@@ -4,7 +4,7 @@
 //! (signing, combining) or a disk (the guard) is an effect whose result comes back as an event.
 //!
 //! # A slot
-//! 1. Our beacon node's view is asked for when a block of the slot arrived, or when attestations are due. Operators agree
+//! 1. Our beacon nodes' view is asked for when a block of the slot arrived, or when attestations are due. Operators agree
 //!    on the `AttestationData` (`head`).
 //! 2. Every node asks its guard for each of the slot's attesters, signs with its shares and sends the partial signatures.
 //!    Sync committee messages are of the decided block.
@@ -119,7 +119,7 @@ pub struct Core<S> {
     start: Start,
     /// The slot that was begun last.
     begun: Option<u64>,
-    /// The newest block that our beacon node told of: slot and root.
+    /// The newest head of our beacon nodes: slot and root.
     newest_block: Option<(u64, [u8; 32])>,
     /// Slots that began and were not spoken of yet ([`Report::Over`]).
     open: BTreeSet<u64>,
@@ -130,8 +130,12 @@ pub struct Core<S> {
 #[derive(Default)]
 struct Slot {
     views: Views,
-    /// When our beacon node is asked (again) for its view.
+    /// When our beacon nodes are asked (again) for their view.
     ask_view_at: Option<u64>,
+    /// When attestations are due, until then.
+    due_at: Option<u64>,
+    /// The round of the agreement on the head for which proposals were judged.
+    round: u8,
     /// When all of them were asked last.
     all_asked_at: Option<u64>,
     /// What was decided.
@@ -223,7 +227,7 @@ impl<S: Signatures> Core<S> {
             Event::View { slot, data } => self.view(slot, data),
             Event::OtherView { slot, data } => self.other_view(slot, data),
             Event::Unanswered { duty, round } => self.unanswered(duty, round),
-            Event::Block { slot, root, of_slot } => self.looked_up(slot, root, of_slot),
+            Event::Block { slot, root, place } => self.looked_up(slot, root, place),
             Event::Signed(signed) => self.signed(signed),
             Event::Combined {
                 purpose,
@@ -258,9 +262,11 @@ impl<S: Signatures> Core<S> {
             .start_of(self.time.slot_at(self.now).map_or(0, |slot| slot + 1));
         let agreements = self.agreements.values().filter_map(Instance::next_wakeup);
         let views = self.slots.values().filter_map(|slot| slot.ask_view_at);
+        let heads = self.slots.values().filter_map(|slot| slot.due_at);
         let due = self.next_due();
         agreements
             .chain(views)
+            .chain(heads)
             .chain(due)
             .chain([next_slot])
             .min()
@@ -279,6 +285,7 @@ impl<S: Signatures> Core<S> {
             self.prepare_sync(slot);
         }
         self.start_due();
+        self.attestations_due();
         self.ask_views();
         self.tick_agreements();
     }

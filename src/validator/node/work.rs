@@ -12,15 +12,19 @@ use tokio::{runtime, sync::mpsc, time::Instant};
 use crate::{
     crypto::{bls::SecretKey, hash::Hash},
     validator::{
-        beacon::{answers::CommitteeSubscription, nodes::Nodes},
+        beacon::{
+            answers::CommitteeSubscription,
+            nodes::{From, Nodes},
+        },
         chain::{
             block::{Blobs, Block, BlockSchemas},
             spec::{Chain, Fork},
             types::AttestationData,
         },
-        combine::{Job, Place, items},
+        combine::{self, Job, items},
         core::{
             Effect, Event, Signed, Submission, Subscription, ToCheck,
+            head::Place,
             proposing::{Made, Summary, decode_value, encode_value},
         },
         duty::{Duty, Kind, Purpose},
@@ -250,19 +254,21 @@ impl Works {
             let time = works.chain.time();
             // What comes later than half a slot is asked for again.
             let deadline = instant_of(now_ms().saturating_add(time.slot_ms / 2));
-            match works.nodes.attestation_data(slot, deadline).await {
-                Ok(found) => works.tell(Event::View {
-                    slot,
-                    data: found.value,
-                }),
-                Err(error) => {
-                    tracing::warn!(slot, "{error}");
-                    let kind = Kind::Head;
-                    works.tell(Event::Unanswered {
-                        duty: Duty { slot, kind },
-                        round: None,
-                    });
-                }
+            let tell = |answer: From<AttestationData>, ours| {
+                let data = answer.value;
+                works.tell(if ours {
+                    Event::View { slot, data }
+                } else {
+                    Event::OtherView { slot, data }
+                });
+            };
+            if let Err(error) = works.nodes.attestation_data(slot, deadline, tell).await {
+                tracing::warn!(slot, "{error}");
+                let kind = Kind::Head;
+                works.tell(Event::Unanswered {
+                    duty: Duty { slot, kind },
+                    round: None,
+                });
             }
         });
     }
@@ -334,10 +340,16 @@ impl Works {
         self.runtime.spawn(async move {
             let deadline = instant_of(now_ms().saturating_add(works.chain.time().slot_ms / 4));
             match works.nodes.head_header(deadline).await {
-                Ok(found) => works.tell(Event::Head {
-                    slot: found.value.header.slot,
-                    root: found.value.root,
-                }),
+                Ok(found) => {
+                    let header = &found.value;
+                    let (slot, root) = (header.header.slot, header.root);
+                    works
+                        .nodes
+                        .told(found.node, slot, root, header.execution_optimistic);
+                    if let Some((slot, root)) = works.nodes.head() {
+                        works.tell(Event::Head { slot, root });
+                    }
+                }
                 Err(error) => tracing::warn!("{error}"),
             }
         });
@@ -426,17 +438,16 @@ impl Works {
         let works = self.clone();
         self.runtime.spawn(async move {
             let deadline = instant_of(now_ms().saturating_add(works.chain.time().slot_ms / 4));
-            let of_slot = works
-                .nodes
-                .header(&root, deadline)
-                .await
-                .ok()
-                .map(|found| found.value.header.slot);
-            works.tell(Event::Block { slot, root, of_slot });
+            let found = works.nodes.header(&root, deadline).await.ok();
+            let place = found.map(|found| Place {
+                slot: found.value.header.slot,
+                parent: found.value.header.parent_root,
+            });
+            works.tell(Event::Block { slot, root, place });
         });
     }
 
-    fn sign(&self, roots: Vec<(Place, Hash)>) -> Vec<crate::validator::partials::Item> {
+    fn sign(&self, roots: Vec<(combine::Place, Hash)>) -> Vec<crate::validator::partials::Item> {
         use rayon::prelude::*;
         let signed = roots
             .into_par_iter()

@@ -586,6 +586,9 @@ impl Overview {
                     node.name
                 ));
             }
+            if let NodeState::Stalled(_) = node.state {
+                warnings.push(format!("the beacon node {} is {}", node.name, node.state.text()));
+            }
         }
         let slashed = self.validators.slashed();
         if slashed > 0 {
@@ -616,6 +619,7 @@ fn node_view(health: &Health) -> NodeView {
             NodeState::Ready => "ready",
             NodeState::Optimistic => "optimistic",
             NodeState::Syncing(_) => "syncing",
+            NodeState::Stalled(_) => "stalled",
             NodeState::Unknown => "unknown",
             NodeState::Down(_) => "down",
             NodeState::WrongNetwork(_) => "wrong_network",

@@ -179,6 +179,14 @@ fn why_a_node_cannot_do_its_part_is_said() {
         why.contains("no beacon node is in step") && why.contains("40 slots behind"),
         "{why}"
     );
+    let stalled = |overview: &mut Overview| {
+        overview.tell(&News::BeaconNodes(vec![health(NodeState::Stalled(40))]), at(9));
+    };
+    let (_, why) = reasons(&stalled, at(9));
+    assert!(
+        why.contains("no beacon node is in step") && why.contains("its newest block is 40 slots old"),
+        "{why}"
+    );
     let forgot = |overview: &mut Overview| {
         overview.tell(&starts(3), at(9));
         overview.tell(&News::Report(Report::Forgotten { operator: 3 }), at(9));

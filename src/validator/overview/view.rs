@@ -299,7 +299,7 @@ pub struct DutyView {
 pub struct NodeView {
     /// Its address, without credentials.
     pub name: String,
-    /// `ready`, `optimistic`, `syncing`, `unknown`, `down` or `wrong_network`.
+    /// `ready`, `optimistic`, `syncing`, `stalled`, `unknown`, `down` or `wrong_network`.
     pub state: String,
     /// The same for people.
     pub message: String,

@@ -453,7 +453,11 @@ impl Node {
         })
     }
 
-    pub(super) async fn header(&self, block_id: &str, deadline: Instant) -> Result<Header, NodeError> {
+    pub(in crate::validator::beacon) async fn header(
+        &self,
+        block_id: &str,
+        deadline: Instant,
+    ) -> Result<Header, NodeError> {
         const WHAT: &str = "block header";
         let path = format!("/eth/v1/beacon/headers/{block_id}");
         let answer: Optimistic<HeaderData> = self.ask(&Request::get(WHAT, path, SMALL), deadline).await?;

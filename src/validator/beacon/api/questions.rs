@@ -178,20 +178,29 @@ impl Nodes {
         .await
     }
 
-    /// What to attest to in a slot, for all committees: its slot, index and target epoch are right.
+    /// What to attest to in a slot, for all committees: its slot, index and target epoch are right. One node answers for all;
+    /// only if its head is not the one that is ours ([`Nodes::head`]), others are asked beside it. `tell` is given each
+    /// answer as it comes, and whether it is ours: the first one is, and one with that head.
     ///
     /// # Errors
-    /// [`AllFailed`].
+    /// [`AllFailed`] if there is no answer.
     pub async fn attestation_data(
         &self,
         slot: u64,
         deadline: Instant,
-    ) -> Result<From<AttestationData>, AllFailed> {
-        let chain = &*self.known_chain("attestation data")?;
-        self.first("attestation data", deadline, |node| async move {
-            node.attestation_data(slot, chain, deadline).await
-        })
-        .await
+        mut tell: impl FnMut(From<AttestationData>, bool),
+    ) -> Result<(), AllFailed> {
+        const WHAT: &str = "attestation data";
+        let chain = &*self.known_chain(WHAT)?;
+        let ask = |node: Node| async move { node.attestation_data(slot, chain, deadline).await };
+        let mut first = true;
+        let enough = |answer: From<AttestationData>| {
+            let ours = self.head().filter(|(of, _)| *of <= slot);
+            let fits = ours.is_none_or(|(_, root)| root == answer.value.beacon_block_root);
+            tell(answer, std::mem::take(&mut first) || fits);
+            fits
+        };
+        self.until(WHAT, deadline, ask, enough).await
     }
 
     /// The same from every node: what one of them says is plausible. `tell` is given each answer as it comes.

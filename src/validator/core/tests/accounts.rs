@@ -114,6 +114,8 @@ fn what_was_never_agreed_on_is_told_one_slot_later_with_who_voted() {
 fn a_beacon_node_without_an_answer_is_told_of() {
     let mut plan = plan();
     plan.silent.insert(1);
+    // It tells of its blocks as soon as the others tell of theirs, and is asked.
+    plan.arrival = (600, 601);
     let mut sim = Sim::new(1, plan);
     sim.run_to(20);
     let told_by = |place| -> Vec<bool> {

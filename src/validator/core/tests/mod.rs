@@ -1,6 +1,7 @@
 //! Groups of cores in simulated worlds.
 
 mod accounts;
+mod heads;
 mod hostile;
 mod liveness;
 mod plausible;

@@ -19,6 +19,7 @@ use crate::{
             Effect, Event, Report,
             attesting::encode_list,
             effects::ToCheck,
+            head,
             proposing::{Made, Summary},
             schedule::{Attester, SyncMember},
         },
@@ -270,7 +271,10 @@ fn the_parent_is_our_head_or_in_later_rounds_a_block_before_that_we_know() {
     let effects = slot.handle(Event::Block {
         slot: 9,
         root: parent,
-        of_slot: Some(7),
+        place: Some(head::Place {
+            slot: 7,
+            parent: [0; 32],
+        }),
     });
     assert_eq!(slot.seen(Kind::Block, 0, id, &effects), Seen::Held);
     let effects = slot.handle(Event::Head {
@@ -293,7 +297,10 @@ fn the_parent_is_our_head_or_in_later_rounds_a_block_before_that_we_know() {
         let event = Event::Block {
             slot: slot.slot,
             root: parent,
-            of_slot,
+            place: of_slot.map(|slot| head::Place {
+                slot,
+                parent: [0; 32],
+            }),
         };
         let effects = slot.handle(event);
         assert_eq!(slot.seen(Kind::Block, 1, id, &effects), expected, "{of_slot:?}");

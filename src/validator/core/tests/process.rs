@@ -54,7 +54,7 @@ pub(super) enum Seen {
 }
 
 impl Process {
-    /// In a slot of epoch 1, with or without `--builder`.
+    /// In a slot, with or without `--builder`.
     pub(super) fn at(slot: u64, builder: bool) -> Self {
         let mut plan = Plan::new(4, 3);
         plan.validators = 8;
@@ -81,7 +81,8 @@ impl Process {
             index: 1000,
         };
         let duties = vec![(slot, proposer)];
-        core.handle(now, Event::Proposers { epoch: 1, duties });
+        let epoch = slot / 8;
+        core.handle(now, Event::Proposers { epoch, duties });
         let mut this = Self {
             core,
             now,
@@ -151,7 +152,8 @@ impl Process {
     }
 
     /// Two others vote for nothing in a round, and all go there.
-    pub(super) fn enter(&mut self, kind: Kind, round: u8) {
+    pub(super) fn enter(&mut self, kind: Kind, round: u8) -> Vec<Effect> {
+        let mut effects = Vec::new();
         for operator in [1, 3] {
             let step = Step::Prevote;
             let digest = vote_digest(&LOCK, self.duty(kind), operator, round, step, None);
@@ -162,9 +164,10 @@ impl Process {
                 choice: None,
                 signature: Cheap(operator).sign(&digest),
             };
-            self.agree(operator, kind, Body::Vote(vote));
+            effects.extend(self.agree(operator, kind, Body::Vote(vote)));
         }
         assert_eq!(self.agreement(kind).round(), round);
+        effects
     }
 
     /// The leader of a round, another operator, proposes something. The value's id, and what the process does.

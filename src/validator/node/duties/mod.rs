@@ -40,6 +40,7 @@ use tokio::{
     time::Instant,
 };
 
+use crate::crypto::hash::Hash;
 use crate::validator::{
     beacon::{
         answers::{ProposerPreparation, SignedRegistration, SyncSubscription, ValidatorStatus},
@@ -99,7 +100,9 @@ pub(super) struct Service {
     validators: HashMap<u64, OnChain>,
     /// The epoch in which they were looked up.
     looked_up: Option<u64>,
-    /// Of the newest head.
+    /// What the core was told to be our head: slot and root.
+    head: Option<(u64, Hash)>,
+    /// Of that head.
     branch: Option<Branch>,
     /// What the core was told.
     known: BTreeMap<Question, Known>,
@@ -134,6 +137,7 @@ impl Service {
             news,
             validators: HashMap::new(),
             looked_up: None,
+            head: None,
             branch: None,
             known: BTreeMap::new(),
             forgotten: false,
@@ -156,21 +160,35 @@ impl Service {
                     next = next_half(self.time);
                     self.refresh();
                 }
-                event = heads.next() => match event.map(|event| event.news) {
-                    Some(News::Head(head)) => {
-                        if self.events.send(Event::Head { slot: head.slot, root: head.block }).is_err() {
+                event = heads.next() => {
+                    let Some(event) = event else { return };
+                    match event.news {
+                        News::Head(head) => if self.told(event.node, &head).is_none() {
                             return;
-                        }
-                        self.follow(&head);
+                        },
+                        // It may have been restarted, and then it has forgotten what it was told.
+                        News::Connected => self.forgotten = true,
+                        News::Lost(_) => {}
                     }
-                    // It may have been restarted, and then it has forgotten what it was told.
-                    Some(News::Connected) => self.forgotten = true,
-                    Some(News::Lost(_)) => {}
-                    None => return,
-                },
+                }
                 Some(asked) = self.asking.join_next() => self.answered(asked),
             }
         }
+    }
+
+    /// A beacon node told of its head. The core hears of the one that is ours, whoever told of it. `None` if nobody listens.
+    fn told(&mut self, place: usize, head: &Head) -> Option<()> {
+        let nodes = &self.asker.nodes;
+        nodes.told(place, head.slot, head.block, head.execution_optimistic);
+        let ours = nodes.head();
+        if ours.is_some_and(|(_, root)| root == head.block) {
+            self.follow(head);
+        }
+        if let Some((slot, root)) = ours.filter(|_| ours != self.head) {
+            self.events.send(Event::Head { slot, root }).ok()?;
+            self.head = ours;
+        }
+        Some(())
     }
 
     /// The slot by our clock; 0 before genesis.

@@ -580,13 +580,17 @@ async fn a_beacon_node_that_was_restarted_is_told_everything_again() {
 async fn a_beacon_node_that_is_back_is_of_use_within_a_slot() {
     let hangs = Arc::new(AtomicBool::new(true));
     let hung = hangs.clone();
-    let server = serve(7, move |_| {
+    let server = serve(7, move |call| {
         let hangs = hung.load(Ordering::SeqCst);
+        let in_step = (call.path() == "/eth/v1/node/syncing").then(|| {
+            let head = (now_ms() - 1_700_000_000_000) / 4000;
+            data(&json!({ "head_slot": head.to_string(), "sync_distance": "0", "is_syncing": false }))
+        });
         async move {
             if hangs {
                 std::future::pending::<()>().await;
             }
-            None
+            in_step
         }
         .boxed()
     })
@@ -672,4 +676,53 @@ async fn a_beacon_node_that_hangs_does_not_keep_the_others_heads_waiting() {
     // Not only when the patience with the other one has come to its end.
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!given_up.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn the_core_hears_of_one_head_whichever_beacon_node_told_of_it() {
+    let servers = [
+        serve(7, |_| async { None }.boxed()).await,
+        serve(7, |_| async { None }.boxed()).await,
+    ];
+    let nodes = connect(&[&servers[0], &servers[1]]).await;
+    let chain = nodes.chain().unwrap();
+    let (events, mut heard) = mpsc::unbounded_channel();
+    let (news, _told) = mpsc::unbounded_channel();
+    let mut service = Service::new(nodes, chain, Arc::new(group(1)), Vec::new(), events, news);
+    let head = |slot: u64, root: u8| Head {
+        slot,
+        ..head_of(root)
+    };
+    let steps = [
+        // The second one is first with a block, and the first one a block behind.
+        (1, head(1, 8), Some((1, 8))),
+        (0, head(0, 7), None),
+        (0, head(1, 8), None),
+        // They follow two branches of one length: the one that was given first counts.
+        (0, head(1, 9), Some((1, 9))),
+        (1, head(1, 10), None),
+        (0, head(1, 10), Some((1, 10))),
+    ];
+    for (place, head, expected) in steps {
+        service.told(place, &head).unwrap();
+        let told = heard.try_recv().ok().map(|event| match event {
+            Event::Head { slot, root } => (slot, root[0]),
+            event => panic!("{event:?}"),
+        });
+        assert_eq!(told, expected, "{place} {}", head.slot);
+        // Duties follow the same head.
+        let ours = service.head.unwrap().1[0];
+        assert_eq!(service.branch, Some(Branch::of(&head_of(ours), 0)), "{place}");
+    }
+}
+
+/// A head of the first epoch.
+fn head_of(root: u8) -> Head {
+    Head {
+        slot: 1,
+        block: [root; 32],
+        previous_duty_dependent_root: [root; 32],
+        current_duty_dependent_root: [root; 32],
+        execution_optimistic: false,
+    }
 }

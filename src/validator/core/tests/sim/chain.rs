@@ -11,6 +11,7 @@ use crate::{
         },
         core::{
             Event,
+            head::Place,
             proposing::{Made, Summary, decode_value, encode_value},
             schedule::{Attester, Proposer, SyncMember},
         },
@@ -144,10 +145,29 @@ impl Sim {
         Some(if astray { on_the_other_fork(slot) } else { root })
     }
 
-    /// The slot of a block that a node's beacon node has, of either fork.
-    pub(super) fn knows(&self, place: usize, root: Hash) -> Option<u64> {
+    /// Where a block is that a node's beacon node has, of either fork.
+    pub(super) fn knows(&self, place: usize, root: Hash) -> Option<Place> {
         let mut known = self.nodes[place].has.iter().copied();
-        known.find(|slot| self.blocks[slot] == root || on_the_other_fork(*slot) == root)
+        let slot = known.find(|slot| self.blocks[slot] == root || on_the_other_fork(*slot) == root)?;
+        let before = self
+            .blocks
+            .range(..slot)
+            .rev()
+            .find(|(_, root)| **root != [0; 32]);
+        let parent = before.map_or([1; 32], |(before, parent)| {
+            if self.blocks[&slot] == root {
+                *parent
+            } else {
+                on_the_other_fork(*before)
+            }
+        });
+        Some(Place { slot, parent })
+    }
+
+    /// The newest block of a slot, or of one before it.
+    pub(crate) fn newest(&self, slot: u64) -> Hash {
+        let mut blocks = self.blocks.range(..=slot).rev().map(|(_, root)| *root);
+        blocks.find(|root| *root != [0; 32]).unwrap_or([1; 32])
     }
 
     /// What the second beacon node of a node would have it attest to.
@@ -182,6 +202,11 @@ impl Sim {
                 root: sha256(&[b"checkpoint", &epoch.to_be_bytes()]),
             },
         };
+        if self.plan.real_targets {
+            let first = time.first_slot(epoch);
+            let newest = self.nodes[place].has.range(..=first).next_back().copied();
+            data.target.root = self.root(place, newest.unwrap_or(0)).unwrap_or([1; 32]);
+        }
         if self.plan.lied_to.contains(&self.nodes[place].operator) {
             match self.rng.random_range(0..6) {
                 0 => data.beacon_block_root = self.rng.random(),

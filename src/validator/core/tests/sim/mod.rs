@@ -99,6 +99,11 @@ pub(super) struct Plan {
     pub(super) all_duties: bool,
     /// Whether every message goes through its bytes.
     pub(super) bytes: bool,
+    /// By how many milliseconds a second beacon node of these operators is earlier: it tells of blocks, and the first one
+    /// is asked all the same.
+    pub(super) earlier: BTreeMap<u16, u64>,
+    /// Whether targets are blocks, as on a real chain, and not the same for everybody.
+    pub(super) real_targets: bool,
 }
 
 impl Plan {
@@ -128,6 +133,8 @@ impl Plan {
             proposals: false,
             all_duties: true,
             bytes: true,
+            earlier: BTreeMap::new(),
+            real_targets: false,
         }
     }
 
@@ -156,6 +163,11 @@ enum Happening {
     },
     /// A block arrives at a node's beacon node.
     Block {
+        node: usize,
+        slot: u64,
+    },
+    /// A second beacon node of a node tells of a block.
+    Heard {
         node: usize,
         slot: u64,
     },
@@ -574,6 +586,10 @@ impl Sim {
                         + self.rng.random_range(self.plan.arrival.0..self.plan.arrival.1)
                         + late.unwrap_or(0);
                     self.at(at, Happening::Block { node, slot: next });
+                    if let Some(by) = self.plan.earlier.get(&self.nodes[node].operator) {
+                        let before = at.saturating_sub(*by).max(self.now);
+                        self.at(before, Happening::Heard { node, slot: next });
+                    }
                 }
             }
             if next.is_multiple_of(time.slots_per_epoch) {
@@ -627,6 +643,12 @@ impl Sim {
             }
             Happening::Block { node, slot } => {
                 self.nodes[node].has.insert(slot);
+                let Some(root) = self.root(node, slot) else {
+                    return;
+                };
+                (node, Event::Head { slot, root })
+            }
+            Happening::Heard { node, slot } => {
                 let Some(root) = self.root(node, slot) else {
                     return;
                 };
@@ -739,15 +761,12 @@ impl Sim {
             }
             Effect::LookUp { slot, root } => {
                 let known = self.knows(place, root);
-                self.result(
-                    place,
-                    8,
-                    Event::Block {
-                        slot,
-                        root,
-                        of_slot: known,
-                    },
-                );
+                let event = Event::Block {
+                    slot,
+                    root,
+                    place: known,
+                };
+                self.result(place, 8, event);
             }
             Effect::AskBlock { slot, round, randao } => {
                 if let Some(made) = self.make(place, slot, randao) {
@@ -838,14 +857,21 @@ impl Sim {
                         .first
                         .entry((attestation.attester_index, data.slot))
                         .or_insert(into);
+                    self.oracle
+                        .voted
+                        .entry((attestation.attester_index, data.slot))
+                        .or_insert(data);
                 }
             }
             Effect::Submit(Submission::SyncMessages(messages)) => {
-                self.oracle.sync.extend(
-                    messages
-                        .iter()
-                        .map(|message| (message.validator_index, message.slot)),
-                );
+                for message in messages {
+                    let key = (message.validator_index, message.slot);
+                    self.oracle.sync.insert(key);
+                    self.oracle
+                        .sync_roots
+                        .entry(key)
+                        .or_insert(message.beacon_block_root);
+                }
             }
             Effect::Submit(Submission::Contributions(contributions)) => {
                 let slots = contributions

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{crypto::hash::Hash, validator::core::Submission};
+use crate::{
+    crypto::hash::Hash,
+    validator::{chain::types::AttestationData, core::Submission},
+};
 
 use super::Sim;
 
@@ -16,7 +19,11 @@ pub(crate) struct Oracle {
     pub(super) partials: BTreeMap<(u32, Hash), Signers>,
     /// Validator, slot: milliseconds into the slot of the first one.
     pub(crate) first: BTreeMap<(u64, u64), u64>,
+    /// The same: what the first one was for.
+    pub(crate) voted: BTreeMap<(u64, u64), AttestationData>,
     pub(crate) sync: BTreeSet<(u64, u64)>,
+    /// Validator and slot of sync committee messages: the block that the first one was for.
+    pub(crate) sync_roots: BTreeMap<(u64, u64), Hash>,
     /// Validator and slot: whose shares signed which block, sent or not.
     pub(super) blocks: BTreeMap<(u32, u64), BTreeMap<Hash, BTreeSet<u16>>>,
     /// Slots in which a block of ours came.

@@ -1,0 +1,488 @@
+//! Which block the group votes for: the one that honest validators would, whoever is early, late or lying.
+
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
+
+use crate::{
+    crypto::hash::{Hash, sha256},
+    validator::{
+        agreement::{
+            Signatures as _,
+            messages::{self, Body, Proposal, Step, Vote, proposal_digest, value_id, vote_digest},
+        },
+        chain::types::{AttestationData, Checkpoint},
+        core::{Effect, Event, Report, schedule::Attester},
+        duty::{Duty, Kind},
+        memory::Proofs,
+        wire::{Hello, Message, PROTOCOL},
+    },
+};
+
+use super::{
+    process::{Process, Seen},
+    sim::{LOCK, Plan, Sim, cheap::Cheap},
+};
+
+/// The operator who lies where one does.
+const LIAR: u16 = 4;
+/// The slots that are looked at.
+const SLOTS: Range<u64> = 8..72;
+/// When attestations are due in a slot of the simulated chain, in milliseconds.
+const DUE_MS: u64 = 1_333;
+
+/// Four operators of whom three sign, four attestations and a sync committee message in each slot, blocks well before
+/// attestations are due.
+fn plan() -> Plan {
+    let mut plan = Plan::new(4, 3);
+    plan.validators = 32;
+    plan.arrival = (600, 900);
+    plan.real_targets = true;
+    plan
+}
+
+fn leads(slot: u64, round: u64) -> u16 {
+    u16::try_from(1 + (slot + Kind::Head as u64 + round) % 4).unwrap()
+}
+
+fn source(slot: u64) -> Checkpoint {
+    let epoch = (slot / 8).saturating_sub(1);
+    Checkpoint {
+        epoch,
+        root: sha256(&[b"checkpoint", &epoch.to_be_bytes()]),
+    }
+}
+
+/// A vote for this block, with the target that goes with the newest block of its epoch's first slot.
+fn data(sim: &Sim, slot: u64, beacon_block_root: Hash) -> AttestationData {
+    let epoch = slot / 8;
+    AttestationData {
+        slot,
+        index: 0,
+        beacon_block_root,
+        source: source(slot),
+        target: Checkpoint {
+            epoch,
+            root: sim.newest(epoch * 8),
+        },
+    }
+}
+
+/// Everything that was due came in time, and is for the newest block of the slot and the epoch; so are the sync committee
+/// messages.
+fn all_right(sim: &Sim, slots: Range<u64>, what: &str) {
+    let count = usize::try_from(slots.end - slots.start).unwrap();
+    let voted: Vec<_> = sim
+        .oracle
+        .voted
+        .values()
+        .filter(|vote| slots.contains(&vote.slot))
+        .collect();
+    let right = voted
+        .iter()
+        .filter(|vote| **vote == &data(sim, vote.slot, sim.newest(vote.slot)));
+    let right = right.count();
+    assert_eq!((voted.len(), right), (count * 4, count * 4), "{what}");
+    let synced: Vec<_> = sim
+        .oracle
+        .sync_roots
+        .iter()
+        .filter(|((_, slot), _)| slots.contains(slot))
+        .collect();
+    let right = synced
+        .iter()
+        .filter(|((_, slot), root)| **root == sim.newest(*slot));
+    assert_eq!(
+        (synced.len(), right.count()),
+        (count, count),
+        "{what}: sync roots"
+    );
+    assert_eq!(sim.conflicts(), 0, "{what}");
+}
+
+/// How many heads an operator saw decided in a later round than the first.
+fn later_rounds(sim: &Sim, place: usize) -> usize {
+    let later = |report: &&Report| {
+        matches!(report, Report::Decided { duty, decision, .. }
+            if duty.kind == Kind::Head && SLOTS.contains(&duty.slot) && decision.round > 0)
+    };
+    sim.nodes[place].reports.iter().filter(later).count()
+}
+
+/// The liar's process ends, and somebody speaks with its key.
+fn become_liar(sim: &mut Sim) {
+    sim.kill(usize::from(LIAR) - 1);
+    let slot = sim.slot();
+    sim.run_to(slot + 1);
+    sim.impersonate(LIAR);
+    sim.run_to(slot + 2);
+    for place in 0..3 {
+        let hello = Hello {
+            protocol: PROTOCOL,
+            lock_hash: LOCK,
+            instance: [4; 16],
+            clock_ms: sim.now,
+            proofs: Proofs::default(),
+            watches: false,
+            software: String::new(),
+        };
+        sim.feed(place, LIAR, Message::Hello(hello));
+    }
+}
+
+fn lie(sim: &mut Sim, slot: u64, round: u8, data: AttestationData) {
+    let duty = Duty {
+        slot,
+        kind: Kind::Head,
+    };
+    let value: Arc<[u8]> = data.to_ssz().into();
+    let id = value_id(&value);
+    let digest = proposal_digest(&LOCK, duty, LIAR, round, None, &id);
+    let proposal = Body::Proposal(Proposal {
+        operator: LIAR,
+        round,
+        polka: None,
+        value,
+        signature: Cheap(LIAR).sign(&digest),
+    });
+    let mut say = vec![proposal];
+    for step in [Step::Prevote, Step::Precommit] {
+        let digest = vote_digest(&LOCK, duty, LIAR, round, step, Some(&id));
+        say.push(Body::Vote(Vote {
+            operator: LIAR,
+            round,
+            step,
+            choice: Some(id),
+            signature: Cheap(LIAR).sign(&digest),
+        }));
+    }
+    for body in say {
+        for place in 0..3 {
+            let message = messages::Message {
+                duty,
+                body: body.clone(),
+            };
+            sim.feed(place, LIAR, Message::Agreement(message));
+        }
+    }
+}
+
+#[test]
+fn a_leader_that_is_early_makes_nobody_vote_for_an_old_head() {
+    // It is early where it leads, and where it leads the round after the first, too.
+    for rounds in 0..3_u8 {
+        for back in [1, 2] {
+            let mut sim = Sim::new(1, plan());
+            sim.run_to(3);
+            become_liar(&mut sim);
+            sim.run_to(SLOTS.start - 1);
+            for slot in SLOTS {
+                sim.begin(slot);
+                let round = (0..rounds).find(|round| leads(slot, (*round).into()) == LIAR);
+                if let Some(round) = round {
+                    let at = sim.now + 20;
+                    sim.run_until(at);
+                    let mut old = data(&sim, slot, sim.newest(slot - back));
+                    if slot % 8 < back {
+                        // The epoch's first block is not there yet.
+                        old.target.root = sim.newest(slot - back);
+                    }
+                    lie(&mut sim, slot, round, old);
+                }
+                sim.run_to(slot);
+            }
+            all_right(&sim, SLOTS, &format!("{rounds} rounds, {back} slots back"));
+        }
+    }
+}
+
+#[test]
+fn clocks_that_are_ahead_or_behind_cost_no_head() {
+    for ahead in [-1_300, -900, -300, 300, 600, 900, 1_300] {
+        let mut plan = plan();
+        plan.arrival = (900, 1_200);
+        plan.skew = [(4, ahead)].into();
+        let mut sim = Sim::new(1, plan);
+        sim.run_to(SLOTS.end - 1);
+        all_right(&sim, SLOTS, &format!("a clock ahead by {ahead} ms"));
+    }
+}
+
+#[test]
+fn a_first_beacon_node_that_is_a_little_slower_costs_neither_head_nor_time() {
+    for who in [vec![1_u16], vec![2, 3], vec![1, 2, 3, 4]] {
+        for by in [50, 150, 590] {
+            let mut plan = plan();
+            plan.delay = (10, 40);
+            plan.earlier = who.iter().map(|operator| (*operator, by)).collect();
+            let mut sim = Sim::new(1, plan);
+            sim.run_to(SLOTS.end - 1);
+            let what = format!("the second earlier by {by} ms at {who:?}");
+            all_right(&sim, SLOTS, &what);
+            assert_eq!(later_rounds(&sim, 1), 0, "{what}");
+            let voted = sim
+                .oracle
+                .first
+                .iter()
+                .filter(|((_, slot), _)| SLOTS.contains(slot));
+            let last = voted.map(|(_, into)| *into).max().unwrap();
+            assert!(last < DUE_MS, "{what}: {last} ms");
+        }
+    }
+}
+
+#[test]
+fn a_liar_that_leads_cannot_choose_how_far_back_the_vote_goes() {
+    /// A block that is proposed in a slot.
+    type Choice = fn(&Sim, u64) -> AttestationData;
+    let choices: [(&str, Choice); 5] = [
+        ("far back", |sim, slot| data(sim, slot, sim.newest(1))),
+        ("two back", |sim, slot| data(sim, slot, sim.newest(slot - 2))),
+        ("before the target", |sim, slot| {
+            data(sim, slot, sim.newest((slot / 8 * 8 - 1).min(slot - 2)))
+        }),
+        ("the block before with its own target", |sim, slot| {
+            let mut old = data(sim, slot, sim.newest(slot - 2));
+            old.target.root = old.beacon_block_root;
+            old
+        }),
+        ("unknown", |sim, slot| data(sim, slot, [9; 32])),
+    ];
+    for (what, choice) in choices {
+        for astray in [false, true] {
+            let mut plan = plan();
+            if astray {
+                // One honest operator is on another branch: the first round cannot decide, and all three must agree.
+                plan.real_targets = false;
+                plan.astray = [2].into();
+            }
+            let mut sim = Sim::new(1, plan);
+            sim.run_to(3);
+            become_liar(&mut sim);
+            sim.run_to(15);
+            for slot in 16..72 {
+                sim.begin(slot);
+                let at = sim.now + DUE_MS;
+                sim.run_until(at);
+                for _ in 0..20 {
+                    let at = sim.now + 60;
+                    sim.run_until(at);
+                    for round in (0..8).filter(|round| leads(slot, *round) == LIAR) {
+                        let mut data = choice(&sim, slot);
+                        if astray {
+                            data.target.root = sha256(&[b"checkpoint", &data.target.epoch.to_be_bytes()]);
+                        }
+                        lie(&mut sim, slot, round.try_into().unwrap(), data);
+                    }
+                }
+                sim.run_to(slot);
+            }
+            let what = format!("{what}, astray: {astray}");
+            if astray {
+                let voted = sim.oracle.voted.values().filter(|vote| vote.slot >= 16);
+                let right = voted
+                    .clone()
+                    .filter(|vote| vote.beacon_block_root == sim.newest(vote.slot));
+                assert_eq!((voted.count(), right.count()), (56 * 4, 56 * 4), "{what}");
+                assert_eq!(sim.conflicts(), 0, "{what}");
+            } else {
+                all_right(&sim, 16..72, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_slot_without_a_block_is_attested_at_the_due_time() {
+    let mut plan = plan();
+    plan.empty = 400;
+    let mut sim = Sim::new(3, plan);
+    sim.run_to(SLOTS.end - 1);
+    all_right(&sim, SLOTS, "empty slots");
+    assert_eq!(later_rounds(&sim, 0), 0);
+    let empty = SLOTS
+        .filter(|slot| sim.newest(*slot) == sim.newest(slot - 1))
+        .count();
+    assert!(empty > 15, "{empty}");
+    for ((_, slot), into) in &sim.oracle.first {
+        if SLOTS.contains(slot) && sim.newest(*slot) == sim.newest(slot - 1) {
+            // A view, and four messages of at most 40 ms each.
+            assert!((DUE_MS..DUE_MS + 250).contains(into), "slot {slot}: {into} ms");
+        }
+    }
+}
+
+#[test]
+fn head_and_target_belong_together_when_an_epochs_first_block_is_late() {
+    for late in 0..3 {
+        let mut plan = plan();
+        plan.arrival = (1_000, 1_300);
+        plan.delay = (10, 40);
+        plan.lagging = [(2, 300 * (late + 1)), (4, 250 * late)].into();
+        let mut sim = Sim::new(5, plan);
+        sim.run_to(SLOTS.end - 1);
+        let chain: BTreeMap<Hash, u64> = (0..SLOTS.end).map(|slot| (sim.newest(slot), slot)).collect();
+        let voted: Vec<_> = sim
+            .oracle
+            .voted
+            .values()
+            .filter(|vote| SLOTS.contains(&vote.slot))
+            .collect();
+        assert_eq!(voted.len(), 64 * 4);
+        for vote in voted {
+            let (head, target) = (chain[&vote.beacon_block_root], chain[&vote.target.root]);
+            let first = vote.slot / 8 * 8;
+            assert_eq!(
+                target,
+                first.min(head),
+                "slot {}: head of {head}, target of {target}",
+                vote.slot
+            );
+            // Not everybody has the slot's block in time; the one before everybody has.
+            assert!(head + 1 >= vote.slot, "slot {}: head of {head}", vote.slot);
+        }
+    }
+}
+
+#[test]
+fn a_group_that_is_on_time_is_as_fast_as_its_block() {
+    let mut plan = plan();
+    plan.delay = (10, 10);
+    plan.arrival = (700, 701);
+    let mut sim = Sim::new(1, plan);
+    sim.run_to(SLOTS.end - 1);
+    all_right(&sim, SLOTS, "on time");
+    let voted = sim
+        .oracle
+        .first
+        .iter()
+        .filter(|((_, slot), _)| SLOTS.contains(slot));
+    // A view, four messages, a signature and what makes one of three.
+    let last = voted.map(|(_, into)| *into).max().unwrap();
+    assert!(last <= 770, "{last} ms");
+}
+
+/// A process that attests in slot 17; the epoch's first block was in slot 16.
+fn attesting() -> Process {
+    let mut slot = Process::at(17, false);
+    let attester = Attester {
+        validator: 0,
+        index: 1000,
+        committee: 1,
+        committee_length: 64,
+        committees_at_slot: 4,
+    };
+    let duties = vec![(17, attester)];
+    slot.handle(Event::Attesters { epoch: 2, duties });
+    slot
+}
+
+fn vote(root: u8) -> AttestationData {
+    AttestationData {
+        slot: 17,
+        index: 0,
+        beacon_block_root: [root; 32],
+        source: source(17),
+        target: Checkpoint {
+            epoch: 2,
+            root: [16; 32],
+        },
+    }
+}
+
+/// What of these effects asks beacon nodes for a view, or for a block.
+fn questions(effects: &[Effect]) -> Vec<&'static str> {
+    let asked = effects.iter().filter_map(|effect| match effect {
+        Effect::AskView { .. } => Some("view"),
+        Effect::AskAllViews { .. } => Some("all"),
+        Effect::LookUp { .. } => Some("block"),
+        _ => None,
+    });
+    asked.collect()
+}
+
+#[test]
+fn no_proposal_makes_us_ask_before_it_is_due_or_its_round_has_begun() {
+    let head = |root: u8, slot| Event::Head {
+        slot,
+        root: [root; 32],
+    };
+    let view = |root| Event::View {
+        slot: 17,
+        data: vote(root),
+    };
+    // Operator 3 leads the first round, operator 4 the second one.
+    let mut slot = attesting();
+    slot.handle(head(16, 16));
+    let start = slot.now;
+    let (old, effects) = slot.propose(Kind::Head, 0, &vote(16).to_ssz());
+    assert_eq!(questions(&effects), [""; 0]);
+    assert_eq!(slot.seen(Kind::Head, 0, old, &effects), Seen::Held);
+    let (_, effects) = slot.propose(Kind::Head, 1, &vote(15).to_ssz());
+    assert_eq!(questions(&effects), [""; 0]);
+    // Nor does time, before it is due; nor an old answer, whoever asked for it.
+    for into in [100, 700, 1_332] {
+        slot.now = start + into;
+        assert_eq!(questions(&slot.handle(Event::Tick)), [""; 0], "{into}");
+        let effects = slot.handle(view(16));
+        assert_eq!(slot.seen(Kind::Head, 0, old, &effects), Seen::Held);
+        assert_eq!(questions(&effects), [""; 0], "{into}");
+    }
+    // A slot without a block: when it is due the old head is right. The second round has not begun.
+    slot.now = start + 1_334;
+    let effects = slot.handle(Event::Tick);
+    assert_eq!(questions(&effects), ["view"]);
+    assert_eq!(slot.seen(Kind::Head, 0, old, &effects), Seen::Held);
+    let effects = slot.handle(view(16));
+    assert_eq!(slot.seen(Kind::Head, 0, old, &effects), Seen::Valid);
+    assert_eq!(questions(&effects), [""; 0]);
+
+    // A block of the slot, and a beacon node that answers with the old head first.
+    let mut slot = attesting();
+    let start = slot.now;
+    let (old, _) = slot.propose(Kind::Head, 0, &vote(16).to_ssz());
+    slot.now = start + 600;
+    let effects = slot.handle(head(17, 17));
+    assert_eq!(questions(&effects), ["view"]);
+    let effects = slot.handle(view(16));
+    assert_eq!(slot.seen(Kind::Head, 0, old, &effects), Seen::Held);
+    let effects = slot.handle(view(17));
+    assert_eq!(slot.seen(Kind::Head, 0, old, &effects), Seen::Held);
+    // Told again by another one, there is nothing to ask.
+    assert_eq!(questions(&slot.handle(head(17, 17))), [""; 0]);
+    slot.now = start + 1_334;
+    let effects = slot.handle(Event::Tick);
+    assert_eq!(slot.seen(Kind::Head, 0, old, &effects), Seen::Held);
+    assert!(!questions(&effects).contains(&"view"));
+
+    // What is for the second round is judged when that begins.
+    let mut slot = attesting();
+    let start = slot.now;
+    slot.handle(head(17, 17));
+    slot.handle(view(17));
+    slot.now = start + 1_400;
+    slot.handle(Event::Tick);
+    let (before, effects) = slot.propose(Kind::Head, 1, &vote(16).to_ssz());
+    assert_eq!(questions(&effects), [""; 0]);
+    assert_eq!(slot.seen(Kind::Head, 1, before, &effects), Seen::Held);
+    let effects = slot.enter(Kind::Head, 1);
+    assert_eq!(questions(&effects), ["block"]);
+}
+
+#[test]
+fn a_head_of_the_future_is_nobodys() {
+    let mut slot = attesting();
+    slot.handle(Event::Head {
+        slot: 17,
+        root: [17; 32],
+    });
+    slot.handle(Event::Head {
+        slot: 1_000,
+        root: [7; 32],
+    });
+    let effects = slot.handle(Event::View {
+        slot: 17,
+        data: vote(17),
+    });
+    assert_eq!(questions(&effects), [""; 0]);
+    let (id, effects) = slot.propose(Kind::Head, 0, &vote(17).to_ssz());
+    assert_eq!(slot.seen(Kind::Head, 0, id, &effects), Seen::Valid);
+}

@@ -1,6 +1,8 @@
 //! Ceremonies as operators live them: real processes that talk over the loopback interface, leave, crash and come back.
 
 mod group;
+#[path = "group/strangers.rs"]
+mod strangers;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs;
@@ -24,6 +26,7 @@ use conclave::p2p::node::{self, Command};
 use conclave::p2p::wire::{Ceremony, FrameLimits, Hello, Item, Message, PROTOCOL};
 use group::{Contents, End, Group, Process, all_good, conclave, ends, has_step};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use strangers::{Mode, Strangers, many_addresses, one_address};
 
 #[test]
 fn four_operators_all_at_once() {
@@ -46,6 +49,40 @@ fn changed(before: &Contents, now: &Contents) -> Vec<String> {
     let paths = before.keys().chain(now.keys());
     let other = paths.filter(|path| before.get(*path) != now.get(*path));
     other.map(|path| path.display().to_string()).collect()
+}
+
+#[test]
+fn strangers_who_hold_the_door_do_not_hold_up_a_ceremony() {
+    /// All know the first one's address, nobody that of another, as with machines behind routers. How long it takes, and
+    /// how many connections strangers made.
+    fn hold(from: &[std::net::Ipv4Addr]) -> (Duration, usize) {
+        let group = Group::new(3, 2, 1);
+        let mut first = group.join(0, &[]);
+        first.until_listening();
+        let count = if from.is_empty() { 0 } else { 600 };
+        let strangers = Strangers::at(group.ports[0], count, from, Mode::Hold);
+        let begun = Instant::now();
+        let mut processes: Vec<Process> = (1..3).map(|i| group.join(i, &[0])).collect();
+        for operator in 0..3 {
+            first.until_step(operator, "done");
+        }
+        let took = begun.elapsed();
+        processes.push(first);
+        all_good(processes);
+        group.assert_finished();
+        (took, strangers.made())
+    }
+    let (alone, _) = hold(&[]);
+    for (addresses, times) in [(one_address(), 2), (many_addresses(), 4)] {
+        let (took, made) = hold(&addresses);
+        assert!(made >= 600);
+        // Processes of a busy machine vary by as much.
+        let most = alone * times + Duration::from_secs(3);
+        assert!(
+            took < most,
+            "{took:?} instead of {alone:?}, with {made} connections of strangers"
+        );
+    }
 }
 
 #[test]

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::p2p::events;
+
 /// How far an operator is, in the order of the steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -122,6 +124,49 @@ pub struct Snapshot {
     pub warning: Option<String>,
 }
 
+/// An address where nobody is reached, as events tell it: those of `join`, and those of `run`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreachable {
+    /// Share index of the operator who should be there, from 1; absent if the address does not say who.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<u16>,
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The address.
+    pub address: String,
+    /// What happened, in a word: see docs/events.md.
+    pub why: String,
+    /// Who answered instead, if it is no operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// How many attempts failed.
+    pub attempts: u64,
+    /// Milliseconds until the next.
+    pub next_ms: u64,
+    /// In words.
+    pub message: String,
+}
+
+impl Unreachable {
+    /// What the network told, with names.
+    pub fn new(told: &events::Unreachable, name: impl Fn(u16) -> String) -> Self {
+        Self {
+            operator: told.operator,
+            name: told.operator.map(&name),
+            address: told.address.to_string(),
+            why: told.why.word().to_owned(),
+            peer: match &told.why {
+                events::Obstacle::Stranger(peer) => Some(peer.to_string()),
+                _ => None,
+            },
+            attempts: told.times,
+            next_ms: u64::try_from(told.next.as_millis()).unwrap_or(u64::MAX),
+            message: told.words(name),
+        }
+    }
+}
+
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -161,6 +206,8 @@ pub enum Event {
         /// Multiaddresses with the peer id.
         addresses: Vec<String>,
     },
+    /// Nobody is reached at an address; attempts go on.
+    Unreachable(Unreachable),
     /// The ceremony went on.
     Progress(Snapshot),
     /// Something that a person should know; the ceremony goes on.

@@ -3,9 +3,12 @@
 
 use serde::Serialize;
 
-use crate::validator::{
-    core::Account,
-    duty::{Kind, Purpose},
+use crate::{
+    ceremony::progress::Unreachable,
+    validator::{
+        core::Account,
+        duty::{Kind, Purpose},
+    },
 };
 
 /// An operator as events name it.
@@ -167,6 +170,8 @@ pub(super) enum Event {
         kind: &'static str,
         message: String,
     },
+    /// Nobody is reached at an address.
+    Unreachable(Unreachable),
     /// Something that a person should know; the command goes on.
     Notice { message: String },
     /// Asked to stop: it does so at the end of this slot.

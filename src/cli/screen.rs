@@ -311,6 +311,7 @@ fn words(event: &Event) -> Option<String> {
             text
         }
         Event::Notice { message } => printable(message),
+        Event::Unreachable(told) => printable(&told.message),
         Event::Fault {
             message, evidence, ..
         } => {

@@ -53,14 +53,19 @@ fn scope_of(ip: IpAddr) -> Option<Scope> {
     }
 }
 
-/// The scope of the other end of a connection.
-pub(super) fn scope_of_remote(address: &Multiaddr) -> Scope {
+/// The IP address in an address, if it is not one with a name.
+pub(super) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
     let ip = address.iter().find_map(|part| match part {
         Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
         Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
         _ => None,
     });
-    match ip.map(|ip| ip.to_canonical()) {
+    ip.map(|ip| ip.to_canonical())
+}
+
+/// The scope of the other end of a connection.
+pub(super) fn scope_of_remote(address: &Multiaddr) -> Scope {
+    match ip_of(address) {
         Some(ip @ IpAddr::V6(_)) if ip != IpAddr::V6(Ipv6Addr::LOCALHOST) && scope_of(ip).is_none() => {
             Scope::Private
         }
@@ -100,15 +105,33 @@ pub(super) fn dialable(address: &Multiaddr) -> Option<(Multiaddr, Scope, Option<
     parts.next().is_none().then_some((plain, scope, peer))
 }
 
+/// What came of attempts at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    /// None has ended.
+    Never,
+    /// Nobody was ever there.
+    InVain,
+    /// Somebody of the right identity was there.
+    Proven,
+}
+
 #[derive(Debug, Clone)]
 struct Known {
     address: Multiaddr,
     scope: Scope,
     /// Given by the user of this node, never forgotten.
     given: bool,
-    /// Somebody of the right identity was there.
-    proven: bool,
+    /// Somebody else said so, now or at an earlier start.
+    claimed: bool,
+    tried: Tried,
     slow: Option<(Instant, Duration)>,
+}
+
+impl Known {
+    fn is_proven(&self) -> bool {
+        self.tried == Tried::Proven
+    }
 }
 
 /// The addresses of one operator.
@@ -132,6 +155,7 @@ impl Addresses {
         };
         if let Some(known) = self.0.iter_mut().find(|known| known.address == address) {
             known.given |= given;
+            known.claimed |= !given;
             return false;
         }
         if !given && self.0.iter().filter(|known| !known.given).count() >= MAX_ADDRESSES {
@@ -139,7 +163,7 @@ impl Addresses {
             let Some(worst) = self
                 .0
                 .iter()
-                .position(|k| !k.given && !k.proven && k.slow.is_some())
+                .position(|k| !k.given && !k.is_proven() && k.slow.is_some())
             else {
                 return false;
             };
@@ -149,10 +173,22 @@ impl Addresses {
             address,
             scope,
             given,
-            proven: false,
+            claimed: !given,
+            tried: Tried::Never,
             slow: None,
         });
         true
+    }
+
+    /// Nobody was reached here. True if that is news.
+    pub(super) fn failed(&mut self, address: &Multiaddr) -> bool {
+        let known = self.0.iter_mut().find(|known| known.address == *address);
+        known
+            .filter(|known| known.tried == Tried::Never)
+            .is_some_and(|known| {
+                known.tried = Tried::InVain;
+                true
+            })
     }
 
     /// Somebody of the right identity answered here. True if that was not known.
@@ -165,7 +201,7 @@ impl Addresses {
             return false;
         };
         known.slow = None;
-        !std::mem::replace(&mut known.proven, true)
+        std::mem::replace(&mut known.tried, Tried::Proven) != Tried::Proven
     }
 
     /// Nobody answered here in time.
@@ -189,6 +225,22 @@ impl Addresses {
         given
     }
 
+    /// Whether a person wants to know that nobody is here: it was given, or is one of the `most` most believable ones.
+    pub(super) fn is_worth_telling(&self, address: &Multiaddr, most: usize) -> bool {
+        let mut believed = self.by_belief(Scope::Machine);
+        let best = believed
+            .by_ref()
+            .take(most)
+            .any(|known| known.address == *address);
+        best || believed.any(|known| known.given && known.address == *address)
+    }
+
+    /// Until when it is not dialled, because nobody answered here.
+    pub(super) fn rests_until(&self, address: &Multiaddr) -> Option<Instant> {
+        let known = self.0.iter().find(|known| known.address == *address)?;
+        known.slow.map(|(until, _)| until)
+    }
+
     /// What to dial now; proven addresses first.
     pub(super) fn to_dial(&self, now: Instant) -> Vec<Multiaddr> {
         let mut due: Vec<&Known> = self
@@ -196,7 +248,7 @@ impl Addresses {
             .iter()
             .filter(|known| known.slow.is_none_or(|(until, _)| now >= until))
             .collect();
-        due.sort_by_key(|known| !known.proven);
+        due.sort_by_key(|known| !known.is_proven());
         due.into_iter().map(|known| known.address.clone()).collect()
     }
 
@@ -204,16 +256,42 @@ impl Addresses {
     /// wrong address can be quicker than all right ones, and whoever claims wrong ones has as many as it likes.
     pub(super) fn trusted(&self, now: Instant) -> Vec<Multiaddr> {
         let due = |known: &&Known| known.slow.is_none_or(|(until, _)| now >= until);
-        let trusted = self.0.iter().filter(|known| known.given || known.proven);
+        let trusted = self.0.iter().filter(|known| known.given || known.is_proven());
         trusted.filter(due).map(|known| known.address.clone()).collect()
+    }
+
+    /// The IP addresses, each once, those of the most believable addresses first.
+    pub(super) fn hosts(&self) -> Vec<IpAddr> {
+        let mut hosts = Vec::new();
+        for ip in self
+            .by_belief(Scope::Machine)
+            .filter_map(|known| ip_of(&known.address))
+        {
+            if !hosts.contains(&ip) {
+                hosts.push(ip);
+            }
+        }
+        hosts
+    }
+
+    fn by_belief(&self, scope: Scope) -> impl Iterator<Item = &Known> {
+        let mut known: Vec<&Known> = self.0.iter().filter(|known| known.scope >= scope).collect();
+        known.sort_by_key(|known| (!known.is_proven(), !known.given));
+        known.into_iter()
+    }
+
+    /// What is kept for the next start: not what only the user said, if nobody was ever reached there.
+    pub(super) fn to_keep(&self) -> Vec<Multiaddr> {
+        self.by_belief(Scope::Machine)
+            .filter(|known| known.claimed || known.tried != Tried::InVain)
+            .take(MAX_ADDRESSES)
+            .map(|known| known.address.clone())
+            .collect()
     }
 
     /// What is told to somebody in that scope, the most believable first.
     pub(super) fn to_tell(&self, scope: Scope) -> Vec<Multiaddr> {
-        let mut known: Vec<&Known> = self.0.iter().filter(|known| known.scope >= scope).collect();
-        known.sort_by_key(|known| (!known.proven, !known.given));
-        known
-            .into_iter()
+        self.by_belief(scope)
             .take(MAX_ADDRESSES)
             .map(|known| known.address.clone())
             .collect()
@@ -382,6 +460,27 @@ mod tests {
         addresses.slow(&numbered(4), now);
         assert_eq!(addresses.trusted(now), [numbered(2), numbered(3)]);
         assert_eq!(addresses.to_dial(now).len(), 3);
+    }
+
+    #[test]
+    fn what_only_the_user_said_is_not_kept_if_it_fails() {
+        let numbered = |i: u16| address(&format!("/ip4/9.9.9.9/tcp/{i}"));
+        let mut addresses = Addresses::default();
+        for i in 1..=4 {
+            addresses.give(&numbered(i));
+        }
+        addresses.claim(&numbered(2), Scope::World);
+        addresses.claim(&numbered(5), Scope::World);
+        addresses.proven(&numbered(3));
+        assert_eq!(
+            [1, 2, 3, 5, 1].map(|i| addresses.failed(&numbered(i))),
+            [true, true, false, true, false]
+        );
+        let mut kept = addresses.to_keep();
+        kept.sort();
+        assert_eq!(kept, [2, 3, 4, 5].map(numbered));
+        addresses.proven(&numbered(1));
+        assert_eq!(addresses.to_keep().len(), 5);
     }
 
     #[test]

@@ -61,6 +61,129 @@ pub enum Refusal {
     Silent,
 }
 
+/// Why an operator is not reached at an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Nobody listens there.
+    Refused,
+    /// Nobody answers there.
+    TimedOut,
+    /// There is no way to that network or machine.
+    NoRoute,
+    /// The name in the address does not exist.
+    NoSuchName,
+    /// Whoever knows names does not answer.
+    NameServer,
+    /// Something answers that does not speak as operators do.
+    SomethingElse,
+    /// Somebody who is not an operator is there.
+    Stranger(PeerId),
+    /// This other operator is there.
+    Operator(u16),
+    /// It leads back to this node.
+    Myself,
+    /// The operating system does not do it, in its words.
+    System(String),
+}
+
+impl Obstacle {
+    /// One word for programs; they are only ever added to.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::TimedOut => "timed_out",
+            Self::NoRoute => "no_route",
+            Self::NoSuchName => "no_such_name",
+            Self::NameServer => "name_server",
+            Self::SomethingElse => "something_else",
+            Self::Stranger(_) => "stranger",
+            Self::Operator(_) => "another_operator",
+            Self::Myself => "myself",
+            Self::System(_) => "system",
+        }
+    }
+
+    /// Whether it is as usual while the other one has not started.
+    pub(super) fn heals(&self) -> bool {
+        matches!(self, Self::Refused | Self::NoRoute)
+    }
+}
+
+/// An address where nobody is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreachable {
+    /// Whose address it is, from 1; `None` if it was given without a peer id.
+    pub operator: Option<u16>,
+    /// Where.
+    pub address: Multiaddr,
+    /// Why the last attempt failed.
+    pub why: Obstacle,
+    /// How many attempts failed.
+    pub times: u64,
+    /// The next is made after this time.
+    pub next: Duration,
+}
+
+impl Unreachable {
+    /// For people: what happened, how often, and what it may come from. `name` tells operators' names.
+    pub fn words(&self, name: impl Fn(u16) -> String) -> String {
+        let address = &self.address;
+        let who = self.operator.map_or_else(|| "nobody".to_owned(), &name);
+        let other = self
+            .operator
+            .map_or_else(|| "whoever should be there".to_owned(), &name);
+        let (what, advice) = match &self.why {
+            Obstacle::Refused => (
+                "the connection is refused".to_owned(),
+                format!("Either {other} has not started conclave yet, or the address or its port is wrong"),
+            ),
+            Obstacle::TimedOut => (
+                "nothing answers in time".to_owned(),
+                format!(
+                    "Either the machine of {other} is off, or a firewall or router lets nothing through, or the address is wrong"
+                ),
+            ),
+            Obstacle::NoRoute => (
+                "this machine has no way to it".to_owned(),
+                "See whether this machine is online, and whether the address is right".to_owned(),
+            ),
+            Obstacle::NoSuchName => (
+                "there is no such name".to_owned(),
+                format!("Compare the name, letter by letter, with what {other} sent you"),
+            ),
+            Obstacle::NameServer => (
+                "the name could not be looked up".to_owned(),
+                "See whether this machine is online, and whether it can look up other names".to_owned(),
+            ),
+            Obstacle::SomethingElse => (
+                "something else answers, not conclave".to_owned(),
+                "Another program has that port, or the address is wrong".to_owned(),
+            ),
+            Obstacle::Stranger(peer) => (
+                format!("somebody answers who is not one of the operators ({peer})"),
+                format!("Compare the address, to its end, with the one that {other} sees"),
+            ),
+            Obstacle::Operator(number) => (
+                format!("{} answers", name(*number)),
+                "The address, or the peer id at its end, was mixed up with another".to_owned(),
+            ),
+            Obstacle::Myself => (
+                "that is you yourself".to_owned(),
+                format!("Ask {other} for the right address"),
+            ),
+            Obstacle::System(text) => (text.clone(), "The system's log may say more".to_owned()),
+        };
+        let times = match self.times {
+            1 => "1 attempt".to_owned(),
+            times => format!("{times} attempts"),
+        };
+        let seconds = self.next.as_millis().div_ceil(1000).max(1);
+        format!(
+            "{who} is not reached at {address}: {what} ({times} so far, the next in {seconds} s). {advice}"
+        )
+    }
+}
+
 /// What happens in the network; `M` is what operators say to each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event<M> {
@@ -117,6 +240,9 @@ pub enum Event<M> {
         /// Why.
         why: Refusal,
     },
+    /// Nobody was reached at an address where an operator should be. Told after a while, when the cause changes, and more and
+    /// more seldom while it lasts; attempts never end.
+    Unreachable(Box<Unreachable>),
     /// Where operators may be reached has changed: the whole of it, to be kept for the next start.
     AddressBook(Vec<(u16, Vec<Multiaddr>)>),
 }

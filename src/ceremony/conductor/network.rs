@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::ceremony::addresses;
 use crate::ceremony::problem::Problem;
+use crate::ceremony::progress::{Event, Unreachable};
 use crate::cluster::definition::Definition;
 use crate::dkg::board::Slot;
 use crate::dkg::entry::{Entry, Id, Step};
@@ -62,6 +63,10 @@ impl Conductor<'_> {
                     ),
                     Refusal::Silent => format!("{name} was reached but says nothing: it may be busy, or another program"),
                 });
+            }
+            NetEvent::Unreachable(told) => {
+                let told = Unreachable::new(&told, |operator| self.name(operator));
+                (self.person.show)(Event::Unreachable(told));
             }
             NetEvent::AddressBook(book) => addresses::save(&self.folder, &book)?,
         }

@@ -263,14 +263,14 @@ fn node_problem(error: &NodeError) -> Problem {
             "stop that program, or choose another address with --listen, such as /ip4/0.0.0.0/tcp/9511"
         }
         NodeError::Listen { .. } => "choose an address of this machine with --listen",
-        NodeError::Address { .. } => {
+        NodeError::Address { .. } | NodeError::Announce { .. } => {
             "give --peer an address as another operator's join prints it, and --announce one of that form"
         }
         NodeError::NotAnOperator { .. } => "check --peer: the peer id at its end must be that of an operator",
         NodeError::NotMe | NodeError::Setup(_) => "check the identity and the definition",
     };
     let kind = match error {
-        NodeError::Address { .. } | NodeError::NotAnOperator { .. } => Kind::BadInput,
+        NodeError::Address { .. } | NodeError::Announce { .. } | NodeError::NotAnOperator { .. } => Kind::BadInput,
         _ => Kind::Other,
     };
     Problem::new(

@@ -3,6 +3,7 @@
 use libp2p::{Multiaddr, multiaddr};
 
 use crate::{
+    ceremony::progress::Unreachable,
     cli::{news::Event, output::printable},
     p2p::events::{Event as NetEvent, Refusal},
 };
@@ -80,6 +81,11 @@ impl Watcher {
                 let message = refused(&self.name(operator), &why);
                 told.warn(&message);
                 told.events.push(Event::Notice { message });
+            }
+            NetEvent::Unreachable(unreachable) => {
+                let unreachable = Unreachable::new(&unreachable, |operator| self.name(operator));
+                told.warn(printable(&unreachable.message));
+                told.events.push(Event::Unreachable(unreachable));
             }
             // The core hears messages, the folder keeps addresses.
             NetEvent::Message { .. } | NetEvent::AddressBook(_) => {}

@@ -1,7 +1,6 @@
 //! Addresses: given, told, dialled.
 
 use std::{
-    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,11 +13,16 @@ use libp2p::{
     },
 };
 
-use super::{NodeError, operator::Target, run::Node};
+use super::{
+    NodeError,
+    attempts::{Attempts, obstacle},
+    operator::Target,
+    run::Node,
+};
 use crate::p2p::{
     book::{Addresses, Backoff, Scope, dialable},
     courtesy::{self, Known},
-    events::Reason,
+    events::{Obstacle, Reason},
     protocol::Protocol,
 };
 
@@ -51,6 +55,7 @@ impl<P: Protocol> Node<P> {
             self.targets.push(Target {
                 address: plain,
                 backoff: Backoff::new(now),
+                attempts: Attempts::default(),
                 dialling: None,
             });
         }
@@ -113,15 +118,26 @@ impl<P: Protocol> Node<P> {
         now: Instant,
     ) {
         if let Some(at) = self.targets.iter().position(|target| target.dialling == Some(id)) {
-            if matches!(error, DialError::LocalPeerId { .. }) {
-                self.targets.swap_remove(at);
-            } else if let Some(target) = self.targets.get_mut(at) {
+            if let Some(target) = self.targets.get_mut(at) {
                 target.dialling = None;
                 target.backoff.failed(now, rand::random());
-                let address = target.address.clone();
-                if let (DialError::Denied { .. }, Some(peer)) = (error, peer) {
-                    self.stranger(peer, address, now);
+            }
+            match (error, peer) {
+                (DialError::Transport(errors), _) => {
+                    for (_, error) in errors {
+                        self.target_unreached(at, obstacle(error), now);
+                    }
                 }
+                (DialError::LocalPeerId { .. }, _) => {
+                    self.target_unreached(at, Obstacle::Myself, now);
+                    self.targets.swap_remove(at);
+                }
+                (DialError::Denied { .. }, Some(peer)) => {
+                    self.target_unreached(at, self.somebody_else(peer), now);
+                    let address = self.targets.get(at).map(|target| target.address.clone());
+                    self.stranger(peer, address.unwrap_or_else(Multiaddr::empty), now);
+                }
+                _ => {}
             }
             return;
         }
@@ -130,33 +146,42 @@ impl<P: Protocol> Node<P> {
             self.no_circuit(number, error, now);
             return;
         }
-        let Some(operator) = self
-            .operators
-            .values_mut()
-            .find(|operator| operator.dialling == Some(id))
-        else {
+        let mut operators = self.operators.iter_mut();
+        let Some((number, operator)) = operators.find(|(_, operator)| operator.dialling == Some(id)) else {
             return;
         };
+        let number = *number;
         operator.dialling = None;
         operator.direct_at = now + DIRECTLY;
         operator.backoff.failed(now, rand::random());
         match error {
             DialError::Transport(errors) => {
                 for (address, error) in errors {
-                    if timed_out(error) {
+                    let (why, plain) = (obstacle(error), plain(address));
+                    if why == Obstacle::TimedOut
+                        && let Some(operator) = self.operators.get_mut(&number)
+                    {
                         operator.addresses.slow(address, now);
                         // It is heard again if it is really there.
-                        let plain = dialable(address).map(|(plain, ..)| plain);
-                        operator.neighbour.retain(|heard| Some(heard) != plain.as_ref());
+                        operator.neighbour.retain(|heard| *heard != plain);
                     }
+                    self.unreached(number, &plain, why, now);
                 }
             }
             DialError::LocalPeerId { address } => {
-                operator.addresses.wrong(address);
+                self.unreached(number, &plain(address), Obstacle::Myself, now);
+                if let Some(operator) = self.operators.get_mut(&number) {
+                    operator.addresses.wrong(address);
+                }
             }
             DialError::WrongPeerId { obtained, address } => {
+                let plain = plain(address);
+                self.unreached(number, &plain, self.somebody_else(*obtained), now);
+                let Some(operator) = self.operators.get_mut(&number) else {
+                    return;
+                };
                 let given = operator.addresses.wrong(address);
-                let plain = dialable(address).map_or_else(|| address.clone(), |(plain, ..)| plain);
+                let attempts = operator.attempts.split_off(&plain);
                 operator.deceived = !given;
                 // It is heard again if it is really there.
                 operator.neighbour.retain(|heard| *heard != plain);
@@ -173,6 +198,7 @@ impl<P: Protocol> Node<P> {
                         self.targets.push(Target {
                             address: plain.clone(),
                             backoff,
+                            attempts,
                             dialling: None,
                         });
                     }
@@ -251,15 +277,7 @@ impl<P: Protocol> Node<P> {
     }
 }
 
-/// The time of an attempt is kept by libp2p, which wraps its error in its own and says so only in words.
-fn timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
-        if kind == Some(io::ErrorKind::TimedOut) || error.to_string().contains("Timeout has been reached") {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+/// An address without the peer id, if it is one that is dialled.
+pub(super) fn plain(address: &Multiaddr) -> Multiaddr {
+    dialable(address).map_or_else(|| address.clone(), |(plain, ..)| plain)
 }

@@ -10,14 +10,14 @@ use libp2p::{
 };
 
 use super::{
-    addresses::TELLING,
+    addresses::{TELLING, plain},
     operator::{Connection, Live},
     relays::{HEAD_START, is_circuit},
     run::Node,
     swarm::BehaviourEvent,
 };
 use crate::p2p::{
-    book::{Scope, scope_of_remote},
+    book::{Scope, ip_of, scope_of_remote},
     events::{Event, Reason, Refusal},
     protocol::Protocol,
     session::{self, Who},
@@ -135,9 +135,18 @@ impl<P: Protocol> Node<P> {
         if let Some(target) = target {
             operator.addresses.give(&target.address);
         }
-        if dialled && operator.addresses.proven(remote) {
-            self.book_changed = true;
-            self.tell_at.get_or_insert(now + TELLING);
+        if dialled {
+            operator.attempts.reached(&plain(remote));
+            if operator.addresses.proven(remote) {
+                self.book_changed = true;
+                self.tell_at.get_or_insert(now + TELLING);
+            }
+        }
+        if !dialled
+            && relay.is_none()
+            && let Some(ip) = ip_of(remote)
+        {
+            operator.called(ip);
         }
         let scope = if relay.is_some() {
             Scope::World

@@ -14,16 +14,20 @@
 //! |---|---|
 //! | `handle` | commands of the caller |
 //! | `swarm` | the libp2p behaviours and transports |
+//! | `door` | how many callers may be in the middle of a handshake |
 //! | `operator` | what a node knows of one operator: connections, session, addresses |
 //! | `run` | the task: commands, reports of sessions, what is due when |
 //! | `addresses` | addresses that are given, told and dialled |
+//! | `attempts` | attempts that failed, and when that is told |
 //! | `connections` | connections, and which of them carries the stream |
 //! | `relays` | circuits through other operators |
 //! | `lan` | operators on the local network |
 //! | `refusals` | who could not be talked to, and why |
 
 mod addresses;
+mod attempts;
 mod connections;
+mod door;
 mod handle;
 mod lan;
 mod operator;
@@ -38,7 +42,9 @@ use libp2p::{Multiaddr, PeerId, identity, multiaddr};
 use tokio::sync::mpsc;
 
 pub use self::handle::{Command, Handle};
-use self::{operator::Operator, refusals::Strangers, relays::Reservations, run::Node, swarm::Wanted};
+use self::{
+    door::Door, operator::Operator, refusals::Strangers, relays::Reservations, run::Node, swarm::Wanted,
+};
 use super::{
     book::{Scope, dialable},
     events::{self, Event, Events, Seen},
@@ -106,9 +112,17 @@ pub enum NodeError {
         /// What the system says.
         source: io::Error,
     },
-    /// An address that cannot be dialled was given.
-    #[error("{address} is not an address that can be dialled: it should look like /ip4/203.0.113.7/tcp/9000")]
+    /// An address of somebody else that cannot be dialled was given.
+    #[error("{address} is not an address that can be dialled: it should look like /ip4/203.0.113.7/tcp/9510")]
     Address {
+        /// The address.
+        address: Multiaddr,
+    },
+    /// An address that others cannot dial is to be announced.
+    #[error(
+        "{address} is not an address that others can dial: it should look like /ip4/203.0.113.7/tcp/9510"
+    )]
+    Announce {
         /// The address.
         address: Multiaddr,
     },
@@ -126,13 +140,65 @@ pub enum NodeError {
     Setup(String),
 }
 
+impl NodeError {
+    /// What a person can do about it, by the flag that is wrong.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::PortTaken { .. } => {
+                "stop that program, or choose another address with --listen, such as /ip4/0.0.0.0/tcp/9511"
+            }
+            Self::Listen { .. } => {
+                "choose an address of this machine with --listen, such as /ip4/0.0.0.0/tcp/9510"
+            }
+            Self::Address { .. } => "give --peer an address as another operator's join prints it",
+            Self::Announce { .. } => "give --announce an address under which the others reach you",
+            Self::NotAnOperator { .. } => "check --peer: the peer id at its end must be that of an operator",
+            Self::NotMe | Self::Setup(_) => "check the identity and the definition",
+        }
+    }
+}
+
+/// Whether somebody can be dialled at an address.
+pub fn can_dial(address: &Multiaddr) -> bool {
+    dialable(address).is_some()
+}
+
+/// Whether an address is of a form that one can listen on: `/ip4|ip6/../tcp/..` or `/../udp/../quic-v1`.
+pub fn can_listen(address: &Multiaddr) -> bool {
+    use multiaddr::Protocol as Part;
+    let parts: Vec<Part<'_>> = address.iter().take(4).collect();
+    let [Part::Ip4(_) | Part::Ip6(_), transport @ ..] = parts.as_slice() else {
+        return false;
+    };
+    matches!(transport, [Part::Tcp(_)] | [Part::Udp(_), Part::QuicV1])
+}
+
+/// Whether these can be addresses of operators of a group. [`start`] looks again.
+///
+/// # Errors
+/// [`NodeError::Address`] or [`NodeError::NotAnOperator`].
+pub fn check_peers(peers: &[Multiaddr], operators: &[NodePublicKey]) -> Result<(), NodeError> {
+    let known: Vec<PeerId> = operators.iter().filter_map(peer_id).collect();
+    for address in peers {
+        let address = address.clone();
+        match dialable(&address) {
+            None => return Err(NodeError::Address { address }),
+            Some((_, _, Some(peer))) if !known.contains(&peer) => {
+                return Err(NodeError::NotAnOperator { address });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
 /// The peer id that belongs to a node key. `None` never happens for a key of a definition or lock.
 pub fn peer_id(key: &NodePublicKey) -> Option<PeerId> {
     let key = identity::secp256k1::PublicKey::try_from_bytes(&key.to_bytes()).ok()?;
     Some(PeerId::from_public_key(&key.into()))
 }
 
-/// Whether nobody listens on these addresses yet. [`start`] looks again.
+/// Whether one can listen on these addresses, and nobody does yet. [`start`] looks again.
 ///
 /// # Errors
 /// [`NodeError::PortTaken`] or [`NodeError::Listen`].
@@ -179,7 +245,7 @@ pub fn start<P: Protocol>(config: Config<P>) -> Result<(Handle<P>, Events<P>), N
     }
     check_ports(&config.listen)?;
     if let Some(address) = config.announce.iter().find(|address| dialable(address).is_none()) {
-        return Err(NodeError::Address {
+        return Err(NodeError::Announce {
             address: address.clone(),
         });
     }
@@ -190,12 +256,14 @@ pub fn start<P: Protocol>(config: Config<P>) -> Result<(Handle<P>, Events<P>), N
         (None, None)
     };
     let mut skipped: Vec<Event<P::Message>> = missing.into_iter().map(Event::ListenerLost).collect();
+    let door = Door::default();
     let wanted = Wanted {
         protocol: P::STREAM,
         ping: P::PING,
         software: &config.software,
         peers: operators.values().map(|operator| operator.peer).collect(),
         relay: config.relay,
+        door: door.clone(),
         lan4,
         lan6,
     };
@@ -227,6 +295,7 @@ pub fn start<P: Protocol>(config: Config<P>) -> Result<(Handle<P>, Events<P>), N
     let mut node = Node::<P> {
         me: u16::try_from(me + 1).map_err(|e| setup(&e))?,
         swarm,
+        door,
         by_peer,
         targets: Vec::new(),
         own_addresses: Vec::new(),
@@ -259,6 +328,7 @@ pub fn start<P: Protocol>(config: Config<P>) -> Result<(Handle<P>, Events<P>), N
             operator.addresses.claim(address, Scope::Machine);
         }
     }
+    node.know_operators();
     tokio::spawn(node.run(commands, reported));
     Ok((Handle::new(orders, seen, local), receiver))
 }

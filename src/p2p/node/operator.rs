@@ -1,16 +1,27 @@
 //! What a node knows of one operator.
 
-use std::{collections::HashMap, mem::Discriminant, time::Instant};
+use std::{
+    collections::{HashMap, VecDeque},
+    mem::Discriminant,
+    net::IpAddr,
+    time::Instant,
+};
 
 use libp2p::{Multiaddr, PeerId, Stream, swarm::ConnectionId};
 
-use super::relays::{BadRelays, HEAD_START};
+use super::{
+    attempts::Attempts,
+    relays::{BadRelays, HEAD_START},
+};
 use crate::p2p::{
     book::{Addresses, Backoff, Scope},
     courtesy::Known,
     events::Refusal,
     session::Outgoing,
 };
+
+/// An operator is known at so many IP addresses at most: anybody in the group can claim more.
+const MAX_HOSTS: usize = 8;
 
 /// One connection to it.
 pub(super) struct Connection {
@@ -58,8 +69,12 @@ pub(super) struct Operator {
     /// Begins when the session has ended.
     pub(super) next_stream: Option<(ConnectionId, Stream)>,
     pub(super) addresses: Addresses,
+    /// Those that failed.
+    pub(super) attempts: Attempts,
     /// Addresses that were heard on the local network.
     pub(super) neighbour: Vec<Multiaddr>,
+    /// Where it called from, the newest last.
+    callers: VecDeque<IpAddr>,
     pub(super) backoff: Backoff,
     /// Somebody else answered at an address that was only claimed.
     pub(super) deceived: bool,
@@ -87,7 +102,9 @@ impl Operator {
             session: None,
             next_stream: None,
             addresses: Addresses::default(),
+            attempts: Attempts::default(),
             neighbour: Vec::new(),
+            callers: VecDeque::new(),
             backoff: Backoff::new(now),
             deceived: false,
             dialling: None,
@@ -123,6 +140,27 @@ impl Operator {
         self.opener && free && now >= self.circuit_at
     }
 
+    /// It called from there.
+    pub(super) fn called(&mut self, from: IpAddr) {
+        self.callers.retain(|ip| *ip != from);
+        self.callers.push_back(from);
+        if self.callers.len() > MAX_HOSTS / 2 {
+            self.callers.pop_front();
+        }
+    }
+
+    /// Where it is known to be, for the [`Door`](super::door::Door).
+    pub(super) fn hosts(&self) -> Vec<IpAddr> {
+        let mut hosts: Vec<IpAddr> = self.callers.iter().copied().collect();
+        for ip in self.addresses.hosts() {
+            if !hosts.contains(&ip) {
+                hosts.push(ip);
+            }
+        }
+        hosts.truncate(MAX_HOSTS);
+        hosts
+    }
+
     /// Something new is known: it is dialled at once.
     pub(super) fn hurry(&mut self, now: Instant) {
         self.backoff.hurry(now);
@@ -134,5 +172,6 @@ impl Operator {
 pub(super) struct Target {
     pub(super) address: Multiaddr,
     pub(super) backoff: Backoff,
+    pub(super) attempts: Attempts,
     pub(super) dialling: Option<ConnectionId>,
 }

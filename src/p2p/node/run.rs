@@ -11,6 +11,7 @@ use libp2p::{Multiaddr, PeerId, Swarm};
 use tokio::sync::mpsc;
 
 use super::{
+    door::Door,
     handle::Order,
     operator::{Operator, Target},
     refusals::Strangers,
@@ -18,7 +19,7 @@ use super::{
     swarm::Behaviour,
 };
 use crate::p2p::{
-    book::Scope,
+    book::ip_of,
     events::{Event, EventSender, Reason},
     protocol::{Bounds, Frame, Protocol},
     session::Report,
@@ -34,6 +35,7 @@ pub(super) struct Node<P: Protocol> {
     /// The own number.
     pub(super) me: u16,
     pub(super) swarm: Swarm<Behaviour>,
+    pub(super) door: Door,
     pub(super) operators: BTreeMap<u16, Operator>,
     pub(super) by_peer: HashMap<PeerId, u16>,
     /// Addresses whose operator is not known yet.
@@ -128,16 +130,21 @@ impl<P: Protocol> Node<P> {
         if now >= self.housekeeping {
             self.housekeeping = now + HOUSEKEEPING;
             self.close_silent(now);
+            self.know_operators();
             self.relays_due(now);
             if std::mem::take(&mut self.book_changed) {
-                let known = self
-                    .operators
-                    .iter()
-                    .map(|(n, o)| (*n, o.addresses.to_tell(Scope::Machine)));
+                let known = self.operators.iter().map(|(n, o)| (*n, o.addresses.to_keep()));
                 let book = known.filter(|(_, addresses)| !addresses.is_empty()).collect();
                 self.tell(Event::AddressBook(book));
             }
         }
+    }
+
+    /// Tells the door where operators are.
+    pub(super) fn know_operators(&self) {
+        let given = self.targets.iter().filter_map(|target| ip_of(&target.address));
+        let operators = self.operators.values().flat_map(Operator::hosts);
+        self.door.know(given.chain(operators));
     }
 
     /// Events wait here while the caller takes none; what can be spared is dropped first.

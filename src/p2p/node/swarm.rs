@@ -2,28 +2,29 @@
 
 use std::{
     io,
-    net::{IpAddr, TcpListener, UdpSocket},
+    net::{IpAddr, Ipv6Addr, TcpListener, UdpSocket},
     time::Duration,
 };
 
 use libp2p::{
-    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, allow_block_list, connection_limits, identify,
-    identity, mdns,
+    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, Transport, allow_block_list, connection_limits,
+    core::{muxing::StreamMuxerBox, transport::Boxed, upgrade::Version},
+    identify, identity, mdns,
     multiaddr::Protocol,
     noise, ping, relay,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
     tcp, yamux,
 };
 
-use super::{NodeError, relays};
+use super::{NodeError, door::Door, relays};
 use crate::p2p::stream;
 
 /// Streams that a connection may have at a time: those of all protocols in both directions, and for each operator some more,
 /// for circuits. What a peer sends on a stream that nobody reads is kept, up to 256 KiB.
 const STREAMS: usize = 16;
 const STREAMS_EACH: usize = 4;
-/// A connection attempt, handshake included, may take so long.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// A connection attempt to somebody else, handshake included, may take so long. For callers see [`Door`].
+const ATTEMPT: Duration = Duration::from_secs(10);
 
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
@@ -51,6 +52,8 @@ pub(super) struct Wanted<'a> {
     /// Who is let in.
     pub(super) peers: Vec<PeerId>,
     pub(super) relay: bool,
+    /// Who may be in the middle of a handshake.
+    pub(super) door: Door,
     /// Searches of the local network that could be begun.
     pub(super) lan4: Option<mdns::tokio::Behaviour>,
     pub(super) lan6: Option<mdns::tokio::Behaviour>,
@@ -64,6 +67,7 @@ pub(super) fn build(keypair: &identity::Keypair, wanted: Wanted<'_>) -> Result<S
         software,
         peers,
         relay,
+        door,
         lan4,
         lan6,
     } = wanted;
@@ -75,9 +79,7 @@ pub(super) fn build(keypair: &identity::Keypair, wanted: Wanted<'_>) -> Result<S
         for peer in peers {
             allow.allow_peer(peer);
         }
-        let limits = connection_limits::ConnectionLimits::default()
-            .with_max_pending_incoming(Some(256))
-            .with_max_established_per_peer(Some(32));
+        let limits = connection_limits::ConnectionLimits::default().with_max_established_per_peer(Some(32));
         let software: String = software.chars().take(64).collect();
         Behaviour {
             allow,
@@ -108,13 +110,11 @@ pub(super) fn build(keypair: &identity::Keypair, wanted: Wanted<'_>) -> Result<S
         config
     };
     let base = || {
-        let builder = SwarmBuilder::with_existing_identity(keypair.clone())
+        let sockets = sockets(keypair, muxer()).map_err(|e| setup(&e))?;
+        SwarmBuilder::with_existing_identity(keypair.clone())
             .with_tokio()
-            .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, muxer)
-            .map_err(|e| setup(&e))?;
-        #[cfg(feature = "quic")]
-        let builder = builder.with_quic();
-        Ok::<_, NodeError>(builder)
+            .with_other_transport(|_| door.before(sockets))
+            .map_err(|e| setup(&e))
     };
     // A machine without a resolver configuration can still dial addresses.
     let swarm = match base()?.with_dns() {
@@ -124,7 +124,7 @@ pub(super) fn build(keypair: &identity::Keypair, wanted: Wanted<'_>) -> Result<S
             .with_behaviour(behaviour)
             .map_err(|e| setup(&e))?
             .with_swarm_config(|config| config)
-            .with_connection_timeout(HANDSHAKE)
+            .with_connection_timeout(ATTEMPT)
             .build(),
         Err(_) => base()?
             .with_dns_config(
@@ -136,10 +136,28 @@ pub(super) fn build(keypair: &identity::Keypair, wanted: Wanted<'_>) -> Result<S
             .with_behaviour(behaviour)
             .map_err(|e| setup(&e))?
             .with_swarm_config(|config| config)
-            .with_connection_timeout(HANDSHAKE)
+            .with_connection_timeout(ATTEMPT)
             .build(),
     };
     Ok(swarm)
+}
+
+/// TCP with Noise and yamux, and QUIC.
+fn sockets(
+    keypair: &identity::Keypair,
+    muxer: yamux::Config,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, noise::Error> {
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(keypair)?)
+        .multiplex(muxer)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    #[cfg(feature = "quic")]
+    let quic = libp2p::quic::tokio::Transport::new(libp2p::quic::Config::new(keypair))
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    #[cfg(feature = "quic")]
+    let tcp = libp2p::core::transport::OrTransport::new(tcp, quic).map(|either, _| either.into_inner());
+    Ok(tcp.boxed())
 }
 
 /// libp2p shares ports with other programs of the same user that share them too; two nodes on one port would
@@ -152,18 +170,23 @@ pub(super) fn check_port(address: &Multiaddr) -> Result<(), NodeError> {
         _ => return Ok(()),
     };
     let bound = match parts.next() {
-        Some(Protocol::Tcp(port)) if port != 0 => TcpListener::bind((ip, port)).map(drop),
-        Some(Protocol::Udp(port)) if port != 0 => UdpSocket::bind((ip, port)).map(drop),
+        Some(Protocol::Tcp(port)) => TcpListener::bind((ip, port)).map(drop),
+        Some(Protocol::Udp(port)) => UdpSocket::bind((ip, port)).map(drop),
         _ => return Ok(()),
     };
     match bound {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(NodeError::PortTaken {
             address: address.clone(),
         }),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(NodeError::Listen {
-            address: address.clone(),
-            source: error,
-        }),
+        // A machine without IPv6 is no reason not to listen on IPv4.
+        Err(error)
+            if ip != IpAddr::V6(Ipv6Addr::UNSPECIFIED) || error.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            Err(NodeError::Listen {
+                address: address.clone(),
+                source: error,
+            })
+        }
         _ => Ok(()),
     }
 }

@@ -203,7 +203,7 @@ pub enum RunError {
     #[error(transparent)]
     Guard(#[from] GuardError),
     /// The network node failed.
-    #[error("the network could not be started\n{0}\nchoose another address with --listen")]
+    #[error("the network could not be started\n{0}\n{advice}", advice = .0.advice())]
     Network(#[from] network::NodeError),
     /// The system failed.
     #[error("cannot run\n{0}\ntry again; if it stays so, restart the machine")]
@@ -501,6 +501,7 @@ fn show(event: NetEvent<Message>, keep: &mut Keep<'_>) -> Option<NetEvent<()>> {
         NetEvent::Latency { operator, round_trip } => NetEvent::Latency { operator, round_trip },
         NetEvent::Stranger { peer, address, total } => NetEvent::Stranger { peer, address, total },
         NetEvent::Refused { operator, why } => NetEvent::Refused { operator, why },
+        NetEvent::Unreachable(unreachable) => NetEvent::Unreachable(unreachable),
     })
 }
 

@@ -250,6 +250,7 @@ impl Overview {
             | NetEvent::ListenerLost(_)
             | NetEvent::Message { .. }
             | NetEvent::Refused { .. }
+            | NetEvent::Unreachable(_)
             | NetEvent::AddressBook(_) => {}
         }
     }

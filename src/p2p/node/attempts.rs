@@ -1,0 +1,261 @@
+//! Attempts to reach somebody that failed: at which address, why, how often; and when that is worth telling.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    time::{Duration, Instant},
+};
+
+use libp2p::{Multiaddr, PeerId, core::transport::TransportError, dns};
+
+use super::run::Node;
+use crate::p2p::{
+    events::{Event, Obstacle, Unreachable},
+    protocol::Protocol,
+};
+
+/// What heals by itself when the other one starts is told after so long, and not before the second attempt.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// It is told again after this time at first, and after [`AGAIN_MAX`] in the end.
+const AGAIN_MIN: Duration = Duration::from_secs(60);
+const AGAIN_MAX: Duration = Duration::from_secs(3600);
+/// Another cause is told this soon.
+const CHANGED: Duration = Duration::from_secs(15);
+/// Addresses of one operator that are told of, beside those that the user gave.
+pub(super) const TOLD: usize = 3;
+/// Addresses that are remembered: more are never known of one operator, unless the user gives them.
+const MOST: usize = 256;
+
+/// The failed attempts at the addresses of one operator, or at an address of nobody knows whom.
+#[derive(Debug, Default)]
+pub(super) struct Attempts(BTreeMap<Multiaddr, Failed>);
+
+#[derive(Debug)]
+struct Failed {
+    since: Instant,
+    times: u64,
+    why: Obstacle,
+    /// What was told last, when, and when the same is told again.
+    told: Option<(Obstacle, Instant, Duration)>,
+}
+
+impl Attempts {
+    /// One more failed. How many there were in all, if that is to be told now.
+    fn failed(&mut self, address: &Multiaddr, why: &Obstacle, now: Instant) -> Option<u64> {
+        if self.0.len() >= MOST && !self.0.contains_key(address) {
+            return None;
+        }
+        let failed = self.0.entry(address.clone()).or_insert_with(|| Failed {
+            since: now,
+            times: 0,
+            why: why.clone(),
+            told: None,
+        });
+        failed.times += 1;
+        failed.why.clone_from(why);
+        let due = match &failed.told {
+            None => !why.heals() || (failed.times > 1 && now >= failed.since + PATIENCE),
+            Some((before, when, pause)) => now >= *when + if before == why { *pause } else { CHANGED },
+        };
+        if !due {
+            return None;
+        }
+        let pause = match &failed.told {
+            Some((before, _, pause)) if before == why => AGAIN_MAX.min(*pause * 2),
+            _ => AGAIN_MIN,
+        };
+        failed.told = Some((why.clone(), now, pause));
+        Some(failed.times)
+    }
+
+    /// Those at one address, apart from the others.
+    pub(super) fn split_off(&mut self, address: &Multiaddr) -> Self {
+        Self(self.0.remove_entry(address).into_iter().collect())
+    }
+
+    /// Somebody of the right identity is there.
+    pub(super) fn reached(&mut self, address: &Multiaddr) {
+        self.0.remove(address);
+    }
+}
+
+impl<P: Protocol> Node<P> {
+    /// An attempt at an operator's address failed. What only others claimed is told of if nothing better is known.
+    pub(super) fn unreached(&mut self, number: u16, address: &Multiaddr, why: Obstacle, now: Instant) {
+        let Some(operator) = self.operators.get_mut(&number) else {
+            return;
+        };
+        self.book_changed |= operator.addresses.failed(address);
+        let failed = operator.attempts.failed(address, &why, now);
+        if operator.session.is_some() || !operator.addresses.is_worth_telling(address, TOLD) {
+            return;
+        }
+        let rests = operator.addresses.rests_until(address).unwrap_or(now);
+        let next = operator.backoff.next().max(rests).saturating_duration_since(now);
+        if let Some(times) = failed {
+            self.tell(Event::Unreachable(Box::new(Unreachable {
+                operator: Some(number),
+                address: address.clone(),
+                why,
+                times,
+                next,
+            })));
+        }
+    }
+
+    /// An attempt at an address of which only that is known failed.
+    pub(super) fn target_unreached(&mut self, at: usize, why: Obstacle, now: Instant) {
+        let Some(target) = self.targets.get_mut(at) else {
+            return;
+        };
+        if let Some(times) = target.attempts.failed(&target.address, &why, now) {
+            let address = target.address.clone();
+            let next = target.backoff.next().saturating_duration_since(now);
+            self.tell(Event::Unreachable(Box::new(Unreachable {
+                operator: None,
+                address,
+                why,
+                times,
+                next,
+            })));
+        }
+    }
+
+    /// Who answered in the place of somebody else.
+    pub(super) fn somebody_else(&self, peer: PeerId) -> Obstacle {
+        if peer == *self.swarm.local_peer_id() {
+            return Obstacle::Myself;
+        }
+        match self.by_peer.get(&peer) {
+            Some(number) => Obstacle::Operator(*number),
+            None => Obstacle::Stranger(peer),
+        }
+    }
+}
+
+/// What libp2p says, which wraps causes in its own errors and tells some only in words.
+pub(super) fn obstacle(error: &TransportError<io::Error>) -> Obstacle {
+    match error {
+        TransportError::MultiaddrNotSupported(_) => Obstacle::System("this program cannot dial it".into()),
+        TransportError::Other(error) => cause(error),
+    }
+}
+
+fn cause(outermost: &io::Error) -> Obstacle {
+    let mut error: &(dyn std::error::Error + 'static) = outermost;
+    loop {
+        if let Some(error) = error.downcast_ref::<dns::ResolveError>() {
+            return if error.is_no_records_found() || error.to_string().contains("No Matching Records") {
+                Obstacle::NoSuchName
+            } else {
+                Obstacle::NameServer
+            };
+        }
+        let system = error.downcast_ref::<io::Error>();
+        if let Some(obstacle) = system.and_then(of_system) {
+            return obstacle;
+        }
+        let inner = system
+            .and_then(io::Error::get_ref)
+            .map(|inner| inner as &(dyn std::error::Error + 'static));
+        match inner.or_else(|| error.source()) {
+            Some(next) => error = next,
+            None => break,
+        }
+    }
+    let text = outermost.to_string();
+    let number = text
+        .split_once("(os error ")
+        .and_then(|(_, rest)| rest.split(')').next()?.parse().ok());
+    if let Some(obstacle) = number
+        .map(io::Error::from_raw_os_error)
+        .as_ref()
+        .and_then(of_system)
+    {
+        obstacle
+    } else if text.contains("Timeout has been reached") || text.contains("timed out") {
+        Obstacle::TimedOut
+    } else {
+        // A connection came about, and what was said on it was not what every libp2p program says.
+        Obstacle::SomethingElse
+    }
+}
+
+fn of_system(error: &io::Error) -> Option<Obstacle> {
+    Some(match error.kind() {
+        io::ErrorKind::ConnectionRefused => Obstacle::Refused,
+        io::ErrorKind::TimedOut => Obstacle::TimedOut,
+        io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkDown
+        | io::ErrorKind::AddrNotAvailable => Obstacle::NoRoute,
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
+            Obstacle::SomethingElse
+        }
+        _ => Obstacle::System(io::Error::from_raw_os_error(error.raw_os_error()?).to_string()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_told_after_a_while_and_then_more_and_more_seldom() {
+        let start = Instant::now();
+        let address: Multiaddr = "/ip4/9.9.9.9/tcp/1".parse().expect("a multiaddr");
+        let mut attempts = Attempts::default();
+        let mut told = Vec::new();
+        for second in 0..8 * 3600 {
+            let now = start + Duration::from_secs(second);
+            if let Some(times) = attempts.failed(&address, &Obstacle::Refused, now) {
+                assert_eq!(times, second + 1);
+                told.push(second);
+            }
+        }
+        let expected = [
+            5, 65, 185, 425, 905, 1865, 3785, 7385, 10985, 14585, 18185, 21785, 25385,
+        ];
+        assert_eq!(told, expected);
+        // Somebody was there; then it begins anew.
+        attempts.reached(&address);
+        let now = start + Duration::from_secs(9 * 3600);
+        assert_eq!(attempts.failed(&address, &Obstacle::Refused, now), None);
+        // Another cause is told soon, not each time that causes take turns.
+        let mut attempts = Attempts::default();
+        let told = (0..120).filter(|second| {
+            let why = [Obstacle::NoSuchName, Obstacle::TimedOut];
+            let now = start + Duration::from_secs(*second);
+            let why = &why[usize::from(second % 2 == 1)];
+            attempts.failed(&address, why, now).is_some()
+        });
+        let told: Vec<u64> = told.collect();
+        assert_eq!((told[0], told.len()), (0, 8), "{told:?}");
+    }
+
+    #[test]
+    fn causes_are_found_in_what_libp2p_makes_of_them() {
+        let refused = || io::Error::from_raw_os_error(111);
+        let wrapped = io::Error::other(io::Error::other(refused()));
+        let words = io::Error::other(format!("Multiple dial errors occurred:\n - {}", refused()));
+        for error in [refused(), wrapped, words] {
+            assert_eq!(cause(&error), Obstacle::Refused, "{error}");
+        }
+        assert_eq!(
+            cause(&io::Error::other("Timeout has been reached")),
+            Obstacle::TimedOut
+        );
+        assert_eq!(
+            cause(&io::ErrorKind::UnexpectedEof.into()),
+            Obstacle::SomethingElse
+        );
+        let name = dns::ResolveError::from("No Matching Records Found");
+        assert_eq!(cause(&io::Error::other(name)), Obstacle::NoSuchName);
+        assert_eq!(cause(&io::Error::from_raw_os_error(101)), Obstacle::NoRoute);
+        let full = cause(&io::Error::from_raw_os_error(24));
+        assert!(
+            matches!(&full, Obstacle::System(text) if text.contains("open files")),
+            "{full:?}"
+        );
+    }
+}

@@ -266,6 +266,416 @@ fn a_plan_from_flags_can_be_defined() {
     );
 }
 
+/// What a shell makes of a line.
+fn shell(data_dir: &Path, line: &str) -> Output {
+    let conclave = conclave(data_dir);
+    let program = conclave.get_program().to_str().unwrap().to_owned();
+    let mut shell = Command::new("sh");
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CONCLAVE_")) {
+        shell.env_remove(name);
+    }
+    let line = format!("'{program}' --data-dir '{}' {line}", data_dir.display());
+    shell
+        .args(["-c", &line])
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// Names and records as the definition in a folder has them.
+fn defined(data: &Path) -> Vec<String> {
+    let bytes = fs::read(data.join("cluster-definition.json")).unwrap();
+    let definition: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let operators = definition["operators"].as_array().unwrap();
+    operators
+        .iter()
+        .map(|operator| operator["enr"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_line_that_identity_new_prints_can_be_pasted_everywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = write_plan(dir.path(), "");
+    let names = ["Smith, Joe", "O'Neill", "carol"];
+    let lines: Vec<String> = (1..)
+        .zip(names)
+        .map(|(i, name)| {
+            let text = works(
+                &dir.path().join(format!("identity-{i}")),
+                &["identity", "new", "--name", name],
+            );
+            text.lines().last().unwrap().to_owned()
+        })
+        .collect();
+    let enrs: Vec<String> = lines
+        .iter()
+        .map(|line| {
+            line[line.find("enr:").unwrap()..]
+                .trim_end_matches('\'')
+                .to_owned()
+        })
+        .collect();
+    let addresses = ADDRESSES.join(" ");
+
+    // Into a shell: as it is, and after the flag.
+    let data = dir.path().join("a");
+    let output = shell(&data, &format!("define {plan} {} {addresses}", lines.join(" ")));
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert!(
+        names.iter().all(|name| out(&output).contains(name)),
+        "{}",
+        out(&output)
+    );
+    assert_eq!(defined(&data), enrs);
+    let data = dir.path().join("b");
+    let output = shell(
+        &data,
+        &format!(
+            "define {plan} --operator {} {addresses}",
+            lines.join(" --operator ")
+        ),
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert_eq!(defined(&data), enrs);
+
+    // As the value of the flag, as mail and chats make it.
+    let broken = format!("> {}\n> {}", &lines[0][..70], &lines[0][70..]);
+    let curly = format!("\u{201c}{}={}\u{201d}", names[1], enrs[1]);
+    let dashed = lines[2].replace("--", "\u{2014}").replace('\'', "\u{2019}");
+    let data = dir.path().join("c");
+    works(
+        &data,
+        &define(
+            &plan,
+            &[broken.clone(), curly.clone(), dashed.clone()],
+            &ADDRESSES,
+        ),
+    );
+    assert_eq!(defined(&data), enrs);
+
+    // From a variable, and from a file.
+    let data = dir.path().join("d");
+    let plain: Vec<String> = names
+        .iter()
+        .zip(&enrs)
+        .map(|(name, enr)| format!("{name}={enr}"))
+        .collect();
+    let mut command = conclave(&data);
+    command.env("CONCLAVE_OPERATOR_RECORDS", plain.join(","));
+    let output = command.args(define(&plan, &[], &ADDRESSES)).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert_eq!(defined(&data), enrs);
+    let data = dir.path().join("e");
+    let file = dir.path().join("records");
+    fs::write(
+        &file,
+        format!("\u{feff}# we\r\n{}\r\n\r\n{curly}\r\n{dashed}\r\n", lines[0]),
+    )
+    .unwrap();
+    let file = ["--operators-file", file.to_str().unwrap()];
+    works(&data, &define(&plan, &[], &[&file[..], &ADDRESSES[..]].concat()));
+    assert_eq!(defined(&data), enrs);
+    fs::write(file[1], "bob=enr:-HW4Q\n").unwrap();
+    refuses(
+        &data.join("f"),
+        &define(&plan, &[], &[&file[..], &ADDRESSES[..]].concat()),
+        3,
+        "records: the record of bob",
+    );
+}
+
+/// All variables that a command may take something from.
+fn variables() -> Vec<String> {
+    use clap::CommandFactory;
+    fn look(command: &clap::Command, found: &mut Vec<String>) {
+        let arguments = command.get_arguments().filter_map(|argument| argument.get_env());
+        found.extend(arguments.map(|variable| variable.to_str().unwrap().to_owned()));
+        command.get_subcommands().for_each(|command| look(command, found));
+    }
+    let mut found = vec!["CONCLAVE_LOG".to_owned()];
+    look(&conclave::cli::args::Cli::command(), &mut found);
+    found
+}
+
+#[test]
+fn empty_variables_are_as_good_as_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = write_plan(dir.path(), "");
+    let three = operators(dir.path(), &["ann", "bob", "carol"]);
+    let folder = dir.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    for empty in ["", " ", "\n"] {
+        let with = |arguments: &[&str]| {
+            let mut command = Command::cargo_bin("conclave").unwrap();
+            command.envs(variables().into_iter().map(|variable| (variable, empty)));
+            command.current_dir(&folder).stdin(std::process::Stdio::null());
+            let output = command.args(arguments).output().unwrap();
+            (output.status.code(), err(&output))
+        };
+        let (code, text) = with(&define(&plan, &three, &ADDRESSES));
+        assert_eq!(code, Some(0), "{text}");
+        assert!(folder.join("cluster-definition.json").exists());
+        fs::remove_file(folder.join("cluster-definition.json")).unwrap();
+        for (arguments, code, part) in [
+            (&["identity", "show"][..], 7, "no identity"),
+            (&["plan", "new"], 2, "--network NETWORK"),
+            (&["join"], 2, "no definition was given"),
+            (&["verify"], 2, "<PATH>"),
+            (&["run"], 2, "--beacon-node"),
+            (&["run", "--beacon-node", "http://localhost:1"], 7, ""),
+            (&["exit", "--validator", "0x00"], 7, ""),
+            (&["status"], 7, ""),
+            (&["export"], 2, "FILE"),
+        ] {
+            let (found, text) = with(arguments);
+            assert_eq!(found, Some(code), "{arguments:?}: {text}");
+            assert!(text.contains(part), "{arguments:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn quotes_and_commas_that_nobody_means_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = "/ip4/127.0.0.1/tcp/1";
+    for (variable, value, command, parts) in [
+        (
+            "CONCLAVE_PEERS",
+            format!("\"{address}\""),
+            &["join", "x"][..],
+            ["--peer", "quotes"],
+        ),
+        (
+            "CONCLAVE_PEERS",
+            format!("{address},"),
+            &["join", "x"],
+            ["--peer", "comma"],
+        ),
+        (
+            "CONCLAVE_LISTEN",
+            format!("'{address}'"),
+            &["join", "x"],
+            ["--listen", "quotes"],
+        ),
+        (
+            "CONCLAVE_ANNOUNCE",
+            format!("{address},,{address}"),
+            &["join", "x"],
+            ["--announce", "comma"],
+        ),
+        (
+            "CONCLAVE_BEACON_NODES",
+            "\"http://localhost:5052\"".to_owned(),
+            &["run"],
+            ["CONCLAVE_BEACON_NODES", "quotes"],
+        ),
+        (
+            "CONCLAVE_BEACON_NODES",
+            "http://localhost:5052,".to_owned(),
+            &["run"],
+            ["CONCLAVE_BEACON_NODES", "comma"],
+        ),
+        (
+            "CONCLAVE_DEFINITION",
+            "\"x.json\"".to_owned(),
+            &["join"],
+            ["CONCLAVE_DEFINITION", "quotes"],
+        ),
+        (
+            "CONCLAVE_VALIDATORS",
+            "\"3\"".to_owned(),
+            &["plan", "new"],
+            ["--validators", "quotes"],
+        ),
+        (
+            "CONCLAVE_AMOUNTS",
+            "1,32,".to_owned(),
+            &["plan", "new"],
+            ["--amounts", "comma"],
+        ),
+        (
+            "CONCLAVE_EXIT_VALIDATORS",
+            "0x00,".to_owned(),
+            &["exit"],
+            ["CONCLAVE_EXIT_VALIDATORS", "comma"],
+        ),
+        (
+            "CONCLAVE_DATA_DIR",
+            "\"/tmp\"".to_owned(),
+            &["status"],
+            ["CONCLAVE_DATA_DIR", "quotes"],
+        ),
+    ] {
+        let mut process = Command::cargo_bin("conclave").unwrap();
+        process
+            .env(variable, &value)
+            .current_dir(dir.path())
+            .stdin(std::process::Stdio::null());
+        let output = process.args(command).output().unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{variable}={value}: {}",
+            err(&output)
+        );
+        for part in parts {
+            assert!(
+                err(&output).contains(part),
+                "{variable}={value}: {}",
+                err(&output)
+            );
+        }
+    }
+    // The same on the command line, and what is meant stays.
+    refuses(dir.path(), &["verify", "\"lock.json\""], 2, "quotes");
+    refuses(dir.path(), &["verify", "lock.json,"], 2, "comma");
+    works(
+        &dir.path().join("quoted"),
+        &["identity", "new", "--name", "\"Joe\""],
+    );
+}
+
+#[test]
+fn addresses_are_named_by_the_flag_that_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    for (flag, value, part) in [
+        ("--announce", "/ip4/203.0.113.7", "no port"),
+        ("--announce", "203.0.113.7", "203.0.113.7:9510"),
+        ("--peer", "alice.example", "name.example:9510"),
+        ("--listen", "alice.example:9510", "a name cannot be listened on"),
+    ] {
+        let output = run(dir.path(), &["join", "x", flag, value]);
+        assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+        assert!(
+            err(&output).contains(flag) && err(&output).contains(part),
+            "{}",
+            err(&output)
+        );
+    }
+}
+
+#[test]
+fn paths_with_commas_are_one_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("Backup, November");
+    fs::create_dir(&folder).unwrap();
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/dkg-v1.10-hoodi-4x2/node0");
+    let (one, two) = (folder.join("lock, one.json"), folder.join("two.json"));
+    fs::copy(vectors.join("cluster-lock.json"), &one).unwrap();
+    fs::copy(&one, &two).unwrap();
+    let alone = works(dir.path(), &["verify", one.to_str().unwrap()]);
+    assert!(alone.contains("lock, one.json"), "{alone}");
+    let mut command = conclave(dir.path());
+    command.env(
+        "CONCLAVE_VERIFY",
+        format!("{}\n{}\n", one.display(), two.display()),
+    );
+    let output = command.arg("verify").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert!(
+        out(&output).contains("lock, one.json") && out(&output).contains("two.json"),
+        "{}",
+        out(&output)
+    );
+}
+
+#[test]
+fn money_goes_to_nobody_only_if_that_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let three = operators(dir.path(), &["ann", "bob", "carol"]);
+    let plan = write_plan(dir.path(), "");
+    let burnt = "0x000000000000000000000000000000000000dEaD";
+    let deposits = "0x00000000219ab540356cBB839Cbe05303d7705Fa";
+    for (i, address) in (0..).zip([burnt, deposits, "0x0000000000000000000000000000000000000001"]) {
+        for (withdrawal, fees) in [(address, ADDRESS), (ADDRESS, address)] {
+            let addresses = [
+                "--withdrawal-address",
+                withdrawal,
+                "--fee-recipient-address",
+                fees,
+            ];
+            let data = dir.path().join("data");
+            refuses(&data, &define(&plan, &three, &addresses), 3, "cannot be the");
+            let new = [
+                "plan",
+                "new",
+                "--name",
+                "x",
+                "--operators",
+                "3",
+                "--network",
+                "hoodi",
+            ];
+            let new = [&new[..], &addresses[..]].concat();
+            refuses(&data, &new, 3, "--any-address");
+            let data = dir.path().join(format!("any-{i}-{}", fees == address));
+            fs::create_dir(&data).unwrap();
+            works(&data, &[&new[..], &["--any-address"]].concat());
+            let text = works(
+                &data,
+                &define(&plan, &three, &[&addresses[..], &["--any-address"]].concat()),
+            );
+            assert!(text.contains(address), "{text}");
+
+            if fees == address {
+                // The operator's folder has begun the other ceremony.
+                continue;
+            }
+            // Whoever is to join it is not held to what its maker said.
+            let definition = data.join("cluster-definition.json");
+            let join = [
+                "join",
+                definition.to_str().unwrap(),
+                "--yes",
+                "--listen",
+                "127.0.0.1:0",
+                "--wait",
+                "0s",
+            ];
+            let folder = dir.path().join(["ann", "bob", "carol"][i]);
+            refuses(&folder, &join, 3, "cannot be the");
+            assert!(!folder.join("ceremony/journal").exists());
+            let output = run(&folder, &[&join[..], &["--any-address"]].concat());
+            assert_eq!(output.status.code(), Some(4), "{}", err(&output));
+            assert!(
+                err(&output).contains("money sent there is gone"),
+                "{}",
+                err(&output)
+            );
+        }
+    }
+}
+
+#[test]
+fn an_address_without_letters_is_warned_of_in_scripts() {
+    let dir = tempfile::tempdir().unwrap();
+    let three = operators(dir.path(), &["ann", "bob", "carol"]);
+    let ones = "0x1111111111111111111111111111111111111111";
+    let plan = write_plan(dir.path(), &format!("withdrawal_address = \"{ones}\""));
+    let data = dir.path().join("data");
+    let output = run(&data, &define(&plan, &three, &ADDRESSES[2..]));
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let warned = |output: &Output| err(output).contains("no checksum protects it");
+    assert!(warned(&output), "{}", err(&output));
+    let definition = data.join("cluster-definition.json");
+    let join = [
+        "join",
+        definition.to_str().unwrap(),
+        "--yes",
+        "--listen",
+        "127.0.0.1:0",
+        "--wait",
+        "0s",
+    ];
+    let output = run(&dir.path().join("ann"), &join);
+    assert!(
+        output.status.code() == Some(4) && warned(&output),
+        "{}",
+        err(&output)
+    );
+}
+
 #[test]
 fn hostile_plans_are_bad_input() {
     let dir = tempfile::tempdir().unwrap();

@@ -422,6 +422,165 @@ fn run_waits_for_its_beacon_node_says_so_once_and_can_be_stopped() {
     folder.works(&["slashing-protection", "export", out]);
 }
 
+#[test]
+fn an_address_that_cannot_be_reached_is_told_in_every_form() {
+    let folder = Folder::hoodi();
+    let log = folder.path("log");
+    let text = [
+        "--dry-run",
+        "--beacon-node",
+        NOWHERE,
+        "--peer",
+        "127.0.0.1:1",
+        "--log-file",
+        log.to_str().unwrap(),
+    ];
+    let mut command = folder.command(&["run", "--listen", "127.0.0.1:0", "--monitoring-address", "none"]);
+    let mut run = command
+        .args(text)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let told = "nobody is reached at /ip4/127.0.0.1/tcp/1: the connection is refused (";
+    let mut err = BufReader::new(run.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains(told) {
+        line.clear();
+        assert!(err.read_line(&mut line).unwrap() > 0, "it ended without a word");
+    }
+    assert!(line.contains(" attempts so far, the next in "), "{line}");
+    kill_process(Pid::from_child(&run), Signal::INT).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(0));
+    assert!(fs::read_to_string(&log).unwrap().contains(told));
+
+    let mut run = folder.run(&[
+        "--json",
+        "--dry-run",
+        "--beacon-node",
+        NOWHERE,
+        "--peer",
+        "127.0.0.1:1",
+    ]);
+    let event: Value = serde_json::from_str(&run.until(r#""event":"unreachable""#)).unwrap();
+    assert_eq!(
+        (&event["address"], &event["why"]),
+        (&json!("/ip4/127.0.0.1/tcp/1"), &json!("refused"))
+    );
+    assert!(
+        event["attempts"].as_u64().unwrap() > 1 && event["next_ms"].is_u64(),
+        "{event}"
+    );
+    assert!(event["message"].as_str().unwrap().starts_with(told), "{event}");
+}
+
+#[test]
+fn what_fails_is_not_kept_and_what_was_kept_does_not_stop_a_start() {
+    let folder = Folder::hoodi();
+    let own = folder.path("ceremony/own-addresses");
+    let run = [
+        "run",
+        "--dry-run",
+        "--beacon-node",
+        NOWHERE,
+        "--monitoring-address",
+        "none",
+        "--listen",
+    ];
+    let stranger = "/ip4/127.0.0.1/tcp/1/p2p/16Uiu2HAm7zGMtKcRp7kQsW5sUxHmWXoxY3b9jQ2yWAcj5p4pvSNd";
+    for (wrong, code, flag) in [
+        (
+            &["127.0.0.1:0", "--announce", "/ip4/203.0.113.7"][..],
+            2,
+            "--announce",
+        ),
+        (&["192.0.2.7:9510"], 1, "--listen"),
+        (&["127.0.0.1:0", "--peer", stranger], 3, "--peer"),
+    ] {
+        let output = folder.output(&[&run[..], wrong].concat());
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{wrong:?}: {}",
+            text(&output.stderr)
+        );
+        assert!(text(&output.stderr).contains(flag), "{}", text(&output.stderr));
+        assert!(!own.exists(), "{wrong:?} is kept");
+    }
+    // Kept on another machine, or by an earlier version.
+    fs::create_dir_all(own.parent().unwrap()).unwrap();
+    fs::write(
+        &own,
+        "listen /ip4/192.0.2.7/tcp/9510\nlisten /ip4/127.0.0.1/tcp/0\nannounce /ip4/203.0.113.7\n",
+    )
+    .unwrap();
+    let mut command = folder.command(&run[..run.len() - 1]);
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut running = Running::new(child);
+    running.until("Listening on /ip4/127.0.0.1/tcp/");
+    running.signal(Signal::INT);
+    let mut err = String::new();
+    running
+        .child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut err)
+        .unwrap();
+    assert_eq!(running.end().0, Some(0), "{err}");
+    for part in [
+        "192.0.2.7",
+        "--listen",
+        "/ip4/203.0.113.7,",
+        "--announce",
+        "own-addresses",
+    ] {
+        assert!(err.contains(part), "{part}: {err}");
+    }
+}
+
+#[test]
+fn each_beacon_node_is_given_by_itself() {
+    let folder = Folder::hoodi();
+    for password in ["pa,ss", "pa%2Css"] {
+        let url = format!("http://user:{password}@127.0.0.1:1");
+        let mut run = folder.run(&["--dry-run", "--beacon-node", &url, "--monitoring-address", "none"]);
+        let line = run.until("Waiting for a beacon node");
+        assert!(line.contains("http://127.0.0.1:1"), "{line}");
+    }
+    let listen = [
+        "run",
+        "--dry-run",
+        "--listen",
+        "127.0.0.1:0",
+        "--monitoring-address",
+        "none",
+    ];
+    let mut command = folder.command(&listen);
+    command.env(
+        "CONCLAVE_BEACON_NODES",
+        "http://127.0.0.1:1\nhttp://127.0.0.2:1\n",
+    );
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut run = Running::new(child);
+    let line = run.until("Waiting for a beacon node");
+    assert!(
+        line.contains("http://127.0.0.1:1") && line.contains("http://127.0.0.2:1"),
+        "{line}"
+    );
+    let list = ["--beacon-node", "http://127.0.0.1:1,http://127.0.0.2:1"];
+    let output = folder.output(&[&listen[..], &list[..]].concat());
+    refused(&output, 3, "a --beacon-node of its own");
+}
+
 /// The answer of the running node of a folder to a line of JSON.
 fn ask(folder: &Folder, request: &Value) -> Value {
     let mut stream = UnixStream::connect(folder.path(SOCKET)).unwrap();

@@ -1,7 +1,7 @@
 //! Where the other operators were reached, and where this one listens, kept for the next start: a help for
 //! reconnecting, nothing that is trusted. The ceremony writes it, and the running validator reads it and goes on writing it.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{collections::BTreeMap, fmt::Write, path::PathBuf};
 
 use libp2p::Multiaddr;
 
@@ -33,6 +33,11 @@ pub fn save(folder: &DataFolder, book: &[(u16, Vec<Multiaddr>)]) -> Result<(), F
     folder.disk().replace(&path, text(book).as_bytes(), PUBLIC)
 }
 
+/// The file with where this operator listens, for people who want to withdraw it.
+pub fn own_path(folder: &DataFolder) -> PathBuf {
+    folder.ceremony().join(OWN)
+}
+
 /// Where this operator listens, and what it tells the others beside that.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Own {
@@ -45,7 +50,7 @@ pub struct Own {
 impl Own {
     /// Reads what was kept; empty if nothing was. What cannot be read is left out.
     pub fn load(folder: &DataFolder) -> Self {
-        let bytes = folder.disk().read(&folder.ceremony().join(OWN), MAX_BYTES);
+        let bytes = folder.disk().read(&own_path(folder), MAX_BYTES);
         Self::parse(&String::from_utf8_lossy(&bytes.unwrap_or_default()))
     }
 
@@ -54,8 +59,9 @@ impl Own {
     /// # Errors
     /// Anything the disk says.
     pub fn save(&self, folder: &DataFolder) -> Result<(), FileError> {
-        let path = folder.ceremony().join(OWN);
-        folder.disk().replace(&path, self.text().as_bytes(), PUBLIC)
+        folder
+            .disk()
+            .replace(&own_path(folder), self.text().as_bytes(), PUBLIC)
     }
 
     fn parse(text: &str) -> Self {

@@ -21,6 +21,7 @@ use std::fmt;
 use toml::{Table, Value};
 
 use crate::ethereum::address::Address;
+use crate::ethereum::unspendable::unspendable;
 
 use super::problem::{Kind, Problem};
 
@@ -229,19 +230,6 @@ impl Plan {
         text
     }
 
-    /// Refuses addresses that no real validator may have: the rehearsal address, and the zero address.
-    ///
-    /// # Errors
-    /// With the address and the validator.
-    pub fn refuse_addresses_of_nobody(&self) -> Result<(), Problem> {
-        for (i, payout) in self.validators.iter().enumerate() {
-            for address in [payout.withdrawal, payout.fee_recipient].into_iter().flatten() {
-                refuse_address_of_nobody(&address, i)?;
-            }
-        }
-        Ok(())
-    }
-
     /// The same plan, with one address for everything: for rehearsals only.
     #[must_use]
     pub fn with_rehearsal_addresses(mut self) -> Self {
@@ -253,22 +241,22 @@ impl Plan {
     }
 }
 
-/// Refuses the rehearsal address and the zero address as an address of validator `i`.
+/// Refuses an address from which nobody can spend, as what it was given for ("the withdrawal address").
 ///
 /// # Errors
-/// If it is one of them.
-pub fn refuse_address_of_nobody(address: &Address, i: usize) -> Result<(), Problem> {
+/// If it is one.
+pub fn refuse_address_of_nobody(address: &Address, what: &str) -> Result<(), Problem> {
     let why = if is_rehearsal_address(address) {
-        "it is the address for rehearsals: nobody has its key, and money sent there is gone"
-    } else if address.is_zero() {
-        "it is the zero address: nobody has its key, and money sent there is gone"
+        "it is the address for rehearsals: nobody has its key"
+    } else if let Some(why) = unspendable(address) {
+        why
     } else {
         return Ok(());
     };
     Err(Problem::bad_input(
-        format!("{} cannot be an address of validator {i}", address.to_checksum()),
-        why,
-        "give an address of your own, copied from your wallet",
+        format!("{} cannot be {what}", address.to_checksum()),
+        format!("{why}, and money sent there is gone"),
+        "give an address of your own, copied from your wallet; if it is really meant, add --any-address",
     ))
 }
 
@@ -801,20 +789,14 @@ mod tests {
     fn addresses_of_nobody_are_refused_in_any_case() {
         let upper = format!("0x{}", hex::encode_upper(REHEARSAL_ADDRESS.0));
         assert!(is_rehearsal_address(&Address::parse_any_case(&upper).unwrap()));
-        let plan = Plan::parse(GOOD).unwrap();
-        plan.refuse_addresses_of_nobody().unwrap();
-        assert!(
-            plan.clone()
-                .with_rehearsal_addresses()
-                .refuse_addresses_of_nobody()
-                .is_err()
-        );
-        let text = format!("{GOOD}fee_recipient_address = \"0x0000000000000000000000000000000000000000\"");
-        let problem = Plan::parse(&text)
-            .unwrap()
-            .refuse_addresses_of_nobody()
-            .unwrap_err();
-        assert!(problem.why.contains("zero address"));
+        for (address, why) in [(REHEARSAL_ADDRESS, "rehearsals"), (Address::ZERO, "zero address")] {
+            let problem = refuse_address_of_nobody(&address, "the fee recipient").unwrap_err();
+            assert!(
+                problem.why.contains(why) && problem.what.contains("the fee recipient"),
+                "{problem:?}"
+            );
+        }
+        refuse_address_of_nobody(&Address([0x11; 20]), "the fee recipient").unwrap();
     }
 
     #[test]

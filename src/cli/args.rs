@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use libp2p::Multiaddr;
 
+use super::given;
 use super::sight::MonitoringAddress;
 
 /// Key ceremonies for groups who validate together.
@@ -99,12 +100,13 @@ pub struct ContractWallets {
 /// How the other operators are reached, and this one by them.
 #[derive(Debug, Args)]
 pub struct Reach {
-    /// A complete address of another operator
+    /// A complete address of another operator, or HOST:PORT
     #[arg(
         long = "peer",
         env = "CONCLAVE_PEERS",
         value_name = "ADDR",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = given::address
     )]
     pub peers: Vec<Multiaddr>,
     /// Where to listen, such as /ip4/0.0.0.0/tcp/9510 or /ip6/::/tcp/9510; kept in the folder for later starts
@@ -112,7 +114,8 @@ pub struct Reach {
         long = "listen",
         env = "CONCLAVE_LISTEN",
         value_name = "ADDR",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = given::own_address
     )]
     pub listen: Vec<Multiaddr>,
     /// An address under which the others reach you too, such as that of a router that forwards the port; kept, too
@@ -120,7 +123,8 @@ pub struct Reach {
         long = "announce",
         env = "CONCLAVE_ANNOUNCE",
         value_name = "ADDR",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = given::address
     )]
     pub announce: Vec<Multiaddr>,
 }
@@ -128,12 +132,20 @@ pub struct Reach {
 /// Beacon nodes, and what they are told with every request.
 #[derive(Debug, Args)]
 pub struct BeaconNodes {
-    /// A beacon node
-    #[arg(long = "beacon-node", env = "CONCLAVE_BEACON_NODES", value_name = "URL", value_delimiter = ',', value_hint = ValueHint::Url)]
+    /// A beacon node; in the variable one a line
+    #[arg(long = "beacon-node", env = "CONCLAVE_BEACON_NODES", value_name = "URL", value_delimiter = '\n', value_hint = ValueHint::Url)]
     pub beacon_nodes: Vec<String>,
     /// A file of HTTP headers for the beacon nodes, one a line, such as credentials
     #[arg(long, env = "CONCLAVE_BEACON_HEADERS", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub beacon_headers: Option<PathBuf>,
+}
+
+/// Where money may go.
+#[derive(Debug, Args)]
+pub struct PayeeArgs {
+    /// Take addresses too from which nobody can spend, such as those of burnt money and of the deposit contract
+    #[arg(long, env = "CONCLAVE_ANY_ADDRESS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub any_address: bool,
 }
 
 /// How the keystores are written.
@@ -205,6 +217,9 @@ pub struct PlanArgs {
     /// Who gets the fees of proposed blocks; can be left to `define`
     #[arg(long, env = "CONCLAVE_FEE_RECIPIENT_ADDRESS", value_name = "ADDRESS")]
     pub fee_recipient_address: Option<String>,
+    /// Which addresses are taken.
+    #[command(flatten)]
+    pub payees: PayeeArgs,
     /// Deposits of each validator in whole ETH, comma-separated [default: 32]
     #[arg(long, env = "CONCLAVE_AMOUNTS", value_name = "ETH", value_delimiter = ',')]
     pub amounts: Vec<u64>,
@@ -230,15 +245,21 @@ pub struct DefineArgs {
         long = "operator",
         env = "CONCLAVE_OPERATOR_RECORDS",
         value_name = "NAME=ENR",
-        value_delimiter = ','
+        allow_hyphen_values = true
     )]
     pub operators: Vec<String>,
+    /// A file with the names and records of all operators, one NAME=ENR a line
+    #[arg(long, env = "CONCLAVE_OPERATORS_FILE", value_name = "FILE", conflicts_with = "operators", value_hint = ValueHint::FilePath)]
+    pub operators_file: Option<PathBuf>,
     /// Where stake and rewards are withdrawn to, for validators without one in the plan
     #[arg(long, env = "CONCLAVE_WITHDRAWAL_ADDRESS", value_name = "ADDRESS")]
     pub withdrawal_address: Option<String>,
     /// Who gets the fees of proposed blocks, for validators without one in the plan
     #[arg(long, env = "CONCLAVE_FEE_RECIPIENT_ADDRESS", value_name = "ADDRESS")]
     pub fee_recipient_address: Option<String>,
+    /// Which addresses are taken.
+    #[command(flatten)]
+    pub payees: PayeeArgs,
     /// Another network than that of the plan
     #[arg(long, env = "CONCLAVE_NETWORK")]
     pub network: Option<String>,
@@ -287,6 +308,9 @@ pub struct JoinArgs {
     /// Wallets that are contracts.
     #[command(flatten)]
     pub wallets: ContractWallets,
+    /// Which addresses are taken.
+    #[command(flatten)]
+    pub payees: PayeeArgs,
     /// Do not ask whether the definition is right
     #[arg(long, env = "CONCLAVE_YES", value_parser = clap::builder::FalseyValueParser::new())]
     pub yes: bool,
@@ -324,8 +348,8 @@ pub struct RehearseArgs {
 /// `conclave verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Data folders, locks, definitions, deposit files, keystores, transcripts, evidence
-    #[arg(required = true, env = "CONCLAVE_VERIFY", value_delimiter = ',', value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    /// Data folders, locks, definitions, deposit files, keystores, transcripts, evidence; in the variable one a line
+    #[arg(required = true, env = "CONCLAVE_VERIFY", value_delimiter = '\n', value_parser = given::path(), value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub paths: Vec<PathBuf>,
     /// A file with the password of the keystores [default: the .txt beside each]
     #[arg(long, env = "CONCLAVE_PASSWORD_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -343,7 +367,10 @@ pub struct VerifyArgs {
 #[command(
     mut_arg("beacon_nodes", |nodes| {
         nodes
-            .help("Your beacon node, such as http://localhost:5052; several in order of preference")
+            .help(
+                "Your beacon node, such as http://localhost:5052; once for each of several, in order of preference (in the \
+                 variable one a line)",
+            )
             .required(true)
     }),
     mut_arg("peers", |peers| {
@@ -418,7 +445,7 @@ pub struct ExitArgs {
     pub validator_index: Option<u64>,
     /// Parts that came as files: the node that runs in this folder takes them in and tells the others; without one, or
     /// with --out or --submit, at least t parts make the signed exit here, those that a node received counted
-    #[arg(long, env = "CONCLAVE_EXIT_COMBINE", value_name = "FILE", num_args = 1.., value_delimiter = ',', value_hint = ValueHint::FilePath)]
+    #[arg(long, env = "CONCLAVE_EXIT_COMBINE", value_name = "FILE", num_args = 1.., value_delimiter = '\n', value_parser = given::path(), value_hint = ValueHint::FilePath)]
     pub combine: Vec<PathBuf>,
     /// The new file for the signed exit [default: in the folder exits of the data folder]
     #[arg(long, env = "CONCLAVE_EXIT_OUT", value_name = "FILE", requires = "combine", value_hint = ValueHint::FilePath)]

@@ -3,27 +3,36 @@
 use crate::ceremony::define::definition;
 use crate::ceremony::files::{Disk, PUBLIC};
 use crate::ceremony::folder::DataFolder;
-use crate::ceremony::identity::{Identity, check_name};
+use crate::ceremony::identity::Identity;
 use crate::ceremony::names::Names;
-use crate::ceremony::plan::{Payout, Plan, refuse_address_of_nobody};
+use crate::ceremony::plan::{Payout, Plan};
 use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::progress::Event;
 use crate::cluster::enr::Enr;
 use crate::ethereum::address::Address;
 
 use super::args::DefineArgs;
+use super::payee::{self, Payees};
+use super::records::{Paste, Record, records, records_of_file};
 use super::{Context, input, prompt, summary};
 
-pub(super) fn run(context: &Context, args: DefineArgs) -> Result<(), Problem> {
+/// The largest file of records.
+const MAX_RECORDS_BYTES: u64 = 1 << 20;
+
+pub(super) fn run(context: &Context, args: &DefineArgs) -> Result<(), Problem> {
     let mut plan = input::plan(&args.plan)?;
-    if let Some(network) = args.network {
-        plan.network = network;
+    if let Some(network) = &args.network {
+        plan.network.clone_from(network);
     }
     let network = input::network(&plan.network, args.own_network.network_file.as_deref())?;
     network
         .accepts_ceremonies()
         .map_err(|error| Problem::from_lines(Kind::BadInput, error))?;
-    plan.refuse_addresses_of_nobody()?;
+    let payees = Payees {
+        context,
+        any: args.payees.any_address,
+    };
+    payees.of_plan(&plan)?;
     let folder = DataFolder::open_or_create(&Disk::new(), &context.data_dir)?;
     let path = folder.definition();
     if path.exists() {
@@ -35,8 +44,8 @@ pub(super) fn run(context: &Context, args: DefineArgs) -> Result<(), Problem> {
     }
 
     let everybodys = Payout {
-        withdrawal: WITHDRAWAL.answer(context, &plan, args.withdrawal_address.as_deref())?,
-        fee_recipient: FEE_RECIPIENT.answer(context, &plan, args.fee_recipient_address.as_deref())?,
+        withdrawal: WITHDRAWAL.answer(payees, &plan, args.withdrawal_address.as_deref())?,
+        fee_recipient: FEE_RECIPIENT.answer(payees, &plan, args.fee_recipient_address.as_deref())?,
     };
     for payout in &mut plan.validators {
         payout.withdrawal = payout.withdrawal.or(everybodys.withdrawal);
@@ -44,7 +53,7 @@ pub(super) fn run(context: &Context, args: DefineArgs) -> Result<(), Problem> {
     }
     // What other definitions called the same people is still good.
     let mut names = Names::load(folder.disk(), folder.root()).unwrap_or_default();
-    let enrs = operators(context, &plan, args.operators, &mut names)?;
+    let enrs = operators(context, &plan, args, &mut names)?;
 
     let definition = definition(&plan, enrs, &network)?;
     let own = Identity::load(folder.disk(), folder.root())
@@ -82,13 +91,13 @@ struct Needed {
 
 const WITHDRAWAL: Needed = Needed {
     question: "Withdrawal address",
-    what: "the withdrawal address",
+    what: payee::WITHDRAWAL,
     flag: "--withdrawal-address ADDRESS",
     of: |payout| payout.withdrawal,
 };
 const FEE_RECIPIENT: Needed = Needed {
     question: "Fee recipient address",
-    what: "the fee recipient",
+    what: payee::FEE_RECIPIENT,
     flag: "--fee-recipient-address ADDRESS",
     of: |payout| payout.fee_recipient,
 };
@@ -98,7 +107,7 @@ impl Needed {
     /// ignored is refused: whoever gave it means it.
     fn answer(
         &self,
-        context: &Context,
+        payees: Payees<'_>,
         plan: &Plan,
         given: Option<&str>,
     ) -> Result<Option<Address>, Problem> {
@@ -110,91 +119,109 @@ impl Needed {
                 "the plan has one for every validator",
                 format!("leave out {}, or remove it from the plan", self.flag),
             )),
-            Some(given) => input::address(self.what, given).map(Some),
+            Some(given) => payees.read(self.what, given).map(Some),
             None if !lacking => Ok(None),
-            None if !context.output.can_ask() => Err(prompt::unanswered(&[self.flag])),
-            None => {
-                let answer = prompt::text(self.question, None, false, |text| {
-                    let address =
-                        Address::parse_checksummed(text.trim()).map_err(|error| error.to_string())?;
-                    refuse_address_of_nobody(&address, 0).map_err(|problem| problem.why)
-                })?;
-                input::address(self.what, &answer).map(Some)
+            None if !payees.context.output.can_ask() => Err(prompt::unanswered(&[self.flag])),
+            None => payees.ask(self.question, self.what, false),
+        }
+    }
+}
+
+/// The records of all operators, from flags, from a file, or asked for; remembers their names.
+fn operators(
+    context: &Context,
+    plan: &Plan,
+    args: &DefineArgs,
+    names: &mut Names,
+) -> Result<Vec<Enr>, Problem> {
+    let mut found: Vec<Record> = Vec::new();
+    if let Some(path) = &args.operators_file {
+        let text = input::text(path, MAX_RECORDS_BYTES)?;
+        let records = records_of_file(&text).map_err(|mut problem| {
+            problem.what = format!("{}: {}", path.display(), problem.what);
+            problem
+        })?;
+        for record in records {
+            add(&mut found, record)?;
+        }
+    } else if !args.operators.is_empty() {
+        for text in &args.operators {
+            for record in records(text)? {
+                add(&mut found, record)?;
+            }
+        }
+    } else if context.output.can_ask() {
+        while found.len() < plan.operators as usize {
+            ask_for_records(context, &mut found)?;
+        }
+    } else {
+        return Err(prompt::unanswered(&[
+            "--operator NAME=ENR once for each operator, or --operators-file FILE",
+        ]));
+    }
+    for (name, enr) in &found {
+        names.insert(enr.node_public_key(), name.clone());
+    }
+    Ok(found.into_iter().map(|(_, enr)| enr).collect())
+}
+
+/// Asks until one more record, or several, can be read.
+fn ask_for_records(context: &Context, found: &mut Vec<Record>) -> Result<(), Problem> {
+    let mut paste = Paste::default();
+    loop {
+        let question = if paste.is_begun() {
+            "It is not complete: the rest of it (twice nothing: begin it again)".to_owned()
+        } else {
+            format!("Operator {}, as NAME=ENR", found.len() + 1)
+        };
+        let line = prompt::text(&question, None, true, |_| Ok::<(), String>(()))?;
+        let taken = paste.take(&line).and_then(|records| {
+            let mut longer = found.clone();
+            records
+                .into_iter()
+                .try_for_each(|record| add(&mut longer, record))?;
+            Ok(longer)
+        });
+        match taken {
+            Ok(longer) if longer.len() > found.len() => {
+                *found = longer;
+                return Ok(());
+            }
+            Ok(_) => {}
+            Err(problem) => {
+                let Problem {
+                    what,
+                    why,
+                    what_to_do,
+                    ..
+                } = problem;
+                context
+                    .output
+                    .warn(&format!("{what}: {why}. To do: {what_to_do}"));
             }
         }
     }
 }
 
-/// The records of all operators, from flags or asked for; remembers their names.
-fn operators(
-    context: &Context,
-    plan: &Plan,
-    mut records: Vec<String>,
-    names: &mut Names,
-) -> Result<Vec<Enr>, Problem> {
-    if records.is_empty() {
-        if !context.output.can_ask() {
-            return Err(prompt::unanswered(&[
-                "--operator NAME=ENR once for each operator",
-            ]));
-        }
-        for i in 1..=plan.operators {
-            records.push(prompt::text(
-                &format!("Operator {i}, as NAME=ENR"),
-                None,
-                false,
-                |text| operator(text).map(|_| ()).map_err(|problem| problem.why),
-            )?);
-        }
-    }
-    let mut found: Vec<(String, Enr)> = Vec::new();
-    for record in &records {
-        let (name, enr) = operator(record)?;
-        if let Some((first, _)) = found
-            .iter()
-            .find(|(_, other)| other.node_public_key() == enr.node_public_key())
-        {
-            return Err(Problem::bad_input(
-                format!("{name} and {first} are the same operator"),
-                "their records hold the same key",
-                "ask both for the output of `conclave identity show`",
-            ));
-        }
-        if found.iter().any(|(other, _)| *other == name) {
-            return Err(Problem::bad_input(
-                format!("there are two operators named {name}"),
-                "nobody could tell them apart",
-                "give each --operator another name",
-            ));
-        }
-        names.insert(enr.node_public_key(), name.clone());
-        found.push((name, enr));
-    }
-    Ok(found.into_iter().map(|(_, enr)| enr).collect())
-}
-
-/// Splits `NAME=ENR` and checks both.
-fn operator(record: &str) -> Result<(String, Enr), Problem> {
-    let what_to_do = "ask that operator for the output of `conclave identity show` and paste it whole";
-    let Some((name, enr)) = record.trim().split_once("=enr:") else {
+/// One more operator, if it is not one of the others again.
+fn add(found: &mut Vec<Record>, (name, enr): Record) -> Result<(), Problem> {
+    if let Some((first, _)) = found
+        .iter()
+        .find(|(_, other)| other.node_public_key() == enr.node_public_key())
+    {
         return Err(Problem::bad_input(
-            format!("`{}` is no operator", shortened(record)),
-            "it must be a name, = and a record that begins with enr:",
-            what_to_do,
+            format!("{name} and {first} are the same operator"),
+            "their records hold the same key",
+            "ask both for the output of `conclave identity show`",
         ));
-    };
-    check_name(name)?;
-    let enr = Enr::parse(&format!("enr:{enr}")).map_err(|error| {
-        Problem::bad_input(format!("the record of {name} cannot be used"), error, what_to_do)
-    })?;
-    Ok((name.to_owned(), enr))
-}
-
-fn shortened(text: &str) -> String {
-    let start: String = text.chars().take(40).collect();
-    if start.len() < text.len() {
-        format!("{start}...")
-    } else {
-        start
     }
+    if found.iter().any(|(other, _)| *other == name) {
+        return Err(Problem::bad_input(
+            format!("there are two operators named {name}"),
+            "nobody could tell them apart",
+            "give each --operator another name",
+        ));
+    }
+    found.push((name, enr));
+    Ok(())
 }

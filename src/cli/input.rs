@@ -9,7 +9,6 @@ use crate::ceremony::problem::{Kind, Problem};
 use crate::cluster::definition::{Definition, DefinitionError, MAX_FILE};
 use crate::cluster::lock::{Lock, LockError};
 use crate::cluster::recognise::{Content, without_bom};
-use crate::ethereum::address::Address;
 use crate::ethereum::network::{MAX_FILE_BYTES, Network};
 
 /// Reads a lock. Its hashes and signatures are not checked yet.
@@ -127,21 +126,4 @@ pub fn definition(path: &Path) -> Result<Definition, Problem> {
         };
         Problem::bad_input(format!("{} cannot be used", path.display()), error, what_to_do)
     })
-}
-
-/// Reads an address that a person gave for `what`.
-///
-/// # Errors
-/// With what is wrong, and what to do about it.
-pub fn address(what: &str, given: &str) -> Result<Address, Problem> {
-    let address = Address::parse_checksummed(given.trim()).map_err(|error| {
-        let mut problem = Problem::from_lines(Kind::BadInput, error);
-        problem.what = format!("{what}: {}", problem.what);
-        problem
-    })?;
-    crate::ceremony::plan::refuse_address_of_nobody(&address, 0).map_err(|mut problem| {
-        problem.what = format!("{} cannot be {what}", address.to_checksum());
-        problem
-    })?;
-    Ok(address)
 }

@@ -6,9 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use libp2p::Multiaddr;
-
-use crate::ceremony::addresses::Own;
 use crate::ceremony::conductor::{self, Ask, Outcome, Person, Setup};
 use crate::ceremony::entrance;
 use crate::ceremony::files::Disk;
@@ -24,11 +21,9 @@ use crate::ethereum::keystore::Kdf;
 
 use super::args::{JoinArgs, KdfChoice};
 use super::output::{Output, printable};
+use super::payee::Payees;
 use super::screen::Screen;
-use super::{Context, input, prompt, summary, wallets};
-
-/// Where `join` listens unless told otherwise.
-pub const DEFAULT_PORT: u16 = 9510;
+use super::{Context, input, prompt, reach, summary, wallets};
 
 /// Runs the command.
 ///
@@ -54,20 +49,28 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
     let begun = conductor::has_begun(&context.data_dir);
     let wallets = wallets::known(&args.wallets, &[(definition.clone(), &network)])?;
     entrance::examine(&folder, &definition, &network, &wallets)?;
-    let own_addresses = own_addresses(&folder, &args.reach.listen, &args.reach.announce);
-    let listen = or_everywhere(&own_addresses.listen);
-    conductor::check_ports(&listen)?;
+    let keys = definition
+        .operators
+        .iter()
+        .map(|operator| *operator.enr.node_public_key());
+    let ways = reach::judge(&folder, &args.reach, &keys.collect::<Vec<_>>())?;
+    ways.warn(&context.output);
     if begun {
         context
             .output
             .say("Going on with the ceremony that was begun in this folder.");
         context.output.event(&summary::event(&definition, &network));
     } else {
+        let payees = Payees {
+            context,
+            any: args.payees.any_address,
+        };
+        payees.of_definition(&definition, &network)?;
         summary::confirm(context, &definition, &network, &names, own.as_ref(), args.yes)?;
     }
     let lock = args.lock.as_deref().map(input::lock).transpose()?;
     let entrance = entrance::enter(&folder, &definition, &network, &product::net(&network), &wallets)?;
-    own_addresses.save(&folder)?;
+    ways.keep(&folder)?;
     let interrupted = watch_for_interrupts()?;
     let screen = Arc::new(Mutex::new(Screen::new(&context.output)));
     let mut show = |event: Event| on(&screen).show(&event);
@@ -78,8 +81,8 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
         entrance,
         names,
         peers: args.reach.peers.clone(),
-        listen,
-        announce: own_addresses.announce,
+        listen: ways.listen,
+        announce: ways.announce,
         wait: args.wait,
         retries: args.retries,
         attempt: args.attempt,
@@ -123,41 +126,6 @@ fn definition_path(context: &Context, args: &JoinArgs) -> Result<PathBuf, Proble
         format!("there is none in {} either", context.data_dir.display()),
         "name the file that your group agreed on: conclave join cluster-definition.json",
     ))
-}
-
-/// Where to listen and what to tell the others, as far as somebody said so: now, or at an earlier start. An announced address
-/// belongs to what was listened on when it was given.
-pub(super) fn own_addresses(folder: &DataFolder, listen: &[Multiaddr], announce: &[Multiaddr]) -> Own {
-    let mut own = Own::load(folder);
-    if !listen.is_empty() && listen != own.listen {
-        listen.clone_into(&mut own.listen);
-        own.announce.clear();
-    }
-    if !announce.is_empty() {
-        announce.clone_into(&mut own.announce);
-    }
-    own
-}
-
-/// Where to listen if nobody said so: on all interfaces, IPv4 and IPv6, TCP and (where it is built in) QUIC.
-pub(super) fn or_everywhere(listen: &[Multiaddr]) -> Vec<Multiaddr> {
-    if listen.is_empty() {
-        default_addresses()
-    } else {
-        listen.to_vec()
-    }
-}
-
-fn default_addresses() -> Vec<Multiaddr> {
-    let mut texts = vec![
-        format!("/ip4/0.0.0.0/tcp/{DEFAULT_PORT}"),
-        format!("/ip6/::/tcp/{DEFAULT_PORT}"),
-    ];
-    if cfg!(feature = "quic") {
-        texts.push(format!("/ip4/0.0.0.0/udp/{DEFAULT_PORT}/quic-v1"));
-        texts.push(format!("/ip6/::/udp/{DEFAULT_PORT}/quic-v1"));
-    }
-    texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
 /// The first Ctrl-C (or SIGTERM) asks the ceremony to end in good order, the second ends the process at once. Nothing is lost either
@@ -254,38 +222,4 @@ fn report(context: &Context, outcome: &Outcome, start: Instant) {
     }
     out.say("Back up this folder now, to a place that only you can open. Then compare the lock hash with the others.");
     out.say("Check it at any time with: conclave verify DIR");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn addresses(texts: &[&str]) -> Vec<Multiaddr> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn where_to_listen_is_remembered_until_it_is_said_anew() {
-        let place = tempfile::tempdir().unwrap();
-        let folder = DataFolder::open_or_create(&Disk::new(), place.path()).unwrap();
-        let none = own_addresses(&folder, &[], &[]);
-        assert_eq!(none, Own::default());
-        assert_eq!(or_everywhere(&none.listen), default_addresses());
-
-        let (port, router) = (
-            addresses(&["/ip4/0.0.0.0/tcp/9600"]),
-            addresses(&["/ip4/9.9.9.9/tcp/9600"]),
-        );
-        let said = own_addresses(&folder, &port, &router);
-        assert_eq!((&said.listen, &said.announce), (&port, &router));
-        said.save(&folder).unwrap();
-        assert_eq!(own_addresses(&folder, &[], &[]), said);
-        assert_eq!(own_addresses(&folder, &port, &[]), said);
-        assert_eq!(or_everywhere(&said.listen), port);
-
-        // The router forwards another port now, or none.
-        let other = addresses(&["/ip4/0.0.0.0/tcp/9700"]);
-        let moved = own_addresses(&folder, &other, &[]);
-        assert_eq!((moved.listen, moved.announce), (other, Vec::new()));
-    }
 }

@@ -18,7 +18,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 use clap::error::ErrorKind;
 
 use crate::ceremony::problem::{Kind, Problem};
@@ -29,6 +29,7 @@ mod define;
 mod exit;
 mod exit_news;
 mod exit_parts;
+mod given;
 mod identity;
 pub mod input;
 pub mod join;
@@ -37,9 +38,12 @@ mod log;
 mod moving;
 mod news;
 pub mod output;
+mod payee;
 mod picture;
 mod plan;
 pub mod prompt;
+mod reach;
+mod records;
 pub mod rehearse;
 mod run;
 pub mod screen;
@@ -66,11 +70,19 @@ pub struct Context {
 
 /// Parses the command line, runs the command, reports what went wrong.
 pub fn main() -> ExitCode {
-    let cli = match args::Cli::try_parse() {
+    let matches = match given::command().try_get_matches_from(given::arguments()) {
+        Ok(matches) => matches,
+        Err(error) => return usage(&error),
+    };
+    let mut cli = match args::Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
     let output = Output::new(cli.json);
+    if let Err(problem) = given::judge(&matches).and_then(|()| given::tidy(&mut cli)) {
+        output.problem(&problem);
+        return ExitCode::from(problem.kind.exit_code());
+    }
     let context = Context {
         data_dir: cli.data_dir,
         output: output.clone(),
@@ -90,7 +102,7 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Problem> {
         Command::Identity(IdentityCommand::Show) => identity::show(context),
         Command::Identity(IdentityCommand::Rename { name }) => identity::rename(context, &name),
         Command::Plan(PlanCommand::New(args)) => plan::new(context, *args),
-        Command::Define(args) => define::run(context, *args),
+        Command::Define(args) => define::run(context, &args),
         Command::Join(args) => join::run(context, &args),
         Command::Run(args) => run::run(context, &args),
         Command::Exit(args) => exit::run(context, &args),
@@ -106,13 +118,16 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Problem> {
     }
 }
 
-/// Help and version are no errors; anything else is a usage error, in clap's own words.
+/// Help and version are no errors; anything else is a usage error, in clap's own words if it is not one of the usual ones.
 fn usage(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    if std::env::args_os().any(|argument| argument == "--json") {
+    let json = given::wants_json();
+    if let Some(problem) = given::usual_mistake(error) {
+        Output::new(json).problem(&problem);
+    } else if json {
         let text = error.to_string();
         let why = text
             .lines()

@@ -2,15 +2,15 @@
 
 use crate::ceremony::files::{Disk, PUBLIC};
 use crate::ceremony::plan::{
-    self, DEFAULT_GAS_LIMIT, OPERATORS, Payout, Plan, VALIDATORS, check_amounts, check_name,
-    default_threshold, tolerance,
+    DEFAULT_GAS_LIMIT, OPERATORS, Payout, Plan, VALIDATORS, check_amounts, check_name, default_threshold,
+    tolerance,
 };
 use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::progress::Event;
-use crate::ethereum::address::Address;
 use crate::ethereum::network::Network;
 
 use super::args::PlanArgs;
+use super::payee::{FEE_RECIPIENT, Payees, WITHDRAWAL};
 use super::{Context, input, prompt};
 
 pub(super) fn new(context: &Context, args: PlanArgs) -> Result<(), Problem> {
@@ -25,13 +25,16 @@ pub(super) fn new(context: &Context, args: PlanArgs) -> Result<(), Problem> {
             "name another file with --out",
         ));
     }
+    let payees = Payees {
+        context,
+        any: args.payees.any_address,
+    };
     let plan = if context.output.can_ask() {
-        ask(context, args)?
+        ask(payees, args)?
     } else {
-        from_flags(args)?
+        from_flags(payees, args)?
     };
     plan.check()?;
-    plan.refuse_addresses_of_nobody()?;
     Disk::new().write_new(&path, plan.to_toml().as_bytes(), PUBLIC)?;
     let tolerance = tolerance(plan.operators, plan.threshold);
     context.output.say(tolerance.to_string());
@@ -50,7 +53,7 @@ pub(super) fn new(context: &Context, args: PlanArgs) -> Result<(), Problem> {
 }
 
 /// Without a terminal the flags must say what has no sane default.
-fn from_flags(args: PlanArgs) -> Result<Plan, Problem> {
+fn from_flags(payees: Payees<'_>, args: PlanArgs) -> Result<Plan, Problem> {
     let network_of_file = input::network_file(args.own_network.network_file.as_deref())?
         .map(|network| network.name.into_owned());
     let network = args.network.clone().or(network_of_file);
@@ -75,11 +78,11 @@ fn from_flags(args: PlanArgs) -> Result<Plan, Problem> {
     let payout = Payout {
         withdrawal: args
             .withdrawal_address
-            .map(|a| input::address("the withdrawal address", &a))
+            .map(|given| payees.read(WITHDRAWAL, &given))
             .transpose()?,
         fee_recipient: args
             .fee_recipient_address
-            .map(|a| input::address("the fee recipient", &a))
+            .map(|given| payees.read(FEE_RECIPIENT, &given))
             .transpose()?,
     };
     assemble(
@@ -132,7 +135,7 @@ fn assemble(
 }
 
 /// Asks for everything that no flag says.
-fn ask(context: &Context, mut args: PlanArgs) -> Result<Plan, Problem> {
+fn ask(payees: Payees<'_>, mut args: PlanArgs) -> Result<Plan, Problem> {
     let name = match args.name.take() {
         Some(name) => name,
         None => prompt::text("Name of the cluster", None, false, check_name)?,
@@ -163,7 +166,10 @@ fn ask(context: &Context, mut args: PlanArgs) -> Result<Plan, Problem> {
         threshold
     } else {
         for t in 2.max(operators / 2)..=operators {
-            context.output.say(format!("  {}", tolerance(operators, t)));
+            payees
+                .context
+                .output
+                .say(format!("  {}", tolerance(operators, t)));
         }
         let default = default_threshold(operators);
         ask_number("How many operators must sign", None, default, &(2..=operators))?
@@ -187,17 +193,16 @@ fn ask(context: &Context, mut args: PlanArgs) -> Result<Plan, Problem> {
     } else {
         args.amounts
     };
+    // Empty answers leave it to `define`.
     let payout = Payout {
-        withdrawal: ask_address(
-            "Withdrawal address (empty: later)",
-            "the withdrawal address",
-            args.withdrawal_address,
-        )?,
-        fee_recipient: ask_address(
-            "Fee recipient address (empty: later)",
-            "the fee recipient",
-            args.fee_recipient_address,
-        )?,
+        withdrawal: match args.withdrawal_address {
+            Some(given) => Some(payees.read(WITHDRAWAL, &given)?),
+            None => payees.ask("Withdrawal address (empty: later)", WITHDRAWAL, true)?,
+        },
+        fee_recipient: match args.fee_recipient_address {
+            Some(given) => Some(payees.read(FEE_RECIPIENT, &given)?),
+            None => payees.ask("Fee recipient address (empty: later)", FEE_RECIPIENT, true)?,
+        },
     };
     assemble(
         name,
@@ -231,20 +236,4 @@ fn ask_number(
     };
     let answer = prompt::text(question, Some(default.to_string()), false, check)?;
     Ok(answer.trim().parse().unwrap_or(default))
-}
-
-/// Asks for an address unless a flag gave one; an empty answer leaves it to `define`.
-fn ask_address(question: &str, what: &str, given: Option<String>) -> Result<Option<Address>, Problem> {
-    let answer = match given {
-        Some(given) => given,
-        None => prompt::text(question, None, true, |text| {
-            let address = Address::parse_checksummed(text.trim()).map_err(|error| error.to_string())?;
-            plan::refuse_address_of_nobody(&address, 0).map_err(|problem| problem.why)
-        })?,
-    };
-    if answer.trim().is_empty() {
-        Ok(None)
-    } else {
-        input::address(what, &answer).map(Some)
-    }
 }

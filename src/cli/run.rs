@@ -10,7 +10,8 @@ use libp2p::Multiaddr;
 
 use crate::{
     ceremony::{
-        addresses, conductor,
+        addresses,
+        conductor::network_problem,
         exits::ExitFiles,
         files::Disk,
         folder::DataFolder,
@@ -23,7 +24,7 @@ use crate::{
         definition::Definition, lock::DistributedValidator, recognise::without_bom,
         report::Outcome as Checked, wallets::Wallets,
     },
-    crypto::node::NodeKey,
+    crypto::node::{NodeKey, NodePublicKey},
     ethereum::network::Network,
     p2p::node::peer_id,
     validator::{
@@ -47,11 +48,12 @@ use super::{
     args::RunArgs,
     aside::Aside,
     input,
-    join::{or_everywhere, own_addresses, watch_for_interrupts},
+    join::watch_for_interrupts,
     live::Live,
     log,
     news::Event,
     output::{Output, printable},
+    reach,
     sight::{self, Screen, Sight},
     slashing,
     watcher::Watcher,
@@ -113,10 +115,10 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         let path = folder.slashing_protection();
         Some(slashing::open_guard(&path, cluster, args.new_slashing_database)?)
     };
-    let own_addresses = own_addresses(&folder, &args.reach.listen, &args.reach.announce);
-    let listen = or_everywhere(&own_addresses.listen);
-    conductor::check_ports(&listen)?;
-    own_addresses.save(&folder)?;
+    let keys: Vec<NodePublicKey> = group.operators.iter().map(|operator| operator.key).collect();
+    let ways = reach::judge(&folder, &args.reach, &keys)?;
+    ways.warn(out);
+    ways.keep(&folder)?;
     let interrupted = watch_for_interrupts()?;
     out.say("Opening the keystores ...");
     let holding = holding::open(&folder, network.as_ref())?;
@@ -149,8 +151,8 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         guard,
         nodes,
         pinned: pinned(network.as_ref(), lock.definition().fork_version),
-        listen,
-        announce: own_addresses.announce,
+        listen: ways.listen,
+        announce: ways.announce,
         builder: args.builder,
         registrations: lock.validators().iter().map(registration).collect(),
         graffiti,
@@ -298,7 +300,17 @@ pub(super) fn beacon_nodes(
     let mut nodes = Vec::new();
     for url in urls {
         let node = Address::new(url, headers.as_ref().map(|text| text.as_str())).and_then(Node::new);
-        nodes.push(node.map_err(|error| Problem::from_lines(Kind::BadInput, error))?);
+        nodes.push(node.map_err(|error| {
+            let mut problem = Problem::from_lines(Kind::BadInput, error);
+            if [",http://", ",https://"]
+                .iter()
+                .any(|next| url.replace(' ', "").contains(next))
+            {
+                "give each beacon node a --beacon-node of its own, or a line of its own in the variable"
+                    .clone_into(&mut problem.what_to_do);
+            }
+            problem
+        })?);
     }
     Ok(Nodes::new(nodes, pinned))
 }
@@ -345,7 +357,8 @@ fn problem_of(error: &RunError) -> Problem {
     match error {
         RunError::Guard(error) => slashing::problem(error),
         RunError::WrongNetwork(_) => Problem::from_lines(Kind::WrongNetwork, error),
-        RunError::Network(_) | RunError::System(_) => Problem::from_lines(Kind::Other, error),
+        RunError::Network(error) => network_problem(error),
+        RunError::System(_) => Problem::from_lines(Kind::Other, error),
     }
 }
 

@@ -9,10 +9,13 @@ use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::progress::Event;
 use crate::cluster::definition::{Definition, SignatureStatus};
 use crate::crypto::node::NodePublicKey;
+use crate::ethereum::address::Address;
 use crate::ethereum::network::Network;
+use crate::ethereum::unspendable::unspendable;
 
 use super::Context;
 use super::output::printable;
+use super::payee::{payees, unprotected};
 use super::prompt;
 
 const GWEI_PER_ETH: u64 = 1_000_000_000;
@@ -124,6 +127,16 @@ pub fn warnings(definition: &Definition, network: &Network) -> Vec<String> {
         .any(|v| is_rehearsal_address(&v.withdrawal) || is_rehearsal_address(&v.fee_recipient))
     {
         warnings.push("The addresses are those of a rehearsal: money sent there is gone.".to_owned());
+    }
+    let doubtful = |(_, address): &(_, Address)| unspendable(address).is_some() || !address.has_checksum();
+    for (what, address) in payees(definition).into_iter().filter(doubtful).take(20) {
+        if let Some(why) = unspendable(&address) {
+            warnings.push(format!(
+                "{what} is {address}: {why}, and money sent there is gone."
+            ));
+        } else {
+            warnings.push(format!("{}.", unprotected(what, &address)));
+        }
     }
     if network.real_money && definition.signatures(network.chain_id) == Ok(SignatureStatus::Unsigned) {
         warnings.push(

@@ -110,6 +110,11 @@ impl Address {
         text
     }
 
+    /// Whether there are letters in its text, whose case is the checksum.
+    pub fn has_checksum(&self) -> bool {
+        self.0.iter().any(|byte| byte >> 4 > 9 || byte & 0x0f > 9)
+    }
+
     /// Whether this is the zero address. Money sent to it is gone.
     pub fn is_zero(&self) -> bool {
         *self == Self::ZERO
@@ -202,6 +207,23 @@ mod tests {
                 .is_zero()
         );
         assert!(!Address::parse_checksummed(EIP55[0]).unwrap().is_zero());
+    }
+
+    #[test]
+    fn an_address_without_letters_has_no_checksum() {
+        for (text, has) in [
+            ("0x1111111111111111111111111111111111111111", false),
+            ("0x0000000000000000000000000000000000000000", false),
+            ("0x9999999999999999999999999999999999999999", false),
+            ("0x000000000000000000000000000000000000000a", true),
+            ("0xa000000000000000000000000000000000000000", true),
+        ] {
+            assert_eq!(
+                Address::parse_any_case(text).unwrap().has_checksum(),
+                has,
+                "{text}"
+            );
+        }
     }
 
     proptest! {

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`network`] | the networks that are known, and custom ones from a file |
 //! | [`address`] | execution-layer addresses and their EIP-55 checksum |
+//! | [`unspendable`] | addresses from which nobody can spend |
 //! | [`domain`] | what a signature commits to beside its message |
 //! | [`deposit`] | deposit messages and the file that the launchpad takes |
 //! | [`registration`] | builder registrations |
@@ -20,3 +21,4 @@ pub(crate) mod json;
 pub mod keystore;
 pub mod network;
 pub mod registration;
+pub mod unspendable;

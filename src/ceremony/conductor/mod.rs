@@ -45,7 +45,7 @@ mod effects;
 mod network;
 mod start;
 
-pub use start::{check_ports, has_begun};
+pub use start::{has_begun, network_problem};
 
 /// How long the loop sleeps at most.
 const TICK: Duration = Duration::from_millis(100);

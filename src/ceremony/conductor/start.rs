@@ -173,7 +173,7 @@ fn start_node(setup: &Setup, limits: FrameLimits) -> Result<(Handle<Ceremony>, E
         book: addresses::load(&setup.folder),
         ..node::Config::new(copy_key(&setup.entrance)?, operators, limits)
     };
-    node::start::<Ceremony>(config).map_err(|error| node_problem(&error))
+    node::start::<Ceremony>(config).map_err(|error| network_problem(&error))
 }
 
 fn sync_config(setup: &Setup, terms: &Terms, limits: FrameLimits) -> SyncConfig {
@@ -257,36 +257,20 @@ fn restored(
     Ok(restored)
 }
 
-fn node_problem(error: &NodeError) -> Problem {
-    let what_to_do = match error {
-        NodeError::PortTaken { .. } => {
-            "stop that program, or choose another address with --listen, such as /ip4/0.0.0.0/tcp/9511"
-        }
-        NodeError::Listen { .. } => "choose an address of this machine with --listen",
-        NodeError::Address { .. } | NodeError::Announce { .. } => {
-            "give --peer an address as another operator's join prints it, and --announce one of that form"
-        }
-        NodeError::NotAnOperator { .. } => "check --peer: the peer id at its end must be that of an operator",
-        NodeError::NotMe | NodeError::Setup(_) => "check the identity and the definition",
-    };
+/// Why the network cannot be used, for people.
+pub fn network_problem(error: &NodeError) -> Problem {
     let kind = match error {
-        NodeError::Address { .. } | NodeError::Announce { .. } | NodeError::NotAnOperator { .. } => Kind::BadInput,
+        NodeError::Address { .. } | NodeError::Announce { .. } | NodeError::NotAnOperator { .. } => {
+            Kind::BadInput
+        }
         _ => Kind::Other,
     };
     Problem::new(
         kind,
         "the network could not be started",
         error.to_string(),
-        what_to_do,
+        error.advice(),
     )
-}
-
-/// Whether all ports are free, before anything is written.
-///
-/// # Errors
-/// With the address whose port is taken.
-pub fn check_ports(listen: &[Multiaddr]) -> Result<(), Problem> {
-    node::check_ports(listen).map_err(|error| node_problem(&error))
 }
 
 /// How many own addresses there can be at most: one for each that is listened on, if it is of one interface.

@@ -1,0 +1,386 @@
+//! What was given on the command line and in the environment, before anything is made of it.
+//!
+//! * An environment variable that is empty is as good as none: compose files and units have many of those.
+//! * Quotes around a value, and a comma after the last one of a list, are never meant. They are named.
+//! * Addresses of the network are understood as multiaddresses and as `HOST:PORT`, and judged here, where the flag is known.
+
+use std::ffi::{OsStr, OsString};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use clap::builder::{OsStringValueParser, Resettable, TypedValueParser};
+use clap::error::{ContextKind, ContextValue};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, CommandFactory};
+use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
+
+use crate::ceremony::problem::{Kind, Problem};
+use crate::p2p::node::{can_dial, can_listen};
+
+use super::args::{self, Cli};
+
+/// Values that are free text, in which quotes may be meant. `operators` are cleaned by themselves.
+const FREE_TEXT: [&str; 3] = ["name", "graffiti", "operators"];
+
+/// The command line as it is understood in this environment.
+pub(super) fn command() -> Command {
+    without_empty_variables(Cli::command())
+}
+
+fn without_empty_variables(command: Command) -> Command {
+    let empty = |variable: &OsStr| {
+        std::env::var_os(variable)
+            .is_some_and(|value| value.to_str().is_some_and(|text| text.trim().is_empty()))
+    };
+    command
+        .mut_args(|argument| {
+            if argument.get_env().is_some_and(empty) {
+                argument.env(Resettable::<clap::builder::OsStr>::Reset)
+            } else {
+                argument
+            }
+        })
+        .mut_subcommands(without_empty_variables)
+}
+
+/// The arguments, the flag left out that stands twice when a line that `identity new` printed is pasted after it.
+pub(super) fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    arguments.dedup_by(|next, before| next == before && next == "--operator");
+    arguments
+}
+
+/// Whether events are wanted, where the command line was not understood.
+pub(super) fn wants_json() -> bool {
+    let variable = std::env::var("CONCLAVE_JSON").unwrap_or_default();
+    let off = ["", "0", "n", "no", "f", "false", "off"].contains(&variable.trim().to_lowercase().as_str());
+    !off || std::env::args_os().any(|argument| argument == "--json")
+}
+
+/// Refuses quotes around values, and commas after the last, that were understood all the same.
+///
+/// # Errors
+/// Names the flag or the variable.
+pub(super) fn judge(matches: &ArgMatches) -> Result<(), Problem> {
+    fn look(command: &Command, matches: &ArgMatches) -> Result<(), Problem> {
+        for argument in command.get_arguments() {
+            let id = argument.get_id().as_str();
+            if FREE_TEXT.contains(&id) || !matches.try_contains_id(id).unwrap_or(false) {
+                continue;
+            }
+            let given_by_variable = matches.value_source(id) == Some(ValueSource::EnvVariable);
+            let variable = argument.get_env().filter(|_| given_by_variable);
+            let name = || {
+                variable.map_or_else(
+                    || flag(argument),
+                    |variable| variable.to_string_lossy().into_owned(),
+                )
+            };
+            for value in matches.get_raw(id).into_iter().flatten() {
+                if value.to_str().is_some_and(is_quoted) {
+                    return Err(quotes(&name()));
+                }
+                if argument.get_value_delimiter() == Some(',') && is_blank(value) {
+                    return Err(empty(&name()));
+                }
+                if argument.get_value_delimiter() == Some('\n') && ends_in_a_comma(value) {
+                    return Err(comma(&name()));
+                }
+            }
+        }
+        match matches.subcommand() {
+            Some((name, matches)) => match command.find_subcommand(name) {
+                Some(command) => look(command, matches),
+                None => Ok(()),
+            },
+            None => Ok(()),
+        }
+    }
+    look(&Cli::command(), matches)
+}
+
+fn flag(argument: &clap::Arg) -> String {
+    match argument.get_long() {
+        Some(long) => format!("--{long}"),
+        None => argument.get_id().as_str().to_uppercase(),
+    }
+}
+
+/// What is wrong with a value that was not understood, if it is one of the usual things.
+pub(super) fn usual_mistake(error: &clap::Error) -> Option<Problem> {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let value = context(ContextKind::InvalidValue)?;
+    let argument = context(ContextKind::InvalidArg)?;
+    let flag = argument.split(' ').next().unwrap_or(argument);
+    if is_quoted(value) || value.starts_with(is_quote) || value.ends_with(is_quote) {
+        Some(quotes(flag))
+    } else if value.trim().is_empty() {
+        Some(empty(flag))
+    } else {
+        None
+    }
+}
+
+/// Unless there is a file with that name.
+fn ends_in_a_comma(value: &OsStr) -> bool {
+    value.to_str().is_some_and(|text| text.trim_end().ends_with(',')) && !Path::new(value).exists()
+}
+
+fn comma(name: &str) -> Problem {
+    Problem::new(
+        Kind::Usage,
+        format!("there is a comma at the end of the value of {name}"),
+        "it is read as a part of the value",
+        format!("leave it out: several values need {name} for each, or a line each in the variable"),
+    )
+}
+
+fn empty(name: &str) -> Problem {
+    Problem::new(
+        Kind::Usage,
+        format!("a value of {name} is empty"),
+        "there is nothing in it, or a comma with nothing before or after it",
+        format!("leave out the comma, or {name} altogether"),
+    )
+}
+
+fn quotes(name: &str) -> Problem {
+    Problem::new(
+        Kind::Usage,
+        format!("there are quotes around the value of {name}"),
+        "they came as a part of it: docker compose and systemd do not remove them everywhere, as a shell does",
+        "write the value without them",
+    )
+}
+
+/// Quotes of keyboards, and of programs that think to know better.
+pub(super) fn is_quote(c: char) -> bool {
+    matches!(
+        c,
+        '"' | '\'' | '`' | '\u{b4}' | '\u{ab}' | '\u{bb}' | '\u{2018}'..='\u{201f}' | '\u{2039}' | '\u{203a}' | '\u{300c}'..='\u{300f}'
+    )
+}
+
+fn is_quoted(text: &str) -> bool {
+    let text = text.trim();
+    text.chars().count() > 1 && text.starts_with(is_quote) && text.ends_with(is_quote)
+}
+
+/// One path of several, each in a line of its own; empty for an empty line, which [`tidy`] leaves out.
+pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+/// Leaves out empty lines of lists that have a line for each value.
+///
+/// # Errors
+/// Names the flag if nothing remains of what was given.
+pub(super) fn tidy(cli: &mut Cli) -> Result<(), Problem> {
+    match &mut cli.command {
+        args::Command::Run(args) => lines("--beacon-node", &mut args.beacon.beacon_nodes),
+        args::Command::Exit(args) => {
+            lines("--beacon-node", &mut args.beacon.beacon_nodes)?;
+            lines("--combine", &mut args.combine)
+        }
+        args::Command::Verify(args) => {
+            lines("--contract-wallet", &mut args.wallets.contract_wallets)?;
+            lines("PATH", &mut args.paths)
+        }
+        args::Command::Join(args) => lines("--contract-wallet", &mut args.wallets.contract_wallets),
+        _ => Ok(()),
+    }
+}
+
+fn lines<T: AsRef<OsStr>>(name: &str, given: &mut Vec<T>) -> Result<(), Problem> {
+    let any = !given.is_empty();
+    given.retain(|line| !is_blank(line.as_ref()));
+    if any && given.is_empty() {
+        return Err(empty(name));
+    }
+    Ok(())
+}
+
+fn is_blank(text: &OsStr) -> bool {
+    text.to_str().is_some_and(|text| text.trim().is_empty())
+}
+
+/// Where another operator is, or where the others reach this one.
+pub(super) fn address(text: &str) -> Result<Multiaddr, String> {
+    let address = multiaddr(text)?;
+    if can_dial(&address) {
+        return Ok(address);
+    }
+    let port = address
+        .iter()
+        .any(|part| matches!(part, Protocol::Tcp(1..) | Protocol::Udp(1..)));
+    Err(if port {
+        "nobody can be reached there; it should look like /ip4/203.0.113.7/tcp/9510 or 203.0.113.7:9510"
+            .to_owned()
+    } else {
+        "it has no port; it should look like /ip4/203.0.113.7/tcp/9510 or 203.0.113.7:9510".to_owned()
+    })
+}
+
+/// Where to listen.
+pub(super) fn own_address(text: &str) -> Result<Multiaddr, String> {
+    let address = multiaddr(text)?;
+    // Whoever copies the whole of what `join` printed means the address.
+    let address: Multiaddr = address
+        .iter()
+        .filter(|part| !matches!(part, Protocol::P2p(_)))
+        .collect();
+    if can_listen(&address) {
+        return Ok(address);
+    }
+    let named = matches!(
+        address.iter().next(),
+        Some(Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_))
+    );
+    Err(if named {
+        "a name cannot be listened on: give an IP address of this machine, or 0.0.0.0 for all".to_owned()
+    } else {
+        "it should look like /ip4/0.0.0.0/tcp/9510 or 0.0.0.0:9510, or with /udp/9510/quic-v1".to_owned()
+    })
+}
+
+/// A multiaddress, or `HOST:PORT` for TCP.
+fn multiaddr(text: &str) -> Result<Multiaddr, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err("nothing was given, or there is a comma with nothing after it".to_owned());
+    }
+    if text.starts_with(is_quote) || text.ends_with(is_quote) {
+        return Err("there are quotes around it: leave them out".to_owned());
+    }
+    if text.starts_with('/') {
+        return text
+            .parse()
+            .map_err(|error| format!("{error}; it should look like /ip4/203.0.113.7/tcp/9510"));
+    }
+    host_and_port(text).ok_or_else(|| {
+        "it should look like /ip4/203.0.113.7/tcp/9510, 203.0.113.7:9510 or name.example:9510".to_owned()
+    })
+}
+
+fn host_and_port(text: &str) -> Option<Multiaddr> {
+    if let Ok(socket) = text.parse::<SocketAddr>() {
+        let host = match socket.ip() {
+            IpAddr::V4(ip) => Protocol::Ip4(ip),
+            IpAddr::V6(ip) => Protocol::Ip6(ip),
+        };
+        return Some(Multiaddr::empty().with(host).with(Protocol::Tcp(socket.port())));
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    let port: u16 = port.parse().ok()?;
+    let letters = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    let plain = host.strip_suffix('.').unwrap_or(host);
+    // A name of numbers only is an IP address with a mistake in it.
+    let named = plain.len() <= 253
+        && plain.split('.').all(letters)
+        && plain
+            .rsplit('.')
+            .next()
+            .is_some_and(|last| last.bytes().any(|b| b.is_ascii_alphabetic()));
+    named.then(|| {
+        Multiaddr::empty()
+            .with(Protocol::Dns(host.into()))
+            .with(Protocol::Tcp(port))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_understood_in_both_forms_and_judged() {
+        let peer = libp2p::PeerId::random();
+        for (text, meant) in [
+            ("203.0.113.7:9510", "/ip4/203.0.113.7/tcp/9510".to_owned()),
+            (" [2001:db8::7]:9510 ", "/ip6/2001:db8::7/tcp/9510".to_owned()),
+            ("alice.example:9510", "/dns/alice.example/tcp/9510".to_owned()),
+            ("localhost:9510", "/dns/localhost/tcp/9510".to_owned()),
+            (
+                "/ip4/203.0.113.7/udp/1/quic-v1",
+                "/ip4/203.0.113.7/udp/1/quic-v1".to_owned(),
+            ),
+            (
+                &format!("/dns4/a.example/tcp/9/p2p/{peer}"),
+                format!("/dns4/a.example/tcp/9/p2p/{peer}"),
+            ),
+        ] {
+            assert_eq!(address(text), Ok(meant.parse().unwrap()), "{text}");
+        }
+        for (text, why) in [
+            ("/ip4/203.0.113.7", "no port"),
+            ("/ip4/203.0.113.7/tcp/0", "no port"),
+            ("203.0.113.7", "should look like"),
+            ("203.0.113.300:9510", "should look like"),
+            ("203.0.113.7:99999", "should look like"),
+            ("http://alice.example:9510", "should look like"),
+            ("alice@example:9510", "should look like"),
+            ("/ip4/203.0.113.7/tcp/9510/ws", "nobody can be reached"),
+            ("0.0.0.0:9510", "nobody can be reached"),
+            ("/ip4/203.0.113/tcp/9510", "should look like"),
+            ("\"/ip4/203.0.113.7/tcp/9510\"", "quotes"),
+            ("“203.0.113.7:9510”", "quotes"),
+            ("", "comma"),
+        ] {
+            let error = address(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+        for (text, meant) in [
+            ("0.0.0.0:9510", "/ip4/0.0.0.0/tcp/9510".to_owned()),
+            ("[::]:0", "/ip6/::/tcp/0".to_owned()),
+            (
+                &format!("/ip4/1.2.3.4/tcp/9/p2p/{peer}"),
+                "/ip4/1.2.3.4/tcp/9".to_owned(),
+            ),
+            (
+                "/ip4/0.0.0.0/udp/9/quic-v1",
+                "/ip4/0.0.0.0/udp/9/quic-v1".to_owned(),
+            ),
+        ] {
+            assert_eq!(own_address(text), Ok(meant.parse().unwrap()), "{text}");
+        }
+        for (text, why) in [
+            ("alice.example:9510", "a name"),
+            ("/dns4/alice.example/tcp/9510", "a name"),
+            ("/ip4/0.0.0.0", "should look like"),
+            ("/ip4/0.0.0.0/udp/9", "should look like"),
+            ("/memory/7", "should look like"),
+            ("", "comma"),
+        ] {
+            let error = own_address(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_around_a_value_are_quotes_of_it() {
+        for text in ["\"a\"", "'a'", " “a” ", "‘a’", "«a»", "\"\""] {
+            assert!(is_quoted(text), "{text}");
+        }
+        for text in ["", "\"", "a", "a\"b", "/it's/here", "\"a"] {
+            assert!(!is_quoted(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_are_kept_and_empty_ones_are_not() {
+        let mut some = vec!["a", "", "b, c", " "];
+        lines("--x", &mut some).unwrap();
+        assert_eq!(some, ["a", "b, c"]);
+        lines("--x", &mut Vec::<String>::new()).unwrap();
+        assert_eq!(lines("--x", &mut vec!["", " "]).unwrap_err().kind, Kind::Usage);
+    }
+}

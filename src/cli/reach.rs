@@ -1,0 +1,261 @@
+//! How this node is reached, and reaches the others: what was said now, what was said at an earlier start, what is so if
+//! nobody said anything.
+//!
+//! What is said now must be right, is judged before anything is written, and is kept for later starts. What was kept may not
+//! fit any more, on another machine or in another network: then it is told, and the node starts without it.
+
+use libp2p::Multiaddr;
+
+use crate::ceremony::addresses::{self, Own};
+use crate::ceremony::conductor::network_problem;
+use crate::ceremony::folder::DataFolder;
+use crate::ceremony::problem::Problem;
+use crate::crypto::node::NodePublicKey;
+use crate::p2p::node::{can_dial, check_peers, check_ports};
+
+use super::args::Reach;
+use super::output::Output;
+
+/// Where a node listens unless told otherwise.
+const DEFAULT_PORT: u16 = 9510;
+
+/// What a node starts with.
+#[derive(Debug)]
+pub(super) struct Ways {
+    /// Where to listen.
+    pub(super) listen: Vec<Multiaddr>,
+    /// What to tell the others beside that.
+    pub(super) announce: Vec<Multiaddr>,
+    /// For later starts.
+    own: Own,
+    warnings: Vec<String>,
+}
+
+impl Ways {
+    /// Tells what was kept and does not fit.
+    pub(super) fn warn(&self, output: &Output) {
+        for warning in &self.warnings {
+            output.warn(warning);
+        }
+    }
+
+    /// Keeps what was said for later starts.
+    ///
+    /// # Errors
+    /// Anything the disk says.
+    pub(super) fn keep(&self, folder: &DataFolder) -> Result<(), Problem> {
+        Ok(self.own.save(folder)?)
+    }
+}
+
+/// Judges what was said for a group with these operators, and what was kept.
+///
+/// # Errors
+/// Names the flag that is wrong, and why.
+pub(super) fn judge(
+    folder: &DataFolder,
+    reach: &Reach,
+    operators: &[NodePublicKey],
+) -> Result<Ways, Problem> {
+    check_peers(&reach.peers, operators).map_err(|error| network_problem(&error))?;
+    let own = own_addresses(folder, &reach.listen, &reach.announce);
+    let mut warnings = Vec::new();
+    let kept = |what: &str, address: &Multiaddr, why: String, flag: &str| {
+        format!(
+            "{what} {address}, which an earlier start kept in {}, does not fit here: {why}. It is left out. To withdraw it, \
+             say what is right now with {flag}, or delete that file",
+            addresses::own_path(folder).display()
+        )
+    };
+
+    let mut listen = own.listen.clone();
+    if reach.listen.is_empty() {
+        listen.retain(|address| match check_ports(std::slice::from_ref(address)) {
+            Ok(()) => true,
+            Err(error) => {
+                warnings.push(kept("To listen on", address, error.to_string(), "--listen"));
+                false
+            }
+        });
+    }
+    // What is announced belongs to what is listened on.
+    let moved = listen.is_empty() && !own.listen.is_empty();
+    let mut announce = own.announce.clone();
+    if reach.announce.is_empty() {
+        announce.retain(|address| {
+            let why = if moved {
+                "it belongs to where you listened then"
+            } else if !can_dial(address) {
+                "nobody can be reached there"
+            } else {
+                return true;
+            };
+            warnings.push(kept("To announce", address, why.to_owned(), "--announce"));
+            false
+        });
+    }
+    if listen.is_empty() {
+        listen = default_addresses();
+    }
+    check_ports(&listen).map_err(|error| network_problem(&error))?;
+    Ok(Ways {
+        listen,
+        announce,
+        own,
+        warnings,
+    })
+}
+
+/// What somebody said, now or at an earlier start. An announced address belongs to what was listened on when it was given.
+fn own_addresses(folder: &DataFolder, listen: &[Multiaddr], announce: &[Multiaddr]) -> Own {
+    let mut own = Own::load(folder);
+    if !listen.is_empty() && listen != own.listen {
+        listen.clone_into(&mut own.listen);
+        own.announce.clear();
+    }
+    if !announce.is_empty() {
+        announce.clone_into(&mut own.announce);
+    }
+    own
+}
+
+/// On all interfaces, IPv4 and IPv6, TCP and (where it is built in) QUIC.
+fn default_addresses() -> Vec<Multiaddr> {
+    let mut texts = vec![
+        format!("/ip4/0.0.0.0/tcp/{DEFAULT_PORT}"),
+        format!("/ip6/::/tcp/{DEFAULT_PORT}"),
+    ];
+    if cfg!(feature = "quic") {
+        texts.push(format!("/ip4/0.0.0.0/udp/{DEFAULT_PORT}/quic-v1"));
+        texts.push(format!("/ip6/::/udp/{DEFAULT_PORT}/quic-v1"));
+    }
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::ceremony::files::Disk;
+    use crate::crypto::node::NodeKey;
+    use crate::p2p::node::peer_id;
+
+    fn addresses(texts: &[&str]) -> Vec<Multiaddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn reach(peers: &[&str], listen: &[&str], announce: &[&str]) -> Reach {
+        Reach {
+            peers: addresses(peers),
+            listen: addresses(listen),
+            announce: addresses(announce),
+        }
+    }
+
+    fn folder() -> (tempfile::TempDir, DataFolder) {
+        let place = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open_or_create(&Disk::new(), place.path()).unwrap();
+        (place, folder)
+    }
+
+    #[test]
+    fn where_to_listen_is_remembered_until_it_is_said_anew() {
+        let (_place, folder) = folder();
+        assert_eq!(own_addresses(&folder, &[], &[]), Own::default());
+
+        let (port, router) = (
+            addresses(&["/ip4/127.0.0.1/tcp/0"]),
+            addresses(&["/ip4/9.9.9.9/tcp/9600"]),
+        );
+        let said = judge(
+            &folder,
+            &reach(&[], &["/ip4/127.0.0.1/tcp/0"], &["/ip4/9.9.9.9/tcp/9600"]),
+            &[],
+        )
+        .unwrap();
+        assert_eq!((&said.listen, &said.announce), (&port, &router));
+        said.keep(&folder).unwrap();
+        let again = judge(&folder, &reach(&[], &[], &[]), &[]).unwrap();
+        assert_eq!(
+            (&again.listen, &again.announce, again.warnings.len()),
+            (&port, &router, 0)
+        );
+        let same = judge(&folder, &reach(&[], &["/ip4/127.0.0.1/tcp/0"], &[]), &[]).unwrap();
+        assert_eq!((&same.listen, &same.announce), (&port, &router));
+
+        // The router forwards another port now, or none.
+        let moved = judge(&folder, &reach(&[], &["/ip6/::/tcp/0"], &[]), &[]).unwrap();
+        assert_eq!(
+            (moved.listen, moved.announce),
+            (addresses(&["/ip6/::/tcp/0"]), Vec::new())
+        );
+    }
+
+    #[test]
+    fn what_was_kept_and_does_not_fit_is_named_and_does_not_stop_a_start() {
+        let (_place, folder) = folder();
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let kept = Own {
+            listen: addresses(&[
+                "/ip4/192.0.2.7/tcp/9510",
+                &format!("/ip4/127.0.0.1/tcp/{port}"),
+                "/ip4/127.0.0.1/tcp/0",
+            ]),
+            announce: addresses(&["/ip4/203.0.113.7", "/ip4/203.0.113.7/tcp/9510"]),
+        };
+        kept.save(&folder).unwrap();
+        let ways = judge(&folder, &reach(&[], &[], &[]), &[]).unwrap();
+        assert_eq!(ways.listen, addresses(&["/ip4/127.0.0.1/tcp/0"]));
+        assert_eq!(ways.announce, addresses(&["/ip4/203.0.113.7/tcp/9510"]));
+        let expected = [
+            ("192.0.2.7", "--listen"),
+            (&port.to_string(), "--listen"),
+            ("/ip4/203.0.113.7,", "--announce"),
+        ];
+        assert_eq!(ways.warnings.len(), 3, "{:?}", ways.warnings);
+        for (warning, (address, flag)) in ways.warnings.iter().zip(expected) {
+            for part in [address, flag, "own-addresses"] {
+                assert!(warning.contains(part), "{part}: {warning}");
+            }
+        }
+        // It may fit again tomorrow.
+        ways.keep(&folder).unwrap();
+        assert_eq!(Own::load(&folder), kept);
+
+        // Another machine altogether: neither the address nor what its router had.
+        let kept = Own {
+            listen: addresses(&["/ip4/192.0.2.7/tcp/9510"]),
+            announce: addresses(&["/ip4/203.0.113.7/tcp/9510"]),
+        };
+        kept.save(&folder).unwrap();
+        // Whether the usual port is free here is not what this is about.
+        if let Ok(ways) = judge(&folder, &reach(&[], &[], &[]), &[]) {
+            assert_eq!((ways.listen, ways.announce.len()), (default_addresses(), 0));
+            assert_eq!(ways.warnings.len(), 2, "{:?}", ways.warnings);
+        }
+    }
+
+    #[test]
+    fn what_is_said_now_is_judged_before_it_is_kept() {
+        let (_place, folder) = folder();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = format!("/ip4/127.0.0.1/tcp/{}", listener.local_addr().unwrap().port());
+        let key = |seed| NodeKey::from_bytes(&[seed; 32]).unwrap().public();
+        let member = format!("/ip4/127.0.0.1/tcp/1/p2p/{}", peer_id(&key(1)).unwrap());
+        let stranger = format!("/ip4/127.0.0.1/tcp/1/p2p/{}", peer_id(&key(2)).unwrap());
+        let anybody = "/ip4/127.0.0.1/tcp/1";
+        let free = "/ip4/127.0.0.1/tcp/0";
+        for (given, flag) in [
+            (reach(&[], &["/ip4/192.0.2.7/tcp/0"], &[]), "--listen"),
+            (reach(&[], &[&taken], &[]), "--listen"),
+            (reach(&[&stranger], &[free], &[]), "--peer"),
+        ] {
+            let problem = judge(&folder, &given, &[key(1)]).unwrap_err();
+            assert!(problem.what_to_do.contains(flag), "{problem:?}");
+        }
+        assert!(judge(&folder, &reach(&[&member, anybody], &[free], &[]), &[key(1)]).is_ok());
+        assert!(!addresses::own_path(&folder).exists());
+    }
+}

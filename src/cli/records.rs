@@ -1,0 +1,343 @@
+//! Records of operators as people hand them on: `NAME=ENR`, from mail, from chats, from the line that `identity new` prints.
+//!
+//! Programs between people put quotes around texts, make other quotes and dashes of them, break lines, indent them and mark them
+//! as quoted. An ENR is one word of letters, digits, - and _, and says itself how long it is: so all of that can be removed
+//! without guessing.
+
+use crate::ceremony::identity::check_name;
+use crate::ceremony::problem::Problem;
+use crate::cluster::enr::Enr;
+
+use super::given::is_quote;
+use super::output::printable;
+
+/// What to do about a record that cannot be read.
+const ASK: &str = "ask that operator for the output of `conclave identity show` and paste it whole";
+/// The longest ENR there is (300 bytes) in base 64, and some more.
+const MAX_ENR: usize = 512;
+/// A text with more is no list of records.
+const MAX_TEXT: usize = 1 << 20;
+const PREFIX: &str = "enr:";
+
+/// An operator's record.
+pub(super) type Record = (String, Enr);
+
+/// All records in a text, in their order: separated by commas, by line breaks, or by nothing but their ends.
+///
+/// # Errors
+/// Says what is no record, or why a record cannot be used.
+pub(super) fn records(text: &str) -> Result<Vec<Record>, Problem> {
+    let mut rest = trimmed(text);
+    if text.len() > MAX_TEXT {
+        return Err(nobody("this", "it is far too long"));
+    }
+    let mut records = Vec::new();
+    while !rest.is_empty() {
+        let (record, after) = first(rest)?;
+        records.push(record);
+        rest = trimmed(after);
+    }
+    if records.is_empty() {
+        return Err(nobody(
+            "nothing",
+            "it must be a name, = and a record that begins with enr:",
+        ));
+    }
+    Ok(records)
+}
+
+/// The records in a file: as [`records`], and lines that begin with # are left out.
+///
+/// # Errors
+/// As [`records`].
+pub(super) fn records_of_file(text: &str) -> Result<Vec<Record>, Problem> {
+    let text = text.trim_start_matches('\u{feff}');
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    records(&lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// Records that are pasted line by line: they may be broken in the middle, and have empty lines between.
+#[derive(Debug, Default)]
+pub(super) struct Paste {
+    text: String,
+    /// Empty lines in a row.
+    empty: u32,
+}
+
+impl Paste {
+    /// Whether the rest of a record is waited for.
+    pub(super) fn is_begun(&self) -> bool {
+        !self.text.is_empty()
+    }
+
+    /// One more line. What can be read now; nothing while the rest is missing. Two empty lines, or an error, and it begins anew.
+    ///
+    /// # Errors
+    /// As [`records`].
+    pub(super) fn take(&mut self, line: &str) -> Result<Vec<Record>, Problem> {
+        if line.trim().is_empty() {
+            self.empty += 1;
+            if self.empty > 1 {
+                self.text.clear();
+            }
+            return Ok(Vec::new());
+        }
+        self.empty = 0;
+        self.text.push_str(line);
+        self.text.push('\n');
+        // Whoever pastes it all anew means that.
+        let read = records(line).or_else(|_| records(&self.text));
+        if read.is_err() && may_go_on(&self.text) {
+            return Ok(Vec::new());
+        }
+        self.text.clear();
+        read
+    }
+}
+
+/// Whether it may be the beginning of a record of which the rest is missing: a break in the middle of it.
+fn may_go_on(text: &str) -> bool {
+    let Some((_, enr)) = text.rsplit_once(PREFIX) else {
+        return text.len() < MAX_ENR;
+    };
+    let enr = enr.trim_end_matches(|c: char| is_blank(c));
+    enr.len() < MAX_ENR && enr.chars().all(|c| is_of_enr(c) || is_blank(c))
+}
+
+/// The first record of a text, and what comes after it.
+fn first(text: &str) -> Result<(Record, &str), Problem> {
+    let Some((before, after)) = text.split_once(PREFIX) else {
+        return Err(nobody(
+            &shortened(text),
+            "it must be a name, = and a record that begins with enr:",
+        ));
+    };
+    let before = before.trim_end_matches(|c| is_blank(c) || is_quote(c));
+    let Some(name) = before.strip_suffix('=') else {
+        return Err(nobody(&shortened(text), "the name and = are missing before enr:"));
+    };
+    let name = name_in(name);
+    check_name(&name)?;
+    let mut enr = PREFIX.to_owned();
+    let mut error = None;
+    let mut rest = after;
+    loop {
+        // A line that was quoted in an answer.
+        rest = rest.trim_start_matches(|c| is_blank(c) || c == '>');
+        let end = rest.find(|c| !is_of_enr(c)).unwrap_or(rest.len());
+        let (word, next) = rest.split_at(end);
+        if word.is_empty() || enr.len() + word.len() > MAX_ENR {
+            break;
+        }
+        enr.push_str(word);
+        // What base 64 ends with, or mail marks a break with.
+        rest = next.trim_start_matches('=');
+        match Enr::parse(&enr) {
+            Ok(enr) => return Ok(((name, enr), rest)),
+            // What a whole word makes is told: more would only be what comes after it.
+            Err(wrong) => {
+                error.get_or_insert(wrong);
+            }
+        }
+        if !rest.starts_with(is_blank) {
+            break;
+        }
+    }
+    let why = error.map_or_else(
+        || "nothing comes after enr:".to_owned(),
+        |error| error.to_string(),
+    );
+    Err(Problem::bad_input(
+        format!("the record of {} cannot be used", printable(&name)),
+        why,
+        ASK,
+    ))
+}
+
+/// The name in what stands before the record: without the flag, without quotes, on one line.
+fn name_in(text: &str) -> String {
+    let text = trimmed(text);
+    let plain = text.trim_start_matches([
+        '-', '\u{2010}', '\u{2011}', '\u{2012}', '\u{2013}', '\u{2014}', '\u{2212}',
+    ]);
+    let text = match plain.strip_prefix("operator") {
+        Some(after)
+            if plain.len() < text.len() && after.starts_with(|c| is_blank(c) || is_quote(c) || c == '=') =>
+        {
+            after.trim_start_matches('=')
+        }
+        _ => text,
+    };
+    // As a shell needs it within single quotes.
+    let text = text.replace("'\\''", "'");
+    let text = text.trim_matches(is_blank);
+    let text = text.strip_prefix(is_quote).unwrap_or(text);
+    let words: Vec<&str> = text.split(is_blank).filter(|word| !word.is_empty()).collect();
+    words.join(" ")
+}
+
+/// Without what separates records, and what was put around them.
+fn trimmed(text: &str) -> &str {
+    text.trim_start_matches(|c| is_blank(c) || is_quote(c) || matches!(c, ',' | ';' | '>' | '\\'))
+        .trim_end_matches(is_blank)
+}
+
+/// White space, seen or not.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}')
+}
+
+fn is_of_enr(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '-' || c == '_'
+}
+
+fn nobody(what: &str, why: &str) -> Problem {
+    Problem::bad_input(format!("`{}` is no operator", printable(what)), why, ASK)
+}
+
+fn shortened(text: &str) -> String {
+    let start: String = text.chars().take(40).collect();
+    if start.len() < text.len() {
+        format!("{start}...")
+    } else {
+        start
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::crypto::node::NodeKey;
+
+    fn enr(seed: u8) -> String {
+        Enr::create(&NodeKey::from_bytes(&[seed; 32]).unwrap())
+            .text()
+            .to_owned()
+    }
+
+    fn names(text: &str) -> Vec<(String, String)> {
+        let records = records(text).unwrap_or_else(|problem| panic!("{problem:?} in {text}"));
+        records
+            .into_iter()
+            .map(|(name, enr)| (name, enr.text().to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn a_record_is_read_in_whatever_way_it_was_handed_on() {
+        let enr = enr(1);
+        let (start, end) = enr.split_at(77);
+        for (text, name) in [
+            (format!("bob={enr}"), "bob"),
+            (format!("--operator 'bob={enr}'"), "bob"),
+            (format!("--operator='bob={enr}'"), "bob"),
+            (format!("\u{2014}operator \u{2018}bob={enr}\u{2019}"), "bob"),
+            (format!("\u{2013}operator \u{201c}bob={enr}\u{201d}"), "bob"),
+            (format!("  \"bob={enr}\"\r\n"), "bob"),
+            (format!("\u{ab}bob={enr}\u{bb},"), "bob"),
+            (format!("bob={start}\r\n{end}"), "bob"),
+            (format!("> --operator 'bob={start}\n> {end}'\n"), "bob"),
+            (format!("--operator\n'bob=\n{start}\n  {end}'"), "bob"),
+            (format!("\u{feff}bob={start}\u{200b}{end}\u{a0}"), "bob"),
+            (format!("Smith, Joe={enr}"), "Smith, Joe"),
+            (format!("--operator 'Smith,\n Joe={enr}'"), "Smith, Joe"),
+            (format!("--operator 'O'\\''Neill={enr}'"), "O'Neill"),
+            (format!("'O\u{2019}Neill={enr}'"), "O\u{2019}Neill"),
+            (format!("operator one={enr}"), "operator one"),
+            (format!("a=b={enr}"), "a=b"),
+            (format!("bob={start}=\r\n{end}="), "bob"),
+        ] {
+            assert_eq!(names(&text), [(name.to_owned(), enr.clone())], "{text}");
+        }
+    }
+
+    #[test]
+    fn several_records_are_told_apart_by_their_ends() {
+        let (ann, bob) = (enr(1), enr(2));
+        let both = [
+            ("Smith, Ann".to_owned(), ann.clone()),
+            ("bob".to_owned(), bob.clone()),
+        ];
+        for text in [
+            format!("Smith, Ann={ann},bob={bob}"),
+            format!("Smith, Ann={ann}, bob={bob},"),
+            format!("Smith, Ann={ann}\nbob={bob}\n"),
+            format!("Smith, Ann={ann} bob={bob}"),
+            format!("--operator 'Smith, Ann={ann}' --operator 'bob={bob}'"),
+            format!("--operator 'Smith, Ann={ann}' \\\n  --operator 'bob={bob}'"),
+        ] {
+            assert_eq!(names(&text), both, "{text}");
+        }
+        let file = format!("\u{feff}# our group\r\nSmith, Ann={ann}\r\n\r\n  # and\r\nbob={bob}\r\n");
+        let records = records_of_file(&file).unwrap();
+        assert_eq!(
+            records.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+            ["Smith, Ann", "bob"]
+        );
+    }
+
+    #[test]
+    fn what_is_no_record_is_said() {
+        let enr = enr(1);
+        for (text, why) in [
+            (String::new(), "must be a name"),
+            ("bob".to_owned(), "must be a name"),
+            (enr.clone(), "the name and ="),
+            (format!("={enr}"), ""),
+            ("bob=enr:".to_owned(), "nothing comes after"),
+            (format!("bob={}", &enr[..enr.len() - 4]), ""),
+            (format!("bob={enr}x"), ""),
+            (format!("bob={enr} and the others"), "must be a name"),
+        ] {
+            let problem = records(&text).unwrap_err();
+            assert!(problem.why.contains(why), "{text}: {problem:?}");
+        }
+        // A break in the middle is recognised.
+        assert!(may_go_on(&format!("bob={}", &enr[..77])));
+        assert!(may_go_on("--operator 'bob="));
+        assert!(!may_go_on("bob=enr:???"));
+    }
+
+    #[test]
+    fn what_is_pasted_line_by_line_is_put_together() {
+        let (ann, bob) = (enr(1), enr(2));
+        let (start, end) = ann.split_at(77);
+        let broken = [
+            format!("--operator 'Smith, Ann={start}"),
+            String::new(),
+            format!("{end}'"),
+        ];
+        let paste = |lines: &[String]| {
+            let mut paste = Paste::default();
+            let mut taken = Vec::new();
+            for line in lines {
+                match paste.take(line) {
+                    Ok(records) => taken.extend(records.into_iter().map(|(name, _)| name)),
+                    Err(problem) => taken.push(problem.what),
+                }
+            }
+            (taken, paste.is_begun())
+        };
+        assert_eq!(paste(&broken), (vec!["Smith, Ann".to_owned()], false));
+        let next = [&broken[..], &[format!("bob={bob}")]].concat();
+        assert_eq!(paste(&next).0, ["Smith, Ann", "bob"]);
+        // Given up: by pasting it anew, by nothing, by an error.
+        assert_eq!(paste(&[broken[0].clone(), format!("ann={ann}")]).0, ["ann"]);
+        assert_eq!(paste(&broken[..1]), (vec![], true));
+        let given_up = [broken[0].clone(), String::new(), String::new()];
+        assert_eq!(paste(&given_up), (vec![], false));
+        let (taken, begun) = paste(&["bob=enr:???".to_owned(), format!("bob={bob}")]);
+        assert!(!begun && taken.len() == 2 && taken[1] == "bob", "{taken:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in ".{0,200}") {
+            let _ = records(&text);
+            let _ = records(&format!("a=enr:{text}"));
+            let _ = may_go_on(&text);
+        }
+    }
+}

@@ -181,3 +181,55 @@ fn secrets_that_everybody_may_read_are_told() {
         );
     }
 }
+
+/// What stands in the place of a file is named, whichever command reads it.
+#[test]
+fn what_stands_in_the_place_of_a_file_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let page = dir.path().join("deposit-data.json");
+    fs::write(&page, "<html>502 Bad Gateway</html>").unwrap();
+    let lock = vector("dkg-v1.10-hoodi-4x2/node0/cluster-lock.json");
+    let definition = vector("dkg-v1.10-hoodi-4x2/cluster-definition.json");
+    let at = |path: &Path| path.to_str().unwrap().to_owned();
+    let cases: [(Vec<String>, i32, &str); 5] = [
+        (vec!["verify".to_owned(), at(&page)], 6, "a web page"),
+        (vec!["define".to_owned(), at(&lock)], 3, "a cluster lock"),
+        (
+            vec![
+                "verify".to_owned(),
+                at(&lock),
+                "--network-file".to_owned(),
+                at(&definition),
+            ],
+            3,
+            "a cluster definition",
+        ),
+        (
+            vec![
+                "--data-dir".to_owned(),
+                at(dir.path()),
+                "join".to_owned(),
+                at(&lock),
+            ],
+            3,
+            "a cluster lock",
+        ),
+        (
+            vec![
+                "--data-dir".to_owned(),
+                at(dir.path()),
+                "join".to_owned(),
+                at(&page),
+            ],
+            3,
+            "a web page",
+        ),
+    ];
+    for (arguments, code, words) in cases {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let output = conclave(&arguments, &[]);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+        assert!(error.contains(words), "{arguments:?}: {error}");
+    }
+}

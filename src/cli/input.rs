@@ -46,10 +46,20 @@ pub fn text(path: &Path, limit: u64) -> Result<String, Problem> {
 /// # Errors
 /// With what is wrong, and what to do about it.
 pub fn plan(path: &Path) -> Result<Plan, Problem> {
-    Plan::parse(&text(path, MAX_PLAN_BYTES)?).map_err(|problem| Problem {
-        what: format!("{}: {}", path.display(), problem.what),
-        ..problem
-    })
+    let text = text(path, MAX_PLAN_BYTES)?;
+    Plan::parse(&text).map_err(
+        |problem| match Content::instead_of(&Content::Toml, text.as_bytes()) {
+            Some(other) => Problem::bad_input(
+                format!("{} cannot be used", path.display()),
+                format!("this is {other}, not a plan"),
+                "name the plan, a TOML file as conclave plan new writes it",
+            ),
+            None => Problem {
+                what: format!("{}: {}", path.display(), problem.what),
+                ..problem
+            },
+        },
+    )
 }
 
 /// The network with this name: a known one, or that of the network file.
@@ -101,8 +111,17 @@ pub fn network_of(definition: &Definition, file: Option<&Path>) -> Result<Networ
 /// With what is wrong, and what to do about it.
 pub fn network_file(file: Option<&Path>) -> Result<Option<Network>, Problem> {
     let Some(path) = file else { return Ok(None) };
-    let network = Network::from_toml(&text(path, MAX_FILE_BYTES as u64)?)
-        .map_err(|error| Problem::from_lines(Kind::BadInput, error))?;
+    let text = text(path, MAX_FILE_BYTES as u64)?;
+    let network = Network::from_toml(&text).map_err(|error| {
+        match Content::instead_of(&Content::Toml, text.as_bytes()) {
+            Some(other) => Problem::bad_input(
+                format!("{} cannot be used", path.display()),
+                format!("this is {other}, not the description of a network"),
+                "name the TOML file that describes your network with --network-file",
+            ),
+            None => Problem::from_lines(Kind::BadInput, error),
+        }
+    })?;
     Ok(Some(network))
 }
 

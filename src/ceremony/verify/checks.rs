@@ -15,6 +15,7 @@ use crate::{
     cluster::{
         definition::Definition,
         lock::Lock,
+        recognise::Content,
         report::{Check, Outcome},
         wallets::Wallets,
     },
@@ -182,7 +183,13 @@ pub(super) fn deposits(
     result: &mut Verification,
 ) -> Option<u64> {
     let file = &item.file;
-    let entries = parsed(file, read_deposit_file(content(item, result)?), result)?;
+    let bytes = content(item, result)?;
+    let entries =
+        read_deposit_file(bytes).map_err(|error| match Content::instead_of(&Content::Deposits, bytes) {
+            Some(other) => format!("this is {other}, not a deposit file"),
+            None => error.to_string(),
+        });
+    let entries = parsed(file, entries, result)?;
     let fork_version = match against {
         Against::Lock(lock) => lock.definition().fork_version,
         _ => entries.first()?.fork_version,

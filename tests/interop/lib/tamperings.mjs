@@ -85,7 +85,19 @@ const bls = (library) => [
         /fee recipient/,
       ],
       ["another gas limit", inLock((l) => (registration(l).message.gas_limit += 1)), /gas limit/],
-      ["another timestamp", inLock((l) => (registration(l).message.timestamp += 1)), /timestamp/],
+      [
+        "another timestamp",
+        inLock((l) => (registration(l).message.timestamp += 1)),
+        /registration's signature is not valid/,
+      ],
+      [
+        "another timestamp, in a ceremony of ours",
+        inLock((l) => {
+          l.cluster_definition.dkg_algorithm = "gjkr";
+          registration(l).message.timestamp += 1;
+        }),
+        /registration's timestamp/,
+      ],
       [
         "aggregate over another message",
         inLock((l) => (l.signature_aggregate = firstAmount(l).signature)),

@@ -285,6 +285,65 @@ fn a_lost_folder_is_healed_by_another_attempt() {
     group.assert_finished();
 }
 
+/// An attempt that can never be finished ends everybody's command where nobody can be asked, at every start, until all say so.
+#[test]
+fn an_attempt_that_is_over_ends_whoever_has_no_terminal() {
+    let mut group = Group::new(3, 2, 1);
+    // Bob joins twice with one identity, and neither copy hears of the other.
+    let copy = group.dir.path().join("bob-copy");
+    fs::create_dir(&copy).unwrap();
+    group::copy(&group.folder(1), &copy);
+    let (mut ann, mut bob) = (group.join(0, &[1]), group.join(1, &[0]));
+    ann.until_step(1, "joined");
+    bob.until_step(0, "joined");
+    ann.kill();
+    bob.kill();
+    fs::remove_dir_all(group.folder(1)).unwrap();
+    fs::rename(&copy, group.folder(1)).unwrap();
+    let (mut carol, bob) = (group.join(2, &[1]), group.join(1, &[2]));
+    carol.until_step(1, "joined");
+    bob.kill();
+    let over = ["attempt 1 cannot be finished", "with --attempt 2"];
+    let twice = [&over[..], &["bob started twice with the same identity"]].concat();
+    for end in ends(vec![carol, group.join(0, &[2])]) {
+        end.refused(5, &twice);
+        assert_eq!(end.of("fault")[0]["kind"], "Restarted");
+    }
+    // Alone, and again.
+    group.join(0, &[]).end().refused(5, &twice);
+    // One who says so alone tells the others, who still have to.
+    group.more = vec!["--attempt".into(), "2".into()];
+    let bob = group.join(1, &[0, 2]);
+    group.more.clear();
+    group.join(2, &[0, 1]).end().refused(5, &over);
+    bob.kill();
+    group.more = vec!["--attempt".into(), "2".into()];
+    for end in ends(group.join_all()) {
+        assert_eq!(end.code, Some(0), "{}", end.error());
+    }
+    group.assert_finished();
+}
+
+#[test]
+fn whoever_lost_its_secrets_ends_the_attempt_of_all() {
+    let mut group = Group::new(3, 2, 1);
+    let (mut ann, bob) = (group.join(0, &[1]), group.join(1, &[0]));
+    ann.until_step(1, "joined");
+    bob.kill();
+    fs::remove_file(group.folder(1).join("ceremony/attempt-1/seed")).unwrap();
+    let over = ["attempt 1 cannot be finished", "with --attempt 2"];
+    group.join(1, &[0]).end().refused(5, &over);
+    group.more = vec!["--attempt".into(), "2".into()];
+    let bob = group.join(1, &[0]);
+    ann.end()
+        .refused(5, &[&over[..], &["bob lost its folder of attempt 1"]].concat());
+    bob.kill();
+    for end in ends(group.join_all()) {
+        assert_eq!(end.code, Some(0), "{}", end.error());
+    }
+    group.assert_finished();
+}
+
 #[test]
 fn who_comes_late_gets_everything_from_any_one() {
     let group = Group::new(3, 2, 1);

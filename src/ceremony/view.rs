@@ -178,6 +178,11 @@ pub fn snapshot(operator: &Operator, names: &Names, links: &Links<'_>, keys_read
     }
 }
 
+/// The one thing that begins attempt `k` where nobody can be asked.
+pub fn how_to_begin(k: u32) -> String {
+    format!("everybody runs the same command again with --attempt {k}")
+}
+
 /// After the vote evidence stops nothing. Whoever then only sees that somebody is waited for must be told so.
 fn why_it_goes_on(
     attempt: u32,
@@ -189,21 +194,48 @@ fn why_it_goes_on(
         .filter(|f| f.kind.is_guilt())
         .map(|f| f.operator)
         .collect();
+    // Whoever has voted took part in the session that is voted for, whatever else it said.
+    let votes = |j: u16| {
+        let of = operators.iter().find(|o| o.index == j);
+        of.is_some_and(|o| o.has(progress::Step::Stored))
+    };
+    let unsure: BTreeSet<u16> = verdict
+        .iter()
+        .map(|f| f.operator)
+        .filter(|j| !votes(*j))
+        .collect();
+    let whom = if guilty.is_empty() { unsure } else { guilty.clone() };
     let of = |who: &dyn Fn(&OperatorProgress) -> String| {
-        let named = operators.iter().filter(|o| guilty.contains(&o.index));
+        let named = operators.iter().filter(|o| whom.contains(&o.index));
         named.map(who).collect::<Vec<String>>()
     };
     let who = of(&|o| format!("operator {} ({})", o.index, o.name)).join(" and ");
+    if who.is_empty() {
+        return None;
+    }
     let what = of(&|o| {
         let fault = o.fault.as_deref().unwrap_or_default();
-        format!("operator {} ({}) is proven guilty: it {fault}.", o.index, o.name)
-    });
-    (!guilty.is_empty()).then(|| {
+        let is = if guilty.is_empty() {
+            ""
+        } else {
+            " is proven guilty: it"
+        };
+        format!("operator {} ({}){is} {fault}.", o.index, o.name)
+    })
+    .join(" ");
+    let stands = format!(
+        "You had confirmed your shares of attempt {attempt} before this came out, and that stands: others may sign with theirs, so \
+         nothing is undone and attempt {attempt} can still be finished by all of you."
+    );
+    Some(if guilty.is_empty() {
         format!(
-            "{} You had confirmed your shares of attempt {attempt} before this came out, and that stands: others may sign with \
-             theirs, so nothing is undone and attempt {attempt} can still be finished by all of you. Stay connected and delete \
-             nothing. If {who} does not finish it with you, make a new definition without {who}.",
-            what.join(" ")
+            "{what} Nobody is to blame. {stands} Stay connected. If {who} cannot finish it with you, {}.",
+            how_to_begin(attempt.saturating_add(1))
+        )
+    } else {
+        format!(
+            "{what} {stands} Stay connected and delete nothing. If {who} does not finish it with you, make a new definition without \
+             {who}."
         )
     })
 }
@@ -317,6 +349,31 @@ mod tests {
         sim.start();
         sim.run();
         assert_eq!(seen_by(&sim, 1).warning, None);
+    }
+
+    #[test]
+    fn whoever_started_twice_before_its_vote_is_told_of_with_the_way_on() {
+        let mut operators: Vec<OperatorProgress> = ["ann", "bob", "carol"]
+            .into_iter()
+            .zip(1..)
+            .map(|(name, index)| OperatorProgress::new(index, name, Link::Away))
+            .collect();
+        let verdict = BTreeSet::from([Finding {
+            operator: 2,
+            kind: Kind::Restarted,
+        }]);
+        operators[1].fault = Some(Kind::Restarted.to_string());
+        let warning = why_it_goes_on(1, &operators, &verdict).expect("a reason");
+        for part in [
+            "operator 2 (bob) started twice with the same identity",
+            "Nobody is to blame",
+            "If operator 2 (bob) cannot finish it",
+            "with --attempt 2",
+        ] {
+            assert!(warning.contains(part), "{part:?} is not in {warning:?}");
+        }
+        operators[1].steps.push(progress::Step::Stored);
+        assert_eq!(why_it_goes_on(1, &operators, &verdict), None);
     }
 
     #[test]

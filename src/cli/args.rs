@@ -293,7 +293,7 @@ pub struct JoinArgs {
     /// Begin so many further attempts without asking, after faults that blame nobody
     #[arg(long, env = "CONCLAVE_RETRIES", value_name = "K", default_value_t = 0)]
     pub retries: u32,
-    /// Accept another attempt, up to this one, when it is offered: the answer to the question, given beforehand
+    /// Begin further attempts, up to this one, where the one before cannot be finished: the answer to the question, given beforehand
     #[arg(long, env = "CONCLAVE_ATTEMPT", value_name = "K", default_value_t = 1)]
     pub attempt: u32,
     /// Finish with the cluster-lock.json of another operator, if it is the lock of the keys that you confirmed

@@ -4,12 +4,27 @@ use std::time::Instant;
 
 use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::staging::KeyDeriver;
+use crate::ceremony::view::how_to_begin;
 use crate::dkg::board::{Data, Slot};
 use crate::dkg::body::Reason;
 use crate::dkg::entry::Step;
 use crate::dkg::evidence::Kind as FaultKind;
 
 use super::{Conductor, GRACE};
+
+/// Another attempt that could begin.
+struct Offer {
+    /// Its number.
+    k: u32,
+    /// What the own Join would say.
+    reason: Reason,
+    /// Whether `--retries` speaks for it.
+    automatic: bool,
+    /// Whether the attempt before it can never be finished.
+    over: bool,
+    /// Why, in words.
+    why: String,
+}
 
 impl Conductor<'_> {
     /// Is another attempt needed, and may it begin?
@@ -35,8 +50,13 @@ impl Conductor<'_> {
                         "restore a backup of this folder if there is one; else make a new definition together, and delete nothing",
                     ));
                 }
-                let why = format!("this folder lacks the secrets of attempt {k}");
-                return self.offer(k + 1, Reason::Lost, true, &why);
+                return self.offer(&Offer {
+                    k: k + 1,
+                    reason: Reason::Lost,
+                    automatic: true,
+                    over: true,
+                    why: format!("this folder lacks the secrets of attempt {k}"),
+                });
             }
             return self.answer_offer(k);
         }
@@ -60,7 +80,19 @@ impl Conductor<'_> {
                     }
                 })
                 .collect();
-            return self.offer(k, Reason::Verdict, true, &harmless.join("; "));
+            // Nothing condemned it: a start before this one gave it up, and was ended before it could join the next.
+            let given_up = harmless.is_empty();
+            return self.offer(&Offer {
+                k,
+                reason: if given_up { Reason::ByHand } else { Reason::Verdict },
+                automatic: !given_up,
+                over: true,
+                why: if given_up {
+                    format!("attempt {} was given up in this folder", k - 1)
+                } else {
+                    harmless.join("; ")
+                },
+            });
         }
         // The others get the evidence before this node leaves.
         let since = *self.fault_since.get_or_insert_with(Instant::now);
@@ -90,39 +122,49 @@ impl Conductor<'_> {
                 }
             })
             .collect();
-        let Some((who, reason)) = offers.first().copied() else {
+        // Whoever lost its shares can never sign in k, and whoever joins k + 1 without a vote for k never votes for it (V1): with
+        // either, k lacks what it needs of all. Any other offer closes nothing: the present attempt may still be finished.
+        let voted = |j: u16| {
+            board
+                .sessions(k)
+                .any(|sid| !board.slot(&sid, j, Slot::Step(Step::Stored)).is_empty())
+        };
+        let ends = |offer: &&(u16, Reason)| offer.1 == Reason::Lost || !voted(offer.0);
+        let Some((who, reason)) = offers.iter().find(ends).or(offers.first()).copied() else {
             return Ok(());
         };
-        let lost = offers.iter().any(|(_, reason)| *reason == Reason::Lost);
+        let over = offers.iter().any(|offer| ends(&offer));
+        let automatic = offers.iter().any(|(_, reason)| *reason == Reason::Lost);
         let name = self.name(who);
         let why = match reason {
             Reason::Lost => format!("{name} lost its folder of attempt {k} and offers another attempt"),
             _ => format!("{name} gave up attempt {k} and offers another attempt"),
         };
-        self.offer(k + 1, Reason::ByHand, lost, &why)
+        self.offer(&Offer {
+            k: k + 1,
+            reason: Reason::ByHand,
+            automatic,
+            over,
+            why,
+        })
     }
 
-    /// Begins an attempt if the rules of retries allow it, else asks the person, once.
-    pub(super) fn offer(
-        &mut self,
-        k: u32,
-        reason: Reason,
-        automatic: bool,
-        why: &str,
-    ) -> Result<(), Problem> {
+    /// Begins an attempt if the rules of retries allow it, else asks the person, once. Where nobody can be asked, or the answer
+    /// was no, an attempt that is over ends the command: nothing that could still come would change that.
+    fn offer(&mut self, offer: &Offer) -> Result<(), Problem> {
+        let (k, why) = (offer.k, &offer.why);
         if k <= self.consented {
             return Ok(());
         }
-        if k <= self.allowed {
-            self.notice(format!("attempt {k} begins: {why}"));
-            return self.begin_attempt(k, reason);
-        }
-        if automatic && self.retries > 0 && !self.operator.standing().voted.contains(&(k - 1)) {
-            self.retries -= 1;
-            self.notice(format!("attempt {k} begins: {why}"));
-            return self.begin_attempt(k, reason);
-        }
         let voted = self.operator.standing().voted.contains(&(k - 1));
+        let by_rule = offer.automatic && self.retries > 0 && !voted;
+        if k <= self.allowed || by_rule {
+            if k > self.allowed {
+                self.retries -= 1;
+            }
+            self.notice(format!("attempt {k} begins: {why}"));
+            return self.begin_attempt(k, offer.reason);
+        }
         let warning = if voted {
             format!(
                 " You have confirmed attempt {}: others may still complete it. Connect everybody first, and go on only if that \
@@ -138,13 +180,11 @@ impl Conductor<'_> {
             }
             return Ok(());
         }
-        if !self.operator.is_lost(k - 1) && self.operator.standing().joined.contains(&(k - 1)) {
-            // An offer closes nothing by itself: the present attempt may still be finished.
-            self.notice(format!(
-                "{why}.{warning} To accept, run the command again with --attempt {k}"
-            ));
+        if !offer.over {
+            self.notice(format!("{why}.{warning} To accept, {}", how_to_begin(k)));
             return Ok(());
         }
+        // The others get what ended it before this node leaves.
         let since = *self.fault_since.get_or_insert_with(Instant::now);
         if since.elapsed() < GRACE {
             return Ok(());
@@ -152,10 +192,8 @@ impl Conductor<'_> {
         Err(Problem::new(
             Kind::Aborted,
             format!("attempt {} cannot be finished", k - 1),
-            why.to_owned(),
-            format!(
-                "nobody is to blame: everybody runs the same command again with --attempt {k}, and another attempt begins"
-            ),
+            format!("{why}.{warning}"),
+            format!("nobody is to blame: {}", how_to_begin(k)),
         ))
     }
 

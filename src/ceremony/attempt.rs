@@ -175,6 +175,19 @@ impl Attempts {
         self.disk.destroy(&folder.join(SEED))
     }
 
+    /// Destroys the seeds of all attempts that still have one.
+    ///
+    /// # Errors
+    /// Anything the disk says.
+    pub fn destroy_seeds(&self) -> Result<(), FileError> {
+        for k in self.numbers()? {
+            if std::fs::symlink_metadata(self.folder(k).join(SEED)).is_ok() {
+                self.destroy_seed(k)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Finishes destructions that a crash interrupted and removes unfinished files: for every start.
     ///
     /// # Errors

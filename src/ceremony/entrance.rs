@@ -141,9 +141,16 @@ fn refuse_another_definition(folder: &DataFolder, definition: &Definition) -> Re
         Err(error) if error.is_missing() => return Ok(()),
         Err(error) => return Err(error.into()),
     };
-    let there = Definition::from_json(&bytes);
-    if there.is_ok_and(|there| there.definition_hash() == definition.definition_hash()) {
-        return Ok(());
+    match Definition::from_json(&bytes) {
+        Ok(there) if there.definition_hash() == definition.definition_hash() => return Ok(()),
+        Ok(_) => {}
+        Err(error) => {
+            return Err(Problem::folder_state(
+                format!("{} is damaged", path.display()),
+                error,
+                "move that file away, and name the one that your group agreed on: conclave join FILE",
+            ));
+        }
     }
     Err(Problem::folder_state(
         format!(

@@ -16,8 +16,9 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::attempt::Attempts;
-use super::files::{Disk, FileError, SECRET};
+use super::files::{Cause, Disk, FileError, SECRET};
 use super::problem::Problem;
+use super::publication;
 
 /// The identity: 64 hexadecimal digits.
 pub const IDENTITY: &str = "charon-enr-private-key";
@@ -44,7 +45,8 @@ pub struct DataFolder {
 }
 
 impl DataFolder {
-    /// Opens a folder that is there, and keeps other processes out. Removes what a crash left unfinished.
+    /// Opens a folder that is there, and keeps other processes out. Removes what a crash left unfinished, and seeds that have done
+    /// their work.
     ///
     /// # Errors
     /// If it is not there; if another process holds it; anything the disk says.
@@ -95,6 +97,7 @@ impl DataFolder {
         disk.remove_unfinished(&ceremony)?;
         disk.remove_unfinished(&folder.keys())?;
         folder.attempts().tidy()?;
+        publication::destroy_seeds_if_finished(&folder)?;
         Ok(folder)
     }
 
@@ -180,23 +183,31 @@ impl DataFolder {
     }
 
     /// Keeps 32 bytes under a name in `ceremony/` at the first start, and refuses other ones later: for the
-    /// definition hash and for what the network adds to it.
+    /// definition hash and for what the network adds to it. A file that is damaged says nothing, and is written anew.
     ///
     /// # Errors
     /// If other bytes were kept before; `what` names the thing for the user.
     pub fn pin(&self, name: &str, what: &str, value: &[u8; 32]) -> Result<(), Problem> {
         let path = self.ceremony().join(name);
-        match self
-            .disk
-            .write_new_or_same(&path, hex::encode(value).as_bytes(), SECRET)
-        {
-            Err(error) if error.is_exists() => Err(Problem::folder_state(
-                format!("the folder {} belongs to another ceremony", self.root.display()),
-                format!("it was begun with another {what}"),
-                "use the files this ceremony was begun with, or a new folder with a new identity",
-            )),
-            other => other.map_err(Problem::from),
+        let text = hex::encode(value);
+        let kept = match self.disk.read(&path, text.len() as u64) {
+            Err(error) if error.is_missing() => {
+                return Ok(self.disk.write_new(&path, text.as_bytes(), SECRET)?);
+            }
+            Err(error) if matches!(error.cause, Cause::TooLarge(_)) => Vec::new(),
+            kept => kept?,
+        };
+        if kept == text.as_bytes() {
+            return Ok(self.disk.sync_folder(&self.ceremony())?);
         }
+        if hex::decode_to_slice(&kept, &mut [0; 32]).is_err() {
+            return Ok(self.disk.replace(&path, text.as_bytes(), SECRET)?);
+        }
+        Err(Problem::folder_state(
+            format!("the folder {} belongs to another ceremony", self.root.display()),
+            format!("it was begun with another {what}"),
+            "use the files this ceremony was begun with, or a new folder with a new identity",
+        ))
     }
 
     /// Looks whether a ceremony could be carried to its end here, before anything is sent: no outputs of an earlier
@@ -366,6 +377,13 @@ mod tests {
         let problem = folder.pin("net", "network", &[2; 32]).unwrap_err();
         assert!(problem.why.contains("another network"));
         assert_eq!(problem.kind, Kind::FolderState);
+        // Damage is healed, and is no other ceremony.
+        let path = folder.ceremony().join("net");
+        for damaged in [Vec::new(), vec![0; 64], vec![b'0'; 63], vec![b'0'; 5000]] {
+            std::fs::write(&path, &damaged).unwrap();
+            folder.pin("net", "network", &[1; 32]).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), hex::encode([1; 32]).as_bytes());
+        }
     }
 
     #[test]

@@ -8,9 +8,10 @@
 //! ```
 //!
 //! Integers are big-endian; the index counts records from 0. A crash can leave the last record incomplete: it is
-//! cut off, for nobody has seen it. Anything else that does not check is damage: it is reported, never repaired in
-//! silence, because an entry that is lost may be one that others hold. The length has a guard of its own: without
-//! it a damaged length would look like an incomplete record.
+//! cut off, for nobody has seen it. Anything else that does not check is damage, of the header too: it is reported, never
+//! repaired in silence, because an entry that is lost may be one that others hold. The length has a guard of its own: without
+//! it a damaged length would look like an incomplete record. Only what a later version of this program wrote is no damage: it is left
+//! alone. Its records would not pass for those of version 1, so a damaged version number is not taken for one.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -24,6 +25,8 @@ use super::problem::{Kind, Problem};
 const MAGIC: &[u8; 16] = b"conclave/journal";
 const VERSION: u32 = 1;
 const HEADER: usize = 20;
+/// A greater version number than any that there will be is damage.
+const LAST_VERSION: u32 = 255;
 /// Bytes of a record beside its payload.
 const FRAME: u64 = 16;
 
@@ -33,19 +36,19 @@ pub enum JournalError {
     /// The disk.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A record is damaged. The file has not been touched; [`Journal::salvage`] keeps it aside and goes on with
-    /// the records before the damage.
+    /// The header or a record is damaged. The file has not been touched; [`Journal::salvage`] keeps it aside and goes on with
+    /// the records that are intact.
     #[error("{} is damaged at byte {offset}, in record {intact}", path.display())]
     Corrupt {
         /// The journal.
         path: PathBuf,
-        /// Where the first damaged record begins, in bytes.
+        /// Where the first damaged record begins, in bytes; 0 for the header.
         offset: u64,
         /// How many records before it are intact.
         intact: u64,
     },
-    /// The file is no journal, or one of a later version.
-    #[error("{} is no journal of version {VERSION}", path.display())]
+    /// A later version of this program wrote the file.
+    #[error("{} is a journal of a later version than {VERSION}", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -68,15 +71,13 @@ impl From<JournalError> for Problem {
             JournalError::Corrupt { path, offset, .. } => Problem::new(
                 Kind::Other,
                 format!("the journal {} is damaged", path.display()),
-                format!(
-                    "the checksum of the record at byte {offset} is wrong: a disk error, or somebody changed it"
-                ),
+                format!("its checksum at byte {offset} is wrong: a disk error, or somebody changed it"),
                 "check the disk, then run the same command again: what is missing comes back from the others",
             ),
             JournalError::Foreign { path } => Problem::folder_state(
                 format!("{} cannot be read", path.display()),
-                "it is no journal, or was written by a later version of conclave",
-                "use the version of conclave that began this ceremony",
+                "a later version of conclave wrote it",
+                "update conclave to the version that this ceremony was begun with",
             ),
             JournalError::TooLong(_) => Problem::other(
                 "cannot write the journal",
@@ -111,8 +112,8 @@ impl Journal {
     /// An incomplete last record is cut off. Records are at most `limit` bytes.
     ///
     /// # Errors
-    /// [`JournalError::Corrupt`] if a complete record does not check (`each` has been called for the records before
-    /// it; the file is as it was); [`JournalError::Foreign`]; anything the disk says.
+    /// [`JournalError::Corrupt`] if the header or a complete record does not check (`each` has been called for the records
+    /// before it; the file is as it was); [`JournalError::Foreign`]; anything the disk says.
     pub fn open(
         disk: &Disk,
         path: &Path,
@@ -131,13 +132,27 @@ impl Journal {
             broken: false,
         };
         let mut reader = BufReader::new(File::open(path).map_err(|error| read_error(path, error))?);
-        if !journal.read_header(&mut reader, size)? {
-            journal.disk.truncate(&journal.file, path, 0)?;
-            let mut header = MAGIC.to_vec();
-            header.extend_from_slice(&VERSION.to_be_bytes());
-            journal.disk.append(&mut journal.file, path, &header)?;
-            journal.length = HEADER as u64;
-            return Ok(journal);
+        let head = read_head(&mut reader, size, limit).map_err(|error| read_error(path, error))?;
+        match head {
+            Head::Whole => journal.length = HEADER as u64,
+            Head::Incomplete => {
+                journal.disk.truncate(&journal.file, path, 0)?;
+                journal.disk.append(&mut journal.file, path, &header())?;
+                journal.length = HEADER as u64;
+                return Ok(journal);
+            }
+            Head::Damaged => {
+                return Err(JournalError::Corrupt {
+                    path: path.to_owned(),
+                    offset: 0,
+                    intact: 0,
+                });
+            }
+            Head::Later => {
+                return Err(JournalError::Foreign {
+                    path: path.to_owned(),
+                });
+            }
         }
         loop {
             match read_record(&mut reader, journal.count, size - journal.length, limit) {
@@ -163,26 +178,8 @@ impl Journal {
         }
     }
 
-    /// Reads the header; false if a crash left it incomplete (or the file is new).
-    fn read_header(&mut self, reader: &mut impl Read, size: u64) -> Result<bool, JournalError> {
-        let mut expected = MAGIC.to_vec();
-        expected.extend_from_slice(&VERSION.to_be_bytes());
-        let mut header = Vec::new();
-        reader
-            .take(HEADER as u64)
-            .read_to_end(&mut header)
-            .map_err(|error| read_error(&self.path, error))?;
-        if !expected.starts_with(&header) || size < header.len() as u64 {
-            return Err(JournalError::Foreign {
-                path: self.path.clone(),
-            });
-        }
-        self.length = HEADER as u64;
-        Ok(header.len() == HEADER)
-    }
-
-    /// Keeps a damaged journal aside, as `<name>.corrupt-N`, and opens one with the records before the damage, so
-    /// that the rest can be healed from peers. Returns the journal and the name of the damaged one. At no moment
+    /// Keeps a damaged journal aside, as `<name>.corrupt-N`, and opens one with the records before the damage (after it, if
+    /// only the header is damaged), so that the rest can be healed from peers. Returns the journal and the name of the damaged one. At no moment
     /// is there no journal.
     ///
     /// # Errors
@@ -193,11 +190,11 @@ impl Journal {
         limit: usize,
         each: impl FnMut(Vec<u8>),
     ) -> Result<(Self, Option<PathBuf>), JournalError> {
-        let offset = match Self::open(disk, path, limit, |_| ()) {
+        match Self::open(disk, path, limit, |_| ()) {
             Ok(_) => return Ok((Self::open(disk, path, limit, each)?, None)),
-            Err(JournalError::Corrupt { offset, .. }) => offset,
+            Err(JournalError::Corrupt { .. }) => {}
             Err(error) => return Err(error),
-        };
+        }
         let damaged = disk.read(path, u64::MAX - 1)?;
         let name = path
             .file_name()
@@ -218,11 +215,7 @@ impl Journal {
                 }
             }
         };
-        let intact = usize::try_from(offset)
-            .ok()
-            .and_then(|end| damaged.get(..end))
-            .unwrap_or_default();
-        disk.replace(path, intact, SECRET)?;
+        disk.replace(path, &intact(&damaged, limit), SECRET)?;
         Ok((Self::open(disk, path, limit, each)?, Some(aside)))
     }
 
@@ -273,6 +266,60 @@ impl Journal {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// What a file begins with.
+enum Head {
+    Whole,
+    /// The file is new, or a crash came before its header was complete.
+    Incomplete,
+    Damaged,
+    /// A later version of this program wrote it.
+    Later,
+}
+
+fn header() -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..MAGIC.len()].copy_from_slice(MAGIC);
+    header[MAGIC.len()..].copy_from_slice(&VERSION.to_be_bytes());
+    header
+}
+
+/// Reads the header of a file of `size` bytes; if it is whole, the reader stands at the first record.
+fn read_head(reader: &mut impl Read, size: u64, limit: usize) -> std::io::Result<Head> {
+    let mut found = Vec::new();
+    reader.take(HEADER as u64).read_to_end(&mut found)?;
+    if found == header() {
+        return Ok(Head::Whole);
+    }
+    if header().starts_with(&found) {
+        return Ok(Head::Incomplete);
+    }
+    let version = found
+        .strip_prefix(MAGIC)
+        .and_then(|rest| rest.try_into().ok())
+        .map(u32::from_be_bytes);
+    let left = size.saturating_sub(HEADER as u64);
+    let later = version.is_some_and(|version| (VERSION + 1..=LAST_VERSION).contains(&version)) && left > 0;
+    if later && !matches!(read_record(reader, 0, left, limit)?, Found::Record(_)) {
+        return Ok(Head::Later);
+    }
+    Ok(Head::Damaged)
+}
+
+/// A header, and the first records of a damaged file that check.
+fn intact(damaged: &[u8], limit: usize) -> Vec<u8> {
+    let records = damaged.get(HEADER..).unwrap_or_default();
+    let (mut rest, mut index, mut end) = (records, 0, 0);
+    loop {
+        let left = rest.len() as u64;
+        let Ok(Found::Record(_)) = read_record(&mut rest, index, left, limit) else {
+            break;
+        };
+        index += 1;
+        end = records.len() - rest.len();
+    }
+    [&header(), records.get(..end).unwrap_or_default()].concat()
 }
 
 enum Found {
@@ -418,15 +465,20 @@ mod tests {
         for record in sample() {
             boundaries.push(boundaries.last().unwrap() + record.len() + FRAME_BYTES);
         }
-        for at in HEADER..whole.len() {
+        for at in 0..whole.len() {
             for bit in 0..8 {
                 let mut damaged = whole.clone();
                 damaged[at] ^= 1 << bit;
                 fs::write(&path, &damaged).unwrap();
-                let record = boundaries.iter().filter(|b| **b <= at).count() - 1;
+                let in_header = at < HEADER;
+                let record = if in_header {
+                    0
+                } else {
+                    boundaries.iter().filter(|b| **b <= at).count() - 1
+                };
                 match records(&path) {
                     Err(JournalError::Corrupt { offset, intact, .. }) => {
-                        assert_eq!(offset, boundaries[record] as u64);
+                        assert_eq!(offset, if in_header { 0 } else { boundaries[record] as u64 });
                         assert_eq!(intact, record as u64);
                     }
                     other => panic!("byte {at} bit {bit}: {other:?}"),
@@ -436,7 +488,8 @@ mod tests {
                     damaged,
                     "refusing does not touch the file"
                 );
-                if bit == 0 {
+                if bit == 0 || in_header {
+                    let record = if in_header { sample().len() } else { record };
                     let mut kept = Vec::new();
                     let (mut journal, aside) =
                         Journal::salvage(&Disk::new(), &path, LIMIT, |r| kept.push(r)).unwrap();
@@ -491,17 +544,53 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_file_is_refused_and_left_alone() {
+    fn a_journal_of_a_later_version_is_refused_and_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
-        for content in [
-            &b"something else altogether"[..],
-            b"x",
-            b"conclave/journal\0\0\0\x02more",
-        ] {
-            fs::write(&path, content).unwrap();
+        // Records that would be longer, shorter and as long as ours.
+        for rest in [&b"more"[..], &[0; 16], &[7; 500]] {
+            let content = [b"conclave/journal\0\0\0\x02", rest].concat();
+            fs::write(&path, &content).unwrap();
             assert!(matches!(records(&path), Err(JournalError::Foreign { .. })));
+            assert!(matches!(
+                Journal::salvage(&Disk::new(), &path, LIMIT, |_| ()),
+                Err(JournalError::Foreign { .. })
+            ));
             assert_eq!(fs::read(&path).unwrap(), content);
+        }
+    }
+
+    #[test]
+    fn a_damaged_beginning_costs_only_what_it_touches() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let whole = write_sample(&path);
+        let zeros = |n: usize| [&vec![0; n], &whole[n..]].concat();
+        // What is left of it, and how many records that are.
+        let cases: [(Vec<u8>, usize); 9] = [
+            (zeros(1), 4),
+            (zeros(HEADER), 4),
+            (zeros(HEADER + 1), 0),
+            (zeros(whole.len()), 0),
+            (b"x".to_vec(), 0),
+            (b"something else altogether".to_vec(), 0),
+            (b"conclave/journal\0\0\0\x02".to_vec(), 0),
+            (Vec::new(), 0),
+            (whole[..11].to_vec(), 0),
+        ];
+        for (content, expected) in cases {
+            fs::write(&path, &content).unwrap();
+            let mut kept = Vec::new();
+            let (mut journal, aside) =
+                Journal::salvage(&Disk::new(), &path, LIMIT, |record| kept.push(record)).unwrap();
+            assert_eq!(kept, sample()[..expected], "{content:?}");
+            // An unfinished header holds nothing that is worth keeping.
+            assert_eq!(aside.is_none(), whole.starts_with(&content), "{content:?}");
+            if let Some(aside) = aside {
+                assert_eq!(fs::read(aside).unwrap(), content);
+            }
+            journal.append(&[b"next"]).unwrap();
+            assert_eq!(records(&path).unwrap().len(), expected + 1);
         }
     }
 

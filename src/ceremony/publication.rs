@@ -12,9 +12,11 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::attempt;
 use super::files::{PUBLIC, SECRET};
 use super::folder::{DataFolder, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS, is_deposit_file};
 use super::problem::{Kind, Problem};
+use super::staging;
 use crate::validator::guard::{Cluster, Guard, Mark};
 
 const HEADER: &str = "conclave/publication/1";
@@ -116,7 +118,8 @@ pub fn pending(folder: &DataFolder) -> Result<Option<u32>, Problem> {
         .find(|k| staged_outputs(folder, *k).join(MANIFEST).exists()))
 }
 
-/// Finishes a publication that was begun. May be repeated after a crash at any point.
+/// Finishes a publication that was begun, and destroys the seeds, which have done their work. May be repeated after a crash at any
+/// point.
 ///
 /// # Errors
 /// If another file has one of the names, or a staged file is missing or was changed; anything the disk says. Nothing
@@ -148,7 +151,7 @@ pub fn finish(folder: &DataFolder, k: u32) -> Result<(), Problem> {
     // Only tidiness: both are empty now.
     let _ = std::fs::remove_dir(&out);
     let _ = std::fs::remove_dir(staged_keys(folder, k));
-    Ok(())
+    destroy_seeds_if_finished(folder)
 }
 
 /// Takes the mark from the database: only for the start that began the publication and has seen its end. To do nothing
@@ -161,6 +164,34 @@ pub fn settle(folder: &DataFolder, cluster: Cluster) -> Result<(), Problem> {
         .and_then(|guard| guard.clear_mark(Mark::LatePublication))
         .map(|_| ())
         .map_err(|error| Problem::from_lines(Kind::FolderState, error))
+}
+
+/// Destroys the seeds of a folder whose results are all in place: a crash may have come between the two, and the last file to get its
+/// name may have come from another operator. For every start, of every command. A lock alone proves nothing: anybody can copy one here
+/// while the ceremony still needs its seeds.
+///
+/// # Errors
+/// Anything the disk says.
+pub fn destroy_seeds_if_finished(folder: &DataFolder) -> Result<(), Problem> {
+    let [first, _] = key_file_names(0);
+    if !folder.lock().exists() || !folder.keys().join(&first).exists() || pending(folder)?.is_some() {
+        return Ok(());
+    }
+    let attempts = folder.attempts();
+    let marks = attempts.marks()?;
+    let voted = |k: &u32| {
+        let marked = marks
+            .get(k)
+            .is_some_and(|marks| marks.contains(&attempt::Mark::Voted));
+        marked || staging::stored_file(folder, *k).exists()
+    };
+    // An own keystore that still waits beside its attempt has not been published.
+    let waits = |k: &u32| staged_keys(folder, *k).join(&first).exists();
+    let voted: Vec<u32> = attempts.numbers()?.into_iter().filter(voted).collect();
+    if voted.last().is_some_and(|newest| !waits(newest)) {
+        attempts.destroy_seeds()?;
+    }
+    Ok(())
 }
 
 fn publish_one(folder: &DataFolder, staged: &Path, target: &Path, hash: &[u8; 32]) -> Result<(), Problem> {
@@ -322,6 +353,67 @@ mod tests {
             }
         }
         expected
+    }
+
+    fn seed_of(folder: &DataFolder, k: u32) -> bool {
+        folder.attempts().folder(k).join("seed").exists()
+    }
+
+    /// A folder with staged keys that were voted for, and the seeds of two attempts.
+    fn voted() -> (tempfile::TempDir, DataFolder) {
+        let dir = staged();
+        let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        folder.attempts().create_seed(1).unwrap();
+        folder.attempts().create_seed(3).unwrap();
+        folder.attempts().mark(3, attempt::Mark::Voted).unwrap();
+        (dir, folder)
+    }
+
+    #[test]
+    fn every_start_of_a_finished_folder_has_no_seeds() {
+        for k in 0.. {
+            let (dir, folder) = voted();
+            drop(folder);
+            let done = publish(&crashing_disk(k).0, dir.path()).is_ok();
+            // Whatever command comes next, and once more, for what `join` has to finish first.
+            let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+            let is_there = folder.lock().exists() && pending(&folder).unwrap().is_none();
+            assert_eq!(
+                (seed_of(&folder, 1), seed_of(&folder, 3)),
+                (!is_there, !is_there),
+                "{k}"
+            );
+            drop(folder);
+            publish(&Disk::new(), dir.path()).unwrap();
+            let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+            assert!(!seed_of(&folder, 1) && !seed_of(&folder, 3), "{k}");
+            if done {
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn a_lock_that_was_put_here_costs_no_seed() {
+        let (dir, folder) = voted();
+        let reopen = |folder: DataFolder| {
+            drop(folder);
+            DataFolder::open(&Disk::new(), dir.path()).unwrap()
+        };
+        std::fs::write(folder.lock(), "{}").unwrap();
+        let folder = reopen(folder);
+        assert!(seed_of(&folder, 1) && seed_of(&folder, 3));
+        // With all the keystores of another ceremony.
+        std::fs::create_dir_all(folder.keys()).unwrap();
+        let [first, _] = key_file_names(0);
+        std::fs::write(folder.keys().join(first), "{}").unwrap();
+        let folder = reopen(folder);
+        assert!(seed_of(&folder, 1) && seed_of(&folder, 3));
+        // Before any vote.
+        std::fs::remove_file(folder.attempts().folder(3).join("voted")).unwrap();
+        std::fs::remove_dir_all(staged_keys(&folder, 3)).unwrap();
+        let folder = reopen(folder);
+        assert!(seed_of(&folder, 1) && seed_of(&folder, 3));
     }
 
     #[test]

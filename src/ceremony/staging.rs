@@ -199,7 +199,8 @@ fn lower_priority() {
 /// Beside the staged keys: the outputs that they are shares of, 64 hexadecimal digits, written when all of them are durable.
 const STORED: &str = "stored";
 
-fn stored_file(folder: &DataFolder, k: u32) -> PathBuf {
+/// The record that the keystores of attempt `k` were stored.
+pub(super) fn stored_file(folder: &DataFolder, k: u32) -> PathBuf {
     folder.attempts().folder(k).join(STORED)
 }
 

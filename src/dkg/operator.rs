@@ -112,7 +112,6 @@ enum Request {
     Store(Hash),
     Open(Hash),
     Publish,
-    DestroySeeds,
 }
 
 #[derive(Default)]
@@ -379,9 +378,15 @@ impl Operator {
                 .all(|(share, validator)| validator.shares.get(position) == Some(&share.public_key()))
     }
 
-    /// All outputs are in place and were read back.
+    /// All outputs are in place and were read back. Nothing that may still be said needs a seed.
     pub fn published(&mut self, attempt: u32) -> Vec<Effect> {
         self.published = Some(attempt);
+        for own in self.own.values_mut() {
+            own.secrets = None;
+            own.kept = None;
+            own.opened.clear();
+        }
+        self.effects.push(Effect::DestroySeeds);
         self.advance()
     }
 
@@ -545,15 +550,6 @@ impl Operator {
             let good = self.board.good_set(sid, outputs)?;
             let lock_hash = good.combined.as_ref()?.lock_hash;
             self.say(*sid, k, Step::Done, Vec::new(), lock_hash.to_vec())?;
-        }
-        // Said again after a crash in between.
-        if self.ask_once(k, Request::DestroySeeds) {
-            for own in self.own.values_mut() {
-                own.secrets = None;
-                own.kept = None;
-                own.opened.clear();
-            }
-            self.effects.push(Effect::DestroySeeds);
         }
         None
     }

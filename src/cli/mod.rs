@@ -26,6 +26,7 @@ use crate::ceremony::problem::{Kind, Problem};
 pub mod args;
 mod aside;
 mod define;
+mod dumps;
 mod exit;
 mod exit_news;
 mod exit_parts;
@@ -70,6 +71,8 @@ pub struct Context {
 
 /// Parses the command line, runs the command, reports what went wrong.
 pub fn main() -> ExitCode {
+    // Before anything is read: whatever the command is, no secret of it ever gets into a file by a crash.
+    let sealed = dumps::forbid();
     let matches = match given::command().try_get_matches_from(given::arguments()) {
         Ok(matches) => matches,
         Err(error) => return usage(&error),
@@ -87,6 +90,12 @@ pub fn main() -> ExitCode {
         data_dir: cli.data_dir,
         output: output.clone(),
     };
+    if let Err(error) = sealed {
+        output.warn(&format!(
+            "core dumps could not be switched off ({error}): if this program crashes, a file with your secrets may be left. \
+             `ulimit -c 0` before the command switches them off"
+        ));
+    }
     match dispatch(&context, cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {

@@ -96,7 +96,10 @@ pub fn examine_beside(
         .position(|operator| *operator.enr.node_public_key() == own)
         .and_then(|place| u16::try_from(place + 1).ok())
         .ok_or_else(|| refused("it does not name the identity in this folder".to_owned()))?;
-    let names = Names::load(disk, root)?;
+    let mut names = Names::load(disk, root)?;
+    if let Some(name) = identity.name() {
+        names.insert(&own, name);
+    }
     let names = operators
         .iter()
         .map(|operator| names.of(operator.enr.node_public_key()))

@@ -1,5 +1,6 @@
-//! What to call operators before they have joined: the names given when the definition was made, or else two words
-//! derived from the public key. The definition itself has no field for names.
+//! What to call operators: what their Joins said, before that the names given when the definition was made, or else two words
+//! derived from the public key. The definition and the lock have no field for names, so they are kept here, for every command that shows
+//! an operator.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +8,9 @@ use sha2::{Digest, Sha256};
 
 use crate::crypto::node::NodePublicKey;
 
-use super::files::{Disk, PUBLIC};
+use super::files::{Cause, Disk, PUBLIC};
 use super::folder::{CEREMONY, DataFolder};
-use super::identity::check_name;
+use super::identity::{MAX_NAME_BYTES, check_name};
 use super::problem::Problem;
 
 const FILE: &str = "names.toml";
@@ -21,27 +22,24 @@ const MAX_BYTES: u64 = 64 * 1024;
 pub struct Names(BTreeMap<String, String>);
 
 impl Names {
-    /// The names kept in a data folder; none if nobody kept any. Names that are not allowed are left out.
+    /// The names kept in a data folder; none if nobody kept any. What is damaged or not allowed is left out: names are for screens only, and no
+    /// command fails for lack of them.
     ///
     /// # Errors
-    /// If the file is damaged; anything the disk says.
+    /// Anything the disk says.
     pub fn load(disk: &Disk, root: &std::path::Path) -> Result<Self, Problem> {
         let path = root.join(CEREMONY).join(FILE);
         let bytes = match disk.read(&path, MAX_BYTES) {
             Ok(bytes) => bytes,
-            Err(error) if error.is_missing() => return Ok(Self::default()),
+            Err(error) if error.is_missing() || matches!(error.cause, Cause::TooLarge(_)) => {
+                return Ok(Self::default());
+            }
             Err(error) => return Err(error.into()),
         };
         let names: BTreeMap<String, String> = std::str::from_utf8(&bytes)
             .ok()
             .and_then(|text| toml::from_str(text).ok())
-            .ok_or_else(|| {
-                Problem::bad_input(
-                    format!("{} cannot be read", path.display()),
-                    "it is no list of names",
-                    "remove that file: it only holds names for the screen",
-                )
-            })?;
+            .unwrap_or_default();
         Ok(Self(
             names
                 .into_iter()
@@ -64,6 +62,16 @@ impl Names {
         Ok(())
     }
 
+    /// What an operator's Join says that it is called. Says whether that is new.
+    pub fn learn(&mut self, key: &NodePublicKey, name: &str) -> bool {
+        let known = self.0.get(&hex::encode(key.to_bytes())).map(String::as_str);
+        let fresh = known != Some(name) && check_name(name).is_ok();
+        if fresh {
+            self.insert(key, name);
+        }
+        fresh
+    }
+
     /// Remembers a name.
     pub fn insert(&mut self, key: &NodePublicKey, name: impl Into<String>) {
         self.0.insert(hex::encode(key.to_bytes()), name.into());
@@ -76,6 +84,28 @@ impl Names {
             .cloned()
             .unwrap_or_else(|| two_words(key))
     }
+}
+
+/// The names that operators say they have, made so that nobody can pass for another: a name that somebody before in the list has, in
+/// whatever case, gets the operator's number after it. `said`: number (from 1) and name, ascending.
+pub fn distinct(said: &[(u16, String)]) -> Vec<(u16, String)> {
+    let mut out: Vec<(u16, String)> = Vec::with_capacity(said.len());
+    for (operator, name) in said {
+        let mut name = name.clone();
+        let taken = |name: &str| {
+            out.iter()
+                .any(|(_, other)| other.to_lowercase() == name.to_lowercase())
+        };
+        if taken(&name) {
+            let number = format!(" ({operator})");
+            while name.len() + number.len() > MAX_NAME_BYTES {
+                name.pop();
+            }
+            name = format!("{}{number}", name.trim_end());
+        }
+        out.push((*operator, name));
+    }
+    out
 }
 
 /// Two words of the BIP-39 list, 22 bits of the hash of the key: easy to tell apart, no protection against somebody
@@ -116,12 +146,49 @@ mod tests {
     }
 
     #[test]
+    fn what_a_join_says_takes_the_place_of_what_was_given() {
+        let mut names = Names::default();
+        names.insert(&key(1), "anne");
+        assert!(names.learn(&key(1), "ann"));
+        assert!(!names.learn(&key(1), "ann"));
+        assert!(!names.learn(&key(1), "a\u{1b}[2Jnn") && !names.learn(&key(2), ""));
+        assert_eq!(names.of(&key(1)), "ann");
+        assert_eq!(names.of(&key(2)), two_words(&key(2)));
+    }
+
+    #[test]
+    fn nobody_passes_for_another() {
+        let long = "名".repeat(10);
+        let said: Vec<(u16, String)> = [(1, "ann"), (2, "bob"), (3, "ANN"), (5, &*long), (64, &*long)]
+            .map(|(operator, name)| (operator, name.to_owned()))
+            .to_vec();
+        let names = distinct(&said);
+        assert!(
+            names.iter().all(|(_, name)| check_name(name).is_ok()),
+            "{names:?}"
+        );
+        let names: Vec<&str> = names.iter().map(|(_, name)| &**name).collect();
+        assert_eq!(
+            names,
+            [
+                "ann",
+                "bob",
+                "ANN (3)",
+                &long,
+                &format!("{} (64)", "名".repeat(9))
+            ]
+        );
+    }
+
+    #[test]
     fn damaged_or_hostile_names_do_not_get_to_the_screen() {
         let dir = tempfile::tempdir().unwrap();
         let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
         let path = folder.ceremony().join(FILE);
-        std::fs::write(&path, "not = [toml").unwrap();
-        assert!(Names::load(&Disk::new(), dir.path()).is_err());
+        for damaged in ["not = [toml".to_owned(), "\u{0}".repeat(100), "x".repeat(100_000)] {
+            std::fs::write(&path, damaged).unwrap();
+            assert_eq!(Names::load(&Disk::new(), dir.path()).unwrap(), Names::default());
+        }
         let hex = hex::encode(key(1).to_bytes());
         std::fs::write(&path, format!("{hex} = \"\\u001b[2J\"")).unwrap();
         assert_eq!(

@@ -26,6 +26,8 @@ use conclave::ethereum::network::Network;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+pub mod people;
+
 /// Nothing takes this long, even on a machine that does other things too.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 /// How long a process whose files are in place is waited for before it is told to leave.
@@ -406,6 +408,36 @@ impl Process {
     pub fn last(&self, kind: &str) -> &Value {
         let last = self.events.iter().rev().find(|event| event["event"] == kind);
         last.unwrap_or_else(|| panic!("no {kind} yet"))
+    }
+
+    /// Whether a notice with the one text came before one with the other.
+    pub fn saw_before(&self, first: &str, second: &str) -> bool {
+        let at = |text: &str| {
+            let has = |event: &Value| {
+                event["message"]
+                    .as_str()
+                    .is_some_and(|message| message.contains(text))
+            };
+            self.events.iter().position(has)
+        };
+        matches!((at(first), at(second)), (Some(first), Some(second)) if first < second)
+    }
+
+    /// Everything that it said to people so far, and what it still says within this time.
+    pub fn words(&mut self, time: Duration) -> String {
+        let until = Instant::now() + time;
+        while let Ok(event) = self
+            .lines
+            .recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
+            self.events.push(event);
+        }
+        let words = ["message", "what", "why", "what_to_do"];
+        let said = self
+            .events
+            .iter()
+            .flat_map(|event| words.map(|word| event[word].as_str()));
+        said.flatten().collect::<Vec<&str>>().join("\n")
     }
 
     /// How many events of a kind there were so far.

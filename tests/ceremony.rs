@@ -24,7 +24,7 @@ use conclave::ethereum::network::Network;
 use conclave::p2p::events::Event;
 use conclave::p2p::node::{self, Command};
 use conclave::p2p::wire::{Ceremony, FrameLimits, Hello, Item, Message, PROTOCOL};
-use group::{Contents, End, Group, Process, all_good, conclave, ends, has_step};
+use group::{Contents, End, Group, Process, all_good, conclave, ends, has_step, people};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use strangers::{Mode, Strangers, many_addresses, one_address};
 
@@ -41,6 +41,13 @@ fn four_operators_all_at_once() {
     }
     let end = group.join(2, &[]).end();
     end.is_good();
+    assert_eq!(changed(&before[2], &group.contents(2)), [""; 0]);
+    // As if the machine had stopped right before the seed was destroyed: any start destroys it, whoever is there.
+    let attempt = group.folder(2).join("ceremony/attempt-1");
+    fs::remove_file(attempt.join("seed-destroyed")).unwrap();
+    fs::write(attempt.join("seed"), [7; 32]).unwrap();
+    group.join(2, &[]).end().is_good();
+    assert!(!attempt.join("seed").exists());
     assert_eq!(changed(&before[2], &group.contents(2)), [""; 0]);
 }
 
@@ -304,7 +311,14 @@ fn an_attempt_that_is_over_ends_whoever_has_no_terminal() {
     carol.until_step(1, "joined");
     bob.kill();
     let over = ["attempt 1 cannot be finished", "with --attempt 2"];
-    let twice = [&over[..], &["bob started twice with the same identity"]].concat();
+    let twice = [
+        &over[..],
+        &[
+            "bob started twice with the same identity",
+            "make sure that bob runs only once",
+        ],
+    ]
+    .concat();
     for end in ends(vec![carol, group.join(0, &[2])]) {
         end.refused(5, &twice);
         assert_eq!(end.of("fault")[0]["kind"], "Restarted");
@@ -475,6 +489,43 @@ fn a_seed_that_is_lost_after_the_vote_is_not_needed_any_more() {
 }
 
 #[test]
+fn lost_markers_and_a_damaged_header_cost_nothing_while_the_journal_is_whole() {
+    let group = Group::new(3, 2, 2);
+    let ann = group.join(0, &[1, 2]);
+    let mut carol = group.join(2, &[0, 1]);
+    let mut command = group.command(1, &[0, 2]);
+    command.args(["--kdf", "scrypt"]);
+    let bob = Process::start(command);
+    carol.until_step(1, "revealed");
+    bob.kill();
+    carol.until_step(2, "stored");
+    carol.kill();
+    let ceremony = group.folder(2).join("ceremony");
+    let marker = |name: &str| ceremony.join("attempt-1").join(name);
+    fs::remove_file(marker("voted")).unwrap();
+    let journal = ceremony.join("journal");
+    let mut bytes = fs::read(&journal).unwrap();
+    bytes[5] ^= 4;
+    fs::write(&journal, &bytes).unwrap();
+    // The first start goes on, alone, and says what it found.
+    let mut carol = group.join(2, &[]);
+    carol.until_notice("the journal was damaged");
+    carol.until_step(2, "stored");
+    carol.kill();
+    assert!(marker("voted").exists());
+    assert_eq!(fs::read(ceremony.join("journal.corrupt-1")).unwrap(), bytes);
+    all_good(vec![ann, group.join(1, &[0, 2]), group.join(2, &[0, 1])]);
+    group.assert_finished();
+    // And when everything is there.
+    fs::remove_file(marker("voted")).unwrap();
+    fs::remove_file(marker("signed")).unwrap();
+    let end = group.join(2, &[]).end();
+    end.is_good();
+    assert!(end.of("notice").is_empty(), "{:?}", end.of("notice"));
+    assert!(marker("voted").exists() && marker("signed").exists());
+}
+
+#[test]
 fn a_lock_is_enough_to_finish() {
     let group = Group::new(3, 2, 2);
     let mut processes = group.join_all();
@@ -529,7 +580,11 @@ fn a_lock_is_enough_to_finish() {
         .find(|path| path.ends_with("cluster-lock.json"));
     with(&foreign.unwrap()).refused(3, &["another definition"]);
     assert!(!lock_of(2).exists() && !folder.join("deposit-data.json").exists());
+    let seed = folder.join("ceremony/attempt-1/seed");
+    fs::remove_file(folder.join("ceremony/attempt-1/seed-destroyed")).unwrap();
+    fs::write(&seed, [7; 32]).unwrap();
     with(&lock_of(0)).is_good();
+    assert!(!seed.exists(), "it has done its work");
     group.assert_finished();
 }
 
@@ -655,10 +710,31 @@ fn what_differs_is_said_in_words_on_both_sides() {
         ])
         .arg(&other);
     let mut bob = Process::start(command);
-    for process in [&mut ann, &mut bob] {
-        let text = process.until_notice("holds another ceremony");
-        let text = format!("{text}{}", process.until_notice("name"));
+    let hash = |definition: &Definition| format!("0x{}", hex::encode(definition.definition_hash()));
+    let (friends, foes) = (hash(&group.definition), hash(&definition));
+    // First both hashes, by name, then the fields.
+    for (process, other, theirs, ours) in [(&mut ann, 1, &foes, &friends), (&mut bob, 0, &friends, &foes)] {
+        let text = process.until_notice("has another definition");
+        let event = process.until("apart", |event| event["operators"][other]["link"] == "apart");
+        let name = event["operators"][other]["name"].as_str().unwrap();
+        assert!(
+            text.starts_with(&format!(
+                "{name} has another definition: {theirs}, yours is {ours}."
+            )),
+            "{text}"
+        );
+        let text = process.until_notice("differs from yours");
         assert!(text.contains("Friends") && text.contains("Foes"), "{text}");
+        // Whoever holds something else is not here.
+        let status = event["status"].as_str().unwrap();
+        assert!(
+            status.contains("Waiting for a connection to any other operator"),
+            "{status}"
+        );
+        assert!(
+            process.saw_before("has another definition", "differs from yours"),
+            "the hashes come first"
+        );
     }
     drop((ann, bob));
 
@@ -687,6 +763,189 @@ fn what_differs_is_said_in_words_on_both_sides() {
     bob.terminate();
     assert_eq!(bob.end().code, Some(130));
     start(1, 1_700_000_000, &[0]).end().refused(7, &["network"]);
+}
+
+/// What nobody is told of oneself.
+#[track_caller]
+fn is_not_misled(words: &str) {
+    for wrong in [
+        "does not name your identity",
+        "was turned away",
+        "does not let you in",
+    ] {
+        assert!(!words.contains(wrong), "{words}");
+    }
+}
+
+/// A folder for a second process of operator `i`.
+fn second_folder(group: &Group, i: usize, name: &str) -> std::path::PathBuf {
+    let folder = group.dir.path().join(name);
+    fs::create_dir(&folder).unwrap();
+    let identity = "charon-enr-private-key";
+    fs::copy(group.folder(i).join(identity), folder.join(identity)).unwrap();
+    folder
+}
+
+/// `conclave join` in such a folder.
+fn second(group: &Group, folder: &Path, peers: &[usize], more: &[&str]) -> Process {
+    let mut command = conclave();
+    command.args(["--json", "--data-dir"]).arg(folder);
+    command.args(["join", "--yes"]).arg(group.file());
+    command.args(["--listen", &format!("/ip4/127.0.0.1/tcp/{}", group::free_port())]);
+    for peer in peers {
+        command.args(["--peer", &group.address(*peer)]);
+    }
+    command.args(more);
+    Process::start(command)
+}
+
+#[test]
+fn a_copied_folder_is_noticed_by_everybody_and_the_twins_first_of_all() {
+    let group = Group::new(4, 3, 1);
+    // Dave is missing, so that it does not end.
+    let known = [0, 1, 2];
+    let (mut ann, mut bob, mut carol) = (
+        group.join(0, &known),
+        group.join(1, &known),
+        group.join(2, &known),
+    );
+    for process in [&mut ann, &mut bob, &mut carol] {
+        for j in known {
+            process.until_step(j, "joined");
+        }
+    }
+    let copy = group.dir.path().join("bob-copy");
+    fs::create_dir(&copy).unwrap();
+    group::copy(&group.folder(1), &copy);
+    let mut twin = second(&group, &copy, &known, &[]);
+    for process in [&mut twin, &mut bob] {
+        process.until_notice("your identity");
+        is_not_misled(&process.words(Duration::ZERO));
+    }
+    for process in [&mut ann, &mut carol] {
+        let text = process.until_notice("run");
+        assert!(text.starts_with("bob ") && text.contains("twice"), "{text}");
+    }
+    // They do take turns, and that is told without a doubt.
+    bob.until_notice("your identity runs twice");
+    for process in [&mut ann, &mut bob, &mut carol, &mut twin] {
+        is_not_misled(&process.words(Duration::from_secs(1)));
+    }
+}
+
+#[test]
+fn a_copied_key_is_noticed_and_begins_no_attempt_beside_the_first() {
+    let group = Group::new(4, 3, 1);
+    let known = [0, 1, 2];
+    let (mut ann, mut bob, mut carol) = (
+        group.join(0, &known),
+        group.join(1, &known),
+        group.join(2, &known),
+    );
+    for process in [&mut ann, &mut bob, &mut carol] {
+        for j in known {
+            process.until_step(j, "joined");
+        }
+        for j in known {
+            process.until("a connection", |event| {
+                event["operators"][j]["link"] == "connected" || event["operators"][j]["link"] == "myself"
+            });
+        }
+    }
+    let folder = second_folder(&group, 1, "bob-key");
+    let end = second(&group, &folder, &known, &["--attempt", "2"]).end();
+    end.refused(5, &["another process with your identity", "must never run twice"]);
+    let said: Vec<String> = end.of("notice").iter().map(ToString::to_string).collect();
+    assert!(
+        said.iter()
+            .any(|text| text.contains("your identity may run twice")),
+        "{said:?}"
+    );
+    is_not_misled(&said.join("\n"));
+    bob.until_notice("your identity");
+    let mut others = [ann, carol];
+    assert!(others.iter_mut().any(|process| {
+        let words = process.words(Duration::from_secs(2));
+        is_not_misled(&words);
+        words.contains("bob may run twice") || words.contains("bob runs twice")
+    }));
+    is_not_misled(&bob.words(Duration::ZERO));
+}
+
+#[test]
+fn one_key_in_two_new_folders_at_once_is_told_to_everybody() {
+    let group = Group::new(4, 3, 1);
+    let folders = ["one", "two"].map(|name| second_folder(&group, 1, name));
+    let known = [0, 2];
+    let mut processes = vec![group.join(0, &known), group.join(2, &known)];
+    processes.extend(folders.iter().map(|folder| second(&group, folder, &known, &[])));
+    let deadline = Instant::now() + group::PATIENCE;
+    for process in &mut processes {
+        loop {
+            let words = process.words(Duration::from_millis(200));
+            is_not_misled(&words);
+            if words.contains("twice") {
+                break;
+            }
+            assert!(Instant::now() < deadline, "it is told nothing: {words}");
+        }
+    }
+}
+
+/// A ceremony of people who do not see each other's folders: every name that a Join brought is known afterwards.
+#[test]
+fn names_of_a_real_ceremony_are_kept() {
+    let people = people::meet(&["Ann", "bob", "Carol the third"], 2, 1);
+    people::hold(&people).iter().for_each(End::is_good);
+    let names: Vec<&str> = people.iter().map(|person| &*person.name).collect();
+    for person in &people {
+        let mut command = person.command(&["--json", "run", "--beacon-node", "http://127.0.0.1:1"]);
+        command.args(["--listen", &person.listens()]);
+        let mut run = Process::start(command);
+        let started = run.until("started", |event| event["event"] == "started");
+        assert_eq!(started["operators"], serde_json::json!(names), "{}", person.name);
+        let socket = person.folder().join("run.sock");
+        let deadline = Instant::now() + group::PATIENCE;
+        while !socket.exists() {
+            assert!(Instant::now() < deadline, "it never answers");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let status = person.command(&["--json", "status"]).output().unwrap();
+        let status = String::from_utf8(status.stdout).unwrap();
+        for name in &names {
+            assert!(status.contains(name), "{name} is not in {status}");
+        }
+        run.terminate();
+        assert_eq!(run.end().code, Some(0));
+    }
+    let password = people[2].folder().with_file_name("password");
+    fs::write(&password, "a long enough password\n").unwrap();
+    let text = people[2].says(&[
+        "export",
+        "--yes",
+        "--password-file",
+        password.to_str().unwrap(),
+        "archive",
+    ]);
+    assert!(
+        text.contains("You are Carol the third, operator 3 of 3"),
+        "{text}"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_of_a_ceremony_gets_into_a_core_dump() {
+    let group = Group::new(2, 2, 1);
+    let mut process = group.join(0, &[]);
+    process.until_listening();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", process.id())).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    let values: Vec<&str> = core.split_whitespace().skip(4).take(2).collect();
+    assert_eq!(values, ["0", "0"], "{core}");
 }
 
 /// Plays operator 2 by the rules, but what it seals in its Deal is damaged.

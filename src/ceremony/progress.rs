@@ -64,6 +64,8 @@ pub enum Link {
     Myself,
     /// A direct connection.
     Connected,
+    /// A connection, but it holds another ceremony: nothing is exchanged with it.
+    Apart,
     /// No connection, but somebody who is connected is connected with it, and passes on what it says.
     Through,
     /// Nobody who is connected knows of it.

@@ -88,8 +88,14 @@ impl Ledger for View<'_> {
 
 /// The name of an operator: what its Join says, else what this folder calls it.
 pub fn name_of(board: &Board, names: &Names, operator: u16) -> String {
+    let key = board.terms().operator(operator);
+    said_name(board, operator).unwrap_or_else(|| key.map_or_else(|| "nobody".to_owned(), |key| names.of(key)))
+}
+
+/// What an operator's newest Join says that it is called.
+pub fn said_name(board: &Board, operator: u16) -> Option<String> {
     let newest = (1..=board.newest_attempt().max(1)).rev().take(8);
-    let joined = newest.filter_map(|k| {
+    let mut joined = newest.filter_map(|k| {
         let ctx = board.terms().ctx(k);
         let id = board.slot(&ctx, operator, Slot::Step(Step::Join)).first()?;
         match &board.get(id)?.data {
@@ -97,17 +103,15 @@ pub fn name_of(board: &Board, names: &Names, operator: u16) -> String {
             _ => None,
         }
     });
-    let key = board.terms().operator(operator);
-    joined
-        .into_iter()
-        .next()
-        .unwrap_or_else(|| key.map_or_else(|| "nobody".to_owned(), |key| names.of(key)))
+    joined.next()
 }
 
 /// Who can be talked to.
 pub struct Links<'a> {
     /// Operators with a connection.
     pub connected: &'a BTreeSet<u16>,
+    /// Operators with a connection, who hold another ceremony.
+    pub apart: &'a BTreeSet<u16>,
     /// Who, of those, says that it is connected with this operator.
     pub through: &'a dyn Fn(u16) -> Option<u16>,
 }
@@ -145,6 +149,8 @@ pub fn snapshot(operator: &Operator, names: &Names, links: &Links<'_>, keys_read
                 Link::Myself
             } else if direct {
                 Link::Connected
+            } else if links.apart.contains(&j) {
+                Link::Apart
             } else if through.is_some() {
                 Link::Through
             } else {
@@ -264,6 +270,7 @@ fn status(operators: &[OperatorProgress], connected: usize) -> String {
                     let hub = operators.iter().find(|hub| Some(hub.index) == o.through);
                     format!("{} (through {})", o.name, hub.map_or("others", |hub| &hub.name))
                 }
+                Link::Apart => format!("{} (who holds another ceremony)", o.name),
                 Link::Away => format!("{} (not connected)", o.name),
             })
             .collect();
@@ -308,6 +315,7 @@ mod tests {
         let connected: BTreeSet<u16> = (1..=3).filter(|j| usize::from(*j) != i + 1).collect();
         let links = Links {
             connected: &connected,
+            apart: &BTreeSet::new(),
             through: &|_| None,
         };
         snapshot(&sim.peers[i].operator, &Names::default(), &links, (0, 0))

@@ -212,6 +212,7 @@ fn link(operator: &OperatorProgress) -> &'static str {
     match operator.link {
         Link::Myself => "you",
         Link::Connected => "yes",
+        Link::Apart => "differs",
         Link::Through => "via others",
         Link::Away => "no",
     }
@@ -240,6 +241,7 @@ pub fn changes(before: Option<&Snapshot>, now: &Snapshot) -> Vec<String> {
             match operator.link {
                 Link::Connected => lines.push(format!("{who} is connected")),
                 Link::Through => lines.push(format!("{who} is reached via others")),
+                Link::Apart => lines.push(format!("{who} is connected and holds another ceremony")),
                 Link::Away => lines.push(format!("{who} is gone")),
                 Link::Myself => {}
             }

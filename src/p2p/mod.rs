@@ -11,6 +11,7 @@
 //! | [`protocol`] | what a node must know of the messages that it carries |
 //! | [`wire`] | the messages of a ceremony, byte for byte |
 //! | [`sync`] | who lacks which entry of a ceremony's journal: a pure state machine |
+//! | [`twins`] | whether an identity is used by two processes at once |
 //! | `courtesy` | the node's own messages, byte for byte |
 //! | `session` | one stream while it lives |
 //! | `frame` | reading and writing frames without trusting the other side |
@@ -21,6 +22,7 @@ pub mod events;
 pub mod node;
 pub mod protocol;
 pub mod sync;
+pub mod twins;
 pub mod wire;
 
 mod book;

@@ -23,6 +23,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use super::twins::{Twin, Twins};
 use super::wire::{Bytes, Hello, Id, Item, MAX_LIST, Message, Verdict};
 
 #[cfg(test)]
@@ -71,8 +72,10 @@ pub struct Config {
     pub me: u16,
     /// How many operators there are.
     pub operators: u16,
-    /// What this side says first.
+    /// What this side says first; see [`super::twins`] for what is added to the name of the software.
     pub hello: Hello,
+    /// A random number of this process, to tell it from others with the same identity.
+    pub process: u64,
     /// This side's cluster definition (JSON), for peers with another one.
     pub definition: Bytes,
     /// The size of the encoded entry of each step, 0 to 7, in bytes: for planning only.
@@ -82,9 +85,9 @@ pub struct Config {
 /// What differs between two operators who should hold the same ceremony.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Difference {
-    /// The peer's program speaks another version of the protocol, or is on another network.
+    /// The peer's program speaks another version of the protocol, is on another network, or holds another cluster definition.
     Hello(Hello),
-    /// The peer holds another cluster definition: these bytes, which nobody has checked.
+    /// The peer's cluster definition, if it holds another one: these bytes, which nobody has checked.
     Definition(Bytes),
 }
 
@@ -133,6 +136,8 @@ pub enum Output {
     Compared(u16),
     /// This peer holds another ceremony; nothing more is exchanged with it on this connection.
     Difference(u16, Difference),
+    /// An identity is used by two processes: that of this peer, or the own one.
+    Twin(u16, Twin),
     /// This peer broke the rules of this module: disconnect it.
     Misbehaved(u16, Fault),
 }
@@ -229,6 +234,7 @@ pub struct Sync {
     now: u64,
     held: HashMap<Id, Item>,
     peers: BTreeMap<u16, Peer>,
+    twins: Twins,
 }
 
 impl Sync {
@@ -236,6 +242,7 @@ impl Sync {
     pub fn new(config: Config, ledger: &dyn Ledger) -> Self {
         let held = ledger.items().into_iter().map(|item| (item.id, item)).collect();
         Self {
+            twins: Twins::new(config.process),
             config,
             now: 0,
             held,
@@ -247,11 +254,23 @@ impl Sync {
     pub fn connected(&mut self, operator: u16) -> Vec<Output> {
         let budget = self.budget();
         self.peers.insert(operator, Peer::new(self.now, budget));
-        vec![Output::Send(operator, Message::Hello(self.config.hello.clone()))]
+        let hello = Hello {
+            software: self.twins.software(operator, &self.config.hello.software),
+            ..self.config.hello.clone()
+        };
+        vec![Output::Send(operator, Message::Hello(hello))]
+    }
+
+    /// As [`Self::disconnected`], where a newer connection of this operator takes the place of one that is still there.
+    pub fn replaced(&mut self, operator: u16, ledger: &dyn Ledger) -> Vec<Output> {
+        let out = self.disconnected(operator, ledger);
+        self.twins.replaced(operator);
+        out
     }
 
     /// The connection to this operator is gone; what it was asked for is asked of others.
     pub fn disconnected(&mut self, operator: u16, ledger: &dyn Ledger) -> Vec<Output> {
+        self.twins.gone(operator);
         self.peers.remove(&operator);
         let mut out = Vec::new();
         self.announce_links(&mut out, self.config.operators <= 16);
@@ -265,6 +284,12 @@ impl Sync {
             .iter()
             .filter(|(_, peer)| peer.compared)
             .map(|(operator, _)| *operator)
+    }
+
+    /// Whether an operator is connected and holds another ceremony.
+    pub fn is_apart(&self, operator: u16) -> bool {
+        let peer = self.peers.get(&operator);
+        peer.is_some_and(|peer| matches!(peer.stage, Stage::Apart { .. }))
     }
 
     /// A connected operator who says that it is connected with this one; the first of several.
@@ -443,6 +468,8 @@ impl Sync {
             // Whoever is apart may not have noticed yet; node messages do not belong here.
             (Stage::Apart { .. }, _) => {}
             (Stage::Syncing, Message::Inventory { last, items }) => {
+                // It is sent in answer to a greeting.
+                self.twins.taken(operator);
                 spend(peer)?;
                 offered(peer, &self.held, items, operators, max_offers)?;
                 peer.inventory_complete |= last;
@@ -520,7 +547,9 @@ impl Sync {
         Ok(())
     }
 
-    fn greeted(&mut self, operator: u16, hello: Hello, ledger: &dyn Ledger, out: &mut Vec<Output>) {
+    fn greeted(&mut self, operator: u16, mut hello: Hello, ledger: &dyn Ledger, out: &mut Vec<Output>) {
+        let twins = self.twins.greeted(operator, &mut hello.software);
+        out.extend(twins.into_iter().map(|twin| Output::Twin(operator, twin)));
         let own = &self.config.hello;
         let Some(peer) = self.peers.get_mut(&operator) else {
             return;
@@ -543,10 +572,8 @@ impl Sync {
                 Message::Definition(self.config.definition.clone()),
             ));
         }
-        if !same_network {
-            out.push(Output::Difference(operator, Difference::Hello(hello)));
-        }
         if !same_network || !same_definition {
+            out.push(Output::Difference(operator, Difference::Hello(hello)));
             peer.stage = Stage::Apart {
                 definition_due: !same_definition,
             };

@@ -10,7 +10,7 @@ use crate::dkg::body::Reason;
 use crate::dkg::entry::Step;
 use crate::dkg::evidence::Kind as FaultKind;
 
-use super::{Conductor, GRACE};
+use super::{Conductor, GRACE, LOST};
 
 /// Another attempt that could begin.
 struct Offer {
@@ -24,6 +24,8 @@ struct Offer {
     over: bool,
     /// Why, in words.
     why: String,
+    /// What has to be done before.
+    before: String,
 }
 
 impl Conductor<'_> {
@@ -50,12 +52,19 @@ impl Conductor<'_> {
                         "restore a backup of this folder if there is one; else make a new definition together, and delete nothing",
                     ));
                 }
+                // Long enough for the others to notice a process that has them.
+                let since = *self.fault_since.get_or_insert_with(Instant::now);
+                if since.elapsed() < LOST {
+                    return Ok(());
+                }
+                self.refuse_beside_a_twin(k)?;
                 return self.offer(&Offer {
                     k: k + 1,
                     reason: Reason::Lost,
                     automatic: true,
                     over: true,
                     why: format!("this folder lacks the secrets of attempt {k}"),
+                    before: "make sure that no other process uses your identity; then ".to_owned(),
                 });
             }
             return self.answer_offer(k);
@@ -80,6 +89,11 @@ impl Conductor<'_> {
                     }
                 })
                 .collect();
+            let twice: Vec<String> = verdict
+                .iter()
+                .filter(|f| f.kind == FaultKind::Restarted)
+                .map(|f| self.name(f.operator))
+                .collect();
             // Nothing condemned it: a start before this one gave it up, and was ended before it could join the next.
             let given_up = harmless.is_empty();
             return self.offer(&Offer {
@@ -91,6 +105,11 @@ impl Conductor<'_> {
                     format!("attempt {} was given up in this folder", k - 1)
                 } else {
                     harmless.join("; ")
+                },
+                before: if twice.is_empty() {
+                    String::new()
+                } else {
+                    format!("make sure that {} runs only once; then ", twice.join(" and "))
                 },
             });
         }
@@ -104,6 +123,21 @@ impl Conductor<'_> {
             "the ceremony was aborted: somebody broke the protocol",
             guilty.join("; "),
             "make a new definition without them, or with a new identity of theirs if it was a mistake; no key was made",
+        ))
+    }
+
+    /// Where the secrets are in another folder that is being used, another attempt would only harm what goes on there.
+    fn refuse_beside_a_twin(&self, k: u32) -> Result<(), Problem> {
+        let Some(name) = &self.twin else {
+            return Ok(());
+        };
+        Err(Problem::new(
+            Kind::Aborted,
+            format!(
+                "this folder lacks the secrets of attempt {k}, and another process with your identity seems to have them"
+            ),
+            format!("{name} was connected with that process a moment ago: one identity must never run twice"),
+            "find it, and go on with the folder that it uses; only if that one is lost: run this command again in a minute",
         ))
     }
 
@@ -146,6 +180,7 @@ impl Conductor<'_> {
             automatic,
             over,
             why,
+            before: String::new(),
         })
     }
 
@@ -193,7 +228,7 @@ impl Conductor<'_> {
             Kind::Aborted,
             format!("attempt {} cannot be finished", k - 1),
             format!("{why}.{warning}"),
-            format!("nobody is to blame: {}", how_to_begin(k)),
+            format!("nobody is to blame: {}{}", offer.before, how_to_begin(k)),
         ))
     }
 

@@ -39,6 +39,7 @@ impl Conductor<'_> {
                 }
                 Effect::Mark(k, mark) => self.folder.attempts().mark(k, mark_file(mark))?,
                 Effect::Persist(id, entry) => {
+                    self.joins |= entry.step == Step::Join;
                     records.push(records::of_entry(&entry));
                     admitted.push(id);
                 }

@@ -33,7 +33,7 @@ use super::entrance::Entrance;
 use super::files::PUBLIC;
 use super::folder::DataFolder;
 use super::journal::Journal;
-use super::names::Names;
+use super::names::{Names, distinct};
 use super::problem::{Kind, Problem};
 use super::product;
 use super::progress::{Event, Snapshot};
@@ -61,6 +61,9 @@ const LOOK: Duration = Duration::from_millis(50);
 const LISTENING: Duration = Duration::from_millis(250);
 /// How long a node stays after a fault, so that the others get the evidence.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long a folder without the secrets of an attempt waits before anything comes of it: whoever has the same identity and the secrets
+/// takes turns with it at the others, which shows within this time.
+const LOST: Duration = Duration::from_secs(8);
 /// The transcript in `ceremony/`.
 pub const TRANSCRIPT: &str = "transcript";
 /// The folder of proofs in `ceremony/`.
@@ -168,6 +171,10 @@ struct Conductor<'a> {
     result: Option<Outcome>,
     /// Own entries came from others that this folder did not have: it is an old copy.
     adopted: bool,
+    /// A Join was admitted whose name is not kept yet.
+    joins: bool,
+    /// Another process may use the own identity: who said so.
+    twin: Option<String>,
     person: Person<'a>,
     start: Instant,
     ticked: Instant,
@@ -218,6 +225,7 @@ impl Conductor<'_> {
             }
             self.judge()?;
             self.background()?;
+            self.keep_names();
             self.tick()?;
             self.tell();
             if let Some(outcome) = self.is_over(wait)? {
@@ -240,6 +248,29 @@ impl Conductor<'_> {
 
     fn name(&self, operator: u16) -> String {
         board_view::name_of(self.operator.board(), &self.names, operator)
+    }
+
+    /// Keeps what the Joins say that operators are called, for the commands that come after the ceremony.
+    fn keep_names(&mut self) {
+        if !std::mem::take(&mut self.joins) {
+            return;
+        }
+        let board = self.operator.board();
+        let said: Vec<(u16, String)> = self
+            .terms
+            .indices()
+            .filter_map(|operator| Some((operator, board_view::said_name(board, operator)?)))
+            .collect();
+        let mut fresh = false;
+        for (operator, name) in distinct(&said) {
+            if let Some(key) = self.terms.operator(operator) {
+                fresh |= self.names.learn(key, &name);
+            }
+        }
+        // They are for screens: a disk that takes nothing any more shows with the journal.
+        if fresh && let Err(problem) = self.names.save(&self.folder) {
+            self.notice(format!("the names of the operators could not be kept: {problem}"));
+        }
     }
 
     fn notice(&mut self, message: String) {
@@ -290,8 +321,13 @@ impl Conductor<'_> {
     }
 
     fn snapshot(&self, keys_ready: (u32, u32)) -> Snapshot {
+        let (apart, connected): (BTreeSet<u16>, BTreeSet<u16>) = self
+            .connected
+            .iter()
+            .partition(|operator| self.sync.is_apart(**operator));
         let links = Links {
-            connected: &self.connected,
+            connected: &connected,
+            apart: &apart,
             through: &|operator| self.sync.through(operator),
         };
         board_view::snapshot(&self.operator, &self.names, &links, keys_ready)

@@ -13,6 +13,7 @@ use crate::dkg::evidence::Evidence;
 use crate::p2p::events::{Event as NetEvent, Reason as Gone, Refusal};
 use crate::p2p::node::Command;
 use crate::p2p::sync::{Difference, Output};
+use crate::p2p::twins::Twin;
 use crate::p2p::wire::{Message, PROTOCOL, Verdict};
 
 use super::{Conductor, GATHERING, view};
@@ -39,7 +40,11 @@ impl Conductor<'_> {
                         let name = self.name(operator);
                         self.notice(format!("{name} was disconnected: {why}; it may come back"));
                 }
-                let outputs = self.sync.disconnected(operator, &view(&self.operator));
+                let outputs = if reason == Gone::Replaced {
+                    self.sync.replaced(operator, &view(&self.operator))
+                } else {
+                    self.sync.disconnected(operator, &view(&self.operator))
+                };
                 self.outputs(outputs)?;
             }
             NetEvent::Message { operator, message } => {
@@ -104,6 +109,7 @@ impl Conductor<'_> {
                     self.carry_out(effects)?;
                 }
                 Output::Difference(operator, difference) => self.explain(operator, &difference),
+                Output::Twin(operator, twin) => self.meet_twin(operator, twin),
                 Output::Misbehaved(operator, fault) => {
                     self.give(Command::Misbehaved {
                         operator,
@@ -138,20 +144,62 @@ impl Conductor<'_> {
         Ok(())
     }
 
-    /// Two operators hold different ceremonies: says what differs, in words.
+    /// One identity is used by two processes.
+    fn meet_twin(&mut self, operator: u16, twin: Twin) {
+        let name = self.name(operator);
+        if twin.own {
+            self.twin = Some(name.clone());
+        }
+        self.notice(match (twin.own, twin.sure) {
+            (true, true) => format!(
+                "your identity runs twice: {name} is connected in turns with this process and with another one that has your identity. \
+                 Find the other one (a copy of this folder, on this machine or elsewhere) and stop one of the two: one identity must \
+                 never run twice"
+            ),
+            (true, false) => format!(
+                "your identity may run twice: for {name} another process that has your identity still seemed to be there when this one \
+                 came. If that was not this one before a crash, find it (a copy of this folder, on this machine or elsewhere) and stop \
+                 one of the two: one identity must never run twice"
+            ),
+            (false, true) => format!(
+                "{name} runs twice: two processes with its identity connect in turns. Tell {name} to find the other one (a copy of its \
+                 folder) and to stop one of the two: one identity must never run twice"
+            ),
+            (false, false) => format!(
+                "{name} may run twice: a second process with its identity connected while the first still seemed to be \
+                 there. If it was not started anew after a crash, tell {name} to find the other one (a copy of its folder) and to stop one of the two: one \
+                 identity must never run twice"
+            ),
+        });
+    }
+
+    /// Two operators hold different ceremonies: says what differs, first the hashes that people compare, then in words.
     pub(super) fn explain(&mut self, operator: u16, difference: &Difference) {
         let name = self.name(operator);
-        let what = match difference {
+        let own_hash = hex::encode(self.terms.definition_hash());
+        match difference {
             Difference::Hello(hello) => {
+                if hello.definition_hash != *self.terms.definition_hash() {
+                    self.notice(format!(
+                        "{name} has another definition: 0x{}, yours is 0x{own_hash}. Nothing is exchanged with {name}. Ask everybody for \
+                         the hash: whoever has the wrong one starts again with the right file, in a new folder with a new identity if it \
+                         had joined already",
+                        hex::encode(hello.definition_hash)
+                    ));
+                }
                 let mut parts = Vec::new();
                 if hello.protocol != PROTOCOL {
                     parts.push(format!(
-                        "it speaks version {} of the protocol, you speak {PROTOCOL}",
+                        "it speaks version {} of the protocol, you speak {PROTOCOL}: use the same version of conclave",
                         hello.protocol
                     ));
                 }
                 if hello.genesis_fork_version != self.network.genesis_fork_version {
-                    parts.push("the network's genesis fork version differs".to_owned());
+                    parts.push(format!(
+                        "its network's genesis fork version is 0x{}, yours 0x{}",
+                        hex::encode(hello.genesis_fork_version),
+                        hex::encode(self.network.genesis_fork_version)
+                    ));
                 }
                 if hello.genesis_time != self.network.genesis_time {
                     parts.push(format!(
@@ -165,20 +213,25 @@ impl Conductor<'_> {
                         hello.chain_id, self.network.chain_id
                     ));
                 }
-                if hello.definition_hash != *self.terms.definition_hash() {
-                    parts.push("its definition is another one".to_owned());
+                if !parts.is_empty() {
+                    self.notice(format!(
+                        "{name} holds another ceremony: {}. Nothing is exchanged with {name}. Compare what you started with; one of you \
+                         has to start again with the right file",
+                        parts.join("; ")
+                    ));
                 }
-                parts.join("; ")
             }
-            Difference::Definition(bytes) => match Definition::from_json(bytes) {
-                Ok(theirs) => self.definition.diff(&theirs).join("; "),
-                Err(error) => format!("its definition cannot be read: {error}"),
-            },
-        };
-        self.notice(format!(
-            "{name} holds another ceremony: {what}. Nothing is exchanged with it. Compare the definitions; one of you has to start \
-             again with the right file"
-        ));
+            Difference::Definition(bytes) => {
+                let what = match Definition::from_json(bytes) {
+                    Err(error) => format!("cannot be read: {error}"),
+                    Ok(theirs) => match self.definition.diff(&theirs).as_slice() {
+                        [] => "differs from yours in signatures only".to_owned(),
+                        fields => format!("differs from yours: {}", fields.join("; ")),
+                    },
+                };
+                self.notice(format!("The definition of {name} {what}"));
+            }
+        }
     }
 
     /// Judges what arrived together, then lets synchronisation go on.

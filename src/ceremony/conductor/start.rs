@@ -53,7 +53,7 @@ impl<'a> Conductor<'a> {
             evidence: Evidence::max_bytes(&terms),
         };
         let (node, events) = start_node(&setup, limits)?;
-        let sync = Sync::new(sync_config(&setup, &terms, limits), &view(&operator));
+        let sync = Sync::new(sync_config(&setup, &terms, limits)?, &view(&operator));
         let finished = setup.entrance.finished;
         // After a vote the keystores are there, unless the folder is an old copy; then they are prepared when they are needed.
         let deriver = if finished || !operator.standing().voted.is_empty() {
@@ -94,6 +94,8 @@ impl<'a> Conductor<'a> {
             told: BTreeSet::new(),
             result: None,
             adopted: false,
+            joins: true,
+            twin: None,
             person,
             start: Instant::now(),
             ticked: Instant::now(),
@@ -159,7 +161,7 @@ fn open_operator(setup: &Setup, terms: &Arc<Terms>, said: Said) -> Result<(Opera
         .name()
         .map_or_else(|| setup.names.of(&key.public()), ToOwned::to_owned);
     let mut operator = Operator::new(terms.clone(), entrance.index, key, name, &weight_seed()?);
-    let effects = operator.restore(restored(&setup.folder, terms, said, entrance.finished)?);
+    let effects = operator.restore(restored(&setup.folder, terms, said, entrance)?);
     Ok((operator, effects))
 }
 
@@ -176,8 +178,9 @@ fn start_node(setup: &Setup, limits: FrameLimits) -> Result<(Handle<Ceremony>, E
     node::start::<Ceremony>(config).map_err(|error| network_problem(&error))
 }
 
-fn sync_config(setup: &Setup, terms: &Terms, limits: FrameLimits) -> SyncConfig {
-    SyncConfig {
+fn sync_config(setup: &Setup, terms: &Terms, limits: FrameLimits) -> Result<SyncConfig, Problem> {
+    let [a, b, c, d, e, f, g, h, ..] = weight_seed()?;
+    Ok(SyncConfig {
         me: setup.entrance.index,
         operators: limits.operators,
         hello: Hello {
@@ -188,9 +191,10 @@ fn sync_config(setup: &Setup, terms: &Terms, limits: FrameLimits) -> SyncConfig 
             genesis_time: setup.network.genesis_time,
             chain_id: setup.network.chain_id,
         },
+        process: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
         definition: setup.definition.to_json().into(),
         sizes: Step::ALL.map(|step| Entry::max_bytes(terms, step)),
-    }
+    })
 }
 
 fn software() -> String {
@@ -212,7 +216,7 @@ fn restored(
     folder: &DataFolder,
     terms: &Terms,
     (entries, evidence): Said,
-    finished: bool,
+    entrance: &Entrance,
 ) -> Result<Restored, Problem> {
     let attempts = folder.attempts();
     let mut restored = Restored {
@@ -236,23 +240,33 @@ fn restored(
                 .filter(|(file, _)| marks.contains(file))
                 .map(|(_, mark)| (k, *mark)),
         );
-        if marks.contains(&attempt::Mark::Voted)
-            && let Some(outputs) = staging::stored_for(folder, k, terms.validators())?
-        {
+    }
+    // Said twice, in the journal and by the markers: either counts, and what the markers lack they get again.
+    let own = restored
+        .entries
+        .iter()
+        .filter(|entry| entry.operator == entrance.index);
+    let said: BTreeSet<(u32, Mark)> = own
+        .filter_map(|entry| match entry.step {
+            Step::Stored => Some((entry.attempt, Mark::Voted)),
+            Step::Sign => Some((entry.attempt, Mark::Signed)),
+            _ => None,
+        })
+        .chain(restored.marks.iter().copied())
+        .collect();
+    let of = |wanted: Mark| {
+        said.iter()
+            .filter(move |(_, mark)| *mark == wanted)
+            .map(|(k, _)| *k)
+    };
+    for k in of(Mark::Voted) {
+        if let Some(outputs) = staging::stored_for(folder, k, terms.validators())? {
             restored.stored.insert(k, outputs);
         }
     }
-    if finished {
+    if entrance.finished {
         // A lock handed over as a file may be published without an own signature on record.
-        let of = |wanted: Mark| {
-            restored
-                .marks
-                .iter()
-                .filter(|(_, mark)| *mark == wanted)
-                .map(|(k, _)| *k)
-                .max()
-        };
-        restored.published = of(Mark::Signed).or_else(|| of(Mark::Voted));
+        restored.published = of(Mark::Signed).max().or_else(|| of(Mark::Voted).max());
     }
     Ok(restored)
 }

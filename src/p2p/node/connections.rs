@@ -30,6 +30,9 @@ const SILENCE: Duration = Duration::from_secs(10);
 const SIMULTANEOUS: Duration = Duration::from_secs(5);
 /// A dialled connection that is closed this soon was not welcome.
 const UNWELCOME: Duration = Duration::from_secs(2);
+/// Who is not let in for so long is not welcome: it may be that another process with the same identity was there first, and that lasts
+/// no longer than [`SIMULTANEOUS`] and the pause before the next attempt.
+const CERTAIN: Duration = Duration::from_secs(10);
 /// A session that lasted so long was a success: retries begin quickly again.
 const SETTLED: Duration = Duration::from_secs(10);
 /// Who breaks the rules is barred for this long at first, and for a minute in the end.
@@ -253,6 +256,7 @@ impl<P: Protocol> Node<P> {
             }
             return;
         }
+        operator.unwelcome = None;
         self.sessions += 1;
         let session = self.sessions;
         let (outgoing, ends) = session::queue(P::queue(&self.bounds.limits));
@@ -331,6 +335,7 @@ impl<P: Protocol> Node<P> {
                 && !connection.relayed()
                 && now < connection.since + UNWELCOME
                 && self.stopping.is_none()
+                && now >= *operator.unwelcome.get_or_insert(now) + CERTAIN
             {
                 self.refused(number, Refusal::Unwelcome, now);
             }

@@ -89,6 +89,8 @@ pub(super) struct Operator {
     pub(super) bad_relays: BadRelays,
     pub(super) barred: Option<Instant>,
     pub(super) faults: u32,
+    /// Since when it has closed every connection at once.
+    pub(super) unwelcome: Option<Instant>,
     pub(super) refusals: HashMap<Discriminant<Refusal>, Instant>,
 }
 
@@ -114,6 +116,7 @@ impl Operator {
             bad_relays: BadRelays::default(),
             barred: None,
             faults: 0,
+            unwelcome: None,
             refusals: HashMap::new(),
         }
     }

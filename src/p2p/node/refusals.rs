@@ -85,7 +85,8 @@ impl<P: Protocol> Node<P> {
     }
 
     pub(super) fn stranger(&mut self, peer: PeerId, address: Multiaddr, now: Instant) {
-        if self.by_peer.contains_key(&peer) {
+        // An address of this machine, or of another process with the same identity, which other operators notice.
+        if self.by_peer.contains_key(&peer) || peer == *self.swarm.local_peer_id() {
             return;
         }
         if let Some(total) = self.strangers.count(now) {

@@ -104,6 +104,7 @@ fn config(me: u16, operators: u16) -> Config {
             genesis_time: 3,
             chain_id: 4,
         },
+        process: u64::from(me),
         definition: Bytes::from(&b"{}"[..]),
         sizes: [100; 8],
     }
@@ -200,6 +201,7 @@ impl Node {
                         assert!(self.compared.insert(operator), "compared is said once");
                     }
                     Output::Difference(operator, difference) => self.differences.push((operator, difference)),
+                    Output::Twin(operator, twin) => panic!("{operator}: {twin:?}"),
                     Output::Misbehaved(operator, fault) => self.faults.push((operator, fault)),
                 }
             }
@@ -522,17 +524,25 @@ fn another_definition_is_explained_and_nothing_else_said() {
     let mut other = config(2, 2);
     other.hello.definition_hash = [9; 32];
     other.definition = Bytes::from(&b"{\"other\":1}"[..]);
-    node.sync = Sync::new(other, &node.journal);
+    node.sync = Sync::new(other.clone(), &node.journal);
     net.start();
     net.connect(1, 2);
     net.quiet();
+    assert!(net.nodes[&1].sync.is_apart(2) && net.nodes[&2].sync.is_apart(1));
     net.tick(70_000);
     net.quiet();
     let theirs = Difference::Definition(Bytes::from(&b"{\"other\":1}"[..]));
-    assert_eq!(net.nodes[&1].differences, [(2, theirs)]);
+    // The hash first, which needs no definition.
+    assert_eq!(
+        net.nodes[&1].differences,
+        [(2, Difference::Hello(other.hello)), (2, theirs)]
+    );
     assert_eq!(
         net.nodes[&2].differences,
-        [(1, Difference::Definition(Bytes::from(&b"{}"[..])))]
+        [
+            (1, Difference::Hello(config(1, 2).hello)),
+            (1, Difference::Definition(Bytes::from(&b"{}"[..])))
+        ]
     );
     assert_eq!((net.entries, net.wants), (0, 0));
     assert!(

@@ -102,7 +102,11 @@ impl<S: Signatures> Core<S> {
                 hello.protocol
             ))
         } else if hello.lock_hash != self.group.lock_hash {
-            Some("it has another lock".to_owned())
+            Some(format!(
+                "it has another lock: 0x{}, yours is 0x{}",
+                hex::encode(hello.lock_hash),
+                hex::encode(self.group.lock_hash)
+            ))
         } else if !hello
             .proofs
             .verify(&self.group.lock_hash, self.me, self.committee.signatures())

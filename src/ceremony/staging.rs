@@ -17,7 +17,7 @@ use crate::crypto::hash::Hash;
 use crate::ethereum::keystore::{Derived, Kdf, Keystore, Password, lanes_of_many};
 
 use super::attempt::Mark;
-use super::files::SECRET;
+use super::files::{Cause, SECRET};
 use super::folder::DataFolder;
 use super::problem::Problem;
 use super::publication::{MAX_KEY_FILE_BYTES, key_file_names, staged_keys};
@@ -207,23 +207,28 @@ pub(super) fn stored_file(folder: &DataFolder, k: u32) -> PathBuf {
 /// The outputs for which all keystores and passwords of attempt `k` were stored, if they are there, staged or published.
 ///
 /// # Errors
-/// If the record of it is damaged; anything the disk says.
+/// If the record of it is damaged and the seed is gone; anything the disk says.
 pub fn stored_for(folder: &DataFolder, k: u32, validators: usize) -> Result<Option<Hash>, Problem> {
     let path = stored_file(folder, k);
     let text = match folder.disk().read_secret(&path, 65) {
         Ok(text) => text,
         Err(error) if error.is_missing() => return Ok(None),
+        Err(error) if matches!(error.cause, Cause::TooLarge(_)) => Zeroizing::new(Vec::new()),
         Err(error) => return Err(error.into()),
     };
     let mut outputs = [0; 32];
     let digits = text.strip_suffix(b"\n").unwrap_or(&text);
-    hex::decode_to_slice(digits, &mut outputs).map_err(|_| {
-        Problem::folder_state(
+    if hex::decode_to_slice(digits, &mut outputs).is_err() {
+        // With the seed the shares are made again, and the keystores that are here are put aside.
+        if folder.attempts().seed(k)?.is_some() {
+            return Ok(None);
+        }
+        return Err(Problem::folder_state(
             format!("{} is damaged", path.display()),
             "it does not hold 64 hexadecimal digits",
             "restore that file from a backup of this folder; delete nothing",
-        )
-    })?;
+        ));
+    }
     Ok(is_complete(folder, k, validators).then_some(outputs))
 }
 
@@ -527,9 +532,15 @@ mod tests {
         let aside = folder.attempts().folder(1).join("keys.incomplete-1");
         assert_eq!(Disk::new().list(&aside).unwrap().len(), 2 * v);
         assert!(stage(&folder, 1, &OUTPUTS, &shares(), &prepared).is_err());
-        // A damaged record is no reason to guess.
-        std::fs::write(stored_file(&folder, 1), "5".repeat(63)).unwrap();
-        assert!(stored_for(&folder, 1, v).is_err());
+        // A damaged record is no reason to guess, and heals with the seed.
+        for damaged in ["5".repeat(63), "5".repeat(100)] {
+            std::fs::write(stored_file(&folder, 1), damaged).unwrap();
+            assert!(stored_for(&folder, 1, v).is_err());
+        }
+        folder.attempts().create_seed(1).unwrap();
+        stage(&folder, 1, &OUTPUTS, &shares(), &prepared).unwrap();
+        assert_eq!(stored_for(&folder, 1, v).unwrap(), Some(OUTPUTS));
+        assert!(folder.attempts().folder(1).join("keys.incomplete-2").exists());
         destroy(&folder, 1).unwrap();
         assert_eq!(stored_for(&folder, 1, v).unwrap(), None);
     }

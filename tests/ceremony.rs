@@ -887,7 +887,11 @@ fn one_key_in_two_new_folders_at_once_is_told_to_everybody() {
             if words.contains("twice") {
                 break;
             }
-            assert!(Instant::now() < deadline, "it is told nothing: {words}");
+            assert!(
+                Instant::now() < deadline,
+                "{} is told nothing: {words}",
+                process.id()
+            );
         }
     }
 }

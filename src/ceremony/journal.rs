@@ -570,7 +570,7 @@ mod tests {
         let cases: [(Vec<u8>, usize); 9] = [
             (zeros(1), 4),
             (zeros(HEADER), 4),
-            (zeros(HEADER + 1), 0),
+            (zeros(HEADER + 4), 0),
             (zeros(whole.len()), 0),
             (b"x".to_vec(), 0),
             (b"something else altogether".to_vec(), 0),

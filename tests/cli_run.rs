@@ -204,7 +204,8 @@ fn histories_come_from_and_go_to_other_software() {
     let file = folder.write("both.json", &interchange(HOODI, &both));
     let (out, err) = folder.works(&["slashing-protection", "import", &file]);
     assert!(
-        out.contains("Made a slashing protection database") && out.contains("names 2 of the 2 validators"),
+        out.contains("Made a slashing protection database")
+            && out.contains("has records of 2 of the 2 validators"),
         "{out}"
     );
     assert!(
@@ -262,7 +263,7 @@ fn a_history_that_names_only_some_validators_says_which_are_missing() {
     );
     let (_, err) = folder.works(&["slashing-protection", "import", &one]);
     assert!(
-        err.contains(&keys[0]) && err.contains("waits two epochs"),
+        err.contains(&keys[0]) && err.contains("waits two whole epochs"),
         "{err}"
     );
     let out = folder.path("out.json");
@@ -280,7 +281,7 @@ fn what_is_no_history_of_these_validators_changes_nothing() {
         (
             interchange(&format!("0x{}", "11".repeat(32)), &mine),
             10,
-            "another chain",
+            "slashing protection file is of another network",
         ),
         (interchange(HOODI, &foreign), 3, "not about the validators here"),
         ("{]".to_owned(), 3, "can be imported"),
@@ -290,10 +291,14 @@ fn what_is_no_history_of_these_validators_changes_nothing() {
             3,
             "cannot be imported",
         ),
+        (interchange(HOODI, &json!({"mine": mine})), 3, "can be imported"),
         (
-            interchange(HOODI, &json!([history(&keys[0], 5, 0, 1), 7])),
+            interchange(
+                HOODI,
+                &json!([history(&keys[0], 5, 0, 1), history(&keys[1], 1 << 40, 0, 1)]),
+            ),
             3,
-            "can be imported",
+            "which lies in the future",
         ),
     ];
     let import = |content: &str, code, part| {
@@ -326,6 +331,83 @@ fn what_is_no_history_of_these_validators_changes_nothing() {
     assert!(fs::read(before).unwrap() == fs::read(after).unwrap());
 }
 
+/// Files as other software writes them, or as they come out of somebody's hands.
+#[test]
+fn histories_of_other_software_are_read_if_their_meaning_is_certain() {
+    let folder = Folder::hoodi();
+    let keys = folder.keys();
+    let usual = |key: &str| history(key, 81952, 2290, 3007);
+    let import = |name: &str, more: &[&str]| {
+        let _ = fs::remove_file(folder.path(DATABASE));
+        let file = format!(
+            "{}/tests/vectors/histories/{name}.json",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let output = folder.output(&[&["slashing-protection", "import", &file][..], more].concat());
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let exported = || {
+        let file = folder.path("export.json");
+        let _ = fs::remove_file(&file);
+        folder.works(&["slashing-protection", "export", file.to_str().unwrap()]);
+        let written: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+        written["data"].clone()
+    };
+    let nothing = |key: &str| json!({"pubkey": key, "signed_blocks": [], "signed_attestations": []});
+    let first_only = json!([usual(&keys[0]), nothing(&keys[1])]);
+    let second_only = json!([nothing(&keys[0]), usual(&keys[1])]);
+    let mut voted = nothing(&keys[0]);
+    voted["signed_attestations"] = json!([{"source_epoch": "1", "target_epoch": "2"}]);
+    for (name, expected, is_partial) in [
+        ("bom", &first_only, true),
+        ("extra-field", &first_only, true),
+        ("root-empty", &first_only, true),
+        ("upper", &first_only, true),
+        ("null-lists", &json!([voted, usual(&keys[1])]), false),
+        ("teku-empty-object", &second_only, true),
+    ] {
+        let (code, out, err) = import(name, &[]);
+        assert_eq!(code, Some(0), "{name}: {out}{err}");
+        assert_eq!(exported(), *expected, "{name}");
+        assert_eq!(
+            err.contains("waits two whole epochs"),
+            is_partial,
+            "{name}: {err}"
+        );
+    }
+    for (name, value) in [
+        ("far-future", "slot 18446744073709551615"),
+        ("next-century", "slot 999999999"),
+    ] {
+        let (code, out, err) = import(name, &[]);
+        assert_eq!(code, Some(3), "{name}: {out}{err}");
+        assert!(
+            err.contains(&keys[0]) && err.contains(value) && err.contains("\nTo do:"),
+            "{err}"
+        );
+        assert!(!folder.path(DATABASE).exists());
+        let (code, out, err) = import(name, &["--future", "drop"]);
+        assert_eq!(code, Some(0), "{name}: {out}{err}");
+        assert!(
+            err.contains(&keys[0]) && err.contains("left out, as you said"),
+            "{err}"
+        );
+        assert_eq!(exported(), second_only);
+        let (code, out, err) = import(name, &["--future", "keep", "--json"]);
+        assert_eq!(code, Some(0), "{name}: {out}{err}");
+        let event: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(event["future_kept"], json!([keys[0]]), "{event}");
+        assert_ne!(exported()[0], nothing(&keys[0]));
+    }
+    let (code, _, err) = import("gvr-mainnet", &[]);
+    assert_eq!(code, Some(10), "{err}");
+    assert!(
+        err.contains("file is of another network") && err.contains("mainnet") && err.contains("hoodi"),
+        "{err}"
+    );
+    assert!(!folder.path(DATABASE).exists());
+}
+
 #[test]
 fn a_network_of_ones_own_needs_its_root() {
     let folder = Folder::of("cluster-v1.10-custom-4x2");
@@ -333,7 +415,12 @@ fn a_network_of_ones_own_needs_its_root() {
     let data = json!([history(&folder.keys()[0], 5, 0, 1)]);
     let file = folder.write("file.json", &interchange(&root, &data));
     let import = ["slashing-protection", "import", &file];
-    folder.refuses(&import, 7, "not bound to a chain");
+    folder.refuses(&import, 3, "cannot be judged here");
+    folder.refuses(
+        &[&import[..], &["--future", "keep"]].concat(),
+        7,
+        "not bound to a chain",
+    );
     assert!(!folder.path(DATABASE).exists());
     let network = folder.write("network.toml", &custom_network(&root));
     folder.works(&[&import[..], &["--network-file", &network]].concat());

@@ -516,9 +516,30 @@ pub enum Is {
 #[derive(Debug, Subcommand)]
 pub enum SlashingCommand {
     /// Take over a file of another client: records are only ever raised; makes the database if there is none
-    Import(SlashingArgs),
+    Import(SlashingImportArgs),
     /// Write everything that these shares have signed into a new file
     Export(SlashingArgs),
+}
+
+/// `conclave slashing-protection import`.
+#[derive(Debug, Args)]
+pub struct SlashingImportArgs {
+    /// What to do with entries of the file that lie in the future, which refuse it otherwise: keep them (those keys sign
+    /// nothing until that time has come) or drop them (only if they are certainly wrong)
+    #[arg(long, env = "CONCLAVE_IMPORT_FUTURE", value_name = "WORD")]
+    pub future: Option<FutureWord>,
+    /// What both have.
+    #[command(flatten)]
+    pub common: SlashingArgs,
+}
+
+/// What becomes of entries that cannot have been signed yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FutureWord {
+    /// They were really signed: take them over.
+    Keep,
+    /// They are wrong: leave them out.
+    Drop,
 }
 
 /// `conclave slashing-protection import` and `export`.

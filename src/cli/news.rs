@@ -37,8 +37,21 @@ pub(super) enum Event {
         path: String,
         created: bool,
         validators: Vec<String>,
+        /// Named without a record.
+        without_record: Vec<String>,
         raised: usize,
         unknown: Vec<String>,
+        /// With entries in the future that were kept, by the operator's word.
+        future_kept: Vec<String>,
+        /// With entries in the future that were left out, by the operator's word.
+        future_dropped: Vec<String>,
+        /// How many things could not be read.
+        unreadable: usize,
+        /// The first of them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        first_unreadable: Option<String>,
+        /// Whether the database counts as incomplete by this.
+        marked: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         block: Option<u64>,
         #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,9 @@
 //! `conclave slashing-protection`: what the shares have signed, from and to other software (EIP-3076).
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use crate::{
     ceremony::{
@@ -13,12 +16,17 @@ use crate::{
     crypto::hash::Hash,
     ethereum::network::Network,
     validator::guard::{
-        self, Cluster, Guard, GuardError, Imported, Key,
-        interchange::{Interchange, InterchangeError, MAX_FILE_BYTES},
+        self, Cluster, Future, Guard, GuardError, Imported, Key,
+        interchange::{Horizon, Interchange, InterchangeError, MAX_FILE_BYTES},
     },
 };
 
-use super::{Context, args::SlashingArgs, input, news::Event};
+use super::{
+    Context,
+    args::{FutureWord, SlashingArgs, SlashingImportArgs},
+    input,
+    news::Event,
+};
 
 /// Keys that are named on the screen at most; events have all of them.
 const SHOWN: usize = 5;
@@ -27,62 +35,104 @@ const SHOWN: usize = 5;
 ///
 /// # Errors
 /// With what went wrong, and its exit code.
-pub(super) fn import(context: &Context, args: &SlashingArgs) -> Result<(), Problem> {
+pub(super) fn import(context: &Context, args: &SlashingImportArgs) -> Result<(), Problem> {
     let Place {
         folder,
         cluster,
         network,
-    } = open(context, args)?;
-    let bytes = folder.disk().read(&args.file, MAX_FILE_BYTES)?;
-    let file = Interchange::parse(&bytes).map_err(|error| problem(&error.into()))?;
+    } = open(context, &args.common)?;
+    let file = &args.common.file;
+    let bytes = folder.disk().read(file, MAX_FILE_BYTES)?;
+    let future = match args.future {
+        None => Future::Refuse,
+        Some(FutureWord::Keep) => Future::Keep,
+        Some(FutureWord::Drop) => Future::Drop,
+    };
+    let horizon = horizon(network.as_ref(), future)?;
+    let history = Interchange::parse(&bytes, horizon).map_err(|error| problem(&error.into()))?;
     let path = folder.slashing_protection();
     let created = std::fs::symlink_metadata(&path).is_err();
     let imported = if created {
         let root = known_root(network.as_ref())?;
-        guard::create_from(&path, &cluster, &root, &file)
+        guard::create_from(&path, &cluster, &root, &history, future)
     } else {
-        if !file.records().any(|(key, _)| cluster.find(key).is_some()) {
-            return Err(problem(&InterchangeError::NoneOfOurs.into()));
-        }
         let guard = Guard::open(&path, cluster.clone()).map_err(|error| problem(&error))?;
         pin(&guard, network.as_ref())?;
-        guard.import(&file)
+        guard.import(&history, future)
     };
     let imported = imported.map_err(|error| problem(&error))?;
-    tell(context, args, &cluster, &imported, created);
+    tell(context, file, &cluster, &imported, created, future);
     Ok(())
 }
 
-fn tell(context: &Context, args: &SlashingArgs, cluster: &Cluster, imported: &Imported, created: bool) {
+/// The time by which the file is judged.
+fn horizon(network: Option<&Network>, future: Future) -> Result<Horizon, Problem> {
+    let Some(network) = network else {
+        if future == Future::Keep {
+            return Ok(Horizon::NONE);
+        }
+        return Err(Problem::bad_input(
+            "What was signed cannot be judged here",
+            "this network is not known, so neither is which slots lie in the future",
+            "give --network-file a file that describes it",
+        ));
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Horizon::at(network, now.as_secs()).map_err(|error| problem(&error.into()))
+}
+
+fn tell(
+    context: &Context,
+    file: &Path,
+    cluster: &Cluster,
+    imported: &Imported,
+    created: bool,
+    future: Future,
+) {
     let out = &context.output;
     let all = cluster.validators();
-    let named: Vec<Key> = imported
-        .named
+    let key_of = |index: u32| Some(all.get(usize::try_from(index).ok()?)?.distributed);
+    let keys_of =
+        |indices: &[u32]| -> Vec<Key> { indices.iter().filter_map(|index| key_of(*index)).collect() };
+    let named = keys_of(&imported.named);
+    let silent = keys_of(&imported.silent);
+    let beyond: Vec<Key> = imported
+        .beyond
         .iter()
-        .filter_map(|index| all.get(usize::try_from(*index).ok()?))
-        .map(|keys| keys.distributed)
+        .filter_map(|(index, _)| key_of(*index))
         .collect();
+    let texts = |keys: &[Key]| -> Vec<String> { keys.iter().map(hexadecimal).collect() };
+    let beyond_if = |word: Future| {
+        if future == word {
+            texts(&beyond)
+        } else {
+            Vec::new()
+        }
+    };
     let highest = imported.highest;
     out.line(&Event::Imported {
-        path: args.file.display().to_string(),
+        path: file.display().to_string(),
         created,
-        validators: named.iter().map(hexadecimal).collect(),
+        validators: texts(&named),
+        without_record: texts(&silent),
         raised: imported.raised,
-        unknown: imported.unknown.iter().map(hexadecimal).collect(),
+        unknown: texts(&imported.unknown),
+        future_kept: beyond_if(Future::Keep),
+        future_dropped: beyond_if(Future::Drop),
+        unreadable: imported.unreadable.count,
+        first_unreadable: imported.unreadable.first.clone(),
+        marked: imported.marked,
         block: highest.block,
         source: highest.attested.map(|attested| attested.source),
         target: highest.attested.map(|attested| attested.target),
     });
     out.say(if created {
-        format!(
-            "Made a slashing protection database from {}.",
-            args.file.display()
-        )
+        format!("Made a slashing protection database from {}.", file.display())
     } else {
-        format!("Took {} into the slashing protection.", args.file.display())
+        format!("Took {} into the slashing protection.", file.display())
     });
     out.say(format!(
-        "  it names {} of the {} validators here; {} of them {} a higher record now",
+        "  it has records of {} of the {} validators here; {} of them {} a higher record now",
         named.len(),
         all.len(),
         imported.raised,
@@ -100,21 +150,52 @@ fn tell(context: &Context, args: &SlashingArgs, cluster: &Cluster, imported: &Im
     if context.output.is_json() {
         return;
     }
-    if named.len() < all.len() {
-        let missing: Vec<Key> = all
-            .iter()
-            .map(|keys| keys.distributed)
-            .filter(|key| !named.contains(key))
-            .collect();
+    let missing: Vec<Key> = all
+        .iter()
+        .map(|keys| keys.distributed)
+        .filter(|key| !named.contains(key))
+        .collect();
+    if !missing.is_empty() {
         out.warn(&format!(
-            "the file says nothing of {}. {}",
+            "the file has no record of {}. {}",
             list(&missing),
             if created {
-                "If they have signed elsewhere, import that history too. The first run waits two epochs before it attests"
+                "If they have signed elsewhere, import that history too"
             } else {
                 "What was known of them stays as it was"
             }
         ));
+    }
+    if let Some(first) = &imported.unreadable.first {
+        out.warn(&format!(
+            "{} could not be read, and {} not taken over: {first}",
+            match imported.unreadable.count {
+                1 => "one thing in the file".to_owned(),
+                count => format!("{count} things in the file"),
+            },
+            if imported.unreadable.count == 1 {
+                "was"
+            } else {
+                "were"
+            },
+        ));
+    }
+    if !beyond.is_empty() {
+        out.warn(&format!(
+            "entries in the future of {} were {}",
+            list(&beyond),
+            if future == Future::Keep {
+                "taken over, as you said: nothing that is due before them is signed with these keys"
+            } else {
+                "left out, as you said"
+            }
+        ));
+    }
+    if imported.marked {
+        out.warn(
+            "so this database may not know all that was signed: the next run waits two whole epochs before it attests, unless \
+             all other operators confirm that they know of nothing newer",
+        );
     }
     if !imported.unknown.is_empty() {
         out.warn(&format!(
@@ -220,7 +301,9 @@ fn known_root(network: Option<&Network>) -> Result<Hash, Problem> {
 pub(super) fn problem(error: &GuardError) -> Problem {
     let kind = match error {
         GuardError::Missing(_) => Kind::DatabaseMissing,
-        GuardError::OtherChain { .. } => Kind::WrongNetwork,
+        GuardError::OtherChain { .. } | GuardError::Interchange(InterchangeError::OtherNetwork { .. }) => {
+            Kind::WrongNetwork
+        }
         GuardError::Interchange(_) => Kind::BadInput,
         _ => Kind::FolderState,
     };

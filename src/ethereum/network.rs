@@ -16,6 +16,15 @@ const MAX_NAME: usize = 32;
 const MAX_TIME: u64 = 253_402_300_799;
 /// No chain has slots of more than an hour.
 const MAX_SLOT_SECONDS: u64 = 3600;
+/// What Ethereum's networks have, and a network file need not say.
+const SLOTS_PER_EPOCH: u64 = 32;
+/// No preset has more.
+const MAX_SLOTS_PER_EPOCH: u64 = 1024;
+
+/// The one known network whose registrations were signed with another time than that of its genesis.
+const HOLESKY_VERSION: [u8; 4] = [0x01, 0x01, 0x70, 0x00];
+/// When that network's chain began.
+const HOLESKY_START: u64 = 1_695_902_400;
 
 /// A network, known or custom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +41,8 @@ pub struct Network {
     pub capella_fork_version: [u8; 4],
     /// Length of a slot in seconds.
     pub slot_seconds: u64,
+    /// `SLOTS_PER_EPOCH`.
+    pub slots_per_epoch: u64,
     /// `genesis_validators_root`, 32 bytes. A new chain's may depend on keys that a ceremony has yet to make.
     pub genesis_validators_root: Option<[u8; 32]>,
     /// Whether deposits on it cost real money: mainnet and Gnosis.
@@ -75,7 +86,7 @@ pub enum NetworkError {
         "The network file is not usable.\n\
          {0}.\n\
          It must be TOML with name, genesis_fork_version, capella_fork_version, chain_id, genesis_time, \
-         slot_seconds and, if it is known, genesis_validators_root; nothing else."
+         slot_seconds and, if they are known, genesis_validators_root and slots_per_epoch; nothing else."
     )]
     File(String),
     /// The file says something else about a known network than what is known.
@@ -101,6 +112,7 @@ static KNOWN: [Network; 7] = [
         genesis_time: 1_606_824_023,
         capella_fork_version: [0x03, 0x00, 0x00, 0x00],
         slot_seconds: 12,
+        slots_per_epoch: 32,
         genesis_validators_root: Some(root(
             "4b363db94e286120d76eb905340fdd4e54bfe9f06bf33ff6cf5ad27f511bfe95",
         )),
@@ -114,6 +126,7 @@ static KNOWN: [Network; 7] = [
         genesis_time: 1_638_993_340,
         capella_fork_version: [0x03, 0x00, 0x00, 0x64],
         slot_seconds: 5,
+        slots_per_epoch: 16,
         genesis_validators_root: Some(root(
             "f5dcb5564e829aab27264b9becd5dfaa017085611224cb3036f573368dbb9d47",
         )),
@@ -127,6 +140,7 @@ static KNOWN: [Network; 7] = [
         genesis_time: 1_742_213_400,
         capella_fork_version: [0x40, 0x00, 0x09, 0x10],
         slot_seconds: 12,
+        slots_per_epoch: 32,
         genesis_validators_root: Some(root(
             "212f13fc4df078b6cb7db228f1c8307566dcecf900867401a92023d7ba99cb5f",
         )),
@@ -140,6 +154,7 @@ static KNOWN: [Network; 7] = [
         genesis_time: 1_655_733_600,
         capella_fork_version: [0x90, 0x00, 0x00, 0x72],
         slot_seconds: 12,
+        slots_per_epoch: 32,
         genesis_validators_root: Some(root(
             "d8ea171f3c94aea21ebc42a1ed61052acf3f9209c00e4efbaaddac09ed9b8078",
         )),
@@ -153,6 +168,7 @@ static KNOWN: [Network; 7] = [
         genesis_time: 1_665_396_300,
         capella_fork_version: [0x03, 0x00, 0x00, 0x6f],
         slot_seconds: 5,
+        slots_per_epoch: 16,
         genesis_validators_root: Some(root(
             "9d642dac73058fbf39c0ae41ab1e34e4d889043cb199851ded7095bc99eb4c1e",
         )),
@@ -167,6 +183,7 @@ static KNOWN: [Network; 7] = [
         genesis_time: 1_696_000_704,
         capella_fork_version: [0x04, 0x01, 0x70, 0x00],
         slot_seconds: 12,
+        slots_per_epoch: 32,
         genesis_validators_root: Some(root(
             "9143aa7c615a7f7115e2b6aac319c03529df8242ae705fba9df39b79c59fa8b1",
         )),
@@ -180,6 +197,7 @@ static KNOWN: [Network; 7] = [
         genesis_time: 1_616_508_000,
         capella_fork_version: [0x03, 0x00, 0x10, 0x20],
         slot_seconds: 12,
+        slots_per_epoch: 32,
         genesis_validators_root: Some(root(
             "043db0d9a83813551ee2f33450d23797757d430911a9320530ad8a0eabc43efb",
         )),
@@ -227,6 +245,20 @@ impl Network {
             .ok_or(NetworkError::UnknownForkVersion(version))
     }
 
+    /// When slot 0 began or begins, in Unix seconds.
+    pub fn chain_start(&self) -> u64 {
+        if self.genesis_fork_version == HOLESKY_VERSION {
+            HOLESKY_START
+        } else {
+            self.genesis_time
+        }
+    }
+
+    /// The slot at a time in Unix seconds; none before genesis.
+    pub fn slot_at(&self, unix_seconds: u64) -> Option<u64> {
+        Some(unix_seconds.checked_sub(self.chain_start())? / self.slot_seconds)
+    }
+
     /// Refuses networks for which no new ceremony is held.
     ///
     /// # Errors
@@ -240,7 +272,7 @@ impl Network {
     }
 
     /// Reads a network file (TOML): `name`, `genesis_fork_version`, `capella_fork_version`, `chain_id`,
-    /// `genesis_time`, `slot_seconds` and optionally `genesis_validators_root`.
+    /// `genesis_time`, `slot_seconds` and optionally `genesis_validators_root` and `slots_per_epoch` (else 32).
     ///
     /// A file that says exactly what is known of a known network gives that network.
     ///
@@ -268,8 +300,9 @@ impl Network {
         file.into_network()
     }
 
-    /// Compares a custom network with the known ones; gives the known one when nothing differs.
-    fn distinct(self) -> Result<Self, NetworkError> {
+    /// Compares a custom network with the known ones; gives the known one when nothing differs. `slots_per_epoch` as the
+    /// file has it.
+    fn distinct(self, slots_per_epoch: Option<u64>) -> Result<Self, NetworkError> {
         let reserved = RESERVED.contains(&self.name.as_ref());
         if reserved {
             return Err(NetworkError::File(format!(
@@ -281,6 +314,7 @@ impl Network {
             let same = Self {
                 // The root may be left out of a file.
                 genesis_validators_root: self.genesis_validators_root.or(known.genesis_validators_root),
+                slots_per_epoch: slots_per_epoch.unwrap_or(known.slots_per_epoch),
                 real_money: known.real_money,
                 read_only: known.read_only,
                 ..self.clone()
@@ -322,6 +356,7 @@ struct File {
     chain_id: u64,
     genesis_time: u64,
     slot_seconds: u64,
+    slots_per_epoch: Option<u64>,
     genesis_validators_root: Option<String>,
 }
 
@@ -339,6 +374,11 @@ impl File {
             ("chain_id", self.chain_id, (1 << 53) - 1),
             ("genesis_time", self.genesis_time, MAX_TIME),
             ("slot_seconds", self.slot_seconds, MAX_SLOT_SECONDS),
+            (
+                "slots_per_epoch",
+                self.slots_per_epoch.unwrap_or(SLOTS_PER_EPOCH),
+                MAX_SLOTS_PER_EPOCH,
+            ),
         ] {
             if value == 0 || value > max {
                 return refuse(format!("{key} must be between 1 and {max}, not {value}"));
@@ -355,10 +395,11 @@ impl File {
             chain_id: self.chain_id,
             genesis_time: self.genesis_time,
             slot_seconds: self.slot_seconds,
+            slots_per_epoch: self.slots_per_epoch.unwrap_or(SLOTS_PER_EPOCH),
             real_money: false,
             read_only: false,
         }
-        .distinct()
+        .distinct(self.slots_per_epoch)
     }
 }
 

@@ -65,7 +65,7 @@ pub enum Mark {
     New = 1,
     /// The ceremony's files were published by a later start than the one that made them: the folder may be an old copy.
     LatePublication = 2,
-    /// It was made from an interchange file that did not name every validator.
+    /// What was imported from an interchange file did not show of every validator what it attested to.
     PartialImport = 3,
     /// It came with its folder from another machine: it was whole when it left, and may have been unpacked before.
     Moved = 4,

@@ -1,22 +1,31 @@
 //! The interchange format of slashing protection: EIP-3076, version "5".
 //!
+//! Files come from software of others: whatever has only one possible meaning is read, however it is written. What has
+//! none is told and counts as unknown, and spoils nothing else. Every value is judged against the time: what cannot have
+//! been signed yet is kept apart ([`Said::beyond`]), because a key that is raised to it never signs again.
+//!
 //! Reading keeps the highest values only, as they pass: a file may be as long as it likes within [`MAX_FILE_BYTES`], and
-//! what stays in memory is one record for each key.
+//! what stays in memory is one small record for each key.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{self, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::cluster::Key;
 use super::rules::{Attested, Record};
 use crate::crypto::hash::Hash;
+use crate::ethereum::network::Network;
 
 /// Most bytes of a file: complete histories of some thousand keys.
 pub const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 /// Most different keys in a file.
 const MAX_KEYS: usize = 1 << 20;
+/// Most characters of what is quoted from a file.
+const MAX_QUOTED: usize = 60;
 /// The version that is read and written.
 const VERSION: &str = "5";
 
@@ -51,40 +60,299 @@ pub enum InterchangeError {
          Check that it was exported for this cluster, and by this operator."
     )]
     NoneOfOurs,
+    /// It names validators of this lock, and says of none that it signed anything.
+    #[error(
+        "This slashing protection file says of no validator here that it signed anything.\n\
+         A database that is made from it would know nothing.\n\
+         Check that it is the right file. Only if these shares never signed anything, start with --new-slashing-database."
+    )]
+    NothingOfOurs,
+    /// It is of another chain.
+    #[error(
+        "This slashing protection file is of another network.\n\
+         It was made on {}, and the validators here are on {}.\n\
+         Export it from the client that worked for these validators, or import it in the folder of its own cluster.",
+        chain_name(file),
+        chain_name(here)
+    )]
+    OtherNetwork {
+        /// The genesis validators root in the file, 32 bytes.
+        file: Hash,
+        /// That of the chain here, 32 bytes.
+        here: Hash,
+    },
+    /// It says that something was signed which cannot have been signed yet.
+    #[error(
+        "This slashing protection file says that something was signed which lies in the future; nothing was imported.\n\
+         {}.\n\
+         Check this machine's clock, and where the file comes from. If these entries are wrong, --future drop leaves them \
+         out and takes the rest. Only if they were really signed, --future keep takes them: those keys then sign nothing \
+         until that time has come.",
+        future_text(*validators, key, record, horizon)
+    )]
+    Future {
+        /// How many validators here it is said of.
+        validators: usize,
+        /// The first of them, by its distributed key.
+        key: Key,
+        /// What is said of it, as far as it lies in the future.
+        record: Record,
+        /// The end of the present.
+        horizon: Horizon,
+    },
+    /// By this machine's clock the chain has not begun.
+    #[error(
+        "By this machine's clock the chain of these validators has not begun yet.\n\
+         Its genesis is at {genesis} and the clock says {now} (seconds since 1970), so nothing can have been signed.\n\
+         Set the clock right, then import again."
+    )]
+    BeforeGenesis {
+        /// When the chain begins, in Unix seconds.
+        genesis: u64,
+        /// The time, in Unix seconds.
+        now: u64,
+    },
 }
 
-/// What a file says: of each key the highest.
+/// `mainnet (genesis validators root 0x4b36...)`.
+fn chain_name(root: &Hash) -> String {
+    let known = Network::known()
+        .iter()
+        .find(|network| network.genesis_validators_root.as_ref() == Some(root));
+    let name = known.map_or("a network that is not known here", |network| &network.name);
+    format!("{name} (genesis validators root {})", hexadecimal(root))
+}
+
+fn future_text(validators: usize, key: &Key, record: &Record, horizon: &Horizon) -> String {
+    let mut what = Vec::new();
+    if let Some(slot) = record.block {
+        what.push(format!("a block of slot {slot}"));
+    }
+    if let Some(Attested { source, target }) = record.attested {
+        what.push(format!("an attestation from epoch {source} to epoch {target}"));
+    }
+    let others = match validators {
+        0 | 1 => String::new(),
+        2 => "; one more validator has such entries".to_owned(),
+        more => format!("; {} more validators have such entries", more - 1),
+    };
+    format!(
+        "Of {} it says {}, but by this machine's clock it is epoch {} now, which ends with slot {}{others}",
+        hexadecimal(key),
+        what.join(" and "),
+        horizon.epoch,
+        horizon.slot
+    )
+}
+
+/// The end of the present: what is later cannot have been signed yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Horizon {
+    /// The current epoch.
+    pub epoch: u64,
+    /// Its last slot.
+    pub slot: u64,
+}
+
+impl Horizon {
+    /// Nothing is too late. For whoever was told to believe everything.
+    pub const NONE: Self = Self {
+        epoch: u64::MAX,
+        slot: u64::MAX,
+    };
+
+    /// At a time in Unix seconds.
+    ///
+    /// # Errors
+    /// [`InterchangeError::BeforeGenesis`].
+    pub fn at(network: &Network, now: u64) -> Result<Self, InterchangeError> {
+        let slot = network.slot_at(now).ok_or(InterchangeError::BeforeGenesis {
+            genesis: network.chain_start(),
+            now,
+        })?;
+        let epoch = slot / network.slots_per_epoch;
+        Ok(Self {
+            epoch,
+            slot: epoch * network.slots_per_epoch + (network.slots_per_epoch - 1),
+        })
+    }
+
+    fn has_block(&self, slot: u64) -> bool {
+        slot <= self.slot
+    }
+
+    fn has_attestation(&self, attested: Attested) -> bool {
+        attested.source.max(attested.target) <= self.epoch
+    }
+}
+
+/// What a file says of one key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Said {
+    /// The highest that was signed until the [`Horizon`].
+    pub record: Record,
+    /// The highest of what is said to have been signed after it.
+    pub beyond: Record,
+    /// What could not be read: how many things, and where and what the first of them is.
+    pub unreadable: Unreadable,
+}
+
+impl Said {
+    fn add_block(&mut self, slot: u64, horizon: &Horizon) {
+        let record = if horizon.has_block(slot) {
+            &mut self.record
+        } else {
+            &mut self.beyond
+        };
+        record.block = record.block.max(Some(slot));
+    }
+
+    fn add_attestation(&mut self, attested: Attested, horizon: &Horizon) {
+        let record = if horizon.has_attestation(attested) {
+            &mut self.record
+        } else {
+            &mut self.beyond
+        };
+        *record = record.raised(Record {
+            block: None,
+            attested: Some(attested),
+        });
+    }
+}
+
+/// What could not be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unreadable {
+    /// How many things.
+    pub count: usize,
+    /// Where and what the first of them is, in a few words.
+    pub first: Option<String>,
+}
+
+impl Unreadable {
+    fn add(&mut self, what: impl FnOnce() -> String) {
+        self.count += 1;
+        self.first.get_or_insert_with(what);
+    }
+
+    /// Both together.
+    pub fn join(&mut self, other: &Self) {
+        self.count += other.count;
+        if self.first.is_none() {
+            self.first.clone_from(&other.first);
+        }
+    }
+}
+
+/// What a file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interchange {
     genesis_validators_root: Hash,
-    records: BTreeMap<Key, Record>,
+    horizon: Horizon,
+    keys: BTreeMap<Key, Said>,
+    nobodys: Unreadable,
 }
 
 impl Interchange {
-    /// Reads a file.
+    /// Reads a file, and judges it by the time.
     ///
-    /// Strict: no unknown fields, numbers are quoted decimals, bytes are lower-case hexadecimal with `0x`. That the
-    /// messages in it may contradict each other does not matter, because only the highest values count.
+    /// Numbers may be quoted or not, hexadecimal digits of any case, with `0x` or without; lists may be `null`; what is
+    /// not needed is not looked at. Messages without any content (`{}`, `null`) say nothing. That messages contradict each
+    /// other does not matter, because only the highest values count.
     ///
     /// # Errors
-    /// With what is wrong and where.
-    pub fn parse(bytes: &[u8]) -> Result<Self, InterchangeError> {
+    /// With what is wrong and where, if it is no such file as a whole.
+    pub fn parse(bytes: &[u8], horizon: Horizon) -> Result<Self, InterchangeError> {
         if bytes.len() as u64 > MAX_FILE_BYTES {
             return Err(InterchangeError::TooLarge);
         }
         let malformed = |why: String| InterchangeError::Malformed(why);
-        // The version first: another one may have other fields.
-        let version: AnyVersion =
-            serde_json::from_slice(bytes).map_err(|error| malformed(one_line(&error)))?;
-        if version.metadata.interchange_format_version != VERSION {
-            let found = version.metadata.interchange_format_version;
-            return Err(InterchangeError::Version(found.chars().take(20).collect()));
+        if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+            return Err(malformed(
+                "It is text in UTF-16, as some editors and shells of Windows write it: save it as UTF-8"
+                    .to_owned(),
+            ));
         }
-        let file: File = serde_json::from_slice(bytes).map_err(|error| malformed(one_line(&error)))?;
-        Ok(Self {
-            genesis_validators_root: file.metadata.genesis_validators_root.0,
-            records: file.data.0,
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let json = |error: serde_json::Error| malformed(one_line(&error));
+        // The version first: another one may have other fields.
+        let version: AnyVersion<'_> = serde_json::from_slice(bytes).map_err(json)?;
+        let version = version.metadata.interchange_format_version.get();
+        let version = version.trim_matches('"');
+        if version != VERSION {
+            return Err(InterchangeError::Version(version.chars().take(20).collect()));
+        }
+        let file: File<'_> = serde_json::from_slice(bytes).map_err(json)?;
+        let root = file.metadata.genesis_validators_root;
+        let mut read = Self {
+            genesis_validators_root: hex_of(root).ok_or_else(|| {
+                let found = quoted(root);
+                malformed(format!(
+                    "Its genesis_validators_root is not 32 bytes in hexadecimal: {found}"
+                ))
+            })?,
+            horizon,
+            keys: BTreeMap::new(),
+            nobodys: Unreadable::default(),
+        };
+        let mut number = 0;
+        each(file.data, |entry| {
+            number += 1;
+            read.add(number, entry)
         })
+        .map_err(|error| malformed(format!("In its data: {}", one_line(&error))))?;
+        Ok(read)
+    }
+
+    /// Takes one element of `data`, counted from 1.
+    fn add(&mut self, number: usize, entry: &RawValue) -> Result<(), &'static str> {
+        if entry.get() == "null" {
+            return Ok(());
+        }
+        let parsed: Option<Entry<'_>> = serde_json::from_str(entry.get()).ok();
+        let key: Option<Key> = parsed.as_ref().and_then(|entry| hex_of(entry.pubkey?));
+        let (Some(entry), Some(key)) = (parsed, key) else {
+            self.nobodys
+                .add(|| format!("entry {number} has no readable pubkey"));
+            return Ok(());
+        };
+        // A key may come more than once.
+        let horizon = self.horizon;
+        let said = self.keys.entry(key).or_default();
+        said.add_list(number, "signed_blocks", entry.signed_blocks, |said, item| {
+            let block: Block<'_> = serde_json::from_str(item).ok()?;
+            if block.slot.is_none() && block.signing_root.is_none() {
+                return Some(());
+            }
+            said.add_block(number_of(block.slot?)?, &horizon);
+            Some(())
+        });
+        said.add_list(
+            number,
+            "signed_attestations",
+            entry.signed_attestations,
+            |said, item| {
+                let attestation: Attestation<'_> = serde_json::from_str(item).ok()?;
+                let Attestation {
+                    source_epoch,
+                    target_epoch,
+                    signing_root,
+                } = attestation;
+                if source_epoch.is_none() && target_epoch.is_none() && signing_root.is_none() {
+                    return Some(());
+                }
+                let attested = Attested {
+                    source: number_of(source_epoch?)?,
+                    target: number_of(target_epoch?)?,
+                };
+                said.add_attestation(attested, &horizon);
+                Some(())
+            },
+        );
+        if self.keys.len() > MAX_KEYS {
+            return Err("too many keys");
+        }
+        Ok(())
     }
 
     /// The chain of the file: 32 bytes.
@@ -92,210 +360,193 @@ impl Interchange {
         &self.genesis_validators_root
     }
 
-    /// All keys with the highest that each has signed, ascending.
-    pub fn records(&self) -> impl Iterator<Item = (&Key, &Record)> {
-        self.records.iter()
+    /// The time by which it was judged.
+    pub fn horizon(&self) -> &Horizon {
+        &self.horizon
+    }
+
+    /// All keys and what is said of each, ascending.
+    pub fn keys(&self) -> impl Iterator<Item = (&Key, &Said)> {
+        self.keys.iter()
+    }
+
+    /// Entries that do not say whose they are.
+    pub fn nobodys(&self) -> &Unreadable {
+        &self.nobodys
+    }
+}
+
+impl Said {
+    /// Takes a list of messages. `take` gives `None` for one that cannot be read.
+    fn add_list(
+        &mut self,
+        entry: usize,
+        name: &str,
+        list: Option<&RawValue>,
+        mut take: impl FnMut(&mut Self, &str) -> Option<()>,
+    ) {
+        let Some(list) = list else {
+            self.unreadable.add(|| format!("entry {entry} has no {name}"));
+            return;
+        };
+        if list.get() == "null" {
+            return;
+        }
+        let mut place = 0;
+        let all = each(list, |item| {
+            place += 1;
+            if item.get() != "null" && take(self, item.get()).is_none() {
+                self.unreadable
+                    .add(|| format!("message {place} of {name} in entry {entry}: {}", quoted(item)));
+            }
+            Ok(())
+        });
+        if all.is_err() {
+            self.unreadable
+                .add(|| format!("{name} in entry {entry}: {}", quoted(list)));
+        }
     }
 }
 
 /// A parser's message on one line.
 fn one_line(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    text.chars()
+    printable(&error.to_string(), 200)
+}
+
+fn quoted(value: &RawValue) -> String {
+    printable(value.get(), MAX_QUOTED)
+}
+
+/// At most so many characters, with an ellipsis if there are more.
+fn printable(text: &str, max: usize) -> String {
+    let mut short: String = text
+        .chars()
+        .take(max)
         .map(|c| if c.is_control() { ' ' } else { c })
-        .take(200)
-        .collect()
+        .collect();
+    if text.chars().nth(max).is_some() {
+        short.push_str("...");
+    }
+    short
 }
 
 // --- reading ---
 
 #[derive(Deserialize)]
-struct AnyVersion {
-    metadata: AnyMetadata,
+struct AnyVersion<'a> {
+    #[serde(borrow)]
+    metadata: AnyMetadata<'a>,
 }
 
 #[derive(Deserialize)]
-struct AnyMetadata {
-    interchange_format_version: String,
+struct AnyMetadata<'a> {
+    #[serde(borrow)]
+    interchange_format_version: &'a RawValue,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    metadata: Metadata,
-    data: Data,
+struct File<'a> {
+    #[serde(borrow)]
+    metadata: Metadata<'a>,
+    #[serde(borrow)]
+    data: &'a RawValue,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Metadata {
+struct Metadata<'a> {
     #[serde(rename = "interchange_format_version")]
     _version: IgnoredAny,
-    genesis_validators_root: Bytes<32>,
+    #[serde(borrow)]
+    genesis_validators_root: &'a RawValue,
+}
+
+/// One element of `data`. A list that is `null` is there: it is empty.
+#[derive(Deserialize)]
+struct Entry<'a> {
+    #[serde(borrow, default, deserialize_with = "as_written")]
+    pubkey: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "as_written")]
+    signed_blocks: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "as_written")]
+    signed_attestations: Option<&'a RawValue>,
+}
+
+/// A message: what is `null` is absent.
+#[derive(Deserialize)]
+struct Block<'a> {
+    #[serde(borrow)]
+    slot: Option<&'a RawValue>,
+    #[serde(borrow)]
+    signing_root: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Validator {
-    pubkey: Bytes<48>,
-    signed_blocks: Blocks,
-    signed_attestations: Attestations,
+struct Attestation<'a> {
+    #[serde(borrow)]
+    source_epoch: Option<&'a RawValue>,
+    #[serde(borrow)]
+    target_epoch: Option<&'a RawValue>,
+    #[serde(borrow)]
+    signing_root: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Block {
-    slot: Number,
-    #[serde(default, rename = "signing_root")]
-    _root: Option<Bytes<32>>,
+/// A value as it is written, `null` too.
+fn as_written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Attestation {
-    source_epoch: Number,
-    target_epoch: Number,
-    #[serde(default, rename = "signing_root")]
-    _root: Option<Bytes<32>>,
-}
+/// Shows each element of a list, in order, without keeping it. `null` is an empty list.
+fn each<'a>(
+    list: &'a RawValue,
+    take: impl FnMut(&'a RawValue) -> Result<(), &'static str>,
+) -> Result<(), serde_json::Error> {
+    struct Each<F>(F);
 
-/// A list that is folded as it is read.
-struct Fold<T, A> {
-    into: A,
-    add: fn(&mut A, T) -> Result<(), &'static str>,
-}
+    impl<'de, F: FnMut(&'de RawValue) -> Result<(), &'static str>> Visitor<'de> for Each<F> {
+        type Value = ();
 
-impl<'de, T: Deserialize<'de>, A> Visitor<'de> for Fold<T, A> {
-    type Value = A;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_seq<S: SeqAccess<'de>>(mut self, mut list: S) -> Result<A, S::Error> {
-        while let Some(item) = list.next_element::<T>()? {
-            (self.add)(&mut self.into, item).map_err(de::Error::custom)?;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
         }
-        Ok(self.into)
-    }
-}
 
-struct Data(BTreeMap<Key, Record>);
-
-impl<'de> Deserialize<'de> for Data {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let fold = Fold::<Validator, BTreeMap<Key, Record>> {
-            into: BTreeMap::new(),
-            add: |records, validator| {
-                let record = Record {
-                    block: validator.signed_blocks.0,
-                    attested: validator.signed_attestations.0,
-                };
-                // A key may come more than once.
-                let known = records.entry(validator.pubkey.0).or_default();
-                *known = known.raised(record);
-                if records.len() > MAX_KEYS {
-                    return Err("too many keys");
-                }
-                Ok(())
-            },
-        };
-        deserializer.deserialize_seq(fold).map(Self)
-    }
-}
-
-struct Blocks(Option<u64>);
-
-impl<'de> Deserialize<'de> for Blocks {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let fold = Fold::<Block, Option<u64>> {
-            into: None,
-            add: |highest, block| {
-                *highest = (*highest).max(Some(block.slot.0));
-                Ok(())
-            },
-        };
-        deserializer.deserialize_seq(fold).map(Self)
-    }
-}
-
-struct Attestations(Option<Attested>);
-
-impl<'de> Deserialize<'de> for Attestations {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let fold = Fold::<Attestation, Record> {
-            into: Record::default(),
-            add: |highest, attestation| {
-                *highest = highest.raised(Record {
-                    block: None,
-                    attested: Some(Attested {
-                        source: attestation.source_epoch.0,
-                        target: attestation.target_epoch.0,
-                    }),
-                });
-                Ok(())
-            },
-        };
-        deserializer
-            .deserialize_seq(fold)
-            .map(|highest| Self(highest.attested))
-    }
-}
-
-/// A quoted decimal number without sign, blanks or leading zeros.
-struct Number(u64);
-
-impl<'de> Deserialize<'de> for Number {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Number;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a quoted decimal number of at most 64 bits")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Number, E> {
-                let is_plain = !text.is_empty()
-                    && text.bytes().all(|byte| byte.is_ascii_digit())
-                    && (text == "0" || !text.starts_with('0'));
-                text.parse()
-                    .ok()
-                    .filter(|_| is_plain)
-                    .map(Number)
-                    .ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
-            }
+        fn visit_unit<E>(self) -> Result<(), E> {
+            Ok(())
         }
-        deserializer.deserialize_str(Text)
+
+        fn visit_seq<S: SeqAccess<'de>>(mut self, mut list: S) -> Result<(), S::Error> {
+            while let Some(item) = list.next_element::<&'de RawValue>()? {
+                (self.0)(item).map_err(de::Error::custom)?;
+            }
+            Ok(())
+        }
     }
+
+    serde_json::Deserializer::from_str(list.get()).deserialize_any(Each(take))
 }
 
-/// N bytes as `0x` and lower-case hexadecimal digits.
-struct Bytes<const N: usize>([u8; N]);
-
-impl<'de, const N: usize> Deserialize<'de> for Bytes<N> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text<const N: usize>;
-        impl<const N: usize> Visitor<'_> for Text<N> {
-            type Value = Bytes<N>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "0x and {} lower-case hexadecimal digits", 2 * N)
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Bytes<N>, E> {
-                let mut bytes = [0; N];
-                let digits = text
-                    .strip_prefix("0x")
-                    .filter(|digits| !digits.bytes().any(|byte| byte.is_ascii_uppercase()));
-                digits
-                    .and_then(|digits| hex::decode_to_slice(digits, &mut bytes).ok())
-                    .map(|()| Bytes(bytes))
-                    .ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
-            }
-        }
-        deserializer.deserialize_str(Text)
+/// A decimal number without sign, quoted or not. One above 64 bits is the highest that there is: nobody can sign after it.
+fn number_of(value: &RawValue) -> Option<u64> {
+    let text = value.get();
+    let digits = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+        .unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
     }
+    Some(digits.parse().unwrap_or(u64::MAX))
+}
+
+/// N bytes in hexadecimal digits, of any case, after `0x` or without.
+fn hex_of<const N: usize>(value: &RawValue) -> Option<[u8; N]> {
+    let text: Cow<'_, str> = serde_json::from_str(value.get()).ok()?;
+    let digits = text
+        .strip_prefix("0x")
+        .or_else(|| text.strip_prefix("0X"))
+        .unwrap_or(&text);
+    let mut bytes = [0; N];
+    hex::decode_to_slice(digits, &mut bytes).ok()?;
+    Some(bytes)
 }
 
 // --- writing ---

@@ -21,6 +21,7 @@ pub mod rules;
 #[cfg(test)]
 pub(in crate::validator) mod tests;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -32,7 +33,7 @@ pub use self::error::GuardError;
 pub use self::rules::{Attested, Message, Newest, Progress, Record, Refusal, Start, Timing};
 
 use self::database::{Failure, Store, shielded};
-use self::interchange::{History, Interchange};
+use self::interchange::{History, Interchange, InterchangeError, Unreadable};
 
 /// The file's name in an operator's data folder.
 pub const FILE: &str = "slashing-protection.redb";
@@ -95,17 +96,38 @@ pub struct Raised {
     pub before: Record,
 }
 
+/// What becomes of messages in a file that cannot have been signed yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Future {
+    /// The file is refused if there are any of validators here.
+    #[default]
+    Refuse,
+    /// Taken over: those keys sign nothing until that time has come.
+    Keep,
+    /// Left out, and told.
+    Drop,
+}
+
 /// What an import did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
-    /// Validators that the file names, by their index in the lock, ascending.
+    /// Validators that the file has a record of, by their index in the lock, ascending.
     pub named: Vec<u32>,
-    /// How many of them have a higher record now.
+    /// Validators that it names without one, ascending: that is no memory of anything.
+    pub silent: Vec<u32>,
+    /// How many of `named` have a higher record now.
     pub raised: usize,
     /// Keys in the file that are neither a distributed key of the lock nor this operator's share of one, ascending.
     pub unknown: Vec<Key>,
     /// The highest of everything that was imported.
     pub highest: Record,
+    /// Validators with messages that cannot have been signed yet, and the highest of these: left out with
+    /// [`Future::Drop`], imported with [`Future::Keep`].
+    pub beyond: Vec<(u32, Record)>,
+    /// What could not be read of validators here, or may be of one.
+    pub unreadable: Unreadable,
+    /// Whether the database is marked by this: it is not the whole memory of its shares.
+    pub marked: bool,
 }
 
 /// How a database is opened: again, when it has failed.
@@ -505,28 +527,36 @@ impl Guard {
     }
 
     /// Takes over what an interchange file says: every key is raised to the highest that the file has of it, all keys or
-    /// none. Nothing is ever lowered, and no mark is taken away.
+    /// none. Nothing is ever lowered, and no mark is taken away. One is set if this leaves a validator without any
+    /// attestation on record, or if something about one was not taken over.
     ///
     /// # Errors
-    /// [`GuardError::NoChain`] as long as no genesis validators root is pinned, [`GuardError::OtherChain`] if the file
-    /// has another one; if the database cannot be read or written.
-    pub fn import(&self, file: &Interchange) -> Result<Imported, GuardError> {
+    /// [`GuardError::NoChain`] as long as no genesis validators root is pinned; [`InterchangeError::OtherNetwork`] if the
+    /// file has another one, [`InterchangeError::NoneOfOurs`] if it names none of the validators,
+    /// [`InterchangeError::Future`] as `future` says; if the database cannot be read or written.
+    pub fn import(&self, file: &Interchange, future: Future) -> Result<Imported, GuardError> {
         self.with(|store| {
             let writing = store.write()?;
             let pinned = writing.chain()?.ok_or(GuardError::NoChain)?;
-            same_chain(&pinned, file)?;
-            let (mut imported, records) = sort(&self.cluster, file);
-            let mut records = records.into_iter();
-            let named = imported.named.clone();
-            writing.change_rows(&self.cluster, named, |_, row| {
-                let (_, record) = records.next()?;
+            let Sorted {
+                mut imported,
+                records,
+                mut is_whole,
+            } = sort(&self.cluster, &pinned, file, future)?;
+            writing.change_rows(&self.cluster, self.all(), |validator, row| {
+                let record = records.get(&validator).copied().unwrap_or_default();
                 let after = row.raised(record);
+                is_whole &= after.record.attested.is_some();
                 (after != row).then(|| {
                     imported.raised += 1;
                     after
                 })
             })?;
-            if imported.raised > 0 {
+            imported.marked = !is_whole && writing.mark()?.is_none();
+            if imported.marked {
+                writing.set_mark(Some(Mark::PartialImport))?;
+            }
+            if imported.raised > 0 || imported.marked {
                 writing.commit()?;
             }
             Ok(imported)
@@ -559,33 +589,81 @@ impl Guard {
     }
 }
 
-fn same_chain(pinned: &Hash, file: &Interchange) -> Result<(), GuardError> {
-    if file.genesis_validators_root() == pinned {
-        return Ok(());
-    }
-    Err(GuardError::OtherChain {
-        pinned: *pinned,
-        found: *file.genesis_validators_root(),
-    })
+/// What a file says of this cluster's validators.
+struct Sorted {
+    imported: Imported,
+    /// What each of them is raised to.
+    records: BTreeMap<u32, Record>,
+    /// Whether all that it says of them could be taken over.
+    is_whole: bool,
 }
 
-/// What a file says of this cluster's validators, ascending.
-fn sort(cluster: &Cluster, file: &Interchange) -> (Imported, Vec<(u32, Record)>) {
-    let mut imported = Imported::default();
-    let mut records: std::collections::BTreeMap<u32, Record> = std::collections::BTreeMap::new();
-    for (key, record) in file.records() {
-        // A file may name a validator twice: by its distributed key and by the share's.
-        match cluster.find(key) {
-            None => imported.unknown.push(*key),
-            Some(validator) => {
-                let known = records.entry(validator).or_default();
-                *known = known.raised(*record);
-                imported.highest = imported.highest.raised(*record);
+/// Judges a file for a cluster on a chain.
+fn sort(cluster: &Cluster, chain: &Hash, file: &Interchange, future: Future) -> Result<Sorted, GuardError> {
+    if file.genesis_validators_root() != chain {
+        return Err(GuardError::Interchange(InterchangeError::OtherNetwork {
+            file: *file.genesis_validators_root(),
+            here: *chain,
+        }));
+    }
+    let mut imported = Imported {
+        unreadable: file.nobodys().clone(),
+        ..Imported::default()
+    };
+    // A file may name a validator twice: by its distributed key and by the share's.
+    let mut records: BTreeMap<u32, Record> = BTreeMap::new();
+    let mut beyond: BTreeMap<u32, Record> = BTreeMap::new();
+    for (key, said) in file.keys() {
+        let Some(validator) = cluster.find(key) else {
+            imported.unknown.push(*key);
+            continue;
+        };
+        let known = records.entry(validator).or_default();
+        *known = known.raised(said.record);
+        if said.beyond != Record::default() {
+            let known = beyond.entry(validator).or_default();
+            *known = known.raised(said.beyond);
+        }
+        imported.unreadable.join(&said.unreadable);
+    }
+    if records.is_empty() {
+        return Err(InterchangeError::NoneOfOurs.into());
+    }
+    match future {
+        Future::Refuse => {
+            if let Some((validator, record)) = beyond.first_key_value() {
+                return Err(GuardError::Interchange(InterchangeError::Future {
+                    validators: beyond.len(),
+                    key: *cluster.distributed(*validator).unwrap_or(&[0; 48]),
+                    record: *record,
+                    horizon: *file.horizon(),
+                }));
             }
         }
+        Future::Keep => {
+            for (validator, record) in &beyond {
+                let known = records.entry(*validator).or_default();
+                *known = known.raised(*record);
+            }
+        }
+        Future::Drop => {}
     }
-    imported.named = records.keys().copied().collect();
-    (imported, records.into_iter().collect())
+    let is_whole = imported.unreadable.count == 0 && (beyond.is_empty() || future == Future::Keep);
+    for (validator, record) in &records {
+        imported.highest = imported.highest.raised(*record);
+        let list = if *record == Record::default() {
+            &mut imported.silent
+        } else {
+            &mut imported.named
+        };
+        list.push(*validator);
+    }
+    imported.beyond = beyond.into_iter().collect();
+    Ok(Sorted {
+        imported,
+        records,
+        is_whole,
+    })
 }
 
 /// The bytes of a database in which nothing has been signed yet, for whoever writes files by its own means.
@@ -607,28 +685,32 @@ pub fn create(path: &Path, cluster: &Cluster) -> Result<(), GuardError> {
 }
 
 /// Makes a database that knows what an interchange file says; `root` is the chain's genesis validators root, 32 bytes. It
-/// is marked if the file does not name all validators.
+/// is marked unless the file has an attestation of every validator, and all of it could be taken over.
 ///
 /// # Errors
-/// [`GuardError::OtherChain`] if the file has another root; [`interchange::InterchangeError::NoneOfOurs`] if it names none
-/// of the validators; [`GuardError::Exists`] if there is a database already; anything the disk says.
+/// As [`Guard::import`]; [`InterchangeError::NothingOfOurs`] if the file has no record of any validator;
+/// [`GuardError::Exists`] if there is a database already; anything the disk says.
 pub fn create_from(
     path: &Path,
     cluster: &Cluster,
     root: &Hash,
     file: &Interchange,
+    future: Future,
 ) -> Result<Imported, GuardError> {
-    same_chain(root, file)?;
-    let (mut imported, records) = sort(cluster, file);
+    let Sorted {
+        mut imported,
+        mut records,
+        is_whole,
+    } = sort(cluster, root, file, future)?;
     if imported.named.is_empty() {
-        return Err(interchange::InterchangeError::NoneOfOurs.into());
+        return Err(InterchangeError::NothingOfOurs.into());
     }
-    imported.raised = records
-        .iter()
-        .filter(|(_, record)| *record != Record::default())
-        .count();
-    let partial = imported.named.len() < cluster.validators().len();
-    let mark = partial.then_some(Mark::PartialImport);
+    imported.raised = imported.named.len();
+    records.retain(|_, record| *record != Record::default());
+    let attested = records.values().filter(|record| record.attested.is_some());
+    imported.marked = !is_whole || attested.count() < cluster.validators().len();
+    let mark = imported.marked.then_some(Mark::PartialImport);
+    let records: Vec<(u32, Record)> = records.into_iter().collect();
     let bytes = shielded(|| database::new_database(cluster, mark, Some(root), &records))
         .map_err(|failure| failure.at(path))?;
     database::place(path, &bytes)?;

@@ -608,7 +608,7 @@ fn mark_text(mark: Mark) -> &'static str {
         Mark::LatePublication => {
             "the ceremony's files were published by a later start than the one that made them"
         }
-        Mark::PartialImport => "the imported history did not name every validator",
+        Mark::PartialImport => "the imported history did not say of every validator what it signed",
         Mark::Moved => "the folder was moved here from another machine",
     }
 }

@@ -1,5 +1,6 @@
 //! What is asked and what is answered.
 
+use super::super::interchange::Horizon;
 use super::*;
 
 #[test]
@@ -279,18 +280,18 @@ fn what_was_imported_is_raised_as_far_as_others_remember() {
             r#"{{"metadata":{{"interchange_format_version":"5","genesis_validators_root":"0x{root}"}},"data":[{}]}}"#,
             data.join(",")
         );
-        Interchange::parse(text.as_bytes()).unwrap()
+        Interchange::parse(text.as_bytes(), Horizon::NONE).unwrap()
     };
     // All keys have signed in the epoch: whatever was forgotten, none can sign against it.
     let whole = in_memory(&cluster);
     whole.pin_genesis_validators_root(&[3; 32]).unwrap();
-    whole.import(&file(&[2, 2])).unwrap();
+    whole.import(&file(&[2, 2]), Future::Refuse).unwrap();
     assert_eq!(whole.progress().unwrap(), Progress::default());
     assert!(!whole.catch_up(newest(2, 1, 70)).unwrap());
     // One of them may have signed in it, or not: nobody knows.
     let half = in_memory(&cluster);
     half.pin_genesis_validators_root(&[3; 32]).unwrap();
-    half.import(&file(&[2, 1])).unwrap();
+    half.import(&file(&[2, 1]), Future::Refuse).unwrap();
     assert!(half.catch_up(newest(2, 1, 70)).unwrap());
     assert_eq!(half.record(1).unwrap(), newest(2, 1, 70).record());
 }

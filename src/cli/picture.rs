@@ -361,6 +361,8 @@ mod tests {
             clock_offset_ms: (link == Link::Direct).then_some(-2),
             software: "conclave/1".to_owned(),
             dry_run: link == Link::Direct,
+            builder: None,
+            forks: Vec::new(),
             participation: participation.to_owned(),
             took_part: 5,
             duties: 6,

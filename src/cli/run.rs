@@ -137,7 +137,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         args.log_file.is_some(),
     );
     let event = finished(&group, begun);
-    let overview = Overview::new(&group, operator, SOFTWARE, args.dry_run, now_ms());
+    let overview = Overview::new(&group, operator, SOFTWARE, args.dry_run, args.builder, now_ms());
     let pulse = Pulse::begin();
     let sight = Sight::new(overview, pulse.clone(), live);
     if let Some(listener) = monitoring {

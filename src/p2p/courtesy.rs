@@ -7,7 +7,10 @@
 
 use libp2p::Multiaddr;
 
-use super::protocol::{Frame, Protocol, WireError};
+use super::{
+    fields::Fields,
+    protocol::{Bounds, Dialect, Frame, Protocol, WireError},
+};
 
 /// The most addresses of one operator in one message.
 pub(super) const MAX_ADDRESSES: usize = 8;
@@ -23,6 +26,8 @@ pub(super) enum Incoming<M> {
     Message(M),
     Addresses(Known),
     Bye,
+    /// Of a kind that is not known here: newer than this program.
+    Unknown,
 }
 
 /// The longest payload of a frame with addresses, in bytes.
@@ -46,18 +51,30 @@ pub(super) fn bye<P: Protocol>() -> Frame {
 
 /// Decodes a payload whose length was judged before.
 pub(super) fn decode<P: Protocol>(
-    limits: &P::Limits,
+    bounds: &Bounds<P>,
     kind: u8,
     payload: &[u8],
 ) -> Result<Incoming<P::Message>, WireError> {
     let malformed = WireError::Malformed(kind);
+    let (fields, payload) = match bounds.dialect {
+        Dialect::Fixed => (None, payload),
+        Dialect::Growing => {
+            let (fields, payload) = Fields::decode(payload).ok_or(malformed)?;
+            (Some(fields), payload)
+        }
+    };
     if kind == P::ADDRESSES {
-        get_addresses(payload).map(Incoming::Addresses).ok_or(malformed)
-    } else if kind == P::BYE {
-        payload.is_empty().then_some(Incoming::Bye).ok_or(malformed)
-    } else {
-        P::decode(limits, kind, payload).map(Incoming::Message)
+        return get_addresses(payload).map(Incoming::Addresses).ok_or(malformed);
     }
+    if kind == P::BYE {
+        return payload.is_empty().then_some(Incoming::Bye).ok_or(malformed);
+    }
+    let decoded = match fields {
+        None => P::decode(&bounds.limits, kind, payload),
+        Some(_) if P::payload(&bounds.limits, kind).is_err() => return Ok(Incoming::Unknown),
+        Some(fields) => P::decode_growing(&bounds.limits, kind, payload, &fields),
+    };
+    decoded.map(Incoming::Message)
 }
 
 fn put_addresses(out: &mut Vec<u8>, operator: u16, addresses: &[Multiaddr]) {
@@ -114,14 +131,18 @@ mod tests {
         wire::{Ceremony, FrameLimits},
     };
 
-    const LIMITS: FrameLimits = FrameLimits {
+    const BOUNDS: Bounds<Ceremony> = Bounds {
         operators: 64,
-        entry: 1,
-        evidence: 1,
+        limits: FrameLimits {
+            operators: 64,
+            entry: 1,
+            evidence: 1,
+        },
+        dialect: Dialect::Fixed,
     };
 
     fn reread(kind: u8, payload: &[u8]) -> Option<Known> {
-        match decode::<Ceremony>(&LIMITS, kind, payload) {
+        match decode(&BOUNDS, kind, payload) {
             Ok(Incoming::Addresses(list)) => Some(list),
             Ok(other) => panic!("{other:?}"),
             Err(error) => {
@@ -183,7 +204,7 @@ mod tests {
     #[test]
     fn a_goodbye_is_empty() {
         assert_eq!(bye::<Ceremony>().head, [0, 0, 0, 1, 12]);
-        assert!(matches!(decode::<Ceremony>(&LIMITS, 12, &[]), Ok(Incoming::Bye)));
-        assert!(decode::<Ceremony>(&LIMITS, 12, &[0]).is_err());
+        assert!(matches!(decode(&BOUNDS, 12, &[]), Ok(Incoming::Bye)));
+        assert!(decode(&BOUNDS, 12, &[0]).is_err());
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::{
     courtesy::{self, Incoming},
-    protocol::{Bounds, Frame, HEADER, Protocol, WireError},
+    protocol::{Bounds, Dialect, Frame, HEADER, Protocol, WireError},
 };
 
 /// A frame that has begun must grow by a [`STRIDE`], or end, within this time.
@@ -53,7 +53,7 @@ pub(super) async fn read<P: Protocol, R: AsyncRead + Unpin>(
         let chunk = payload.get_mut(start..).unwrap_or_default();
         within(progress, reader.read_exact(chunk)).await?;
     }
-    let incoming = courtesy::decode::<P>(&bounds.limits, kind, &payload)?;
+    let incoming = courtesy::decode(bounds, kind, &payload)?;
     Ok(Some((incoming, HEADER + length)))
 }
 
@@ -66,9 +66,14 @@ pub(super) async fn read_patiently<P: Protocol, R: AsyncRead + Unpin>(
 }
 
 /// Writes one frame and flushes it.
-pub(super) async fn write<W: AsyncWrite + Unpin>(writer: &mut W, frame: &Frame) -> io::Result<()> {
+pub(super) async fn write<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    frame: &Frame,
+    dialect: Dialect,
+) -> io::Result<()> {
     let body = frame.body.as_deref().unwrap_or_default();
-    for chunk in frame.head.chunks(STRIDE).chain(body.chunks(STRIDE)) {
+    let head = frame.parts(dialect).concat();
+    for chunk in head.chunks(STRIDE).chain(body.chunks(STRIDE)) {
         patiently(writer.write_all(chunk)).await?;
     }
     patiently(writer.flush()).await
@@ -93,6 +98,10 @@ mod tests {
 
     use super::*;
     use crate::p2p::wire::{Bytes, Ceremony, FrameLimits, Message};
+    use crate::p2p::{
+        fields::{Fields, MAX_FIELDS},
+        protocol::MAX_UNKNOWN,
+    };
 
     const BOUNDS: Bounds<Ceremony> = Bounds {
         operators: 4,
@@ -101,6 +110,12 @@ mod tests {
             entry: 1 << 20,
             evidence: 1 << 20,
         },
+        dialect: Dialect::Fixed,
+    };
+
+    const GROWING: Bounds<Ceremony> = Bounds {
+        dialect: Dialect::Growing,
+        ..BOUNDS
     };
 
     fn bytes(message: &Message) -> Vec<u8> {
@@ -112,6 +127,12 @@ mod tests {
 
     #[tokio::test]
     async fn frames_follow_each_other() {
+        for (bounds, more) in [(BOUNDS, 0), (GROWING, 2)] {
+            frames_follow(&bounds, more).await;
+        }
+    }
+
+    async fn frames_follow(bounds: &Bounds<Ceremony>, more: usize) {
         let large = Message::Definition(Bytes::from(vec![7; 300_000]));
         let mut stream = Vec::new();
         let links = Message::Links(vec![1, 2]);
@@ -121,21 +142,86 @@ mod tests {
             (Incoming::Message(links.clone()), links.frame()),
         ];
         for (_, frame) in &said {
-            write(&mut stream, frame).await.expect("a vector");
+            write(&mut stream, frame, bounds.dialect).await.expect("a vector");
         }
         let mut reader = Cursor::new(stream);
         for (incoming, frame) in said {
             assert_eq!(
-                read_patiently(&mut reader, &BOUNDS).await.expect("a frame"),
-                Some((incoming, frame.len()))
+                read_patiently(&mut reader, bounds).await.expect("a frame"),
+                Some((incoming, HEADER + more + payload_of(&frame)))
             );
         }
         assert!(
-            read_patiently(&mut reader, &BOUNDS)
+            read_patiently(&mut reader, bounds)
                 .await
                 .expect("the end")
                 .is_none()
         );
+    }
+
+    fn payload_of(frame: &Frame) -> usize {
+        frame.head.len() - HEADER + frame.body.as_ref().map_or(0, |body| body.len())
+    }
+
+    /// What a newer program may send: it is passed over, within bounds; an older stream takes none of it.
+    #[tokio::test]
+    async fn what_is_new_is_passed_over_where_frames_can_grow() {
+        let links = Message::Links(vec![1, 2]);
+        let fields = Fields::default().with(9, b"of a later version");
+        let with_field = links.frame().with_fields(&fields);
+        let new_kind = Frame::new(200, &[7; 5000], None).with_fields(&fields);
+        let mut stream = Vec::new();
+        for frame in [&new_kind, &with_field, &new_kind] {
+            write(&mut stream, frame, Dialect::Growing)
+                .await
+                .expect("a vector");
+        }
+        let mut reader = Cursor::new(stream.clone());
+        let mut read = Vec::new();
+        while let Some((incoming, _)) = read_patiently(&mut reader, &GROWING).await.expect("frames") {
+            read.push(incoming);
+        }
+        assert_eq!(
+            read,
+            [Incoming::Unknown, Incoming::Message(links), Incoming::Unknown]
+        );
+        let mut reader = Cursor::new(stream);
+        assert!(matches!(
+            read_patiently(&mut reader, &BOUNDS).await,
+            Err(FrameError::Wire(WireError::Kind(200)))
+        ));
+        // To an older program nothing of it goes.
+        let mut stream = Vec::new();
+        write(&mut stream, &with_field, Dialect::Fixed)
+            .await
+            .expect("a vector");
+        assert_eq!(stream, bytes(&Message::Links(vec![1, 2])));
+
+        // Whatever is unknown has its bound, and what is no list of fields is a fault.
+        let too_long = u32::try_from(MAX_UNKNOWN + 2 + MAX_FIELDS + 2)
+            .expect("small")
+            .to_be_bytes();
+        let mut reader = Cursor::new([&too_long[..], &[200]].concat());
+        assert!(matches!(
+            read_patiently(&mut reader, &GROWING).await,
+            Err(FrameError::Wire(WireError::TooLong { .. }))
+        ));
+        for payload in [&[][..], &[0], &[0, 1], &[255, 255, 1], &[0, 3, 5, 0, 9]] {
+            for kind in [10, 11, 12, 200] {
+                let mut frame = Frame::new(kind, payload, None);
+                frame.fields.clear();
+                let mut stream = Vec::new();
+                write(&mut stream, &frame, Dialect::Growing)
+                    .await
+                    .expect("a vector");
+                let mut reader = Cursor::new(stream);
+                let read = read_patiently(&mut reader, &GROWING).await;
+                assert!(
+                    matches!(read, Err(FrameError::Wire(WireError::Malformed(found))) if found == kind),
+                    "{payload:?} {read:?}"
+                );
+            }
+        }
     }
 
     #[tokio::test]

@@ -19,6 +19,7 @@
 //! | `book` | where operators may be reached |
 
 pub mod events;
+pub mod fields;
 pub mod node;
 pub mod protocol;
 pub mod sync;

@@ -3,15 +3,25 @@
 //!
 //! A frame is `u32 length || u8 kind || payload`; the length counts kind and payload and is big-endian. Two kinds of
 //! every protocol are the node's own (see `courtesy`): where operators may be reached, and the goodbye.
+//!
+//! There are two dialects. In the *fixed* one every byte has its meaning, and nothing else is taken. In the *growing* one
+//! payloads begin with [`Fields`], and unknown fields and unknown kinds of messages are passed over. It is offered first,
+//! and the fixed one is spoken with programs that do not know it.
 
 use std::{sync::Arc, time::Duration};
 
 use libp2p::StreamProtocol;
 
-use super::courtesy;
+use super::{
+    courtesy,
+    fields::{Fields, MAX_FIELDS},
+};
 
 /// Bytes before the payload of a frame: length and kind.
 pub const HEADER: usize = 5;
+
+/// The longest payload of a frame of an unknown kind, which is read and passed over.
+pub const MAX_UNKNOWN: usize = 64 << 10;
 
 /// A body that several frames share without copying it.
 pub type Bytes = Arc<[u8]>;
@@ -20,8 +30,10 @@ pub type Bytes = Arc<[u8]>;
 ///
 /// Nobody speaks two protocols on one stream, and a node speaks one.
 pub trait Protocol: 'static {
-    /// Name and version of the streams.
+    /// Name and version of the streams with fixed frames.
     const STREAM: StreamProtocol;
+    /// Those whose frames can grow, if there are any: they are offered first.
+    const GROWING: Option<StreamProtocol> = None;
     /// The kind of the node's own frames that tell addresses.
     const ADDRESSES: u8 = 254;
     /// The kind of the node's own frame that says goodbye.
@@ -51,6 +63,33 @@ pub trait Protocol: 'static {
     /// # Errors
     /// [`WireError`] for anything that [`Protocol::encode`] would not have written.
     fn decode(limits: &Self::Limits, kind: u8, payload: &[u8]) -> Result<Self::Message, WireError>;
+
+    /// What a message says beside its payload to those who understand fields.
+    fn fields(_: &Self::Message) -> Fields {
+        Fields::default()
+    }
+
+    /// Decodes a frame with fields. What is not known in it may be new, and is passed over.
+    ///
+    /// # Errors
+    /// [`WireError`] for what no program writes, not even a newer one.
+    fn decode_growing(
+        limits: &Self::Limits,
+        kind: u8,
+        payload: &[u8],
+        _: &Fields,
+    ) -> Result<Self::Message, WireError> {
+        Self::decode(limits, kind, payload)
+    }
+}
+
+/// How the frames of a stream are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// Every byte has its meaning.
+    Fixed,
+    /// With fields; what is unknown is passed over.
+    Growing,
 }
 
 /// Why bytes are not a message.
@@ -77,8 +116,10 @@ pub enum WireError {
 /// A frame ready to be written. Large bodies are shared with their owner, not copied.
 #[derive(Debug, Clone)]
 pub struct Frame {
-    /// Length, kind and whatever is not in the body.
+    /// Length, kind and whatever is not in the body, as they are in the fixed dialect.
     pub head: Vec<u8>,
+    /// What goes between kind and payload in the growing one.
+    pub(super) fields: Vec<u8>,
     /// The rest, where there is any.
     pub body: Option<Bytes>,
 }
@@ -91,12 +132,37 @@ impl Frame {
         head.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
         head.push(kind);
         head.extend_from_slice(payload);
-        Self { head, body }
+        Self {
+            head,
+            fields: Fields::default().encode(),
+            body,
+        }
     }
 
-    /// The frame's length in bytes.
+    /// With these fields, for those who understand them.
+    #[must_use]
+    pub fn with_fields(mut self, fields: &Fields) -> Self {
+        self.fields = fields.encode();
+        self
+    }
+
+    /// Length and kind, and what follows them before the body, in a dialect.
+    pub(super) fn parts(&self, dialect: Dialect) -> [Vec<u8>; 2] {
+        let (header, payload) = self.head.split_at_checked(HEADER).unwrap_or((&self.head, &[]));
+        match dialect {
+            Dialect::Fixed => [header.to_vec(), payload.to_vec()],
+            Dialect::Growing => {
+                let length = self.len().saturating_sub(4);
+                let mut header = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes().to_vec();
+                header.extend(self.head.get(4));
+                [header, [&self.fields, payload].concat()]
+            }
+        }
+    }
+
+    /// The frame's length in bytes, fields included.
     pub fn len(&self) -> usize {
-        self.head.len() + self.body.as_ref().map_or(0, |body| body.len())
+        self.head.len() + self.fields.len() + self.body.as_ref().map_or(0, |body| body.len())
     }
 
     /// Never: a frame has at least a header.
@@ -110,6 +176,7 @@ impl Frame {
 pub(super) struct Bounds<P: Protocol> {
     pub(super) operators: usize,
     pub(super) limits: P::Limits,
+    pub(super) dialect: Dialect,
 }
 
 impl<P: Protocol> Clone for Bounds<P> {
@@ -117,6 +184,7 @@ impl<P: Protocol> Clone for Bounds<P> {
         Self {
             operators: self.operators,
             limits: self.limits.clone(),
+            dialect: self.dialect,
         }
     }
 }
@@ -126,14 +194,19 @@ impl<P: Protocol> Bounds<P> {
     pub(super) fn header(&self, header: [u8; HEADER]) -> Result<(u8, usize), WireError> {
         let [a, b, c, d, kind] = header;
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
-        let limit = if kind == P::ADDRESSES {
+        let growing = self.dialect == Dialect::Growing;
+        let known = if kind == P::ADDRESSES {
             courtesy::longest_addresses(self.operators)
         } else if kind == P::BYE {
             0
         } else {
-            P::payload(&self.limits, kind)?
-        }
-        .saturating_add(1);
+            match P::payload(&self.limits, kind) {
+                Err(WireError::Kind(_)) if growing => MAX_UNKNOWN,
+                other => other?,
+            }
+        };
+        let fields = if growing { 2 + MAX_FIELDS } else { 0 };
+        let limit = known.saturating_add(fields).saturating_add(1);
         if length > limit {
             return Err(WireError::TooLong { kind, length, limit });
         }

@@ -139,6 +139,7 @@ pub(super) async fn run<P: Protocol>(
                 };
                 let taken = match incoming {
                     Incoming::Bye => return Reason::Left,
+                    Incoming::Unknown => true,
                     Incoming::Addresses(list) => {
                         reports.send(Report::Addresses(operator, list)).await.is_ok()
                     }
@@ -160,13 +161,13 @@ pub(super) async fn run<P: Protocol>(
         };
         let writing = async {
             while let Some(frame) = frames.recv().await {
-                if let Err(error) = frame::write(&mut writer, &frame).await {
+                if let Err(error) = frame::write(&mut writer, &frame, bounds.dialect).await {
                     return Reason::Lost(error.to_string());
                 }
                 queued.fetch_sub(frame.len(), Ordering::Relaxed);
             }
             // The other side closes its half when it has read everything; then `reading` ends.
-            let _ = frame::write(&mut writer, &courtesy::bye::<P>()).await;
+            let _ = frame::write(&mut writer, &courtesy::bye::<P>(), bounds.dialect).await;
             let _ = writer.close().await;
             tokio::time::sleep(FAREWELL).await;
             Reason::Stopped

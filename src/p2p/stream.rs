@@ -6,12 +6,17 @@
 use std::{
     collections::VecDeque,
     convert::Infallible,
+    future::{Ready, ready},
     task::{Context, Poll},
 };
 
 use libp2p::{
     Multiaddr, PeerId, Stream, StreamProtocol,
-    core::{Endpoint, transport::PortUse, upgrade::ReadyUpgrade},
+    core::{
+        Endpoint,
+        transport::PortUse,
+        upgrade::{InboundUpgrade, OutboundUpgrade, UpgradeInfo},
+    },
     swarm::{
         ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm,
         NetworkBehaviour, NotifyHandler, StreamUpgradeError, SubstreamProtocol, THandler, THandlerInEvent,
@@ -20,13 +25,81 @@ use libp2p::{
     },
 };
 
+use super::protocol::{Dialect, Protocol};
+
+/// The names of the streams: those that can grow are offered first, and accepted.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    fixed: StreamProtocol,
+    growing: Option<StreamProtocol>,
+}
+
+impl Names {
+    pub(super) fn of<P: Protocol>() -> Self {
+        Self {
+            fixed: P::STREAM,
+            growing: P::GROWING,
+        }
+    }
+
+    /// Whether somebody who speaks these protocols speaks one of ours.
+    pub(super) fn is_spoken(&self, protocols: &[StreamProtocol]) -> bool {
+        self.protocol_info().iter().any(|name| protocols.contains(name))
+    }
+
+    fn opened(&self, stream: Stream, name: &StreamProtocol) -> Opened {
+        let dialect = if self.growing.as_ref() == Some(name) {
+            Dialect::Growing
+        } else {
+            Dialect::Fixed
+        };
+        Opened { stream, dialect }
+    }
+}
+
+impl UpgradeInfo for Names {
+    type Info = StreamProtocol;
+    type InfoIter = Vec<StreamProtocol>;
+
+    fn protocol_info(&self) -> Vec<StreamProtocol> {
+        self.growing.iter().chain([&self.fixed]).cloned().collect()
+    }
+}
+
+impl InboundUpgrade<Stream> for Names {
+    type Output = Opened;
+    type Error = Infallible;
+    type Future = Ready<Result<Opened, Infallible>>;
+
+    fn upgrade_inbound(self, stream: Stream, name: StreamProtocol) -> Self::Future {
+        ready(Ok(self.opened(stream, &name)))
+    }
+}
+
+impl OutboundUpgrade<Stream> for Names {
+    type Output = Opened;
+    type Error = Infallible;
+    type Future = Ready<Result<Opened, Infallible>>;
+
+    fn upgrade_outbound(self, stream: Stream, name: StreamProtocol) -> Self::Future {
+        ready(Ok(self.opened(stream, &name)))
+    }
+}
+
+/// A stream, and how it is spoken on.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) stream: Stream,
+    pub(super) dialect: Dialect,
+}
+
 /// What happened to a stream on one connection.
 #[derive(Debug)]
 pub(super) enum Happened {
     /// The peer opened a stream.
-    Inbound(Stream),
+    Inbound(Opened),
     /// The stream that was asked for is there.
-    Outbound(Stream),
+    Outbound(Opened),
     /// The peer does not speak the protocol.
     Unsupported,
     /// The stream could not be opened.
@@ -43,16 +116,16 @@ pub(super) struct StreamEvent {
 
 /// Opens and accepts streams.
 pub(super) struct Behaviour {
-    protocol: StreamProtocol,
+    names: Names,
     events: VecDeque<StreamEvent>,
     to_open: VecDeque<(PeerId, ConnectionId)>,
 }
 
 impl Behaviour {
-    /// Streams of this protocol.
-    pub(super) fn new(protocol: StreamProtocol) -> Self {
+    /// Streams of these names.
+    pub(super) fn new(names: Names) -> Self {
         Self {
-            protocol,
+            names,
             events: VecDeque::new(),
             to_open: VecDeque::new(),
         }
@@ -75,7 +148,7 @@ impl NetworkBehaviour for Behaviour {
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(Handler::new(self.protocol.clone()))
+        Ok(Handler::new(self.names.clone()))
     }
 
     fn handle_established_outbound_connection(
@@ -86,7 +159,7 @@ impl NetworkBehaviour for Behaviour {
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(Handler::new(self.protocol.clone()))
+        Ok(Handler::new(self.names.clone()))
     }
 
     fn on_swarm_event(&mut self, _: FromSwarm) {}
@@ -127,15 +200,15 @@ pub(super) struct Open;
 
 /// The streams of one connection.
 pub(super) struct Handler {
-    protocol: StreamProtocol,
+    names: Names,
     to_open: usize,
     events: VecDeque<Happened>,
 }
 
 impl Handler {
-    fn new(protocol: StreamProtocol) -> Self {
+    fn new(names: Names) -> Self {
         Self {
-            protocol,
+            names,
             to_open: 0,
             events: VecDeque::new(),
         }
@@ -145,13 +218,13 @@ impl Handler {
 impl ConnectionHandler for Handler {
     type FromBehaviour = Open;
     type ToBehaviour = Happened;
-    type InboundProtocol = ReadyUpgrade<StreamProtocol>;
-    type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type InboundProtocol = Names;
+    type OutboundProtocol = Names;
     type InboundOpenInfo = ();
     type OutboundOpenInfo = ();
 
     fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
-        SubstreamProtocol::new(ReadyUpgrade::new(self.protocol.clone()), ())
+        SubstreamProtocol::new(self.names.clone(), ())
     }
 
     /// The node closes connections itself.
@@ -168,7 +241,7 @@ impl ConnectionHandler for Handler {
         }
         if let Some(left) = self.to_open.checked_sub(1) {
             self.to_open = left;
-            let protocol = SubstreamProtocol::new(ReadyUpgrade::new(self.protocol.clone()), ());
+            let protocol = SubstreamProtocol::new(self.names.clone(), ());
             return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
         }
         Poll::Pending

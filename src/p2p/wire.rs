@@ -27,7 +27,10 @@ use std::sync::Arc;
 use libp2p::StreamProtocol;
 
 pub use super::protocol::Bytes;
-use super::protocol::{Frame, Protocol, WireError};
+use super::{
+    fields::Fields,
+    protocol::{Frame, Protocol, WireError},
+};
 
 /// Version of the messages of this module, sent in the [`Hello`].
 pub const PROTOCOL: u16 = 1;
@@ -37,6 +40,8 @@ pub const MAX_DEFINITION: usize = 8 << 20;
 pub const MAX_LIST: usize = 2048;
 /// The longest software name in a [`Hello`], in bytes.
 pub const MAX_SOFTWARE: usize = 64;
+/// The kind of the [`Hello`].
+const HELLO: u8 = 1;
 const ITEM: usize = 39;
 const VERDICT: usize = 7;
 const LAST_STEP: u8 = 7;
@@ -143,6 +148,7 @@ pub enum Ceremony {}
 
 impl Protocol for Ceremony {
     const STREAM: StreamProtocol = StreamProtocol::new("/conclave/journal/1");
+    const GROWING: Option<StreamProtocol> = Some(StreamProtocol::new("/conclave/journal/2"));
     const ADDRESSES: u8 = 11;
     const BYE: u8 = 12;
 
@@ -176,6 +182,23 @@ impl Protocol for Ceremony {
 
     fn decode(limits: &FrameLimits, kind: u8, payload: &[u8]) -> Result<Message, WireError> {
         Message::decode(kind, payload, limits)
+    }
+
+    /// A newer program's Hello may name a newer version and say more: both speak the older one's.
+    fn decode_growing(
+        limits: &FrameLimits,
+        kind: u8,
+        payload: &[u8],
+        _: &Fields,
+    ) -> Result<Message, WireError> {
+        if kind != HELLO {
+            return Message::decode(kind, payload, limits);
+        }
+        let (mut hello, _) = read_hello(payload)
+            .filter(|(hello, _)| hello.protocol > 0)
+            .ok_or(WireError::Malformed(kind))?;
+        hello.protocol = hello.protocol.min(PROTOCOL);
+        Ok(Message::Hello(hello))
     }
 }
 
@@ -314,24 +337,31 @@ fn put_hello(out: &mut Vec<u8>, hello: &Hello) {
 }
 
 fn get_hello(payload: &[u8]) -> Option<Hello> {
+    read_hello(payload).and_then(|(hello, rest)| rest.is_empty().then_some(hello))
+}
+
+/// A Hello at the beginning of a payload, and the rest.
+fn read_hello(payload: &[u8]) -> Option<(Hello, &[u8])> {
     let (protocol, rest) = payload.split_first_chunk()?;
     let (definition_hash, rest) = rest.split_first_chunk()?;
     let (genesis_fork_version, rest) = rest.split_first_chunk()?;
     let (genesis_time, rest) = rest.split_first_chunk()?;
     let (chain_id, rest) = rest.split_first_chunk()?;
-    let (length, software) = rest.split_first()?;
+    let (length, rest) = rest.split_first()?;
+    let (software, rest) = rest.split_at_checked(usize::from(*length))?;
     let software = std::str::from_utf8(software).ok()?;
-    if software.len() != usize::from(*length) || software.chars().any(char::is_control) {
+    if software.len() > MAX_SOFTWARE || software.chars().any(char::is_control) {
         return None;
     }
-    Some(Hello {
+    let hello = Hello {
         protocol: u16::from_be_bytes(*protocol),
         software: software.to_owned(),
         definition_hash: *definition_hash,
         genesis_fork_version: *genesis_fork_version,
         genesis_time: u64::from_be_bytes(*genesis_time),
         chain_id: u64::from_be_bytes(*chain_id),
-    })
+    };
+    Some((hello, rest))
 }
 
 fn put_item(out: &mut Vec<u8>, item: &Item) {
@@ -396,7 +426,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::p2p::protocol::{Bounds, HEADER};
+    use crate::p2p::protocol::{Bounds, Dialect, HEADER};
 
     const LIMITS: FrameLimits = FrameLimits {
         operators: 64,
@@ -407,7 +437,30 @@ mod tests {
     const BOUNDS: Bounds<Ceremony> = Bounds {
         operators: 64,
         limits: LIMITS,
+        dialect: Dialect::Fixed,
     };
+
+    #[test]
+    fn a_newer_programs_hello_is_read_where_frames_can_grow() {
+        let hello = Hello {
+            protocol: PROTOCOL,
+            software: "conclave/9".into(),
+            definition_hash: [1; 32],
+            genesis_fork_version: [2; 4],
+            genesis_time: 3,
+            chain_id: 4,
+        };
+        let mut payload = Vec::new();
+        put_hello(&mut payload, &hello);
+        payload[1] = 9;
+        payload.extend_from_slice(b"more");
+        let read = |payload: &[u8]| Ceremony::decode_growing(&LIMITS, HELLO, payload, &Fields::default());
+        assert_eq!(read(&payload), Ok(Message::Hello(hello)));
+        assert!(Ceremony::decode(&LIMITS, HELLO, &payload).is_err());
+        payload[1] = 0;
+        assert_eq!(read(&payload), Err(WireError::Malformed(HELLO)));
+        assert_eq!(read(&payload[..20]), Err(WireError::Malformed(HELLO)));
+    }
 
     fn flat(frame: &Frame) -> Vec<u8> {
         let mut bytes = frame.head.clone();

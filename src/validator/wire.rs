@@ -12,14 +12,18 @@
 //! | 5 | `Contents` | u64 slot, block root (32), the block with its blobs as a beacon node takes it |
 //! | 6 | `Clock` | u64 clock in ms, u64 clock of the receiver's that this answers (0: none), u32 ms that it waited |
 //! | 7 | `Exit` | see [`PartialExit::encode`] |
+//!
+//! On streams that can grow, a `Hello` has [`Fields`] besides: 1 says whether the sender takes blocks of external builders
+//! (u8 0 or 1), 2 names the forks for which it can sign (text, names between commas).
 
 use std::sync::Arc;
 
-use crate::{crypto::hash::Hash, dkg::wire::Reader};
+use crate::{crypto::hash::Hash, dkg::wire::Reader, p2p::fields::Fields};
 
 use super::{
     agreement,
     alive::{Alive, Instance, LONGEST as LONGEST_ALIVE},
+    chain::spec::Fork,
     duty::Kind,
     exits::{self, PartialExit},
     memory::Proofs,
@@ -28,8 +32,18 @@ use super::{
 
 /// Version of these messages, sent in the [`Hello`].
 pub const PROTOCOL: u16 = 1;
+/// The kind of the [`Hello`].
+const HELLO: u8 = 1;
 /// The longest software name, in bytes.
 pub const MAX_SOFTWARE: usize = 64;
+/// Most forks that are named in a [`Hello`].
+pub const MAX_FORKS: usize = 16;
+/// The longest name of a fork, in bytes.
+const MAX_FORK_NAME: usize = 32;
+/// The field of a [`Hello`] that says whether blocks of external builders are taken.
+const BUILDER: u8 = 1;
+/// The field of a [`Hello`] that names forks.
+const FORKS: u8 = 2;
 /// The longest block with its blobs, in bytes.
 pub const MAX_CONTENTS: usize = 32 << 20;
 /// The longest block that is agreed on, in bytes: what the network's gossip passes on.
@@ -50,6 +64,63 @@ pub fn value_limit(kind: Kind) -> usize {
     }
 }
 
+/// What a program says that it can do and was told to do. Older ones say nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Abilities {
+    /// Whether it takes blocks of external builders (`--builder`).
+    pub builder: Option<bool>,
+    /// The forks for which it can sign, as the Beacon API names them, in the order in which it says them.
+    pub forks: Option<Vec<String>>,
+}
+
+impl Abilities {
+    /// Those of this program.
+    pub fn own(builder: bool) -> Self {
+        Self {
+            builder: Some(builder),
+            forks: Some(Fork::SIGNED.iter().map(|fork| fork.name().to_owned()).collect()),
+        }
+    }
+
+    fn fields(&self) -> Fields {
+        let mut fields = Fields::default();
+        if let Some(builder) = self.builder {
+            fields = fields.with(BUILDER, &[builder.into()]);
+        }
+        if let Some(forks) = &self.forks {
+            fields = fields.with(FORKS, forks.join(",").as_bytes());
+        }
+        fields
+    }
+
+    /// `None` if a field that is known here says what it cannot say.
+    fn of(fields: &Fields) -> Option<Self> {
+        let builder = match fields.get(BUILDER) {
+            None => None,
+            Some([0]) => Some(false),
+            Some([1]) => Some(true),
+            Some(_) => return None,
+        };
+        let forks = match fields.get(FORKS) {
+            None => None,
+            Some(text) => Some(fork_names(text)?),
+        };
+        Some(Self { builder, forks })
+    }
+}
+
+fn fork_names(text: &[u8]) -> Option<Vec<String>> {
+    let text = std::str::from_utf8(text).ok()?;
+    let is_name = |name: &str| {
+        (1..=MAX_FORK_NAME).contains(&name.len())
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    };
+    let names: Vec<String> = text.split(',').take(MAX_FORKS + 1).map(str::to_owned).collect();
+    (names.len() <= MAX_FORKS && names.iter().all(|name| is_name(name))).then_some(names)
+}
+
 /// What both sides say first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
@@ -67,6 +138,8 @@ pub struct Hello {
     pub watches: bool,
     /// Name and version of the program, for people.
     pub software: String,
+    /// What it can do; nothing on streams that cannot grow.
+    pub abilities: Abilities,
 }
 
 /// Everything that is said between running nodes.
@@ -113,7 +186,7 @@ impl Limits {
     /// The longest payload of a kind of message in bytes; `None` if there is no such kind.
     pub fn payload(&self, kind: u8) -> Option<usize> {
         Some(match kind {
-            1 => 2 + 32 + 16 + 8 + 1 + 2 * PROOF + 1 + MAX_SOFTWARE,
+            HELLO => 2 + 32 + 16 + 8 + 1 + 2 * PROOF + 1 + MAX_SOFTWARE,
             2 => LONGEST_ALIVE,
             3 => agreement::messages::longest_message(MAX_BLOCK),
             4 => Partials::longest(self.validators.saturating_mul(SUBCOMMITTEES)),
@@ -129,7 +202,7 @@ impl Message {
     /// Its kind and payload.
     pub fn encode(&self) -> (u8, Vec<u8>) {
         match self {
-            Self::Hello(hello) => (1, encode_hello(hello)),
+            Self::Hello(hello) => (HELLO, encode_hello(hello)),
             Self::Alive(alive) => (2, alive.encode()),
             Self::Agreement(message) => (3, message.encode()),
             Self::Partials(partials) => (4, partials.encode()),
@@ -150,11 +223,31 @@ impl Message {
         }
     }
 
+    /// What goes beside the payload to those who understand fields.
+    pub fn fields(&self) -> Fields {
+        match self {
+            Self::Hello(hello) => hello.abilities.fields(),
+            _ => Fields::default(),
+        }
+    }
+
+    /// Reads a message of a stream that can grow. A newer program's [`Hello`] may name a newer version, have flags that are
+    /// not known here, and say more at its end: both sides speak as the older one does.
+    pub fn decode_growing(kind: u8, payload: &[u8], fields: &Fields) -> Option<Self> {
+        if kind != HELLO {
+            return Self::decode(kind, payload);
+        }
+        let mut hello = read_hello(&mut Reader::new(payload), Extent::Growing)?;
+        hello.protocol = hello.protocol.min(PROTOCOL);
+        hello.abilities = Abilities::of(fields)?;
+        (hello.protocol > 0).then_some(Self::Hello(hello))
+    }
+
     /// Reads what [`Message::encode`] wrote; `None` for everything else. Signatures inside are not checked.
     pub fn decode(kind: u8, payload: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(payload);
         let message = match kind {
-            1 => Self::Hello(read_hello(&mut reader)?),
+            HELLO => Self::Hello(read_hello(&mut reader, Extent::Fixed)?),
             2 => Self::Alive(Alive::read(&mut reader)?),
             3 => return agreement::messages::Message::decode(payload, value_limit).map(Self::Agreement),
             4 => return Partials::decode(payload).map(Self::Partials),
@@ -204,13 +297,20 @@ fn encode_hello(hello: &Hello) -> Vec<u8> {
     bytes
 }
 
-fn read_hello(reader: &mut Reader<'_>) -> Option<Hello> {
+/// Whether a [`Hello`] is exactly as it is known here, or may have more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    Fixed,
+    Growing,
+}
+
+fn read_hello(reader: &mut Reader<'_>, extent: Extent) -> Option<Hello> {
     let protocol = reader.u16()?;
     let lock_hash = reader.array()?;
     let instance = reader.array()?;
     let clock_ms = reader.u64()?;
     let held = reader.u8()?;
-    if held > 7 {
+    if held > 7 && extent == Extent::Fixed {
         return None;
     }
     let block = if held & 1 == 0 {
@@ -236,6 +336,7 @@ fn read_hello(reader: &mut Reader<'_>) -> Option<Hello> {
         proofs: Proofs { block, attestation },
         watches: held & 4 != 0,
         software: String::from_utf8_lossy(software).into_owned(),
+        abilities: Abilities::default(),
     })
 }
 
@@ -254,6 +355,7 @@ mod tests {
                 proofs: Proofs::default(),
                 watches,
                 software: "test/1".into(),
+                abilities: Abilities::default(),
             });
             let (kind, mut payload) = hello.encode();
             assert_eq!(Message::decode(kind, &payload), Some(hello));
@@ -262,6 +364,102 @@ mod tests {
             assert_eq!(payload[bits], u8::from(watches) << 2);
             payload[bits] |= 8;
             assert_eq!(Message::decode(kind, &payload), None);
+        }
+    }
+
+    fn hello(abilities: Abilities) -> Hello {
+        Hello {
+            protocol: PROTOCOL,
+            lock_hash: [7; 32],
+            instance: [1; 16],
+            clock_ms: 5,
+            proofs: Proofs::default(),
+            watches: true,
+            software: "conclave/0.1.0".into(),
+            abilities,
+        }
+    }
+
+    /// What 0.1.0 wrote and took, byte for byte, whatever this program can say besides.
+    #[test]
+    fn the_hello_of_the_first_release_stays_as_it_was() {
+        let recorded = hex::decode(format!(
+            "0001{}{}0000000000000005040e{}",
+            "07".repeat(32),
+            "01".repeat(16),
+            hex::encode("conclave/0.1.0")
+        ))
+        .unwrap();
+        let message = Message::Hello(hello(Abilities::own(true)));
+        assert_eq!(message.encode(), (1, recorded.clone()));
+        assert_eq!(
+            Message::decode(1, &recorded),
+            Some(Message::Hello(hello(Abilities::default())))
+        );
+    }
+
+    #[test]
+    fn a_hello_says_what_its_sender_can_do_and_others_may_say_more() {
+        for abilities in [
+            Abilities::default(),
+            Abilities::own(false),
+            Abilities::own(true),
+            Abilities {
+                builder: None,
+                forks: Some(vec!["gloas".into(), "eip_9999".into()]),
+            },
+        ] {
+            let message = Message::Hello(hello(abilities));
+            let (kind, payload) = message.encode();
+            let fields = message.fields();
+            assert_eq!(
+                Message::decode_growing(kind, &payload, &fields).as_ref(),
+                Some(&message)
+            );
+            // A newer program: another version, flags, fields and bytes that nobody here knows.
+            let mut newer = payload.clone();
+            newer[1] = 3;
+            newer[2 + 32 + 16 + 8] |= 0xf8;
+            newer.extend_from_slice(b"and more");
+            let fields = fields.with(77, b"what");
+            assert_eq!(
+                Message::decode_growing(kind, &newer, &fields).as_ref(),
+                Some(&message)
+            );
+            assert_eq!(Message::decode(kind, &newer), None);
+            newer[1] = 0;
+            assert_eq!(Message::decode_growing(kind, &newer, &fields), None);
+            assert_eq!(
+                Message::decode_growing(kind, &payload[..payload.len() - 1], &fields),
+                None
+            );
+        }
+        assert_eq!(Abilities::own(true).forks.unwrap(), ["electra", "fulu"]);
+    }
+
+    #[test]
+    fn what_a_known_field_cannot_say_is_refused() {
+        let (kind, payload) = Message::Hello(hello(Abilities::default())).encode();
+        let many = vec!["a"; MAX_FORKS + 1].join(",");
+        let long = "a".repeat(MAX_FORK_NAME + 1);
+        for (tag, value) in [
+            (BUILDER, &b""[..]),
+            (BUILDER, &[2]),
+            (BUILDER, &[1, 1]),
+            (FORKS, b""),
+            (FORKS, b"a,"),
+            (FORKS, b"Electra"),
+            (FORKS, b"a b"),
+            (FORKS, &[0xff]),
+            (FORKS, many.as_bytes()),
+            (FORKS, long.as_bytes()),
+        ] {
+            let fields = Fields::default().with(tag, value);
+            assert_eq!(
+                Message::decode_growing(kind, &payload, &fields),
+                None,
+                "{value:?}"
+            );
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod connections;
 mod flood;
+mod growing;
 mod harness;
 mod lan;
 mod liar;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use libp2p::{
-    PeerId, Stream,
+    PeerId,
     core::ConnectedPoint,
     identify, multiaddr, ping,
     swarm::{ConnectionId, ListenError, SwarmEvent},
@@ -19,9 +19,9 @@ use super::{
 use crate::p2p::{
     book::{Scope, ip_of, scope_of_remote},
     events::{Event, Reason, Refusal},
-    protocol::Protocol,
+    protocol::{Bounds, Protocol},
     session::{self, Who},
-    stream::{Happened, StreamEvent},
+    stream::{Happened, Opened, StreamEvent},
 };
 
 /// Whoever is connected has so long to open the stream, or to answer the request for it.
@@ -220,8 +220,8 @@ impl<P: Protocol> Node<P> {
                 self.end(number, Reason::Fault("it opened a stream out of turn".into()));
                 self.hang_up(number, event.connection, "");
             }
-            Happened::Inbound(stream) | Happened::Outbound(stream) => {
-                self.begin(number, event.connection, stream, now);
+            Happened::Inbound(opened) | Happened::Outbound(opened) => {
+                self.begin(number, event.connection, opened, now);
             }
             Happened::Unsupported => {
                 // Identify will say what the other side speaks; until then the connection stays.
@@ -234,7 +234,7 @@ impl<P: Protocol> Node<P> {
         self.decide(number, now);
     }
 
-    fn begin(&mut self, number: u16, id: ConnectionId, stream: Stream, now: Instant) {
+    fn begin(&mut self, number: u16, id: ConnectionId, opened: Opened, now: Instant) {
         let Some(operator) = self.operators.get_mut(&number) else {
             return;
         };
@@ -250,7 +250,7 @@ impl<P: Protocol> Node<P> {
         }
         connection.used = true;
         if let Some(live) = &mut operator.session {
-            operator.next_stream = Some((id, stream));
+            operator.next_stream = Some((id, opened));
             if let Some(outgoing) = live.outgoing.as_mut().filter(|outgoing| !outgoing.stopped()) {
                 outgoing.stop(Reason::Replaced);
             }
@@ -266,14 +266,11 @@ impl<P: Protocol> Node<P> {
             number: session,
             through: connection.relay,
         };
-        tokio::spawn(session::run(
-            who,
-            stream,
-            self.bounds.clone(),
-            ends,
-            events,
-            reports,
-        ));
+        let bounds = Bounds {
+            dialect: opened.dialect,
+            ..self.bounds.clone()
+        };
+        tokio::spawn(session::run(who, opened.stream, bounds, ends, events, reports));
         operator.session = Some(Live {
             number: session,
             connection: id,
@@ -404,8 +401,8 @@ impl<P: Protocol> Node<P> {
             .operators
             .get_mut(&number)
             .and_then(|operator| operator.next_stream.take());
-        if let Some((connection, stream)) = next {
-            self.begin(number, connection, stream, now);
+        if let Some((connection, opened)) = next {
+            self.begin(number, connection, opened, now);
         }
         self.decide(number, now);
     }

@@ -100,16 +100,16 @@ impl<P: Protocol> Handle<P> {
 
     fn order(&self, command: Command<P::Message>) -> Order {
         let session = |number: &AtomicU64| number.load(Ordering::SeqCst);
+        let frame = |message: &P::Message| Arc::new(P::encode(message).with_fields(&P::fields(message)));
         match command {
             Command::Send { operator, message } => Order::Send(
                 operator,
                 self.seen.get(usize::from(operator)).map_or(0, session),
-                Arc::new(P::encode(&message)),
+                frame(&message),
             ),
-            Command::Broadcast(message) => Order::Broadcast(
-                self.seen.iter().map(session).collect(),
-                Arc::new(P::encode(&message)),
-            ),
+            Command::Broadcast(message) => {
+                Order::Broadcast(self.seen.iter().map(session).collect(), frame(&message))
+            }
             Command::AddPeer(address) => Order::AddPeer(address),
             Command::Misbehaved { operator, why } => Order::Misbehaved(operator, why),
             Command::Shutdown => Order::Shutdown,

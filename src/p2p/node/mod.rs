@@ -48,7 +48,8 @@ use self::{
 use super::{
     book::{Scope, dialable},
     events::{self, Event, Events, Seen},
-    protocol::{Bounds, Protocol},
+    protocol::{Bounds, Dialect, Protocol},
+    stream::Names,
 };
 use crate::crypto::node::{NodeKey, NodePublicKey};
 
@@ -258,7 +259,7 @@ pub fn start<P: Protocol>(config: Config<P>) -> Result<(Handle<P>, Events<P>), N
     let mut skipped: Vec<Event<P::Message>> = missing.into_iter().map(Event::ListenerLost).collect();
     let door = Door::default();
     let wanted = Wanted {
-        protocol: P::STREAM,
+        names: Names::of::<P>(),
         ping: P::PING,
         software: &config.software,
         peers: operators.values().map(|operator| operator.peer).collect(),
@@ -303,6 +304,7 @@ pub fn start<P: Protocol>(config: Config<P>) -> Result<(Handle<P>, Events<P>), N
         bounds: Bounds {
             operators: config.operators.len(),
             limits: config.limits,
+            dialect: Dialect::Fixed,
         },
         operators,
         events,

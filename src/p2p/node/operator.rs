@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use libp2p::{Multiaddr, PeerId, Stream, swarm::ConnectionId};
+use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 
 use super::{
     attempts::Attempts,
@@ -18,6 +18,7 @@ use crate::p2p::{
     courtesy::Known,
     events::Refusal,
     session::Outgoing,
+    stream::Opened,
 };
 
 /// An operator is known at so many IP addresses at most: anybody in the group can claim more.
@@ -67,7 +68,7 @@ pub(super) struct Operator {
     pub(super) opening: Option<(ConnectionId, Instant)>,
     pub(super) session: Option<Live>,
     /// Begins when the session has ended.
-    pub(super) next_stream: Option<(ConnectionId, Stream)>,
+    pub(super) next_stream: Option<(ConnectionId, Opened)>,
     pub(super) addresses: Addresses,
     /// Those that failed.
     pub(super) attempts: Attempts,

@@ -11,6 +11,7 @@ use super::run::Node;
 use crate::p2p::{
     events::{Event, Refusal},
     protocol::Protocol,
+    stream::Names,
 };
 
 /// The same refusal, and strangers in all, are reported at most this often.
@@ -45,7 +46,7 @@ impl<P: Protocol> Node<P> {
         let Some(number) = self.by_peer.get(&peer).copied() else {
             return;
         };
-        if info.protocols.contains(&P::STREAM) {
+        if Names::of::<P>().is_spoken(&info.protocols) {
             return;
         }
         let ours = info

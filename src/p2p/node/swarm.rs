@@ -7,7 +7,7 @@ use std::{
 };
 
 use libp2p::{
-    Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, Transport, allow_block_list, connection_limits,
+    Multiaddr, PeerId, Swarm, SwarmBuilder, Transport, allow_block_list, connection_limits,
     core::{muxing::StreamMuxerBox, transport::Boxed, upgrade::Version},
     identify, identity, mdns,
     multiaddr::Protocol,
@@ -45,7 +45,7 @@ pub(super) struct Behaviour {
 
 /// What a swarm is to do.
 pub(super) struct Wanted<'a> {
-    pub(super) protocol: StreamProtocol,
+    pub(super) names: stream::Names,
     /// How often round trips are measured.
     pub(super) ping: Duration,
     pub(super) software: &'a str,
@@ -62,7 +62,7 @@ pub(super) struct Wanted<'a> {
 /// A swarm that lets its peers in and nobody else.
 pub(super) fn build(keypair: &identity::Keypair, wanted: Wanted<'_>) -> Result<Swarm<Behaviour>, NodeError> {
     let Wanted {
-        protocol,
+        names,
         ping,
         software,
         peers,
@@ -96,7 +96,7 @@ pub(super) fn build(keypair: &identity::Keypair, wanted: Wanted<'_>) -> Result<S
                     .with_interval(ping)
                     .with_timeout(Duration::from_secs(15)),
             ),
-            streams: stream::Behaviour::new(protocol),
+            streams: stream::Behaviour::new(names),
             relay: relay.then(|| relays::server(key, operators)).into(),
             through: relay.then_some(through).into(),
             lan4: lan4.into(),

@@ -1,6 +1,6 @@
 //! The other operators as this node sees them: who is connected, who has answered, how far their clocks are off.
 
-use crate::validator::{alive::Instance, quota::Quota};
+use crate::validator::{alive::Instance, quota::Quota, wire::Abilities};
 
 /// An operator other than this one.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +15,8 @@ pub struct Peer {
     pub instance: Option<Instance>,
     /// Its software.
     pub software: String,
+    /// What it can do, as far as it has said.
+    pub abilities: Abilities,
     /// It only watches: a dry run.
     pub watches: bool,
     /// Its clock less ours, in milliseconds, as well as the round trip lets us know.

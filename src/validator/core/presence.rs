@@ -6,7 +6,7 @@ use crate::validator::{
     guard::Start,
     overview::news::Peer,
     quota::Quota,
-    wire::{Hello, Message, PROTOCOL},
+    wire::{Abilities, Hello, Message, PROTOCOL},
 };
 
 use super::{Core, Effect, Report, Stop, peers::Answer};
@@ -36,6 +36,7 @@ impl<S: Signatures> Core<S> {
             proofs: self.memory.get(&operator).copied().unwrap_or_default(),
             watches: self.dry_run,
             software: self.software.clone(),
+            abilities: Abilities::own(self.builder),
         };
         self.send(operator, Message::Hello(hello));
     }
@@ -49,6 +50,7 @@ impl<S: Signatures> Core<S> {
                     software: peer.software.clone(),
                     dry_run: peer.watches,
                     clock_offset_ms: peer.clock_offset_ms,
+                    abilities: peer.abilities.clone(),
                 };
                 (operator, peer)
             })
@@ -128,6 +130,7 @@ impl<S: Signatures> Core<S> {
         peer.instance = Some(hello.instance);
         peer.software = hello.software;
         peer.watches = hello.watches;
+        peer.abilities = hello.abilities;
         peer.told_clock = Some((hello.clock_ms, now));
         // Who only watches remembers nothing of the time before: that it shows nothing newer says nothing.
         let confirms = (!hello.watches).then(|| self.watch.instance());

@@ -64,7 +64,7 @@ mod tests {
         p2p::events::Reason,
         validator::{
             memory::Proofs,
-            wire::{Hello, PROTOCOL},
+            wire::{Abilities, Hello, PROTOCOL},
         },
     };
 
@@ -81,6 +81,7 @@ mod tests {
             proofs: Proofs::default(),
             watches: false,
             software: String::new(),
+            abilities: Abilities::default(),
         })
     }
 

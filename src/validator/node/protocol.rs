@@ -3,18 +3,23 @@
 use libp2p::StreamProtocol;
 
 use crate::{
-    p2p::protocol::{Frame, Protocol, WireError},
+    p2p::{
+        fields::Fields,
+        protocol::{Frame, Protocol, WireError},
+    },
     validator::wire::{Limits, Message},
 };
 
 /// What may wait for one operator: a few blocks with their blobs.
 const QUEUE: usize = 96 << 20;
 
-/// Validation, version 1.
+/// Validation: version 1, and version 2, whose messages can grow.
+#[derive(Debug, Clone, Copy)]
 pub struct Run;
 
 impl Protocol for Run {
     const STREAM: StreamProtocol = StreamProtocol::new("/conclave/run/1");
+    const GROWING: Option<StreamProtocol> = Some(StreamProtocol::new("/conclave/run/2"));
 
     type Message = Message;
     type Limits = Limits;
@@ -34,5 +39,13 @@ impl Protocol for Run {
 
     fn decode(_: &Limits, kind: u8, payload: &[u8]) -> Result<Message, WireError> {
         Message::decode(kind, payload).ok_or(WireError::Malformed(kind))
+    }
+
+    fn fields(message: &Message) -> Fields {
+        message.fields()
+    }
+
+    fn decode_growing(_: &Limits, kind: u8, payload: &[u8], fields: &Fields) -> Result<Message, WireError> {
+        Message::decode_growing(kind, payload, fields).ok_or(WireError::Malformed(kind))
     }
 }

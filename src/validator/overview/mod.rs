@@ -37,6 +37,7 @@ use super::{
     group::Group,
     guard::{Mark, Start},
     node::News,
+    wire::Abilities,
 };
 
 use duties::Duties;
@@ -82,6 +83,8 @@ pub struct Overview {
     network: Option<String>,
     time: Option<Time>,
     unknown_fork: Option<(String, u64)>,
+    /// Forks that are known here, and their first epochs.
+    forks: Vec<(&'static str, u64)>,
     waiting: Option<String>,
     start: Option<Start>,
     mark: Option<Mark>,
@@ -106,8 +109,8 @@ pub struct Overview {
 
 impl Overview {
     /// Of operator `me` of a group, at its start.
-    pub fn new(group: &Group, me: u16, software: &str, dry_run: bool, now_ms: u64) -> Self {
-        let operators: Vec<Operator> = group
+    pub fn new(group: &Group, me: u16, software: &str, dry_run: bool, builder: bool, now_ms: u64) -> Self {
+        let mut operators: Vec<Operator> = group
             .operators
             .iter()
             .map(|operator| Operator {
@@ -115,6 +118,17 @@ impl Overview {
                 ..Operator::default()
             })
             .collect();
+        let own = usize::from(me)
+            .checked_sub(1)
+            .and_then(|place| operators.get_mut(place));
+        if let Some(own) = own {
+            own.peer = Peer {
+                software: software.to_owned(),
+                dry_run,
+                clock_offset_ms: None,
+                abilities: Abilities::own(builder),
+            };
+        }
         Self {
             software: software.to_owned(),
             lock_hash: format!("0x{}", hex::encode(group.lock_hash)),
@@ -125,6 +139,7 @@ impl Overview {
             network: None,
             time: None,
             unknown_fork: None,
+            forks: Vec::new(),
             waiting: None,
             start: None,
             mark: None,
@@ -152,6 +167,8 @@ impl Overview {
                 self.waiting = None;
                 self.network = Some(chain.spec.config_name.clone());
                 self.time = Some(chain.time());
+                let forks = chain.spec.forks.iter();
+                self.forks = forks.map(|fork| (fork.fork.name(), fork.epoch)).collect();
                 let fork = chain.spec.unknown_fork();
                 self.unknown_fork = fork.map(|(name, epoch)| (name.to_owned(), epoch));
             }
@@ -360,7 +377,7 @@ impl Overview {
             reasons,
             live: true,
             last_round_ms: 0,
-            warnings: self.warnings(unknown_fork.as_ref()),
+            warnings: self.warnings(unknown_fork.as_ref(), now_ms),
             unknown_fork,
             first_slot: self.grid.first(last_slot),
             operators: self.operator_views(last_slot),
@@ -399,6 +416,11 @@ impl Overview {
                     } else {
                         known.connected && known.peer.dry_run
                     },
+                    builder: self.abilities(operator).and_then(|able| able.builder),
+                    forks: self
+                        .abilities(operator)
+                        .and_then(|able| able.forks.clone())
+                        .unwrap_or_default(),
                     participation: self.grid.cells(place, last_slot),
                     took_part: done,
                     duties: of,
@@ -406,6 +428,56 @@ impl Overview {
                 }
             })
             .collect()
+    }
+
+    /// What an operator who is here says that it can do.
+    fn abilities(&self, operator: u16) -> Option<&Abilities> {
+        let known = self.operators.get(usize::from(operator).checked_sub(1)?)?;
+        (operator == self.me || known.connected).then_some(&known.peer.abilities)
+    }
+
+    /// Operators who are here and of whom this is known to be so, by name.
+    fn who(&self, is_so: impl Fn(&Abilities) -> bool) -> Vec<String> {
+        (1u16..)
+            .zip(&self.operators)
+            .filter(|(operator, _)| self.abilities(*operator).is_some_and(&is_so))
+            .map(|(operator, _)| self.name(operator))
+            .collect()
+    }
+
+    /// Operators whose programs must be updated before a fork.
+    fn outdated(&self, fork: &str) -> Vec<String> {
+        self.who(|able| {
+            able.forks
+                .as_ref()
+                .is_some_and(|forks| !forks.iter().any(|known| known == fork))
+        })
+    }
+
+    /// What operators do differently, and should not.
+    fn differences(&self, now_ms: u64) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let with = self.who(|able| able.builder == Some(true));
+        let without = self.who(|able| able.builder == Some(false));
+        if !with.is_empty() && !without.is_empty() {
+            warnings.push(format!(
+                "some run with --builder ({}) and some without ({}), who refuse blocks of external builders: start all with it, \
+                 or none",
+                with.join(", "),
+                without.join(", ")
+            ));
+        }
+        let epoch = self.time.and_then(|time| time.epoch_at(now_ms)).unwrap_or(0);
+        for (fork, first) in self.forks.iter().filter(|(_, first)| *first > epoch) {
+            let outdated = self.outdated(fork);
+            if !outdated.is_empty() {
+                warnings.push(format!(
+                    "the fork {fork} comes at epoch {first}, and the program of {} does not know it: it must be updated before",
+                    outdated.join(", ")
+                ));
+            }
+        }
+        warnings
     }
 
     /// Whether it does not sign attestations yet, after whatever counted as a start.
@@ -543,7 +615,7 @@ impl Overview {
     }
 
     /// What a person should look after although the node does its part.
-    fn warnings(&self, fork: Option<&ForkView>) -> Vec<String> {
+    fn warnings(&self, fork: Option<&ForkView>, now_ms: u64) -> Vec<String> {
         let mut warnings = Vec::new();
         if let Some(fork) = fork.filter(|fork| fork.in_seconds > 0) {
             let (why, todo) = unsigned_fork(&fork.name);
@@ -573,6 +645,7 @@ impl Overview {
                 ));
             }
         }
+        warnings.extend(self.differences(now_ms));
         if let Some(operator) = self.forgotten {
             warnings.push(format!(
                 "{} holds newer signatures of yours than this folder knew of: this folder is an old copy. Make sure that no newer copy \

@@ -1,5 +1,7 @@
 //! What a node tells of itself and of the chain beside its duties: once a slot, or once an epoch.
 
+use crate::validator::wire::Abilities;
+
 /// What the core knows of another operator.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Peer {
@@ -9,6 +11,8 @@ pub struct Peer {
     pub dry_run: bool,
     /// Its clock less ours, in milliseconds; none until a round trip was measured.
     pub clock_offset_ms: Option<i64>,
+    /// What it can do and was told to do, as far as it has said.
+    pub abilities: Abilities,
 }
 
 /// A validator of the lock in the head state.

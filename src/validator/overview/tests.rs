@@ -9,6 +9,7 @@ use crate::{
         core::{Decision, Times},
         duty::{Duty, Kind},
         overview::news::{Seen, Vote, Votes},
+        wire::Abilities,
     },
 };
 
@@ -21,7 +22,7 @@ pub(in crate::validator) fn overview() -> Overview {
     let lock = Lock::from_json(&std::fs::read(path).unwrap()).unwrap();
     let names = ["alice", "bob", "carol", "dave"].map(str::to_owned);
     let group = Group::new(&lock, &names).unwrap();
-    Overview::new(&group, 1, "conclave/1", false, 0)
+    Overview::new(&group, 1, "conclave/1", false, false, 0)
 }
 
 /// A node of a chain of 8 slots an epoch that signs, in slot 9: bob and carol are here; slot 8 is over, without dave.
@@ -333,6 +334,7 @@ fn a_clock_that_is_far_off_is_named() {
         software: "conclave/2".to_owned(),
         dry_run: offset == 20,
         clock_offset_ms: Some(offset),
+        abilities: Abilities::default(),
     };
     overview.tell(
         &News::Peers(vec![(2, peer(-2000)), (3, peer(20)), (9, peer(0))]),
@@ -361,6 +363,69 @@ fn a_clock_that_is_far_off_is_named() {
     assert_eq!(view.operators[1].software, "conclave/2");
     let dry: Vec<bool> = view.operators.iter().map(|one| one.dry_run).collect();
     assert_eq!(dry, [false, false, true, false]);
+}
+
+#[test]
+fn operators_who_are_set_up_differently_are_named() {
+    let mut overview = told(overview());
+    let peer = |builder, forks: &[&str]| Peer {
+        abilities: Abilities {
+            builder,
+            forks: (!forks.is_empty()).then(|| forks.iter().map(|fork| (*fork).to_owned()).collect()),
+        },
+        ..Peer::default()
+    };
+    let told_of = |overview: &Overview, part: &str| {
+        let warnings = overview.view(at(9), 10).warnings;
+        warnings
+            .into_iter()
+            .filter(|text| text.contains(part))
+            .collect::<Vec<_>>()
+    };
+    let all = ["electra", "fulu"];
+    overview.tell(
+        &News::Peers(vec![
+            (2, peer(Some(false), &all)),
+            (3, peer(None, &[])),
+            (4, peer(Some(true), &all)),
+        ]),
+        at(9),
+    );
+    let views = overview.view(at(9), 10).operators;
+    let builders: Vec<Option<bool>> = views.iter().map(|one| one.builder).collect();
+    // Who is away says nothing any more.
+    assert_eq!(builders[..3], [Some(false), Some(false), None]);
+    assert_eq!(views[1].forks, all);
+    assert_eq!(views[0].forks, all);
+    assert!(views[2].forks.is_empty());
+    overview.tell(&News::Network(NetEvent::Connected { operator: 4 }), at(9));
+    let warnings = told_of(&overview, "--builder");
+    assert_eq!(warnings.len(), 1);
+    assert!(
+        warnings[0].contains("with --builder (dave) and some without (alice, bob)"),
+        "{warnings:?}"
+    );
+    overview.tell(&News::Peers(vec![(4, peer(Some(false), &all))]), at(9));
+    assert!(told_of(&overview, "--builder").is_empty());
+    overview.tell(
+        &News::Network(NetEvent::Disconnected {
+            operator: 4,
+            reason: Reason::Left,
+        }),
+        at(9),
+    );
+    overview.tell(&News::Peers(vec![(4, peer(Some(true), &all))]), at(9));
+    assert!(told_of(&overview, "--builder").is_empty());
+
+    // This chain's next fork is Fulu, with epoch 2; carol's program is an old one that says nothing.
+    assert!(told_of(&overview, "the fork").is_empty());
+    overview.tell(&News::Peers(vec![(2, peer(Some(false), &["electra"]))]), at(9));
+    let warnings = told_of(&overview, "the fork");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].starts_with("the fork fulu comes at epoch 2, and the program of bob does not know it"),
+        "{warnings:?}"
+    );
 }
 
 #[test]

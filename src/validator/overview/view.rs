@@ -189,6 +189,12 @@ pub struct OperatorView {
     pub software: String,
     /// Whether it only watches: a dry run.
     pub dry_run: bool,
+    /// Whether it was started with `--builder`; none if it has not said, as programs before 0.2 do not.
+    #[serde(default)]
+    pub builder: Option<bool>,
+    /// The forks for which it can sign, as it says itself; empty if it has not said.
+    #[serde(default)]
+    pub forks: Vec<String>,
     /// A letter for each slot from `first_slot` on: `y` it took part in all duties, `p` in some, `n` in none, `-` there
     /// were none, `?` that is not known (yet).
     pub participation: String,

@@ -33,6 +33,9 @@ impl Fork {
         Self::Fulu,
     ];
 
+    /// Those in which duties can be signed, oldest first.
+    pub const SIGNED: [Self; 2] = [Self::Electra, Self::Fulu];
+
     /// Its name as the Beacon API writes it (`Eth-Consensus-Version`).
     pub fn name(self) -> &'static str {
         match self {

@@ -162,7 +162,7 @@ impl Spec {
             });
         }
         let fork = self.fork_at(epoch);
-        fork.filter(|fork| fork.fork >= Fork::Electra)
+        fork.filter(|fork| Fork::SIGNED.contains(&fork.fork))
             .ok_or_else(|| UnsupportedFork {
                 name: fork.map_or("unnamed", |fork| fork.fork.name()).to_owned(),
                 epoch,

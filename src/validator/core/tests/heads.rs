@@ -13,7 +13,7 @@ use crate::{
         core::{Effect, Event, Report, schedule::Attester},
         duty::{Duty, Kind},
         memory::Proofs,
-        wire::{Hello, Message, PROTOCOL},
+        wire::{Abilities, Hello, Message, PROTOCOL},
     },
 };
 
@@ -123,6 +123,7 @@ fn become_liar(sim: &mut Sim) {
             proofs: Proofs::default(),
             watches: false,
             software: String::new(),
+            abilities: Abilities::default(),
         };
         sim.feed(place, LIAR, Message::Hello(hello));
     }

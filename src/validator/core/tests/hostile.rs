@@ -20,7 +20,7 @@ use crate::validator::{
     duty::{Duty, Kind, Purpose},
     memory::Proofs,
     partials::{Item, Partials},
-    wire::{Hello, Message, PROTOCOL},
+    wire::{Abilities, Hello, Message, PROTOCOL},
 };
 
 use super::{
@@ -67,6 +67,7 @@ fn hello(rng: &mut ChaCha8Rng) -> Hello {
         proofs: Proofs::default(),
         watches: false,
         software: "bad".into(),
+        abilities: Abilities::default(),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
         duty::{Duty, Kind, Purpose},
         guard::Start,
         memory::Proofs,
-        wire::{Hello, Message, PROTOCOL},
+        wire::{Abilities, Hello, Message, PROTOCOL},
     },
 };
 
@@ -112,6 +112,7 @@ impl Process {
             proofs: Proofs::default(),
             watches: false,
             software: String::new(),
+            abilities: Abilities::default(),
         };
         self.say(operator, Message::Hello(hello))
     }

@@ -123,33 +123,46 @@ fn refused(output: &Output, code: i32, part: &str) {
 struct Running {
     child: Child,
     lines: BufReader<std::process::ChildStdout>,
+    /// Every line that was read.
+    seen: String,
 }
 
 impl Running {
     fn new(mut child: Child) -> Self {
         let lines = BufReader::new(child.stdout.take().unwrap());
-        Self { child, lines }
+        Self {
+            child,
+            lines,
+            seen: String::new(),
+        }
     }
 
-    /// Reads on until a line holds this.
+    /// Reads on until a line holds this, and gives that line.
     #[track_caller]
     fn until(&mut self, part: &str) -> String {
-        let mut seen = String::new();
+        if self.reaches(part) {
+            return self.seen.lines().last().unwrap_or_default().to_owned();
+        }
+        let mut err = String::new();
+        self.child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut err)
+            .unwrap();
+        panic!("it ended without {part}: {}{err}", self.seen);
+    }
+
+    /// Reads on until a line holds this; false if it ends before.
+    fn reaches(&mut self, part: &str) -> bool {
         loop {
             let mut line = String::new();
             if self.lines.read_line(&mut line).unwrap() == 0 {
-                let mut err = String::new();
-                self.child
-                    .stderr
-                    .take()
-                    .unwrap()
-                    .read_to_string(&mut err)
-                    .unwrap();
-                panic!("it ended without {part}: {seen}{err}");
+                return false;
             }
-            seen.push_str(&line);
+            self.seen.push_str(&line);
             if line.contains(part) {
-                return line;
+                return true;
             }
         }
     }
@@ -666,6 +679,143 @@ fn each_beacon_node_is_given_by_itself() {
     let list = ["--beacon-node", "http://127.0.0.1:1,http://127.0.0.2:1"];
     let output = folder.output(&[&listen[..], &list[..]].concat());
     refused(&output, 3, "a --beacon-node of its own");
+}
+
+#[test]
+fn a_start_after_a_kill_says_what_happened() {
+    let folder = Folder::hoodi();
+    let data: Vec<Value> = folder.keys().iter().map(|key| history(key, 5, 0, 1)).collect();
+    let file = folder.write("file.json", &interchange(HOODI, &json!(data)));
+    folder.works(&["slashing-protection", "import", &file]);
+    let killed = "did not end by itself";
+    let start = || {
+        let mut run = folder.run(&["--json", "--beacon-node", NOWHERE]);
+        run.until("\"waiting\"");
+        let said = run.seen.clone();
+        (run, said)
+    };
+    let (run, said) = start();
+    assert!(!said.contains(killed), "{said}");
+    run.signal(Signal::KILL);
+    assert_eq!(run.end().0, None);
+    // What a write that was cut off leaves behind goes, too.
+    let unfinished = folder.path(".conclave-unfinished-0123456789abcdef");
+    fs::write(&unfinished, "half").unwrap();
+    let (run, said) = start();
+    assert!(
+        said.contains(killed) && said.contains("nothing of it is signed again"),
+        "{said}"
+    );
+    assert!(!unfinished.exists());
+    run.signal(Signal::INT);
+    assert_eq!(run.end().0, Some(0));
+    let (run, said) = start();
+    assert!(!said.contains(killed), "{said}");
+    run.signal(Signal::INT);
+    assert_eq!(run.end().0, Some(0));
+}
+
+/// As on a disk that is full after so many half KiB of each file: what it says, and whether it came to wait for its beacon node.
+fn run_on_a_full_disk(folder: &Folder, half_kib: u32, arguments: &[&str]) -> (bool, Option<i32>, String) {
+    let wanted = folder.command(&[
+        "run",
+        "--listen",
+        "/ip4/127.0.0.1/tcp/0",
+        "--beacon-node",
+        NOWHERE,
+        "--json",
+    ]);
+    let mut shell = Command::new("sh");
+    shell.args([
+        "-c",
+        "trap '' XFSZ; ulimit -f \"$0\" && exec \"$@\"",
+        &half_kib.to_string(),
+    ]);
+    shell
+        .arg(wanted.get_program())
+        .args(wanted.get_args())
+        .args(arguments);
+    shell.envs(wanted.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let child = shell
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut run = Running::new(child);
+    let waits = run.reaches("\"waiting\"");
+    if waits {
+        run.signal(Signal::INT);
+    }
+    let said = run.seen.clone();
+    let (code, rest) = run.end();
+    (waits, code, said + &rest)
+}
+
+#[test]
+fn a_disk_that_is_full_is_told_and_leaves_nothing_half() {
+    let exported = |folder: &Folder, name: &str| {
+        let file = folder.path(name);
+        folder.works(&["slashing-protection", "export", file.to_str().unwrap()]);
+        fs::read(file).unwrap()
+    };
+    let is_told = |folder: &Folder, said: &str, code| {
+        let last: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+        assert_eq!(last["event"], "error", "{said}");
+        assert!([Some(1), Some(7)].contains(&code), "{code:?} {said}");
+        let parts = ["what", "why", "what_to_do"].map(|part| last[part].as_str().unwrap().to_owned());
+        assert!(parts.iter().all(|part| !part.is_empty()), "{said}");
+        assert!(parts[0].contains(folder.0.path().to_str().unwrap()), "{said}");
+        assert!(!said.contains("damaged"), "{said}");
+    };
+    // A database that is there stays what it is.
+    let folder = Folder::hoodi();
+    let data: Vec<Value> = folder.keys().iter().map(|key| history(key, 5, 0, 1)).collect();
+    let file = folder.write("file.json", &interchange(HOODI, &json!(data)));
+    folder.works(&["slashing-protection", "import", &file]);
+    let before = exported(&folder, "before.json");
+    let mut starts = 0;
+    for half_kib in [0, 1, 2, 4, 8, 16, 64, 256, 4096] {
+        let (waits, code, said) = run_on_a_full_disk(&folder, half_kib, &[]);
+        if waits {
+            starts += 1;
+            // The first file that does not fit.
+            assert!(
+                half_kib > 0 || said.contains("will not know where this one listens"),
+                "{said}"
+            );
+        } else {
+            is_told(&folder, &said, code);
+        }
+    }
+    assert!(starts > 0);
+    assert!(exported(&folder, "after.json") == before);
+
+    // A new one is there as a whole or not at all.
+    let (mut made, mut not) = (0, 0);
+    for half_kib in [0, 1, 2, 4, 8, 16, 64, 256, 4096] {
+        let folder = Folder::hoodi();
+        let (waits, code, said) = run_on_a_full_disk(&folder, half_kib, &["--new-slashing-database"]);
+        if !waits {
+            is_told(&folder, &said, code);
+        }
+        if folder.path(DATABASE).exists() {
+            let out = folder.path("out.json");
+            folder.works(&["slashing-protection", "export", out.to_str().unwrap()]);
+            made += 1;
+        } else {
+            assert!(!waits);
+            folder.refuses(
+                &["run", "--beacon-node", NOWHERE],
+                9,
+                "no slashing protection database",
+            );
+            not += 1;
+        }
+        let names = fs::read_dir(folder.0.path()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert_eq!(names.filter(|name| name.contains("unfinished")).count(), 0);
+    }
+    assert!(made > 0 && not > 0, "{made} {not}");
 }
 
 /// The answer of the running node of a folder to a line of JSON.

@@ -119,6 +119,7 @@ fn text(book: &[(u16, Vec<Multiaddr>)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ceremony::files::{Disk, crashing_disk};
 
     #[test]
     fn what_was_kept_is_read_and_rubbish_is_left_out() {
@@ -138,6 +139,49 @@ mod tests {
             text(&book)
         );
         assert_eq!(parse(&damaged), book);
+    }
+
+    /// The machine may stop, or the disk be full, at every operation: what is kept is the old or the new, and a start goes on.
+    #[test]
+    fn what_is_kept_is_the_old_or_the_new_wherever_the_disk_fails() {
+        let address = |port: u16| format!("/ip4/9.9.9.9/tcp/{port}").parse::<Multiaddr>().unwrap();
+        let book = |port| vec![(2, vec![address(port)])];
+        let own = |port| Own {
+            listen: vec![address(port)],
+            announce: vec![address(port + 1)],
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open_or_create(&Disk::new(), dir.path()).unwrap();
+        save(&folder, &book(1)).unwrap();
+        own(1).save(&folder).unwrap();
+        drop(folder);
+        // How often the disk is used to open a folder.
+        let (disk, opening) = crashing_disk(usize::MAX);
+        drop(DataFolder::open(&disk, dir.path()).unwrap());
+        let opening = opening.load(std::sync::atomic::Ordering::SeqCst);
+        for k in opening.. {
+            let folder = DataFolder::open(&crashing_disk(k).0, dir.path()).unwrap();
+            let saved = (save(&folder, &book(5)).is_ok(), own(5).save(&folder).is_ok());
+            drop(folder);
+            let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+            let (kept_book, kept_own) = (load(&folder), Own::load(&folder));
+            assert!(
+                kept_book == book(5) || (kept_book == book(1) && !saved.0),
+                "{k} {kept_book:?}"
+            );
+            assert!(
+                kept_own == own(5) || (kept_own == own(1) && !saved.1),
+                "{k} {kept_own:?}"
+            );
+            let names = folder.disk().list(&folder.ceremony()).unwrap();
+            assert!(names.iter().all(|name| !name.contains("unfinished")), "{names:?}");
+            if saved == (true, true) {
+                assert!(k >= opening + 8, "{k}");
+                break;
+            }
+            save(&folder, &book(1)).unwrap();
+            own(1).save(&folder).unwrap();
+        }
     }
 
     #[test]

@@ -72,4 +72,26 @@ mod tests {
         std::fs::write(dir.path().join(EXITS).join("large"), [0; MAX_FILE_BYTES + 1]).unwrap();
         assert_eq!(files.load(), [b"three".to_vec(), b"two".to_vec()]);
     }
+
+    /// Wherever the machine stops or the disk is full: a part is the old one or the new one, and what is half is not read.
+    #[test]
+    fn a_part_is_kept_as_a_whole_or_stays_as_it_was() {
+        for k in 0.. {
+            let dir = tempfile::tempdir().unwrap();
+            let old = ExitFiles::at(&Disk::new(), dir.path());
+            old.keep("part", b"the old part").unwrap();
+            let full = ExitFiles::at(&crate::ceremony::files::crashing_disk(k).0, dir.path());
+            let kept = full.keep("part", b"the new part");
+            let found = ExitFiles::at(&Disk::new(), dir.path()).load();
+            assert_eq!(found.len(), 1);
+            assert!(
+                found[0] == b"the new part" || (found[0] == b"the old part" && kept.is_err()),
+                "{k}"
+            );
+            if kept.is_ok() {
+                assert!(k >= 4, "{k}");
+                break;
+            }
+        }
+    }
 }

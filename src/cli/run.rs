@@ -99,6 +99,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
     if let Some(warning) = secrecy::warning(&disk, &context.data_dir, &headers) {
         out.warn(&printable(&warning));
     }
+    tell_of_the_last_run(context);
     let monitoring = sight::take(args.monitoring_address)?;
     let nodes = beacon_nodes(
         &disk,
@@ -113,12 +114,17 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
     } else {
         let cluster = Cluster::of_lock(&lock, operator).map_err(|error| slashing::problem(&error))?;
         let path = folder.slashing_protection();
-        Some(slashing::open_guard(&path, cluster, args.new_slashing_database)?)
+        Some(slashing::open_guard(
+            &disk,
+            &path,
+            cluster,
+            args.new_slashing_database,
+        )?)
     };
     let keys: Vec<NodePublicKey> = group.operators.iter().map(|operator| operator.key).collect();
     let ways = reach::judge(&folder, &args.reach, &keys)?;
     ways.warn(out);
-    ways.keep(&folder)?;
+    keep_ways(context, &folder, &ways);
     let interrupted = watch_for_interrupts()?;
     out.say("Opening the keystores ...");
     let holding = holding::open(&folder, network.as_ref())?;
@@ -182,6 +188,26 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
     }
     sight.leave();
     conclude(out, ended, &event)
+}
+
+/// Whoever looks at a machine that was killed is told that nothing is lost.
+fn tell_of_the_last_run(context: &Context) {
+    if node::was_killed(&context.data_dir) {
+        context.output.warn(
+            "the last run in this folder did not end by itself: it was killed, or the machine stopped. What its share had \
+             signed by then is on the disk, and nothing of it is signed again",
+        );
+    }
+}
+
+/// A full disk is no reason to let the others work alone: what must be written before a signature is the guard's business.
+fn keep_ways(context: &Context, folder: &DataFolder, ways: &reach::Ways) {
+    if let Err(problem) = ways.keep(folder) {
+        context.output.warn(&format!(
+            "the next start will not know where this one listens: {}, {}",
+            problem.what, problem.why
+        ));
+    }
 }
 
 /// The thread that keeps addresses: the disk may take its time.

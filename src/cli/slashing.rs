@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     ceremony::{
-        files::{Cause, Disk, PUBLIC},
+        files::{Cause, Disk, PUBLIC, SECRET},
         folder::DataFolder,
         holding,
         problem::{Kind, Problem},
@@ -16,7 +16,7 @@ use crate::{
     crypto::hash::Hash,
     ethereum::network::Network,
     validator::guard::{
-        self, Cluster, Future, Guard, GuardError, Imported, Key,
+        self, Cluster, Future, Guard, GuardError, Imported, Key, Mark,
         interchange::{Horizon, Interchange, InterchangeError, MAX_FILE_BYTES},
     },
 };
@@ -54,7 +54,10 @@ pub(super) fn import(context: &Context, args: &SlashingImportArgs) -> Result<(),
     let created = std::fs::symlink_metadata(&path).is_err();
     let imported = if created {
         let root = known_root(network.as_ref())?;
-        guard::create_from(&path, &cluster, &root, &history, future)
+        let (bytes, imported) =
+            guard::database_from(&cluster, &root, &history, future).map_err(|error| problem(&error))?;
+        place(folder.disk(), &path, &bytes)?;
+        Ok(imported)
     } else {
         let guard = Guard::open(&path, cluster.clone()).map_err(|error| problem(&error))?;
         pin(&guard, network.as_ref())?;
@@ -319,11 +322,21 @@ pub(super) fn problem(error: &GuardError) -> Problem {
 ///
 /// # Errors
 /// With what went wrong, and its exit code.
-pub(super) fn open_guard(path: &Path, cluster: Cluster, new: bool) -> Result<Guard, Problem> {
+pub(super) fn open_guard(disk: &Disk, path: &Path, cluster: Cluster, new: bool) -> Result<Guard, Problem> {
     if new {
-        guard::create(path, &cluster).map_err(|error| problem(&error))?;
+        let bytes = guard::new_database(&cluster, Some(Mark::New)).map_err(|error| problem(&error))?;
+        place(disk, path, &bytes)?;
     }
     Guard::open(path, cluster).map_err(|error| problem(&error))
+}
+
+/// Writes a new database: whole or not at all.
+fn place(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), Problem> {
+    disk.write_new(path, bytes, SECRET)
+        .map_err(|error| match error.cause {
+            Cause::Exists => problem(&GuardError::Exists(path.to_owned())),
+            _ => error.into(),
+        })
 }
 
 fn hexadecimal(key: &Key) -> String {
@@ -338,4 +351,62 @@ fn list(keys: &[Key]) -> String {
     let shown: Vec<String> = keys.iter().take(SHOWN).map(hexadecimal).collect();
     let more = if keys.len() > SHOWN { ", ..." } else { "" };
     format!("{} keys ({}{more})", keys.len(), shown.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ceremony::files::crashing_disk, validator::guard::ValidatorKeys};
+
+    fn cluster() -> Cluster {
+        let keys = ValidatorKeys {
+            distributed: [1; 48],
+            share: [2; 48],
+        };
+        Cluster::new([7; 32], 1, vec![keys]).unwrap()
+    }
+
+    /// Wherever the machine stops or the disk is full: there is a whole database or none, the next start tidies up, and no
+    /// start makes one that it was not told to make.
+    #[test]
+    fn a_new_database_is_there_as_a_whole_or_not_at_all() {
+        for k in 0.. {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(guard::FILE);
+            let (disk, _) = crashing_disk(k);
+            let done = open_guard(&disk, &path, cluster(), true).is_ok();
+            let disk = Disk::new();
+            disk.remove_unfinished(dir.path()).unwrap();
+            let again = open_guard(&disk, &path, cluster(), false);
+            if path.exists() {
+                assert_eq!(again.unwrap().mark().unwrap(), Some(Mark::New));
+                let error = open_guard(&disk, &path, cluster(), true).unwrap_err();
+                assert!(error.what.contains("already"), "{error:?}");
+            } else {
+                assert!(!done);
+                assert_eq!(again.unwrap_err().kind, Kind::DatabaseMissing);
+                assert_eq!(disk.list(dir.path()).unwrap(), Vec::<String>::new());
+            }
+            if done {
+                assert!(k >= 5, "{k}");
+                assert_eq!(disk.list(dir.path()).unwrap(), [guard::FILE]);
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_database_is_never_made_over_anything() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["empty", "text", "link"] {
+            let path = dir.path().join(name);
+            match name {
+                "link" => std::os::unix::fs::symlink(dir.path().join("nowhere"), &path).unwrap(),
+                _ => std::fs::write(&path, if name == "text" { "x" } else { "" }).unwrap(),
+            }
+            let error = open_guard(&Disk::new(), &path, cluster(), true).unwrap_err();
+            assert!(error.what.contains("already"), "{error:?}");
+        }
+        assert!(!dir.path().join("nowhere").exists());
+    }
 }

@@ -452,6 +452,15 @@ mod tests {
         };
         let mut payload = Vec::new();
         put_hello(&mut payload, &hello);
+        // As the first release wrote it.
+        let recorded = format!(
+            "0001{}{}00000000000000030000000000000004{:02x}{}",
+            "01".repeat(32),
+            "02".repeat(4),
+            "conclave/9".len(),
+            hex::encode("conclave/9")
+        );
+        assert_eq!(hex::encode(&payload), recorded);
         payload[1] = 9;
         payload.extend_from_slice(b"more");
         let read = |payload: &[u8]| Ceremony::decode_growing(&LIMITS, HELLO, payload, &Fields::default());

@@ -8,7 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::backends::FileBackend;
@@ -767,30 +767,4 @@ impl StorageBackend for MemoryBackend {
         part.ok_or_else(out_of_range)?.copy_from_slice(data);
         Ok(())
     }
-}
-
-/// Writes the bytes of a new database to its place: whole or not at all, mode 0600, never over another file.
-pub(super) fn place(path: &Path, bytes: &[u8]) -> Result<(), GuardError> {
-    let fail = |error: io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists => GuardError::Exists(path.to_owned()),
-        _ => disk(path, &error),
-    };
-    if fs::symlink_metadata(path).is_ok() {
-        return Err(GuardError::Exists(path.to_owned()));
-    }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    let mut file = tempfile::Builder::new()
-        .prefix(".conclave-unfinished-")
-        .permissions(fs::Permissions::from_mode(0o600))
-        .tempfile_in(&folder)
-        .map_err(fail)?;
-    io::Write::write_all(&mut file, bytes).map_err(fail)?;
-    file.as_file().sync_all().map_err(fail)?;
-    file.persist_noclobber(path).map_err(|error| fail(error.error))?;
-    File::open(&folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(fail)
 }

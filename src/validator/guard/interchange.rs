@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 use super::cluster::Key;
 use super::rules::{Attested, Record};
 use crate::crypto::hash::Hash;
+use crate::ethereum::json::without_bom;
 use crate::ethereum::network::Network;
 
 /// Most bytes of a file: complete histories of some thousand keys.
@@ -273,7 +274,7 @@ impl Interchange {
                     .to_owned(),
             ));
         }
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let bytes = without_bom(bytes);
         let json = |error: serde_json::Error| malformed(one_line(&error));
         // The version first: another one may have other fields.
         let version: AnyVersion<'_> = serde_json::from_slice(bytes).map_err(json)?;

@@ -666,7 +666,8 @@ fn sort(cluster: &Cluster, chain: &Hash, file: &Interchange, future: Future) -> 
     })
 }
 
-/// The bytes of a database in which nothing has been signed yet, for whoever writes files by its own means.
+/// The bytes of a database in which nothing has been signed yet. Whoever writes them to their place does so whole or not
+/// at all, mode 0600, and never over another file.
 ///
 /// # Errors
 /// If it cannot be made, for which there is no known reason.
@@ -675,28 +676,18 @@ pub fn new_database(cluster: &Cluster, mark: Option<Mark>) -> Result<Vec<u8>, Gu
         .map_err(|failure| failure.at(Path::new(FILE)))
 }
 
-/// Makes a database in which nothing has been signed: durable, mode 0600, never over another file. It is marked, so that
-/// `run` waits before it trusts it.
+/// The bytes of a database that knows what an interchange file says, as [`new_database`]; `root` is the chain's genesis
+/// validators root, 32 bytes. It is marked unless the file has an attestation of every validator, and all of it could be
+/// taken over.
 ///
 /// # Errors
-/// [`GuardError::Exists`] if there is a file of that name; anything the disk says.
-pub fn create(path: &Path, cluster: &Cluster) -> Result<(), GuardError> {
-    database::place(path, &new_database(cluster, Some(Mark::New))?)
-}
-
-/// Makes a database that knows what an interchange file says; `root` is the chain's genesis validators root, 32 bytes. It
-/// is marked unless the file has an attestation of every validator, and all of it could be taken over.
-///
-/// # Errors
-/// As [`Guard::import`]; [`InterchangeError::NothingOfOurs`] if the file has no record of any validator;
-/// [`GuardError::Exists`] if there is a database already; anything the disk says.
-pub fn create_from(
-    path: &Path,
+/// As [`Guard::import`]; [`InterchangeError::NothingOfOurs`] if the file has no record of any validator.
+pub fn database_from(
     cluster: &Cluster,
     root: &Hash,
     file: &Interchange,
     future: Future,
-) -> Result<Imported, GuardError> {
+) -> Result<(Vec<u8>, Imported), GuardError> {
     let Sorted {
         mut imported,
         mut records,
@@ -712,7 +703,6 @@ pub fn create_from(
     let mark = imported.marked.then_some(Mark::PartialImport);
     let records: Vec<(u32, Record)> = records.into_iter().collect();
     let bytes = shielded(|| database::new_database(cluster, mark, Some(root), &records))
-        .map_err(|failure| failure.at(path))?;
-    database::place(path, &bytes)?;
-    Ok(imported)
+        .map_err(|failure| failure.at(Path::new(FILE)))?;
+    Ok((bytes, imported))
 }

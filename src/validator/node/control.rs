@@ -3,7 +3,7 @@
 use std::{
     fs::{self, Permissions},
     io,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     time::Duration,
@@ -79,6 +79,11 @@ pub(super) fn open(control: &Control) -> io::Result<(UnixListener, Door)> {
     let path = control.folder.join(SOCKET);
     fs::rename(&beside, &path)?;
     Ok((listener, Door { path }))
+}
+
+/// Whether a process that held this data folder ended without removing its socket. Only for whoever holds the folder now.
+pub fn was_killed(folder: &Path) -> bool {
+    fs::symlink_metadata(folder.join(SOCKET)).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
 /// Answers for ever.

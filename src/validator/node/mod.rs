@@ -61,7 +61,7 @@ use super::{
 };
 
 pub use self::{
-    control::{Control, Describe},
+    control::{Control, Describe, was_killed},
     exits::ExitNews,
     protocol::Run,
 };

@@ -189,6 +189,80 @@ fn a_clock_that_jumps_counts_as_a_start() {
     }
 }
 
+/// A machine sleeps, or its clock is set, at every step of every duty: whatever it signs afterwards it has not signed before,
+/// nothing conflicts, and when the clock is right again it goes on.
+#[test]
+fn a_clock_may_jump_at_any_moment_of_a_duty() {
+    const PARTS: u64 = 20;
+    let slot_ms = Sim::new(1, plan()).chain.time().slot_ms;
+    let slot = i64::try_from(slot_ms).unwrap();
+    for by in [
+        slot + 1,
+        3 * slot / 2,
+        40 * slot,
+        -slot - 1,
+        -3 * slot / 2,
+        -40 * slot,
+    ] {
+        for part in 0..PARTS {
+            let mut plan = plan();
+            plan.proposals = true;
+            plan.all_duties = true;
+            let mut sim = Sim::new(part, plan);
+            sim.run_to(16);
+            sim.begin(17);
+            let moment = sim.now + part * slot_ms / PARTS;
+            sim.run_until(moment);
+            let before = sim.nodes[0].signed.len();
+            sim.jump(0, by);
+            // By the new clock nothing of a slot that began before the jump.
+            let first = sim.chain.time().slot_at(sim.clock(0)).map_or(0, |slot| slot + 1);
+            sim.run_to(20);
+            let signed = &sim.nodes[0].signed;
+            assert!(
+                signed[before..].iter().all(|(slot, _)| *slot >= first),
+                "{by} {part}: {:?} before {first}",
+                &signed[before..]
+            );
+            sim.jump(0, -by);
+            sim.run_to(7 * EPOCH);
+            assert_eq!(sim.oracle.twice(1), 0, "{by} {part}");
+            let signed = &sim.nodes[0].signed;
+            assert!(signed.iter().any(|(slot, _)| *slot > 5 * EPOCH), "{by} {part}");
+            assert_eq!(sim.conflicts(), 0, "{by} {part}");
+            assert!(sim.nodes.iter().all(|node| node.stopped.is_none()));
+        }
+    }
+}
+
+/// A process is killed at every step of every duty, and starts again at once or later: with all that its disk knew.
+#[test]
+fn a_process_may_be_killed_at_any_moment_of_a_duty() {
+    const PARTS: u64 = 20;
+    for down in [0, 1, 2] {
+        for part in 0..PARTS {
+            let mut plan = plan();
+            plan.proposals = true;
+            plan.all_duties = true;
+            let mut sim = Sim::new(part, plan);
+            let slot_ms = sim.chain.time().slot_ms;
+            sim.run_to(16);
+            sim.begin(17);
+            let moment = sim.now + part * slot_ms / PARTS;
+            sim.run_until(moment);
+            sim.kill(0);
+            let later = sim.now + down * slot_ms;
+            sim.run_until(later);
+            sim.start(0);
+            sim.run_to(6 * EPOCH);
+            assert_eq!(sim.oracle.twice(1), 0, "{down} {part}");
+            let signed = &sim.nodes[0].signed;
+            assert!(signed.iter().any(|(slot, _)| *slot > 5 * EPOCH), "{down} {part}");
+            assert_eq!(sim.conflicts(), 0, "{down} {part}");
+        }
+    }
+}
+
 #[test]
 fn an_answer_from_before_the_start_confirms_nothing() {
     let mut plan = plan();

@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use redb::StorageBackend;
 
+use super::super::interchange::Horizon;
 use super::*;
 
 /// Something that was done to the file and is not on the platter yet.
@@ -303,6 +304,119 @@ fn a_raise_and_an_import_are_whole_or_nothing() {
         }
         if done {
             break;
+        }
+    }
+}
+
+/// Everything that a database knows.
+type State = (Vec<Record>, Progress, Option<Mark>, Vec<Memory>, Option<Hash>);
+
+fn state(guard: &Guard) -> State {
+    (
+        VALIDATORS.iter().map(|v| guard.record(*v).unwrap()).collect(),
+        guard.progress().unwrap(),
+        guard.mark().unwrap(),
+        guard.memories().unwrap(),
+        guard.genesis_validators_root().unwrap(),
+    )
+}
+
+type Change = fn(&Guard) -> Result<(), GuardError>;
+
+/// Whatever else is written while a node runs, or before.
+const CHANGES: [(&str, Change); 6] = [
+    ("remember", |guard| {
+        let memory = |operator, message| Memory {
+            operator,
+            message,
+            proof: vec![7; 121],
+        };
+        let memories = [
+            memory(3, block(9)),
+            memory(3, attestation(4, 5)),
+            memory(4, block(8)),
+        ];
+        guard.remember(&memories).map(drop)
+    }),
+    ("catch up", |guard| {
+        let attestation = Some(Newest {
+            target: 9,
+            source: 8,
+            slot: 290,
+        });
+        let block = Some(500);
+        guard.catch_up(Progress { block, attestation }).map(drop)
+    }),
+    ("pin", |guard| guard.pin_genesis_validators_root(&[9; 32])),
+    ("mark", |guard| guard.mark_moved()),
+    ("unmark", |guard| guard.clear_mark(Mark::New).map(drop)),
+    ("import", |guard| {
+        let text = format!(
+            r#"{{"metadata": {{"interchange_format_version": 5, "genesis_validators_root": "{}"}}, "data": [
+                {{"pubkey": "{}", "signed_blocks": [{{"slot": 700}}], "signed_attestations": []}}]}}"#,
+            hex::encode([3; 32]),
+            hex::encode(key(0xd1, 1)),
+        );
+        let file = Interchange::parse(text.as_bytes(), Horizon::NONE).unwrap();
+        guard.import(&file, Future::Refuse).map(drop)
+    }),
+];
+
+/// A database that has signed something, as each of the changes needs it.
+fn before(cluster: &Cluster, change: &str) -> Vec<u8> {
+    let bytes = if change == "unmark" {
+        new_database(cluster, Some(Mark::New)).unwrap()
+    } else {
+        used(cluster)
+    };
+    let platter = Platter::of(bytes);
+    if change == "import" {
+        on(&platter, cluster)
+            .unwrap()
+            .pin_genesis_validators_root(&[3; 32])
+            .unwrap();
+    }
+    platter.after_power_cut(1)
+}
+
+#[test]
+fn every_other_change_is_made_as_a_whole_or_not_at_all() {
+    let cluster = cluster(3);
+    for (name, change) in CHANGES {
+        let bytes = before(&cluster, name);
+        let well = on(&Platter::of(bytes.clone()), &cluster).unwrap();
+        let old = state(&well);
+        change(&well).unwrap();
+        let new = state(&well);
+        assert_ne!(old, new, "{name}");
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::Other] {
+            for k in 0.. {
+                let platter = Platter::of(bytes.clone());
+                let guard = on(&platter, &cluster).unwrap();
+                // The machine stops there...
+                platter.fail_after(k, usize::MAX, kind);
+                let done = change(&guard).is_ok();
+                for seed in 0..6 {
+                    let after = on(&Platter::of(platter.after_power_cut(seed)), &cluster);
+                    let after = after.unwrap_or_else(|error| panic!("{name} {k} {seed}: {error}"));
+                    let found = state(&after);
+                    assert!(
+                        found == new || (found == old && !done),
+                        "{name} {k} {seed}: {found:?}"
+                    );
+                }
+                // ... or the disk has room again, and the same process tries again.
+                let platter = Platter::of(bytes.clone());
+                let guard = on(&platter, &cluster).unwrap();
+                platter.fail_after(k, 1, kind);
+                let tries = (0..5).find(|_| change(&guard).is_ok());
+                assert!(tries.is_some(), "{name} {k}");
+                assert_eq!(state(&guard), new, "{name} {k}");
+                if done {
+                    assert!(k > 3, "{name} {k}");
+                    break;
+                }
+            }
         }
     }
 }

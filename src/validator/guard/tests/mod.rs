@@ -31,6 +31,11 @@ pub(super) fn cluster(validators: u32) -> Cluster {
     Cluster::new([7; 32], 2, (0..validators).map(keys).collect()).unwrap()
 }
 
+/// A new database in a file.
+pub(super) fn create(path: &Path, cluster: &Cluster) {
+    std::fs::write(path, new_database(cluster, Some(Mark::New)).unwrap()).unwrap();
+}
+
 /// From the first slot on.
 pub(super) const ALWAYS: Start = Start {
     first_slot: 0,

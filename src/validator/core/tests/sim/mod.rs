@@ -326,7 +326,7 @@ impl Sim {
     }
 
     /// A clock of a node.
-    fn clock(&self, place: usize) -> u64 {
+    pub(super) fn clock(&self, place: usize) -> u64 {
         let skew = self
             .plan
             .skew

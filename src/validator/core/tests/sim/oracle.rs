@@ -36,6 +36,36 @@ pub(crate) struct Oracle {
     pub(crate) contributed: BTreeSet<u64>,
 }
 
+impl Oracle {
+    /// Pairs of messages, each signed by this operator's shares, for which a validator could be slashed.
+    pub(crate) fn twice(&self, operator: u16) -> usize {
+        let mut own: BTreeMap<u32, Vec<(u64, u64)>> = BTreeMap::new();
+        for ((validator, _), (epochs, signers)) in &self.partials {
+            if signers.contains(&operator) {
+                own.entry(*validator).or_default().push(*epochs);
+            }
+        }
+        let blocks = self.blocks.values().map(|roots| {
+            let signed = roots.values().filter(|signers| signers.contains(&operator));
+            signed.count().saturating_sub(1)
+        });
+        blocks.sum::<usize>() + slashable_pairs(own)
+    }
+}
+
+/// How many pairs of each validator's attestations (source, target) it can be slashed for.
+fn slashable_pairs(mut attested: BTreeMap<u32, Vec<(u64, u64)>>) -> usize {
+    let mut pairs = 0;
+    for epochs in attested.values_mut() {
+        epochs.sort_unstable_by_key(|(source, target)| (*target, *source));
+        let slashable = |a: &(u64, u64), b: &(u64, u64)| a.1 == b.1 || b.0 < a.0;
+        let of =
+            |(place, a): (usize, &(u64, u64))| epochs[place + 1..].iter().filter(|b| slashable(a, b)).count();
+        pairs += epochs.iter().enumerate().map(of).sum::<usize>();
+    }
+    pairs
+}
+
 impl Sim {
     /// Notes what the network would pass on to nobody: what is older than its slot, aggregates older than the slot after
     /// theirs, attestations older than an epoch.
@@ -94,15 +124,7 @@ impl Sim {
                 whole.entry(*validator).or_default().push(*epochs);
             }
         }
-        let mut conflicts = 0;
-        for epochs in whole.values_mut() {
-            epochs.sort_unstable_by_key(|(source, target)| (*target, *source));
-            let slashable = |a: &(u64, u64), b: &(u64, u64)| a.1 == b.1 || b.0 < a.0;
-            let of = |(place, a): (usize, &(u64, u64))| {
-                epochs[place + 1..].iter().filter(|b| slashable(a, b)).count()
-            };
-            conflicts += epochs.iter().enumerate().map(of).sum::<usize>();
-        }
+        let mut conflicts = slashable_pairs(whole);
         for blocks in self.oracle.blocks.values() {
             let whole = blocks
                 .values()

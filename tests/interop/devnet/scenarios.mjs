@@ -122,6 +122,25 @@ export const scenarios = {
       return [];
     },
   },
+  "node-bare": {
+    about: "no beacon node says of which fork and kind its blocks are, and all of them have null for what they may leave out",
+    async play(devnet, epochs) {
+      const { clock, operators } = devnet;
+      await Promise.all(operators.map(({ proxy }) => proxy.set({ bare: true })));
+      await clock.at(epochs - 1, clock.slotsPerEpoch - 0.5);
+      const told = operators.filter((operator) => operator.said(/its answer with a block is not as it should be/));
+      return [[told.length > 0, `operators who were told in the slot what was wrong with a block: ${told.length}`]];
+    },
+  },
+  "builders-slow": {
+    about: "every beacon node needs longer to make a block than operators wait for the first proposal",
+    async play(devnet) {
+      const { clock, operators } = devnet;
+      // The wait is a sixth of a slot; what is late by more than the second one's is late for attestations, too.
+      await Promise.all(operators.map(({ proxy }) => proxy.set({ building: clock.slotMs / 5 })));
+      return [];
+    },
+  },
   "node-lags": badNode("answers late", ({ slotMs }) => ({ lag: slotMs * 0.4 })),
   "node-older-head": badNode("names an older head", () => ({ head: "older" })),
   "node-unknown-head": badNode("names a head that nobody knows", () => ({ head: "unknown" })),

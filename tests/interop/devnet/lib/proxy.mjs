@@ -10,6 +10,8 @@
 // | `rubbish: true` | answers 200 with bytes that mean nothing |
 // | `silent: true` | takes requests and never answers |
 // | `gone: true` | is not there: connections are refused |
+// | `bare: true` | gives blocks without a word of which fork and kind they are, and `null` for whatever it may leave out |
+// | `building: ms` | needs that much longer to make a block |
 // | `events: ms` | tells events that much later; `events: "none"` tells none |
 
 import http from "node:http";
@@ -21,6 +23,8 @@ const HONEST = Object.freeze({
   rubbish: false,
   silent: false,
   gone: false,
+  bare: false,
+  building: 0,
   events: 0,
 });
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -89,8 +93,10 @@ export class Proxy {
     this.requests += 1;
     const body = await bytesOf(request);
     if (request.method === "POST" && request.url.endsWith("/beacon/pool/attestations")) this.given.push(Date.now());
-    const { lag, status, rubbish, silent } = this.wishes;
+    const { lag, status, rubbish, silent, bare, building } = this.wishes;
+    const makesBlock = request.url.startsWith("/eth/v3/validator/blocks/");
     if (lag) await sleep(lag);
+    if (building && makesBlock) await sleep(building);
     if (silent) return;
     if (status) {
       response.writeHead(status, { "content-type": "application/json" });
@@ -111,6 +117,11 @@ export class Proxy {
       return;
     }
     let content = await bytesOf(answer);
+    if (bare) {
+      if (makesBlock) for (const name of Object.keys(headers)) if (name.startsWith("eth-")) delete headers[name];
+      content = withoutWords(String(headers["content-type"]), content, makesBlock);
+      delete headers["content-length"];
+    }
     if (this.wishes.head !== "true" && answer.statusCode === 200) {
       content = await this.#lie(request.url, String(headers["content-type"]), content);
       delete headers["content-length"];
@@ -188,6 +199,21 @@ export class Proxy {
     const { data } = await this.#json(`/eth/v1/beacon/headers/${root}`);
     return Number(data.header.message.slot) === 0 ? root : data.header.message.parent_root;
   }
+}
+
+/** An answer in JSON as programs write it that have `null` for what they do not know, and for lists without items. */
+function withoutWords(type, content, isBlock) {
+  if (!type.startsWith("application/json") || content.length === 0) return content;
+  const answer = JSON.parse(content);
+  const nothing = (object, ...names) => names.filter((name) => name in object).forEach((name) => (object[name] = null));
+  nothing(answer, "execution_optimistic", "finalized", "failures");
+  if (Array.isArray(answer.data) && answer.data.length === 0) answer.data = null;
+  if (answer.data?.head_slot !== undefined) nothing(answer.data, "is_optimistic", "el_offline");
+  if (isBlock) {
+    delete answer.execution_payload_blinded;
+    answer.version = null;
+  }
+  return JSON.stringify(answer);
 }
 
 async function bytesOf(stream) {

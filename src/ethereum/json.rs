@@ -1,6 +1,6 @@
 //! What all JSON files here have in common: bounded reading, one-blank indentation, hexadecimal text.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 /// Reads a JSON value of at most `max` bytes. The error says where and why.
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8], max: usize) -> Result<T, String> {
@@ -13,6 +13,19 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8], max: usize) -> Result<T, S
 /// A file without the byte order mark that some editors put before it.
 pub(crate) fn without_bom(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+/// For `#[serde(default, deserialize_with = "...")]` of everything that may be left out: `null` is absent. Many programs
+/// write it for what they do not know, and for lists without items.
+///
+/// # Errors
+/// Anything else that is no such value.
+pub(crate) fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Deserialize<'de> + Default,
+    D: Deserializer<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// The beginning of a parser's message, on one line: it may quote as much of the file as it likes.
@@ -50,8 +63,71 @@ pub(super) fn hex_array<const N: usize>(what: &str, text: &str) -> Result<[u8; N
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use serde_json::Value;
+
     use super::*;
+
+    /// Places of a value, as JSON pointers: of every field, and of every item.
+    fn places(value: &Value, at: &str, into: &mut Vec<String>) {
+        let inner: Vec<(String, &Value)> = match value {
+            Value::Object(fields) => fields
+                .iter()
+                .map(|(key, inner)| {
+                    (
+                        format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")),
+                        inner,
+                    )
+                })
+                .collect(),
+            Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .map(|(place, inner)| (format!("{at}/{place}"), inner))
+                .collect(),
+            _ => Vec::new(),
+        };
+        for (at, inner) in inner {
+            places(inner, &at, into);
+            into.push(at);
+        }
+    }
+
+    /// Whatever may be left out, and whatever list may be empty, may be `null` instead, and means the same. Gives the names of
+    /// these places.
+    pub(crate) fn null_is_absent<T: std::fmt::Debug>(
+        value: &Value,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Vec<String> {
+        read(value).expect("a value that can be read");
+        let mut all = Vec::new();
+        places(value, "", &mut all);
+        let mut optional = Vec::new();
+        for at in all {
+            let (outer, key) = at.rsplit_once('/').unwrap();
+            let put = |new: Value| {
+                let mut other = value.clone();
+                *other.pointer_mut(&at).unwrap() = new;
+                read(&other).map(|read| format!("{read:?}"))
+            };
+            let mut without = value.clone();
+            let left_out = match without.pointer_mut(outer) {
+                Some(Value::Object(fields)) => {
+                    fields.remove(&key.replace("~1", "/").replace("~0", "~")).unwrap();
+                    read(&without).map(|read| format!("{read:?}"))
+                }
+                _ => None,
+            };
+            let empty = value.pointer(&at).is_some_and(Value::is_array);
+            let empty = empty.then(|| put(Value::Array(Vec::new()))).flatten();
+            for same in [left_out, empty].into_iter().flatten() {
+                assert_eq!(put(Value::Null), Some(same), "{at}");
+                optional.push(at.clone());
+            }
+        }
+        optional.dedup();
+        optional
+    }
 
     #[test]
     fn errors_do_not_quote_whole_files() {

@@ -728,6 +728,19 @@ mod tests {
     }
 
     #[test]
+    fn null_is_absent_in_a_keystore() {
+        for case in [SCRYPT_CASE, PBKDF2_CASE] {
+            let file = serde_json::from_str(case).unwrap();
+            let optional = crate::ethereum::json::tests::null_is_absent(&file, |value| {
+                Keystore::from_json(value.to_string().as_bytes()).ok()
+            });
+            for place in ["/description", "/pubkey"] {
+                assert!(optional.contains(&place.to_owned()), "{optional:?}");
+            }
+        }
+    }
+
+    #[test]
     fn sealing_gives_the_test_cases_of_the_eip() {
         let password = Password::new(PASSWORD).unwrap();
         let secret = SecretKey::from_bytes(&SECRET).unwrap();

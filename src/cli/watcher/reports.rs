@@ -69,14 +69,11 @@ impl Watcher {
                     self.name(operator)
                 ));
             }
-            Report::OwnBlockRefused { slot, why } => {
-                let message = format!(
-                    "slot {slot}: the block of your own beacon node cannot be signed: {}",
-                    printable(why)
-                );
-                told.warn(format!(
-                    "{message}. Another operator proposes; look at your beacon node's fee recipient and version"
-                ));
+            Report::OwnBlock {
+                slot, what, advice, ..
+            } => {
+                let message = format!("slot {slot}: {}", printable(&what));
+                told.warn(format!("{message}. {advice}"));
                 told.events.push(Event::Notice { message });
             }
             Report::Confirmed => {

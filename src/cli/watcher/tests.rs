@@ -404,3 +404,25 @@ fn misdeeds_have_a_name_and_are_not_repeated_for_ever() {
     );
     assert!(json(&told).contains(r#""event":"fault","operator":2,"name":"bob","kind":"Fault""#));
 }
+
+#[test]
+fn what_goes_wrong_with_an_own_block_is_said_in_its_slot_to_people_and_programs() {
+    let report = Report::OwnBlock {
+        slot: 7,
+        refused: false,
+        what: "beacon node http://a: block: \u{1b}[31mits answer is not usable".into(),
+        advice: "Update the beacon node",
+    };
+    let told = watcher().told(News::Report(report), 0);
+    let (line, event) = (text(&told), json(&told));
+    assert!(
+        line.starts_with("! slot 7: beacon node http://a: block: ")
+            && line.ends_with("its answer is not usable. Update the beacon node")
+            && !line.contains('\u{1b}'),
+        "{line}"
+    );
+    assert!(
+        event.contains("notice") && event.contains("slot 7: beacon node http://a"),
+        "{event}"
+    );
+}

@@ -1,4 +1,5 @@
-//! What beacon nodes answer. Unknown fields are skipped: nodes add their own.
+//! What beacon nodes answer. Unknown fields are skipped: nodes add their own. `null` is absent in whatever may be left out,
+//! and a list without items.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,24 +16,39 @@ pub(super) struct Data<T> {
     pub(super) data: T,
 }
 
+/// `{"data": [...]}`.
+#[derive(Debug, Deserialize)]
+#[serde(bound = "T: Deserialize<'de>")]
+pub(super) struct List<T> {
+    // Not absent: then it is no such answer at all.
+    #[serde(deserialize_with = "list")]
+    pub(super) data: Vec<T>,
+}
+
+fn list<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    json::or_default(deserializer)
+}
+
 /// `{"data": ..., "execution_optimistic": ...}`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Optimistic<T> {
     pub(super) data: T,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::or_default")]
     pub(super) execution_optimistic: bool,
 }
 
 /// `{"data": ..., "dependent_root": ..., "execution_optimistic": ...}`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(bound = "T: Deserialize<'de>")]
 pub struct Duties<T> {
     /// The block on which the duties depend: when it changes they must be asked for again. 32 bytes.
     #[serde(with = "json::bytes")]
     pub dependent_root: Hash,
     /// Whether the head has not been verified by the node's execution client.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::or_default")]
     pub execution_optimistic: bool,
     /// The duties.
+    #[serde(deserialize_with = "list")]
     pub data: Vec<T>,
 }
 
@@ -54,10 +70,10 @@ pub struct Syncing {
     /// Whether it is catching up.
     pub is_syncing: bool,
     /// Whether its head has not been verified by its execution client.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::or_default")]
     pub is_optimistic: bool,
     /// Whether its execution client is not reachable.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::or_default")]
     pub el_offline: bool,
 }
 
@@ -181,8 +197,9 @@ pub(super) struct IdealReward {
 /// `/eth/v1/beacon/rewards/attestations/{epoch}`.
 #[derive(Debug, Deserialize)]
 pub(super) struct AttestationRewards {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::or_default")]
     pub(super) ideal_rewards: Vec<IdealReward>,
+    #[serde(deserialize_with = "list")]
     pub(super) total_rewards: Vec<AttestationReward>,
 }
 
@@ -233,7 +250,7 @@ pub(super) struct SyncCommittee {
 fn numbers<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
     #[derive(Deserialize)]
     struct Number(#[serde(with = "json::number")] u64);
-    let numbers: Vec<Number> = Deserialize::deserialize(deserializer)?;
+    let numbers: Vec<Number> = json::or_default(deserializer)?;
     Ok(numbers.into_iter().map(|number| number.0).collect())
 }
 
@@ -259,7 +276,7 @@ pub struct Header {
     pub root: Hash,
     /// The header.
     pub header: BeaconBlockHeader,
-    /// Whether it is on the node's canonical chain.
+    /// Whether it is on the node's canonical chain, as far as the node says so.
     pub canonical: bool,
     /// Whether the execution client has not verified the block.
     pub execution_optimistic: bool,
@@ -279,6 +296,7 @@ impl Header {
 pub(super) struct HeaderData {
     #[serde(with = "json::bytes")]
     pub(super) root: Hash,
+    #[serde(default, deserialize_with = "json::or_default")]
     pub(super) canonical: bool,
     pub(super) header: SignedHeader,
 }
@@ -371,5 +389,91 @@ impl From<&crate::ethereum::registration::Registration> for RegistrationMessage 
             timestamp: registration.timestamp,
             pubkey: registration.pubkey,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, from_value, json};
+
+    use crate::ethereum::json::tests::null_is_absent;
+
+    use super::*;
+
+    fn optional<T: std::fmt::Debug + serde::de::DeserializeOwned>(value: &Value) -> Vec<String> {
+        null_is_absent(value, |value| from_value::<T>(value.clone()).ok())
+    }
+
+    #[test]
+    fn null_is_absent_in_every_answer() {
+        let root = format!("0x{}", "11".repeat(32));
+        let key = format!("0x{}", "22".repeat(48));
+        let duties =
+            |duty: Value| json!({ "data": [duty], "dependent_root": root, "execution_optimistic": true });
+        let attester = json!({
+            "pubkey": key, "validator_index": "1", "committee_index": "2", "committee_length": "3",
+            "committees_at_slot": "4", "validator_committee_index": "1", "slot": "9",
+        });
+        let both = ["/data", "/execution_optimistic"];
+        assert_eq!(optional::<Duties<AttesterDuty>>(&duties(attester)), both);
+        let proposer = json!({ "pubkey": key, "validator_index": "1", "slot": "9" });
+        assert_eq!(optional::<Duties<ProposerDuty>>(&duties(proposer)), both);
+        let sync = json!({ "data": [
+            { "pubkey": key, "validator_index": "1", "validator_sync_committee_indices": ["5"] },
+        ] });
+        assert_eq!(
+            optional::<List<SyncDuty>>(&sync),
+            ["/data/0/validator_sync_committee_indices", "/data"]
+        );
+        let validator = json!({ "data": [{
+            "index": "1", "balance": "2", "status": "active_ongoing",
+            "validator": {
+                "pubkey": key, "effective_balance": "2", "slashed": false, "activation_epoch": "0",
+                "exit_epoch": "18446744073709551615",
+            },
+        }] });
+        assert_eq!(optional::<List<ValidatorStatus>>(&validator), ["/data"]);
+        let syncing = json!({ "data": {
+            "head_slot": "1", "sync_distance": "2", "is_syncing": true, "is_optimistic": true, "el_offline": true,
+        } });
+        assert_eq!(
+            optional::<Data<Syncing>>(&syncing),
+            ["/data/el_offline", "/data/is_optimistic"]
+        );
+        let reward = json!({ "validator_index": "1", "head": "-1", "target": "2", "source": "3" });
+        let rewards = json!({ "data": { "ideal_rewards": [reward], "total_rewards": [reward] } });
+        // Of the best possible ones only the head is read.
+        let found = optional::<Data<AttestationRewards>>(&rewards);
+        assert_eq!(
+            found[found.len() - 2..],
+            ["/data/ideal_rewards", "/data/total_rewards"]
+        );
+        let live = json!({ "data": [{ "index": "1", "is_live": true }] });
+        assert_eq!(optional::<List<Liveness>>(&live), ["/data"]);
+        let committee = json!({ "data": [{ "index": "1", "slot": "9", "validators": ["7"] }] });
+        assert_eq!(
+            optional::<List<Committee>>(&committee),
+            ["/data/0/validators", "/data"]
+        );
+        let committee = json!({ "data": { "validators": ["7"] } });
+        assert_eq!(optional::<Data<SyncCommittee>>(&committee), ["/data/validators"]);
+        let header = json!({
+            "data": {
+                "root": root, "canonical": true,
+                "header": { "signature": "0x", "message": {
+                    "slot": "9", "proposer_index": "1", "parent_root": root, "state_root": root, "body_root": root,
+                } },
+            },
+            "execution_optimistic": true,
+        });
+        let found = optional::<Optimistic<HeaderData>>(&header);
+        for place in ["/data/canonical", "/execution_optimistic"] {
+            assert!(found.contains(&place.to_owned()), "{found:?}");
+        }
+        let block = json!({ "data": { "root": root }, "execution_optimistic": true });
+        assert_eq!(optional::<Optimistic<Root>>(&block), ["/execution_optimistic"]);
+        // What is no such answer at all is no empty list.
+        from_value::<List<Liveness>>(json!({ "error": null })).unwrap_err();
+        from_value::<Duties<ProposerDuty>>(json!({ "dependent_root": root })).unwrap_err();
     }
 }

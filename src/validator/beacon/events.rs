@@ -46,7 +46,7 @@ pub struct Head {
     #[serde(with = "json::bytes")]
     pub current_duty_dependent_root: Hash,
     /// Whether the execution client has not verified it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::or_default")]
     pub execution_optimistic: bool,
 }
 
@@ -301,6 +301,24 @@ mod tests {
         let text = format!("data: {}\n", "x".repeat(1000)).repeat(70);
         assert!(parser.push(text.as_bytes()).is_err());
         assert!(Parser::default().push(b"data: \xff\n").is_err());
+    }
+
+    #[test]
+    fn null_is_absent_in_a_head() {
+        let root = format!("0x{}", "11".repeat(32));
+        let head = serde_json::json!({
+            "slot": "10", "block": root, "state": root, "epoch_transition": false, "execution_optimistic": true,
+            "previous_duty_dependent_root": root, "current_duty_dependent_root": root,
+        });
+        let read = |value: &serde_json::Value| match news(&raw("head", &value.to_string())) {
+            Ok(Some(News::Head(head))) => Some(head),
+            _ => None,
+        };
+        let optional = crate::ethereum::json::tests::null_is_absent(&head, read);
+        assert!(
+            optional.contains(&"/execution_optimistic".to_owned()),
+            "{optional:?}"
+        );
     }
 
     #[test]

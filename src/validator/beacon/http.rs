@@ -9,7 +9,10 @@ use reqwest::{
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
-use crate::validator::chain::spec::{Fork, Mismatch};
+use crate::validator::chain::{
+    json,
+    spec::{Fork, Mismatch},
+};
 
 /// Most bytes that a file of headers may have.
 pub const MAX_HEADER_FILE_BYTES: usize = 16 * 1024;
@@ -207,6 +210,9 @@ pub enum ErrorKind {
     /// The node's head has not been verified by its execution client.
     #[error("its head is optimistic: its execution client has not verified it")]
     Optimistic,
+    /// The block that it made is none that the group signs.
+    #[error("its block cannot be signed: {0}")]
+    Refused(&'static str),
 }
 
 impl ErrorKind {
@@ -220,6 +226,9 @@ impl ErrorKind {
             Self::NotFound(_) => "Nothing, unless it goes on: then check that the beacon node is in step.",
             Self::NotImplemented(_) | Self::Malformed(_) | Self::TooLarge(_) => {
                 "Update the beacon node, or check what answers at its address."
+            }
+            Self::Refused(_) => {
+                "Look at the beacon node's settings, its fee recipient above all, and its version."
             }
             Self::Credentials(_) => "Check user and password in the URL, or the header file.",
             Self::Status { .. } => "Look into the beacon node's log.",
@@ -264,6 +273,19 @@ impl Format {
         match self {
             Self::Json => "application/json",
             Self::Ssz => "application/octet-stream",
+        }
+    }
+
+    /// Of an answer: by its media type, in lower case, and where that says neither by how an object in JSON begins.
+    fn of(media_type: &str, may_be_ssz: bool, body: &[u8]) -> Self {
+        let mut bytes = body.iter().filter(|byte| !byte.is_ascii_whitespace());
+        let mut is_object = || bytes.next() == Some(&b'{') && bytes.next() == Some(&b'"');
+        if media_type.contains("octet-stream") {
+            Self::Ssz
+        } else if !may_be_ssz || media_type.contains("json") || is_object() {
+            Self::Json
+        } else {
+            Self::Ssz
         }
     }
 }
@@ -340,6 +362,13 @@ impl Request {
         self.ssz = true;
         self
     }
+
+    /// Takes no SSZ.
+    #[must_use]
+    pub fn json_only(mut self) -> Self {
+        self.ssz = false;
+        self
+    }
 }
 
 /// An answer with a status of success.
@@ -349,9 +378,9 @@ pub struct Answer {
     pub status: u16,
     /// How the body is written.
     pub format: Format,
-    /// `Eth-Consensus-Version`, at most 32 characters.
+    /// `Eth-Consensus-Version`, at most 32 characters; not every node sends it.
     pub version: Option<String>,
-    /// `Eth-Execution-Payload-Blinded`.
+    /// `Eth-Execution-Payload-Blinded`; not every node sends it.
     pub blinded: Option<bool>,
     /// The body, within the request's limit.
     pub body: Vec<u8>,
@@ -360,18 +389,18 @@ pub struct Answer {
 /// The Beacon API's error body.
 #[derive(Deserialize)]
 struct ErrorBody {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::or_default")]
     message: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::or_default")]
     failures: Vec<Failure>,
 }
 
 #[derive(Deserialize)]
 struct Failure {
     // A number in the specification, text in some nodes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::or_default")]
     index: serde_json::Value,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::or_default")]
     message: String,
 }
 
@@ -463,18 +492,10 @@ impl Node {
         let status = response.status();
         let headers = response.headers();
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let format = if text("content-type").is_some_and(|kind| kind.starts_with("application/octet-stream"))
-        {
-            Format::Ssz
-        } else {
-            Format::Json
-        };
+        let kind = text("content-type").unwrap_or_default().to_ascii_lowercase();
         let version = text("eth-consensus-version").map(|version| version.chars().take(32).collect());
-        let blinded = text("eth-execution-payload-blinded").and_then(|blinded| match blinded {
-            "true" => Some(true),
-            "false" => Some(false),
-            _ => None,
-        });
+        let blinded = text("eth-execution-payload-blinded")
+            .and_then(|blinded| blinded.trim().to_ascii_lowercase().parse().ok());
         if !status.is_success() {
             // An error's body only explains: what is cut off or broken does not matter.
             let body = read(response, MAX_ERROR_BYTES).await.unwrap_or_default();
@@ -483,7 +504,7 @@ impl Node {
         let body = read(response, request.limit).await?;
         Ok(Answer {
             status: status.as_u16(),
-            format,
+            format: Format::of(&kind, request.ssz, &body),
             version,
             blinded,
             body,
@@ -672,6 +693,15 @@ mod tests {
                 failures: vec![(1, "old".into()), (2, String::new())],
             }
         );
+        // As some write it who have nothing to say.
+        let body = br#"{"code":"400","message":null,"failures":null,"stacktraces":[]}"#;
+        let said = |body: &[u8]| match status(400, body) {
+            ErrorKind::Status { failures, .. } => failures,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(said(body), []);
+        let body = br#"{"message":"some","failures":[{"index":null,"message":null}]}"#;
+        assert_eq!(said(body), [(u64::MAX, String::new())]);
         let text = status(500, "\u{1b}[31m<html>\n".repeat(100).as_bytes()).to_string();
         assert!(
             text.chars().count() < 400 && !text.contains(char::is_control),

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 
 use super::{
-    api::Published,
+    api::{BlockRequest, BlockTrouble, KnownBlock, Produced, Published},
     events::{Events, News},
     http::{Address, ErrorKind, Node},
     nodes::{AllFailed, From, Nodes, State},
@@ -735,6 +735,277 @@ fn block(schemas: &BlockSchemas, fork: Fork, slot: u64, blinded: bool) -> (Block
     (block, (!blinded).then_some(blobs))
 }
 
+/// Asks for a block, and gives what was told meanwhile, too.
+async fn produce(
+    nodes: &Nodes,
+    schemas: &Arc<BlockSchemas>,
+    slot: u64,
+    randao_reveal: [u8; 96],
+    builder_boost_factor: Option<u64>,
+) -> (Result<Produced, AllFailed>, Vec<BlockTrouble>) {
+    let told = Mutex::new(Vec::new());
+    let wanted = BlockRequest {
+        slot,
+        randao_reveal,
+        graffiti: [b'g'; 32],
+        builder_boost_factor,
+    };
+    let tell = |trouble| told.lock().unwrap().push(trouble);
+    let produced = nodes
+        .produce_block(schemas, &wanted, soon(), |_| None, tell)
+        .await
+        .map(|found| found.value);
+    (produced, told.into_inner().unwrap())
+}
+
+/// What it is, headers, body, and how much is told of it.
+type BlockAnswer = (&'static str, Vec<(&'static str, &'static str)>, Vec<u8>, usize);
+
+/// A block in JSON, as it is asked for.
+fn block_json(schemas: &BlockSchemas, block: &Block, blobs: Option<&Blobs>) -> Value {
+    let signed = schemas.signed_json(block, blobs, &[6; 96]).unwrap();
+    if block.blinded {
+        return signed["message"].clone();
+    }
+    json!({
+        "block": signed["signed_block"]["message"], "kzg_proofs": signed["kzg_proofs"], "blobs": signed["blobs"],
+    })
+}
+
+#[tokio::test]
+async fn a_block_counts_whatever_else_its_answer_says_or_leaves_out() {
+    let chain = crate::validator::chain::spec::tests::chain("minimal");
+    let schemas = Arc::new(BlockSchemas::new(&chain.spec.sizes));
+    let octets = ("content-type", "application/octet-stream");
+    let full = ("eth-execution-payload-blinded", "false");
+    let builders = ("eth-execution-payload-blinded", "true");
+    // A blinded block of slot 12 begins as contents do.
+    for (slot, blinded) in [(17, false), (17, true), (12, true), (12, false)] {
+        let fork = if slot < 16 { Fork::Electra } else { Fork::Fulu };
+        let (block, blobs) = block(&schemas, fork, slot, blinded);
+        let ssz = match &blobs {
+            Some(blobs) => BlockSchemas::contents_ssz(&block, blobs),
+            None => block.ssz.clone(),
+        };
+        let data = block_json(&schemas, &block, blobs.as_ref());
+        let name = fork.name();
+        let version = ("eth-consensus-version", name);
+        let kind = if blinded { builders } else { full };
+        let wrong = if blinded { full } else { builders };
+        let mut answers: Vec<BlockAnswer> = vec![
+            ("as it should be", vec![octets, version, kind], ssz.clone(), 0),
+            ("no headers", vec![octets], ssz.clone(), 1),
+            ("no version", vec![octets, kind], ssz.clone(), 1),
+            ("no kind", vec![octets, version], ssz.clone(), 1),
+            ("the wrong kind", vec![octets, version, wrong], ssz.clone(), 1),
+            (
+                "another media type",
+                vec![("content-type", "binary/octet-stream"), version, kind],
+                ssz.clone(),
+                0,
+            ),
+            ("no media type", vec![version, kind], ssz.clone(), 0),
+            (
+                "text",
+                vec![("content-type", "text/plain"), version, kind],
+                ssz.clone(),
+                0,
+            ),
+        ];
+        if fork == Fork::Fulu {
+            let shouted = vec![octets, ("eth-consensus-version", "FULU"), kind];
+            answers.push(("in capitals", shouted, ssz.clone(), 0));
+        }
+        for (what, answer, odd) in [
+            (
+                "JSON",
+                json!({ "version": name, "execution_payload_blinded": blinded, "data": data }),
+                0,
+            ),
+            ("JSON without kind", json!({ "version": name, "data": data }), 1),
+            (
+                "JSON of null kind",
+                json!({ "version": name, "execution_payload_blinded": null, "data": data }),
+                1,
+            ),
+            (
+                "JSON of null version",
+                json!({ "version": null, "execution_payload_blinded": blinded, "data": data }),
+                1,
+            ),
+            ("JSON with nothing else", json!({ "data": data }), 1),
+            (
+                "JSON of the wrong kind",
+                json!({ "version": name, "execution_payload_blinded": !blinded, "data": data }),
+                1,
+            ),
+        ] {
+            let body = answer.to_string().into_bytes();
+            answers.push((
+                what,
+                vec![("content-type", "application/json")],
+                body.clone(),
+                odd,
+            ));
+            answers.push((what, Vec::new(), body, odd));
+        }
+        for (what, headers, body, odd) in answers {
+            let headers: Vec<(String, String)> = headers
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect();
+            let asked = Arc::new(AtomicUsize::new(0));
+            let count = asked.clone();
+            let server = serve(7, move |call| {
+                let answer = call.path().starts_with("/eth/v3/validator/blocks/").then(|| {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    let mut answer = Response::new(Body::from(body.clone()));
+                    for (name, value) in &headers {
+                        let name: axum::http::HeaderName = name.parse().unwrap();
+                        answer.headers_mut().insert(name, value.parse().unwrap());
+                    }
+                    answer
+                });
+                async move { answer }.boxed()
+            })
+            .await;
+            let nodes = connect(&[&server]).await;
+            let (produced, told) = produce(&nodes, &schemas, slot, block.randao_reveal, None).await;
+            let produced = produced.unwrap_or_else(|failed| panic!("{slot} {blinded} {what}: {failed}"));
+            assert_eq!((&produced.block, &produced.blobs), (&block, &blobs), "{what}");
+            assert_eq!(told.len(), odd, "{slot} {blinded} {what}: {told:?}");
+            assert!(
+                told.iter().all(|told| matches!(told, BlockTrouble::Odd { .. })),
+                "{told:?}"
+            );
+            // Nobody builds twice for this.
+            assert_eq!(asked.load(Ordering::Relaxed), 1, "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_block_in_ssz_that_cannot_be_used_is_asked_for_as_json() {
+    let chain = crate::validator::chain::spec::tests::chain("minimal");
+    let schemas = Arc::new(BlockSchemas::new(&chain.spec.sizes));
+    let (block, blobs) = block(&schemas, Fork::Fulu, 17, false);
+    let ssz = BlockSchemas::contents_ssz(&block, blobs.as_ref().unwrap());
+    let data = block_json(&schemas, &block, blobs.as_ref());
+    let answer = json!({ "version": "fulu", "execution_payload_blinded": false, "data": data }).to_string();
+    for (what, status, version, body) in [
+        ("cut", 200, "fulu", ssz[..ssz.len() - 1].to_vec()),
+        ("empty", 200, "fulu", Vec::new()),
+        ("another fork", 200, "electra", ssz.clone()),
+        ("no such media type", 406, "fulu", Vec::new()),
+        ("no such media type either", 415, "fulu", Vec::new()),
+    ] {
+        let answer = answer.clone();
+        let server = serve(7, move |call| {
+            let given = call.path().starts_with("/eth/v3/validator/blocks/").then(|| {
+                if call.header("accept") == "application/json" {
+                    return answer.clone().into_response();
+                }
+                let headers = [
+                    ("content-type", "application/octet-stream"),
+                    ("eth-consensus-version", version),
+                    ("eth-execution-payload-blinded", "false"),
+                ];
+                (StatusCode::from_u16(status).unwrap(), headers, body.clone()).into_response()
+            });
+            async move { given }.boxed()
+        })
+        .await;
+        let nodes = connect(&[&server]).await;
+        let (produced, told) = produce(&nodes, &schemas, 17, block.randao_reveal, None).await;
+        let produced = produced.unwrap_or_else(|failed| panic!("{what}: {failed}"));
+        assert_eq!((&produced.block, &produced.blobs), (&block, &blobs), "{what}");
+        assert!(
+            matches!(told[..], [BlockTrouble::AskedAgain(_)]),
+            "{what}: {told:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_block_of_the_chain_is_asked_for_in_every_form_and_nobody_can_lie_about_it() {
+    let chain = crate::validator::chain::spec::tests::chain("minimal");
+    let schemas = Arc::new(BlockSchemas::new(&chain.spec.sizes));
+    let (full, _) = block(&schemas, Fork::Fulu, 17, false);
+    let (blinded, _) = block(&schemas, Fork::Fulu, 17, true);
+    let (other, _) = block(&schemas, Fork::Fulu, 18, true);
+    let root = full.root();
+    assert_eq!(blinded.root(), root);
+    let ssz = |block: &Block| Some((true, BlockSchemas::signed_ssz(block, None, &[6; 96])));
+    let json = |block: &Block| {
+        let message = if block.blinded {
+            block_json(&schemas, block, None)
+        } else {
+            let (whole, blobs) = self::block(&schemas, Fork::Fulu, 17, false);
+            block_json(&schemas, &whole, blobs.as_ref())["block"].clone()
+        };
+        let signature = format!("0x{}", "06".repeat(96));
+        let answer = json!({ "version": null, "data": { "message": message, "signature": signature } });
+        Some((false, answer.to_string().into_bytes()))
+    };
+    let header = |block: &Block| {
+        let answer = json!({ "data": {
+            "root": format!("0x{}", hex::encode(block.root())), "canonical": null,
+            "header": { "message": block.header, "signature": "0x" },
+        } });
+        Some((false, answer.to_string().into_bytes()))
+    };
+    let rubbish = || Some((true, vec![7; 200]));
+    let whole = |block: &Block| Some(KnownBlock::Whole(Box::new(block.clone())));
+    let only_header = Some(KnownBlock::Header(full.header));
+    for (what, forms, expected) in [
+        (
+            "blinded",
+            [ssz(&blinded), ssz(&full), header(&full)],
+            whole(&blinded),
+        ),
+        ("blinded in JSON", [json(&blinded), None, None], whole(&blinded)),
+        ("full", [None, ssz(&full), None], whole(&full)),
+        ("full in JSON", [rubbish(), json(&full), None], whole(&full)),
+        ("a header", [None, None, header(&full)], only_header.clone()),
+        (
+            "rubbish, and a header",
+            [rubbish(), rubbish(), header(&full)],
+            only_header,
+        ),
+        ("another block", [ssz(&other), None, header(&other)], None),
+        ("nothing", [None, None, None], None),
+    ] {
+        let found_nowhere = forms.iter().all(Option::is_none);
+        let server = serve(7, move |call| {
+            let kinds = [
+                "/eth/v1/beacon/blinded_blocks/",
+                "/eth/v2/beacon/blocks/",
+                "/eth/v1/beacon/headers/",
+            ];
+            let kind = kinds.iter().position(|kind| call.path().starts_with(kind));
+            let answer = kind.map(|kind| match &forms[kind] {
+                None => error(404, "Block not found"),
+                Some((is_ssz, body)) => {
+                    let kind = if *is_ssz {
+                        "application/octet-stream"
+                    } else {
+                        "application/json"
+                    };
+                    ([("content-type", kind)], body.clone()).into_response()
+                }
+            });
+            async move { answer }.boxed()
+        })
+        .await;
+        let nodes = connect(&[&server]).await;
+        let found = nodes.known_block(&schemas, &root, soon()).await;
+        if found_nowhere {
+            assert!(found.as_ref().unwrap_err().is_not_found());
+        }
+        assert_eq!(found.ok().map(|found| found.value), expected, "{what}");
+    }
+}
+
 #[tokio::test]
 async fn blocks_come_as_ssz_or_json_and_go_the_same_way() {
     // Slot 9 is of Electra, slot 17 of Fulu.
@@ -773,11 +1044,7 @@ async fn blocks_come_as_ssz_or_json_and_go_the_same_way() {
             ("/eth/v3/validator/blocks/9", Some("1")) => json("electra", &json_contents),
             ("/eth/v3/validator/blocks/9", Some("2")) => json("gloas", &json_contents),
             ("/eth/v3/validator/blocks/9", Some("3")) => ssz("fulu", "false", &contents),
-            ("/eth/v3/validator/blocks/9", Some("4")) => ssz("electra", "true", &contents),
             ("/eth/v3/validator/blocks/9", Some("5")) => ssz("electra", "false", &contents[1..]),
-            ("/eth/v3/validator/blocks/9", Some("6")) => {
-                Some(([("content-type", "application/octet-stream")], contents.clone()).into_response())
-            }
             ("/eth/v3/validator/blocks/10", _) => ssz("electra", "false", &contents),
             ("/eth/v3/validator/blocks/17", None) => ssz("fulu", "true", &blinded),
             ("/eth/v2/beacon/blocks", _) => {
@@ -804,26 +1071,26 @@ async fn blocks_come_as_ssz_or_json_and_go_the_same_way() {
     let ask = |slot, boost| {
         let randao = if slot == 17 { &fulu } else { &electra }.randao_reveal;
         let (nodes, schemas) = (nodes.clone(), schemas.clone());
-        async move {
-            nodes
-                .produce_block(&schemas, slot, &randao, &[b'g'; 32], boost, soon())
-                .await
-        }
+        async move { produce(&nodes, &schemas, slot, randao, boost).await }
     };
     for boost in [0, 1] {
-        let produced = ask(9, Some(boost)).await.unwrap().value;
+        let (produced, told) = ask(9, Some(boost)).await;
+        let produced = produced.unwrap();
         assert_eq!((&produced.block, &produced.blobs), (&electra, &blobs));
+        assert_eq!(told, []);
     }
-    // Another fork than the slot's, another kind, broken, without headers; a block of another slot.
-    for boost in 2..=6 {
-        let failed = ask(9, Some(boost)).await.unwrap_err();
+    // Another fork than the slot's, broken; a block of another slot.
+    for boost in [2, 3, 5] {
+        let (failed, told) = ask(9, Some(boost)).await;
+        let failed = failed.unwrap_err();
         assert!(
             matches!(failed.errors[0].kind, ErrorKind::Malformed(_)),
             "{boost}: {failed}"
         );
+        assert_eq!(told.last(), Some(&BlockTrouble::Failed(failed.errors[0].clone())));
     }
-    ask(10, None).await.unwrap_err();
-    let produced = ask(17, None).await.unwrap().value;
+    ask(10, None).await.0.unwrap_err();
+    let produced = ask(17, None).await.0.unwrap();
     assert_eq!((produced.block.clone(), produced.blobs), (fulu.clone(), None));
 
     let done = nodes

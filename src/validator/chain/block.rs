@@ -19,6 +19,9 @@ use super::{
 /// `DEPOSIT_CONTRACT_TREE_DEPTH` + 1: hashes of a deposit's proof.
 const DEPOSIT_PROOF: usize = 33;
 
+/// The first bytes of all block contents: the offset of the block, behind three offsets.
+const CONTENTS_START: [u8; 4] = 12_u32.to_le_bytes();
+
 /// Why bytes are not a block.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BlockError {
@@ -62,6 +65,12 @@ pub struct Block {
     pub fee_recipient: [u8; 20],
     /// Gas limit of the execution payload.
     pub gas_limit: u64,
+    /// The time of the execution payload, in Unix seconds.
+    pub timestamp: u64,
+    /// The execution block that the payload is built on, 32 bytes.
+    pub parent_hash: Hash,
+    /// The execution block that the payload is, 32 bytes.
+    pub block_hash: Hash,
     /// How many blobs belong to it.
     pub commitments: usize,
     /// `BeaconBlock` or `BlindedBeaconBlock` in SSZ.
@@ -167,6 +176,9 @@ impl BlockSchemas {
             graffiti: array(body_schema, body, "graffiti")?,
             fee_recipient: array(payload_schema, payload, "fee_recipient")?,
             gas_limit: number(payload_schema, payload, "gas_limit")?,
+            timestamp: number(payload_schema, payload, "timestamp")?,
+            parent_hash: array(payload_schema, payload, "parent_hash")?,
+            block_hash: array(payload_schema, payload, "block_hash")?,
             commitments: commitments_schema.elements(commitments)?.len(),
             ssz,
         })
@@ -222,16 +234,39 @@ impl BlockSchemas {
         })
     }
 
-    /// What a node produced, from its SSZ. A blinded block comes without blobs.
+    /// What a node produced, from its SSZ: a full block with its blobs, or a blinded one without. Which of them it is shows in
+    /// the bytes: contents begin with an offset, a block with its slot, and nothing is the encoding of both.
     ///
     /// # Errors
     /// [`BlockError`].
-    pub fn produced_ssz(
-        &self,
-        fork: Fork,
-        blinded: bool,
-        ssz: Vec<u8>,
-    ) -> Result<(Block, Option<Blobs>), BlockError> {
+    pub fn produced_ssz(&self, fork: Fork, ssz: Vec<u8>) -> Result<(Block, Option<Blobs>), BlockError> {
+        let no_contents = match self.block_with_blobs(fork, &ssz) {
+            Ok((block, blobs)) => return Ok((block, Some(blobs))),
+            Err(error) => error,
+        };
+        let begins_as_contents = ssz.starts_with(&CONTENTS_START);
+        match self.block(fork, true, ssz) {
+            Ok(block) => Ok((block, None)),
+            // What it comes nearer to says what is wrong with it.
+            Err(_) if begins_as_contents => Err(no_contents),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a node produced, from its JSON: which kind of block it is shows in its fields.
+    ///
+    /// # Errors
+    /// [`BlockError`].
+    pub fn produced_json(&self, fork: Fork, value: &Value) -> Result<(Block, Option<Blobs>), BlockError> {
+        let contents = self.contents(fork)?;
+        let blinded = value.get("block").is_none();
+        let schema = if blinded { &self.blinded } else { contents };
+        let ssz = schema
+            .from_json("block", value)
+            .map_err(|error| BlockError::Schema {
+                fork: fork.name(),
+                error,
+            })?;
         if blinded {
             return Ok((self.block(fork, true, ssz)?, None));
         }
@@ -239,29 +274,46 @@ impl BlockSchemas {
         Ok((block, Some(blobs)))
     }
 
-    /// What a node produced, from its JSON.
+    /// A block of the chain from its SSZ, without its signature, which is not verified: `SignedBeaconBlock` or
+    /// `SignedBlindedBeaconBlock`. `fork_of` tells the fork of a slot.
     ///
     /// # Errors
     /// [`BlockError`].
-    pub fn produced_json(
+    pub fn signed_block_ssz(
         &self,
-        fork: Fork,
+        blinded: bool,
+        ssz: &[u8],
+        fork_of: impl Fn(u64) -> Option<Fork>,
+    ) -> Result<Block, BlockError> {
+        let signed = signed(if blinded { &self.blinded } else { &self.full }.clone());
+        let error = |error| BlockError::Schema {
+            fork: "unknown",
+            error,
+        };
+        let (schema, message) = signed.field(ssz, "message").map_err(error)?;
+        let slot = number(schema, message, "slot").map_err(error)?;
+        let fork = fork_of(slot).ok_or(BlockError::Fork("unknown"))?;
+        self.block(fork, blinded, message.to_vec())
+    }
+
+    /// The same from its JSON.
+    ///
+    /// # Errors
+    /// [`BlockError`].
+    pub fn signed_block_json(
+        &self,
         blinded: bool,
         value: &Value,
-    ) -> Result<(Block, Option<Blobs>), BlockError> {
-        let schema = if blinded {
-            self.contents(fork)?;
-            &self.blinded
-        } else {
-            self.contents(fork)?
-        };
-        let ssz = schema
+        fork_of: impl Fn(u64) -> Option<Fork>,
+    ) -> Result<Block, BlockError> {
+        let signed = signed(if blinded { &self.blinded } else { &self.full }.clone());
+        let ssz = signed
             .from_json("block", value)
             .map_err(|error| BlockError::Schema {
-                fork: fork.name(),
+                fork: "unknown",
                 error,
             })?;
-        self.produced_ssz(fork, blinded, ssz)
+        self.signed_block_ssz(blinded, &ssz, fork_of)
     }
 
     /// A full block with its blobs in SSZ, to be passed on: `BlockContents`.
@@ -620,6 +672,9 @@ mod tests {
             assert_eq!(block.randao_reveal.to_vec(), unhex(&body["randao_reveal"]));
             assert_eq!(block.graffiti.to_vec(), unhex(&body["graffiti"]));
             let payload = &body["execution_payload"];
+            assert_eq!(payload["timestamp"], block.timestamp.to_string());
+            assert_eq!(block.parent_hash.to_vec(), unhex(&payload["parent_hash"]));
+            assert_eq!(block.block_hash.to_vec(), unhex(&payload["block_hash"]));
             assert_eq!(block.fee_recipient.to_vec(), unhex(&payload["fee_recipient"]));
             assert_eq!(payload["gas_limit"], block.gas_limit.to_string());
             assert_eq!(full["json"]["slot"], block.header.slot.to_string());
@@ -646,7 +701,7 @@ mod tests {
                 );
             }
             let (block, none) = schemas
-                .produced_json(Fork::Fulu, true, &vector["blinded"]["json"])
+                .produced_json(Fork::Fulu, &vector["blinded"]["json"])
                 .unwrap();
             assert!(none.is_none() && block.blinded);
             let signature = unhex(&vector["signature"]).try_into().unwrap();
@@ -684,6 +739,31 @@ mod tests {
     }
 
     #[test]
+    fn a_block_of_the_chain_is_read_without_its_signature() {
+        let (schemas, vectors) = (schemas("minimal"), vectors("minimal"));
+        let vector = &vectors["blocks"]["fulu"];
+        for (key, is_blinded) in [("full", false), ("blinded", true)] {
+            let ssz = unhex(&vector[key]["ssz"]);
+            let block = schemas.block(Fork::Fulu, is_blinded, ssz).unwrap();
+            let slot = block.header.slot;
+            let fork_of = |of: u64| (of == slot).then_some(Fork::Fulu);
+            let signed = join(&[(false, &block.ssz[..]), (true, &[6; 96][..])]);
+            let read = schemas.signed_block_ssz(is_blinded, &signed, fork_of);
+            assert_eq!(read.as_ref(), Ok(&block));
+            let json = json!({ "message": vector[key]["json"], "signature": vector["signature"] });
+            assert_eq!(schemas.signed_block_json(is_blinded, &json, fork_of), read);
+            let none = schemas.signed_block_ssz(is_blinded, &signed, |_| None);
+            assert_eq!(none, Err(BlockError::Fork("unknown")));
+            for end in [0, 3, 4, 99, 100, 108, signed.len() - 1] {
+                let cut = schemas.signed_block_ssz(is_blinded, &signed[..end], fork_of);
+                assert!(cut.is_err(), "{end}");
+            }
+            let other = schemas.signed_block_ssz(!is_blinded, &signed, fork_of);
+            assert!(other.is_err());
+        }
+    }
+
+    #[test]
     fn blobs_and_proofs_are_as_many_as_commitments() {
         let schemas = schemas("minimal");
         let vectors = vectors("minimal");
@@ -708,7 +788,7 @@ mod tests {
             assert_eq!((&read, &blobs), (&block, &two));
             let schema = schemas.contents(fork).unwrap();
             let json = schema.to_json(&contents).unwrap();
-            let (read, blobs) = schemas.produced_json(fork, false, &json).unwrap();
+            let (read, blobs) = schemas.produced_json(fork, &json).unwrap();
             assert_eq!((&read, &blobs), (&block, &Some(two)));
             for end in [0, 3, 11, 12, 100, contents.len() - 1] {
                 assert!(schemas.block_with_blobs(fork, &contents[..end]).is_err(), "{end}");

@@ -5,6 +5,8 @@
 
 use serde::{Deserializer as D, Serializer as S, de::Error as E};
 
+pub(crate) use crate::ethereum::json::or_default;
+
 /// Reads a decimal number of 64 bits: digits only, no sign, no leading zero.
 pub fn parse_number(text: &str) -> Option<u64> {
     let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));

@@ -280,6 +280,8 @@ impl Schema {
                 self.check(&bytes).map_err(|_| error())?;
                 bytes
             }
+            // A list without items, as many programs write it.
+            Self::List(..) if value.is_null() => Vec::new(),
             Self::Vector(element, _) | Self::List(element, _) => {
                 let values = value.as_array().ok_or_else(error)?;
                 match self {
@@ -468,6 +470,25 @@ mod tests {
         assert_eq!(schema.field(&bytes, "d").unwrap().1, [4, 5, 6, 7]);
         assert!(schema.field(&bytes, "e").is_err());
         assert!(Schema::Number.field(&bytes, "a").is_err());
+    }
+
+    #[test]
+    fn a_list_without_items_may_be_null_and_nothing_else() {
+        let schema = example();
+        for key in ["a", "b", "c", "d"] {
+            let with = |new| {
+                let mut other = value();
+                other[key] = new;
+                schema.from_json("x", &other)
+            };
+            let null = with(Value::Null);
+            if key == "b" {
+                assert_eq!(null, with(json!([])));
+                schema.check(&null.unwrap()).unwrap();
+            } else {
+                assert!(null.is_err(), "{key}");
+            }
+        }
     }
 
     #[test]

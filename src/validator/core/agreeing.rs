@@ -14,7 +14,7 @@ use crate::{
 
 use super::effects::Effect;
 use super::{
-    ASK_AGAIN_PERCENT, Core, EARLY_SLOTS, Report,
+    ASK_AGAIN_PERCENT, Core, EARLY_SLOTS, MAX_HEARD, Report,
     head::{InRound, Moment, Opinion, Place},
     over,
 };
@@ -107,6 +107,7 @@ impl<S: Signatures> Core<S> {
             }
             if duty.kind == Kind::Block {
                 self.effects.push(Effect::AskHead);
+                self.look_at_head(slot);
             }
             let (now, role) = (self.now, self.role(slot));
             let effects = self.agreement(duty).start(now, due, role);
@@ -377,10 +378,10 @@ impl<S: Signatures> Core<S> {
             return;
         }
         self.newest_block = Some((slot, root));
-        self.judge_held(Duty {
-            slot: current,
-            kind: Kind::Block,
-        });
+        if self.heard.len() < MAX_HEARD {
+            self.heard.entry(root).or_insert((slot, now));
+        }
+        self.look_at_head(current);
         let at = self.moment(current);
         if let Some(work) = self.slots.get_mut(&current)
             && work.begun.contains(&Kind::Head)
@@ -474,6 +475,9 @@ impl<S: Signatures> Core<S> {
 
     /// Our beacon nodes have nothing to propose. Before attestations are due that says nothing: they are asked when they are.
     pub(super) fn unanswered(&mut self, duty: Duty, round: Option<u8>) {
+        if duty.kind == Kind::Block {
+            return self.no_block(duty.slot, round.unwrap_or_default());
+        }
         let now = self.now;
         if duty.kind == Kind::Head && now < self.due(duty) {
             return;
@@ -489,9 +493,8 @@ impl<S: Signatures> Core<S> {
     pub(super) fn looked_up(&mut self, slot: u64, root: Hash, place: Option<Place>) {
         if let Some(work) = self.slots.get_mut(&slot) {
             work.views.block(root, place);
-            for kind in [Kind::Head, Kind::Block] {
-                self.judge_held(Duty { slot, kind });
-            }
+            let kind = Kind::Head;
+            self.judge_held(Duty { slot, kind });
         }
     }
 }

@@ -24,8 +24,9 @@ use crate::{
 
 use super::{
     head,
-    proposing::{Made, Summary},
+    proposing::Made,
     schedule::{Attester, Proposer, SyncMember},
+    terms::{Ancestor, Summary, Terms},
 };
 
 /// What happened.
@@ -124,6 +125,15 @@ pub enum Event {
         root: Hash,
         /// Where it is, if a beacon node knows it.
         place: Option<head::Place>,
+    },
+    /// The answer to [`Effect::AskAncestor`].
+    Ancestor {
+        /// The slot for whose block it was asked.
+        slot: u64,
+        /// The block.
+        root: Hash,
+        /// What our beacon nodes have of it; `None` if nothing.
+        ancestor: Option<Ancestor>,
     },
     /// The own share has signed.
     Signed(Signed),
@@ -236,16 +246,25 @@ pub enum Effect {
         /// The block.
         root: Hash,
     },
+    /// Ask our beacon nodes for a block on which one of ours may be built; answered by [`Event::Ancestor`].
+    AskAncestor {
+        /// For the block of this slot.
+        slot: u64,
+        /// The root.
+        root: Hash,
+    },
     /// Ask our beacon node what its head is; answered by [`Event::Head`].
     AskHead,
-    /// Have our beacon node make a block; answered by [`Event::Produced`].
+    /// Have our beacon nodes make a block that keeps these terms; answered by [`Event::Produced`].
     AskBlock {
         /// The slot.
         slot: u64,
-        /// The round in which it is to be proposed.
+        /// The first round in which it may be proposed.
         round: u8,
         /// The group's RANDAO reveal.
         randao: [u8; 96],
+        /// What it must say.
+        terms: Terms,
     },
     /// Ask for aggregates of this data; answered by [`Event::Aggregates`].
     AskAggregates {
@@ -437,12 +456,16 @@ pub enum Report {
         /// Who remembers.
         operator: u16,
     },
-    /// The block that our own beacon node made cannot be signed.
-    OwnBlockRefused {
+    /// Something went wrong with the block that our own beacon nodes were asked for.
+    OwnBlock {
         /// The slot.
         slot: u64,
-        /// Why, for people.
-        why: &'static str,
+        /// Whether a node made a block that cannot be signed.
+        refused: bool,
+        /// What went wrong, and with which node, for people.
+        what: String,
+        /// What to do about it, a sentence.
+        advice: &'static str,
     },
     /// All other operators confirmed that nothing was forgotten.
     Confirmed,

@@ -186,15 +186,6 @@ impl Views {
         }
     }
 
-    /// Whether our beacon nodes know a block of this slot or an earlier one; `None` is to be looked up.
-    pub fn is_known(&mut self, root: Hash, slot: u64) -> Option<bool> {
-        match self.place(root) {
-            Ok(place) => Some(place.is_some_and(|place| place.slot <= slot)),
-            Err(Lacking::Answer) => Some(false),
-            Err(Lacking::LookUp(_)) => None,
-        }
-    }
-
     /// What to think of data that somebody proposes in this round.
     pub fn judge(&mut self, data: &AttestationData, in_round: InRound, at: &Moment) -> Opinion {
         if at.excludes(data) {
@@ -634,7 +625,7 @@ mod tests {
             };
             judge(&mut views, &data(root), backed, &DUE, |_| None);
             lookups = views.blocks.len();
-            views.is_known([root; 32], 42);
+            let _ = views.place([root; 32]);
         }
         assert_eq!(lookups, MAX_LOOKUPS);
     }

@@ -26,6 +26,7 @@
 //! | `agreeing`, `signing` | what all duties have in common |
 //! | `accounts` | what became of them |
 //! | `attesting`, `syncing`, [`proposing`] | the duties, one file each |
+//! | [`terms`] | what a block of ours must say, and what it may be built on |
 //! | `presence` | handshakes, starts and twins |
 
 pub mod head;
@@ -41,6 +42,7 @@ mod effects;
 mod presence;
 mod signing;
 mod syncing;
+pub mod terms;
 
 #[cfg(test)]
 mod tests;
@@ -76,6 +78,8 @@ use schedule::Schedule;
 
 /// While a proposal is held, our beacon node is asked again after so many slots' hundredths.
 const ASK_AGAIN_PERCENT: u64 = 4;
+/// The most heads of which it is remembered when they came.
+const MAX_HEARD: usize = 64;
 /// Messages of duties that begin so many slots from now are taken; clocks differ.
 const EARLY_SLOTS: u64 = 1;
 
@@ -121,6 +125,8 @@ pub struct Core<S> {
     begun: Option<u64>,
     /// The newest head of our beacon nodes: slot and root.
     newest_block: Option<(u64, [u8; 32])>,
+    /// When our beacon nodes first told of a head, by its root: its slot, and milliseconds since the Unix epoch.
+    heard: BTreeMap<[u8; 32], (u64, u64)>,
     /// Slots that began and were not spoken of yet ([`Report::Over`]).
     open: BTreeSet<u64>,
     stopped: bool,
@@ -191,6 +197,7 @@ impl<S: Signatures> Core<S> {
             start,
             begun: None,
             newest_block: None,
+            heard: BTreeMap::new(),
             open: BTreeSet::new(),
             stopped: false,
         })
@@ -227,6 +234,7 @@ impl<S: Signatures> Core<S> {
             Event::View { slot, data } => self.view(slot, data),
             Event::OtherView { slot, data } => self.other_view(slot, data),
             Event::Unanswered { duty, round } => self.unanswered(duty, round),
+            Event::Ancestor { slot, root, ancestor } => self.ancestor_found(slot, root, ancestor),
             Event::Block { slot, root, place } => self.looked_up(slot, root, place),
             Event::Signed(signed) => self.signed(signed),
             Event::Combined {
@@ -288,6 +296,7 @@ impl<S: Signatures> Core<S> {
         self.attestations_due();
         self.ask_views();
         self.tick_agreements();
+        self.prepare_block();
     }
 
     fn forget(&mut self, slot: u64) {
@@ -304,6 +313,7 @@ impl<S: Signatures> Core<S> {
         self.pools
             .retain(|(purpose, of)| purpose == Purpose::Exit || of >= kept);
         self.schedule.forget_before(time.epoch_of(kept));
+        self.heard.retain(|_, (of, _)| of.saturating_add(2) >= slot);
     }
 
     /// The slot by our clock; 0 before genesis.
@@ -370,7 +380,7 @@ impl<S: Signatures> Core<S> {
             bytes += blocks;
         }
         count += self.watch.size() + self.pools.size() + self.schedule.size();
-        count += self.memory.len() + self.open.len();
+        count += self.memory.len() + self.open.len() + self.heard.len();
         (count, bytes)
     }
 

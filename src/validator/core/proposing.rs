@@ -2,39 +2,34 @@
 //!
 //! Whoever leads has its beacon node make a block. What is agreed on is the block without its blobs, full or blinded;
 //! a full block can be published only by a node that has its blobs, so after the decision its maker sends them to the
-//! others, and the block survives its maker.
+//! others, and the block survives its maker. Who leads the next round has its beacon node make a block meanwhile: so a node
+//! that is slow with it costs a round once, and not each round anew.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     crypto::hash::Hash,
     validator::{
-        agreement::{Instance, Signatures, Verdict, messages::Proposal},
-        chain::{spec::Fork, types::BeaconBlockHeader},
+        agreement::{
+            Instance, Role, Signatures, Verdict,
+            messages::{LAST_ROUND, Proposal},
+        },
+        chain::spec::{Due, Fork},
         combine::Combined,
         duty::{Duty, Kind, Purpose},
         wire::Message,
     },
 };
 
-use super::{Core, Effect, Report, Submission, effects::ToCheck, schedule::Proposer};
+use super::{
+    Core, Effect, Report, Submission,
+    effects::ToCheck,
+    schedule::Proposer,
+    terms::{Ancestor, HeadTiming, Summary, Terms, may_pass_over},
+};
 
-/// What a block says, as far as it matters before it is signed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Summary {
-    /// Whose schema it follows.
-    pub fork: Fork,
-    /// Whether it has only the header of its execution payload.
-    pub blinded: bool,
-    /// What is signed.
-    pub header: BeaconBlockHeader,
-    /// Its RANDAO reveal.
-    pub randao: [u8; 96],
-    /// Who gets the fees; of a blinded block the builder.
-    pub fee_recipient: [u8; 20],
-    /// How many blobs belong to it.
-    pub commitments: usize,
-}
+/// The most blocks that are looked at for one of ours: what it may be built on.
+const MAX_ANCESTORS: usize = 32;
 
 /// A block that our beacon node made.
 #[derive(Debug, Clone)]
@@ -47,15 +42,47 @@ pub struct Made {
     pub contents: Option<Arc<[u8]>>,
 }
 
+/// What our beacon nodes are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Asked {
+    /// The first round in which it may be proposed.
+    round: u8,
+    /// Our head at that time.
+    head: Option<Hash>,
+}
+
+/// What is known of a block on which others are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lookup {
+    /// Our beacon nodes are being asked.
+    Asked,
+    /// They did not have it.
+    Unknown,
+    /// They have it.
+    Known(Ancestor),
+}
+
 /// The block of a slot while it is under way.
 #[derive(Debug, Default)]
 pub(super) struct Block {
-    /// The round for which our beacon node is to make one, once the RANDAO reveal is there.
+    /// The round that this operator leads and has not proposed anything in.
+    leads: Option<u8>,
+    /// The last round for which a block was prepared, or proposed.
+    prepared: Option<u8>,
+    /// The round for which our beacon nodes are to make one, once the RANDAO reveal is there.
     wanted: Option<u8>,
+    /// What they are asked for; none if they have answered.
+    asked: Option<Asked>,
+    /// The round whose proposals were judged last.
+    round: u8,
+    /// Blocks that were looked at, by root.
+    ancestors: std::collections::BTreeMap<Hash, Lookup>,
     /// What was decoded, by value id; `None` is no block.
     known: std::collections::BTreeMap<Hash, Option<Summary>>,
     /// The newest one that our beacon node made.
     made: Option<Made>,
+    /// Our head when it was asked for.
+    made_on: Option<Hash>,
     /// What others sent for publishing: by sender, the root that they named and the bytes.
     contents: std::collections::BTreeMap<u16, (Hash, Arc<[u8]>)>,
     /// What was decided: id and value.
@@ -73,7 +100,8 @@ impl Block {
         });
         let contents: usize = self.contents.values().map(|(_, bytes)| bytes.len()).sum();
         let decided = self.decided.as_ref().map_or(0, |(_, value)| value.len());
-        (self.known.len() + self.contents.len(), made + contents + decided)
+        let count = self.known.len() + self.contents.len() + self.ancestors.len();
+        (count, made + contents + decided)
     }
 }
 
@@ -135,27 +163,101 @@ impl<S: Signatures> Core<S> {
 
     /// The RANDAO reveal was made: whoever waits for it can go on.
     pub(super) fn revealed(&mut self, slot: u64) {
-        self.ask_block(slot);
-        self.judge_held(duty(slot));
-    }
-
-    /// This operator leads.
-    pub(super) fn propose_block(&mut self, slot: u64, round: u8) {
-        self.slots.entry(slot).or_default().block.wanted = Some(round);
-        self.ask_block(slot);
-    }
-
-    fn ask_block(&mut self, slot: u64) {
-        let Some(randao) = self.randao(slot) else {
-            return;
-        };
         let wanted = self
             .slots
             .get_mut(&slot)
             .and_then(|work| work.block.wanted.take());
         if let Some(round) = wanted {
+            self.ask_block(slot, round);
+        }
+        self.judge_held(duty(slot));
+    }
+
+    fn head_root(&self) -> Option<Hash> {
+        self.newest_block.map(|(_, root)| root)
+    }
+
+    /// This operator leads.
+    pub(super) fn propose_block(&mut self, slot: u64, round: u8) {
+        let head = self.head_root();
+        let block = &mut self.slots.entry(slot).or_default().block;
+        block.leads = Some(round);
+        block.prepared = block.prepared.max(Some(round));
+        if block.made.is_some() && block.made_on == head {
+            self.offer(slot);
+        } else if block.asked.is_some_and(|asked| asked.head == head) {
             self.note_asked(slot, Kind::Block);
-            self.effects.push(Effect::AskBlock { slot, round, randao });
+        } else {
+            self.ask_block(slot, round);
+        }
+    }
+
+    /// Who leads the next round has a block made while this one goes on. And what could not be judged before a round is
+    /// looked at again in it.
+    pub(super) fn prepare_block(&mut self) {
+        let slot = self.slot_now();
+        let Some(instance) = self.agreements.get(&duty(slot)) else {
+            return;
+        };
+        let (round, head) = (instance.round(), self.head_root());
+        let next = round.saturating_add(1);
+        let leads = self.committee.leader(duty(slot), next) == self.me;
+        let votes = self.role(slot) == Role::Votes;
+        let Some(work) = self.slots.get_mut(&slot) else {
+            return;
+        };
+        let block = &mut work.block;
+        if !work.begun.contains(&Kind::Block) || block.decided.is_some() {
+            return;
+        }
+        let entered = block.round < round;
+        block.round = block.round.max(round);
+        let prepares = votes && leads && next <= LAST_ROUND && block.prepared < Some(next);
+        if prepares {
+            block.prepared = Some(next);
+            let fresh = block.made.is_some() && block.made_on == head;
+            let asked = block.asked.is_some_and(|asked| asked.head == head);
+            if !fresh && !asked {
+                self.ask_block(slot, next);
+            }
+        }
+        if entered {
+            self.look_again(slot);
+        }
+    }
+
+    fn ask_block(&mut self, slot: u64, round: u8) {
+        let head = self.head_root();
+        let (randao, terms) = (self.randao(slot), self.terms(slot));
+        let block = &mut self.slots.entry(slot).or_default().block;
+        let (Some(randao), Some(terms)) = (randao, terms) else {
+            block.wanted = Some(round);
+            return;
+        };
+        block.asked = Some(Asked { round, head });
+        if block.leads.is_some() {
+            self.note_asked(slot, Kind::Block);
+        }
+        self.effects.push(Effect::AskBlock {
+            slot,
+            round,
+            randao,
+            terms,
+        });
+    }
+
+    /// Proposes what our beacon nodes have made, if this operator leads.
+    fn offer(&mut self, slot: u64) {
+        let Some(work) = self.slots.get_mut(&slot) else {
+            return;
+        };
+        let block = &mut work.block;
+        if let Some(made) = &block.made
+            && let Some(round) = block.leads.take()
+        {
+            let value = made.value.clone();
+            self.note_answered(duty(slot));
+            self.propose(duty(slot), round, value);
         }
     }
 
@@ -164,41 +266,165 @@ impl<S: Signatures> Core<S> {
         if !self.agreements.contains_key(&duty(slot)) {
             return;
         }
-        let unwanted = (made.summary.blinded && !self.builder)
-            .then_some("it is of an external builder, and this node takes none of these without --builder");
-        if let Some(why) = self.never(slot, &made.summary).or(unwanted) {
-            self.report(Report::OwnBlockRefused { slot, why });
+        // They were asked for what keeps the terms; more may be known since.
+        let refused = self.terms(slot).and_then(|terms| terms.refuse_own(&made.summary));
+        if let Some(why) = refused.or_else(|| self.never(slot, &made.summary)) {
+            self.report(Report::OwnBlock {
+                slot,
+                refused: true,
+                what: format!("the block of your own beacon node cannot be signed: {why}"),
+                advice: "Another operator proposes; look at the beacon node's fee recipient and version",
+            });
             // The next leader may have a better one: nobody needs to wait.
-            return self.unanswered(duty(slot), Some(round));
+            return self.no_block(slot, round);
         }
-        let value = made.value.clone();
-        self.note_answered(duty(slot));
-        self.slots.entry(slot).or_default().block.made = Some(made);
-        self.propose(duty(slot), round, value);
+        let block = &mut self.slots.entry(slot).or_default().block;
+        let asked = block.asked.take_if(|asked| asked.round == round);
+        // An answer to an older question is of an older head.
+        block.made_on = asked.and_then(|asked| asked.head);
+        block.made = Some(made);
+        // Unless a newer one is under way.
+        if block.asked.is_none() {
+            self.offer(slot);
+        }
+    }
+
+    /// Our beacon nodes have no block for us.
+    pub(super) fn no_block(&mut self, slot: u64, round: u8) {
+        let Some(work) = self.slots.get_mut(&slot) else {
+            return;
+        };
+        let block = &mut work.block;
+        block.asked.take_if(|asked| asked.round == round);
+        if block.asked.is_some() {
+            return;
+        }
+        // An older one is better than none.
+        if block.made.is_some() {
+            return self.offer(slot);
+        }
+        if let Some(round) = block.leads.take()
+            && let Some(instance) = self.agreements.get_mut(&duty(slot))
+        {
+            let effects = instance.pass(self.now, round);
+            self.agreed(duty(slot), effects);
+        }
+    }
+
+    /// What the block of a slot must say; `None` if no validator of ours proposes in it.
+    fn terms(&self, slot: u64) -> Option<Terms> {
+        let proposer = self.proposer_of(slot)?;
+        let place = usize::try_from(proposer.validator).ok()?;
+        let fork = self.chain.spec.signable_fork_at(self.time.epoch_of(slot));
+        Some(Terms {
+            slot,
+            proposer_index: proposer.index,
+            fork: fork.ok().map(|fork| fork.fork),
+            timestamp: self.time.start_of(slot) / 1000,
+            fee_recipient: self.group.validators.get(place)?.fee_recipient,
+            randao: self.randao(slot),
+            builder: self.builder,
+        })
     }
 
     /// Why a block can never be right; `None` if it may be, as far as one can tell now.
     fn never(&self, slot: u64, block: &Summary) -> Option<&'static str> {
-        let proposer = self.proposer_of(slot)?;
-        let validator = self
-            .group
-            .validators
-            .get(usize::try_from(proposer.validator).ok()?)?;
-        let Ok(fork) = self.chain.spec.signable_fork_at(self.time.epoch_of(slot)) else {
-            return Some("nothing can be signed in its slot's fork");
+        let parent = || match self
+            .slots
+            .get(&slot)?
+            .block
+            .ancestors
+            .get(&block.header.parent_root)?
+        {
+            Lookup::Known(parent) => parent.refuse_child(block),
+            Lookup::Asked | Lookup::Unknown => None,
         };
-        if block.header.slot != slot {
-            Some("it is of another slot")
-        } else if block.header.proposer_index != proposer.index {
-            Some("it has another proposer")
-        } else if block.fork != fork.fork {
-            Some("it is of another fork")
-        } else if !block.blinded && block.fee_recipient != validator.fee_recipient {
-            Some("its fee recipient is not the group's")
-        } else if self.randao(slot).is_some_and(|randao| randao != block.randao) {
-            Some("its RANDAO reveal is not the group's")
-        } else {
-            None
+        self.terms(slot)?.refuse(block).or_else(parent)
+    }
+
+    /// What our beacon nodes know of a block on which one of this slot may be built; they are asked if it is not known yet.
+    fn ancestor(&mut self, slot: u64, root: Hash) -> Lookup {
+        let ancestors = &mut self.slots.entry(slot).or_default().block.ancestors;
+        match ancestors.get(&root) {
+            Some(known) => *known,
+            None if ancestors.len() < MAX_ANCESTORS => {
+                ancestors.insert(root, Lookup::Asked);
+                self.effects.push(Effect::AskAncestor { slot, root });
+                Lookup::Asked
+            }
+            None => Lookup::Unknown,
+        }
+    }
+
+    /// The answer of our beacon nodes about a block.
+    pub(super) fn ancestor_found(&mut self, slot: u64, root: Hash, ancestor: Option<Ancestor>) {
+        let known = self
+            .slots
+            .get_mut(&slot)
+            .and_then(|work| work.block.ancestors.get_mut(&root));
+        if let Some(known) = known {
+            *known = ancestor.map_or(Lookup::Unknown, Lookup::Known);
+            self.judge_held(duty(slot));
+        }
+    }
+
+    /// Our head has changed, or a slot of ours begins: what is likely to be built on is looked at before somebody proposes it.
+    pub(super) fn look_at_head(&mut self, slot: u64) {
+        if self.proposer_of(slot).is_some()
+            && let Some(head) = self.head_root()
+        {
+            self.ancestor(slot, head);
+            self.look_again(slot);
+        }
+    }
+
+    /// Judges again what is held, and asks again for blocks that our beacon nodes did not have.
+    fn look_again(&mut self, slot: u64) {
+        if let Some(work) = self.slots.get_mut(&slot) {
+            work.block.ancestors.retain(|_, known| *known != Lookup::Unknown);
+        }
+        self.judge_held(duty(slot));
+    }
+
+    /// Whether a block of this slot may be built on this one. In the first round on our head, or on its parent if the head came
+    /// late; in later rounds, for operators differ, on whatever is no older than our head's parent.
+    fn may_build_on(&mut self, slot: u64, round: u8, root: Hash, parent: Lookup) -> bool {
+        // A head that is not before the slot says nothing of what was: then our clock is behind, or the slot has its block.
+        let Some((head_slot, head)) = self.newest_block.filter(|(of, _)| *of < slot) else {
+            return round > 0 && matches!(parent, Lookup::Known(parent) if parent.slot < slot);
+        };
+        if head == root {
+            return true;
+        }
+        let Lookup::Known(parent) = parent else {
+            return false;
+        };
+        if parent.slot >= slot {
+            return false;
+        }
+        let of_head = match self.ancestor(slot, head) {
+            Lookup::Known(of_head) => of_head,
+            Lookup::Asked => return false,
+            // Then it tells less than it should, and what is older cannot be told from what is newer.
+            Lookup::Unknown => return round > 0,
+        };
+        if of_head.parent_root == root {
+            let late = self.chain.due_ms(head_slot, Due::Attestation);
+            // Others may have had it a little later than this operator.
+            let late = late.saturating_sub(self.time.slot_ms / 12);
+            let timing = HeadTiming {
+                slot: head_slot,
+                late: self.heard.get(&head).is_none_or(|(_, at)| *at >= late),
+            };
+            return round > 0 || may_pass_over(slot, self.time.slots_per_epoch, timing, parent.slot);
+        }
+        if round == 0 {
+            return false;
+        }
+        match self.ancestor(slot, of_head.parent_root) {
+            Lookup::Known(before) => parent.slot >= before.slot,
+            Lookup::Asked => false,
+            Lookup::Unknown => true,
         }
     }
 
@@ -227,22 +453,11 @@ impl<S: Signatures> Core<S> {
         if self.randao(slot).is_none() || block.blinded && !self.builder {
             return;
         }
-        let parent = block.header.parent_root;
-        let ours = self.newest_block.is_some_and(|(_, root)| root == parent);
-        if ours {
-            return self.give_verdict(duty(slot), proposal.round, &id, Verdict::Valid);
-        }
-        if proposal.round == 0 {
-            return;
-        }
-        let before = slot.saturating_sub(1);
-        let Some(work) = self.slots.get_mut(&slot) else {
-            return;
-        };
-        match work.views.is_known(parent, before) {
-            Some(true) => self.give_verdict(duty(slot), proposal.round, &id, Verdict::Valid),
-            Some(false) => {}
-            None => self.effects.push(Effect::LookUp { slot, root: parent }),
+        let root = block.header.parent_root;
+        let parent = self.ancestor(slot, root);
+        // What it says is held against what its parent says, if our beacon nodes have that.
+        if parent != Lookup::Asked && self.may_build_on(slot, proposal.round, root, parent) {
+            self.give_verdict(duty(slot), proposal.round, &id, Verdict::Valid);
         }
     }
 

@@ -14,6 +14,8 @@ use crate::{
     validator::{
         beacon::{
             answers::CommitteeSubscription,
+            api::{BlockRequest, BlockTrouble, KnownBlock, Produced},
+            http::ErrorKind,
             nodes::{From, Nodes},
         },
         chain::{
@@ -23,9 +25,10 @@ use crate::{
         },
         combine::{self, Job, items},
         core::{
-            Effect, Event, Signed, Submission, Subscription, ToCheck,
+            Effect, Event, Report, Signed, Submission, Subscription, ToCheck,
             head::Place,
-            proposing::{Made, Summary, decode_value, encode_value},
+            proposing::{Made, decode_value, encode_value},
+            terms::{Ancestor, Payload, Summary, Terms},
         },
         duty::{Duty, Kind, Purpose},
         group::Group,
@@ -48,7 +51,29 @@ fn summary(block: &Block) -> Summary {
         header: block.header,
         randao: block.randao_reveal,
         fee_recipient: block.fee_recipient,
+        timestamp: block.timestamp,
+        gas_limit: block.gas_limit,
+        parent_hash: block.parent_hash,
         commitments: block.commitments,
+    }
+}
+
+/// What matters of a block on which others are built.
+fn ancestor(block: &KnownBlock) -> Ancestor {
+    let (header, payload) = match block {
+        KnownBlock::Whole(block) => {
+            let payload = Payload {
+                block_hash: block.block_hash,
+                gas_limit: block.gas_limit,
+            };
+            (block.header, Some(payload))
+        }
+        KnownBlock::Header(header) => (*header, None),
+    };
+    Ancestor {
+        slot: header.slot,
+        parent_root: header.parent_root,
+        payload,
     }
 }
 
@@ -112,7 +137,13 @@ impl Works {
                 subcommittees,
             } => self.ask_contributions(round, slot, root, subcommittees),
             Effect::AskHead => self.ask_head(),
-            Effect::AskBlock { slot, round, randao } => self.ask_block(slot, round, randao),
+            Effect::AskAncestor { slot, root } => self.ask_ancestor(slot, root),
+            Effect::AskBlock {
+                slot,
+                round,
+                randao,
+                terms,
+            } => self.ask_block(slot, round, randao, terms),
             Effect::Check {
                 duty,
                 id,
@@ -355,7 +386,37 @@ impl Works {
         });
     }
 
-    fn ask_block(&self, slot: u64, round: u8, randao: [u8; 96]) {
+    /// Tells at once what goes wrong with a block that is asked for: a slot later nobody could do anything about it.
+    fn block_trouble(&self, slot: u64, trouble: BlockTrouble) {
+        let refused =
+            matches!(&trouble, BlockTrouble::Failed(error) if matches!(error.kind, ErrorKind::Refused(_)));
+        let (what, advice) = match trouble {
+            BlockTrouble::Odd { node, why } => (
+                format!(
+                    "beacon node {node}: its answer with a block is not as it should be: {why}; the block is used"
+                ),
+                "Update the beacon node, or look at what stands between",
+            ),
+            BlockTrouble::AskedAgain(error) => (
+                format!("{error}; it is asked again, for JSON"),
+                error.kind.advice(),
+            ),
+            BlockTrouble::Failed(error) => (error.to_string(), error.kind.advice()),
+        };
+        self.own_block(slot, refused, what, advice.trim_end_matches('.'));
+    }
+
+    fn own_block(&self, slot: u64, refused: bool, what: String, advice: &'static str) {
+        // Nobody listens when the program ends.
+        let _ = self.news.send(News::Report(Report::OwnBlock {
+            slot,
+            refused,
+            what,
+            advice,
+        }));
+    }
+
+    fn ask_block(&self, slot: u64, round: u8, randao: [u8; 96], terms: Terms) {
         let works = self.clone();
         self.runtime.spawn(async move {
             // Later than in its slot nobody takes a block.
@@ -363,9 +424,18 @@ impl Works {
             // Without --builder only blocks of the node's own execution client.
             let boost = if works.builder { None } else { Some(0) };
             let schemas = &works.schemas;
+            // Another of our beacon nodes may have one that can be signed.
+            let refuses = |produced: &Produced| terms.refuse_own(&summary(&produced.block));
+            let tell = |trouble| works.block_trouble(slot, trouble);
+            let wanted = BlockRequest {
+                slot,
+                randao_reveal: randao,
+                graffiti: works.graffiti,
+                builder_boost_factor: boost,
+            };
             match works
                 .nodes
-                .produce_block(schemas, slot, &randao, &works.graffiti, boost, deadline)
+                .produce_block(schemas, &wanted, deadline, refuses, tell)
                 .await
             {
                 Ok(found) => {
@@ -380,7 +450,9 @@ impl Works {
                     works.tell(Event::Produced { slot, round, made });
                 }
                 Err(error) => {
-                    tracing::error!(slot, "no beacon node made a block: {error}");
+                    tracing::debug!(slot, "no beacon node made a block: {error}");
+                    let what = "no beacon node of yours made a block that can be signed".to_owned();
+                    works.own_block(slot, false, what, "Another operator proposes, if one can");
                     let kind = Kind::Block;
                     works.tell(Event::Unanswered {
                         duty: Duty { slot, kind },
@@ -444,6 +516,23 @@ impl Works {
                 parent: found.value.header.parent_root,
             });
             works.tell(Event::Block { slot, root, place });
+        });
+    }
+
+    /// What nobody waits for long: a proposal does.
+    fn ask_ancestor(&self, slot: u64, root: Hash) {
+        let works = self.clone();
+        self.runtime.spawn(async move {
+            let deadline = instant_of(now_ms().saturating_add(works.chain.time().slot_ms / 8));
+            let found = works.nodes.known_block(&works.schemas, &root, deadline).await;
+            let ancestor = match found {
+                Ok(found) => Some(ancestor(&found.value)),
+                Err(error) => {
+                    tracing::debug!(slot, "{error}");
+                    None
+                }
+            };
+            works.tell(Event::Ancestor { slot, root, ancestor });
         });
     }
 
@@ -918,6 +1007,103 @@ pub(super) mod tests {
         for (what, value) in none {
             assert_eq!(read(value), None, "{what}");
         }
+    }
+
+    #[test]
+    fn a_block_that_cannot_be_signed_is_asked_of_our_other_beacon_node_and_told_of_in_its_slot() {
+        let runtime = runtime::Runtime::new().unwrap();
+        let (mut works, mut news) = works(&runtime, 600_000);
+        let mut chain = (*works.chain).clone();
+        // The slot is now.
+        chain.genesis.time = now_ms() / 1000 - 17 * 600 - 60;
+        works.chain = Arc::new(chain);
+        let (events, mut told) = mpsc::unbounded_channel();
+        works.events = events;
+        let vector = &vectors("minimal")["blocks"]["fulu"];
+        let mut ssz = unhex(&vector["blinded"]["ssz"]);
+        ssz[..8].copy_from_slice(&17_u64.to_le_bytes());
+        let right = works.schemas.block(Fork::Fulu, true, ssz).unwrap();
+        let terms = Terms {
+            slot: 17,
+            proposer_index: right.header.proposer_index,
+            timestamp: right.timestamp,
+            fork: Some(Fork::Fulu),
+            fee_recipient: right.fee_recipient,
+            randao: Some(right.randao_reveal),
+            builder: true,
+        };
+        let making = |change: fn(&mut Vec<u8>)| {
+            let mut ssz = right.ssz.clone();
+            change(&mut ssz);
+            runtime.block_on(serve(7, move |call| {
+                let headers = [
+                    ("content-type", "application/octet-stream"),
+                    ("eth-consensus-version", "fulu"),
+                    ("eth-execution-payload-blinded", "true"),
+                ];
+                let made = (headers, ssz.clone()).into_response();
+                let asked = call.path() == "/eth/v3/validator/blocks/17";
+                async move { asked.then_some(made) }.boxed()
+            }))
+        };
+        // The proposer is the second number.
+        let wrong = making(|ssz| ssz[8] ^= 1);
+        let good = making(|_| ());
+        let reports = |news: &mut mpsc::UnboundedReceiver<News>| {
+            let mut reports = Vec::new();
+            while let Ok(told) = news.try_recv() {
+                if let News::Report(Report::OwnBlock {
+                    slot, refused, what, ..
+                }) = told
+                {
+                    assert_eq!(slot, 17);
+                    reports.push((refused, what));
+                }
+            }
+            reports
+        };
+        let ask = |works: &Works| {
+            works.begin(Effect::AskBlock {
+                slot: 17,
+                round: 2,
+                randao: right.randao_reveal,
+                terms,
+            });
+        };
+        works.nodes = runtime.block_on(connect(&[&wrong, &good]));
+        ask(&works);
+        match told.blocking_recv() {
+            Some(Event::Produced {
+                slot: 17,
+                round: 2,
+                made,
+            }) => assert_eq!(made.summary, summary(&right)),
+            other => panic!("{other:?}"),
+        }
+        let first = reports(&mut news);
+        assert!(
+            matches!(&first[..], [(true, what)] if what.contains("another proposer")),
+            "{first:?}"
+        );
+        // Nobody has one: the next leader is not kept waiting, and all of it is said.
+        works.nodes = runtime.block_on(connect(&[&wrong]));
+        ask(&works);
+        match told.blocking_recv() {
+            Some(Event::Unanswered {
+                duty:
+                    Duty {
+                        slot: 17,
+                        kind: Kind::Block,
+                    },
+                round: Some(2),
+            }) => {}
+            other => panic!("{other:?}"),
+        }
+        let refusals: Vec<bool> = reports(&mut news)
+            .into_iter()
+            .map(|(refused, _)| refused)
+            .collect();
+        assert_eq!(refusals, [true, false]);
     }
 
     #[test]

@@ -300,7 +300,7 @@ impl Overview {
             Report::Fault { operator, .. } => self.fault(*operator),
             Report::Misbehaviour(deed) => self.fault(deed.operator()),
             Report::Forgotten { operator } => self.forgotten = Some(*operator),
-            Report::OwnBlockRefused { .. } => self.totals.own_blocks_refused += 1,
+            Report::OwnBlock { refused, .. } => self.totals.own_blocks_refused += u64::from(*refused),
             Report::Confirmed => {
                 if let Some(start) = &mut self.start {
                     start.first_target = 0;

@@ -149,6 +149,15 @@ fn a_node_that_does_its_part_is_healthy() {
     // What is written can be read, whatever stands in names.
     let text = serde_json::to_string(&view).unwrap();
     assert_eq!(serde_json::from_str::<View>(&text).unwrap(), view);
+    // What another version leaves out, or writes without a value.
+    for key in ["signs_from_ms", "live", "last_round_ms"] {
+        let mut without: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let mut null = without.clone();
+        without.as_object_mut().unwrap().remove(key).unwrap();
+        null[key] = serde_json::Value::Null;
+        let [without, null] = [without, null].map(|value| serde_json::from_value::<View>(value).unwrap());
+        assert_eq!(without, null, "{key}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::validator::pulse::HANGS_AFTER;
+use crate::validator::{chain::json::or_default, pulse::HANGS_AFTER};
 
 use super::words::{milliseconds, span};
 
@@ -106,7 +106,7 @@ pub struct View {
     /// While it waits: the first epoch whose attestations it signs.
     pub signs_from_epoch: Option<u64>,
     /// When that begins, in milliseconds since the Unix epoch.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub signs_from_ms: Option<u64>,
     /// Why the slashing protection is not the whole memory of this share, if it is not.
     pub database_mark: Option<String>,
@@ -115,10 +115,10 @@ pub struct View {
     /// If not: why.
     pub reasons: Vec<String>,
     /// Whether the node's own work goes on.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub live: bool,
     /// How long ago its loop went round last, in milliseconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub last_round_ms: u64,
     /// What a person should look after all the same.
     pub warnings: Vec<String>,

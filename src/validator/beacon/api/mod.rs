@@ -14,5 +14,6 @@ mod one;
 mod questions;
 mod submissions;
 
-pub use one::Produced;
+pub use one::{BlockRequest, BlockTrouble, Produced};
+pub use questions::KnownBlock;
 pub use submissions::Published;

@@ -11,17 +11,17 @@ use crate::{
         beacon::{
             answers::{
                 AttestationReward, AttestationRewards, AttesterDuty, BlockRoot, Committee, Data, Duties,
-                Header, HeaderData, Liveness, Optimistic, ProposerDuties, ProposerDuty, Root, SyncCommittee,
-                SyncDuty, ValidatorStatus, Vote,
+                Header, HeaderData, List, Liveness, Optimistic, ProposerDuties, ProposerDuty, Root,
+                SyncCommittee, SyncDuty, ValidatorStatus, Vote,
             },
-            http::{ErrorKind, Format, Node, NodeError, Request, line},
+            http::{Answer, ErrorKind, Format, Node, NodeError, Request, line},
             nodes::SMALL,
         },
         chain::{
             block::{Blobs, Block, BlockSchemas},
             json::hex_text,
             spec::{Chain, Fork},
-            types::{Attestation, AttestationData, SyncCommitteeContribution},
+            types::{Attestation, AttestationData, SignatureBytes, SyncCommitteeContribution},
         },
     },
 };
@@ -30,6 +30,8 @@ use crate::{
 const PER_ITEM: usize = 2048;
 /// Public keys in one question that carries them in its URL.
 const KEYS_PER_URL: usize = 40;
+/// Most bytes of a block of the chain, without blobs: 10 MiB in hexadecimal, and its names.
+const MAX_CHAIN_BLOCK: usize = 32 << 20;
 /// Most bytes of the best possible rewards: one for each whole ETH up to 2048.
 const MAX_IDEAL_REWARDS: usize = 2 << 20;
 
@@ -42,34 +44,85 @@ pub struct Produced {
     pub blobs: Option<Blobs>,
 }
 
-/// A block as a node wrote it.
-pub(super) struct RawBlock {
+/// A block that beacon nodes are asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct BlockRequest {
+    /// The slot.
+    pub slot: u64,
+    /// The proposer's RANDAO reveal.
+    pub randao_reveal: SignatureBytes,
+    /// What the block says of itself.
+    pub graffiti: [u8; 32],
+    /// 0 asks for blocks of the node's own execution client only; none leaves the choice to the node.
+    pub builder_boost_factor: Option<u64>,
+}
+
+/// What was wrong while beacon nodes were asked for a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BlockTrouble {
+    /// The answer does not say what it should, or says it wrong; its block can be used all the same.
+    Odd {
+        /// The node, without credentials.
+        node: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The answer in SSZ could not be used: the same node was asked once more, for JSON.
+    AskedAgain(NodeError),
+    /// The node gave no block that can be used: another node is asked, if there is one.
+    Failed(NodeError),
+}
+
+/// The JSON of a block to be signed.
+#[derive(serde::Deserialize)]
+struct ProducedJson {
+    #[serde(default)]
+    version: Option<String>,
+    #[serde(default)]
+    execution_payload_blinded: Option<bool>,
+    data: serde_json::Value,
+}
+
+/// Reads a block of this fork, and what the answer lacks or says wrong although the block is there. Neither the fork nor the
+/// kind of block is taken from what the node says beside it: the first shows in the slot, the other in the block.
+fn read_block(
+    answer: Answer,
     fork: Fork,
-    blinded: bool,
-    body: RawBody,
-}
-
-enum RawBody {
-    Ssz(Vec<u8>),
-    Json(serde_json::Value),
-}
-
-impl RawBlock {
-    /// Decodes and hashes, which takes some milliseconds for a large block: not on the executor's threads.
-    pub(super) async fn decode(self, schemas: Arc<BlockSchemas>) -> Result<Produced, String> {
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        rayon::spawn(move || {
-            let decoded = match self.body {
-                RawBody::Ssz(ssz) => schemas.produced_ssz(self.fork, self.blinded, ssz),
-                RawBody::Json(value) => schemas.produced_json(self.fork, self.blinded, &value),
-            };
-            // Nobody listens when another node was faster.
-            let _ = sender.send(decoded);
-        });
-        let decoded = receiver.await.map_err(|_| "decoding it failed".to_owned())?;
-        let (block, blobs) = decoded.map_err(|error| error.to_string())?;
-        Ok(Produced { block, blobs })
+    schemas: &BlockSchemas,
+) -> Result<(Produced, Option<String>), String> {
+    let (decoded, version, blinded) = match answer.format {
+        Format::Ssz => (
+            schemas.produced_ssz(fork, answer.body),
+            answer.version,
+            answer.blinded,
+        ),
+        Format::Json => {
+            let produced: ProducedJson =
+                serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
+            (
+                schemas.produced_json(fork, &produced.data),
+                produced.version,
+                produced.execution_payload_blinded,
+            )
+        }
+    };
+    let version = version.map(|version| version.to_ascii_lowercase());
+    if let Some(version) = version.as_deref().filter(|version| *version != fork.name()) {
+        return Err(format!("a block of fork {version} in a slot of {}", fork.name()));
     }
+    let (block, blobs) = decoded.map_err(|error| error.to_string())?;
+    let (of_fork, of_kind) = match answer.format {
+        Format::Ssz => ("Eth-Consensus-Version", "Eth-Execution-Payload-Blinded"),
+        Format::Json => ("version", "execution_payload_blinded"),
+    };
+    let odd = match (version, blinded) {
+        (None, None) => Some(format!("it has no {of_fork} and no {of_kind}")),
+        (None, _) => Some(format!("it has no {of_fork}")),
+        (_, None) => Some(format!("it has no {of_kind}")),
+        (_, Some(said)) if said != block.blinded => Some(format!("its {of_kind} is wrong")),
+        _ => None,
+    };
+    Ok((Produced { block, blobs }, odd))
 }
 
 impl Node {
@@ -97,7 +150,7 @@ impl Node {
         let ids: Vec<String> = pubkeys.iter().map(|key| hex_text(key)).collect();
         let limit = SMALL + ids.len() * PER_ITEM;
         let body = serde_json::json!({ "ids": ids });
-        let posted: Result<Data<Vec<ValidatorStatus>>, _> =
+        let posted: Result<List<ValidatorStatus>, _> =
             self.ask(&Request::post(WHAT, PATH, &body, limit), deadline).await;
         let found = match posted {
             Ok(found) => found.data,
@@ -107,7 +160,7 @@ impl Node {
                 for ids in ids.chunks(KEYS_PER_URL) {
                     let question = Request::get(WHAT, PATH, limit);
                     let request = ids.iter().fold(question, |request, id| request.with("id", id));
-                    let some: Data<Vec<ValidatorStatus>> = self.ask(&request, deadline).await?;
+                    let some: List<ValidatorStatus> = self.ask(&request, deadline).await?;
                     found.extend(some.data);
                 }
                 found
@@ -134,7 +187,7 @@ impl Node {
         let limit = SMALL + indices.len() * PER_ITEM;
         let body = serde_json::json!({ "ids": numbers(indices) });
         let request = Request::post(WHAT, "/eth/v1/beacon/states/head/validators", &body, limit);
-        let found: Data<Vec<ValidatorStatus>> = self.ask(&request, deadline).await?;
+        let found: List<ValidatorStatus> = self.ask(&request, deadline).await?;
         let asked: BTreeSet<u64> = indices.iter().copied().collect();
         let keys = found.data.iter().map(|one| (one.index, one.validator.pubkey));
         let keys: Vec<(u64, [u8; 48])> = keys.filter(|(index, _)| asked.contains(index)).collect();
@@ -157,7 +210,7 @@ impl Node {
             .with("epoch", chain.epoch_of(slot))
             .with("slot", slot)
             .with("index", index);
-        let found: Data<Vec<Committee>> = self.ask(&request, deadline).await?;
+        let found: List<Committee> = self.ask(&request, deadline).await?;
         let most = chain.spec.sizes.max_validators_per_committee;
         match <[Committee; 1]>::try_from(found.data) {
             Ok([one]) if one.slot == slot && one.index == index && one.validators.len() <= most => {
@@ -218,7 +271,7 @@ impl Node {
         const WHAT: &str = "liveness";
         let path = format!("/eth/v1/validator/liveness/{epoch}");
         let request = Request::post(WHAT, path, &numbers(indices), SMALL + indices.len() * PER_ITEM);
-        let live: Data<Vec<Liveness>> = self.ask(&request, deadline).await?;
+        let live: List<Liveness> = self.ask(&request, deadline).await?;
         let vote = |one: &Liveness| Vote {
             index: one.index,
             included: one.is_live,
@@ -313,7 +366,7 @@ impl Node {
         // A validator may have any number of places in the committee.
         let limit = SMALL + indices.len() * PER_ITEM + size * 8;
         let request = Request::post(WHAT, path, &numbers(indices), limit);
-        let duties: Data<Vec<SyncDuty>> = self.ask(&request, deadline).await?;
+        let duties: List<SyncDuty> = self.ask(&request, deadline).await?;
         let mut asked: BTreeSet<u64> = indices.iter().copied().collect();
         for duty in &duties.data {
             let mut places = duty.validator_sync_committee_indices.iter();
@@ -403,42 +456,112 @@ impl Node {
         }
     }
 
+    /// A block of this fork. If the answer in SSZ cannot be used, the node is asked once more, for JSON. `tell` is given what
+    /// was wrong all the same.
     pub(super) async fn produce_block(
         &self,
         request: &Request,
+        fork: Fork,
+        schemas: &Arc<BlockSchemas>,
         deadline: Instant,
-    ) -> Result<RawBlock, NodeError> {
-        #[derive(serde::Deserialize)]
-        struct Answered {
-            version: String,
-            execution_payload_blinded: bool,
-            data: serde_json::Value,
-        }
-        let what = request.what;
-        let answer = self.send(request, deadline).await?;
-        let fork = |version: &str| {
-            let fork = Fork::by_name(version).filter(|fork| *fork >= Fork::Electra);
-            fork.ok_or_else(|| self.malformed(what, &format!("a block of fork {version}")))
+        tell: &impl Fn(BlockTrouble),
+    ) -> Result<Produced, NodeError> {
+        let asked = match self.ask_block(request, fork, schemas, deadline, tell).await {
+            Err((error, true)) => {
+                tell(BlockTrouble::AskedAgain(error));
+                let request = request.clone().json_only();
+                self.ask_block(&request, fork, schemas, deadline, tell).await
+            }
+            result => result,
         };
-        match answer.format {
-            Format::Ssz => {
-                let (Some(version), Some(blinded)) = (answer.version, answer.blinded) else {
-                    return Err(self.malformed(what, "its headers do not say which kind of block it is"));
-                };
-                Ok(RawBlock {
-                    fork: fork(&version)?,
-                    blinded,
-                    body: RawBody::Ssz(answer.body),
-                })
+        asked.map_err(|(error, _)| error)
+    }
+
+    /// Also whether it was the answer in SSZ that could not be used.
+    async fn ask_block(
+        &self,
+        request: &Request,
+        fork: Fork,
+        schemas: &Arc<BlockSchemas>,
+        deadline: Instant,
+        tell: &impl Fn(BlockTrouble),
+    ) -> Result<Produced, (NodeError, bool)> {
+        let what = request.what;
+        let answer = match self.send(request, deadline).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let media_type = matches!(
+                    error.kind,
+                    ErrorKind::Status {
+                        status: 406 | 415,
+                        ..
+                    }
+                );
+                return Err((error, request.ssz && media_type));
             }
-            Format::Json => {
-                let produced: Answered = self.parse(what, &answer.body)?;
-                Ok(RawBlock {
-                    fork: fork(&produced.version)?,
-                    blinded: produced.execution_payload_blinded,
-                    body: RawBody::Json(produced.data),
-                })
-            }
+        };
+        let is_ssz = request.ssz && answer.format == Format::Ssz;
+        // Decodes and hashes, which takes some milliseconds for a large block: not on the executor's threads.
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let schemas = schemas.clone();
+        rayon::spawn(move || {
+            // Nobody listens when another node was faster.
+            let _ = sender.send(read_block(answer, fork, &schemas));
+        });
+        let read = receiver
+            .await
+            .unwrap_or_else(|_| Err("decoding it failed".to_owned()));
+        let (produced, odd) = read.map_err(|why| (self.malformed(what, &why), is_ssz))?;
+        if let Some(why) = odd {
+            let node = self.name().to_owned();
+            tell(BlockTrouble::Odd { node, why });
+        }
+        Ok(produced)
+    }
+
+    /// A block of the chain, blinded or full as a node keeps it, whose root is this one.
+    pub(super) async fn block(
+        &self,
+        blinded: bool,
+        root: &Hash,
+        chain: &Arc<Chain>,
+        schemas: &Arc<BlockSchemas>,
+        deadline: Instant,
+    ) -> Result<Block, NodeError> {
+        const WHAT: &str = "a block";
+        let path = if blinded {
+            format!("/eth/v1/beacon/blinded_blocks/{}", hex_text(root))
+        } else {
+            format!("/eth/v2/beacon/blocks/{}", hex_text(root))
+        };
+        let request = Request::get(WHAT, path, MAX_CHAIN_BLOCK).prefer_ssz();
+        let answer = self.send(&request, deadline).await?;
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let (chain, schemas) = (chain.clone(), schemas.clone());
+        rayon::spawn(move || {
+            let fork_of = |slot| Some(chain.spec.fork_at(chain.epoch_of(slot))?.fork);
+            let read = match answer.format {
+                Format::Ssz => schemas
+                    .signed_block_ssz(blinded, &answer.body, fork_of)
+                    .map_err(|error| error.to_string()),
+                Format::Json => serde_json::from_slice::<Data<serde_json::Value>>(&answer.body)
+                    .map_err(|error| error.to_string())
+                    .and_then(|answer| {
+                        let read = schemas.signed_block_json(blinded, &answer.data, fork_of);
+                        read.map_err(|error| error.to_string())
+                    }),
+            };
+            // Nobody listens when another node was faster.
+            let _ = sender.send(read);
+        });
+        let read = receiver
+            .await
+            .unwrap_or_else(|_| Err("decoding it failed".to_owned()));
+        let block = read.map_err(|why| self.malformed(WHAT, &why))?;
+        if block.root() == *root {
+            Ok(block)
+        } else {
+            Err(self.malformed(WHAT, "it is another one"))
         }
     }
 

@@ -11,19 +11,28 @@ use crate::{
             answers::{
                 AttesterDuty, BlockRoot, Duties, Header, ProposerDuties, SyncDuty, ValidatorStatus, Vote,
             },
-            http::{Node, Request},
+            http::{ErrorKind, Node, Request},
             nodes::{AllFailed, From, Nodes},
         },
         chain::{
-            block::BlockSchemas,
+            block::{Block, BlockSchemas},
             json::hex_text,
             spec::Chain,
-            types::{Attestation, AttestationData, SignatureBytes, SyncCommitteeContribution},
+            types::{Attestation, AttestationData, BeaconBlockHeader, SyncCommitteeContribution},
         },
     },
 };
 
-use super::one::Produced;
+use super::one::{BlockRequest, BlockTrouble, Produced};
+
+/// A block of the chain, as much of it as a node tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KnownBlock {
+    /// With its execution payload, or that one's header.
+    Whole(Box<Block>),
+    /// Only its header.
+    Header(BeaconBlockHeader),
+}
 
 /// Most bytes of a block with its blobs and proofs: 72 blobs, in hexadecimal.
 const MAX_BLOCK_BYTES: usize = 64 << 20;
@@ -255,45 +264,51 @@ impl Nodes {
         .await
     }
 
-    /// A block to be signed, of the slot and with the RANDAO reveal that were asked for; everything else that makes
-    /// it plausible is for the caller to see. `builder_boost_factor` 0 asks for blocks of the node's own execution
-    /// client only; none leaves the choice to the node.
+    /// A block to be signed, of the slot and with the RANDAO reveal that were asked for, and one that `refuses` says nothing
+    /// against: else the next node is asked. `tell` is given all that goes wrong, when it does.
     ///
     /// # Errors
     /// [`AllFailed`].
     pub async fn produce_block(
         &self,
         schemas: &Arc<BlockSchemas>,
-        slot: u64,
-        randao_reveal: &SignatureBytes,
-        graffiti: &[u8; 32],
-        builder_boost_factor: Option<u64>,
+        wanted: &BlockRequest,
         deadline: Instant,
+        refuses: impl Fn(&Produced) -> Option<&'static str>,
+        tell: impl Fn(BlockTrouble),
     ) -> Result<From<Produced>, AllFailed> {
         const WHAT: &str = "block";
+        let BlockRequest {
+            slot, randao_reveal, ..
+        } = *wanted;
         let path = format!("/eth/v3/validator/blocks/{slot}");
         let mut request = Request::get(WHAT, path, MAX_BLOCK_BYTES)
-            .with("randao_reveal", hex_text(randao_reveal))
-            .with("graffiti", hex_text(graffiti))
+            .with("randao_reveal", hex_text(&randao_reveal))
+            .with("graffiti", hex_text(&wanted.graffiti))
             .prefer_ssz();
-        if let Some(factor) = builder_boost_factor {
+        if let Some(factor) = wanted.builder_boost_factor {
             request = request.with("builder_boost_factor", factor);
         }
         let chain = &*self.known_chain(WHAT)?;
-        let request = &request;
+        let nothing = || AllFailed {
+            request: WHAT,
+            errors: Vec::new(),
+        };
+        let fork = chain.spec.fork_at(chain.epoch_of(slot)).ok_or_else(nothing)?.fork;
+        let (request, refuses, tell) = (&request, &refuses, &tell);
         self.first(WHAT, deadline, |node| async move {
-            let raw = node.produce_block(request, deadline).await?;
-            let decoded = raw.decode(schemas.clone()).await;
-            let produced = decoded.map_err(|why| node.malformed(WHAT, &why))?;
-            let block = &produced.block;
-            let scheduled = chain.spec.fork_at(chain.epoch_of(slot)).map(|one| one.fork);
-            if block.header.slot != slot
-                || block.randao_reveal != *randao_reveal
-                || scheduled != Some(block.fork)
-            {
-                return Err(node.malformed(WHAT, "its slot, fork or RANDAO reveal is another"));
-            }
-            Ok(produced)
+            let asked = node.produce_block(request, fork, schemas, deadline, tell).await;
+            let checked = asked.and_then(|produced| {
+                let block = &produced.block;
+                if block.header.slot != slot || block.randao_reveal != randao_reveal {
+                    Err(node.malformed(WHAT, "its slot or RANDAO reveal is another"))
+                } else if let Some(why) = refuses(&produced) {
+                    Err(node.error(WHAT, ErrorKind::Refused(why)))
+                } else {
+                    Ok(produced)
+                }
+            });
+            checked.inspect_err(|error| tell(BlockTrouble::Failed(error.clone())))
         })
         .await
     }
@@ -321,6 +336,38 @@ impl Nodes {
                 Ok(header)
             } else {
                 Err(node.malformed("block header", "it is another block's"))
+            }
+        })
+        .await
+    }
+
+    /// A block by its root, as much of it as the nodes tell: without its transactions if they have it so, else whole, else its
+    /// header. Its root is computed from what they send, so nobody can lie about it.
+    ///
+    /// # Errors
+    /// [`AllFailed`]; `is_not_found` when no node knows the block.
+    pub async fn known_block(
+        &self,
+        schemas: &Arc<BlockSchemas>,
+        root: &Hash,
+        deadline: Instant,
+    ) -> Result<From<KnownBlock>, AllFailed> {
+        const WHAT: &str = "a block";
+        let chain = &self.known_chain(WHAT)?;
+        self.first(WHAT, deadline, |node| async move {
+            for blinded in [true, false] {
+                match node.block(blinded, root, chain, schemas, deadline).await {
+                    Ok(block) => return Ok(KnownBlock::Whole(Box::new(block))),
+                    // Then no other form of the question helps.
+                    Err(error) if error.kind.is_down() => return Err(error),
+                    Err(error) => tracing::debug!("{error}"),
+                }
+            }
+            let header = node.header(&hex_text(root), deadline).await?;
+            if header.root == *root {
+                Ok(KnownBlock::Header(header.header))
+            } else {
+                Err(node.malformed(WHAT, "it is another one"))
             }
         })
         .await

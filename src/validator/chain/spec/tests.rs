@@ -97,6 +97,21 @@ fn what_a_node_leaves_out_has_a_default() {
 }
 
 #[test]
+fn null_is_absent_in_a_specification() {
+    let file = serde_json::from_str(MINIMAL_SPEC).unwrap();
+    let read = |value: &Value| Spec::from_json(value.to_string().as_bytes()).ok();
+    let optional = crate::ethereum::json::tests::null_is_absent(&file, read);
+    for key in [
+        "CONFIG_NAME",
+        "FULU_FORK_EPOCH",
+        "ATTESTATION_DUE_BPS",
+        "SLOTS_PER_EPOCH",
+    ] {
+        assert!(optional.contains(&format!("/data/{key}")), "{key}: {optional:?}");
+    }
+}
+
+#[test]
 fn gloas_has_its_own_due_times_from_its_epoch() {
     let spec = with("GLOAS_FORK_EPOCH", Some("5".into())).unwrap();
     assert_eq!(spec.due_in_slot(4, Due::Attestation), 1333);

@@ -12,10 +12,7 @@ use crate::validator::{
     },
     chain::types::{Attestation, AttestationData, Bitlist, Bitvector, Checkpoint},
     core::{
-        Effect, Event, Report,
-        attesting::encode_list,
-        proposing::{Made, Summary},
-        schedule::Attester,
+        Effect, Event, Report, attesting::encode_list, proposing::Made, schedule::Attester, terms::Summary,
     },
     duty::{Duty, Kind, Purpose},
     memory::Proofs,
@@ -323,7 +320,8 @@ fn a_builders_block_is_not_proposed_unasked() {
             round: 1,
             made,
         });
-        let refused = |effect: &Effect| matches!(effect, Effect::Report(Report::OwnBlockRefused { .. }));
+        let refused =
+            |effect: &Effect| matches!(effect, Effect::Report(Report::OwnBlock { refused: true, .. }));
         assert_eq!(effects.iter().any(refused), !builder);
     }
 }

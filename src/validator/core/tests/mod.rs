@@ -6,6 +6,7 @@ mod hostile;
 mod liveness;
 mod plausible;
 mod process;
+mod proposals;
 mod safety;
 mod sim;
 mod starts;
@@ -259,9 +260,9 @@ fn blocks_come_with_everybody_up_and_with_one_off() {
         let (due, came) = sim.proposed_in(16..40);
         assert_eq!((due, came), (12, 12), "{off:?}");
         assert_eq!(sim.conflicts(), 0);
-        assert!(
-            (0..4)
-                .all(|place| !sim.reported(place, |report| matches!(report, Report::OwnBlockRefused { .. })))
-        );
+        assert!((0..4).all(|place| !sim.reported(place, |report| matches!(
+            report,
+            Report::OwnBlock { refused: true, .. }
+        ))));
     }
 }

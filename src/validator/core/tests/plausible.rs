@@ -19,15 +19,15 @@ use crate::{
             Effect, Event, Report,
             attesting::encode_list,
             effects::ToCheck,
-            head,
-            proposing::{Made, Summary},
+            proposing::Made,
             schedule::{Attester, SyncMember},
+            terms::{Ancestor, Payload, Summary},
         },
         duty::{Kind, Purpose},
     },
 };
 
-use super::process::{Process, RANDAO, Seen, prevotes};
+use super::process::{GAS_LIMIT, PARENT_HASH, Process, RANDAO, Seen, asked_ancestor, prevotes};
 
 /// What is proposed as a block; what it says the tests make up.
 const BLOCK: &[u8] = b"a block";
@@ -46,6 +46,8 @@ fn impossible() -> Vec<(&'static str, Change)> {
         ("fork", |block| block.fork = Fork::Fulu),
         ("fee recipient", |block| block.fee_recipient[19] ^= 1),
         ("RANDAO reveal", |block| block.randao[0] ^= 1),
+        ("time", |block| block.timestamp += 1),
+        ("earlier time", |block| block.timestamp -= 4),
     ]
 }
 
@@ -183,7 +185,9 @@ fn an_own_block_that_can_never_be_right_is_not_proposed() {
         };
         let effects = slot.handle(produced);
         effects.into_iter().find_map(|effect| match effect {
-            Effect::Report(Report::OwnBlockRefused { why, .. }) => Some(why),
+            Effect::Report(Report::OwnBlock {
+                refused: true, what, ..
+            }) => Some(what),
             _ => None,
         })
     };
@@ -192,7 +196,7 @@ fn an_own_block_that_can_never_be_right_is_not_proposed() {
         .into_iter()
         .map(|(what, change)| refused(Some(change)).expect(what))
         .collect();
-    assert_eq!(reasons.len(), 5, "each says what is wrong: {reasons:?}");
+    assert_eq!(reasons.len(), 6, "each says what is wrong: {reasons:?}");
 }
 
 #[test]
@@ -255,56 +259,190 @@ fn without_the_groups_randao_reveal_a_block_is_held() {
     }
 }
 
-#[test]
-fn the_parent_is_our_head_or_in_later_rounds_a_block_before_that_we_know() {
-    let on = |slot: &Process, parent_root| {
-        let mut block = slot.summary(0);
-        block.header.parent_root = parent_root;
-        Some(block)
-    };
-    let parent = [6; 32];
-    let mut slot = block_in(0, false);
-    let other = on(&slot, parent);
-    let (id, seen) = proposed(&mut slot, 0, other);
-    assert_eq!(seen, Seen::Held);
-    // That a beacon node knows it is not enough in the first round.
-    let effects = slot.handle(Event::Block {
-        slot: 9,
-        root: parent,
-        place: Some(head::Place {
-            slot: 7,
-            parent: [0; 32],
+/// A block of the chain, as our beacon nodes tell of it.
+fn ancestor(slot: u64, parent_root: Hash) -> Ancestor {
+    Ancestor {
+        slot,
+        parent_root,
+        payload: Some(Payload {
+            block_hash: PARENT_HASH,
+            gas_limit: GAS_LIMIT,
         }),
+    }
+}
+
+#[test]
+fn what_the_parent_does_not_allow_is_refused_if_our_beacon_nodes_know_the_parent() {
+    let right: Change = |_| ();
+    let wrong: [(&str, Change); 4] = [
+        ("another payload's child", |block| block.parent_hash[0] ^= 1),
+        ("twice the gas", |block| block.gas_limit *= 2),
+        ("a step too far", |block| block.gas_limit += GAS_LIMIT / 1024),
+        ("no gas", |block| block.gas_limit = 0),
+    ];
+    let all = wrong.into_iter().chain([
+        ("nothing", right),
+        (
+            "a step",
+            (|block| block.gas_limit -= GAS_LIMIT / 1024 - 1) as Change,
+        ),
+    ]);
+    for (what, change) in all {
+        for (round, blinded) in [(0, false), (0, true), (1, false), (1, true)] {
+            let with = |known: Option<Ancestor>| {
+                let mut slot = Process::at(9, blinded);
+                slot.ancestors.extend(known.map(|known| (HEAD, known)));
+                if round > 0 {
+                    slot.enter(Kind::Block, round);
+                }
+                slot.handle(Event::Head { slot: 8, root: HEAD });
+                slot.made(Purpose::Randao, (0, 0), [0; 32], RANDAO);
+                let mut block = slot.summary(0);
+                block.blinded = blinded;
+                change(&mut block);
+                let (id, seen) = proposed(&mut slot, round, Some(block));
+                // Whoever decides on it.
+                let mut effects = slot.certify(Kind::Block, round, id);
+                effects.extend(rest(&mut slot));
+                (seen, guarded(&effects).len())
+            };
+            let known = ancestor(8, [5; 32]);
+            let expected = if wrong.iter().any(|(wrong, _)| *wrong == what) {
+                (Seen::Invalid, 0)
+            } else {
+                (Seen::Valid, 1)
+            };
+            assert_eq!(with(Some(known)), expected, "{what} {round} {blinded}");
+            // Where they tell nothing of it, nothing can be said against it.
+            let header = Ancestor {
+                payload: None,
+                ..known
+            };
+            for unknown in [None, Some(header)] {
+                assert_eq!(with(unknown), (Seen::Valid, 1), "{what} {round} {blinded}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_block_is_held_until_our_beacon_nodes_have_said_what_they_know_of_its_parent() {
+    let mut slot = Process::at(9, false);
+    slot.made(Purpose::Randao, (0, 0), [0; 32], RANDAO);
+    let now = slot.now;
+    // Asked when the head is known, before anybody proposes.
+    let effects = slot.core.handle(now, Event::Head { slot: 8, root: HEAD });
+    assert_eq!(
+        effects.iter().filter_map(asked_ancestor).collect::<Vec<_>>(),
+        [(9, HEAD)]
+    );
+    let block = slot.summary(0);
+    let (id, seen) = proposed(&mut slot, 0, Some(block));
+    assert_eq!(seen, Seen::Held);
+    let effects = slot.handle(Event::Ancestor {
+        slot: 9,
+        root: HEAD,
+        ancestor: Some(ancestor(8, [5; 32])),
     });
-    assert_eq!(slot.seen(Kind::Block, 0, id, &effects), Seen::Held);
+    assert_eq!(slot.seen(Kind::Block, 0, id, &effects), Seen::Valid);
+}
+
+/// Our head is a block of slot 8 on one of slot 7, and a block of this slot is proposed on one that our beacon nodes know to be
+/// of that slot, or do not know. In slot 9, or in a later one.
+fn built_on(
+    of_slot: u64,
+    round: u8,
+    parent: Hash,
+    parent_slot: Option<u64>,
+    late: bool,
+) -> (Process, Hash, Seen) {
+    let mut slot = Process::at(of_slot, false);
+    if round > 0 {
+        slot.enter(Kind::Block, round);
+    }
+    let before = of_slot - 1;
+    slot.ancestors.insert(HEAD, ancestor(before, [5; 32]));
+    slot.ancestors.insert([5; 32], ancestor(before - 1, [4; 32]));
+    if let Some(parent_slot) = parent_slot {
+        slot.ancestors.insert(parent, ancestor(parent_slot, [3; 32]));
+    }
+    slot.handle(Event::Head {
+        slot: before,
+        root: HEAD,
+    });
+    let heard = slot.core.chain.due_ms(before, Due::Attestation);
+    let heard = if late { heard + 1 } else { heard - 1000 };
+    slot.core.heard.insert(HEAD, (before, heard));
+    slot.made(Purpose::Randao, (0, 0), [0; 32], RANDAO);
+    let mut block = slot.summary(0);
+    block.header.parent_root = parent;
+    let (id, seen) = proposed(&mut slot, round, Some(block));
+    (slot, id, seen)
+}
+
+#[test]
+fn the_parent_is_our_head_or_in_later_rounds_a_block_no_older_than_our_heads_parent() {
+    let (mut slot, id, seen) = built_on(9, 0, [6; 32], Some(8), true);
+    assert_eq!(seen, Seen::Held);
     let effects = slot.handle(Event::Head {
         slot: 8,
-        root: parent,
+        root: [6; 32],
     });
     assert_eq!(slot.seen(Kind::Block, 0, id, &effects), Seen::Valid);
 
-    for (of_slot, expected) in [
+    for (parent_slot, expected) in [
         (None, Seen::Held),
+        // Who leads would choose how much of the chain the group leaves behind.
+        (Some(0), Seen::Held),
+        (Some(6), Seen::Held),
         (Some(7), Seen::Valid),
         (Some(8), Seen::Valid),
         // A block of the slot itself is nobody's parent in it.
         (Some(9), Seen::Held),
     ] {
-        let mut slot = block_in(1, false);
-        let other = on(&slot, parent);
-        let (id, seen) = proposed(&mut slot, 1, other);
-        assert_eq!(seen, Seen::Held);
-        let event = Event::Block {
-            slot: slot.slot,
-            root: parent,
-            place: of_slot.map(|slot| head::Place {
-                slot,
-                parent: [0; 32],
-            }),
-        };
-        let effects = slot.handle(event);
-        assert_eq!(slot.seen(Kind::Block, 1, id, &effects), expected, "{of_slot:?}");
+        let (_, _, seen) = built_on(9, 1, [6; 32], parent_slot, false);
+        assert_eq!(seen, expected, "{parent_slot:?}");
     }
+
+    // What they did not have they are asked for again when their head changes.
+    let (mut slot, id, seen) = built_on(9, 1, [6; 32], None, false);
+    assert_eq!(seen, Seen::Held);
+    slot.ancestors.insert([6; 32], ancestor(8, [5; 32]));
+    let effects = slot.handle(Event::Head {
+        slot: 8,
+        root: [8; 32],
+    });
+    assert_eq!(slot.seen(Kind::Block, 1, id, &effects), Seen::Valid);
+}
+
+#[test]
+fn a_late_head_may_be_left_behind_as_the_specification_says() {
+    let parent = [5; 32];
+    for round in [0, 1] {
+        for (of_slot, late, honest) in [
+            (9, true, true),
+            (9, false, false),
+            (8, true, false),
+            (13, true, true),
+        ] {
+            let (_, _, seen) = built_on(of_slot, round, parent, None, late);
+            let expected = if honest || round > 0 {
+                Seen::Valid
+            } else {
+                Seen::Held
+            };
+            assert_eq!(seen, expected, "{of_slot} {late} {round}");
+        }
+    }
+    // Of two slots at once nothing is left behind.
+    let mut slot = Process::at(9, false);
+    slot.ancestors.insert(HEAD, ancestor(8, parent));
+    slot.ancestors.insert(parent, ancestor(6, [4; 32]));
+    slot.handle(Event::Head { slot: 8, root: HEAD });
+    slot.made(Purpose::Randao, (0, 0), [0; 32], RANDAO);
+    let mut block = slot.summary(0);
+    block.header.parent_root = parent;
+    assert_eq!(proposed(&mut slot, 0, Some(block)).1, Seen::Held);
 }
 
 /// What is decided for *head* in the slot.

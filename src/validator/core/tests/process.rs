@@ -16,7 +16,11 @@ use crate::{
             types::BeaconBlockHeader,
         },
         combine::{Combined, Outcome, Place},
-        core::{Core, Effect, Event, Settings, Submission, proposing::Summary, schedule::Proposer},
+        core::{
+            Core, Effect, Event, Settings, Submission,
+            schedule::Proposer,
+            terms::{Ancestor, Summary},
+        },
         duty::{Duty, Kind, Purpose},
         guard::Start,
         memory::Proofs,
@@ -30,6 +34,9 @@ use super::sim::{LOCK, Plan, Sim, cheap::Cheap};
 pub(super) const ME: u16 = 2;
 /// The group's RANDAO reveal.
 pub(super) const RANDAO: [u8; 96] = [4; 96];
+/// The gas limit of a block that is as it must be, and the execution block before it.
+pub(super) const GAS_LIMIT: u64 = 30_000_000;
+pub(super) const PARENT_HASH: Hash = [12; 32];
 /// Whose votes make a certificate.
 const OTHERS: [u16; 3] = [1, 3, 4];
 
@@ -40,6 +47,8 @@ pub(super) struct Process {
     pub(super) now: u64,
     pub(super) slot: u64,
     pub(super) header: BeaconBlockHeader,
+    /// What its beacon nodes tell of blocks on which others are built.
+    pub(super) ancestors: BTreeMap<Hash, Ancestor>,
 }
 
 /// What the process thinks of a proposal.
@@ -94,6 +103,7 @@ impl Process {
                 state_root: [2; 32],
                 body_root: [3; 32],
             },
+            ancestors: BTreeMap::new(),
         };
         for operator in OTHERS {
             this.handle(Event::Connected(operator));
@@ -134,7 +144,13 @@ impl Process {
     }
 
     pub(super) fn handle(&mut self, event: Event) -> Vec<Effect> {
-        self.core.handle(self.now, event)
+        let mut effects = self.core.handle(self.now, event);
+        let asked: Vec<(u64, Hash)> = effects.iter().filter_map(asked_ancestor).collect();
+        for (slot, root) in asked {
+            let ancestor = self.ancestors.get(&root).copied();
+            effects.extend(self.handle(Event::Ancestor { slot, root, ancestor }));
+        }
+        effects
     }
 
     pub(super) fn say(&mut self, from: u16, message: Message) -> Vec<Effect> {
@@ -250,6 +266,9 @@ impl Process {
             header: self.header,
             randao: RANDAO,
             fee_recipient: [0; 20],
+            timestamp: self.core.time.start_of(self.slot) / 1000,
+            gas_limit: GAS_LIMIT,
+            parent_hash: PARENT_HASH,
             commitments,
         }
     }
@@ -272,6 +291,14 @@ impl Process {
             bytes: Arc::from(bytes),
         };
         published(&self.say(from, message))
+    }
+}
+
+/// Slot and root of a block that the beacon nodes are asked for, because another one may be built on it.
+pub(super) fn asked_ancestor(effect: &Effect) -> Option<(u64, Hash)> {
+    match effect {
+        Effect::AskAncestor { slot, root } => Some((*slot, *root)),
+        _ => None,
     }
 }
 

@@ -12,8 +12,9 @@ use crate::{
         core::{
             Event,
             head::Place,
-            proposing::{Made, Summary, decode_value, encode_value},
+            proposing::{Made, decode_value, encode_value},
             schedule::{Attester, Proposer, SyncMember},
+            terms::{Ancestor, Payload, Summary},
         },
     },
 };
@@ -89,7 +90,9 @@ impl Sim {
     /// Who of ours proposes in a slot.
     pub(super) fn proposer(&self, slot: u64) -> Option<Proposer> {
         let validator = u32::try_from(slot / 2 % u64::from(self.plan.validators)).expect("few");
-        (self.plan.proposals && slot % 2 == 1).then_some(Proposer {
+        // A head can only be left behind if there is a block right before it.
+        let every = if self.plan.passes_over { 4 } else { 2 };
+        (self.plan.proposals && slot % every == every - 1).then_some(Proposer {
             validator,
             index: 1000 + u64::from(validator),
         })
@@ -97,7 +100,9 @@ impl Sim {
 
     /// A block as a node's beacon node makes it: each makes another one.
     pub(super) fn make(&mut self, place: usize, slot: u64, randao: [u8; 96]) -> Option<Made> {
-        let parent = self.nodes[place].has.range(..slot).next_back().copied();
+        // A late head may be left behind.
+        let before = usize::from(self.plan.passes_over);
+        let parent = self.nodes[place].has.range(..slot).nth_back(before).copied();
         let proposer = self.proposer(slot)?;
         let mut parent_root = self.root(place, parent.unwrap_or(0)).unwrap_or([1; 32]);
         if self.plan.lied_to.contains(&self.nodes[place].operator) && self.rng.random() {
@@ -170,6 +175,19 @@ impl Sim {
         blocks.find(|root| *root != [0; 32]).unwrap_or([1; 32])
     }
 
+    /// What a node's beacon node has of a block on which another one may be built.
+    pub(super) fn ancestor(&self, place: usize, root: Hash) -> Option<Ancestor> {
+        let Place { slot, parent } = self.knows(place, root)?;
+        Some(Ancestor {
+            slot,
+            parent_root: parent,
+            payload: Some(Payload {
+                block_hash: payload_of(&root),
+                gas_limit: GAS_LIMIT,
+            }),
+        })
+    }
+
     /// What the second beacon node of a node would have it attest to.
     pub(super) fn view_of_second(&mut self, place: usize, slot: u64) -> AttestationData {
         let operator = self.nodes[place].operator;
@@ -221,6 +239,18 @@ impl Sim {
     }
 }
 
+/// When the simulated chain begins, in Unix seconds, and the length of its slots.
+const GENESIS: u64 = 1_800_000_000;
+const SLOT_SECONDS: u64 = 4;
+
+/// The gas limit of all blocks.
+const GAS_LIMIT: u64 = 30_000_000;
+
+/// The hash of a block's execution payload.
+fn payload_of(root: &Hash) -> Hash {
+    sha256(&[b"payload", root])
+}
+
 /// The root of a slot's block for those who are astray.
 fn on_the_other_fork(slot: u64) -> Hash {
     sha256(&[b"astray", &slot.to_be_bytes()])
@@ -230,18 +260,22 @@ fn on_the_other_fork(slot: u64) -> Hash {
 pub(super) fn summary(value: &[u8]) -> Option<Summary> {
     let (fork, blinded, bytes) = decode_value(value)?;
     let number = |at: usize| Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let (slot, parent_root) = (number(0)?, bytes.get(16..48)?.try_into().ok()?);
     Some(Summary {
         fork,
         blinded,
         header: BeaconBlockHeader {
-            slot: number(0)?,
+            slot,
             proposer_index: number(8)?,
-            parent_root: bytes.get(16..48)?.try_into().ok()?,
+            parent_root,
             state_root: [0; 32],
             body_root: sha256(&[bytes]),
         },
         randao: bytes.get(56..)?.try_into().ok()?,
         fee_recipient: [0; 20],
+        timestamp: GENESIS + slot.checked_mul(SLOT_SECONDS)?,
+        gas_limit: GAS_LIMIT,
+        parent_hash: payload_of(&parent_root),
         commitments: 0,
     })
 }

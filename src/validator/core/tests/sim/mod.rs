@@ -85,6 +85,10 @@ pub(super) struct Plan {
     pub(super) lagging: BTreeMap<u16, u64>,
     /// The beacon nodes of these operators follow another fork of the chain, and know the blocks of both.
     pub(super) astray: BTreeSet<u16>,
+    /// How many milliseconds the beacon nodes of these operators need to make a block, if it is not 20.
+    pub(super) building: BTreeMap<u16, u64>,
+    /// Beacon nodes build on the parent of their head.
+    pub(super) passes_over: bool,
     /// Milliseconds into its slot at which a block arrives at the earliest and at the latest.
     pub(super) arrival: (u64, u64),
     /// Of 1,000 signatures that a guard permitted, so many are followed by a crash before they are sent.
@@ -126,6 +130,8 @@ impl Plan {
             second: BTreeSet::new(),
             lagging: BTreeMap::new(),
             astray: BTreeSet::new(),
+            building: BTreeMap::new(),
+            passes_over: false,
             arrival: (100, 1200),
             crash_in_guard: 0,
             forgetful: false,
@@ -768,10 +774,18 @@ impl Sim {
                 };
                 self.result(place, 8, event);
             }
-            Effect::AskBlock { slot, round, randao } => {
+            Effect::AskBlock {
+                slot, round, randao, ..
+            } => {
                 if let Some(made) = self.make(place, slot, randao) {
-                    self.result(place, 20, Event::Produced { slot, round, made });
+                    let after = self.plan.building.get(&operator).copied().unwrap_or(20);
+                    self.result(place, after, Event::Produced { slot, round, made });
                 }
+            }
+            Effect::AskAncestor { slot, root } => {
+                let ancestor = self.ancestor(place, root);
+                let event = Event::Ancestor { slot, root, ancestor };
+                self.result(place, 8, event);
             }
             Effect::AskHead => {
                 let newest = self.nodes[place].has.last().copied();

@@ -1,0 +1,181 @@
+//! What a block of ours must say, and what it may be built on.
+//!
+//! Whoever leads has its beacon node make the block, and may lie. Seen from here, of a block can be checked what follows from
+//! the duty ([`Terms`]) and from its parent ([`Ancestor`]), as far as our own beacon nodes have that. What only an execution
+//! client can tell (whether the state root is right, what its transactions do) nobody can check through the Beacon API.
+
+use crate::{
+    crypto::hash::Hash,
+    validator::chain::{spec::Fork, types::BeaconBlockHeader},
+};
+
+/// What a block says, as far as it matters before it is signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Whose schema it follows.
+    pub fork: Fork,
+    /// Whether it has only the header of its execution payload.
+    pub blinded: bool,
+    /// What is signed.
+    pub header: BeaconBlockHeader,
+    /// Its RANDAO reveal.
+    pub randao: [u8; 96],
+    /// Who gets the fees; of a blinded block the builder.
+    pub fee_recipient: [u8; 20],
+    /// When its execution payload is of, in Unix seconds.
+    pub timestamp: u64,
+    /// Gas limit of the execution payload.
+    pub gas_limit: u64,
+    /// The execution block that the payload is built on, 32 bytes.
+    pub parent_hash: Hash,
+    /// How many blobs belong to it.
+    pub commitments: usize,
+}
+
+/// What a block of ours must say, whoever made it: what says something else can never be right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// The slot.
+    pub slot: u64,
+    /// The proposer's index on the chain.
+    pub proposer_index: u64,
+    /// The fork of the slot; none if nothing can be signed in it.
+    pub fork: Option<Fork>,
+    /// When the slot begins, in Unix seconds: the time of the execution payload.
+    pub timestamp: u64,
+    /// Who gets the fees of a full block. What a builder pays to whom, a blinded one does not show.
+    pub fee_recipient: [u8; 20],
+    /// The group's RANDAO reveal, once it is made.
+    pub randao: Option<[u8; 96]>,
+    /// Whether blocks of external builders are taken from our own beacon nodes.
+    pub builder: bool,
+}
+
+impl Terms {
+    /// Why a block can never be right; `None` if it may be, as far as one can tell without its parent.
+    pub fn refuse(&self, block: &Summary) -> Option<&'static str> {
+        let Some(fork) = self.fork else {
+            return Some("nothing can be signed in its slot's fork");
+        };
+        if block.header.slot != self.slot {
+            Some("it is of another slot")
+        } else if block.header.proposer_index != self.proposer_index {
+            Some("it has another proposer")
+        } else if block.fork != fork {
+            Some("it is of another fork")
+        } else if !block.blinded && block.fee_recipient != self.fee_recipient {
+            Some("its fee recipient is not the group's")
+        } else if self.randao.is_some_and(|randao| randao != block.randao) {
+            Some("its RANDAO reveal is not the group's")
+        } else if block.timestamp != self.timestamp {
+            Some("its execution payload is of another time")
+        } else {
+            None
+        }
+    }
+
+    /// Why a block of our own beacon nodes is not proposed.
+    pub fn refuse_own(&self, block: &Summary) -> Option<&'static str> {
+        let unwanted = (block.blinded && !self.builder)
+            .then_some("it is of an external builder, and this node takes none of these without --builder");
+        self.refuse(block).or(unwanted)
+    }
+}
+
+/// A block on which others are built, as our own beacon nodes have it. Its root was computed from what they sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ancestor {
+    /// Its slot.
+    pub slot: u64,
+    /// The root of the block before it, 32 bytes.
+    pub parent_root: Hash,
+    /// What is known of its execution payload; none if our beacon nodes tell only its header.
+    pub payload: Option<Payload>,
+}
+
+/// What the next execution payload depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Payload {
+    /// Its block hash, 32 bytes.
+    pub block_hash: Hash,
+    /// Its gas limit.
+    pub gas_limit: u64,
+}
+
+impl Ancestor {
+    /// Why no block that names this one as its parent can say what this one says; `None` if it can.
+    pub fn refuse_child(&self, block: &Summary) -> Option<&'static str> {
+        let payload = self.payload?;
+        if block.parent_hash != payload.block_hash {
+            Some("its execution payload is not built on that of its parent")
+        } else if !gas_limit_may_follow(payload.gas_limit, block.gas_limit) {
+            Some("its gas limit is further from its parent's than one block may go")
+        } else {
+            None
+        }
+    }
+}
+
+/// Whether the chain lets a gas limit follow another one: by less than one part in 1024, and not below 5000 (the execution
+/// specification's `check_gas_limit`). Towards which limit a node goes is a setting of each execution client and changes
+/// over the years; that of the lock is for builders.
+const fn gas_limit_may_follow(parent: u64, limit: u64) -> bool {
+    limit >= 5000 && limit.abs_diff(parent) < parent / 1024
+}
+
+/// Where a head is and since when, seen from the slot after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadTiming {
+    /// Its slot.
+    pub slot: u64,
+    /// Whether it came so late that attestations of its slot may be for its parent.
+    pub late: bool,
+}
+
+/// Whether a beacon node that follows the specification may build on the head's parent, to leave a late head behind. From here
+/// only a part of its reasons is seen (consensus-specs, fork choice, `get_proposer_head`): how many votes head and parent have,
+/// and how far the chain is from being final, is not.
+pub const fn may_pass_over(slot: u64, slots_per_epoch: u64, head: HeadTiming, parent_slot: u64) -> bool {
+    head.late
+        && head.slot.saturating_add(1) == slot
+        && parent_slot.saturating_add(1) == head.slot
+        && !slot.is_multiple_of(slots_per_epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gas_limit_goes_by_less_than_one_part_in_1024() {
+        let parent = 30_000_000;
+        let step = parent / 1024;
+        for (limit, fits) in [
+            (parent, true),
+            (parent + step - 1, true),
+            (parent - step + 1, true),
+            (parent + step, false),
+            (parent - step, false),
+            (0, false),
+            (u64::MAX, false),
+        ] {
+            assert_eq!(gas_limit_may_follow(parent, limit), fits, "{limit}");
+        }
+        // What the chain never goes below.
+        assert!(gas_limit_may_follow(5002, 5000) && !gas_limit_may_follow(5002, 4999));
+        assert!(!gas_limit_may_follow(0, 5000) && !gas_limit_may_follow(0, 0));
+    }
+
+    #[test]
+    fn only_a_late_head_of_the_slot_before_is_passed_over_and_not_where_an_epoch_begins() {
+        let late = HeadTiming { slot: 9, late: true };
+        assert!(may_pass_over(10, 8, late, 8));
+        let early = HeadTiming { late: false, ..late };
+        assert!(!may_pass_over(10, 8, early, 8));
+        // A slot without a block after the head, or before it.
+        assert!(!may_pass_over(11, 8, late, 8));
+        assert!(!may_pass_over(10, 8, late, 7));
+        let last = HeadTiming { slot: 15, late: true };
+        assert!(!may_pass_over(16, 8, last, 14));
+    }
+}

@@ -1,0 +1,197 @@
+//! Blocks when beacon nodes are slow with them, or leave a late head behind.
+
+use crate::{
+    crypto::hash::Hash,
+    validator::{
+        agreement::messages::{Body, Message as Agreement},
+        core::{Decision, Effect, Event, Report, proposing::Made},
+        duty::{Duty, Kind, Purpose},
+        wire::Message,
+    },
+};
+
+use super::{
+    process::{Process, RANDAO},
+    sim::{Plan, Sim},
+};
+
+/// Four operators of whom three sign, and who propose.
+fn plan() -> Plan {
+    let mut plan = Plan::new(4, 3);
+    plan.proposals = true;
+    plan.delay = (10, 10);
+    plan
+}
+
+/// What was decided about blocks from slot 16 on; before, RANDAO reveals may be missing.
+fn decisions(sim: &Sim) -> Vec<(u64, Decision)> {
+    let reports = sim.nodes.iter().flat_map(|node| &node.reports);
+    let decided = reports.filter_map(|report| match report {
+        Report::Decided { duty, decision, .. } if duty.kind == Kind::Block && duty.slot >= 16 => {
+            Some((duty.slot, *decision))
+        }
+        _ => None,
+    });
+    decided.collect()
+}
+
+#[test]
+fn beacon_nodes_that_are_slow_with_blocks_cost_one_round_and_not_two() {
+    let mut plan = plan();
+    // Longer than anybody waits for the first proposal, 667 ms.
+    plan.building = (1..=4).map(|operator| (operator, 900)).collect();
+    let mut sim = Sim::new(3, plan);
+    sim.run_to(39);
+    assert_eq!(sim.proposed_in(16..40), (12, 12));
+    let decisions = decisions(&sim);
+    assert_eq!(decisions.len(), 48);
+    for (slot, decision) in decisions {
+        assert!(
+            decision.round == 1 && decision.times.after_due_ms < 1_100,
+            "slot {slot}: {decision:?}"
+        );
+    }
+}
+
+#[test]
+fn one_slow_builder_costs_no_more_than_its_own_round() {
+    let mut plan = plan();
+    plan.building.insert(3, 3_000);
+    let mut sim = Sim::new(4, plan);
+    sim.run_to(39);
+    assert_eq!(sim.proposed_in(16..40), (12, 12));
+    for (slot, decision) in decisions(&sim) {
+        let leads = (slot + Kind::Block as u64) % 4 + 1 == 3;
+        assert_eq!(decision.round, u8::from(leads), "slot {slot}");
+        // The wait for the first proposal, and the steps of a round.
+        let most = if leads { 800 } else { 200 };
+        assert!(decision.times.after_due_ms < most, "slot {slot}: {decision:?}");
+    }
+}
+
+#[test]
+fn a_block_that_leaves_a_late_head_behind_is_agreed_on_in_the_first_round() {
+    for (arrival, late) in [((1_400, 1_500), true), ((100, 200), false)] {
+        let mut plan = plan();
+        plan.passes_over = true;
+        plan.arrival = arrival;
+        let mut sim = Sim::new(5, plan);
+        sim.run_to(39);
+        let (due, came) = sim.proposed_in(16..40);
+        assert_eq!((due, came), (6, 6));
+        let decisions = decisions(&sim);
+        assert_eq!(decisions.len(), 24);
+        // A head that came in time is not left behind by who follows the specification: that is no better than an old view,
+        // and is agreed on only if the first leader has nothing else.
+        for (slot, decision) in decisions {
+            assert_eq!(decision.round == 0, late, "slot {slot}: {decision:?}");
+        }
+    }
+}
+
+/// In slot 10, whose second round operator 2 leads.
+fn next_leader() -> Process {
+    let mut slot = Process::at(10, false);
+    slot.handle(Event::Head {
+        slot: 9,
+        root: [1; 32],
+    });
+    slot
+}
+
+/// For which rounds the beacon nodes were asked for a block.
+fn asked(effects: &[Effect]) -> Vec<u8> {
+    let asked = effects.iter().filter_map(|effect| match effect {
+        Effect::AskBlock { slot: 10, round, .. } => Some(*round),
+        _ => None,
+    });
+    asked.collect()
+}
+
+/// What was proposed, and in which round.
+fn proposed(effects: &[Effect]) -> Vec<(u8, Vec<u8>)> {
+    let proposals = effects.iter().filter_map(|effect| match effect {
+        Effect::Broadcast(Message::Agreement(Agreement {
+            body: Body::Proposal(proposal),
+            ..
+        })) => Some((proposal.round, proposal.value.to_vec())),
+        _ => None,
+    });
+    proposals.collect()
+}
+
+fn produce(slot: &mut Process, value: &[u8]) -> Vec<Effect> {
+    let made = Made {
+        value: value.into(),
+        summary: slot.summary(0),
+        contents: None,
+    };
+    slot.handle(Event::Produced {
+        slot: 10,
+        round: 1,
+        made,
+    })
+}
+
+fn reveal(slot: &mut Process) -> Vec<Effect> {
+    slot.made(Purpose::Randao, (0, 0), [0; 32], RANDAO)
+}
+
+#[test]
+fn who_leads_next_has_a_block_made_when_the_slot_begins() {
+    // Made before its round begins: proposed at once.
+    let mut slot = next_leader();
+    assert_eq!(asked(&reveal(&mut slot)), [1]);
+    assert_eq!(proposed(&produce(&mut slot, b"made")), []);
+    let effects = slot.enter(Kind::Block, 1);
+    assert_eq!(proposed(&effects), [(1, b"made".to_vec())]);
+    assert!(asked(&effects).is_empty());
+
+    // Under way when its round begins: nobody asks twice.
+    let mut slot = next_leader();
+    reveal(&mut slot);
+    let effects = slot.enter(Kind::Block, 1);
+    assert_eq!((proposed(&effects).len(), asked(&effects).len()), (0, 0));
+    let effects = produce(&mut slot, b"made");
+    assert_eq!(proposed(&effects), [(1, b"made".to_vec())]);
+
+    // The reveal comes late.
+    let mut slot = next_leader();
+    assert!(asked(&slot.enter(Kind::Block, 1)).is_empty());
+    assert_eq!(asked(&reveal(&mut slot)), [1]);
+    assert_eq!(proposed(&produce(&mut slot, b"made")), [(1, b"made".to_vec())]);
+}
+
+#[test]
+fn a_block_that_was_made_for_another_head_is_made_anew_and_is_better_than_none() {
+    let root: Hash = [8; 32];
+    let changed = || {
+        let mut slot = next_leader();
+        reveal(&mut slot);
+        produce(&mut slot, b"old");
+        slot.handle(Event::Head { slot: 9, root });
+        let effects = slot.enter(Kind::Block, 1);
+        assert_eq!(proposed(&effects), []);
+        assert_eq!(asked(&effects), [1]);
+        slot
+    };
+    let effects = produce(&mut changed(), b"new");
+    assert_eq!(proposed(&effects), [(1, b"new".to_vec())]);
+    let none = |slot: &mut Process| {
+        let duty = Duty {
+            slot: 10,
+            kind: Kind::Block,
+        };
+        slot.handle(Event::Unanswered { duty, round: Some(1) })
+    };
+    assert_eq!(proposed(&none(&mut changed())), [(1, b"old".to_vec())]);
+
+    // What could not be made beforehand is asked for once more.
+    let mut slot = next_leader();
+    reveal(&mut slot);
+    none(&mut slot);
+    let effects = slot.enter(Kind::Block, 1);
+    assert_eq!((proposed(&effects).len(), asked(&effects)), (0, vec![1]));
+    let effects = produce(&mut slot, b"at last");
+    assert_eq!(proposed(&effects), [(1, b"at last".to_vec())]);
+}

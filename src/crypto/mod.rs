@@ -37,6 +37,8 @@ pub mod domains {
     pub const CTX: &str = "conclave/ctx/1";
     /// Prefix of the hash that names a session.
     pub const SID: &str = "conclave/sid/1";
+    /// Of the statement that a share is lost.
+    pub const LOST: &str = "conclave/lost/1";
     /// Prefix of the hash that names an entry of the journal.
     pub const ENTRY: &str = "conclave/entry/1";
     /// Prefix of the HPKE `info` of sealed shares.

@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 use rayon::prelude::*;
 
 use crate::crypto::bls::Signature;
-use crate::crypto::hash::Hash;
+use crate::crypto::domains;
+use crate::crypto::hash::{Hash, sha256};
 use crate::crypto::point::G1;
 use crate::crypto::proof::Proof;
 use crate::crypto::seal::is_low_order;
@@ -174,6 +175,11 @@ pub fn decode_sign(terms: &Terms, body: &[u8]) -> Option<Vec<Signature>> {
     body.par_chunks(96)
         .map(|chunk| Signature::from_bytes(chunk.try_into().ok()?).ok())
         .collect()
+}
+
+/// Body of a Done that says that its author's share is lost: H("conclave/lost/1" || session), which is no lock hash.
+pub fn share_is_lost(session: &Hash) -> Hash {
+    sha256(&[domains::LOST.as_bytes(), session])
 }
 
 /// Body of a Seal.

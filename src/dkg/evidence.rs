@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::crypto::hash::Hash;
 
 use super::board::Board;
+use super::body::SealBody;
 use super::entry::{Entry, HEADER_BYTES, Header, Step, decode_list, encode_list};
 use super::terms::Terms;
 use super::wire::Reader;
@@ -31,11 +32,14 @@ pub enum Kind {
     FalseComplaint = 6,
     /// The sum of all contributions is unusable. Nobody is blamed.
     Void = 7,
+    /// Two Seals of one lock with different node signatures: the files of those who used one or the other differ, their lock hash
+    /// and keys do not.
+    DoubleSeal = 8,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 8] = [
         Kind::Restarted,
         Kind::Equivocation,
         Kind::Contradiction,
@@ -43,6 +47,7 @@ impl Kind {
         Kind::BadShare,
         Kind::FalseComplaint,
         Kind::Void,
+        Kind::DoubleSeal,
     ];
 
     /// The kind of a wire byte.
@@ -66,6 +71,7 @@ impl fmt::Display for Kind {
             Kind::BadShare => "dealt a bad share",
             Kind::FalseComplaint => "complained about a good share",
             Kind::Void => "the contributions cancel each other",
+            Kind::DoubleSeal => "sealed the finished lock twice, in two versions",
         })
     }
 }
@@ -183,15 +189,20 @@ impl Evidence {
     pub fn check(&self, terms: &Arc<Terms>, weight_seed: &[u8; 32]) -> bool {
         match self.finding.kind {
             Kind::Restarted | Kind::Equivocation => self.check_headers(terms),
+            Kind::DoubleSeal => self.check_seals(terms),
             _ => {
                 if !self.headers.is_empty() {
                     return false;
                 }
-                let mut board = Board::offline(terms.clone(), weight_seed);
-                board.receive(self.entries.iter().map(|e| (**e).clone()).collect());
-                board.verdict(self.attempt).contains(&self.finding)
+                self.judge(&mut Board::offline(terms.clone(), weight_seed))
             }
         }
+    }
+
+    /// Whether an empty board comes to the same finding.
+    pub(super) fn judge(&self, board: &mut Board) -> bool {
+        board.receive(self.entries.iter().map(|e| (**e).clone()).collect());
+        board.verdict(self.attempt).contains(&self.finding)
     }
 
     fn check_headers(&self, terms: &Terms) -> bool {
@@ -207,6 +218,30 @@ impl Evidence {
         same && collide(a, b, &terms.ctx(self.attempt)) == Some(self.finding.kind)
             && a.is_signed_by(key)
             && b.is_signed_by(key)
+    }
+}
+
+impl Evidence {
+    /// Two Seals need nothing else: an honest operator makes one for each lock hash, always the same.
+    fn check_seals(&self, terms: &Terms) -> bool {
+        let ([], [a, b]) = (self.headers.as_slice(), self.entries.as_slice()) else {
+            return false;
+        };
+        let Some(key) = terms.operator(self.finding.operator) else {
+            return false;
+        };
+        let seal = |entry: &Entry| {
+            let at = (entry.attempt, entry.operator, entry.step);
+            let is_one = at == (self.attempt, self.finding.operator, Step::Seal)
+                && entry.session == a.session
+                && key.verify(&entry.id(terms), &entry.signature);
+            SealBody::decode(&entry.body)
+                .filter(|seal| is_one && key.verify_recoverable(&seal.lock_hash, &seal.node_signature))
+        };
+        match (seal(a), seal(b)) {
+            (Some(a), Some(b)) => a.lock_hash == b.lock_hash && a.node_signature != b.node_signature,
+            _ => false,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::crypto::node::NodeKey;
 use crate::crypto::point::G1;
 use crate::crypto::scalar::Scalar;
 
-use super::board::{Board, Data, News, Sealed, Slot};
+use super::board::{Board, Data, News, Note, Sealed, Slot};
 use super::body::{JoinBody, Reason, SealBody};
 use super::entry::{Entry, Id, Step};
 use super::evidence::{Evidence, Finding};
@@ -67,6 +67,8 @@ pub enum Effect {
     NeedSeed(u32),
     /// Make a marker durable.
     Mark(u32, Mark),
+    /// Make what a restart could not work out from the entries durable, before the entries that follow.
+    PersistNote(Note),
     /// Make an entry durable; only then show it to peers.
     Persist(Id, Arc<Entry>),
     /// Make evidence durable, then show it to the person and to peers.
@@ -92,6 +94,8 @@ pub struct Restored {
     pub entries: Vec<Entry>,
     /// Evidence of the journal.
     pub evidence: Vec<Evidence>,
+    /// Notes of the journal.
+    pub notes: Vec<Note>,
     /// Seeds by attempt.
     pub seeds: BTreeMap<u32, Seed>,
     /// Markers.
@@ -119,6 +123,8 @@ struct Own {
     secrets: Option<Secrets>,
     /// Own Join on the board was not made from this folder's seed.
     foreign: bool,
+    /// Everybody relies on shares that are neither here nor can be made again.
+    gone: bool,
     opened: HashMap<Id, Result<Vec<SharePair>, ()>>,
     /// The `outputs` whose keystores are durable: what may be voted for and signed with.
     stored: Option<Hash>,
@@ -183,18 +189,21 @@ impl Operator {
             self.own.entry(attempt).or_default().stored = Some(outputs);
         }
         self.published = restored.published;
-        let newest = restored.entries.iter().map(|e| e.attempt).max().unwrap_or(0);
+        let entries = restored.entries.iter().map(|e| e.attempt);
+        let proven = restored.evidence.iter().map(|e| e.attempt);
+        let newest = entries.chain(proven).max().unwrap_or(0);
         // Not one more: every restart would then go one further than the attempts that others only claim.
         self.board.set_horizon(newest);
         for evidence in restored.evidence {
             let news = self.board.receive_evidence(evidence);
             self.digest(news);
         }
-        let news = self.board.receive(restored.entries);
+        // All of it is durable already. What follows from the entries and is not there was cut off by a crash, and is made durable now.
+        self.effects.clear();
+        let news = self.board.replay(restored.entries, &restored.notes);
         self.digest(news);
-        // All of it is durable already; only markers may have to be made again.
         self.effects
-            .retain(|effect| !matches!(effect, Effect::Persist(..) | Effect::PersistEvidence(_)));
+            .retain(|effect| !matches!(effect, Effect::Persist(..)));
         let voted = self.standing.voted.iter().map(|k| (*k, Mark::Voted));
         let signed = self.standing.signed.iter().map(|k| (*k, Mark::Signed));
         let again: Vec<Effect> = voted
@@ -279,6 +288,21 @@ impl Operator {
                 || author == self.index
                 || self.board.has_spoken(attempt, step, author)
                 || self.board.is_named(id))
+    }
+
+    /// Operators (from 1) whose share of what everybody voted for is lost, this one perhaps among them, and whether their
+    /// Seal is here: without it nobody can finish. With the attempt.
+    pub fn lost_shares(&self) -> Option<(u32, BTreeMap<u16, bool>)> {
+        let (k, sid, _) = self.finishing()?;
+        let gone = self.own.get(&k).is_some_and(|own| own.gone);
+        let is_lost = |j: u16| match j {
+            _ if j == self.index => gone,
+            _ => self.board.is_share_lost(&sid, j),
+        };
+        let lost = self.terms.indices().filter(|j| is_lost(*j));
+        let sealed = |j: u16| !self.board.slot(&sid, j, Slot::Step(Step::Seal)).is_empty();
+        let lost: BTreeMap<u16, bool> = lost.map(|j| (j, sealed(j))).collect();
+        (!lost.is_empty()).then_some((k, lost))
     }
 
     /// The session in which this operator takes part in an attempt: that of its own Deal.
@@ -407,6 +431,7 @@ impl Operator {
     fn digest(&mut self, news: Vec<News>) {
         for item in news {
             match item {
+                News::Noted(note) => self.effects.push(Effect::PersistNote(note)),
                 News::Found(attempt, finding) => self.digest_finding(attempt, finding),
                 News::Admitted(id) => {
                     let Some(entry) = self.board.get(&id).map(|a| a.entry.clone()) else {
@@ -525,14 +550,37 @@ impl Operator {
     fn finishing(&self) -> Option<(u32, Hash, Hash)> {
         let k = self.standing.newest_vote()?;
         self.board.sessions(k).find_map(|sid| {
-            let agreed = self.board.agreed(&sid);
+            let outputs = self.bound_to(k, &sid);
             self.standing
-                .must_sign(k, agreed.is_some())
-                .then_some((k, sid, *agreed?.outputs()))
+                .must_sign(k, outputs.is_some())
+                .then_some((k, sid, outputs?))
         })
     }
 
+    /// Of what everybody voted for in a session: what this operator has signed, or else what it has stored. There is one such thing,
+    /// unless a dealer dealt twice and all honest operators were restored from backups.
+    fn bound_to(&self, k: u32, sid: &Hash) -> Option<Hash> {
+        let agreed: Vec<Hash> = self.board.all_agreed(sid).map(|good| *good.outputs()).collect();
+        let signed = self.own_slot(sid, Slot::Step(Step::Sign)).iter();
+        let signed = signed.filter_map(|id| match self.board.get(id)?.data {
+            Data::Sign(outputs, _) => Some(outputs),
+            _ => None,
+        });
+        let stored = agreed
+            .iter()
+            .copied()
+            .filter(|outputs| self.has_stored(k, outputs));
+        signed
+            .filter(|outputs| agreed.contains(outputs))
+            .chain(stored)
+            .chain(agreed.first().copied())
+            .next()
+    }
+
     fn finish(&mut self, k: u32, sid: &Hash, outputs: &Hash) -> Option<()> {
+        if self.is_share_gone(k, sid, outputs) {
+            return self.say_that_it_is_gone(k, sid);
+        }
         if self.own_slot(sid, Slot::Step(Step::Sign)).is_empty() {
             return self.sign(k, sid, outputs);
         }
@@ -544,14 +592,34 @@ impl Operator {
                 // Everything was adopted from peers, and no keystore is here: nothing to publish without the shares.
                 return self.store(k, sid, outputs);
             }
-            return self.publish(k, sid);
+            return self.publish(k, sid, outputs);
         }
-        if self.own_slot(sid, Slot::Step(Step::Done)).is_empty() {
+        if !self.board.is_done(sid, self.index) {
             let good = self.board.good_set(sid, outputs)?;
             let lock_hash = good.combined.as_ref()?.lock_hash;
             self.say(*sid, k, Step::Done, Vec::new(), lock_hash.to_vec())?;
         }
         None
+    }
+
+    /// Whether everybody relies on shares of this operator that are not here and cannot be made again: no keystores, and no seed that
+    /// opens what was dealt to it.
+    fn is_share_gone(&mut self, k: u32, sid: &Hash, outputs: &Hash) -> bool {
+        let has_seed = self.own.get(&k).is_some_and(|own| own.secrets.is_some());
+        self.published.is_none()
+            && !self.has_stored(k, outputs)
+            && (self.is_foreign(k) || !has_seed)
+            && self.shares(k, sid, outputs).is_none()
+    }
+
+    /// Nobody is to wait for it.
+    fn say_that_it_is_gone(&mut self, k: u32, sid: &Hash) -> Option<()> {
+        self.own.entry(k).or_default().gone = true;
+        if self.board.was_share_lost(sid, self.index) {
+            return None;
+        }
+        let body = super::body::share_is_lost(sid);
+        self.say(*sid, k, Step::Done, Vec::new(), body.to_vec())
     }
 
     fn sign(&mut self, k: u32, sid: &Hash, outputs: &Hash) -> Option<()> {
@@ -592,12 +660,12 @@ impl Operator {
         self.say(*sid, k, Step::Seal, Vec::new(), body.encode())
     }
 
-    fn publish(&mut self, k: u32, sid: &Hash) -> Option<()> {
+    fn publish(&mut self, k: u32, sid: &Hash, outputs: &Hash) -> Option<()> {
         let Sealed {
             good,
             combined,
             seals,
-        } = self.board.sealed(sid)?;
+        } = self.board.sealed_set(sid, self.board.good_set(sid, outputs)?)?;
         let sums: Vec<Signature> = seals.iter().map(|seal| seal.aggregate.clone()).collect();
         let finished = Finished {
             attempt: k,

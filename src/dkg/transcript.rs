@@ -7,10 +7,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use crate::crypto::hash::Hash;
 
-use super::board::{Board, Data, Slot};
-use super::entry::{Entry, Step, decode_list, encode_list};
+use super::board::{Board, Data};
+use super::entry::{Entry, Id, Step, decode_list, encode_list};
 use super::evidence::Finding;
 use super::outputs::GroupKeys;
 use super::terms::Terms;
@@ -31,6 +33,9 @@ pub struct Transcript {
     pub entries: Vec<Entry>,
 }
 
+/// Most entries of a transcript. A ceremony without liars has 8 n for each attempt; what liars can add is bounded by the caps.
+pub const MAX_ENTRIES: usize = 1 << 17;
+
 /// What a transcript shows.
 pub struct Findings {
     /// The attempt that was finished.
@@ -45,8 +50,14 @@ pub struct Findings {
     pub revealed: BTreeSet<u32>,
     /// Operators (from 1) who said that their files are in place.
     pub done: BTreeSet<u16>,
+    /// Operators (from 1) who said that their share is lost; a backup may have turned up since.
+    pub lost: BTreeSet<u16>,
     /// Findings against operators, of all attempts.
     pub findings: BTreeSet<(u32, Finding)>,
+    /// Attempts before the finished one of which it holds anything.
+    pub earlier: BTreeSet<u32>,
+    /// Complaints: attempt, who complains, about whose Deal. What a Deal sealed is left out, so that nobody can say who is right.
+    pub complaints: BTreeSet<(u32, u16, u16)>,
 }
 
 /// Why a transcript does not show a finished ceremony.
@@ -58,9 +69,15 @@ pub enum TranscriptError {
     /// Of another definition or network.
     #[error("the transcript is of another definition or network")]
     OtherCeremony,
-    /// An entry is not signed, or does not hold.
-    #[error("{0} of {1} entries do not hold")]
+    /// An entry is not signed, or does not hold: how many of the first step in which any does not, and of how many in all.
+    #[error("at least {0} of {1} entries do not hold")]
     BadEntries(usize, usize),
+    /// Not in the order of transcripts, or something is there twice.
+    #[error("its entries are not in order")]
+    Order,
+    /// A Join of this attempt names a vote that is not there: something was cut out.
+    #[error("something was cut out: attempt {0} builds on votes of earlier attempts that are not in it")]
+    Trimmed(u32),
     /// No attempt has everybody's seal.
     #[error("no attempt of the transcript was finished by everybody")]
     Unfinished,
@@ -129,25 +146,59 @@ impl Transcript {
     fn decode_entries(terms: &Terms, bytes: &[u8]) -> Option<Vec<Entry>> {
         let mut reader = Reader::new(bytes.get(MAGIC.len() + 64..)?);
         let count = usize::try_from(reader.u32()?).ok()?;
+        if count > MAX_ENTRIES {
+            return None;
+        }
         decode_list(terms, &mut reader, count)
     }
 
-    /// Judges every entry anew and says what the transcript shows.
+    /// Judges every entry anew and says what the transcript shows. Ends at the first step that does not hold: what comes before it in
+    /// the order of transcripts is all that it may build on.
     ///
     /// # Errors
     /// [`TranscriptError`].
     pub fn check(&self, terms: &Arc<Terms>, weight_seed: &[u8; 32]) -> Result<Findings, TranscriptError> {
-        let mut board = Board::offline(terms.clone(), weight_seed);
-        board.receive(self.entries.clone());
-        let admitted = |entry: &Entry| board.get(&entry.id(terms)).is_some();
-        // A Complaint cannot be judged without the ciphertexts; its attempt was not finished.
-        let bad = self
+        self.judge(&mut Board::of_transcript(terms.clone(), weight_seed))
+    }
+
+    /// As [`Transcript::check`], on this empty board.
+    pub(super) fn judge(&self, board: &mut Board) -> Result<Findings, TranscriptError> {
+        let terms = board.terms().clone();
+        let keys: Vec<(u32, Step, u16, Id)> = self
             .entries
-            .iter()
-            .filter(|e| !e.is_complaint() && !admitted(e))
-            .count();
-        if bad > 0 {
-            return Err(TranscriptError::BadEntries(bad, self.entries.len()));
+            .par_iter()
+            .map(|e| (e.attempt, e.step, e.operator, e.id(&terms)))
+            .collect();
+        if !keys.is_sorted_by(|a, b| a < b) {
+            return Err(TranscriptError::Order);
+        }
+        let mut complaints = BTreeSet::new();
+        let mut ids = keys.iter().map(|(_, _, _, id)| *id);
+        for step in self
+            .entries
+            .chunk_by(|a, b| (a.attempt, a.step) == (b.attempt, b.step))
+        {
+            let ids: Vec<Id> = ids.by_ref().take(step.len()).collect();
+            let is_trimmed =
+                |e: &Entry| e.step == Step::Join && e.prev.iter().any(|id| board.get(id).is_none());
+            if let Some(join) = step.iter().find(|e| is_trimmed(e)) {
+                return Err(TranscriptError::Trimmed(join.attempt));
+            }
+            // Complaints cannot be judged without the ciphertexts; their attempt was not finished.
+            board.receive(step.iter().filter(|e| !e.is_complaint()).cloned().collect());
+            let mut bad = 0;
+            for (entry, id) in step.iter().zip(&ids) {
+                if !entry.is_complaint() {
+                    bad += usize::from(board.get(id).is_none());
+                } else if let Some(accused) = accused(board, entry, id) {
+                    complaints.insert((entry.attempt, entry.operator, accused));
+                } else {
+                    bad += 1;
+                }
+            }
+            if bad > 0 {
+                return Err(TranscriptError::BadEntries(bad, self.entries.len()));
+            }
         }
         let attempts: BTreeSet<u32> = self.entries.iter().map(|e| e.attempt).collect();
         let finished = attempts.iter().rev().find_map(|k| {
@@ -172,11 +223,26 @@ impl Transcript {
             lock_hash: sealed.combined.lock_hash,
             names,
             revealed: reveals.map(|e| e.attempt).collect(),
-            done: terms
+            done: terms.indices().filter(|j| board.is_done(&sid, *j)).collect(),
+            lost: terms
                 .indices()
-                .filter(|j| !board.slot(&sid, *j, Slot::Step(Step::Done)).is_empty())
+                .filter(|j| board.was_share_lost(&sid, *j))
                 .collect(),
             findings: board.findings().collect(),
+            earlier: attempts.range(..attempt).copied().collect(),
+            complaints,
         })
     }
+}
+
+/// Whom a signed Complaint is about, if it is one about a Deal of its session.
+fn accused(board: &Board, complaint: &Entry, id: &Id) -> Option<u16> {
+    let key = board.terms().operator(complaint.operator)?;
+    let ([deal], 32) = (complaint.prev.as_slice(), complaint.body.len()) else {
+        return None;
+    };
+    let deal = &board.get(deal)?.entry;
+    let is_one =
+        deal.step == Step::Deal && deal.session == complaint.session && deal.attempt == complaint.attempt;
+    (is_one && key.verify(id, &complaint.signature)).then_some(deal.operator)
 }

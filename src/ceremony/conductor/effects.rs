@@ -38,6 +38,7 @@ impl Conductor<'_> {
                     queue.extend(self.operator.seed(k, &Seed::new(&seed)));
                 }
                 Effect::Mark(k, mark) => self.folder.attempts().mark(k, mark_file(mark))?,
+                Effect::PersistNote(note) => records.push(records::of_note(&note)),
                 Effect::Persist(id, entry) => {
                     self.joins |= entry.step == Step::Join;
                     records.push(records::of_entry(&entry));

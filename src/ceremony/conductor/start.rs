@@ -16,6 +16,7 @@ use crate::ceremony::journal::Journal;
 use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::progress::Event;
 use crate::ceremony::randomness::weight_seed;
+use crate::ceremony::records::Said;
 use crate::ceremony::staging::{self, KeyDeriver};
 use crate::ceremony::{product, records};
 use crate::cluster::lock::Lock;
@@ -133,9 +134,6 @@ impl<'a> Conductor<'a> {
     }
 }
 
-/// What the journal holds: entries and evidence.
-type Said = (Vec<Entry>, Vec<Evidence>);
-
 fn open_journal(setup: &Setup, terms: &Terms, person: &mut Person<'_>) -> Result<(Journal, Said), Problem> {
     let mut records = Vec::new();
     let (folder, limit) = (&setup.folder, records::max_bytes(terms));
@@ -215,13 +213,14 @@ fn copy_key(entrance: &Entrance) -> Result<NodeKey, Problem> {
 fn restored(
     folder: &DataFolder,
     terms: &Terms,
-    (entries, evidence): Said,
+    said: Said,
     entrance: &Entrance,
 ) -> Result<Restored, Problem> {
     let attempts = folder.attempts();
     let mut restored = Restored {
-        entries,
-        evidence,
+        entries: said.entries,
+        evidence: said.evidence,
+        notes: said.notes,
         ..Restored::default()
     };
     for k in attempts.numbers()? {

@@ -13,10 +13,26 @@ use super::super::body::{self, JoinBody, RevealBody, SealBody};
 use super::super::entry::{Entry, Id, Step, hash_ids};
 use super::super::evidence::Kind;
 use super::super::secrets::{Opened, open_share};
-use super::{Admitted, Board, Data, GoodSet, Slot};
+use super::{Admitted, Board, Data, GoodSet, Mode, Slot};
 
 /// A Reveal whose proof is to be checked: its id, itself, its content, the author's Deal, the hash of the Deals it builds on.
 type ReadyReveal = (Id, Arc<Entry>, Arc<RevealBody>, Id, Hash);
+
+/// A Sign whose signatures are to be checked: its id, itself, the outputs of the sets of keys that it may be for, the signatures.
+type ReadySign = (Id, Arc<Entry>, Vec<Hash>, Vec<Signature>);
+
+/// Sets of keys that a Sign or a Seal is held against, beside the one that it names. Honest operators make one.
+const MAX_SETS: usize = 4;
+
+/// What a Sign names as its author's vote.
+enum OwnVote {
+    /// It is not here.
+    Absent,
+    /// It is no vote of the author's.
+    Wrong,
+    /// A vote for these outputs.
+    For(Hash),
+}
 
 enum Judgement {
     Valid(Data),
@@ -26,7 +42,7 @@ enum Judgement {
         deal: Id,
         deals: Hash,
     },
-    Sign(Vec<Signature>),
+    Sign(Vec<Hash>, Vec<Signature>),
     /// Provably wrong.
     Guilty(Kind),
     /// Lacks something that may still come.
@@ -36,42 +52,30 @@ enum Judgement {
 }
 
 impl Board {
-    /// Judges everything that waits until nothing more comes of it.
+    /// Judges what is on the agenda, and what comes of it, until nothing more does.
     pub(super) fn settle(&mut self) {
-        loop {
-            let mut progress = false;
+        while !(self.agenda.is_empty() && self.changed.is_empty()) {
             let mut reveals = Vec::new();
             let mut signs = Vec::new();
-            let ids: Vec<Id> = self.waiting.keys().copied().collect();
             // One pass takes what is ready now; its consequences are for the next pass.
-            let mut ready: Vec<(Id, Arc<Entry>)> = ids
-                .iter()
-                .filter_map(|id| self.waiting.get(id).map(|e| (*id, e.clone())))
-                .collect();
-            ready.sort_by_key(|(id, e)| (e.attempt, e.step, e.operator, *id));
-            for (id, entry) in ready {
+            let agenda = std::mem::take(&mut self.agenda);
+            self.work(agenda.len());
+            for (_, _, _, id) in agenda {
+                let Some(entry) = self.waiting.get(&id).cloned() else {
+                    continue;
+                };
                 match self.judge(&id, &entry) {
-                    Judgement::Wait => continue,
+                    Judgement::Wait => {}
                     Judgement::Valid(data) => self.admit(id, data),
-                    Judgement::Reveal { body, deal, deals } => {
-                        reveals.push((id, entry, body, deal, deals));
-                        continue;
-                    }
-                    Judgement::Sign(signatures) => {
-                        signs.push((id, entry, signatures));
-                        continue;
-                    }
+                    Judgement::Reveal { body, deal, deals } => reveals.push((id, entry, body, deal, deals)),
+                    Judgement::Sign(sets, signatures) => signs.push((id, entry, sets, signatures)),
                     Judgement::Guilty(kind) => self.convict(&id, kind),
                     Judgement::Drop => self.refuse(id),
                 }
-                progress = true;
             }
-            progress |= self.judge_reveals(reveals);
-            progress |= self.judge_signs(signs);
-            progress |= self.advance_sessions();
-            if !progress {
-                return;
-            }
+            self.judge_reveals(reveals);
+            self.judge_signs(signs);
+            self.advance_sessions();
         }
     }
 
@@ -122,7 +126,7 @@ impl Board {
         }
         match JoinBody::decode(&self.terms, &entry.body) {
             None => guilty,
-            Some(_) if incomplete && !self.offline => Judgement::Wait,
+            Some(_) if incomplete && self.mode != Mode::Bundle => Judgement::Wait,
             Some(body) => Judgement::Valid(Data::Join(Arc::new(body))),
         }
     }
@@ -234,90 +238,146 @@ impl Board {
         if entry.prev.len() != self.terms.n() {
             return guilty;
         }
-        if self.good_sets(&entry.session).is_empty() {
+        let Some(session) = self.sessions.get(&entry.session) else {
+            return Judgement::Wait;
+        };
+        if session.good.is_empty() {
             return Judgement::Wait;
         }
-        if self.good_set(&entry.session, &outputs).is_some() {
+        if session.good_set(&outputs).is_some() {
             return Judgement::Valid(Data::Stored(outputs));
         }
         // Other outputs are a lie only about Deals whose outputs are known: a folder restored from a backup may have approved
         // others.
-        let is_known = |base: Option<Hash>| {
-            let mut sets = self.good_sets(&entry.session).iter();
-            sets.any(|good| Some(good.base) == base)
-        };
         let first = entry.prev.first().and_then(|id| self.base(id));
+        let is_known = first.is_some_and(|base| session.settled.contains(&base));
         match self.is_full_row(&entry.prev, &entry.session, Slot::Step(Step::Reveal)) {
             Some(false) => guilty,
-            Some(true) if is_known(first) && entry.prev.iter().all(|id| self.base(id) == first) => guilty,
+            Some(true) if is_known && entry.prev.iter().all(|id| self.base(id) == first) => guilty,
             _ => Judgement::Wait,
         }
+    }
+
+    /// What a Sign's author voted for, as the Sign itself names it: whom a Sign is for is for its author to say, as a folder restored
+    /// from a backup may have voted for other outputs than those that the reader knows.
+    fn own_vote(&self, entry: &Entry) -> OwnVote {
+        let position = usize::from(entry.operator).saturating_sub(1);
+        let Some(vote) = entry.prev.get(position).and_then(|id| self.known(id)) else {
+            return OwnVote::Absent;
+        };
+        let is_one = vote.step == Step::Stored
+            && vote.session == entry.session
+            && vote.operator == entry.operator
+            && vote.attempt == entry.attempt;
+        match Hash::try_from(vote.body.as_slice()) {
+            Ok(outputs) if is_one => OwnVote::For(outputs),
+            _ => OwnVote::Wrong,
+        }
+    }
+
+    /// Whether everybody voted for these outputs.
+    fn is_agreed(&self, session: &Hash, outputs: &Hash) -> bool {
+        let votes = self.sessions.get(session).map(|session| &session.votes);
+        // A vote is admitted only if its outputs are those of a good set.
+        votes.is_some_and(|votes| votes.is_full(outputs, self.terms.n()))
     }
 
     fn judge_sign(&self, entry: &Entry) -> Judgement {
         if entry.prev.len() != self.terms.n() {
             return Judgement::Guilty(Kind::BadEntry);
         }
-        if self.agreed(&entry.session).is_none() {
+        // Its own set first; whichever of the others fits it is as good, for what it names is of no account where it is right.
+        let own = match self.own_vote(entry) {
+            OwnVote::For(outputs) if self.is_agreed(&entry.session, &outputs) => Some(outputs),
+            _ => None,
+        };
+        let others = self.all_agreed(&entry.session).map(|good| *good.outputs());
+        let others = others.filter(|outputs| Some(*outputs) != own).take(MAX_SETS);
+        let sets: Vec<Hash> = own.into_iter().chain(others).collect();
+        if sets.is_empty() {
             return Judgement::Wait;
         }
-        body::decode_sign(&self.terms, &entry.body).map_or(Judgement::Guilty(Kind::BadEntry), Judgement::Sign)
+        body::decode_sign(&self.terms, &entry.body).map_or(Judgement::Guilty(Kind::BadEntry), |signatures| {
+            Judgement::Sign(sets, signatures)
+        })
     }
 
     fn judge_seal(&self, entry: &Entry) -> Judgement {
+        let guilty = Judgement::Guilty(Kind::BadEntry);
         if !entry.prev.is_empty() {
-            return Judgement::Guilty(Kind::BadEntry);
+            return guilty;
         }
-        let sets = self.good_sets(&entry.session).iter();
-        let finished: Vec<(&GoodSet, Hash)> = sets
-            .filter_map(|good| Some((good, good.combined.as_ref()?.lock_hash)))
-            .collect();
-        if finished.is_empty() {
+        let Some(session) = self.sessions.get(&entry.session) else {
+            return Judgement::Wait;
+        };
+        if session.finished().next().is_none() {
             return Judgement::Wait;
         }
-        let guilty = Judgement::Guilty(Kind::BadEntry);
         let Some(seal) = SealBody::decode(&entry.body) else {
             return guilty;
         };
-        let Some((good, _)) = finished
-            .iter()
-            .find(|(_, lock_hash)| *lock_hash == seal.lock_hash)
-        else {
-            return guilty;
-        };
-        let position = usize::from(entry.operator) - 1;
-        let validators = good.keys.validators().iter();
-        let shares: Option<Vec<PublicKey>> = validators.map(|v| v.shares.get(position).copied()).collect();
-        let (Some(key), Some(shares)) = (self.terms.operator(entry.operator), shares) else {
+        let Some(key) = self.terms.operator(entry.operator) else {
             return Judgement::Drop;
         };
-        let right = key.verify_recoverable(&seal.lock_hash, &seal.node_signature)
-            && bls::aggregate_public_keys(&shares)
-                .is_some_and(|sum| seal.aggregate.verify(&sum, &seal.lock_hash));
-        if right {
-            Judgement::Valid(Data::Seal(Arc::new(seal)))
-        } else {
+        if !key.verify_recoverable(&seal.lock_hash, &seal.node_signature) {
+            return guilty;
+        }
+        let position = usize::from(entry.operator) - 1;
+        let is_sealed = |good: &GoodSet| {
+            let validators = good.keys.validators().iter();
+            let shares: Option<Vec<PublicKey>> =
+                validators.map(|v| v.shares.get(position).copied()).collect();
+            shares
+                .and_then(|shares| bls::aggregate_public_keys(&shares))
+                .is_some_and(|sum| seal.aggregate.verify(&sum, &seal.lock_hash))
+        };
+        if let Some(good) = session.set_of_lock(&seal.lock_hash) {
+            return if is_sealed(good) {
+                Judgement::Valid(Data::Seal(Arc::new(seal)))
+            } else {
+                guilty
+            };
+        }
+        // The hash of no lock that is known here. Whoever seals one with the shares of another lies; else it may be that of a set of
+        // keys that is not here: a folder restored from a backup may have approved other Deals.
+        if session.finished().take(MAX_SETS).any(is_sealed) {
             guilty
+        } else {
+            Judgement::Wait
         }
     }
 
     fn judge_done(&self, entry: &Entry) -> Judgement {
-        if !entry.prev.is_empty() {
+        let Ok(lock_hash) = Hash::try_from(entry.body.as_slice()) else {
             return Judgement::Drop;
+        };
+        let Some(session) = self
+            .sessions
+            .get(&entry.session)
+            .filter(|_| entry.prev.is_empty())
+        else {
+            return Judgement::Drop;
+        };
+        if lock_hash == body::share_is_lost(&entry.session) {
+            // Before everybody has voted there is another way to say it: a Join of the next attempt.
+            let voted = session.all_agreed().next().is_some();
+            return if voted {
+                Judgement::Valid(Data::Lost)
+            } else {
+                Judgement::Wait
+            };
         }
-        let sets = self.good_sets(&entry.session).iter();
-        let mut finished = sets.filter_map(|good| good.combined.as_ref()).peekable();
-        if finished.peek().is_none() {
-            Judgement::Wait
-        } else if finished.any(|combined| entry.body == combined.lock_hash) {
+        if session.set_of_lock(&lock_hash).is_some() {
             Judgement::Valid(Data::Plain)
+        } else if session.finished().next().is_none() {
+            Judgement::Wait
         } else {
             Judgement::Drop
         }
     }
 
     /// Checks all proofs that are ready in one batch.
-    fn judge_reveals(&mut self, reveals: Vec<ReadyReveal>) -> bool {
+    fn judge_reveals(&mut self, reveals: Vec<ReadyReveal>) {
         let terms = self.terms.clone();
         let deals: Vec<Option<Arc<Vec<G1>>>> = reveals
             .iter()
@@ -346,7 +406,6 @@ impl Board {
             .collect();
         let verdicts = proof::verify_all(&items, &mut self.weights);
         drop(items);
-        let progress = !reveals.is_empty();
         for ((id, _, body, _, deals), holds) in reveals.into_iter().zip(verdicts) {
             if holds {
                 self.admit(id, Data::Reveal(body, deals));
@@ -354,51 +413,70 @@ impl Board {
                 self.convict(&id, Kind::BadEntry);
             }
         }
-        progress
     }
 
     /// Checks all partial signatures that are ready in one batch over operators, validators and messages, for the keys that
-    /// everybody voted for.
-    pub(super) fn judge_signs(&mut self, signs: Vec<(Id, Arc<Entry>, Vec<Signature>)>) -> bool {
-        let mut weights = self.fresh_weights();
-        let agreed: Vec<Option<Hash>> = signs
-            .iter()
-            .map(|(_, entry, _)| self.agreed(&entry.session).map(|good| *good.outputs()))
-            .collect();
-        // One batch for each session: its messages are hashed once, and cost one pairing whoever signed them.
-        let mut sessions: BTreeMap<Hash, Vec<usize>> = BTreeMap::new();
-        for (number, (_, entry, _)) in signs.iter().enumerate() {
-            sessions.entry(entry.session).or_default().push(number);
-        }
-        let mut bad: BTreeSet<usize> = BTreeSet::new();
-        for (session, numbers) in sessions {
-            let Some(good) = self.agreed(&session) else {
-                continue;
-            };
-            let mut items = Vec::new();
-            let mut owners = Vec::new();
-            for number in numbers {
-                let Some((_, entry, signatures)) = signs.get(number) else {
+    /// their authors voted for.
+    fn judge_signs(&mut self, mut signs: Vec<ReadySign>) {
+        // Most have one set to be tried, and all of them the same.
+        while !signs.is_empty() {
+            let mut weights = self.fresh_weights();
+            // One batch for each set: its messages are hashed once, and cost one pairing whoever signed them.
+            let mut batches: BTreeMap<(Hash, Hash), Vec<usize>> = BTreeMap::new();
+            for (number, (_, entry, sets, _)) in signs.iter().enumerate() {
+                if let Some(outputs) = sets.first() {
+                    batches.entry((entry.session, *outputs)).or_default().push(number);
+                }
+            }
+            let mut good_ones: BTreeSet<usize> = BTreeSet::new();
+            for ((session, outputs), numbers) in batches {
+                self.work(numbers.len());
+                let Some(good) = self.good_set(&session, &outputs) else {
                     continue;
                 };
-                let of_one = self.partials(good, entry.operator, signatures);
-                owners.extend(of_one.iter().map(|_| number));
-                items.extend(of_one);
-            }
-            if let Err(wrong) = bls::verify_batch_hashed(&items, good.messages(), &mut weights) {
-                bad.extend(wrong.into_iter().filter_map(|item| owners.get(item).copied()));
-            }
-        }
-        let progress = !signs.is_empty();
-        for (number, (id, _, signatures)) in signs.into_iter().enumerate() {
-            match agreed.get(number).copied().flatten() {
-                Some(outputs) if !bad.contains(&number) => {
-                    self.admit(id, Data::Sign(outputs, Arc::new(signatures)));
+                let mut items = Vec::new();
+                let mut owners = Vec::new();
+                for number in &numbers {
+                    let Some((_, entry, _, signatures)) = signs.get(*number) else {
+                        continue;
+                    };
+                    let of_one = self.partials(good, entry.operator, signatures);
+                    owners.extend(of_one.iter().map(|_| *number));
+                    items.extend(of_one);
                 }
-                _ => self.convict(&id, Kind::BadEntry),
+                good_ones.extend(&numbers);
+                if let Err(wrong) = bls::verify_batch_hashed(&items, good.messages(), &mut weights) {
+                    for number in wrong.into_iter().filter_map(|item| owners.get(item)) {
+                        good_ones.remove(number);
+                    }
+                }
             }
+            let mut again = Vec::new();
+            for (number, (id, entry, mut sets, signatures)) in signs.into_iter().enumerate() {
+                let tried = (!sets.is_empty()).then(|| sets.remove(0));
+                match tried {
+                    Some(outputs) if good_ones.contains(&number) => {
+                        self.admit(id, Data::Sign(outputs, Arc::new(signatures)));
+                    }
+                    _ if !sets.is_empty() => again.push((id, entry, sets, signatures)),
+                    _ => self.judge_bad_sign(&id, &entry),
+                }
+            }
+            signs = again;
         }
-        progress
+    }
+
+    /// A Sign that fits nothing that everybody voted for is a lie if its author's own vote is here, and everybody voted for that,
+    /// or if what it names as its own vote is none. Else it may fit what is not here, and waits for it.
+    fn judge_bad_sign(&mut self, id: &Id, entry: &Entry) {
+        let lies = match self.own_vote(entry) {
+            OwnVote::Absent => false,
+            OwnVote::Wrong => true,
+            OwnVote::For(outputs) => self.is_agreed(&entry.session, &outputs),
+        };
+        if lies {
+            self.convict(id, Kind::BadEntry);
+        }
     }
 
     /// Partial signatures with the public shares and the positions of the messages that they are to be checked against.

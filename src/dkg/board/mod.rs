@@ -10,6 +10,7 @@
 //! | Module | What it does |
 //! |---|---|
 //! | `intake` | takes in: what waits, how much of it, and what two headers prove without being judged |
+//! | `replay` | takes up a journal: what was admitted is admitted again, without caps |
 //! | `judge` | says whether an entry is valid, once its predecessors are here |
 //! | `consequences` | admits it, or makes evidence of it |
 //! | `sessions` | what the entries of a session make together: keys, group signatures, the lock hash |
@@ -31,8 +32,10 @@ use super::terms::{Terms, index_of};
 mod consequences;
 mod intake;
 mod judge;
+mod replay;
 mod sessions;
 
+pub use replay::Note;
 use sessions::Session;
 pub use sessions::{Combined, GoodSet, Sealed};
 
@@ -58,6 +61,12 @@ fn slot_of(entry: &Entry) -> Slot {
 
 type SlotKey = (Hash, u16, Slot);
 
+/// What two entries have in common if they collide: session, attempt, author, step, hash of the predecessors (of Joins: zeros).
+type HeaderKey = (Hash, u32, u16, Step, Hash);
+
+/// One more entry in a slot than the caps allow, because an entry of this operator and step names it.
+type Ticket = (SlotKey, u16, Step);
+
 /// What an admitted entry says, decoded.
 #[derive(Clone)]
 pub enum Data {
@@ -67,6 +76,8 @@ pub enum Data {
     Deal(Arc<Vec<G1>>),
     /// An Ack, a Complaint that is right, or a Done.
     Plain,
+    /// A Done that says the opposite: the author's share is lost.
+    Lost,
     /// A Reveal whose proof holds; the hash of the Deals' ids that it builds on.
     Reveal(Arc<RevealBody>, Hash),
     /// A vote: the outputs.
@@ -88,31 +99,70 @@ pub struct Admitted {
 
 /// What the board learned from what it was given, in order.
 pub enum News {
+    /// What the entries alone will not tell a restart: make it durable, before the entries that follow.
+    Noted(Note),
     /// An entry counts from now on: make it durable, forward it.
     Admitted(Id),
     /// The verdict of an attempt has a new member: make its evidence durable.
     Found(u32, Finding),
 }
 
+/// Where a board's entries come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// From peers, who may be anybody: the caps hold.
+    Live,
+    /// From this operator's own journal: they were admitted before.
+    Replay,
+    /// A bundle that proves something: Deals may lack their sealed part, and a Join's predecessors need not be there.
+    Bundle,
+    /// A transcript: Deals lack their sealed part, and nothing else is missing.
+    Record,
+}
+
+impl Mode {
+    /// Whether it shows a ceremony that is held elsewhere; else it is the ceremony.
+    fn is_offline(self) -> bool {
+        matches!(self, Self::Bundle | Self::Record)
+    }
+}
+
 /// See the module's documentation.
 pub struct Board {
     terms: Arc<Terms>,
-    offline: bool,
+    mode: Mode,
     horizon: u32,
     held: HashMap<Id, Admitted>,
     order: Vec<Id>,
     slots: HashMap<SlotKey, Vec<Id>>,
     sessions: BTreeMap<Hash, Session>,
+    /// The sessions of each attempt.
+    attempts: BTreeMap<u32, BTreeSet<Hash>>,
     opened: HashMap<(u32, u16), usize>,
     waiting: BTreeMap<Id, Arc<Entry>>,
     queues: HashMap<(u32, u16, Slot), VecDeque<Id>>,
-    tickets: HashSet<(SlotKey, u16, Step)>,
+    /// Which waiting entries name an id, and which wait in a session: whom to judge again when something comes in.
+    namers: HashMap<Id, BTreeSet<Id>>,
+    waiting_in: HashMap<(Hash, Step), BTreeSet<Id>>,
+    /// Waiting entries that are to be judged, in this order.
+    agenda: BTreeSet<(u32, Step, u16, Id)>,
+    /// Sessions in which something came in that their keys or signatures may be made of.
+    changed: BTreeSet<Hash>,
+    /// One of the entries here, admitted or not, with this session, author, step and predecessors: two of them collide.
+    headers: HashMap<HeaderKey, Id>,
+    tickets: HashSet<Ticket>,
+    /// While a journal is replayed: the place of each of its entries, and the rows of Reveals that were tried on a voter's word.
+    positions: HashMap<Id, usize>,
+    hints: HashMap<Hash, Vec<Vec<Id>>>,
     refused: HashSet<Id>,
     evidence: BTreeMap<(u32, Finding), Arc<Evidence>>,
     /// What this operator is about to say: if it is wrong, it must not leave, but proves nothing.
     draft: Option<Id>,
     weights: WeightStream,
     news: Vec<News>,
+    /// Judgements, comparisons and candidates so far: what tests count instead of time.
+    #[cfg(test)]
+    pub(super) work: u64,
 }
 
 impl Board {
@@ -120,21 +170,31 @@ impl Board {
     pub fn new(terms: Arc<Terms>, weight_seed: &[u8; 32]) -> Self {
         Self {
             terms,
-            offline: false,
+            mode: Mode::Live,
             horizon: 2,
             held: HashMap::new(),
             order: Vec::new(),
             slots: HashMap::new(),
             sessions: BTreeMap::new(),
+            attempts: BTreeMap::new(),
             opened: HashMap::new(),
             waiting: BTreeMap::new(),
             queues: HashMap::new(),
+            namers: HashMap::new(),
+            waiting_in: HashMap::new(),
+            agenda: BTreeSet::new(),
+            changed: BTreeSet::new(),
+            headers: HashMap::new(),
             tickets: HashSet::new(),
+            positions: HashMap::new(),
+            hints: HashMap::new(),
             refused: HashSet::new(),
             evidence: BTreeMap::new(),
             draft: None,
             weights: WeightStream::new(weight_seed),
             news: Vec::new(),
+            #[cfg(test)]
+            work: 0,
         }
     }
 
@@ -142,9 +202,26 @@ impl Board {
     /// predecessors (votes of earlier attempts) need not be there.
     pub fn offline(terms: Arc<Terms>, weight_seed: &[u8; 32]) -> Self {
         Self {
-            offline: true,
+            mode: Mode::Bundle,
             horizon: u32::MAX,
             ..Self::new(terms, weight_seed)
+        }
+    }
+
+    /// An empty board for a transcript: as [`Board::offline`], but everything that entries build on must be there.
+    pub fn of_transcript(terms: Arc<Terms>, weight_seed: &[u8; 32]) -> Self {
+        Self {
+            mode: Mode::Record,
+            ..Self::offline(terms, weight_seed)
+        }
+    }
+
+    /// Counts work, for tests of how it grows.
+    #[cfg_attr(not(test), allow(unused_variables, clippy::unused_self))]
+    fn work(&mut self, units: usize) {
+        #[cfg(test)]
+        {
+            self.work += units as u64;
         }
     }
 
@@ -174,7 +251,7 @@ impl Board {
         let fresh: Vec<(Id, Entry)> = fresh
             .into_iter()
             .filter(|(id, entry)| {
-                self.is_wanted(id, entry.attempt) && (self.offline || entry.stripped.is_none())
+                self.is_wanted(id, entry.attempt) && (self.mode.is_offline() || entry.stripped.is_none())
             })
             .collect();
         let signed: Vec<(Id, Entry)> = fresh
@@ -186,7 +263,7 @@ impl Board {
             })
             .collect();
         for (id, entry) in signed {
-            self.enqueue(id, Arc::new(entry));
+            self.enqueue(id, &Arc::new(entry));
         }
         self.settle();
         std::mem::take(&mut self.news)
@@ -295,10 +372,7 @@ impl Board {
 
     /// Sessions of an attempt that are followed.
     pub fn sessions(&self, attempt: u32) -> impl Iterator<Item = Hash> + '_ {
-        self.sessions
-            .iter()
-            .filter(move |(_, s)| s.attempt == attempt)
-            .map(|(sid, _)| *sid)
+        self.attempts.get(&attempt).into_iter().flatten().copied()
     }
 
     /// The Joins of a followed session, in operator order.
@@ -316,51 +390,71 @@ impl Board {
 
     /// The good set of a session that gives these outputs.
     pub fn good_set(&self, session: &Hash, outputs: &Hash) -> Option<&GoodSet> {
-        let mut sets = self.good_sets(session).iter();
-        sets.find(|good| good.outputs() == outputs)
+        self.sessions.get(session)?.good_set(outputs)
     }
 
     /// One vote of each operator, in operator order, for these outputs; `None` until everybody has voted for them.
     pub fn votes(&self, session: &Hash, outputs: &Hash) -> Option<Vec<Id>> {
-        let is_for = |id: &&Id| match self.held.get(*id).map(|a| &a.data) {
-            Some(Data::Stored(named)) => named == outputs,
-            _ => false,
-        };
-        self.terms
-            .indices()
-            .map(|j| {
-                let mut slot = self.slot(session, j, Slot::Step(Step::Stored)).iter();
-                slot.find(is_for).copied()
-            })
-            .collect()
+        self.sessions.get(session)?.votes.row(outputs, self.terms.n())
     }
 
-    /// The good set that everybody voted for.
+    /// The good set that everybody voted for: the first one, if there are several.
     pub fn agreed(&self, session: &Hash) -> Option<&GoodSet> {
-        let mut sets = self.good_sets(session).iter();
-        sets.find(|good| self.votes(session, good.outputs()).is_some())
+        self.all_agreed(session).next()
+    }
+
+    /// All good sets that everybody voted for. There is one at most, unless all honest operators were restored from backups.
+    pub fn all_agreed(&self, session: &Hash) -> impl Iterator<Item = &GoodSet> {
+        let session = self.sessions.get(session).into_iter();
+        session.flat_map(Session::all_agreed)
     }
 
     /// What everybody sealed, once everybody did.
     pub fn sealed(&self, session: &Hash) -> Option<Sealed<'_>> {
-        self.good_sets(session).iter().find_map(|good| {
-            let combined = good.combined.as_ref()?;
-            let of_this = |id: &Id| match &self.held.get(id)?.data {
-                Data::Seal(seal) if seal.lock_hash == combined.lock_hash => Some(seal.clone()),
-                _ => None,
-            };
-            let seal = |j| {
-                self.slot(session, j, Slot::Step(Step::Seal))
-                    .iter()
-                    .find_map(of_this)
-            };
-            let seals: Option<Vec<Arc<SealBody>>> = self.terms.indices().map(seal).collect();
-            Some(Sealed {
-                good,
-                combined,
-                seals: seals?,
-            })
+        let mut sets = self.good_sets(session).iter();
+        sets.find_map(|good| self.sealed_set(session, good))
+    }
+
+    /// The lock of one good set, once everybody sealed it.
+    pub fn sealed_set<'a>(&'a self, session: &Hash, good: &'a GoodSet) -> Option<Sealed<'a>> {
+        let combined = good.combined.as_ref()?;
+        let seals = &self.sessions.get(session)?.seals;
+        let row = seals.row(&combined.lock_hash, self.terms.n())?;
+        let of_this = |id: &Id| match &self.held.get(id)?.data {
+            Data::Seal(seal) => Some(seal.clone()),
+            _ => None,
+        };
+        let seals: Option<Vec<Arc<SealBody>>> = row.iter().map(of_this).collect();
+        Some(Sealed {
+            good,
+            combined,
+            seals: seals?,
         })
+    }
+
+    /// Whether an operator said that its files are in place.
+    pub fn is_done(&self, session: &Hash, operator: u16) -> bool {
+        self.last_words(session, operator)
+            .any(|data| matches!(data, Data::Plain))
+    }
+
+    /// Whether an operator ever said that its share is lost.
+    pub fn was_share_lost(&self, session: &Hash, operator: u16) -> bool {
+        self.last_words(session, operator)
+            .any(|data| matches!(data, Data::Lost))
+    }
+
+    /// Whether that is the last that was heard of it: a backup may have turned up since.
+    pub fn is_share_lost(&self, session: &Hash, operator: u16) -> bool {
+        self.last_words(session, operator)
+            .last()
+            .is_some_and(|data| matches!(data, Data::Lost))
+    }
+
+    fn last_words(&self, session: &Hash, operator: u16) -> impl Iterator<Item = &Data> {
+        let said = self.slot(session, operator, Slot::Step(Step::Done)).iter();
+        said.filter_map(|id| self.held.get(id))
+            .map(|admitted| &admitted.data)
     }
 
     /// The verdict of an attempt.

@@ -25,7 +25,7 @@ fn all(sim: &Sim) -> Vec<Entry> {
 
 /// What the session of a ceremony would hold as well, had dealer 1 dealt twice and had everybody else been restored from a backup
 /// of the moment before its Ack: Acks of the second Deal, and Reveals on it.
-fn second_list_of_deals(sim: &Sim) -> Vec<Entry> {
+pub(super) fn second_list_of_deals(sim: &Sim) -> Vec<Entry> {
     let terms = &sim.terms;
     let first = of(sim, Step::Deal, 1).1;
     let at = |j: u16| (first.session, 1, j);
@@ -73,7 +73,7 @@ fn second_list_of_deals(sim: &Sim) -> Vec<Entry> {
 }
 
 /// A ceremony that everybody voted in and nobody finished: operator 1 keeps its Sign to itself.
-fn voted(seed: u64) -> Sim {
+pub(super) fn voted(seed: u64) -> Sim {
     let mut sim = Sim::new(3, 2, 1, seed);
     sim.forge = Some((
         0,

@@ -161,3 +161,62 @@ fn a_lock_finishes_whoever_voted_for_its_keys_and_holds_its_share() {
     sim.wake(1);
     assert_eq!(sim.peers[1].operator.can_publish(&keys), None);
 }
+
+#[test]
+fn a_share_that_is_lost_after_everybody_voted_is_told_to_everybody() {
+    // What operator 1 withholds, and whether operator 3 had sealed the lock by then.
+    let cases = [(Step::Sign, false), (Step::Seal, true), (Step::Done, true)];
+    for (seed, (step, sealed)) in (30..).zip(cases) {
+        let mut sim = stopped_at(step, seed);
+        let whole = sim.peers[2].disk.clone();
+        sim.peers[2].disk = super::sim::Disk::default();
+        sim.peers[0].online = false;
+        sim.restart(2);
+        sim.settle();
+        let lost = Some((1, std::collections::BTreeMap::from([(3, sealed)])));
+        for i in [1, 2] {
+            assert_eq!(
+                sim.peers[i].operator.lost_shares(),
+                lost,
+                "{step:?}, operator {}",
+                i + 1
+            );
+        }
+        assert!(said(&sim, 3, Step::Sign), "it was adopted");
+        assert!(
+            sim.verdicts(1).iter().all(BTreeSet::is_empty),
+            "nobody is to blame"
+        );
+        // It says so once, and helps no other attempt.
+        let words = sim.peers[2].disk.entries.len();
+        sim.restart(2);
+        sim.with(2, |o| o.consent(2, Reason::Lost));
+        sim.settle();
+        assert_eq!(sim.peers[2].disk.entries.len(), words);
+        // A backup turns up: everything goes on where it was, and what was said is of no account any more.
+        let mut heard = sim.peers[2].disk.entries.clone();
+        sim.peers[2].disk = whole;
+        heard.retain(|entry| !sim.peers[2].disk.entries.contains(entry));
+        sim.peers[2].disk.entries.extend(heard);
+        sim.peers[0].online = true;
+        sim.restart(2);
+        sim.settle();
+        assert_finished(&sim);
+        assert_eq!(sim.peers[2].operator.lost_shares(), None);
+        // Who had confirmed before cannot say anything newer.
+        let others = if step == Step::Done { lost } else { None };
+        assert_eq!(sim.peers[1].operator.lost_shares(), others);
+    }
+}
+
+#[test]
+fn a_share_is_not_lost_while_it_can_be_made_again() {
+    // All votes and the own Sign are here, the keystores are not, but the seed is: they are written again.
+    let mut sim = stopped_at(Step::Seal, 40);
+    let disk = &mut sim.peers[2].disk;
+    (disk.shares, disk.outputs) = Default::default();
+    sim.restart(2);
+    sim.settle();
+    assert!(sim.peers.iter().all(|p| p.operator.lost_shares().is_none()));
+    assert_finished(&sim);
+}

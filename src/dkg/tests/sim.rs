@@ -13,6 +13,7 @@ use crate::crypto::node::NodeKey;
 use crate::crypto::point::{G1, torsion};
 use crate::crypto::proof::Proof;
 use crate::crypto::scalar::Scalar;
+use crate::dkg::board::Note;
 use crate::dkg::body::Reason;
 use crate::dkg::entry::{Entry, Id, Step};
 use crate::dkg::evidence::Evidence;
@@ -63,6 +64,7 @@ pub(crate) fn terms(n: usize, t: usize, v: usize) -> Arc<Terms> {
 pub(crate) struct Disk {
     pub entries: Vec<Vec<u8>>,
     pub evidence: Vec<Vec<u8>>,
+    pub notes: Vec<Vec<u8>>,
     pub seeds: BTreeMap<u32, [u8; 32]>,
     pub marks: BTreeSet<(u32, Mark)>,
     pub shares: BTreeMap<u32, Vec<[u8; 32]>>,
@@ -262,6 +264,10 @@ impl Sim {
                     }
                     Vec::new()
                 }
+                Effect::PersistNote(note) => {
+                    peer.disk.notes.push(note.encode());
+                    Vec::new()
+                }
                 Effect::PersistEvidence(evidence) => {
                     let bytes = evidence.encode();
                     assert!(bytes.len() <= Evidence::max_bytes(&self.terms));
@@ -324,6 +330,13 @@ impl Sim {
 
     /// The process starts again with what its disk holds, and has heard of nobody yet.
     pub(crate) fn wake(&mut self, i: usize) {
+        let (fresh, effects) = self.revive(i);
+        self.peers[i].operator = fresh;
+        self.carry_out(i, effects, usize::MAX);
+    }
+
+    /// An operator that takes up what the disk of another holds.
+    pub(crate) fn revive(&mut self, i: usize) -> (Operator, Vec<Effect>) {
         let disk = self.peers[i].disk.clone();
         let salt = self.rng.random();
         let mut fresh = operator(&self.terms, i, salt);
@@ -338,6 +351,11 @@ impl Sim {
                 .iter()
                 .map(|b| Evidence::decode(&self.terms, b).unwrap())
                 .collect(),
+            notes: disk
+                .notes
+                .iter()
+                .map(|b| Note::decode(&self.terms, b).unwrap())
+                .collect(),
             seeds: disk.seeds.iter().map(|(k, s)| (*k, Seed::new(s))).collect(),
             marks: disk.marks.clone(),
             // As on a real disk: keystores count as stored for the attempts that are marked as voted for.
@@ -350,8 +368,7 @@ impl Sim {
             published: disk.published,
         };
         let effects = fresh.restore(restored);
-        self.peers[i].operator = fresh;
-        self.carry_out(i, effects, usize::MAX);
+        (fresh, effects)
     }
 
     /// `to` gets all that `from` has admitted.

@@ -266,6 +266,7 @@ fn a_sign_with_torsion_is_refused_online_and_in_a_transcript() {
     for seed in 0..20 {
         let signed: Vec<Entry> = entries.iter().filter(|e| e.step <= Step::Sign).cloned().collect();
         assert!(!assert_one_verdict(&sim, &signed, seed));
+        entries.sort_by_key(|e| (e.attempt, e.step, e.operator));
         let transcript = Transcript {
             definition_hash: *sim.terms.definition_hash(),
             net: [2; 32],

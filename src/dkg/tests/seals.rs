@@ -1,0 +1,162 @@
+//! One lock: its hash and its keys are the same for everybody, and so are its bytes, unless somebody sealed it twice; then it is
+//! named.
+
+use std::sync::Arc;
+
+use k256::ecdsa::signature::hazmat::RandomizedPrehashSigner as _;
+use rand::SeedableRng as _;
+
+use super::sim::{Sim, node_key};
+use crate::dkg::body::SealBody;
+use crate::dkg::entry::{Entry, Step};
+use crate::dkg::evidence::{Evidence, Finding, Kind};
+use crate::dkg::terms::Terms;
+use crate::dkg::transcript::Transcript;
+
+const DOUBLE: Finding = Finding {
+    operator: 1,
+    kind: Kind::DoubleSeal,
+};
+
+/// Another right Seal of the same lock by operator 1: another signature with another nonce.
+fn another(terms: &Terms, entry: &Entry, nonce: u64) -> Entry {
+    let key = k256::ecdsa::SigningKey::from_slice(&node_key(1).to_bytes()[..]).unwrap();
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(nonce);
+    let seal = SealBody::decode(&entry.body).unwrap();
+    let signature: k256::ecdsa::Signature = key.sign_prehash_with_rng(&mut rng, &seal.lock_hash).unwrap();
+    let signature = signature.normalize_s();
+    let mut node_signature = [0; 65];
+    node_signature[..64].copy_from_slice(&signature.to_bytes());
+    for v in [0, 1] {
+        node_signature[64] = v;
+        if node_key(1)
+            .public()
+            .verify_recoverable(&seal.lock_hash, &node_signature)
+        {
+            break;
+        }
+    }
+    let mut other = entry.clone();
+    other.body = SealBody {
+        node_signature,
+        ..seal
+    }
+    .encode();
+    other.signature = node_key(1).sign(&other.id(terms));
+    other
+}
+
+/// Operator 1 sends one Seal to operator 2 and another one to operator 3, and both publish with the one that they got.
+fn two_seals() -> Sim {
+    let mut sim = Sim::new(3, 2, 1, 72);
+    sim.forge = Some((
+        0,
+        Box::new(|terms, to, e| {
+            if e.step == Step::Seal && to == 2 {
+                vec![another(terms, &e, 5)]
+            } else {
+                vec![e]
+            }
+        }),
+    ));
+    sim.start();
+    // The Seals come last, and those of operator 1 from itself.
+    let is_seal = |sim: &Sim, bytes: &[u8]| Entry::decode(&sim.terms, bytes).unwrap().step == Step::Seal;
+    while let Some(at) = sim.mail.iter().position(|(_, bytes)| !is_seal(&sim, bytes)) {
+        let (to, bytes) = sim.mail.remove(at);
+        let entry = Entry::decode(&sim.terms, &bytes).unwrap();
+        sim.with(to, |o| o.receive(vec![entry]));
+    }
+    for (to, bytes) in std::mem::take(&mut sim.mail) {
+        let entry = Entry::decode(&sim.terms, &bytes).unwrap();
+        sim.with(to, |o| o.receive(vec![entry]));
+    }
+    sim.settle();
+    sim
+}
+
+#[test]
+fn two_seals_of_one_operator_make_two_files_of_one_lock_and_a_name() {
+    let sim = two_seals();
+    let [a, b] = [1, 2].map(|i| sim.peers[i].finished.as_ref().unwrap());
+    assert_eq!(a.lock_hash, b.lock_hash);
+    assert_eq!(a.keys.hash(), b.keys.hash());
+    assert_eq!(a.aggregate, b.aggregate);
+    assert_ne!(a.node_signatures, b.node_signatures);
+    assert_eq!(a.node_signatures[1..], b.node_signatures[1..]);
+    for i in [1, 2] {
+        let board = sim.peers[i].operator.board();
+        let evidence = board.evidence(1, DOUBLE).expect("everybody learns who it was");
+        let read = Evidence::decode(&sim.terms, &evidence.encode()).unwrap();
+        assert!(read.check(&sim.terms, &[4; 32]));
+        let shown = Transcript::of(board, [2; 32])
+            .check(&sim.terms, &[0; 32])
+            .unwrap();
+        assert!(shown.findings.contains(&(1, DOUBLE)));
+        assert_eq!(shown.lock_hash, a.lock_hash);
+    }
+}
+
+#[test]
+fn nothing_less_than_two_seals_of_one_lock_proves_it() {
+    let mut sim = Sim::new(3, 2, 1, 73);
+    sim.start();
+    sim.run();
+    let terms = &sim.terms;
+    let seal = sim.said(1, Step::Seal, 1);
+    let other = another(terms, &seal, 1);
+    let check = |entries: &[&Entry]| {
+        Evidence {
+            attempt: 1,
+            finding: DOUBLE,
+            headers: vec![],
+            entries: entries.iter().map(|e| Arc::new((*e).clone())).collect(),
+        }
+        .check(terms, &[0; 32])
+    };
+    assert!(check(&[&seal, &other]) && check(&[&other, &seal]));
+    assert!(!check(&[&seal, &seal]) && !check(&[&seal]) && !check(&[]));
+    assert!(!check(&[&seal, &other, &other]));
+    assert!(!check(&[&seal, &sim.said(1, Step::Seal, 2)]), "somebody else's");
+    let mut forged = other.clone();
+    forged.signature[3] ^= 1;
+    assert!(!check(&[&seal, &forged]), "not signed");
+    let resign = |mut entry: Entry| {
+        entry.signature = node_key(1).sign(&entry.id(terms));
+        entry
+    };
+    let mut elsewhere = other.clone();
+    elsewhere.session = [9; 32];
+    assert!(!check(&[&seal, &resign(elsewhere)]), "another session");
+    // Another lock: an honest operator whose folder was restored may have sealed both.
+    let mut body = SealBody::decode(&other.body).unwrap();
+    body.lock_hash = [9; 32];
+    body.node_signature = node_key(1).sign_recoverable(&[9; 32]);
+    let mut another_lock = other.clone();
+    another_lock.body = body.encode();
+    assert!(!check(&[&seal, &resign(another_lock)]));
+    // A signature that is none makes no file of its own.
+    let mut body = SealBody::decode(&other.body).unwrap();
+    body.node_signature[5] ^= 1;
+    let mut bad = other;
+    bad.body = body.encode();
+    assert!(!check(&[&seal, &resign(bad)]));
+}
+
+#[test]
+fn an_honest_operator_seals_a_lock_in_one_way_however_often_it_restarts() {
+    let mut sim = Sim::new(3, 2, 1, 74);
+    sim.start();
+    sim.run();
+    let terms = sim.terms.clone();
+    let before = sim.said(0, Step::Seal, 2);
+    // A backup from before its Seal, and nobody tells it.
+    sim.peers[1]
+        .disk
+        .entries
+        .retain(|bytes| Entry::decode(&terms, bytes).unwrap().step < Step::Seal);
+    (sim.peers[1].disk.published, sim.peers[1].disk.lock) = (None, None);
+    sim.wake(1);
+    sim.with(1, crate::dkg::operator::Operator::compared);
+    assert!(sim.said(1, Step::Seal, 2) == before);
+}

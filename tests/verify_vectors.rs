@@ -14,7 +14,7 @@ use conclave::{
         problem::Problem,
         verify::{Verification, gather, verify},
     },
-    cluster::report::Outcome,
+    cluster::{lock::Lock, report::Outcome},
     crypto::threshold::recover_signature,
     ethereum::{
         address::Address,
@@ -22,6 +22,7 @@ use conclave::{
         keystore::{Keystore, Password},
         network::Network,
     },
+    validator::guard::Cluster,
 };
 use tempfile::TempDir;
 
@@ -208,6 +209,49 @@ fn equal_files_of_several_operators_are_all_named_and_others_are_not_taken_for_e
     assert_eq!(
         (rows(&result, &deposits[0]), rows(&result, &deposits[2])),
         (first.clone(), first)
+    );
+}
+
+#[test]
+fn either_file_of_a_lock_that_somebody_sealed_twice_is_good() {
+    use k256::ecdsa::signature::hazmat::RandomizedPrehashSigner as _;
+    use rand::SeedableRng as _;
+
+    let folders: Vec<TempDir> = (0..2).map(|node| copy(QUICK, node)).collect();
+    let paths: Vec<PathBuf> = folders.iter().map(|folder| folder.path().to_owned()).collect();
+    // The second operator got another Seal of the first one: the same lock, signed with another nonce.
+    let file = paths[1].join("cluster-lock.json");
+    let before = Lock::from_json(&fs::read(&file).unwrap()).unwrap();
+    let key = fs::read_to_string(paths[0].join("charon-enr-private-key")).unwrap();
+    let key = k256::ecdsa::SigningKey::from_slice(&hex::decode(key.trim()).unwrap()).unwrap();
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+    let signature: k256::ecdsa::Signature = key.sign_prehash_with_rng(&mut rng, &before.lock_hash()).unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    let old = hex::encode(before.node_signatures()[0]);
+    let candidates = [0u8, 1].map(|v| hex::encode([&signature.normalize_s().to_bytes()[..], &[v]].concat()));
+    let right = candidates.iter().find(|new| {
+        fs::write(&file, text.replace(&old, new)).unwrap();
+        check(QUICK, &paths[1..]).passed()
+    });
+    assert!(right.is_some_and(|new| *new != old), "either is good by itself");
+    let after = Lock::from_json(&fs::read(&file).unwrap()).unwrap();
+    assert_eq!(before.lock_hash(), after.lock_hash());
+    for operator in 1..=4 {
+        let [one, other] = [&before, &after].map(|lock| Cluster::of_lock(lock, operator).unwrap());
+        assert_eq!(one, other, "run takes one as the other");
+    }
+    // Both together are good, too, and it is told who did that.
+    let result = check(QUICK, &paths);
+    assert!(result.passed(), "{:?}", failed(&result));
+    let told: Vec<&str> = result
+        .rows
+        .iter()
+        .filter_map(|row| row.finding.as_deref())
+        .collect();
+    assert!(
+        told.iter()
+            .any(|finding| finding.contains("in two versions by operator 1:")),
+        "{told:?}"
     );
 }
 

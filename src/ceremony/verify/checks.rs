@@ -341,23 +341,7 @@ pub(super) fn transcript(
         Err("it leads to another lock".to_owned())
     };
     result.add(&item.file, "leads to the lock", same);
-    let silent: Vec<_> = (1..)
-        .zip(&findings.names)
-        .filter(|(i, _)| !findings.done.contains(i))
-        .map(|(_, name)| name.as_str())
-        .collect();
-    let stored = if silent.is_empty() {
-        Outcome::Ok
-    } else {
-        Outcome::NotChecked(format!("these did not say so yet: {}", silent.join(", ")))
-    };
-    result.add(&item.file, "all operators have their files", stored);
-    let why = "no file can show it: one machine with all identities makes a perfect transcript";
-    result.add(
-        &item.file,
-        "shares are secret",
-        Outcome::NotChecked(why.to_owned()),
-    );
+    super::transcript::show(&item.file, &findings, result);
 }
 
 /// Which operator (from 0) the folder's identity is.

@@ -7,6 +7,7 @@
 mod checks;
 mod evidence;
 mod gather;
+mod transcript;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -78,6 +79,16 @@ impl Verification {
             check: check.name.clone(),
             outcome: check.outcome.clone(),
             finding: check.finding.clone(),
+        });
+    }
+
+    /// Adds something that was found out and is no fault of the file.
+    fn tell(&mut self, file: &str, check: &str, finding: String) {
+        self.rows.push(Row {
+            file: file.to_owned(),
+            check: check.to_owned(),
+            outcome: Outcome::Ok,
+            finding: Some(finding),
         });
     }
 }
@@ -188,17 +199,19 @@ pub fn verify_with(
 ) -> Verification {
     let mut result = Verification::default();
     let mut known = Vec::new();
-    let mut first: HashMap<Hash, (Hash, &str)> = HashMap::new();
+    let mut first: HashMap<Hash, (Hash, &str, Arc<Lock>)> = HashMap::new();
     for material in materials {
         let Some(lock) = material.verify((network, wallets), weight_seed, &mut known, &mut result) else {
             continue;
         };
         let Some(item) = &material.lock else { continue };
         let hashes = (lock.definition().definition_hash(), lock.lock_hash());
-        let (first_hash, first_file) = *first.entry(hashes.0).or_insert((hashes.1, &item.file));
+        let (first_hash, first_file, first_lock) = first
+            .entry(hashes.0)
+            .or_insert_with(|| (hashes.1, &item.file, lock.clone()));
         // One definition never gives two locks: were there two, some shares would be worthless.
-        if first_file != item.file {
-            let same = if first_hash == hashes.1 {
+        if *first_file != item.file {
+            let same = if *first_hash == hashes.1 {
                 Outcome::Ok
             } else {
                 Outcome::Failed(format!(
@@ -206,6 +219,14 @@ pub fn verify_with(
                 ))
             };
             result.add(&item.file, "same lock for all operators", same);
+            let twice = sealed_twice(first_lock, &lock);
+            if !twice.is_empty() {
+                let who = twice.join(", ");
+                let finding = format!(
+                    "sealed in two versions by operator {who}: that node signature is not the one in {first_file}. Both files are good"
+                );
+                result.tell(&item.file, "node signatures", finding);
+            }
         }
     }
     result.locks = known
@@ -213,6 +234,19 @@ pub fn verify_with(
         .map(|known| Arc::unwrap_or_clone(known.lock))
         .collect();
     result
+}
+
+/// Operators (from 1) whose node signatures differ in two files of one lock. Its hash does not cover them, and each is right, as is checked by
+/// itself.
+fn sealed_twice(one: &Lock, other: &Lock) -> Vec<String> {
+    if one.lock_hash() != other.lock_hash() {
+        return Vec::new();
+    }
+    let pairs = (1..).zip(one.node_signatures().iter().zip(other.node_signatures()));
+    pairs
+        .filter(|(_, (one, other))| one != other)
+        .map(|(operator, _): (u32, _)| operator.to_string())
+        .collect()
 }
 
 impl Material {

@@ -130,6 +130,7 @@ pub fn snapshot(operator: &Operator, names: &Names, links: &Links<'_>, keys_read
     let ctx = terms.ctx(attempt);
     let has = |j: u16, step: Step| match (step, &session) {
         (Step::Join, _) => !board.slot(&ctx, j, Slot::Step(Step::Join)).is_empty(),
+        (Step::Done, Some(sid)) => board.is_done(sid, j),
         (step, Some(sid)) => !board.slot(sid, j, Slot::Step(step)).is_empty(),
         (_, None) => false,
     };
@@ -156,11 +157,12 @@ pub fn snapshot(operator: &Operator, names: &Names, links: &Links<'_>, keys_read
             } else {
                 Link::Away
             };
-            let faults: Vec<String> = verdict
+            let faults = verdict
                 .iter()
                 .filter(|f| f.operator == j)
-                .map(|f| f.kind.to_string())
-                .collect();
+                .map(|f| f.kind.to_string());
+            let lost = session.is_some_and(|sid| board.is_share_lost(&sid, j));
+            let faults: Vec<String> = faults.chain(lost.then(|| "lost its share".to_owned())).collect();
             OperatorProgress {
                 index: j,
                 name: name_of(board, names, j),

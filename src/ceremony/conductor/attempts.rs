@@ -38,6 +38,7 @@ impl Conductor<'_> {
                 self.refused.insert(k);
             }
         }
+        self.look_at_lost_shares()?;
         if !self.operator.standing().signed.is_empty() || self.operator.published_attempt().is_some() {
             return Ok(());
         }
@@ -45,12 +46,8 @@ impl Conductor<'_> {
         if self.operator.standing().joined.contains(&k) {
             if self.operator.is_lost(k) {
                 if self.everybody_voted(k) {
-                    return Err(Problem::new(
-                        Kind::Aborted,
-                        format!("your shares of attempt {k} are lost"),
-                        "everybody confirmed them, so the others may have signed with theirs, and no other attempt may follow",
-                        "restore a backup of this folder if there is one; else make a new definition together, and delete nothing",
-                    ));
+                    // No other attempt may follow: the others may have signed with their shares.
+                    return Ok(());
                 }
                 // Long enough for the others to notice a process that has them.
                 let since = *self.fault_since.get_or_insert_with(Instant::now);
@@ -139,6 +136,62 @@ impl Conductor<'_> {
             format!("{name} was connected with that process a moment ago: one identity must never run twice"),
             "find it, and go on with the folder that it uses; only if that one is lost: run this command again in a minute",
         ))
+    }
+
+    /// A share that everybody confirmed and that is lost now: no other attempt may follow, and nobody is to wait for it.
+    fn look_at_lost_shares(&mut self) -> Result<(), Problem> {
+        let Some((k, lost)) = self.operator.lost_shares() else {
+            return Ok(());
+        };
+        let me = self.operator.index();
+        if let Some(sealed) = lost.get(&me) {
+            self.refuse_beside_a_twin(k)?;
+            return self.end_by_fault(
+                format!("your share of attempt {k} is lost"),
+                "everybody confirmed the shares, and this folder neither holds its keystores nor what they could be made from again; \
+                 the others have been told",
+                &self.without_share(*sealed, "restore a backup of this folder if there is one, and run the same command again"),
+            );
+        }
+        for (operator, sealed) in lost {
+            let name = self.name(operator);
+            let what = format!("{name} (operator {operator}) says that its share of attempt {k} is lost");
+            let ask = format!("ask {name} for a backup of its folder, with which the same command goes on");
+            let todo = self.without_share(sealed, &ask);
+            if sealed || self.operator.published_attempt().is_some() {
+                self.notice(format!("{what}; {todo}"));
+            } else {
+                let why = "without its signatures nobody can finish, and no other attempt may follow one that everybody confirmed";
+                return self.end_by_fault(what, why, &todo);
+            }
+        }
+        Ok(())
+    }
+
+    /// What can still be done when one operator has no share. `sealed`: it had signed everything before.
+    fn without_share(&self, sealed: bool, first: &str) -> String {
+        let (n, t) = (self.terms.n(), self.terms.t());
+        let rest = if !sealed {
+            "make a new definition together".to_owned()
+        } else if t < n {
+            format!(
+                "the validators work with any {t} of the other {} operators, but with one spare less: better make no deposits, and a new \
+                 definition together",
+                n - 1
+            )
+        } else {
+            "the validators can never sign, as all operators are needed: make no deposits, and a new definition together".to_owned()
+        };
+        format!("{first}; otherwise {rest}. Delete nothing")
+    }
+
+    /// Ends with the exit code of faults, once the others have had the time to hear of it.
+    fn end_by_fault(&mut self, what: String, why: &str, todo: &str) -> Result<(), Problem> {
+        let since = *self.fault_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < GRACE {
+            return Ok(());
+        }
+        Err(Problem::new(Kind::Aborted, what, why, todo))
     }
 
     /// Another operator offers the next attempt.

@@ -16,7 +16,6 @@ use crate::cluster::definition::Definition;
 use crate::cluster::lock::Lock;
 use crate::crypto::bls::{PublicKey, SecretKey};
 use crate::crypto::hash::Hash;
-use crate::dkg::board::Slot;
 use crate::dkg::entry::Step;
 use crate::dkg::operator::Operator;
 use crate::dkg::terms::Terms;
@@ -337,8 +336,7 @@ impl Conductor<'_> {
         let k = self.operator.published_attempt().unwrap_or(0);
         let board = self.operator.board();
         let session = self.operator.session(k);
-        let done =
-            |j: u16| session.is_some_and(|sid| !board.slot(&sid, j, Slot::Step(Step::Done)).is_empty());
+        let done = |j: u16| session.is_some_and(|sid| board.is_done(&sid, j));
         self.terms.indices().filter(|j| !done(*j)).collect()
     }
 
@@ -351,7 +349,13 @@ impl Conductor<'_> {
         // Whoever has everything stays for those who have not, until its person leaves.
         let leaves = self.person.interrupted.load(Ordering::Relaxed)
             || wait.is_some_and(|wait| self.start.elapsed() > wait);
-        if !(unconfirmed.is_empty() || leaves) {
+        // Whose share is lost will not come with files.
+        let lost = self
+            .operator
+            .lost_shares()
+            .map(|(_, lost)| lost)
+            .unwrap_or_default();
+        if !(unconfirmed.iter().all(|j| lost.contains_key(j)) || leaves) {
             return Ok(None);
         }
         self.write_transcript()?;

@@ -576,16 +576,20 @@ async fn a_beacon_node_that_was_restarted_is_told_everything_again() {
     }
 }
 
+/// How a node of the chain of [`SPEC`] says that it has the newest head.
+fn in_step(call: &Call) -> Option<Response> {
+    let head = (now_ms() - 1_700_000_000_000) / 4000;
+    let said = json!({ "head_slot": head.to_string(), "sync_distance": "0", "is_syncing": false });
+    (call.path() == "/eth/v1/node/syncing").then(|| data(&said))
+}
+
 #[tokio::test]
 async fn a_beacon_node_that_is_back_is_of_use_within_a_slot() {
     let hangs = Arc::new(AtomicBool::new(true));
     let hung = hangs.clone();
     let server = serve(7, move |call| {
         let hangs = hung.load(Ordering::SeqCst);
-        let in_step = (call.path() == "/eth/v1/node/syncing").then(|| {
-            let head = (now_ms() - 1_700_000_000_000) / 4000;
-            data(&json!({ "head_slot": head.to_string(), "sync_distance": "0", "is_syncing": false }))
-        });
+        let in_step = in_step(&call);
         async move {
             if hangs {
                 std::future::pending::<()>().await;
@@ -640,6 +644,7 @@ async fn a_beacon_node_that_hangs_does_not_keep_the_others_heads_waiting() {
              \"current_duty_dependent_root\":\"{root}\"}}\n\n"
         );
         let hangs = seen.load(Ordering::SeqCst);
+        let in_step = in_step(&call);
         let answer = (call.path() == "/eth/v1/events" && hangs).then(|| {
             // When the other one has long been asked how it is.
             let later = async move {
@@ -649,7 +654,7 @@ async fn a_beacon_node_that_hangs_does_not_keep_the_others_heads_waiting() {
             let stream = futures::stream::once(later).chain(futures::stream::pending());
             ([("content-type", "text/event-stream")], Body::from_stream(stream)).into_response()
         });
-        async move { answer }.boxed()
+        async move { answer.or(in_step) }.boxed()
     })
     .await;
     let nodes = connect(&[&quick, &slow]).await;

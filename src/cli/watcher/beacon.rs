@@ -5,7 +5,7 @@ use crate::{
     validator::{
         beacon::nodes::{Health, State},
         chain::spec::Chain,
-        overview::words::{span, unsigned_fork},
+        overview::words::{UNSIGNED_FORK, parts, span},
     },
 };
 
@@ -69,7 +69,7 @@ impl Watcher {
             name: name.to_owned(),
             epoch,
         });
-        let (why, todo) = unsigned_fork(name);
+        let (why, todo) = UNSIGNED_FORK;
         told.warn(if begins <= now_ms {
             format!(
                 "the fork {name} is in force since epoch {epoch}, and {why}, so that nothing is signed: {todo}"
@@ -87,6 +87,7 @@ impl Watcher {
         let mut changed = false;
         for node in health {
             self.trouble(told, &node);
+            self.parting(told, &node);
             let state = state(&node.state);
             let before = self.health.insert(node.name.clone(), state);
             // Optimistic for a moment at each block is nothing to talk about.
@@ -114,6 +115,9 @@ impl Watcher {
                 "stalled" => told.warn(format!(
                     "{line}. It is asked only if no other one is better: look at its log, its peers and its disk, and restart it"
                 )),
+                "other_schedule" => told.warn(format!(
+                    "{line}. It is not used until it agrees: update whichever of your beacon nodes is behind"
+                )),
                 _ => told.warn(line),
             }
             told.events.push(Event::BeaconNode {
@@ -124,13 +128,35 @@ impl Watcher {
                 head_slot: node.head_slot,
             });
         }
-        let useless = |state: &str| matches!(state, "down" | "wrong_network");
+        let useless = |state: &str| matches!(state, "down" | "wrong_network" | "other_schedule");
         if changed && !self.health.is_empty() && self.health.values().all(|state| useless(state)) {
             told.warn(
                 "no beacon node can be used: this machine takes part in what the others agree on, and submits nothing. \
                  Start it again; a second one with another --beacon-node helps",
             );
         }
+    }
+
+    /// A node whose fork schedule is another one later: said when it begins, and when it has changed.
+    fn parting(&mut self, told: &mut Told, node: &Health) {
+        let before = match &node.parting {
+            Some(parting) => self.partings.insert(node.name.clone(), parting.clone()),
+            None => self.partings.remove(&node.name),
+        };
+        let Some(parting) = node
+            .parting
+            .as_ref()
+            .filter(|parting| before.as_ref() != Some(*parting))
+        else {
+            return;
+        };
+        let message = format!(
+            "Beacon node {} {}",
+            printable(&node.name),
+            printable(&parts(parting))
+        );
+        told.warn(&message);
+        told.events.push(Event::Notice { message });
     }
 
     /// A node that calls itself well and fails some requests; one that is down has its own line.
@@ -169,5 +195,6 @@ fn state(state: &State) -> &'static str {
         State::Unknown => "unknown",
         State::Down(_) => "down",
         State::WrongNetwork(_) => "wrong_network",
+        State::OtherSchedule(_) => "other_schedule",
     }
 }

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use libp2p::{Multiaddr, PeerId};
 
 use crate::validator::{
-    chain::time::Time,
+    chain::{spec::Parting, time::Time},
     guard::Start,
     node::{ExitNews, News},
     overview::words::span,
@@ -82,6 +82,8 @@ pub(super) struct Watcher {
     connected: BTreeSet<u16>,
     /// Beacon nodes that fail some requests.
     troubled: BTreeSet<String>,
+    /// Beacon nodes whose fork schedule is another one later.
+    partings: BTreeMap<String, Parting>,
     /// How often something was said of somebody.
     repeated: BTreeMap<(u16, String), u64>,
 }
@@ -103,6 +105,7 @@ impl Watcher {
             listening: BTreeSet::new(),
             connected: BTreeSet::new(),
             troubled: BTreeSet::new(),
+            partings: BTreeMap::new(),
             repeated: BTreeMap::new(),
         }
     }

@@ -264,6 +264,7 @@ fn a_beacon_node_is_named_when_its_state_changes() {
                 head_slot: 7,
                 latency: std::time::Duration::ZERO,
                 trouble: None,
+                parting: None,
             }]),
             0,
         )
@@ -280,6 +281,46 @@ fn a_beacon_node_is_named_when_its_state_changes() {
         "{told:?}"
     );
     assert!(json(&told).contains(r#""state":"stalled""#), "{told:?}");
+}
+
+#[test]
+fn a_beacon_node_with_another_fork_schedule_is_named_when_that_begins_and_when_it_matters() {
+    let mut watcher = watcher();
+    let parting = |epoch| Parting {
+        epoch,
+        fork: "gloas".to_owned(),
+        epochs: [None, Some(epoch)],
+    };
+    let mut tell = |state, parting| {
+        let health = Health {
+            name: "http://localhost:5052".to_owned(),
+            state,
+            version: "Teku".to_owned(),
+            head_slot: 7,
+            latency: std::time::Duration::ZERO,
+            trouble: None,
+            parting,
+        };
+        watcher.told(News::BeaconNodes(vec![health]), 0)
+    };
+    tell(State::Ready, None);
+    let told = tell(State::Ready, Some(parting(20)));
+    assert_eq!(
+        text(&told),
+        "! Beacon node http://localhost:5052 tells another fork schedule than the one that counts: the fork gloas is from \
+         epoch 20 on, expected was not scheduled. It is used until epoch 18 is over: update whichever of your beacon nodes \
+         is behind"
+    );
+    assert!(json(&told).contains(r#""event":"notice""#), "{told:?}");
+    assert_eq!(tell(State::Ready, Some(parting(20))).lines, []);
+    assert!(text(&tell(State::Ready, Some(parting(21)))).contains("until epoch 19 is over"));
+    let told = tell(State::OtherSchedule(parting(21)), None);
+    assert!(
+        text(&told).contains("It is not used until it agrees: update whichever") && text(&told).contains("gloas"),
+        "{told:?}"
+    );
+    assert!(json(&told).contains(r#""state":"other_schedule""#), "{told:?}");
+    assert!(text(&tell(State::Ready, None)).ends_with("(Teku): ready."));
 }
 
 #[test]
@@ -302,6 +343,7 @@ fn a_beacon_node_that_fails_some_requests_is_told_of_when_it_begins_and_when_it_
             head_slot: 7,
             latency: std::time::Duration::ZERO,
             trouble: trouble.then_some(error),
+            parting: None,
         };
         watcher.told(News::BeaconNodes(vec![health]), 0)
     };

@@ -9,6 +9,7 @@
 //! | [`api`] | what a validator asks and sends, typed |
 //! | [`answers`] | what beacon nodes answer |
 //! | [`choice`] | which of several nodes is asked first, and whose head is ours |
+//! | `schedule` | whose word on the chain counts when they disagree |
 //! | [`nodes`] | several nodes: health, hedged questions, submissions to all |
 //! | [`http`] | one node: one request, bounded in time and size |
 //! | [`events`] | heads as they come (server-sent events), from all nodes at once |
@@ -19,6 +20,8 @@ pub mod choice;
 pub mod events;
 pub mod http;
 pub mod nodes;
+
+mod schedule;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -2,7 +2,8 @@
 //!
 //! A question goes to the best node ([`choice`] says which that is); when it has not answered after a fraction of the time there is, the next one is
 //! asked too, and the first good answer counts. A submission goes to every node that is of use. A node of another
-//! chain is never asked for anything but what chain it is on.
+//! chain is never asked for anything but what chain it is on, and one of another fork schedule only until the schedules part
+//! ([`super::schedule`]).
 
 use std::{
     collections::BTreeMap,
@@ -16,13 +17,16 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     crypto::hash::Hash,
-    validator::chain::spec::{Chain, Genesis, MAX_GENESIS_BYTES, MAX_SPEC_BYTES, Pinned, Spec},
+    validator::chain::spec::{
+        Chain, Genesis, MAX_GENESIS_BYTES, MAX_SPEC_BYTES, Parting, Pinned, Spec,
+    },
 };
 
 use super::{
     answers::{Data, Header, Syncing, Version},
     choice::{self, Standing},
     http::{ErrorKind, Node, NodeError, Request, line},
+    schedule::{Word, counting},
 };
 
 /// Most bytes of a short answer.
@@ -34,6 +38,8 @@ const MAX_DISTANCE: u64 = 2;
 const MAX_STALL: u64 = 8;
 /// How long a node may take to show its head when it is asked how it is.
 const SHOW_HEAD: Duration = Duration::from_secs(1);
+/// Duties are asked for, and what they need is signed, so many epochs ahead: by then a schedule has to be the right one.
+const AHEAD: u64 = 1;
 /// The specification is read again after this many checks: an updated node may know of new forks.
 const SPEC_EVERY: u32 = 64;
 /// Longest wait for one node before the next is asked too.
@@ -68,6 +74,8 @@ pub enum State {
     Down(NodeError),
     /// It follows another chain: never used.
     WrongNetwork(NodeError),
+    /// It tells another fork schedule than the one that counts, which parts from that now: not used until it agrees.
+    OtherSchedule(Parting),
 }
 
 impl State {
@@ -78,7 +86,7 @@ impl State {
             Self::Syncing(_) | Self::Stalled(_) => 2,
             Self::Unknown => 3,
             Self::Down(_) => 4,
-            Self::WrongNetwork(_) => 5,
+            Self::WrongNetwork(_) | Self::OtherSchedule(_) => 5,
         }
     }
 
@@ -93,6 +101,7 @@ impl State {
             }
             Self::Unknown => "not asked yet".to_owned(),
             Self::Down(error) | Self::WrongNetwork(error) => error.kind.to_string(),
+            Self::OtherSchedule(parting) => format!("it tells another fork schedule: {parting}"),
         }
     }
 }
@@ -113,6 +122,8 @@ pub struct Health {
     /// A request that it fails again and again, whatever it says of itself, with the last error; the one that fails for
     /// the longest time. `None` if all is well.
     pub trouble: Option<NodeError>,
+    /// It is used, and tells another fork schedule than the one that counts: it will not be used when the two part.
+    pub parting: Option<Parting>,
 }
 
 /// A request that failed, one time after the other.
@@ -187,16 +198,21 @@ pub struct Submission<T> {
 
 struct Member {
     node: Node,
+    /// As it is by itself.
     state: State,
+    /// Why it is not used although it may be well.
+    refused: Option<State>,
+    /// Where its fork schedule parts from the one that counts.
+    parting: Option<Parting>,
     version: String,
     head: Option<choice::Head>,
     /// When it told of that, and whether its execution client had not verified it.
     told_at: Instant,
     optimistic: bool,
+    /// Whether it was in step when it was asked last; a request that failed since says nothing about that.
+    in_step: bool,
     latency: Duration,
-    /// Verified to be of the right chain since it was last down.
-    verified: bool,
-    /// The chain as it told it last; none of one that is of another network.
+    /// The chain as it told it last; none of one that is gone, or is not what is expected of all.
     told: Option<Arc<Chain>>,
     checks: u32,
     /// By what was asked.
@@ -204,6 +220,16 @@ struct Member {
 }
 
 impl Member {
+    /// Whether it has told its chain since it was last down, and nothing speaks against it.
+    fn is_verified(&self) -> bool {
+        self.told.is_some() && self.refused.is_none()
+    }
+
+    /// As it is for others.
+    fn shown(&self) -> &State {
+        self.refused.as_ref().unwrap_or(&self.state)
+    }
+
     fn trouble(&self) -> Option<NodeError> {
         let known = self.failing.values();
         known
@@ -222,11 +248,16 @@ struct Shared {
 }
 
 impl Shared {
-    /// The slot by our clock; none before genesis.
-    fn slot(&self) -> Option<u64> {
+    /// The wall clock, in milliseconds since the Unix epoch, if there was a check.
+    fn now_ms(&self) -> Option<u64> {
         let (then, at) = self.clock?;
         let since = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.chain.as_ref()?.time().slot_at(then.saturating_add(since))
+        Some(then.saturating_add(since))
+    }
+
+    /// The slot by our clock; none before genesis.
+    fn slot(&self) -> Option<u64> {
+        self.chain.as_ref()?.time().slot_at(self.now_ms()?)
     }
 
     /// Nodes of the right chain, for a choice among them.
@@ -245,18 +276,69 @@ impl Shared {
             }
         };
         members
-            .filter(|(_, member)| member.verified)
+            .filter(|(_, member)| member.is_verified())
             .map(standing)
             .collect()
     }
 
-    /// Puts together what all nodes told last, those that are off included. What was known stays the same thing if
+    /// Finds out what counts of what the nodes say. Who is gone has no say, and who is not in step has one only if nobody
+    /// is. The network is settled by the first count: what runs cannot change it. What was known stays the same thing if
     /// nothing is new.
-    fn learn(&mut self) {
-        let told: Vec<_> = self.members.iter().filter_map(|one| one.told.clone()).collect();
-        let chain = Chain::together(&told).filter(|chain| self.chain.as_deref() != Some(chain));
-        if let Some(chain) = chain {
-            self.chain = Some(Arc::new(chain));
+    fn count(&mut self) {
+        let (known, now) = (self.chain.as_ref(), self.now_ms());
+        let words_of = |in_step: bool| {
+            let members = self.members.iter().filter(|member| member.in_step || !in_step);
+            let words = members.filter_map(|member| {
+                let chain = member.told.clone()?;
+                let slot = now.and_then(|now| chain.time().slot_at(now)).unwrap_or(0);
+                // No head is of the future.
+                let head = member.head.filter(|head| head.slot <= slot.saturating_add(1));
+                Some(Word {
+                    chain,
+                    head_slot: head.map_or(0, |head| head.slot),
+                })
+            });
+            words
+                .filter(|word| known.is_none_or(|known| known.same_network(&word.chain).is_ok()))
+                .collect::<Vec<Word>>()
+        };
+        let mut words = words_of(true);
+        if words.is_empty() {
+            words = words_of(false);
+        }
+        let chain = counting(&words)
+            .and_then(|place| words.get(place))
+            .map(|word| &word.chain);
+        if let Some(chain) = chain.filter(|chain| self.chain.as_ref() != Some(chain)) {
+            self.chain = Some(chain.clone());
+        }
+    }
+
+    /// Holds what each node says against what counts.
+    fn judge(&mut self, now_ms: u64) {
+        let Some(chain) = &self.chain else {
+            return;
+        };
+        let epoch = chain.time().epoch_at(now_ms).unwrap_or(0);
+        for member in &mut self.members {
+            let Some(told) = &member.told else {
+                (member.refused, member.parting) = (None, None);
+                continue;
+            };
+            let before = member.refused.take();
+            member.parting = chain.spec.parts_from(&told.spec);
+            if let Err(mismatch) = chain.same_network(told) {
+                let error = member.node.error("network", ErrorKind::WrongNetwork(mismatch));
+                (member.refused, member.parting) = (Some(State::WrongNetwork(error)), None);
+            } else if let Some(parting) = member
+                .parting
+                .take_if(|parting| parting.epoch <= epoch.saturating_add(AHEAD))
+            {
+                member.refused = Some(State::OtherSchedule(parting));
+            }
+            if let Some(why) = member.refused.as_ref().filter(|_| before.is_none()) {
+                tracing::warn!("beacon node {} is not used: {}", member.node.name(), why.text());
+            }
         }
     }
 }
@@ -274,12 +356,14 @@ impl Nodes {
             .map(|node| Member {
                 node,
                 state: State::Unknown,
+                refused: None,
+                parting: None,
                 version: String::new(),
                 head: None,
                 told_at: Instant::now(),
                 optimistic: false,
+                in_step: false,
                 latency: Duration::ZERO,
-                verified: false,
                 told: None,
                 checks: 0,
                 failing: BTreeMap::new(),
@@ -315,8 +399,7 @@ impl Nodes {
             shared.chain = None;
         }
         for member in &mut shared.members {
-            member.verified = false;
-            member.told.take_if(|chain| chain.fits(&pinned).is_err());
+            (member.told, member.refused, member.parting) = (None, None, None);
             if member.state.rank() < State::Unknown.rank() {
                 member.state = State::Unknown;
             }
@@ -329,11 +412,12 @@ impl Nodes {
         let shared = self.shared();
         let health = |member: &Member| Health {
             name: member.node.name().to_owned(),
-            state: member.state.clone(),
+            state: member.shown().clone(),
             version: member.version.clone(),
             head_slot: member.head.map_or(0, |head| head.slot),
             latency: member.latency,
             trouble: member.trouble(),
+            parting: member.parting.clone(),
         };
         shared.members.iter().map(health).collect()
     }
@@ -343,7 +427,7 @@ impl Nodes {
         self.shared()
             .members
             .iter()
-            .any(|member| member.state == State::Ready)
+            .any(|member| *member.shown() == State::Ready)
     }
 
     /// The nodes themselves, for event streams.
@@ -355,7 +439,7 @@ impl Nodes {
     /// Whether a node was seen to be of the right chain.
     pub(super) fn is_verified(&self, place: usize) -> bool {
         let shared = self.shared();
-        shared.members.get(place).is_some_and(|member| member.verified)
+        shared.members.get(place).is_some_and(Member::is_verified)
     }
 
     /// Whether a node is asked and told things although there are others: it is in step with the chain, or none is.
@@ -391,7 +475,8 @@ impl Nodes {
         choice::head(&shared.standings(), shared.slot())
     }
 
-    /// Asks every node how it is and, where that is not known, which chain it follows. To be called at the start and
+    /// Asks every node how it is and, where that is not known, which chain it follows; what counts of what they say is found
+    /// when all have answered or failed, so that who is quickest does not decide. To be called at the start and
     /// about once a slot. `now_ms` is the time, in milliseconds since the Unix epoch: it says which forks have begun.
     pub async fn check(&self, now_ms: u64, deadline: Instant) {
         self.shared().clock = Some((now_ms, Instant::now()));
@@ -403,18 +488,23 @@ impl Nodes {
                 .map(|(place, node)| self.check_one(place, node, now_ms, deadline)),
         )
         .await;
+        let mut shared = self.shared();
+        shared.count();
+        shared.judge(now_ms);
     }
 
     async fn check_one(&self, place: usize, node: &Node, now_ms: u64, deadline: Instant) {
-        let (verified, checks) = {
+        let (asks, checks) = {
             let mut shared = self.shared();
             let Some(member) = shared.members.get_mut(place) else {
                 return;
             };
             member.checks = member.checks.wrapping_add(1);
-            (member.verified, member.checks)
+            // Whoever disagrees may be updated at any moment.
+            let disagrees = member.refused.is_some() || member.parting.is_some();
+            (member.told.is_none() || disagrees, member.checks)
         };
-        if (!verified || checks.is_multiple_of(SPEC_EVERY))
+        if (asks || checks.is_multiple_of(SPEC_EVERY))
             && let Err(error) = self.verify(place, node, now_ms, deadline).await
         {
             self.mark(place, &error);
@@ -428,17 +518,16 @@ impl Nodes {
         let shown = async { node.header("head", deadline.min(asked + SHOW_HEAD)).await.ok() };
         let ((syncing, latency), shown) = futures::join!(syncing, shown);
         let mut shared = self.shared();
-        let slot = shared
-            .chain
-            .as_ref()
-            .and_then(|chain| chain.time().slot_at(now_ms));
         let Some(member) = shared.members.get_mut(place) else {
             return;
         };
+        let told = member.told.as_ref();
+        let slot = told.and_then(|chain| chain.time().slot_at(now_ms));
         match syncing {
             Ok(syncing) => {
                 member.latency = latency;
                 member.state = state(&syncing, shown.as_ref(), slot);
+                member.in_step = member.state.rank() <= State::Optimistic.rank();
                 // What it told meanwhile is newer.
                 if member.told_at <= asked {
                     let said = choice::Head {
@@ -461,7 +550,7 @@ impl Nodes {
     fn mark(&self, place: usize, error: &NodeError) {
         let mut shared = self.shared();
         if let Some(member) = shared.members.get_mut(place) {
-            member.verified = false;
+            (member.told, member.refused, member.parting) = (None, None, None);
             let before = member.state.rank();
             member.state = if matches!(error.kind, ErrorKind::WrongNetwork(_)) {
                 State::WrongNetwork(error.clone())
@@ -474,7 +563,7 @@ impl Nodes {
         }
     }
 
-    /// Reads which chain a node follows, and compares it with what is pinned and with the other nodes.
+    /// Reads which chain a node follows, and compares it with what is pinned.
     async fn verify(
         &self,
         place: usize,
@@ -506,17 +595,15 @@ impl Nodes {
             .map(|version| line(&version.data.version).chars().take(100).collect())
             .unwrap_or_default();
         let mut shared = self.shared();
-        let epoch = chain.time().epoch_at(now_ms).unwrap_or(0);
-        let fits = chain.fits(&shared.pinned).and_then(|()| {
-            let known = shared.chain.as_ref();
-            known.map_or(Ok(()), |known| known.same_as(&chain, epoch))
-        });
+        let fits = chain.fits(&shared.pinned);
         if let Some(member) = shared.members.get_mut(place) {
-            member.verified = fits.is_ok();
-            member.told = fits.is_ok().then(|| Arc::new(chain));
+            // The same again stays the same thing.
+            let known = member.told.take().filter(|known| **known == chain);
+            member.told = fits.is_ok().then(|| known.unwrap_or_else(|| Arc::new(chain)));
             member.version = version;
         }
-        shared.learn();
+        // One that is back is of use at once, unless it says something else than is known.
+        shared.judge(now_ms);
         fits.map_err(|mismatch| node.error("network", ErrorKind::WrongNetwork(mismatch)))
     }
 

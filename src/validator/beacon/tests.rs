@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -262,96 +262,231 @@ async fn a_node_of_another_network_is_never_used() {
     assert!(failed.errors.is_empty() && failed.to_string().contains("no beacon node is of use"));
 }
 
-#[tokio::test]
-async fn nodes_must_agree_on_their_chain() {
-    let first = healthy(&[]).await;
-    let nodes = connect(&[&first]).await;
-    assert!(nodes.is_ready());
-    let second = serve(7, |call| {
-        let other = SPEC.replace("\"FULU_FORK_EPOCH\": \"2\"", "\"FULU_FORK_EPOCH\": \"3\"");
-        let answer = (call.path() == "/eth/v1/config/spec").then(|| other.into_response());
-        async move { answer }.boxed()
-    })
-    .await;
-    let nodes = Nodes::new(vec![client(&first.url), client(&second.url)], Pinned::default());
-    // In the epoch in which the fork begins, or does not.
-    nodes.check(NOW_MS + 2 * EPOCH_MS, soon()).await;
-    let wrong = wrong(&nodes);
-    assert_eq!(wrong.len(), 1);
-    assert!(wrong[0].contains("fork fulu"), "{wrong:?}");
+/// What a node tells of itself, to be changed while it runs.
+#[derive(Default)]
+struct Says {
+    /// `FULU_FORK_EPOCH`.
+    fulu: AtomicU64,
+    /// `GLOAS_FORK_EPOCH`, a fork that is not known here.
+    gloas: AtomicU64,
+    head: AtomicU64,
+    /// Answers nothing.
+    gone: AtomicBool,
 }
 
-/// What those nodes say that are of another network.
-fn wrong(nodes: &Nodes) -> Vec<String> {
-    let health = nodes.health().into_iter();
-    health
-        .filter(|one| matches!(one.state, State::WrongNetwork(_)))
-        .map(|one| one.state.text())
+impl Says {
+    fn new(fulu: u64, gloas: u64) -> Arc<Self> {
+        let says = Self::default();
+        says.forks(fulu, gloas);
+        Arc::new(says)
+    }
+
+    fn forks(&self, fulu: u64, gloas: u64) {
+        self.fulu.store(fulu, Ordering::SeqCst);
+        self.gloas.store(gloas, Ordering::SeqCst);
+    }
+}
+
+/// A node of the usual chain that says this, and knows what to attest to in slot 9.
+async fn saying(says: &Arc<Says>) -> Server {
+    let says = says.clone();
+    serve(7, move |call| {
+        let of = |value: &AtomicU64| value.load(Ordering::SeqCst).to_string();
+        let answer = match call.path() {
+            _ if says.gone.load(Ordering::SeqCst) => Some(error(401, "gone")),
+            "/eth/v1/config/spec" => {
+                let mut spec: Value = serde_json::from_str(SPEC).unwrap();
+                spec["data"]["FULU_FORK_EPOCH"] = of(&says.fulu).into();
+                spec["data"]["GLOAS_FORK_EPOCH"] = of(&says.gloas).into();
+                Some(spec.to_string().into_response())
+            }
+            "/eth/v1/node/syncing" => Some(data(&json!({
+                "head_slot": of(&says.head), "sync_distance": "0", "is_syncing": false,
+                "is_optimistic": false, "el_offline": false,
+            }))),
+            DATA_PATH => Some(vote_json(9).to_string().into_response()),
+            _ => None,
+        };
+        async move { answer }.boxed()
+    })
+    .await
+}
+
+/// The places of nodes that are not used because of their fork schedule, which was told.
+fn of_other_schedule(nodes: &Nodes) -> Vec<usize> {
+    let health = nodes.health();
+    let told = health.iter().enumerate();
+    told.filter(|(_, one)| matches!(one.state, State::OtherSchedule(_)))
+        .map(|(place, _)| place)
         .collect()
+}
+
+/// Which nodes answer a question to all.
+async fn asked(nodes: &Nodes) -> usize {
+    let mut answers = 0;
+    nodes.attestation_data_of_each(9, soon(), |_| answers += 1).await;
+    answers
+}
+
+const NEVER: u64 = u64::MAX;
+
+#[tokio::test]
+async fn one_nodes_fork_schedule_stops_nobody() {
+    // The liar is listed first and has the newest head.
+    let says = [Says::new(2, 0), Says::new(2, NEVER), Says::new(2, NEVER)];
+    says[0].head.store(NEVER, Ordering::SeqCst);
+    let servers = [
+        saying(&says[0]).await,
+        saying(&says[1]).await,
+        saying(&says[2]).await,
+    ];
+    let nodes = connect(&[&servers[0], &servers[1], &servers[2]]).await;
+    let signable = |nodes: &Nodes, epoch| nodes.chain().unwrap().spec.signable_fork_at(epoch).is_ok();
+    assert!(signable(&nodes, 0));
+    assert_eq!(of_other_schedule(&nodes), [0]);
+    assert_eq!(asked(&nodes).await, 2);
+    let text = nodes.health()[0].state.text();
+    assert!(
+        text.contains("the fork gloas is from epoch 0 on, expected was not scheduled"),
+        "{text}"
+    );
+    // It is updated, and of use at once.
+    says[0].forks(2, NEVER);
+    nodes.check(NOW_MS, soon()).await;
+    assert_eq!((of_other_schedule(&nodes), asked(&nodes).await), (vec![], 3));
+    // Forks that have begun are no different.
+    says[1].forks(3, NEVER);
+    says.iter().for_each(|says| says.head.store(16, Ordering::SeqCst));
+    for _ in 0..64 {
+        nodes.check(NOW_MS + 2 * EPOCH_MS, soon()).await;
+    }
+    assert_eq!((of_other_schedule(&nodes), asked(&nodes).await), (vec![1], 2));
+}
+
+#[tokio::test]
+async fn a_node_that_is_gone_has_no_say_and_nothing_needs_a_new_start() {
+    let says = [Says::new(2, 0), Says::new(2, NEVER)];
+    let servers = [saying(&says[0]).await, saying(&says[1]).await];
+    let nodes = connect(&[&servers[0], &servers[1]]).await;
+    let signable = |nodes: &Nodes| nodes.chain().unwrap().spec.signable_fork_at(1).is_ok();
+    let gone = async |place: usize, gone: bool| {
+        says[place].gone.store(gone, Ordering::SeqCst);
+        nodes.check(NOW_MS, soon()).await;
+    };
+    // One against one: who is listed first, right or wrong.
+    assert_eq!((signable(&nodes), of_other_schedule(&nodes)), (false, vec![1]));
+    gone(0, true).await;
+    assert_eq!(
+        (signable(&nodes), of_other_schedule(&nodes), asked(&nodes).await),
+        (true, vec![], 1)
+    );
+    gone(0, false).await;
+    assert_eq!((signable(&nodes), of_other_schedule(&nodes)), (false, vec![1]));
+    // Its head stands still while the other one's goes on.
+    says[1].head.store(3, Ordering::SeqCst);
+    nodes.check(NOW_MS + 3 * 4000, soon()).await;
+    assert_eq!((signable(&nodes), of_other_schedule(&nodes)), (true, vec![0]));
+    // A request that fails is not a node that is gone.
+    let failed = nodes.first("x", soon(), |node| async move {
+        Err::<(), _>(node.error("x", ErrorKind::Timeout))
+    });
+    failed.await.unwrap_err();
+    assert!(signable(&nodes));
+    // When all are gone, what was known stays.
+    gone(0, true).await;
+    gone(1, true).await;
+    assert!(signable(&nodes));
+}
+
+#[tokio::test]
+async fn nodes_that_differ_only_about_what_is_to_come_are_told_and_used_until_then() {
+    let says = [Says::new(2, NEVER), Says::new(2, 9)];
+    let servers = [saying(&says[0]).await, saying(&says[1]).await];
+    let nodes = connect(&[&servers[0], &servers[1]]).await;
+    for (epoch, used) in [(0, 2), (7, 2), (8, 1), (9, 1)] {
+        says.iter().for_each(|says| says.head.store(epoch * 8, Ordering::SeqCst));
+        nodes.check(NOW_MS + epoch * EPOCH_MS, soon()).await;
+        let parting = nodes.health()[1].parting.clone();
+        assert_eq!(
+            parting.map(|parting| parting.epoch),
+            (used == 2).then_some(9),
+            "{epoch}"
+        );
+        assert_eq!(asked(&nodes).await, used, "{epoch}");
+        assert_eq!(nodes.health()[0].parting, None);
+    }
+    // Asked again at each check, for it may be updated at any moment.
+    says[0].forks(2, 9);
+    says[1].forks(2, 9);
+    nodes.check(NOW_MS + 9 * EPOCH_MS, soon()).await;
+    nodes.pin(Pinned::default());
+    nodes.check(NOW_MS + 9 * EPOCH_MS, soon()).await;
+    assert_eq!(asked(&nodes).await, 2);
+    assert_eq!(nodes.chain().unwrap().spec.unknown_fork(), Some(("gloas", 9)));
 }
 
 #[tokio::test]
 async fn forks_to_come_are_learned_of_while_nodes_are_used() {
-    // The epoch of Fulu by each of two nodes.
-    let told: [Arc<AtomicU64>; 2] = std::array::from_fn(|_| Arc::new(AtomicU64::new(u64::MAX)));
-    let server = |epoch: Arc<AtomicU64>| {
-        serve(7, move |call| {
-            let mut spec: Value = serde_json::from_str(SPEC).unwrap();
-            spec["data"]["FULU_FORK_EPOCH"] = epoch.load(Ordering::SeqCst).to_string().into();
-            let answer = (call.path() == "/eth/v1/config/spec").then(|| spec.to_string().into_response());
-            async move { answer }.boxed()
-        })
-    };
-    let (first, second) = (server(told[0].clone()).await, server(told[1].clone()).await);
-    let nodes = connect(&[&first, &second]).await;
-    // Both are restarted, in this epoch.
-    let restarted = async |epoch: u64, say: [u64; 2]| {
-        for (epoch, said) in told.iter().zip(say) {
-            epoch.store(said, Ordering::SeqCst);
-        }
+    let says = Says::new(NEVER, NEVER);
+    let server = saying(&says).await;
+    let nodes = connect(&[&server]).await;
+    let restarted = async |epoch: u64| {
+        says.head.store(epoch * 8, Ordering::SeqCst);
         nodes.pin(Pinned::default());
         nodes.check(NOW_MS + epoch * EPOCH_MS, soon()).await;
         nodes.chain().unwrap()
     };
-    let never = u64::MAX;
     let fulu = |chain: &Chain| chain.spec.scheduled(Fork::Fulu).map(|fork| fork.epoch);
     let before = nodes.chain().unwrap();
     assert_eq!(fulu(&before), None);
     // The same again is the same thing.
-    assert!(Arc::ptr_eq(&before, &restarted(0, [never, never]).await));
-    // One is updated, then the other one; then the fork is postponed.
-    for say in [[never, 5], [5, 5], [5, never], [7, 7], [7, never], [5, 5]] {
-        let chain = restarted(1, say).await;
-        assert_eq!(
-            (fulu(&chain), chain.spec.unknown_fork()),
-            (Some(say[0].min(say[1])), None)
-        );
-        assert_eq!(wrong(&nodes), [""; 0]);
+    assert!(Arc::ptr_eq(&before, &restarted(0).await));
+    // Updated, postponed, updated only after the fork has begun.
+    for (epoch, said) in [(1, 5), (1, 7), (1, NEVER), (8, 7)] {
+        says.forks(said, NEVER);
+        let chain = restarted(epoch).await;
+        assert_eq!(fulu(&chain), (said != NEVER).then_some(said));
+        assert!(nodes.is_ready());
     }
-    for (epoch, say) in [(1, [7, 5]), (6, [7, 5]), (8, [7, 5])] {
-        let chain = restarted(epoch, say).await;
-        assert_eq!(chain.spec.unknown_fork(), Some(("fulu", 5)), "{epoch}");
-        assert_eq!(wrong(&nodes), [""; 0]);
-    }
-    // They agree again: late, but then it is clear what to sign.
-    let chain = restarted(8, [7, 7]).await;
-    assert_eq!((fulu(&chain), chain.spec.unknown_fork()), (Some(7), None));
-    // What has begun does not change, and who says so is not used.
-    for say in [[7, never], [5, 7], [9, 7], [9, 9]] {
-        let chain = restarted(8, say).await;
-        assert_eq!(fulu(&chain), Some(7));
-        assert_eq!(
-            wrong(&nodes).len(),
-            say.iter().filter(|epoch| **epoch != 7).count()
-        );
-    }
-    restarted(8, [7, 7]).await;
-    assert_eq!(wrong(&nodes), [""; 0]);
+}
+
+#[tokio::test]
+async fn the_quickest_node_does_not_choose_the_network() {
+    let others = |call: &Call| {
+        let spec = SPEC.replace("\"SLOTS_PER_EPOCH\": \"8\"", "\"SLOTS_PER_EPOCH\": \"16\"");
+        assert_ne!(spec, SPEC);
+        (call.path() == "/eth/v1/config/spec").then(|| spec.into_response())
+    };
+    let stranger = serve(7, move |call| {
+        let answer = others(&call);
+        async move { answer }.boxed()
+    })
+    .await;
+    let slow = || {
+        serve(7, |call| {
+            let asked = call.path() == "/eth/v1/config/spec";
+            async move {
+                if asked {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                None
+            }
+            .boxed()
+        })
+    };
+    let friends = [slow().await, slow().await];
+    let nodes = connect(&[&stranger, &friends[0], &friends[1]]).await;
+    let wrong: Vec<bool> = nodes
+        .health()
+        .iter()
+        .map(|one| matches!(one.state, State::WrongNetwork(_)))
+        .collect();
+    assert_eq!(wrong, [true, false, false]);
+    assert_eq!(nodes.chain().unwrap().spec.slots_per_epoch, 8);
 }
 
 #[tokio::test]
 async fn a_node_that_is_well_and_fails_one_request_is_told_of_until_it_answers() {
-    use std::sync::atomic::{AtomicBool, Ordering};
     let fails = Arc::new(AtomicBool::new(true));
     let failing = fails.clone();
     let server = serve(7, move |call| {

@@ -260,6 +260,7 @@ pub fn run(
         exits: Arc::default(),
     };
     let _door = open_door(&runtime, &setup.control, &desk, watch);
+    expect(&setup.nodes, &setup.pinned, setup.guard.as_ref())?;
     let mut lobby = Lobby::new(&mut net, &setup.pulse, &mut *watch, &mut *keep);
     let Some(chain) = runtime.block_on(lobby.chain_of(&setup.nodes, interrupted))? else {
         return Ok(Ended::Asked);
@@ -470,6 +471,19 @@ impl<'a, 'k> Lobby<'a, 'k> {
             }
         }
     }
+}
+
+/// Has beacon nodes held against what the slashing protection was used on, too: one that is wrong then does not keep others
+/// from being used. Where the lock's network is another one than the database's, that is said when the chain is known.
+fn expect(nodes: &Nodes, pinned: &Pinned, guard: Option<&Guard>) -> Result<(), RunError> {
+    let known = guard.map(Guard::genesis_validators_root).transpose()?.flatten();
+    if known.is_some() && pinned.genesis_validators_root.is_none() {
+        nodes.pin(Pinned {
+            genesis_validators_root: known,
+            ..pinned.clone()
+        });
+    }
+    Ok(())
 }
 
 /// Compares a chain with what is known of it, and with what the slashing protection was used on.

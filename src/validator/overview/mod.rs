@@ -46,7 +46,7 @@ use news::Peer;
 use totals::Totals;
 use validators::Validators;
 use view::{ForkView, Link, NodeView, OperatorView, State, View};
-use words::{brief, count, span, unsigned_fork};
+use words::{UNSIGNED_FORK, brief, count, span};
 
 /// Participation and duties are kept for so many epochs.
 pub const EPOCHS: u64 = 4;
@@ -527,7 +527,7 @@ impl Overview {
             );
         };
         if let Some((name, first)) = self.unknown_fork.as_ref().filter(|(_, first)| *first <= epoch) {
-            let (why, todo) = unsigned_fork(name);
+            let (why, todo) = UNSIGNED_FORK;
             let why = format!("the fork {name} is in force since epoch {first}, and {why}: {todo}");
             return (State::UnknownFork, why);
         }
@@ -618,7 +618,7 @@ impl Overview {
     fn warnings(&self, fork: Option<&ForkView>, now_ms: u64) -> Vec<String> {
         let mut warnings = Vec::new();
         if let Some(fork) = fork.filter(|fork| fork.in_seconds > 0) {
-            let (why, todo) = unsigned_fork(&fork.name);
+            let (why, todo) = UNSIGNED_FORK;
             warnings.push(format!(
                 "the fork {} comes at epoch {}, in {}, and {why}: {todo} before",
                 fork.name,
@@ -654,11 +654,20 @@ impl Overview {
             ));
         }
         for node in &self.nodes {
-            if let NodeState::WrongNetwork(_) = node.state {
-                warnings.push(format!(
+            match &node.state {
+                NodeState::WrongNetwork(_) => warnings.push(format!(
                     "the beacon node {} is of another network and not used",
                     node.name
-                ));
+                )),
+                NodeState::OtherSchedule(parting) => warnings.push(format!(
+                    "the beacon node {} tells another fork schedule than the one that counts, and is not used: {parting}. \
+                     Update whichever of your beacon nodes is behind",
+                    node.name
+                )),
+                _ => {}
+            }
+            if let Some(parting) = &node.parting {
+                warnings.push(format!("the beacon node {} {}", node.name, words::parts(parting)));
             }
             if let NodeState::Stalled(_) = node.state {
                 warnings.push(format!("the beacon node {} is {}", node.name, node.state.text()));
@@ -697,6 +706,7 @@ fn node_view(health: &Health) -> NodeView {
             NodeState::Unknown => "unknown",
             NodeState::Down(_) => "down",
             NodeState::WrongNetwork(_) => "wrong_network",
+            NodeState::OtherSchedule(_) => "other_schedule",
         }
         .to_owned(),
         message: health.state.text(),

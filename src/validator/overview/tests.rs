@@ -5,7 +5,7 @@ use crate::{
     cluster::lock::Lock,
     p2p::events::Reason,
     validator::{
-        chain::spec::tests::chain,
+        chain::spec::{Parting, tests::chain},
         core::{Decision, Times},
         duty::{Duty, Kind},
         overview::news::{Seen, Vote, Votes},
@@ -72,6 +72,7 @@ fn health(state: NodeState) -> Health {
         head_slot: 8,
         latency: Duration::from_millis(3),
         trouble: None,
+        parting: None,
     }
 }
 
@@ -334,6 +335,30 @@ fn a_fork_is_warned_of_days_before() {
     );
     let fork = view.unknown_fork.unwrap();
     assert_eq!(fork.in_seconds, (at(20_000 * 8) - at(9)) / 1000);
+}
+
+#[test]
+fn a_beacon_node_with_another_fork_schedule_is_warned_of() {
+    let mut overview = told(overview());
+    let parting = Parting {
+        epoch: 20,
+        fork: "gloas".to_owned(),
+        epochs: [None, Some(20)],
+    };
+    let mut later = health(NodeState::Ready);
+    later.parting = Some(parting.clone());
+    let news = News::BeaconNodes(vec![later, health(NodeState::OtherSchedule(parting))]);
+    overview.tell(&news, at(9));
+    let view = overview.view(at(9), 10);
+    assert!(view.healthy);
+    for words in [
+        "expected was not scheduled. It is used until epoch 18 is over",
+        "and is not used: the fork gloas is from epoch 20 on",
+    ] {
+        let warned = view.warnings.iter().any(|warning| warning.contains(words));
+        assert!(warned, "{words}: {:?}", view.warnings);
+    }
+    assert_eq!(view.beacon_nodes[1].state, "other_schedule");
 }
 
 #[test]

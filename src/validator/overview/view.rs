@@ -305,7 +305,7 @@ pub struct DutyView {
 pub struct NodeView {
     /// Its address, without credentials.
     pub name: String,
-    /// `ready`, `optimistic`, `syncing`, `stalled`, `unknown`, `down` or `wrong_network`.
+    /// `ready`, `optimistic`, `syncing`, `stalled`, `unknown`, `down`, `wrong_network` or `other_schedule`.
     pub state: String,
     /// The same for people.
     pub message: String,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::validator::chain::spec::Fork;
+use crate::validator::chain::spec::Parting;
 
 /// A time span as a person says it: `12 s`, `6 min`, `2 h`, `10 days`.
 pub fn span(ms: u64) -> String {
@@ -26,16 +26,16 @@ pub fn offset(ms: i64) -> String {
     format!("{sign}{}", brief(ms.unsigned_abs()))
 }
 
-/// Why nothing is signed from a fork on, and what to do about it. A fork that is known here by its name is one of which
-/// beacon nodes tell different things.
-pub fn unsigned_fork(name: &str) -> (&'static str, &'static str) {
-    match Fork::by_name(name) {
-        Some(_) => (
-            "your beacon nodes do not agree on it",
-            "update the beacon nodes that are behind",
-        ),
-        None => ("this version of conclave does not know it", "update conclave"),
-    }
+/// Why nothing is signed from a fork on, and what to do about it.
+pub const UNSIGNED_FORK: (&str, &str) = ("this version of conclave does not know it", "update conclave");
+
+/// What a beacon node does whose fork schedule is another one later, and what to do about it.
+pub fn parts(parting: &Parting) -> String {
+    format!(
+        "tells another fork schedule than the one that counts: {parting}. It is used until epoch {} is over: update \
+         whichever of your beacon nodes is behind",
+        parting.epoch.saturating_sub(2)
+    )
 }
 
 /// `1 validator`, `2 validators`.

@@ -1,7 +1,5 @@
 //! Genesis; a chain as a whole, and whether it is the one that is expected.
 
-use std::{collections::BTreeMap, sync::Arc};
-
 use serde::Deserialize;
 
 use crate::{
@@ -10,7 +8,7 @@ use crate::{
     validator::chain::{json, time::Time},
 };
 
-use super::{Due, Fork, MAX_GENESIS_BYTES, Spec, SpecError, values::in_range};
+use super::{Due, MAX_GENESIS_BYTES, Spec, SpecError, values::in_range};
 
 /// The start of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,52 +183,33 @@ impl Chain {
         }
     }
 
-    /// Whether another node's chain is the same one at this epoch. Forks that have begun for neither may differ, for nodes
-    /// learn of them with their updates; and so may those that are not known here, or disputed: nothing is signed there.
+    /// Whether another node's chain is of the same network, whatever it says of forks: see [`Spec::parts_from`].
     ///
     /// # Errors
     /// [`Mismatch`] names the first value that differs.
-    pub fn same_as(&self, other: &Self, epoch: u64) -> Result<(), Mismatch> {
+    pub fn same_network(&self, other: &Self) -> Result<(), Mismatch> {
         other.fits(&Pinned {
             genesis_validators_root: Some(self.genesis.validators_root),
             genesis_fork_version: Some(self.genesis.fork_version),
             capella_fork_version: Some(self.spec.capella_fork_version),
             slot_ms: Some(self.spec.slot_ms),
         })?;
-        let differs = |what: &str, expected: String, found: String| {
+        let differs = |what: &str, expected: u64, found: u64| {
             if expected == found {
                 return Ok(());
             }
             Err(Mismatch {
                 what: what.to_owned(),
-                expected,
-                found,
+                expected: expected.to_string(),
+                found: found.to_string(),
             })
         };
-        let text = |value: u64| value.to_string();
-        differs(
-            "the time of genesis",
-            text(self.genesis.time),
-            text(other.genesis.time),
-        )?;
+        differs("the time of genesis", self.genesis.time, other.genesis.time)?;
         differs(
             "SLOTS_PER_EPOCH",
-            text(self.spec.slots_per_epoch),
-            text(other.spec.slots_per_epoch),
+            self.spec.slots_per_epoch,
+            other.spec.slots_per_epoch,
         )?;
-        for fork in Fork::ALL {
-            let both = [self, other].map(|chain| chain.spec.scheduled(fork));
-            if self.spec.is_disputed(fork) || both.iter().flatten().all(|one| one.epoch > epoch) {
-                continue;
-            }
-            let [ours, theirs] = both.map(|entry| {
-                entry.map_or_else(
-                    || "not scheduled".to_owned(),
-                    |one| format!("0x{} from epoch {}", hex::encode(one.version), one.epoch),
-                )
-            });
-            differs(&format!("fork {}", fork.name()), ours, theirs)?;
-        }
         if self.spec.sizes != other.spec.sizes {
             return Err(Mismatch {
                 what: "the preset (limits of lists)".to_owned(),
@@ -239,39 +218,6 @@ impl Chain {
             });
         }
         Ok(())
-    }
-}
-
-impl Chain {
-    /// A chain as all beacon nodes tell it, whose words are of the same one: the first one's, and the forks of all of
-    /// them. A fork that only some have scheduled is news to the others. One of which two nodes tell different epochs or
-    /// versions is disputed: from the earliest of its epochs on it counts as one that is not known here, so that nothing
-    /// is signed until the nodes agree. `None` if nobody told anything.
-    pub fn together(told: &[Arc<Self>]) -> Option<Self> {
-        let mut chain = Self::clone(told.first()?);
-        let specs = || told.iter().map(|chain| &chain.spec);
-        let mut unsigned: BTreeMap<&str, u64> = BTreeMap::new();
-        let mut earliest = |name, epoch: u64| {
-            let first = unsigned.entry(name).or_insert(epoch);
-            *first = epoch.min(*first);
-        };
-        for (name, epoch) in specs().flat_map(|spec| &spec.unknown) {
-            earliest(name, *epoch);
-        }
-        chain.spec.forks.clear();
-        for fork in Fork::ALL {
-            let mut said: Vec<_> = specs().filter_map(|spec| spec.scheduled(fork)).collect();
-            said.sort_unstable_by_key(|one| (one.epoch, one.version));
-            said.dedup();
-            if let [first, _, ..] = said.as_slice() {
-                earliest(fork.name(), first.epoch);
-            }
-            chain.spec.forks.extend(said.first());
-        }
-        let unsigned = unsigned.into_iter().map(|(name, epoch)| (name.to_owned(), epoch));
-        chain.spec.unknown = unsigned.collect();
-        chain.spec.unknown.sort_by_key(|(_, epoch)| *epoch);
-        Some(chain)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Forks and their schedule.
 
-use super::{FAR_FUTURE_EPOCH, SpecError, values::Values};
+use std::fmt;
+
+use super::{FAR_FUTURE_EPOCH, Spec, SpecError, values::Values};
 
 /// A fork whose blocks and votes are known here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,6 +76,80 @@ pub struct UnsupportedFork {
     pub name: String,
     /// The epoch for which something was to be signed.
     pub epoch: u64,
+}
+
+/// Where two fork schedules part: up to the epoch before, both say the same of every epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parting {
+    /// The first epoch of which they say different things.
+    pub epoch: u64,
+    /// The fork that one of them begins there, in lower case.
+    pub fork: String,
+    /// From which epoch that fork is by the one schedule, and by the other; `None` if it is not scheduled.
+    pub epochs: [Option<u64>; 2],
+}
+
+/// A fork as a schedule has it, in the order in which schedules are compared: epoch, name, and the version where it matters.
+type Scheduled<'a> = (u64, &'a str, Option<[u8; 4]>);
+
+impl Spec {
+    /// Everything that is scheduled, known here or not, oldest first; forks of one epoch by name.
+    fn schedule(&self) -> Vec<Scheduled<'_>> {
+        let known = self.forks.iter();
+        let known = known.map(|one| (one.epoch, one.fork.name(), Some(one.version)));
+        let unknown = self.unknown.iter();
+        let unknown = unknown.map(|(name, epoch)| (*epoch, name.as_str(), None));
+        let mut all: Vec<_> = known.chain(unknown).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Where another fork schedule parts from this one; `None` if they are the same.
+    pub fn parts_from(&self, other: &Self) -> Option<Parting> {
+        let (ours, theirs) = (self.schedule(), other.schedule());
+        let same = ours.iter().zip(&theirs).take_while(|(one, other)| one == other);
+        let at = same.count();
+        let (_, fork, _) = ours.get(at).into_iter().chain(theirs.get(at)).min()?;
+        let epoch_of = |schedule: &[Scheduled<'_>]| {
+            let found = schedule.iter().find(|(_, name, _)| name == fork);
+            found.map(|(epoch, ..)| *epoch)
+        };
+        let first = ours
+            .get(at)
+            .into_iter()
+            .chain(theirs.get(at))
+            .map(|(epoch, ..)| *epoch);
+        Some(Parting {
+            epoch: first.min()?,
+            fork: (*fork).to_owned(),
+            epochs: [epoch_of(&ours), epoch_of(&theirs)],
+        })
+    }
+
+    /// Whether another fork schedule says the same of every epoch up to this one.
+    pub fn same_up_to(&self, other: &Self, epoch: u64) -> bool {
+        self.parts_from(other).is_none_or(|parting| parting.epoch > epoch)
+    }
+}
+
+impl fmt::Display for Parting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let when = |epoch: Option<u64>| match epoch {
+            Some(epoch) => format!("from epoch {epoch} on"),
+            None => "not scheduled".to_owned(),
+        };
+        let [ours, theirs] = self.epochs;
+        if ours == theirs {
+            return write!(f, "the fork {} has another version", self.fork);
+        }
+        write!(
+            f,
+            "the fork {} is {}, expected was {}",
+            self.fork,
+            when(theirs),
+            when(ours)
+        )
+    }
 }
 
 /// A version in the schedule is only asked for where the fork is scheduled.

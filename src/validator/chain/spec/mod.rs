@@ -23,7 +23,7 @@ pub(in crate::validator) mod tests;
 pub use self::{
     chain::{Chain, Genesis, Mismatch, Pinned},
     due::Due,
-    forks::{Fork, ScheduledFork, UnsupportedFork},
+    forks::{Fork, Parting, ScheduledFork, UnsupportedFork},
     sizes::Sizes,
 };
 
@@ -62,8 +62,7 @@ pub struct Spec {
     pub forks: Vec<ScheduledFork>,
     /// Limits of lists.
     pub sizes: Sizes,
-    /// Scheduled forks that are not known here: name in lower case and epoch, earliest first. Also those of which beacon
-    /// nodes tell different things: see [`Chain::together`].
+    /// Scheduled forks that are not known here: name in lower case and epoch, earliest first.
     pub unknown: Vec<(String, u64)>,
     due: DueTimes,
     due_gloas: DueTimes,
@@ -135,9 +134,9 @@ impl Spec {
         self.forks.iter().find(|one| one.fork == fork).copied()
     }
 
-    /// Whether beacon nodes tell different things of a fork that is known here.
-    pub fn is_disputed(&self, fork: Fork) -> bool {
-        self.unknown.iter().any(|(name, _)| name == fork.name())
+    /// Whether another specification has everything due at the same times.
+    pub fn same_due_times(&self, other: &Self) -> bool {
+        (self.due, self.due_gloas, self.gloas_epoch) == (other.due, other.due_gloas, other.gloas_epoch)
     }
 
     /// The first scheduled fork that is not known here, with its epoch.

@@ -220,37 +220,39 @@ fn another_network_is_named() {
     };
     chain.fits(&pinned).unwrap();
     chain.fits(&Pinned::default()).unwrap();
-    chain.same_as(&chain, 5).unwrap();
+    chain.same_network(&chain).unwrap();
     let hoodi = Pinned::from(Network::by_name("hoodi").unwrap());
     assert_eq!(
         chain.fits(&hoodi).unwrap_err().to_string(),
         "the genesis fork version is 0x10000038, expected 0x10000910"
     );
     let changes: [Change; 6] = [
+        ("genesis fork version", |c| c.genesis.fork_version[0] ^= 1),
         ("genesis validators root", |c| c.genesis.validators_root[0] ^= 1),
         ("Capella", |c| c.spec.capella_fork_version[0] ^= 1),
         ("length of a slot", |c| c.spec.slot_ms += 1),
         ("time of genesis", |c| c.genesis.time += 1),
-        ("fork fulu", |c| c.spec.forks[6].epoch += 1),
         ("preset", |c| c.spec.sizes.max_deposits += 1),
     ];
     for (what, change) in changes {
         let mut other = chain.clone();
         change(&mut other);
-        let error = chain.same_as(&other, 5).unwrap_err().to_string();
+        let error = chain.same_network(&other).unwrap_err().to_string();
         assert!(error.contains(what), "{error}");
     }
+    // Forks are nobody's network, nor how many blobs a block may have from when on.
     let mut other = chain.clone();
     other.spec.unknown.push(("gloas".into(), 9));
-    chain.same_as(&other, 20).unwrap();
-    // How many blobs a block may have from when on is nobody's network.
+    other.spec.forks[6].epoch += 1;
+    chain.same_network(&other).unwrap();
     let mut other = chain.clone();
     other.spec = with(
         "BLOB_SCHEDULE",
         Some(json!([{ "EPOCH": "9", "MAX_BLOBS_PER_BLOCK": "21" }])),
     )
     .unwrap();
-    chain.same_as(&other, 20).unwrap();
+    chain.same_network(&other).unwrap();
+    assert_eq!(chain.spec.parts_from(&other.spec), None);
 }
 
 /// A chain on which Fulu begins with this epoch and the first byte of this version.
@@ -266,60 +268,74 @@ fn fulu(epoch: Option<u64>, version: u8) -> Arc<Chain> {
 }
 
 #[test]
-fn forks_to_come_may_differ_and_those_that_have_begun_may_not() {
-    let never = (None, 0x70);
-    let at = |epoch| (Some(epoch), 0x70);
-    for (one, other, last) in [
-        (never, at(9), 8),
-        (at(9), at(12), 8),
-        (at(9), (Some(9), 0x71), 8),
-        (never, never, 99),
-        (at(9), at(9), 99),
-    ] {
-        let (one, other) = (fulu(one.0, one.1), fulu(other.0, other.1));
-        for epoch in [0, 8, 9, 11, 12, 99] {
-            assert_eq!(one.same_as(&other, epoch).is_ok(), epoch <= last, "{epoch}");
-            assert_eq!(other.same_as(&one, epoch).is_ok(), epoch <= last, "{epoch}");
-        }
-    }
-}
-
-#[test]
-fn what_nodes_know_of_forks_to_come_is_put_together() {
-    assert_eq!(Chain::together(&[]), None);
-    let signs = |chain: &Chain, epoch| chain.spec.signable_fork_at(epoch).map(|fork| fork.fork).ok();
-    // What only one knows is news to the other.
-    for told in [[None, Some(9)], [Some(9), None], [Some(9), Some(9)]] {
-        let chain = Chain::together(&told.map(|epoch| fulu(epoch, 0x70))).unwrap();
-        assert_eq!(chain, *fulu(Some(9), 0x70));
-    }
-    // Where they disagree nothing is signed, from the earliest epoch on, whichever is asked first.
-    for told in [
-        [(12, 0x70), (9, 0x70)],
-        [(9, 0x70), (12, 0x70)],
-        [(9, 0x70), (9, 0x71)],
-    ] {
-        let told = told.map(|(epoch, version)| fulu(Some(epoch), version));
-        let chain = Chain::together(&told).unwrap();
-        assert_eq!(chain.spec.unknown_fork(), Some(("fulu", 9)));
-        assert_eq!(signs(&chain, 8), Some(Fork::Electra));
-        for epoch in [9, 12, 99] {
-            assert_eq!(signs(&chain, epoch), None);
-            // That is no reason to use neither of them.
-            for one in &told {
-                chain.same_as(one, epoch).unwrap();
-            }
-        }
-        let chain = Chain::together(&[told[0].clone(), told[0].clone()]).unwrap();
-        assert_eq!(signs(&chain, 12), Some(Fork::Fulu));
-    }
-    let gloas = |epoch: &str| {
-        let mut chain = chain("minimal");
-        chain.spec = with("GLOAS_FORK_EPOCH", Some(epoch.into())).unwrap();
-        Arc::new(chain)
+fn schedules_part_where_they_first_say_different_things() {
+    let gloas = |mut chain: Chain, epoch| {
+        chain.spec.unknown.push(("gloas".to_owned(), epoch));
+        chain.spec
     };
-    let chain = Chain::together(&[gloas("20"), fulu(Some(2), 0x70), gloas("15")]).unwrap();
-    assert_eq!(chain.spec.unknown, [("gloas".to_owned(), 15)]);
+    let at = |epoch, version| Chain::clone(&fulu(epoch, version));
+    let cases = [
+        (
+            at(None, 0).spec,
+            at(Some(9), 0x70).spec,
+            Some((9, "fulu", [None, Some(9)])),
+        ),
+        (
+            at(Some(9), 0x70).spec,
+            at(Some(12), 0x70).spec,
+            Some((9, "fulu", [Some(9), Some(12)])),
+        ),
+        (
+            at(Some(9), 0x70).spec,
+            at(Some(9), 0x71).spec,
+            Some((9, "fulu", [Some(9), Some(9)])),
+        ),
+        (
+            at(Some(9), 0x70).spec,
+            gloas(at(Some(9), 0x70), 20),
+            Some((20, "gloas", [None, Some(20)])),
+        ),
+        (
+            gloas(at(None, 0), 30),
+            gloas(at(None, 0), 20),
+            Some((20, "gloas", [Some(30), Some(20)])),
+        ),
+        // The first of several differences.
+        (
+            at(Some(9), 0x70).spec,
+            gloas(at(Some(12), 0x70), 5),
+            Some((5, "gloas", [None, Some(5)])),
+        ),
+        (gloas(at(None, 0), 20), gloas(at(None, 0), 20), None),
+    ];
+    for (one, other, parts) in cases {
+        let found = one.parts_from(&other);
+        let expected = parts.map(|(epoch, fork, epochs)| Parting {
+            epoch,
+            fork: fork.to_owned(),
+            epochs,
+        });
+        assert_eq!(found, expected);
+        let back = other.parts_from(&one);
+        assert_eq!(
+            back.map(|parting| parting.epoch),
+            expected.as_ref().map(|parting| parting.epoch)
+        );
+        for epoch in [0, 4, 5, 8, 9, 19, 20, u64::MAX] {
+            let same = expected.as_ref().is_none_or(|parting| epoch < parting.epoch);
+            assert_eq!(one.same_up_to(&other, epoch), same, "{epoch}");
+        }
+    }
+    let text = |other: &Spec| at(Some(9), 0x70).spec.parts_from(other).unwrap().to_string();
+    assert_eq!(
+        text(&at(None, 0).spec),
+        "the fork fulu is not scheduled, expected was from epoch 9 on"
+    );
+    assert_eq!(
+        text(&gloas(at(Some(9), 0x70), 20)),
+        "the fork gloas is from epoch 20 on, expected was not scheduled"
+    );
+    assert_eq!(text(&at(Some(9), 0x71).spec), "the fork fulu has another version");
 }
 
 #[test]

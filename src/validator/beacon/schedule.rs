@@ -1,0 +1,151 @@
+//! Whose word on the chain counts when beacon nodes tell different things of it, of forks above all.
+//!
+//! Pure: what each of the nodes that have a say told last goes in, whose word counts comes out.
+
+use std::{cmp::Reverse, sync::Arc};
+
+use crate::validator::chain::spec::Chain;
+
+/// Heads that are no further apart are equally new: they are asked for one after the other, while blocks come.
+const CLOSE: u64 = 2;
+
+/// What a beacon node says.
+#[derive(Debug, Clone)]
+pub(super) struct Word {
+    /// Its chain, fork schedule included.
+    pub(super) chain: Arc<Chain>,
+    /// The slot of its head.
+    pub(super) head_slot: u64,
+}
+
+/// The place of the node whose chain counts, among the words in the order in which the nodes are listed; none if nobody
+/// says anything.
+///
+/// Of networks that of the majority. Then, from one epoch to the next in which fork schedules part, the schedule of the
+/// majority of those that agreed until there: who knows more of what is to come does not split those who agree on what is
+/// now. At last due times. Where as many say the one as the other, those with the newest head have it, then those who are
+/// listed first.
+pub(super) fn counting(words: &[Word]) -> Option<usize> {
+    let newest = words.iter().map(|word| word.head_slot).max()?;
+    let majority = |of: Vec<usize>, same: &dyn Fn(&Chain, &Chain) -> bool| {
+        let mut classes: Vec<Vec<usize>> = Vec::new();
+        for place in of {
+            let chain = |place: usize| &words[place].chain;
+            match classes
+                .iter_mut()
+                .find(|class| same(chain(class[0]), chain(place)))
+            {
+                Some(class) => class.push(place),
+                None => classes.push(vec![place]),
+            }
+        }
+        let weight = |class: &Vec<usize>| {
+            let is_new = |place: &usize| words[*place].head_slot.saturating_add(CLOSE) >= newest;
+            (class.len(), class.iter().any(is_new), Reverse(class[0]))
+        };
+        classes.into_iter().max_by_key(weight).unwrap_or_default()
+    };
+    let mut left = majority((0..words.len()).collect(), &|one, other| {
+        one.same_network(other).is_ok()
+    });
+    loop {
+        let first = &words[*left.first()?].chain.spec;
+        let partings = left
+            .iter()
+            .filter_map(|place| first.parts_from(&words[*place].chain.spec));
+        let Some(epoch) = partings.map(|parting| parting.epoch).min() else {
+            break;
+        };
+        left = majority(left, &|one, other| one.spec.same_up_to(&other.spec, epoch));
+    }
+    left = majority(left, &|one, other| one.spec.same_due_times(&other.spec));
+    left.first().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::validator::{
+        beacon::tests::SPEC,
+        chain::spec::{Spec, tests::chain},
+    };
+
+    /// A chain with these forks to come, none of them known here.
+    fn word(forks: &[(&str, u64)], head_slot: u64) -> Word {
+        let mut chain = chain("minimal");
+        chain.spec.unknown = forks
+            .iter()
+            .map(|(name, epoch)| ((*name).to_owned(), *epoch))
+            .collect();
+        Word {
+            chain: Arc::new(chain),
+            head_slot,
+        }
+    }
+
+    /// The same with attestations due at another time.
+    fn due(mut word: Word, points: u64) -> Word {
+        let mut spec: serde_json::Value = serde_json::from_str(SPEC).unwrap();
+        spec["data"]["ATTESTATION_DUE_BPS"] = points.to_string().into();
+        let mut chain = Chain::clone(&word.chain);
+        chain.spec = Spec::from_json(spec.to_string().as_bytes()).unwrap();
+        word.chain = Arc::new(chain);
+        word
+    }
+
+    #[test]
+    fn the_majority_counts_then_the_newest_head_then_who_is_listed_first() {
+        assert_eq!(counting(&[]), None);
+        let none: &[(&str, u64)] = &[];
+        let late = &[("gloas", 9)][..];
+        for (said, expected) in [
+            (vec![(late, 5)], 0),
+            (vec![(late, 50), (none, 50), (none, 50)], 1),
+            (vec![(none, 50), (late, 50), (none, 50)], 0),
+            // However new its head is, and wherever it is listed.
+            (vec![(late, 99), (none, 5), (none, 5)], 1),
+            (vec![(late, 50), (none, 50)], 0),
+            (vec![(none, 50), (late, 50)], 0),
+            (vec![(none, 47), (late, 50)], 1),
+            // Two slots are no difference: blocks come while they are asked.
+            (vec![(none, 48), (late, 50)], 0),
+            (vec![(late, 50), (none, 48)], 0),
+            (vec![(late, 10), (none, 10), (none, 50), (late, 10)], 1),
+        ] {
+            let words: Vec<Word> = said.iter().map(|(forks, head)| word(forks, *head)).collect();
+            assert_eq!(counting(&words), Some(expected), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn who_knows_more_of_the_future_does_not_split_those_who_agree_on_what_is_now() {
+        // Three of four say that nothing comes at 9; what each of them says of later is another thing.
+        let words = [
+            word(&[("x", 9)], 99),
+            word(&[], 1),
+            word(&[("x", 20)], 1),
+            word(&[("x", 30)], 1),
+        ];
+        assert_eq!(counting(&words), Some(1));
+        let words = [
+            word(&[("x", 9)], 50),
+            word(&[("x", 20)], 50),
+            word(&[("x", 30)], 50),
+            word(&[("x", 30), ("y", 40)], 50),
+        ];
+        assert_eq!(counting(&words), Some(2));
+    }
+
+    #[test]
+    fn another_network_and_other_due_times_are_outvoted_too() {
+        let mut stranger = word(&[], 50);
+        let mut chain = Chain::clone(&stranger.chain);
+        chain.genesis.time += 12;
+        stranger.chain = Arc::new(chain);
+        let ours = word(&[], 50);
+        assert_eq!(counting(&[stranger.clone(), ours.clone(), ours.clone()]), Some(1));
+        assert_eq!(counting(&[stranger, ours.clone()]), Some(0));
+        let odd = due(ours.clone(), 3999);
+        assert_eq!(counting(&[odd, ours.clone(), ours]), Some(1));
+    }
+}

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    crypto::hash::Hash,
     dkg::wire::Reader,
     validator::{
         agreement::{Signatures, Verdict, messages::Proposal},
@@ -13,7 +12,6 @@ use crate::{
                 AggregateAndProof, Attestation, AttestationData, SignedAggregateAndProof, SingleAttestation,
             },
         },
-        combine::Combined,
         duty::{Duty, Kind, Purpose},
     },
 };
@@ -30,21 +28,23 @@ impl<S: Signatures> Core<S> {
             .map(|(slot, _)| *slot)
             .filter(|slot| *slot >= now)
             .collect();
-        for slot in &slots {
-            let Ok(root) = self.chain.selection_signing_root(*slot) else {
-                continue;
-            };
-            let attesters = self.schedule.attesters(epoch, *slot);
-            let roots = attesters
-                .iter()
-                .map(|attester| ((attester.validator, 0), root))
-                .collect();
-            self.sign(Purpose::Selection, *slot, roots);
-        }
         let subscriptions: Vec<Subscription> =
             slots.iter().flat_map(|slot| self.subscriptions(*slot)).collect();
         if !subscriptions.is_empty() {
             self.effects.push(Effect::Subscribe(subscriptions));
+        }
+        self.duties_changed(epoch, Kind::Aggregates);
+    }
+
+    /// Makes the selection proofs of the attesters of a slot.
+    pub(super) fn sign_selections(&mut self, slot: u64) {
+        let attesters = self.schedule.attesters(self.time.epoch_of(slot), slot);
+        if let Ok(root) = self.chain.selection_signing_root(slot) {
+            let roots = attesters
+                .iter()
+                .map(|attester| ((attester.validator, 0), root))
+                .collect();
+            self.sign(Purpose::Selection, slot, roots);
         }
     }
 
@@ -65,6 +65,7 @@ impl<S: Signatures> Core<S> {
         if !subscriptions.is_empty() {
             self.effects.push(Effect::Subscribe(subscriptions));
         }
+        self.proceed(slot);
     }
 
     fn aggregates_in(&self, slot: u64, attester: &Attester) -> bool {
@@ -96,59 +97,44 @@ impl<S: Signatures> Core<S> {
         let work = self.slots.entry(slot).or_default();
         work.head = Some(data);
         work.ask_view_at = None;
-        let epoch = self.time.epoch_of(slot);
-        if let Ok(root) = self.chain.attestation_signing_root(&data) {
-            let validators: Vec<u32> = self
-                .schedule
-                .attesters(epoch, slot)
-                .iter()
-                .map(|attester| attester.validator)
-                .collect();
-            let epochs = (data.source.epoch, data.target.epoch);
-            self.sign_guarded(Purpose::Attestation, slot, epochs, root, validators.into_iter());
-        }
-        self.sign_sync_messages(slot, &data.beacon_block_root);
-        // Signatures may have been there before the decision.
-        let made: Vec<Combined> = self
-            .pools
-            .all_made((Purpose::Attestation, slot))
-            .cloned()
-            .collect();
-        self.submit_attestations(slot, &made);
-        let made: Vec<Combined> = self
-            .pools
-            .all_made((Purpose::SyncMessage, slot))
-            .cloned()
-            .collect();
-        self.submit_sync_messages(slot, &made);
+        self.proceed(slot);
         for kind in [Kind::Aggregates, Kind::Contributions] {
             self.judge_held(Duty { slot, kind });
         }
     }
 
-    pub(super) fn submit_attestations(&mut self, slot: u64, made: &[Combined]) {
+    /// Asks the guard for the attestations of what was decided.
+    pub(super) fn sign_attestations(&mut self, slot: u64) {
+        let Some(data) = self.slots.get(&slot).and_then(|work| work.head) else {
+            return;
+        };
+        if let Ok(root) = self.chain.attestation_signing_root(&data) {
+            let attesters = self.schedule.attesters(self.time.epoch_of(slot), slot);
+            let validators: Vec<u32> = attesters.iter().map(|attester| attester.validator).collect();
+            let epochs = (data.source.epoch, data.target.epoch);
+            self.sign_guarded(Purpose::Attestation, slot, epochs, root, validators.into_iter());
+        }
+    }
+
+    pub(super) fn submit_attestations(&mut self, slot: u64) {
         let Some(data) = self.slots.get(&slot).and_then(|work| work.head) else {
             return;
         };
         let Ok(root) = self.chain.attestation_signing_root(&data) else {
             return;
         };
-        let attesters = self.schedule.attesters(self.time.epoch_of(slot), slot);
-        let attestations: Vec<SingleAttestation> = made
-            .iter()
-            .filter(|made| made.root == root)
-            .filter_map(|made| {
-                let attester = attesters
-                    .iter()
-                    .find(|attester| attester.validator == made.place.0)?;
-                Some(SingleAttestation {
+        let mut attestations = Vec::new();
+        for attester in self.schedule.attesters(self.time.epoch_of(slot), slot) {
+            let place = (attester.validator, 0);
+            if let Some(signature) = self.pools.hand_over((Purpose::Attestation, slot), place, &root) {
+                attestations.push(SingleAttestation {
                     committee_index: attester.committee,
                     attester_index: attester.index,
                     data,
-                    signature: made.signature,
-                })
-            })
-            .collect();
+                    signature,
+                });
+            }
+        }
         if !attestations.is_empty() {
             self.submit(Purpose::Attestation, slot, Submission::Attestations(attestations));
         }
@@ -245,6 +231,10 @@ impl<S: Signatures> Core<S> {
             return;
         };
         self.slots.entry(slot).or_default().aggregates = Some(aggregates);
+        self.proceed(slot);
+    }
+
+    pub(super) fn sign_aggregates(&mut self, slot: u64) {
         let roots = self
             .aggregate_messages(slot)
             .into_iter()
@@ -254,8 +244,6 @@ impl<S: Signatures> Core<S> {
             })
             .collect();
         self.sign(Purpose::Aggregate, slot, roots);
-        let made: Vec<Combined> = self.pools.all_made((Purpose::Aggregate, slot)).cloned().collect();
-        self.submit_aggregates(slot, &made);
     }
 
     /// What each aggregator signs.
@@ -282,15 +270,14 @@ impl<S: Signatures> Core<S> {
         self.aggregators(slot).iter().filter_map(message).collect()
     }
 
-    pub(super) fn submit_aggregates(&mut self, slot: u64, made: &[Combined]) {
-        let mut signatures: BTreeMap<(u32, Hash), [u8; 96]> = made
-            .iter()
-            .map(|made| ((made.place.0, made.root), made.signature))
-            .collect();
+    pub(super) fn submit_aggregates(&mut self, slot: u64) {
         let mut signed = Vec::new();
         for (validator, message) in self.aggregate_messages(slot) {
-            let root = self.chain.aggregate_signing_root(&message).ok();
-            if let Some(signature) = root.and_then(|root| signatures.remove(&(validator, root))) {
+            let Ok(root) = self.chain.aggregate_signing_root(&message) else {
+                continue;
+            };
+            let key = (Purpose::Aggregate, slot);
+            if let Some(signature) = self.pools.hand_over(key, (validator, 0), &root) {
                 signed.push(SignedAggregateAndProof { message, signature });
             }
         }

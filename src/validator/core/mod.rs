@@ -224,7 +224,14 @@ impl<S: Signatures> Core<S> {
                 confirms,
             } => self.compared(operator, newer, confirms),
             Event::Restarted { instance, start } => self.restarted(instance, start),
-            Event::Chain(chain) => self.chain = chain,
+            Event::Chain(chain) => {
+                self.chain = chain;
+                for epoch in self.schedule.epochs() {
+                    for kind in Kind::ALL {
+                        self.duties_changed(epoch, kind);
+                    }
+                }
+            }
             Event::Attesters { epoch, duties } => self.attesters(epoch, &duties),
             Event::Proposers { epoch, duties } => self.proposers(epoch, duties),
             Event::Produced { slot, round, made } => self.produced(slot, round, made),
@@ -290,7 +297,7 @@ impl<S: Signatures> Core<S> {
             self.begun = Some(slot);
             self.forget(slot);
             self.beat(slot);
-            self.prepare_sync(slot);
+            self.sign_sync_selections(slot.saturating_add(syncing::AHEAD));
         }
         self.start_due();
         self.attestations_due();

@@ -23,6 +23,8 @@ struct Entry {
     /// Own partial signatures, to be sent again.
     own: Vec<Partials>,
     made: BTreeMap<Place, Combined>,
+    /// What was given to the beacon nodes.
+    handed_over: BTreeSet<Place>,
 }
 
 /// All pools.
@@ -36,6 +38,9 @@ pub struct Pools {
 impl Pools {
     /// Of what is wanted, whatever the own share was not asked for before. It counts as asked from now on.
     pub fn ask(&mut self, key: Key, wanted: Vec<(Place, Hash)>) -> Vec<(Place, Hash)> {
+        if wanted.is_empty() {
+            return wanted;
+        }
         let entry = self.entries.entry(key).or_default();
         wanted
             .into_iter()
@@ -86,6 +91,13 @@ impl Pools {
         self.entries.get(&key)?.made.get(&place)
     }
 
+    /// The group's signature of this root, for the beacon nodes: once.
+    pub fn hand_over(&mut self, key: Key, place: Place, root: &Hash) -> Option<[u8; 96]> {
+        let entry = self.entries.get_mut(&key)?;
+        let made = entry.made.get(&place).filter(|made| made.root == *root)?;
+        entry.handed_over.insert(place).then_some(made.signature)
+    }
+
     /// All signatures of the group for a purpose in a slot.
     pub fn all_made(&self, key: Key) -> impl Iterator<Item = &Combined> {
         self.entries
@@ -127,7 +139,7 @@ impl Pools {
     pub(super) fn size(&self) -> usize {
         let entries = self.entries.values().map(|entry| {
             let own: usize = entry.own.iter().map(|partials| partials.items().len()).sum();
-            1 + entry.pool.size() + entry.asked.len() + own + entry.made.len()
+            1 + entry.pool.size() + entry.asked.len() + own + entry.made.len() + entry.handed_over.len()
         });
         entries.sum::<usize>() + self.suspects.len()
     }

@@ -134,16 +134,13 @@ impl<S: Signatures> Core<S> {
     /// Who proposes in an epoch: RANDAO reveals are made ahead.
     pub(super) fn proposers(&mut self, epoch: u64, duties: Vec<(u64, Proposer)>) {
         self.schedule.set_proposers(epoch, duties);
-        let now = self.slot_now();
-        let Ok(root) = self.chain.randao_signing_root(epoch) else {
-            return;
-        };
-        let proposals: Vec<(u64, Proposer)> = self
-            .schedule
-            .proposers(epoch)
-            .filter(|(slot, _)| *slot >= now)
-            .collect();
-        for (slot, proposer) in proposals {
+        self.duties_changed(epoch, Kind::Block);
+    }
+
+    /// Makes the RANDAO reveal of a slot.
+    pub(super) fn sign_randao(&mut self, slot: u64) {
+        let root = self.chain.randao_signing_root(self.time.epoch_of(slot));
+        if let (Some(proposer), Ok(root)) = (self.proposer_of(slot), root) {
             self.sign(Purpose::Randao, slot, vec![((proposer.validator, 0), root)]);
         }
     }
@@ -503,7 +500,7 @@ impl<S: Signatures> Core<S> {
         Some((block.known.get(id)?.as_ref()?, value))
     }
 
-    fn sign_block(&mut self, slot: u64) {
+    pub(super) fn sign_block(&mut self, slot: u64) {
         let Some(proposer) = self.proposer_of(slot) else {
             return;
         };

@@ -1,6 +1,6 @@
 //! Who has which duty when, as our beacon nodes tell it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A validator that attests in a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,13 +93,10 @@ impl Schedule {
         self.proposers.get(&epoch)?.get(&slot).copied()
     }
 
-    /// The proposals of an epoch.
-    pub fn proposers(&self, epoch: u64) -> impl Iterator<Item = (u64, Proposer)> {
-        self.proposers
-            .get(&epoch)
-            .into_iter()
-            .flatten()
-            .map(|(slot, proposer)| (*slot, *proposer))
+    /// The epochs of which something is known.
+    pub fn epochs(&self) -> BTreeSet<u64> {
+        let epochs = self.attesters.keys().chain(self.proposers.keys());
+        epochs.chain(self.sync.keys()).copied().collect()
     }
 
     /// The sync committee members of an epoch. A message in a slot is of the committee of the slot after it.

@@ -7,7 +7,7 @@ use crate::{
     validator::{
         agreement::Signatures,
         combine::{Outcome, Place},
-        duty::Purpose,
+        duty::{Duty, Kind, Purpose},
         partials::Partials,
         wire::Message,
     },
@@ -27,6 +27,42 @@ impl<S: Signatures> Core<S> {
         let roots = self.pools.ask((purpose, slot), roots);
         if !roots.is_empty() {
             self.effects.push(Effect::Sign { purpose, slot, roots });
+        }
+    }
+
+    /// Does for a slot whatever can be done by now and was not. Duties, decisions, proofs and signatures of the group come in
+    /// any order, and each of them calls this: nothing is done because of the last one to come only.
+    pub(super) fn proceed(&mut self, slot: u64) {
+        self.sign_attestations(slot);
+        self.submit_attestations(slot);
+        self.sign_sync_messages(slot);
+        self.submit_sync_messages(slot);
+        self.sign_aggregates(slot);
+        self.submit_aggregates(slot);
+        self.sign_contributions(slot);
+        self.submit_contributions(slot);
+        self.sign_block(slot);
+    }
+
+    /// Who has the duties of an epoch is known, or other than it was; or its fork is.
+    pub(super) fn duties_changed(&mut self, epoch: u64, kind: Kind) {
+        let now = self.slot_now();
+        // Sync committee messages are for the block of the slot after them.
+        let first = self.time.first_slot(epoch).saturating_sub(1);
+        let slots = first..=self.time.last_slot(epoch);
+        for slot in slots.clone().skip_while(|slot| *slot < now) {
+            match kind {
+                Kind::Head => {}
+                Kind::Aggregates => self.sign_selections(slot),
+                Kind::Block => self.sign_randao(slot),
+                Kind::Contributions if slot <= now.saturating_add(AHEAD) => self.sign_sync_selections(slot),
+                Kind::Contributions => break,
+            }
+        }
+        let begun: Vec<u64> = self.slots.range(slots).map(|(slot, _)| *slot).collect();
+        for slot in begun {
+            self.proceed(slot);
+            self.judge_held(Duty { slot, kind });
         }
     }
 
@@ -184,14 +220,15 @@ impl<S: Signatures> Core<S> {
                 contributors: self.pools.contributors((purpose, slot)),
             });
             match purpose {
-                Purpose::Attestation => self.submit_attestations(slot, &outcome.signatures),
+                Purpose::Attestation => self.submit_attestations(slot),
                 Purpose::Selection => self.selected(slot),
-                Purpose::SyncMessage => self.submit_sync_messages(slot, &outcome.signatures),
-                Purpose::Aggregate => self.submit_aggregates(slot, &outcome.signatures),
-                Purpose::Contribution => self.submit_contributions(slot, &outcome.signatures),
+                Purpose::SyncMessage => self.submit_sync_messages(slot),
+                Purpose::SyncSelection => self.proceed(slot),
+                Purpose::Aggregate => self.submit_aggregates(slot),
+                Purpose::Contribution => self.submit_contributions(slot),
                 Purpose::Randao => self.revealed(slot),
                 Purpose::Block => self.publish(slot),
-                Purpose::SyncSelection | Purpose::Exit => {}
+                Purpose::Exit => {}
             }
         }
         // Others may have come meanwhile.

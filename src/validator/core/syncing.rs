@@ -1,6 +1,6 @@
 //! Sync committee messages, and contributions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::{
     crypto::hash::Hash,
@@ -13,7 +13,7 @@ use crate::{
                 SyncCommitteeMessage,
             },
         },
-        combine::{Combined, Place},
+        combine::Place,
         duty::{Duty, Kind, Purpose},
     },
 };
@@ -31,9 +31,7 @@ pub(super) const AHEAD: u64 = 2;
 impl<S: Signatures> Core<S> {
     pub(super) fn sync_members(&mut self, epoch: u64, members: Vec<SyncMember>) {
         self.schedule.set_sync(epoch, members);
-        for slot in self.slot_now()..=self.slot_now() + AHEAD {
-            self.prepare_sync(slot.saturating_sub(AHEAD));
-        }
+        self.duties_changed(epoch, Kind::Contributions);
     }
 
     /// Messages of a slot are for the block after it, so the committee is that of the next slot.
@@ -41,9 +39,8 @@ impl<S: Signatures> Core<S> {
         self.schedule.sync(self.time.epoch_of(slot.saturating_add(1)))
     }
 
-    /// Makes the selection proofs of a slot soon to come.
-    pub(super) fn prepare_sync(&mut self, now: u64) {
-        let slot = now.saturating_add(AHEAD);
+    /// Makes the selection proofs of the sync committee members of a slot.
+    pub(super) fn sign_sync_selections(&mut self, slot: u64) {
         let mut roots = Vec::new();
         for member in self.sync_members_of(slot) {
             for subcommittee in &member.subcommittees {
@@ -58,11 +55,15 @@ impl<S: Signatures> Core<S> {
         self.sign(Purpose::SyncSelection, slot, roots);
     }
 
-    pub(super) fn sign_sync_messages(&mut self, slot: u64, block_root: &Hash) {
-        if self.now >= self.time.end_of(slot) {
+    /// Has the sync committee messages for what was decided signed.
+    pub(super) fn sign_sync_messages(&mut self, slot: u64) {
+        let Some(data) = self.slots.get(&slot).and_then(|work| work.head) else {
             return;
-        }
-        if let Ok(root) = self.chain.sync_message_signing_root(slot, block_root) {
+        };
+        if let Ok(root) = self
+            .chain
+            .sync_message_signing_root(slot, &data.beacon_block_root)
+        {
             let roots = self
                 .sync_members_of(slot)
                 .iter()
@@ -72,7 +73,7 @@ impl<S: Signatures> Core<S> {
         }
     }
 
-    pub(super) fn submit_sync_messages(&mut self, slot: u64, made: &[Combined]) {
+    pub(super) fn submit_sync_messages(&mut self, slot: u64) {
         let Some(data) = self.slots.get(&slot).and_then(|work| work.head) else {
             return;
         };
@@ -82,20 +83,18 @@ impl<S: Signatures> Core<S> {
         else {
             return;
         };
-        let members = self.sync_members_of(slot);
-        let messages: Vec<SyncCommitteeMessage> = made
-            .iter()
-            .filter(|made| made.root == root)
-            .filter_map(|made| {
-                let member = members.iter().find(|member| member.validator == made.place.0)?;
-                Some(SyncCommitteeMessage {
+        let mut messages = Vec::new();
+        for member in self.schedule.sync(self.time.epoch_of(slot.saturating_add(1))) {
+            let place = (member.validator, 0);
+            if let Some(signature) = self.pools.hand_over((Purpose::SyncMessage, slot), place, &root) {
+                messages.push(SyncCommitteeMessage {
                     slot,
                     beacon_block_root: data.beacon_block_root,
                     validator_index: member.index,
-                    signature: made.signature,
-                })
-            })
-            .collect();
+                    signature,
+                });
+            }
+        }
         if !messages.is_empty() {
             self.submit(Purpose::SyncMessage, slot, Submission::SyncMessages(messages));
         }
@@ -197,6 +196,10 @@ impl<S: Signatures> Core<S> {
             return;
         };
         self.slots.entry(slot).or_default().contributions = Some(contributions);
+        self.proceed(slot);
+    }
+
+    pub(super) fn sign_contributions(&mut self, slot: u64) {
         let roots = self
             .contribution_messages(slot)
             .into_iter()
@@ -205,12 +208,6 @@ impl<S: Signatures> Core<S> {
             })
             .collect();
         self.sign(Purpose::Contribution, slot, roots);
-        let made: Vec<Combined> = self
-            .pools
-            .all_made((Purpose::Contribution, slot))
-            .cloned()
-            .collect();
-        self.submit_contributions(slot, &made);
     }
 
     /// What each contributor signs.
@@ -235,15 +232,13 @@ impl<S: Signatures> Core<S> {
         self.contributors(slot).iter().filter_map(message).collect()
     }
 
-    pub(super) fn submit_contributions(&mut self, slot: u64, made: &[Combined]) {
-        let mut signatures: BTreeMap<(Place, Hash), [u8; 96]> = made
-            .iter()
-            .map(|made| ((made.place, made.root), made.signature))
-            .collect();
+    pub(super) fn submit_contributions(&mut self, slot: u64) {
         let mut signed = Vec::new();
         for (place, message) in self.contribution_messages(slot) {
-            let root = self.chain.contribution_signing_root(&message).ok();
-            if let Some(signature) = root.and_then(|root| signatures.remove(&(place, root))) {
+            let Ok(root) = self.chain.contribution_signing_root(&message) else {
+                continue;
+            };
+            if let Some(signature) = self.pools.hand_over((Purpose::Contribution, slot), place, &root) {
                 signed.push(SignedContributionAndProof { message, signature });
             }
         }

@@ -239,3 +239,45 @@ fn as_many_liars_as_a_threshold_tolerates_cost_no_attestation() {
         }
     }
 }
+
+#[test]
+fn duties_that_are_learned_of_after_the_decision_are_done_all_the_same() {
+    // All of one epoch, for duties are told anew when the next one begins.
+    const SLOTS: std::ops::Range<u64> = 17..24;
+    // Whether the agreement goes on without knowing who attests (somebody is in the sync committee), or is not known to be
+    // needed at all.
+    for all in [false, true] {
+        for proposals in [false, true] {
+            let mut plan = Plan::new(4, 3);
+            plan.validators = 8;
+            plan.proposals = proposals;
+            plan.arrival = (100, 200);
+            let mut sim = Sim::new(5, plan);
+            sim.run_to(16);
+            for slot in SLOTS {
+                sim.hide_duties(3, all);
+                sim.begin(slot);
+                // Even where it leads.
+                let decided = sim.now + 2_800;
+                sim.run_until(decided);
+                let others = sim.nodes[..3].iter().all(|node| node.signed.iter().any(|(of, _)| *of == slot));
+                assert!(others, "slot {slot}");
+                let early = sim.nodes[3].signed.iter().any(|(of, _)| *of == slot);
+                assert_eq!(early, proposals && !all && slot % 2 == 1, "slot {slot}");
+                sim.tell_duties(3);
+                sim.run_to(slot);
+            }
+            for slot in SLOTS {
+                let expected = 1 + usize::from(proposals && slot % 2 == 1);
+                let signed = |place: usize| sim.nodes[place].signed.iter().filter(|(of, _)| *of == slot).count();
+                assert_eq!([0, 1, 2, 3].map(signed), [expected; 4], "slot {slot}");
+            }
+            // And brought to its beacon node, although the others' signatures were there before.
+            for (validator, slot) in sim.oracle.first.keys().filter(|(_, slot)| SLOTS.contains(slot)) {
+                let by = &sim.oracle.submitters[&(*validator, *slot)];
+                assert_eq!(*by, [1, 2, 3, 4].into(), "slot {slot}");
+            }
+            assert_eq!(sim.conflicts(), 0);
+        }
+    }
+}

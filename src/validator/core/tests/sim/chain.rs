@@ -87,6 +87,25 @@ impl Sim {
         }
     }
 
+    /// A process's beacon node says that nobody of ours attests; with `all`, that nobody has any duty.
+    pub(crate) fn hide_duties(&mut self, place: usize, all: bool) {
+        let epoch = self.chain.time().epoch_of(self.slot());
+        for epoch in [epoch, epoch + 1] {
+            let duties = Vec::new();
+            self.result(place, 0, Event::Attesters { epoch, duties });
+            if all {
+                let (duties, members) = (Vec::new(), Vec::new());
+                self.result(place, 0, Event::Proposers { epoch, duties });
+                self.result(place, 0, Event::SyncMembers { epoch, members });
+            }
+        }
+    }
+
+    /// It says who has which duty.
+    pub(crate) fn tell_duties(&mut self, place: usize) {
+        self.duties(place, 0);
+    }
+
     /// Who of ours proposes in a slot.
     pub(super) fn proposer(&self, slot: u64) -> Option<Proposer> {
         let validator = u32::try_from(slot / 2 % u64::from(self.plan.validators)).expect("few");

@@ -867,6 +867,8 @@ impl Sim {
                 for attestation in attestations {
                     let data = attestation.data;
                     let into = self.now.saturating_sub(self.chain.time().start_of(data.slot));
+                    let key = (attestation.attester_index, data.slot);
+                    self.oracle.submitters.entry(key).or_default().insert(operator);
                     self.oracle
                         .first
                         .entry((attestation.attester_index, data.slot))

@@ -21,6 +21,8 @@ pub(crate) struct Oracle {
     pub(crate) first: BTreeMap<(u64, u64), u64>,
     /// The same: what the first one was for.
     pub(crate) voted: BTreeMap<(u64, u64), AttestationData>,
+    /// Validator, slot: whose beacon nodes were given its attestation.
+    pub(crate) submitters: BTreeMap<(u64, u64), BTreeSet<u16>>,
     pub(crate) sync: BTreeSet<(u64, u64)>,
     /// Validator and slot of sync committee messages: the block that the first one was for.
     pub(crate) sync_roots: BTreeMap<(u64, u64), Hash>,

@@ -15,10 +15,7 @@ use crate::crypto::{
     threshold::recover_signature,
 };
 
-use super::{
-    group::Group,
-    partials::{Item, Partials},
-};
+use super::{group::Group, partials::Item};
 
 /// Which signature: validator (from 0) and subcommittee, where there is one.
 pub type Place = (u32, u16);
@@ -26,8 +23,9 @@ pub type Place = (u32, u16);
 /// The partial signatures for one purpose in one slot.
 #[derive(Debug, Default)]
 pub struct Pool {
-    /// The first partial signature of each operator for each place.
-    partials: BTreeMap<Place, BTreeMap<u16, (Hash, [u8; 96])>>,
+    /// Of each operator the first partial signature for each place, ascending by place. Nothing but these is kept of what
+    /// operators send, so this is what bounds the memory that one of them can fill.
+    partials: BTreeMap<u16, Box<[Item]>>,
     /// In a job that is under way.
     busy: BTreeSet<Place>,
     done: BTreeSet<Place>,
@@ -38,53 +36,66 @@ pub struct Pool {
 impl Pool {
     /// Takes an operator's partial signatures, whose node signature was checked. Of each place only the first counts.
     /// True if there was something new.
-    pub fn take(&mut self, partials: &Partials) -> bool {
-        let mut new = false;
-        for item in partials.items() {
-            let of_place = self.partials.entry((item.validator, item.place)).or_default();
-            if let std::collections::btree_map::Entry::Vacant(free) = of_place.entry(partials.operator) {
-                free.insert((item.root, item.signature));
-                new = true;
-            }
+    pub fn take(&mut self, operator: u16, items: &[Item]) -> bool {
+        let known = self.partials.entry(operator).or_default();
+        let is_new = |item: &&Item| known.binary_search_by_key(&item.at(), Item::at).is_err();
+        let new: Vec<Item> = items.iter().filter(is_new).copied().collect();
+        if new.is_empty() {
+            return false;
         }
-        new
+        let mut all = [&known[..], &new[..]].concat();
+        all.sort_by_key(Item::at);
+        all.dedup_by_key(|item| item.at());
+        *known = all.into_boxed_slice();
+        true
     }
 
-    /// The operators who signed this root for this place, wrong ones left out.
-    fn signers(&self, place: Place, root: &Hash) -> impl Iterator<Item = (u16, [u8; 96])> {
-        self.partials
-            .get(&place)
-            .into_iter()
-            .flatten()
-            .filter(move |(operator, (signed, _))| {
-                signed == root && !self.wrong.contains(&(**operator, place))
-            })
-            .map(|(operator, (_, signature))| (*operator, *signature))
+    /// Gives back what others have sent for places that are none (any more).
+    pub fn sort_out(&mut self, me: u16, is_place: impl Fn(Place) -> bool) -> Vec<(u16, Box<[Item]>)> {
+        let mut out = Vec::new();
+        for (operator, items) in self.partials.iter_mut().filter(|(operator, _)| **operator != me) {
+            if !items.iter().all(|item| is_place(item.at())) {
+                let (kept, rest): (Vec<Item>, Vec<Item>) = items.iter().partition(|item| is_place(item.at()));
+                *items = kept.into_boxed_slice();
+                out.push((*operator, rest.into_boxed_slice()));
+            }
+        }
+        self.wrong.retain(|(_, place)| is_place(*place));
+        out
     }
 
     /// Everything that can be combined now and is not being combined yet. Partial signatures of `suspects`, who were
     /// wrong before, are used only where there are not enough others.
     pub fn ready(&mut self, threshold: u16, suspects: &BTreeSet<u16>) -> Option<Job> {
         let threshold = usize::from(threshold);
-        let mut items = Vec::new();
-        for (place, operators) in &self.partials {
-            if self.busy.contains(place) || self.done.contains(place) || operators.len() < threshold {
-                continue;
-            }
-            let roots: BTreeSet<&Hash> = operators.values().map(|(root, _)| root).collect();
-            for root in roots {
-                let mut partials: Vec<_> = self.signers(*place, root).collect();
-                partials.sort_by_key(|(operator, _)| suspects.contains(operator));
-                partials.truncate(threshold);
-                if partials.len() == threshold {
-                    items.push(Task {
-                        place: *place,
-                        root: *root,
-                        partials,
-                    });
-                    break;
+        let mut open: Vec<(Place, Hash, bool, u16, &Item)> = Vec::new();
+        for (operator, sent) in &self.partials {
+            for item in sent {
+                let place = item.at();
+                let settled = self.busy.contains(&place) || self.done.contains(&place);
+                if !settled && !self.wrong.contains(&(*operator, place)) {
+                    open.push((place, item.root, suspects.contains(operator), *operator, item));
                 }
             }
+        }
+        open.sort_unstable_by_key(|(place, root, suspect, operator, _)| (*place, *root, *suspect, *operator));
+        let mut items: Vec<Task> = Vec::new();
+        for same in open.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1)) {
+            let Some(&(place, root, ..)) = same.first() else {
+                continue;
+            };
+            // Of each place one root is tried at a time.
+            if same.len() < threshold || items.last().is_some_and(|task| task.place == place) {
+                continue;
+            }
+            let partials = same.iter().take(threshold);
+            items.push(Task {
+                place,
+                root,
+                partials: partials
+                    .map(|(.., operator, item)| (*operator, item.signature))
+                    .collect(),
+            });
         }
         self.busy.extend(items.iter().map(|task| task.place));
         (!items.is_empty()).then_some(Job { tasks: items })
@@ -106,24 +117,35 @@ impl Pool {
 
     /// Who has sent something, for people: operators from 1.
     pub fn contributors(&self) -> BTreeSet<u16> {
-        self.partials.values().flat_map(BTreeMap::keys).copied().collect()
+        let sent = self.partials.iter().filter(|(_, items)| !items.is_empty());
+        sent.map(|(operator, _)| *operator).collect()
     }
 
     /// All partial signatures that were not found to be wrong: place, operator and what it signed.
     pub fn sound(&self) -> impl Iterator<Item = (Place, u16, Hash)> {
-        let all = self.partials.iter().flat_map(|(place, operators)| {
-            operators
-                .iter()
-                .map(|(operator, (root, _))| (*place, *operator, *root))
-        });
+        let all = self
+            .partials
+            .iter()
+            .flat_map(|(operator, items)| items.iter().map(|item| (item.at(), *operator, item.root)));
         all.filter(|(place, operator, _)| !self.wrong.contains(&(*operator, *place)))
     }
 
     /// How many of everything is kept.
     #[cfg(test)]
     pub(super) fn size(&self) -> usize {
-        let partials: usize = self.partials.values().map(BTreeMap::len).sum();
+        let partials: usize = self.partials.values().map(|items| items.len()).sum();
         partials + self.busy.len() + self.done.len() + self.wrong.len()
+    }
+
+    /// The bytes that are kept of an operator. Sets are counted twice: their nodes are at least half full.
+    #[cfg(test)]
+    pub(super) fn bytes_of(&self, operator: u16) -> usize {
+        let items = self
+            .partials
+            .get(&operator)
+            .map_or(0, |items| size_of_val(&items[..]));
+        let wrong = self.wrong.iter().filter(|(of, _)| *of == operator).count();
+        items + 2 * size_of::<(u16, Box<[Item]>)>() + 2 * wrong * size_of::<(u16, Place)>()
     }
 
     /// Whether the place has its signature.
@@ -288,11 +310,7 @@ mod tests {
     use super::*;
     use crate::{
         crypto::{bls::SecretKey, node::NodeKey, scalar::Scalar},
-        validator::{
-            agreement::NodeSignatures,
-            duty::Purpose,
-            group::{Operator, Validator},
-        },
+        validator::group::{Operator, Validator},
     };
 
     const SEED: [u8; 32] = [5; 32];
@@ -340,40 +358,20 @@ mod tests {
         NodeKey::from_bytes(&[u8::try_from(operator).unwrap(); 32]).unwrap()
     }
 
-    fn signatures(operator: u16) -> NodeSignatures {
-        NodeSignatures::new(node(operator), Vec::new())
-    }
-
-    fn partials(shares: &[Vec<SecretKey>], operator: u16, root: &Hash) -> Partials {
+    fn partials(shares: &[Vec<SecretKey>], operator: u16, root: &Hash) -> Vec<Item> {
         let signed = (0u32..)
             .zip(shares)
             .map(|(validator, keys)| ((validator, 0), *root, keys[usize::from(operator) - 1].sign(root)))
             .collect();
-        Partials::sign(
-            &signatures(operator),
-            &[7; 32],
-            operator,
-            Purpose::Attestation,
-            9,
-            (0, 0),
-            items(signed),
-        )
+        items(signed)
     }
 
-    fn spoilt(shares: &[Vec<SecretKey>], operator: u16, validator: u32, signature: [u8; 96]) -> Partials {
-        let mut list = partials(shares, operator, &ROOT).items().to_vec();
+    fn spoilt(shares: &[Vec<SecretKey>], operator: u16, validator: u32, signature: [u8; 96]) -> Vec<Item> {
+        let mut list = partials(shares, operator, &ROOT);
         list.iter_mut()
             .filter(|item| item.validator == validator)
             .for_each(|item| item.signature = signature);
-        Partials::sign(
-            &signatures(operator),
-            &[7; 32],
-            operator,
-            Purpose::Attestation,
-            9,
-            (0, 0),
-            list,
-        )
+        list
     }
 
     #[test]
@@ -383,7 +381,7 @@ mod tests {
             let mut pool = Pool::default();
             for operator in (1..=4).filter(|operator| *operator != left_out) {
                 assert!(pool.ready(3, &BTreeSet::new()).is_none());
-                assert!(pool.take(&partials(&shares, operator, &ROOT)));
+                assert!(pool.take(operator, &partials(&shares, operator, &ROOT)));
             }
             let job = pool.ready(3, &BTreeSet::new()).unwrap();
             assert!(pool.ready(3, &BTreeSet::new()).is_none(), "one job at a time");
@@ -398,7 +396,7 @@ mod tests {
                 );
             }
             pool.finished(&outcome);
-            pool.take(&partials(&shares, left_out, &ROOT));
+            pool.take(left_out, &partials(&shares, left_out, &ROOT));
             assert!(pool.ready(3, &BTreeSet::new()).is_none(), "made once");
         }
     }
@@ -413,16 +411,16 @@ mod tests {
             ("infinity", infinity()),
         ] {
             let mut pool = Pool::default();
-            pool.take(&spoilt(&shares, 1, 1, signature));
-            pool.take(&partials(&shares, 2, &ROOT));
-            pool.take(&partials(&shares, 3, &ROOT));
+            pool.take(1, &spoilt(&shares, 1, 1, signature));
+            pool.take(2, &partials(&shares, 2, &ROOT));
+            pool.take(3, &partials(&shares, 3, &ROOT));
             let outcome = pool.ready(3, &BTreeSet::new()).unwrap().run(&group, &SEED);
             assert_eq!(outcome.wrong, [(1, (1, 0))], "{what}");
             let places: Vec<Place> = outcome.signatures.iter().map(|combined| combined.place).collect();
             assert_eq!(places, [(0, 0), (2, 0)], "{what}");
             pool.finished(&outcome);
             assert!(pool.ready(3, &BTreeSet::new()).is_none(), "{what}");
-            pool.take(&partials(&shares, 4, &ROOT));
+            pool.take(4, &partials(&shares, 4, &ROOT));
             let outcome = pool.ready(3, &BTreeSet::new()).unwrap().run(&group, &SEED);
             assert_eq!(outcome.signatures[0].signers, [2, 3, 4], "{what}");
         }
@@ -438,14 +436,14 @@ mod tests {
     fn different_roots_never_mix() {
         let (group, shares) = group(4, 3, 1);
         let mut pool = Pool::default();
-        pool.take(&partials(&shares, 1, &ROOT));
-        pool.take(&partials(&shares, 2, &[43; 32]));
-        pool.take(&partials(&shares, 3, &ROOT));
+        pool.take(1, &partials(&shares, 1, &ROOT));
+        pool.take(2, &partials(&shares, 2, &[43; 32]));
+        pool.take(3, &partials(&shares, 3, &ROOT));
         assert!(pool.ready(3, &BTreeSet::new()).is_none());
         // The second word of an operator does not count.
-        assert!(!pool.take(&partials(&shares, 2, &ROOT)));
+        assert!(!pool.take(2, &partials(&shares, 2, &ROOT)));
         assert!(pool.ready(3, &BTreeSet::new()).is_none());
-        pool.take(&partials(&shares, 4, &ROOT));
+        pool.take(4, &partials(&shares, 4, &ROOT));
         let outcome = pool.ready(3, &BTreeSet::new()).unwrap().run(&group, &SEED);
         assert_eq!(outcome.signatures[0].root, ROOT);
         assert_eq!(pool.contributors(), BTreeSet::from([1, 2, 3, 4]));
@@ -455,7 +453,7 @@ mod tests {
     fn who_was_wrong_before_is_asked_last() {
         let (_, shares) = group(4, 3, 1);
         let mut pool = Pool::default();
-        (1..=4).for_each(|operator| assert!(pool.take(&partials(&shares, operator, &ROOT))));
+        (1..=4).for_each(|operator| assert!(pool.take(operator, &partials(&shares, operator, &ROOT))));
         let job = pool.ready(3, &BTreeSet::from([2])).unwrap();
         let signers: Vec<u16> = job.tasks[0]
             .partials
@@ -470,7 +468,7 @@ mod tests {
         let (mut group, shares) = group(4, 3, 2);
         group.validators[0].key = group.validators[1].key;
         let mut pool = Pool::default();
-        (1..=3).for_each(|operator| assert!(pool.take(&partials(&shares, operator, &ROOT))));
+        (1..=3).for_each(|operator| assert!(pool.take(operator, &partials(&shares, operator, &ROOT))));
         let outcome = pool.ready(3, &BTreeSet::new()).unwrap().run(&group, &SEED);
         assert_eq!(outcome.signatures.len(), 1);
         pool.finished(&outcome);

@@ -87,6 +87,13 @@ pub struct Item {
     pub signature: [u8; 96],
 }
 
+impl Item {
+    /// Which signature it is a part of: validator and subcommittee.
+    pub fn at(&self) -> (u32, u16) {
+        (self.validator, self.place)
+    }
+}
+
 /// All partial signatures of one operator for one purpose in one slot, signed by its node key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partials {

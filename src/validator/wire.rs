@@ -48,8 +48,8 @@ const FORKS: u8 = 2;
 pub const MAX_CONTENTS: usize = 32 << 20;
 /// The longest block that is agreed on, in bytes: what the network's gossip passes on.
 pub const MAX_BLOCK: usize = 10 << 20;
-/// The longest list of aggregates or contributions, in bytes.
-pub const MAX_AGGREGATES: usize = 4 << 20;
+/// The longest list of aggregates or contributions, in bytes: 64 of one committee each, with 2048 votes, are half of that.
+pub const MAX_AGGREGATES: usize = 64 << 10;
 /// Bytes of an encoded `AttestationData`.
 pub const HEAD: usize = 128;
 /// Sync subcommittees, each of which makes one more partial signature of a validator.

@@ -316,7 +316,8 @@ fn a_beacon_node_with_another_fork_schedule_is_named_when_that_begins_and_when_i
     assert!(text(&tell(State::Ready, Some(parting(21)))).contains("until epoch 19 is over"));
     let told = tell(State::OtherSchedule(parting(21)), None);
     assert!(
-        text(&told).contains("It is not used until it agrees: update whichever") && text(&told).contains("gloas"),
+        text(&told).contains("It is not used until it agrees: update whichever")
+            && text(&told).contains("gloas"),
         "{told:?}"
     );
     assert!(json(&told).contains(r#""state":"other_schedule""#), "{told:?}");

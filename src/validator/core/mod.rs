@@ -296,6 +296,7 @@ impl<S: Signatures> Core<S> {
             self.account(slot);
             self.begun = Some(slot);
             self.forget(slot);
+            self.hear_again();
             self.beat(slot);
             self.sign_sync_selections(slot.saturating_add(syncing::AHEAD));
         }
@@ -317,8 +318,7 @@ impl<S: Signatures> Core<S> {
             }
         }
         self.agreements.retain(|duty, _| !over(time, *duty, slot));
-        self.pools
-            .retain(|(purpose, of)| purpose == Purpose::Exit || of >= kept);
+        self.pools.forget(slot, self.time.slots_per_epoch);
         self.schedule.forget_before(time.epoch_of(kept));
         self.heard.retain(|_, (of, _)| of.saturating_add(2) >= slot);
     }
@@ -389,6 +389,11 @@ impl<S: Signatures> Core<S> {
         count += self.watch.size() + self.pools.size() + self.schedule.size();
         count += self.memory.len() + self.open.len() + self.heard.len();
         (count, bytes)
+    }
+
+    /// The bytes of partial signatures that are kept of an operator: for duties that exist, and for others.
+    pub(super) fn bytes_of(&self, operator: u16) -> (usize, usize) {
+        self.pools.bytes_of(operator)
     }
 
     /// Forgets an operator's proofs.

@@ -27,7 +27,7 @@ impl<S: Signatures> Core<S> {
         self.say_hello(operator);
     }
 
-    fn say_hello(&mut self, operator: u16) {
+    pub(super) fn say_hello(&mut self, operator: u16) {
         let hello = Hello {
             protocol: PROTOCOL,
             lock_hash: self.group.lock_hash,

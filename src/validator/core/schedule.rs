@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::validator::{chain::time::Time, combine::Place, duty::Purpose};
+
 /// A validator that attests in a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attester {
@@ -102,6 +104,35 @@ impl Schedule {
     /// The sync committee members of an epoch. A message in a slot is of the committee of the slot after it.
     pub fn sync(&self, epoch: u64) -> &[SyncMember] {
         self.sync.get(&epoch).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a validator has the duty that a signature is for.
+    pub fn has(&self, time: &Time, purpose: Purpose, slot: u64, (validator, place): Place) -> bool {
+        let epoch = time.epoch_of(slot);
+        let member = || {
+            let members = self.sync(time.epoch_of(slot.saturating_add(1)));
+            let found = members.binary_search_by_key(&validator, |member| member.validator);
+            found.ok().and_then(|at| members.get(at))
+        };
+        match purpose {
+            Purpose::Attestation | Purpose::Selection | Purpose::Aggregate => {
+                let attesters = self.attesters(epoch, slot);
+                place == 0
+                    && attesters
+                        .binary_search_by_key(&validator, |attester| attester.validator)
+                        .is_ok()
+            }
+            Purpose::Block | Purpose::Randao => {
+                let proposer = self.proposer(epoch, slot);
+                place == 0 && proposer.is_some_and(|proposer| proposer.validator == validator)
+            }
+            Purpose::SyncMessage => place == 0 && member().is_some(),
+            Purpose::SyncSelection | Purpose::Contribution => {
+                member().is_some_and(|member| member.subcommittees.contains(&place))
+            }
+            // It is of no slot, and no message of this kind.
+            Purpose::Exit => false,
+        }
     }
 
     /// How many duties are kept.

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-use super::{Core, Effect, Report, Submission, effects::Signed, syncing::AHEAD};
+use super::{Core, Effect, Report, Submission, effects::Signed, pools::window, syncing::AHEAD};
 
 /// SYNC_COMMITTEE_SUBNET_COUNT of the consensus specification (altair, `validator.md`).
 const SUBCOMMITTEES: u16 = 4;
@@ -47,6 +47,11 @@ impl<S: Signatures> Core<S> {
     /// Who has the duties of an epoch is known, or other than it was; or its fork is.
     pub(super) fn duties_changed(&mut self, epoch: u64, kind: Kind) {
         let now = self.slot_now();
+        let (schedule, time) = (&self.schedule, self.time);
+        let exists = |(purpose, slot), place| schedule.has(&time, purpose, slot, place);
+        for (purpose, slot) in self.pools.sort_out(self.me, now, exists) {
+            self.combine(purpose, slot);
+        }
         // Sync committee messages are for the block of the slot after them.
         let first = self.time.first_slot(epoch).saturating_sub(1);
         let slots = first..=self.time.last_slot(epoch);
@@ -63,6 +68,16 @@ impl<S: Signatures> Core<S> {
         for slot in begun {
             self.proceed(slot);
             self.judge_held(Duty { slot, kind });
+        }
+    }
+
+    /// Whose partial signatures were lost because their duties were not known here is greeted again when others are known:
+    /// whoever is greeted says everything that may be lacking.
+    pub(super) fn hear_again(&mut self) {
+        for operator in self.pools.to_hear_again() {
+            if self.peers.get(operator).is_some_and(|peer| peer.greeted) {
+                self.say_hello(operator);
+            }
         }
     }
 
@@ -158,23 +173,17 @@ impl<S: Signatures> Core<S> {
                 proof: partials.proof(),
             });
         }
-        if self.pools.take(partials) {
+        let (schedule, time, now) = (&self.schedule, self.time, self.slot_now());
+        let exists = |place| schedule.has(&time, header.purpose, header.slot, place);
+        if self.pools.take(partials, now, exists) {
             self.combine(header.purpose, header.slot);
         }
     }
 
     /// Whether partial signatures of this slot are of use, or will be.
     fn takes(&self, purpose: Purpose, slot: u64) -> bool {
-        let now = self.slot_now();
-        let (before, after) = match purpose {
-            Purpose::Exit => return false,
-            Purpose::Attestation => (self.time.slots_per_epoch, 1),
-            Purpose::Block | Purpose::SyncMessage | Purpose::Aggregate | Purpose::Contribution => (2, 1),
-            // Clocks differ.
-            Purpose::SyncSelection => (2, AHEAD + 2),
-            Purpose::Randao | Purpose::Selection => (2, 2 * self.time.slots_per_epoch),
-        };
-        slot.saturating_add(before) >= now && slot <= now.saturating_add(after)
+        purpose != Purpose::Exit
+            && window(purpose, self.slot_now(), self.time.slots_per_epoch).contains(&slot)
     }
 
     fn fault(&mut self, operator: u16, what: &str) {

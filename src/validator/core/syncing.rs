@@ -2,20 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use crate::{
-    crypto::hash::Hash,
-    validator::{
-        agreement::{Signatures, Verdict, messages::Proposal},
-        chain::{
-            signing::is_sync_aggregator,
-            types::{
-                ContributionAndProof, SignedContributionAndProof, SyncCommitteeContribution,
-                SyncCommitteeMessage,
-            },
+use crate::validator::{
+    agreement::{Signatures, Verdict, messages::Proposal},
+    chain::{
+        signing::is_sync_aggregator,
+        types::{
+            ContributionAndProof, SignedContributionAndProof, SyncCommitteeContribution, SyncCommitteeMessage,
         },
-        combine::Place,
-        duty::{Duty, Kind, Purpose},
     },
+    combine::Place,
+    duty::{Duty, Kind, Purpose},
 };
 
 use super::{

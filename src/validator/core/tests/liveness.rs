@@ -260,7 +260,9 @@ fn duties_that_are_learned_of_after_the_decision_are_done_all_the_same() {
                 // Even where it leads.
                 let decided = sim.now + 2_800;
                 sim.run_until(decided);
-                let others = sim.nodes[..3].iter().all(|node| node.signed.iter().any(|(of, _)| *of == slot));
+                let others = sim.nodes[..3]
+                    .iter()
+                    .all(|node| node.signed.iter().any(|(of, _)| *of == slot));
                 assert!(others, "slot {slot}");
                 let early = sim.nodes[3].signed.iter().any(|(of, _)| *of == slot);
                 assert_eq!(early, proposals && !all && slot % 2 == 1, "slot {slot}");
@@ -269,7 +271,13 @@ fn duties_that_are_learned_of_after_the_decision_are_done_all_the_same() {
             }
             for slot in SLOTS {
                 let expected = 1 + usize::from(proposals && slot % 2 == 1);
-                let signed = |place: usize| sim.nodes[place].signed.iter().filter(|(of, _)| *of == slot).count();
+                let signed = |place: usize| {
+                    sim.nodes[place]
+                        .signed
+                        .iter()
+                        .filter(|(of, _)| *of == slot)
+                        .count()
+                };
                 assert_eq!([0, 1, 2, 3].map(signed), [expected; 4], "slot {slot}");
             }
             // And brought to its beacon node, although the others' signatures were there before.

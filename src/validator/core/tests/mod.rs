@@ -4,6 +4,7 @@ mod accounts;
 mod heads;
 mod hostile;
 mod liveness;
+mod memory;
 mod plausible;
 mod process;
 mod proposals;

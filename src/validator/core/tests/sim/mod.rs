@@ -1097,7 +1097,7 @@ impl Sim {
     }
 }
 
-fn group(plan: &Plan) -> Group {
+pub(super) fn group(plan: &Plan) -> Group {
     // Which keys they are matters to nobody here.
     static KEYS: OnceLock<(PublicKey, NodePublicKey)> = OnceLock::new();
     let (share, node) = *KEYS.get_or_init(|| {

@@ -141,7 +141,8 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         group.threshold,
         peer_id(&key.public()),
         args.log_file.is_some(),
-    );
+    )
+    .dry_run(args.dry_run);
     let event = finished(&group, begun);
     let overview = Overview::new(&group, operator, SOFTWARE, args.dry_run, args.builder, now_ms());
     let pulse = Pulse::begin();

@@ -49,8 +49,17 @@ impl Watcher {
                 span(time.genesis_ms.saturating_sub(now_ms))
             ),
         });
-        if let Some((name, epoch)) = chain.spec.unknown_fork() {
-            self.unknown_fork(told, name, epoch, now_ms);
+        let signed_nothing = self.never_signs(now_ms);
+        match chain.spec.unknown_fork() {
+            Some((name, epoch)) => self.unknown_fork(told, name, epoch, now_ms),
+            None => self.fork = None,
+        }
+        // What was said of a fork does not hold any more.
+        if signed_nothing
+            && !self.never_signs(now_ms)
+            && let Some(start) = self.start
+        {
+            self.starts(told, start, now_ms);
         }
     }
 

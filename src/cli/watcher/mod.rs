@@ -71,6 +71,8 @@ pub(super) struct Watcher {
     peer: Option<PeerId>,
     /// Lines go into the log too.
     logs: bool,
+    /// It only watches: nothing is ever signed.
+    dry_run: bool,
     time: Option<Time>,
     start: Option<Start>,
     waiting: Option<String>,
@@ -97,6 +99,7 @@ impl Watcher {
             threshold,
             peer,
             logs,
+            dry_run: false,
             time: None,
             start: None,
             waiting: None,
@@ -108,6 +111,12 @@ impl Watcher {
             partings: BTreeMap::new(),
             repeated: BTreeMap::new(),
         }
+    }
+
+    /// The same of a dry run, if it is one.
+    pub(super) fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
     }
 
     /// Shows news at a time (milliseconds since the Unix epoch).
@@ -175,7 +184,7 @@ impl Watcher {
             | News::Votes(_)
             | News::Stopped(_) => {}
             News::Network(event) => self.network(&mut told, event),
-            News::Report(report) => self.report(&mut told, report),
+            News::Report(report) => self.report(&mut told, report, now_ms),
         }
         told
     }
@@ -225,8 +234,20 @@ impl Watcher {
         told.lines.push(line);
     }
 
+    /// Whether it was said that nothing will be signed by this start, or no attestation: for a dry run, or for a fork that comes
+    /// first.
+    fn never_signs(&self, now_ms: u64) -> bool {
+        let epoch = self.time.and_then(|time| time.epoch_at(now_ms)).unwrap_or(0);
+        let attests_from = self.start.map_or(0, |start| start.first_target).max(epoch);
+        let fork = self.fork.as_ref().map(|((_, epoch, _), _)| *epoch);
+        self.dry_run || fork.is_some_and(|epoch| epoch <= attests_from)
+    }
+
     fn starts(&mut self, told: &mut Told, start: Start, now_ms: u64) {
-        self.start = Some(start);
+        let again = self.start.replace(start).is_some();
+        if self.never_signs(now_ms) {
+            return;
+        }
         told.events.push(Event::SignsFrom {
             slot: start.first_slot,
             epoch: start.first_target,
@@ -234,15 +255,25 @@ impl Watcher {
         let wait = self.time.map_or(0, |time| {
             time.start_of_epoch(start.first_target).saturating_sub(now_ms)
         });
+        // Of a later start it was said how many are here, and that these are too few.
+        let few = if again && self.here() < usize::from(self.threshold) {
+            format!(
+                ", and when {} of {} operators are here",
+                self.threshold,
+                self.names.len()
+            )
+        } else {
+            String::new()
+        };
         told.say(if wait == 0 {
             format!(
-                "Signs from slot {} on, attestations from epoch {} on.",
+                "Signs from slot {} on, attestations from epoch {} on{few}.",
                 start.first_slot, start.first_target
             )
         } else {
             format!(
                 "Signs from slot {} on, attestations from epoch {} on, in {} (a safety wait), or as soon as all other operators \
-                 confirm that this machine has forgotten nothing that it signed.",
+                 confirm that this machine has forgotten nothing that it signed{few}.",
                 start.first_slot,
                 start.first_target,
                 span(wait)

@@ -11,7 +11,7 @@ use crate::{
 use super::{Told, Watcher};
 
 impl Watcher {
-    pub(super) fn report(&mut self, told: &mut Told, report: Report) {
+    pub(super) fn report(&mut self, told: &mut Told, report: Report, now_ms: u64) {
         match report {
             Report::Decided {
                 duty,
@@ -82,9 +82,12 @@ impl Watcher {
                     first_target: 0,
                     ..start
                 });
-                told.say(
-                    "All other operators confirm that this machine has forgotten nothing that it signed: signing from now on.",
-                );
+                let confirm = "All other operators confirm that this machine has forgotten nothing that it signed";
+                told.say(if self.never_signs(now_ms) {
+                    format!("{confirm}.")
+                } else {
+                    format!("{confirm}: signing from now on.")
+                });
             }
         }
     }

@@ -363,22 +363,29 @@ fn a_beacon_node_that_fails_some_requests_is_told_of_when_it_begins_and_when_it_
     assert_eq!(tell(false).lines, []);
 }
 
-#[test]
-fn a_fork_that_nobody_here_knows_is_announced_at_the_start() {
+/// A chain like mainnet, possibly with a fork to come that is not known here.
+fn mainnet(unknown_fork: Option<u64>) -> Chain {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/vectors/beacon/spec-mainnet.json"
     );
     let mut answer: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let data = answer["data"].as_object_mut().unwrap();
-    data.insert("EIP9999_FORK_EPOCH".to_owned(), "100".into());
+    if let Some(epoch) = unknown_fork {
+        data.insert("EIP9999_FORK_EPOCH".to_owned(), epoch.to_string().into());
+    }
     let spec = Spec::from_json(&serde_json::to_vec(&answer).unwrap()).unwrap();
     let genesis = Genesis {
         time: 1000,
         validators_root: [1; 32],
         fork_version: spec.genesis_fork_version,
     };
-    let chain = Arc::new(Chain::new(spec, genesis).unwrap());
+    Chain::new(spec, genesis).unwrap()
+}
+
+#[test]
+fn a_fork_that_nobody_here_knows_is_announced_at_the_start() {
+    let chain = Arc::new(mainnet(Some(100)));
     let told = watcher().told(News::Chain(chain.clone()), 1_000_000);
     assert!(
         text(&told).contains("! the fork eip9999 comes at epoch 100, in "),
@@ -391,6 +398,64 @@ fn a_fork_that_nobody_here_knows_is_announced_at_the_start() {
         text(&told).contains("so that nothing is signed: update conclave"),
         "{told:?}"
     );
+}
+
+#[test]
+fn who_signs_nothing_never_says_from_when_on_it_signs() {
+    let starts = |first_target| {
+        News::Starts(Start {
+            first_slot: 33,
+            first_target,
+        })
+    };
+    let fork = |epoch| News::UnknownFork {
+        name: "gloas".to_owned(),
+        epoch,
+    };
+    // When slot 32, of epoch 1, begins.
+    let now = 1_000_000 + 32 * 12_000;
+    let mut signs = watcher();
+    let told = signs.told(starts(2), now);
+    assert!(
+        text(&told)
+            .starts_with("Signs from slot 33 on, attestations from epoch 2 on, in 6 min (a safety wait), or")
+    );
+    assert!(json(&told).contains("signs_from"));
+    // It was said that too few are here.
+    let told = signs.told(starts(2), now);
+    assert!(
+        text(&told).contains("in 6 min, when 3 of 4 operators are here: at once"),
+        "{told:?}"
+    );
+    // A fork in force, one that comes before the first attestation, and a dry run.
+    for (epoch, dry_run) in [(1, false), (2, false), (9, true)] {
+        let mut never = watcher().dry_run(dry_run);
+        let told = never.told(fork(epoch), now);
+        assert!(text(&told).contains("nothing is signed"), "{told:?}");
+        // If all confirm, it signs until a fork that is to come.
+        let confirmed = (epoch != 2).then_some(News::Report(Report::Confirmed));
+        for news in [starts(2), News::ClockJumped, starts(2)].into_iter().chain(confirmed) {
+            let told = never.told(news, now);
+            let said = text(&told).to_lowercase();
+            assert!(
+                !said.contains("signs from") && !said.contains("signing from"),
+                "{told:?}"
+            );
+            assert!(!json(&told).contains("signs_from"), "{told:?}");
+        }
+    }
+    // Later than that it is no reason.
+    let mut later = watcher();
+    later.told(fork(3), now);
+    assert!(json(&later.told(starts(2), now)).contains("signs_from"));
+    // When the fork is outvoted, or put off, it signs.
+    let mut put_off = watcher();
+    put_off.told(fork(1), now);
+    assert_eq!(text(&put_off.told(starts(2), now)), "");
+    let told = put_off.told(News::Chain(Arc::new(mainnet(None))), now);
+    assert!(json(&told).contains("signs_from"), "{told:?}");
+    let told = put_off.told(News::Chain(Arc::new(mainnet(Some(100)))), now);
+    assert!(!json(&told).contains("signs_from"), "{told:?}");
 }
 
 #[test]

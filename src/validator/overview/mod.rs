@@ -350,8 +350,7 @@ impl Overview {
             }
         });
         let last_slot = slot.unwrap_or(0);
-        let signs_from = self.start.map(|start| start.first_target);
-        let signs_from = signs_from.filter(|first| epoch.is_none_or(|epoch| epoch < *first));
+        let signs_from = self.signs_from(state, epoch);
         let reasons = self.reasons(state, &why);
         View {
             software: self.software.clone(),
@@ -480,6 +479,19 @@ impl Overview {
         warnings
     }
 
+    /// The first epoch whose attestations it signs, while it waits for that.
+    fn signs_from(&self, state: State, epoch: Option<u64>) -> Option<u64> {
+        let waits = matches!(state, State::Waiting | State::BeforeGenesis);
+        let first = self.start.filter(|_| waits)?.first_target;
+        let comes = epoch.is_none_or(|epoch| epoch < first) && self.fork_before(first).is_none();
+        comes.then_some(first)
+    }
+
+    /// A fork that keeps the attestations of this epoch from being signed.
+    fn fork_before(&self, epoch: u64) -> Option<&(String, u64)> {
+        self.unknown_fork.as_ref().filter(|(_, first)| *first <= epoch)
+    }
+
     /// Whether it does not sign attestations yet, after whatever counted as a start.
     fn waits(&self, now_ms: u64) -> bool {
         let epoch = self.time.and_then(|time| time.epoch_at(now_ms));
@@ -526,10 +538,19 @@ impl Overview {
                 format!("the chain begins in {}", span(left)),
             );
         };
-        if let Some((name, first)) = self.unknown_fork.as_ref().filter(|(_, first)| *first <= epoch) {
+        if let Some((name, first)) = self.fork_before(epoch) {
             let (why, todo) = UNSIGNED_FORK;
             let why = format!("the fork {name} is in force since epoch {first}, and {why}: {todo}");
             return (State::UnknownFork, why);
+        }
+        if epoch < start.first_target
+            && let Some((name, first)) = self.fork_before(start.first_target)
+        {
+            let (why, todo) = UNSIGNED_FORK;
+            let why = format!(
+                "no attestation is signed before the fork {name} comes at epoch {first}, and {why}: {todo}"
+            );
+            return (State::Waiting, why);
         }
         if epoch < start.first_target {
             let begins = time.start_of_epoch(start.first_target).saturating_sub(now_ms);

@@ -294,6 +294,38 @@ fn a_node_that_merely_waits_is_healthy_and_says_from_when_it_signs() {
 }
 
 #[test]
+fn who_signs_nothing_never_says_from_when_on_it_signs() {
+    let fork = |epoch| News::UnknownFork {
+        name: "gloas".to_owned(),
+        epoch,
+    };
+    let signs_from = |tell: &dyn Fn(&mut Overview)| {
+        let mut overview = told(overview());
+        overview.tell(&starts(3), at(9));
+        tell(&mut overview);
+        let view = overview.view(at(9), 10);
+        assert_eq!(view.signs_from_epoch.is_some(), view.signs_from_ms.is_some());
+        (view.state, view.signs_from_epoch, view.why)
+    };
+    assert_eq!(signs_from(&|_| {}).1, Some(3));
+    assert_eq!(signs_from(&|overview| overview.tell(&fork(4), at(9))).1, Some(3));
+    let in_force = signs_from(&|overview| overview.tell(&fork(1), at(9)));
+    assert_eq!((in_force.0, in_force.1), (State::UnknownFork, None));
+    let comes_first = signs_from(&|overview| overview.tell(&fork(3), at(9)));
+    assert_eq!((comes_first.0, comes_first.1), (State::Waiting, None));
+    assert!(
+        comes_first.2.contains("before the fork gloas comes at epoch 3"),
+        "{}",
+        comes_first.2
+    );
+    let dry = signs_from(&|overview| overview.dry_run = true);
+    assert_eq!((dry.0, dry.1), (State::DryRun, None));
+    let news = News::Stopping { slot: 9, left_ms: 1 };
+    let stopping = signs_from(&|overview| overview.tell(&news, at(9)));
+    assert_eq!((stopping.0, stopping.1), (State::Stopping, None));
+}
+
+#[test]
 fn a_node_whose_loop_stands_still_neither_lives_nor_is_healthy() {
     let mut view = told(overview()).view(at(9), 10);
     view.quiet_for(Duration::from_secs(2));

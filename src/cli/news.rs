@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     ceremony::progress::Unreachable,
     validator::{
-        core::Account,
+        core::{Account, Cause},
         duty::{Kind, Purpose},
     },
 };
@@ -204,6 +204,10 @@ pub(super) struct Duty {
     agreed_after_ms: Option<u64>,
     voters: Vec<u16>,
     unanswered: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answered_in_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'static str>,
     signed: Vec<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     signed_in_ms: Option<u64>,
@@ -222,6 +226,8 @@ impl From<Account> for Duty {
             agreed_after_ms: account.decision.map(|decision| decision.times.after_due_ms),
             voters: account.voters.into_iter().collect(),
             unanswered: account.unanswered,
+            answered_in_ms: account.answered_in_ms,
+            cause: account.cause.map(Cause::name),
             signed: account.signed.into_iter().collect(),
             signed_in_ms: account.signed_times.map(|times| times.took_ms),
             signed_after_ms: account.signed_times.map(|times| times.after_due_ms),

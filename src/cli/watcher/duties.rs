@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::{
     cli::news::{self, Event},
-    validator::core::{Account, Decision},
+    validator::{
+        core::{Account, Cause, Decision},
+        overview::words::brief,
+    },
 };
 
 use super::{Told, Watcher};
@@ -76,27 +79,71 @@ impl Watcher {
 
     /// Why a duty failed, and what to do about it.
     fn why(&self, duty: &Account, away: &BTreeSet<u16>) -> String {
-        let Some(decision) = duty.decision else {
-            let mut why = "not agreed on".to_owned();
-            if duty.unanswered {
-                why.push_str(", and your own beacon node had no answer");
-            }
-            why.push_str(&self.missing(&duty.voters, away));
-            why.push_str(if duty.unanswered {
-                ". Look at your beacon node"
-            } else {
-                ". Ask the others what their machines and beacon nodes say"
-            });
-            return why;
+        const OTHERS: &str = "Ask the others what their machines and beacon nodes say";
+        let missing_votes = || self.missing(&duty.voters, away);
+        let missing = || self.missing(&duty.partials, away);
+        let took = || brief(duty.answered_in_ms.unwrap_or_default());
+        let agreed = || {
+            let times = duty.decision.map(|decision| decision.times);
+            format!("agreed in {} ms", times.map_or(0, |times| times.took_ms))
         };
-        format!(
-            "agreed in {} ms, and {} of {} operators who must sign did{}. Those who have just started wait until the next \
-             epoch; ask the others what their machines say",
-            decision.times.took_ms,
-            duty.partials.len(),
-            self.threshold,
-            self.missing(&duty.partials, away)
-        )
+        let late = || brief(duty.decision.map_or(0, |decision| decision.times.after_due_ms));
+        let signed = || {
+            format!(
+                "{}, and {} of {} operators who must sign did{}",
+                agreed(),
+                duty.partials.len(),
+                self.threshold,
+                missing()
+            )
+        };
+        match duty.cause {
+            Some(Cause::Unanswered) => format!(
+                "not agreed on, and your own beacon node had no answer{}. Look at your beacon node",
+                missing_votes()
+            ),
+            Some(Cause::AnsweredLate) => format!(
+                "your own beacon node took {} to answer, and then it was too late for this duty. Look at the load of your \
+                 beacon node",
+                took()
+            ),
+            Some(Cause::FewVoters) => format!("not agreed on{}. {OTHERS}", missing_votes()),
+            Some(Cause::Disagreed) => format!(
+                "not agreed on: {} operators voted, and nothing was proposed in time that {} of them found plausible{}. {OTHERS}",
+                duty.voters.len(),
+                self.threshold,
+                missing_votes()
+            ),
+            Some(Cause::AgreedLate { leader }) => format!(
+                "agreed on only {} after it was due, when it was too late for this duty. {} proposed it: its beacon node may \
+                 be slow, or it was not heard of in time",
+                late(),
+                if leader == self.me {
+                    "This machine".to_owned()
+                } else {
+                    self.name(leader)
+                }
+            ),
+            Some(Cause::Refused) => format!(
+                "{}. Your own slashing protection did not permit it: the log says why",
+                signed()
+            ),
+            Some(Cause::FewSigners) | None if duty.purpose.slashable() => format!(
+                "{}. Those who have just started wait until the next epoch; ask the others what their machines say",
+                signed()
+            ),
+            Some(Cause::FewSigners) | None => format!("{}. Ask the others what their machines say", signed()),
+            Some(Cause::SignedLate) => format!(
+                "{}, and signed by enough operators only when it was too late for this duty. {OTHERS}",
+                agreed()
+            ),
+            Some(Cause::Unusable) => format!(
+                "{}, and what {} signed does not make a signature together: not the same, or wrong. Compare versions and lock \
+                 hashes with them",
+                agreed(),
+                self.names_of(duty.partials.iter().copied())
+            ),
+        }
     }
 
     /// `; missing: bob (not connected), dave`, or nothing.

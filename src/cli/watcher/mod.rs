@@ -258,7 +258,7 @@ impl Watcher {
         // Of a later start it was said how many are here, and that these are too few.
         let few = if again && self.here() < usize::from(self.threshold) {
             format!(
-                ", and when {} of {} operators are here",
+                " {} of {} operators must be here for that.",
                 self.threshold,
                 self.names.len()
             )
@@ -267,13 +267,13 @@ impl Watcher {
         };
         told.say(if wait == 0 {
             format!(
-                "Signs from slot {} on, attestations from epoch {} on{few}.",
+                "Signs from slot {} on, attestations from epoch {} on.{few}",
                 start.first_slot, start.first_target
             )
         } else {
             format!(
                 "Signs from slot {} on, attestations from epoch {} on, in {} (a safety wait), or as soon as all other operators \
-                 confirm that this machine has forgotten nothing that it signed{few}.",
+                 confirm that this machine has forgotten nothing that it signed.{few}",
                 start.first_slot,
                 start.first_target,
                 span(wait)

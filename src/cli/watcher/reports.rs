@@ -82,7 +82,8 @@ impl Watcher {
                     first_target: 0,
                     ..start
                 });
-                let confirm = "All other operators confirm that this machine has forgotten nothing that it signed";
+                let confirm =
+                    "All other operators confirm that this machine has forgotten nothing that it signed";
                 told.say(if self.never_signs(now_ms) {
                     format!("{confirm}.")
                 } else {

@@ -10,7 +10,7 @@ use crate::{
             nodes::{Health, State},
         },
         chain::spec::{Chain, Genesis, Spec},
-        core::{Account, Decision, Report, Times},
+        core::{Account, Cause, Decision, Report, Times},
         duty::{Duty, Kind, Purpose},
     },
 };
@@ -123,6 +123,8 @@ fn account(purpose: Purpose, partials: &[u16]) -> Account {
         }),
         voters: [1, 2, 3].into(),
         unanswered: false,
+        answered_in_ms: None,
+        cause: None,
         signed: [0, 4].into(),
         signed_times: Some(times(13, 0)),
         partials: partials.iter().copied().collect(),
@@ -195,6 +197,11 @@ fn a_duty_that_failed_is_one_line_with_the_reason_unless_this_node_still_waits()
         decision: None,
         voters: [1, 3].into(),
         unanswered,
+        cause: Some(if unanswered {
+            Cause::Unanswered
+        } else {
+            Cause::FewVoters
+        }),
         signed: BTreeSet::new(),
         signed_times: None,
         ..account(purpose, &[])
@@ -213,7 +220,7 @@ fn a_duty_that_failed_is_one_line_with_the_reason_unless_this_node_still_waits()
     );
     assert!(
         json(&told).contains(
-            r#""validators":[0,4],"voters":[1,3],"unanswered":false,"signed":[],"contributors":[]"#
+            r#""validators":[0,4],"voters":[1,3],"unanswered":false,"cause":"few_voters","signed":[],"contributors":[]"#
         )
     );
     let told = over(&mut watcher, 71, &[], both(true));
@@ -236,6 +243,88 @@ fn a_duty_that_failed_is_one_line_with_the_reason_unless_this_node_still_waits()
     // Those who wait know why.
     let told = over(&mut watcher, 63, &[], both(true));
     assert_eq!((text(&told).as_str(), told.events.len()), ("", 1));
+}
+
+#[test]
+fn each_cause_of_a_missed_duty_has_words_of_its_own() {
+    let mut watcher = watcher();
+    watcher.start = Some(Start {
+        first_slot: 0,
+        first_target: 0,
+    });
+    let mut said = |purpose, cause: Cause, decided: bool| {
+        let missed = Account {
+            decision: decided.then_some(Decision {
+                round: 0,
+                times: times(15, 1_700),
+            }),
+            answered_in_ms: Some(1_700),
+            cause: Some(cause),
+            signed: BTreeSet::new(),
+            signed_times: None,
+            ..account(purpose, &[1, 3])
+        };
+        let told = over(&mut watcher, 70, &[], vec![missed]);
+        assert!(json(&told).contains(&format!(r#""answered_in_ms":1700,"cause":"{}""#, cause.name())));
+        text(&told)
+    };
+    let leader = 2;
+    for (purpose, cause, decided, expected) in [
+        (
+            Purpose::Contribution,
+            Cause::AnsweredLate,
+            true,
+            "your own beacon node took 1700 ms to answer, and then it was too late",
+        ),
+        (
+            Purpose::Contribution,
+            Cause::AgreedLate { leader },
+            true,
+            "agreed on only 1700 ms after it was due, when it was too late for this duty. bob proposed it",
+        ),
+        (
+            Purpose::Attestation,
+            Cause::Disagreed,
+            false,
+            "3 operators voted, and nothing was proposed in time that 3 of them found plausible",
+        ),
+        (
+            Purpose::Attestation,
+            Cause::Refused,
+            true,
+            "Your own slashing protection did not permit it",
+        ),
+        (
+            Purpose::Attestation,
+            Cause::FewSigners,
+            true,
+            "2 of 3 operators who must sign did; missing: bob, da\u{fffd}ve. Those who have just started wait",
+        ),
+        (
+            Purpose::Contribution,
+            Cause::FewSigners,
+            true,
+            "2 of 3 operators who must sign did; missing: bob, da\u{fffd}ve. Ask the others",
+        ),
+        (
+            Purpose::SyncMessage,
+            Cause::SignedLate,
+            true,
+            "signed by enough operators only when it was too late",
+        ),
+        (
+            Purpose::Attestation,
+            Cause::Unusable,
+            true,
+            "what alice, carol signed does not make a signature together",
+        ),
+    ] {
+        let text = said(purpose, cause, decided);
+        assert!(text.contains(expected), "{cause:?}: {text}");
+        // Only what the slashing protection guards waits after a start.
+        let waits = text.contains("wait until the next epoch");
+        assert_eq!(waits, purpose.slashable() && cause == Cause::FewSigners, "{text}");
+    }
 }
 
 #[test]
@@ -424,7 +513,7 @@ fn who_signs_nothing_never_says_from_when_on_it_signs() {
     // It was said that too few are here.
     let told = signs.told(starts(2), now);
     assert!(
-        text(&told).contains("in 6 min, when 3 of 4 operators are here: at once"),
+        text(&told).contains("3 of 4 operators must be here for that."),
         "{told:?}"
     );
     // A fork in force, one that comes before the first attestation, and a dry run.
@@ -434,7 +523,10 @@ fn who_signs_nothing_never_says_from_when_on_it_signs() {
         assert!(text(&told).contains("nothing is signed"), "{told:?}");
         // If all confirm, it signs until a fork that is to come.
         let confirmed = (epoch != 2).then_some(News::Report(Report::Confirmed));
-        for news in [starts(2), News::ClockJumped, starts(2)].into_iter().chain(confirmed) {
+        for news in [starts(2), News::ClockJumped, starts(2)]
+            .into_iter()
+            .chain(confirmed)
+        {
             let told = never.told(news, now);
             let said = text(&told).to_lowercase();
             assert!(

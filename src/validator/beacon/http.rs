@@ -1,6 +1,11 @@
 //! One beacon node: its address and credentials, and one request, bounded in time and size.
 
-use std::{fmt, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use reqwest::{
     Client, Method, StatusCode, Url,
@@ -22,6 +27,8 @@ const MAX_ERROR_BYTES: usize = 64 * 1024;
 const MAX_MESSAGE: usize = 300;
 /// Most refused items of one submission that are told one by one.
 const MAX_FAILURES: usize = 64;
+/// An endpoint that a node lacks is asked for again after so long: it may have been updated unseen.
+const LACKS_FOR: Duration = Duration::from_secs(60 * 60);
 /// How long a connection may take, unless the deadline is sooner.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -243,6 +250,12 @@ impl ErrorKind {
         matches!(self, Self::NotImplemented(_))
     }
 
+    /// The same, or that the node does not have what is always there where the endpoint is: some answer a request that they do
+    /// not know like one for a thing that is not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::NotImplemented(_) | Self::NotFound(_))
+    }
+
     /// Whether the node itself is of no use for now, whatever is asked.
     pub fn is_down(&self) -> bool {
         matches!(self, Self::Timeout | Self::Unreachable(_) | Self::Credentials(_))
@@ -305,6 +318,9 @@ pub struct Request {
     pub version: Option<Fork>,
     /// Whether SSZ is preferred.
     pub ssz: bool,
+    /// Which answers mean that the node does not have this endpoint, and is not to be asked for it again; none where it would be
+    /// asked all the same.
+    pub lacking: Option<fn(&ErrorKind) -> bool>,
     /// Most bytes of the answer.
     pub limit: usize,
 }
@@ -319,6 +335,7 @@ impl Request {
             body: None,
             version: None,
             ssz: false,
+            lacking: None,
             limit,
         }
     }
@@ -354,6 +371,23 @@ impl Request {
     pub fn with_version(mut self, fork: Fork) -> Self {
         self.version = Some(fork);
         self
+    }
+
+    /// Of an endpoint that not every node has: one that answers so lacks it, and is not asked for it again for an hour, or until it
+    /// has been away. Only for what duties do not need, or what has an older form.
+    #[must_use]
+    pub fn unless(mut self, lacking: fn(&ErrorKind) -> bool) -> Self {
+        self.lacking = Some(lacking);
+        self
+    }
+
+    /// The endpoint: method and path without what differs from one request to the next.
+    fn endpoint(&self) -> String {
+        let varies = |part: &&str| part.starts_with("0x") || part.bytes().all(|byte| byte.is_ascii_digit());
+        let parts = self.path.split('/').filter(|part| !part.is_empty());
+        let parts: Vec<&str> = parts.map(|part| if varies(&part) { "*" } else { part }).collect();
+        let method = if self.body.is_some() { "POST" } else { "GET" };
+        format!("{method} {}", parts.join("/"))
     }
 
     /// Prefers SSZ.
@@ -409,6 +443,8 @@ struct Failure {
 pub struct Node {
     address: Address,
     client: Client,
+    /// Endpoints that it lacks: since when, and how it said so. No more of them than there are requests that may be remembered.
+    lacks: Arc<Mutex<BTreeMap<String, (Instant, ErrorKind)>>>,
 }
 
 impl Node {
@@ -433,7 +469,23 @@ impl Node {
         let client = builder.build().map_err(|error| {
             AddressError::Client(innermost(&error).unwrap_or_else(|| line(&error.to_string())))
         })?;
-        Ok(Self { address, client })
+        Ok(Self {
+            address,
+            client,
+            lacks: Arc::default(),
+        })
+    }
+
+    /// Forgets which endpoints it lacks: it was away, and may be another version.
+    pub fn forget_lacking(&self) {
+        self.lacks.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// How it said that it lacks an endpoint, if it did lately.
+    fn lacks(&self, endpoint: &str) -> Option<ErrorKind> {
+        let lacks = self.lacks.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, kind) = lacks.get(endpoint)?;
+        (since.elapsed() < LACKS_FOR).then(|| kind.clone())
     }
 
     /// Tells it apart from other nodes of the same host and port, whose paths are not shown.
@@ -460,11 +512,27 @@ impl Node {
     /// Sends a request and reads the whole answer before the deadline.
     ///
     /// # Errors
-    /// [`NodeError`] for everything but a status of success.
+    /// [`NodeError`] for everything but a status of success, also one of an hour ago if the endpoint [is
+    /// missing](Request::unless).
     pub async fn send(&self, request: &Request, deadline: Instant) -> Result<Answer, NodeError> {
+        let lacking = request.lacking.map(|lacking| (lacking, request.endpoint()));
+        if let Some((_, endpoint)) = &lacking
+            && let Some(kind) = self.lacks(endpoint)
+        {
+            return Err(self.error(request.what, kind));
+        }
         match timeout_at(deadline, self.exchange(request)).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(kind)) => Err(self.error(request.what, kind)),
+            Ok(Err(kind)) => {
+                if let Some((lacking, endpoint)) = lacking
+                    && lacking(&kind)
+                {
+                    tracing::debug!("{}: {}: not asked again: {kind}", self.name(), request.what);
+                    let mut lacks = self.lacks.lock().unwrap_or_else(PoisonError::into_inner);
+                    lacks.insert(endpoint, (Instant::now(), kind.clone()));
+                }
+                Err(self.error(request.what, kind))
+            }
             Err(_) => Err(self.error(request.what, ErrorKind::Timeout)),
         }
     }

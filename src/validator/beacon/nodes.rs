@@ -17,9 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     crypto::hash::Hash,
-    validator::chain::spec::{
-        Chain, Genesis, MAX_GENESIS_BYTES, MAX_SPEC_BYTES, Parting, Pinned, Spec,
-    },
+    validator::chain::spec::{Chain, Genesis, MAX_GENESIS_BYTES, MAX_SPEC_BYTES, Parting, Pinned, Spec},
 };
 
 use super::{
@@ -551,6 +549,7 @@ impl Nodes {
         let mut shared = self.shared();
         if let Some(member) = shared.members.get_mut(place) {
             (member.told, member.refused, member.parting) = (None, None, None);
+            member.node.forget_lacking();
             let before = member.state.rank();
             member.state = if matches!(error.kind, ErrorKind::WrongNetwork(_)) {
                 State::WrongNetwork(error.clone())

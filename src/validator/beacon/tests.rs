@@ -322,7 +322,7 @@ fn of_other_schedule(nodes: &Nodes) -> Vec<usize> {
 }
 
 /// Which nodes answer a question to all.
-async fn asked(nodes: &Nodes) -> usize {
+async fn answering(nodes: &Nodes) -> usize {
     let mut answers = 0;
     nodes.attestation_data_of_each(9, soon(), |_| answers += 1).await;
     answers
@@ -344,7 +344,7 @@ async fn one_nodes_fork_schedule_stops_nobody() {
     let signable = |nodes: &Nodes, epoch| nodes.chain().unwrap().spec.signable_fork_at(epoch).is_ok();
     assert!(signable(&nodes, 0));
     assert_eq!(of_other_schedule(&nodes), [0]);
-    assert_eq!(asked(&nodes).await, 2);
+    assert_eq!(answering(&nodes).await, 2);
     let text = nodes.health()[0].state.text();
     assert!(
         text.contains("the fork gloas is from epoch 0 on, expected was not scheduled"),
@@ -353,14 +353,16 @@ async fn one_nodes_fork_schedule_stops_nobody() {
     // It is updated, and of use at once.
     says[0].forks(2, NEVER);
     nodes.check(NOW_MS, soon()).await;
-    assert_eq!((of_other_schedule(&nodes), asked(&nodes).await), (vec![], 3));
+    assert_eq!((of_other_schedule(&nodes), answering(&nodes).await), (vec![], 3));
     // Forks that have begun are no different.
     says[1].forks(3, NEVER);
-    says.iter().for_each(|says| says.head.store(16, Ordering::SeqCst));
+    for one in &says {
+        one.head.store(16, Ordering::SeqCst);
+    }
     for _ in 0..64 {
         nodes.check(NOW_MS + 2 * EPOCH_MS, soon()).await;
     }
-    assert_eq!((of_other_schedule(&nodes), asked(&nodes).await), (vec![1], 2));
+    assert_eq!((of_other_schedule(&nodes), answering(&nodes).await), (vec![1], 2));
 }
 
 #[tokio::test]
@@ -377,7 +379,11 @@ async fn a_node_that_is_gone_has_no_say_and_nothing_needs_a_new_start() {
     assert_eq!((signable(&nodes), of_other_schedule(&nodes)), (false, vec![1]));
     gone(0, true).await;
     assert_eq!(
-        (signable(&nodes), of_other_schedule(&nodes), asked(&nodes).await),
+        (
+            signable(&nodes),
+            of_other_schedule(&nodes),
+            answering(&nodes).await
+        ),
         (true, vec![], 1)
     );
     gone(0, false).await;
@@ -404,7 +410,9 @@ async fn nodes_that_differ_only_about_what_is_to_come_are_told_and_used_until_th
     let servers = [saying(&says[0]).await, saying(&says[1]).await];
     let nodes = connect(&[&servers[0], &servers[1]]).await;
     for (epoch, used) in [(0, 2), (7, 2), (8, 1), (9, 1)] {
-        says.iter().for_each(|says| says.head.store(epoch * 8, Ordering::SeqCst));
+        for one in &says {
+            one.head.store(epoch * 8, Ordering::SeqCst);
+        }
         nodes.check(NOW_MS + epoch * EPOCH_MS, soon()).await;
         let parting = nodes.health()[1].parting.clone();
         assert_eq!(
@@ -412,7 +420,7 @@ async fn nodes_that_differ_only_about_what_is_to_come_are_told_and_used_until_th
             (used == 2).then_some(9),
             "{epoch}"
         );
-        assert_eq!(asked(&nodes).await, used, "{epoch}");
+        assert_eq!(answering(&nodes).await, used, "{epoch}");
         assert_eq!(nodes.health()[0].parting, None);
     }
     // Asked again at each check, for it may be updated at any moment.
@@ -421,7 +429,7 @@ async fn nodes_that_differ_only_about_what_is_to_come_are_told_and_used_until_th
     nodes.check(NOW_MS + 9 * EPOCH_MS, soon()).await;
     nodes.pin(Pinned::default());
     nodes.check(NOW_MS + 9 * EPOCH_MS, soon()).await;
-    assert_eq!(asked(&nodes).await, 2);
+    assert_eq!(answering(&nodes).await, 2);
     assert_eq!(nodes.chain().unwrap().spec.unknown_fork(), Some(("gloas", 9)));
 }
 
@@ -754,6 +762,86 @@ async fn older_endpoints_are_used_where_newer_ones_are_missing() {
             (duties.duties.data[0].slot, duties.duties.dependent_root),
             (9, [0x11; 32])
         );
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_a_node_lacks_is_asked_for_once_and_again_when_the_node_was_away() {
+    let asked: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
+    let away = Arc::new(AtomicBool::new(false));
+    let (counts, gone) = (asked.clone(), away.clone());
+    let server = serve(7, move |call| {
+        let answer = if gone.load(Ordering::SeqCst) {
+            Some(error(401, "away"))
+        } else {
+            let key = format!("{} {}", call.method, call.path());
+            *counts.lock().unwrap().entry(key).or_default() += 1;
+            match (call.method.as_str(), call.path()) {
+                ("GET", "/eth/v1/beacon/states/head/validators") => Some(data(&json!([]))),
+                // Some say this of a request that they do not know.
+                (_, path) if path.ends_with("/committees") => Some(error(404, "NOT_FOUND")),
+                _ => None,
+            }
+        };
+        async move { answer }.boxed()
+    })
+    .await;
+    let nodes = connect(&[&server]).await;
+    let all = async || {
+        for slot in 8..28 {
+            assert!(nodes.committee(slot, 0, soon()).await.unwrap_err().is_not_found());
+            assert!(
+                nodes
+                    .sync_committee(slot / 8, soon())
+                    .await
+                    .unwrap_err()
+                    .is_not_found()
+            );
+            nodes.validators(&[[5; 48]], soon()).await.unwrap();
+            nodes.proposer_duties(slot / 8, soon()).await.unwrap_err();
+            nodes
+                .votes(slot / 8, &[1], Duration::from_secs(20))
+                .await
+                .unwrap_err();
+            nodes
+                .liveness(slot / 8, &[1], Duration::from_secs(20))
+                .await
+                .unwrap_err();
+            // What is needed is asked for each time, and so is what is not there each time: that says nothing of the next one.
+            nodes
+                .aggregate_attestation(&vote(slot), 0, soon())
+                .await
+                .unwrap_err();
+        }
+    };
+    let count = |part: &str| {
+        let asked = asked.lock().unwrap();
+        asked
+            .iter()
+            .filter(|(key, _)| key.contains(part))
+            .map(|(_, count)| count)
+            .sum::<usize>()
+    };
+    let lacked = [
+        "/states/head/committees",
+        "/states/head/sync_committees",
+        "POST /eth/v1/beacon/states/head/validators",
+        "GET /eth/v2/validator/duties/proposer/",
+        "/rewards/attestations/",
+        "/validator/liveness/",
+    ];
+    for times in [1, 2] {
+        all().await;
+        for part in lacked {
+            assert_eq!(count(part), times, "{part}");
+        }
+        for part in ["/aggregate_attestation", "GET /eth/v1/validator/duties/proposer/"] {
+            assert_eq!(count(part), times * 20, "{part}");
+        }
+        away.store(true, Ordering::SeqCst);
+        nodes.check(NOW_MS, soon()).await;
+        away.store(false, Ordering::SeqCst);
+        nodes.check(NOW_MS, soon()).await;
     }
 }
 

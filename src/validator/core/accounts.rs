@@ -7,7 +7,7 @@ use crate::validator::{
     duty::{Duty, Kind, Purpose},
 };
 
-use super::{Account, Core, Decision, Report, Times};
+use super::{Account, Cause, Core, Decision, Report, Times};
 
 /// What went well has its account at the end of its slot; for the rest, aggregates above all, one more slot counts.
 const GRACE: u64 = 1;
@@ -16,17 +16,26 @@ const GRACE: u64 = 1;
 #[derive(Default)]
 pub(super) struct Course {
     decisions: BTreeMap<Kind, Decision>,
-    /// Agreements for which our beacon nodes were asked, and whether they had an answer.
-    asked: BTreeMap<Kind, bool>,
+    /// Agreements for which our beacon nodes were asked.
+    asked: BTreeMap<Kind, Asked>,
     /// Since when there is something to agree on, and since when it is agreed on, in milliseconds since 1970.
     begun_ms: BTreeMap<Kind, u64>,
     agreed_ms: BTreeMap<Kind, u64>,
     /// When the last signature of the group was made.
     signed_times: BTreeMap<Purpose, Times>,
+    /// What could have been signed by the group when that was of no use any more.
+    signed_late: BTreeSet<Purpose>,
     /// Votes that had come when the slot ended, or later; the agreement may be forgotten by now.
     voters: BTreeMap<Kind, BTreeSet<u16>>,
     /// Who was not connected when the slot ended; `None` while it lasts.
     away: Option<BTreeSet<u16>>,
+}
+
+/// When our beacon nodes were asked first, and when they first had an answer, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    at_ms: u64,
+    answered_ms: Option<u64>,
 }
 
 #[cfg(test)]
@@ -35,7 +44,8 @@ impl Course {
     pub(super) fn size(&self) -> usize {
         let voters: usize = self.voters.values().map(BTreeSet::len).sum();
         let away = self.away.as_ref().map_or(0, BTreeSet::len);
-        let moments = self.begun_ms.len() + self.agreed_ms.len() + self.signed_times.len();
+        let moments =
+            self.begun_ms.len() + self.agreed_ms.len() + self.signed_times.len() + self.signed_late.len();
         self.decisions.len() + self.asked.len() + moments + voters + away
     }
 }
@@ -53,15 +63,29 @@ impl Times {
 impl<S: Signatures> Core<S> {
     /// Our beacon nodes are asked for what is to be agreed on.
     pub(super) fn note_asked(&mut self, slot: u64, kind: Kind) {
+        let asked = Asked {
+            at_ms: self.now,
+            answered_ms: None,
+        };
         let course = &mut self.slots.entry(slot).or_default().course;
-        course.asked.entry(kind).or_insert(false);
+        course.asked.entry(kind).or_insert(asked);
     }
 
     /// They had an answer.
     pub(super) fn note_answered(&mut self, duty: Duty) {
+        let now = self.now;
         let course = &mut self.slots.entry(duty.slot).or_default().course;
-        course.asked.insert(duty.kind, true);
+        if let Some(asked) = course.asked.get_mut(&duty.kind) {
+            asked.answered_ms.get_or_insert(now);
+        }
         self.note_begun(duty);
+    }
+
+    /// Enough partial signatures are there when they are of no use any more.
+    pub(super) fn note_signed_late(&mut self, purpose: Purpose, slot: u64) {
+        if let Some(work) = self.slots.get_mut(&slot) {
+            work.course.signed_late.insert(purpose);
+        }
     }
 
     /// There is something to agree on.
@@ -208,7 +232,9 @@ impl<S: Signatures> Core<S> {
             .map(|made| made.place.0)
             .filter(|validator| validators.contains(validator))
             .collect();
-        Account {
+        let asked = course.and_then(|course| course.asked.get(&kind));
+        let answered_ms = asked.and_then(|asked| asked.answered_ms);
+        let mut account = Account {
             purpose,
             validators,
             decision: course.and_then(|course| course.decisions.get(&kind)).copied(),
@@ -216,12 +242,72 @@ impl<S: Signatures> Core<S> {
                 .and_then(|course| course.voters.get(&kind))
                 .cloned()
                 .unwrap_or_default(),
-            unanswered: course.is_some_and(|course| course.asked.get(&kind) == Some(&false)),
+            unanswered: asked.is_some() && answered_ms.is_none(),
+            answered_in_ms: asked
+                .zip(answered_ms)
+                .map(|(asked, answered)| answered.saturating_sub(asked.at_ms)),
+            cause: None,
             signed,
             signed_times: course
                 .and_then(|course| course.signed_times.get(&purpose))
                 .copied(),
             partials: self.pools.signers((purpose, slot)),
+        };
+        if !account.signed.is_superset(&account.validators) {
+            account.cause = Some(self.cause(&account, slot, answered_ms));
+        }
+        account
+    }
+
+    /// What kept a duty from being done: the first thing that went wrong.
+    fn cause(&self, account: &Account, slot: u64, answered_ms: Option<u64>) -> Cause {
+        let purpose = account.purpose;
+        let duty = Duty {
+            slot,
+            kind: purpose.kind(),
+        };
+        let deadline = self.deadline(purpose, slot);
+        let course = self.slots.get(&slot).map(|work| &work.course);
+        let is_late = |at: Option<u64>| at.is_some_and(|at| at >= deadline);
+        let Some(decision) = account.decision else {
+            return if account.unanswered {
+                Cause::Unanswered
+            } else if is_late(answered_ms) {
+                Cause::AnsweredLate
+            } else if account.voters.len() < usize::from(self.group.threshold) {
+                Cause::FewVoters
+            } else {
+                Cause::Disagreed
+            };
+        };
+        if is_late(
+            course
+                .and_then(|course| course.agreed_ms.get(&duty.kind))
+                .copied(),
+        ) {
+            return if is_late(answered_ms) {
+                Cause::AnsweredLate
+            } else {
+                let leader = self.committee.leader(duty, decision.round);
+                Cause::AgreedLate { leader }
+            };
+        }
+        if account.partials.len() < usize::from(self.group.threshold) {
+            let asked = account
+                .validators
+                .difference(&account.signed)
+                .any(|validator| self.pools.was_asked((purpose, slot), (*validator, 0)));
+            let refused = purpose.slashable() && asked && !account.partials.contains(&self.me);
+            return if refused {
+                Cause::Refused
+            } else {
+                Cause::FewSigners
+            };
+        }
+        if course.is_some_and(|course| course.signed_late.contains(&purpose)) {
+            Cause::SignedLate
+        } else {
+            Cause::Unusable
         }
     }
 }

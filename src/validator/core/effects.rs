@@ -65,7 +65,8 @@ pub enum Event {
         /// From when on it signs.
         start: Start,
     },
-    /// Beacon nodes have told of other forks to come. Of its past, its time and its sizes this says what was known before.
+    /// Another fork schedule of the beacon nodes counts, or other due times. Of its time and its sizes this says what was known
+    /// before.
     Chain(Arc<Chain>),
     /// Who attests in an epoch: slot and duty.
     Attesters {
@@ -484,6 +485,10 @@ pub struct Account {
     pub voters: BTreeSet<u16>,
     /// Our own beacon nodes were asked for what is to be agreed on, and had no answer that could be used.
     pub unanswered: bool,
+    /// How long they took for their first answer that could be used, in milliseconds.
+    pub answered_in_ms: Option<u64>,
+    /// Why the group did not sign for some of the validators; `None` if it signed for all.
+    pub cause: Option<Cause>,
     /// The validators for which the group's signature was made.
     pub signed: BTreeSet<u32>,
     /// When the last of them was made, since the operators agreed.
@@ -491,6 +496,49 @@ pub struct Account {
     /// Whose partial signatures came, late ones too: of what the group signed, or of anything if it signed nothing. Those
     /// that were found to be wrong are left out; what came when it was no longer needed is not verified.
     pub partials: BTreeSet<u16>,
+}
+
+/// Why a duty was missed: what came first of all that kept it from being done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Nothing was agreed on, and our own beacon nodes had no answer to the question what to agree on.
+    Unanswered,
+    /// Our own beacon nodes answered only when a signature was of no use any more.
+    AnsweredLate,
+    /// Fewer operators voted than must.
+    FewVoters,
+    /// Enough operators voted, but not for one thing.
+    Disagreed,
+    /// Operators agreed only when a signature was of no use any more, on what this one proposed.
+    AgreedLate {
+        /// Who led the round.
+        leader: u16,
+    },
+    /// Operators agreed, and fewer of them signed than must, whose slashing protection permits it.
+    FewSigners,
+    /// The same, and our own slashing protection did not permit it here.
+    Refused,
+    /// Enough operators signed, but some only when it was of no use any more.
+    SignedLate,
+    /// Enough operators signed, but not one thing, or wrongly.
+    Unusable,
+}
+
+impl Cause {
+    /// For programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unanswered => "unanswered",
+            Self::AnsweredLate => "answered_late",
+            Self::FewVoters => "few_voters",
+            Self::Disagreed => "disagreed",
+            Self::AgreedLate { .. } => "agreed_late",
+            Self::FewSigners => "few_signers",
+            Self::Refused => "refused",
+            Self::SignedLate => "signed_late",
+            Self::Unusable => "unusable",
+        }
+    }
 }
 
 /// An agreement that came about.

@@ -68,7 +68,7 @@ use super::{
 };
 
 pub use effects::{
-    Account, Decision, Effect, Event, Report, Signed, Stop, Submission, Subscription, Times, ToCheck,
+    Account, Cause, Decision, Effect, Event, Report, Signed, Stop, Submission, Subscription, Times, ToCheck,
 };
 
 use head::Views;

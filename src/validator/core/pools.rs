@@ -234,6 +234,13 @@ impl Pools {
         entry.handed_over.insert(place).then_some(made.signature)
     }
 
+    /// Whether the own share was asked for it.
+    pub fn was_asked(&self, key: Key, place: Place) -> bool {
+        self.entries
+            .get(&key)
+            .is_some_and(|entry| entry.asked.contains(&place))
+    }
+
     /// All signatures of the group for a purpose in a slot.
     pub fn all_made(&self, key: Key) -> impl Iterator<Item = &Combined> {
         self.entries

@@ -195,10 +195,14 @@ impl<S: Signatures> Core<S> {
 
     fn combine(&mut self, purpose: Purpose, slot: u64) {
         // Whoever was cut off hears of old duties; what they would give no beacon node takes any more.
+        let job = self.pools.ready((purpose, slot), self.group.threshold);
         if self.now >= self.deadline(purpose, slot) {
+            if job.is_some() {
+                self.note_signed_late(purpose, slot);
+            }
             return;
         }
-        if let Some(job) = self.pools.ready((purpose, slot), self.group.threshold) {
+        if let Some(job) = job {
             self.effects.push(Effect::Combine { purpose, slot, job });
         }
     }

@@ -134,7 +134,7 @@ pub struct Setup {
 /// What a running operator tells whoever watches.
 #[derive(Debug)]
 pub enum News {
-    /// The beacon nodes' chain is known; or, later, they tell of other forks to come.
+    /// The beacon nodes' chain is known; or, later, another fork schedule counts.
     Chain(Arc<Chain>),
     /// No beacon node has told its chain yet; why, for people.
     WaitingForBeaconNode(String),
@@ -687,7 +687,8 @@ impl Driver<'_> {
         end
     }
 
-    /// A beacon node that was updated since the start may have told of further forks: before their first slot begins.
+    /// Beacon nodes may have been updated since the start, or have come or gone: another fork schedule may count, before its
+    /// first slot begins.
     async fn watch_chain(&mut self, now: u64) {
         let newest = self.nodes.chain();
         let Some(chain) = newest.filter(|chain| !Arc::ptr_eq(chain, &self.chain)) else {

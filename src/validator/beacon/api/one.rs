@@ -150,8 +150,8 @@ impl Node {
         let ids: Vec<String> = pubkeys.iter().map(|key| hex_text(key)).collect();
         let limit = SMALL + ids.len() * PER_ITEM;
         let body = serde_json::json!({ "ids": ids });
-        let posted: Result<List<ValidatorStatus>, _> =
-            self.ask(&Request::post(WHAT, PATH, &body, limit), deadline).await;
+        let question = Request::post(WHAT, PATH, &body, limit).unless(ErrorKind::is_missing);
+        let posted: Result<List<ValidatorStatus>, _> = self.ask(&question, deadline).await;
         let found = match posted {
             Ok(found) => found.data,
             // Older nodes, and some proxies, only have the question without a body.
@@ -186,7 +186,8 @@ impl Node {
         const WHAT: &str = "public keys";
         let limit = SMALL + indices.len() * PER_ITEM;
         let body = serde_json::json!({ "ids": numbers(indices) });
-        let request = Request::post(WHAT, "/eth/v1/beacon/states/head/validators", &body, limit);
+        let request = Request::post(WHAT, "/eth/v1/beacon/states/head/validators", &body, limit)
+            .unless(ErrorKind::is_missing);
         let found: List<ValidatorStatus> = self.ask(&request, deadline).await?;
         let asked: BTreeSet<u64> = indices.iter().copied().collect();
         let keys = found.data.iter().map(|one| (one.index, one.validator.pubkey));
@@ -207,6 +208,7 @@ impl Node {
     ) -> Result<Vec<u64>, NodeError> {
         const WHAT: &str = "committee";
         let request = Request::get(WHAT, "/eth/v1/beacon/states/head/committees", SMALL)
+            .unless(ErrorKind::is_missing)
             .with("epoch", chain.epoch_of(slot))
             .with("slot", slot)
             .with("index", index);
@@ -227,8 +229,9 @@ impl Node {
         deadline: Instant,
     ) -> Result<Vec<u64>, NodeError> {
         const WHAT: &str = "sync committee";
-        let request =
-            Request::get(WHAT, "/eth/v1/beacon/states/head/sync_committees", SMALL).with("epoch", epoch);
+        let request = Request::get(WHAT, "/eth/v1/beacon/states/head/sync_committees", SMALL)
+            .unless(ErrorKind::is_missing)
+            .with("epoch", epoch);
         let found: Data<SyncCommittee> = self.ask(&request, deadline).await?;
         if found.data.validators.len() == chain.spec.sizes.sync_committee_size {
             Ok(found.data.validators)
@@ -246,7 +249,8 @@ impl Node {
         const WHAT: &str = "attestation rewards";
         let path = format!("/eth/v1/beacon/rewards/attestations/{epoch}");
         let limit = MAX_IDEAL_REWARDS + indices.len() * PER_ITEM;
-        let request = Request::post(WHAT, path, &numbers(indices), limit);
+        let request =
+            Request::post(WHAT, path, &numbers(indices), limit).unless(ErrorKind::is_missing_endpoint);
         let rewards = self
             .ask::<Data<AttestationRewards>>(&request, deadline)
             .await?
@@ -270,7 +274,8 @@ impl Node {
     ) -> Result<Vec<Vote>, NodeError> {
         const WHAT: &str = "liveness";
         let path = format!("/eth/v1/validator/liveness/{epoch}");
-        let request = Request::post(WHAT, path, &numbers(indices), SMALL + indices.len() * PER_ITEM);
+        let request = Request::post(WHAT, path, &numbers(indices), SMALL + indices.len() * PER_ITEM)
+            .unless(ErrorKind::is_missing_endpoint);
         let live: List<Liveness> = self.ask(&request, deadline).await?;
         let vote = |one: &Liveness| Vote {
             index: one.index,
@@ -336,7 +341,8 @@ impl Node {
             let path = format!("/eth/{version}/validator/duties/proposer/{epoch}");
             Request::get(WHAT, path, SMALL + slots * PER_ITEM)
         };
-        let (duties, v2): (Duties<ProposerDuty>, bool) = match self.ask(&request("v2"), deadline).await {
+        let newer = request("v2").unless(ErrorKind::is_missing_endpoint);
+        let (duties, v2): (Duties<ProposerDuty>, bool) = match self.ask(&newer, deadline).await {
             Ok(duties) => (duties, true),
             Err(error) if older(&error) => (self.ask(&request("v1"), deadline).await?, false),
             Err(error) => return Err(error),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::validator::{
-    core::{Account, Report},
+    core::{Account, Cause, Report},
     duty::Purpose,
 };
 
@@ -165,5 +165,108 @@ fn a_jump_of_the_clock_drops_nothing_untold() {
     assert_eq!(
         told.keys().copied().collect::<Vec<_>>(),
         (0..=16).collect::<Vec<_>>()
+    );
+}
+
+/// The causes that a process told of for a purpose, from slot 16 on.
+fn causes(sim: &Sim, place: usize, purpose: Purpose) -> Vec<Option<Cause>> {
+    let told = told(sim, place);
+    told.range(16..)
+        .map(|(_, (_, duties))| of(duties, purpose).cause)
+        .collect()
+}
+
+#[test]
+fn what_went_well_has_no_cause_to_be_missed() {
+    let mut sim = Sim::new(1, plan());
+    sim.run_to(30);
+    for (slot, (_, duties)) in told(&sim, 0) {
+        assert!(
+            duties.iter().all(|duty| duty.cause.is_none()),
+            "slot {slot}: {duties:?}"
+        );
+    }
+}
+
+#[test]
+fn a_beacon_node_that_answers_after_the_slot_is_told_as_that() {
+    let mut plan = plan();
+    // Due at 2667 of 4000 ms.
+    plan.contributions_after = 1_700;
+    let mut sim = Sim::new(1, plan);
+    sim.run_to(40);
+    let mut late = 0;
+    for place in 0..4 {
+        let causes = causes(&sim, place, Purpose::Contribution);
+        assert!(causes.len() > 20);
+        for cause in &causes {
+            let of_time = matches!(
+                cause,
+                Some(Cause::AnsweredLate | Cause::AgreedLate { .. } | Cause::Disagreed)
+            );
+            assert!(of_time, "{causes:?}");
+        }
+        late += causes
+            .iter()
+            .filter(|cause| **cause == Some(Cause::AnsweredLate))
+            .count();
+        for (_, duties) in told(&sim, place).values() {
+            let duty = of(duties, Purpose::Contribution);
+            assert!(duty.answered_in_ms.is_none_or(|took| took == 1_700), "{duty:?}");
+        }
+        // Nothing else suffers.
+        assert!(
+            self::causes(&sim, place, Purpose::SyncMessage)
+                .iter()
+                .all(Option::is_none)
+        );
+    }
+    assert!(late > 20, "{late}");
+}
+
+#[test]
+fn operators_who_are_missing_or_may_not_sign_are_told_as_that() {
+    let mut few = Sim::new(1, plan());
+    few.run_to(12);
+    few.kill(2);
+    few.kill(3);
+    few.run_to(30);
+    let last = *causes(&few, 0, Purpose::Attestation).last().unwrap();
+    assert_eq!(last, Some(Cause::FewVoters));
+    let mut silent = plan();
+    silent.failing = [1, 2, 3, 4].into();
+    let mut silent = Sim::new(1, silent);
+    silent.run_to(30);
+    let last = *causes(&silent, 0, Purpose::Attestation).last().unwrap();
+    assert_eq!(last, Some(Cause::Unanswered));
+    // All have just started.
+    let mut waits = Sim::new(1, plan());
+    waits.run_to(17);
+    waits.kill(3);
+    for place in 0..3 {
+        waits.kill(place);
+        waits.start(place);
+    }
+    waits.run_to(30);
+    assert_eq!(
+        of(&told(&waits, 0)[&20].1, Purpose::Attestation).cause,
+        Some(Cause::Refused)
+    );
+    // Those who wait say so; the one who does not tells that few signed.
+    let mut others = Sim::new(1, plan());
+    others.run_to(17);
+    for place in 2..4 {
+        others.kill(place);
+    }
+    for place in 2..4 {
+        others.nodes[place].disk.marked = true;
+        others.start(place);
+    }
+    others.set_cut(3, 4, true);
+    others.run_to(22);
+    let duty = of(&told(&others, 0)[&20].1, Purpose::Attestation).clone();
+    assert_eq!(
+        (duty.cause, duty.partials),
+        (Some(Cause::FewSigners), [1, 2].into())
     );
 }

@@ -13,7 +13,7 @@ use crate::validator::{
     guard::Start,
     memory::Proofs,
     partials::{Item, Partials},
-    wire::{Hello, Message, PROTOCOL},
+    wire::{Abilities, Hello, Message, PROTOCOL},
 };
 
 use super::sim::{LOCK, Plan, cheap::Cheap, group};
@@ -70,6 +70,7 @@ impl Bench {
             proofs: Proofs::default(),
             watches: false,
             software: String::new(),
+            abilities: Abilities::default(),
         };
         bench.say(Message::Hello(hello));
         bench

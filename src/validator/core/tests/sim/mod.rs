@@ -101,6 +101,8 @@ pub(super) struct Plan {
     pub(super) proposals: bool,
     /// Whether there are aggregates and sync committee messages too.
     pub(super) all_duties: bool,
+    /// How long beacon nodes take to answer what contributions there are, in milliseconds.
+    pub(super) contributions_after: u64,
     /// Whether every message goes through its bytes.
     pub(super) bytes: bool,
     /// By how many milliseconds a second beacon node of these operators is earlier: it tells of blocks, and the first one
@@ -138,6 +140,7 @@ impl Plan {
             unknown_fork: None,
             proposals: false,
             all_duties: true,
+            contributions_after: 8,
             bytes: true,
             earlier: BTreeMap::new(),
             real_targets: false,
@@ -739,7 +742,7 @@ impl Sim {
                     round,
                     contributions: contributions.collect(),
                 };
-                self.result(place, 8, event);
+                self.result(place, self.plan.contributions_after, event);
             }
             Effect::AskView { .. } | Effect::AskAllViews { .. } | Effect::AskBlock { .. }
                 if self.plan.silent.contains(&operator) => {}

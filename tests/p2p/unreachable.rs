@@ -33,11 +33,8 @@ fn serve(mut act: impl FnMut(std::net::TcpStream) + Send + 'static) -> u16 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_address_that_fails_is_told_with_its_cause() {
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("bound")
-        .port();
+    // No program has this one.
+    let nobody = 1;
     let http = serve(|mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
     });
@@ -76,7 +73,8 @@ async fn each_address_that_fails_is_told_with_its_cause() {
         with_peer(&there, 8),
         without.clone(),
     ];
-    let mut me = Node::start(config(1, 8, &[LOOPBACK], &peers)).await;
+    // Without a door: a node of another test may know the number of its port from before.
+    let mut me = Node::start(config(1, 8, &[], &peers)).await;
     let mut found: BTreeMap<Option<u16>, (Multiaddr, Obstacle)> = BTreeMap::new();
     let all = timeout(Duration::from_secs(40), async {
         while found.len() < 7 {

@@ -676,6 +676,7 @@ fn each_beacon_node_is_given_by_itself() {
         line.contains("http://127.0.0.1:1") && line.contains("http://127.0.0.2:1"),
         "{line}"
     );
+    drop(run);
     let list = ["--beacon-node", "http://127.0.0.1:1,http://127.0.0.2:1"];
     let output = folder.output(&[&listen[..], &list[..]].concat());
     refused(&output, 3, "a --beacon-node of its own");

@@ -128,7 +128,10 @@ impl Unreachable {
     /// For people: what happened, how often, and what it may come from. `name` tells operators' names.
     pub fn words(&self, name: impl Fn(u16) -> String) -> String {
         let address = &self.address;
-        let who = self.operator.map_or_else(|| "nobody".to_owned(), &name);
+        let nobody = || "nobody is reached".to_owned();
+        let who = self
+            .operator
+            .map_or_else(nobody, |number| format!("{} is not reached", name(number)));
         let other = self
             .operator
             .map_or_else(|| "whoever should be there".to_owned(), &name);
@@ -178,9 +181,7 @@ impl Unreachable {
             times => format!("{times} attempts"),
         };
         let seconds = self.next.as_millis().div_ceil(1000).max(1);
-        format!(
-            "{who} is not reached at {address}: {what} ({times} so far, the next in {seconds} s). {advice}"
-        )
+        format!("{who} at {address}: {what} ({times} so far, the next in {seconds} s). {advice}")
     }
 }
 

@@ -429,7 +429,7 @@ async fn another_protocol_version_is_explained() {
         let mut raw = raw(them);
         let mut incoming = raw
             .control
-            .accept(StreamProtocol::new("/conclave/journal/2"))
+            .accept(StreamProtocol::new("/conclave/journal/3"))
             .expect("new");
         raw.swarm.dial(node.addresses[0].clone()).expect("it dials");
         tokio::spawn(async move {

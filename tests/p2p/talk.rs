@@ -127,7 +127,7 @@ async fn two_protocols_do_not_mix() {
         })
         .await;
     assert!(
-        speaks.is_empty() || speaks == ["/conclave/journal/1"],
+        speaks.iter().all(|name| name.starts_with("/conclave/journal/")),
         "{speaks:?}"
     );
 }

@@ -113,13 +113,17 @@ fn all_seals_on_the_disk_are_a_lock_after_any_restart() {
 #[test]
 fn evidence_of_an_attempt_that_has_no_entries_here_is_kept() {
     let mut sim = Sim::new(3, 2, 1, 72);
-    sim.start();
+    // Attempt 2 is the one that is held, so that attempt 3 may be offered.
+    for i in 0..3 {
+        sim.with(i, |o| o.consent(2, Reason::ByHand));
+        sim.with(i, Operator::compared);
+    }
     sim.run();
     let twins: Vec<_> = [b'X', b'Y']
         .into_iter()
         .map(|letter| {
             let mut join = sim.said(1, Step::Join, 1);
-            (join.attempt, join.session) = (2, sim.terms.ctx(2));
+            (join.attempt, join.session) = (3, sim.terms.ctx(3));
             join.body[2] = letter;
             resign(&sim.terms, join).header(&sim.terms)
         })
@@ -129,15 +133,15 @@ fn evidence_of_an_attempt_that_has_no_entries_here_is_kept() {
         kind: Kind::Restarted,
     };
     let evidence = Evidence {
-        attempt: 2,
+        attempt: 3,
         finding,
         headers: twins,
         entries: vec![],
     };
     sim.with(1, |o| o.receive_evidence(evidence));
-    assert!(sim.peers[1].operator.board().evidence(2, finding).is_some());
+    assert!(sim.peers[1].operator.board().evidence(3, finding).is_some());
     sim.wake(1);
-    assert!(sim.peers[1].operator.board().evidence(2, finding).is_some());
+    assert!(sim.peers[1].operator.board().evidence(3, finding).is_some());
 }
 
 #[test]

@@ -171,7 +171,8 @@ impl Unreachable {
                 "The address, or the peer id at its end, was mixed up with another".to_owned(),
             ),
             Obstacle::Myself => (
-                "that is you yourself".to_owned(),
+                "that is you yourself, or another process with your identity, which must never run twice"
+                    .to_owned(),
                 format!("Ask {other} for the right address"),
             ),
             Obstacle::System(text) => (text.clone(), "The system's log may say more".to_owned()),

@@ -411,7 +411,7 @@ fn whoever_waits_can_be_told_how_long() {
     command.args(["--announce", "/ip4/127.0.0.1"]);
     Process::start(command)
         .end()
-        .refused(3, &["/ip4/127.0.0.1", "--announce"]);
+        .refused(2, &["/ip4/127.0.0.1", "--announce", "it has no port"]);
     // Everywhere on this machine, and at a router's address: one list of all of it.
     let mut command = group.command(1, &[]);
     command.args(["--announce", "/dns4/bob.example.org/tcp/9510"]);
@@ -664,7 +664,7 @@ fn definitions_that_cannot_be_joined() {
     case("checksum", &|v| {
         v["validators"][0]["withdrawal_address"] = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1Beaed".into();
     });
-    case("version", &|v| v["version"] = "v9.9.9".into());
+    case("update conclave", &|v| v["version"] = "v9.9.9".into());
     let mut fields = (*group.definition).clone();
     fields.fork_version = [1, 2, 3, 4];
     let elsewhere = Definition::new(fields).unwrap().to_json();

@@ -651,7 +651,7 @@ fn money_goes_to_nobody_only_if_that_is_said() {
 fn an_address_without_letters_is_warned_of_in_scripts() {
     let dir = tempfile::tempdir().unwrap();
     let three = operators(dir.path(), &["ann", "bob", "carol"]);
-    let ones = "0x1111111111111111111111111111111111111111";
+    let ones = "0x1357913579135791357913579135791357913579";
     let plan = write_plan(dir.path(), &format!("withdrawal_address = \"{ones}\""));
     let data = dir.path().join("data");
     let output = run(&data, &define(&plan, &three, &ADDRESSES[2..]));

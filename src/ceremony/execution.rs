@@ -55,7 +55,7 @@ impl ExecutionClient {
         let url = Url::parse(url.trim()).map_err(|_| wrong())?;
         let host = url
             .host_str()
-            .filter(|_| matches!(url.scheme(), "http" | "https"));
+            .filter(|host| matches!(url.scheme(), "http" | "https") && !host.contains(','));
         let host = host.ok_or_else(wrong)?;
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
         let shown = format!("{}://{host}{port}", url.scheme());

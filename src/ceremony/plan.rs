@@ -796,7 +796,9 @@ mod tests {
                 "{problem:?}"
             );
         }
-        refuse_address_of_nobody(&Address([0x11; 20]), "the fee recipient").unwrap();
+        let mut somebodys = [0x11; 20];
+        somebodys[0] = 0x71;
+        refuse_address_of_nobody(&Address(somebodys), "the fee recipient").unwrap();
     }
 
     #[test]

@@ -202,7 +202,7 @@ mod tests {
             .read(WITHDRAWAL, "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed")
             .unwrap();
         strict
-            .read(WITHDRAWAL, "0x1111111111111111111111111111111111111111")
+            .read(WITHDRAWAL, "0x1357913579135791357913579135791357913579")
             .unwrap();
     }
 

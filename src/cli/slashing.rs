@@ -196,8 +196,8 @@ fn tell(
     }
     if imported.marked {
         out.warn(
-            "so this database may not know all that was signed: the next run waits two whole epochs before it attests, unless \
-             all other operators confirm that they know of nothing newer",
+            "so this database may not know all that was signed: the next run waits two whole epochs before it attests. Be sure \
+             that the other software is stopped for good",
         );
     }
     if !imported.unknown.is_empty() {

@@ -3,9 +3,9 @@
 
 use super::address::Address;
 
-/// Addresses up to this one have no key: the zero address, the precompiled contracts, and room for more of them. (A key for one of
-/// so few is never found.)
-const LAST_PRECOMPILE: u16 = u16::MAX;
+/// Addresses that begin with so many zero bytes have no key, nobody ever finds one: the zero address, the precompiled contracts, and
+/// words such as `0x0...deadbeef`.
+const ZEROS: usize = 10;
 
 /// Why the others are nobody's.
 const BURN: &str = "it is an address to burn money: nobody has its key";
@@ -42,6 +42,14 @@ const KNOWN: [(&str, &str); 21] = [
     ("914d7fec6aac8cd542e72bca78b30650d45643d7", SYSTEM),
 ];
 
+/// Digits in order, as documents write them where an address of one's own belongs.
+const EXAMPLES: [&str; 4] = [
+    "0123456789012345678901234567890123456789",
+    "1234567890123456789012345678901234567890",
+    "0123456789abcdef0123456789abcdef01234567",
+    "1234567890abcdef1234567890abcdef12345678",
+];
+
 /// Why nobody can spend what is sent to this address, in words; `None` if it may be somebody's.
 pub fn unspendable(address: &Address) -> Option<&'static str> {
     if address.is_zero() {
@@ -53,10 +61,14 @@ pub fn unspendable(address: &Address) -> Option<&'static str> {
     {
         return Some(why);
     }
-    let last = LAST_PRECOMPILE.to_be_bytes();
-    let (start, end) = address.0.split_at(address.0.len() - last.len());
-    (start.iter().all(|byte| *byte == 0) && end <= &last[..])
-        .then_some("it is an address of the contracts that are built into the chain: nobody has its key")
+    let bytes = &address.0;
+    if bytes.iter().take(18).all(|byte| *byte == 0) {
+        return Some("it is an address of the contracts that are built into the chain: nobody has its key");
+    }
+    // Examples of documents and dead ends: one digit again and again, or the same few bytes.
+    let repeats = |period: usize| bytes.iter().zip(bytes.iter().skip(period)).all(|(a, b)| a == b);
+    let zeros = bytes.iter().take(ZEROS).all(|byte| *byte == 0);
+    (zeros || repeats(1) || repeats(2) || EXAMPLES.contains(&hex::encode(bytes).as_str())).then_some(BURN)
 }
 
 #[cfg(test)]
@@ -77,6 +89,11 @@ mod tests {
             ("0x0000000000000000000000000000000000000100", "built into"),
             ("0x000000000000000000000000000000000000dEaD", "burn"),
             ("0xdEAD000000000000000042069420694206942069", "burn"),
+            ("0x00000000000000000000000000000000DeaDBeef", "burn"),
+            ("0x1111111111111111111111111111111111111111", "burn"),
+            ("0xDeaDbeefdEAdbeefdEadbEEFdeadbeEFdEaDbeeF", "burn"),
+            ("0x1234567890123456789012345678901234567890", "burn"),
+            ("0x0000000000000000000000000000000000010000", "burn"),
             ("0x00000000219ab540356cBB839Cbe05303d7705Fa", "deposit"),
             ("0x4242424242424242424242424242424242424242", "deposit"),
             ("0x7f02C3E3c98b133055B8B348B2Ac625669Ed295D", "deposit"),
@@ -92,6 +109,8 @@ mod tests {
         ] {
             assert!(of(text).is_some_and(|told| told.contains(why)), "{text}");
         }
+        let repeated = Address([0xab; 20]);
+        assert!(unspendable(&repeated).is_some_and(|told| told.contains("burn")));
         for (text, _) in KNOWN {
             assert!(
                 unspendable(&Address::parse_any_case(text).unwrap()).is_some(),
@@ -104,8 +123,8 @@ mod tests {
     fn what_may_be_somebodys_is_not() {
         for text in [
             "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
-            "0x1111111111111111111111111111111111111111",
-            "0x0000000000000000000000000000000000010000",
+            "0x0000000000000000000100000000000000000000",
+            "0x71C7656EC7ab88b098defB751B7401B5f6d8976F",
         ] {
             assert_eq!(of(text), None, "{text}");
         }

@@ -147,7 +147,8 @@ impl Conductor<'_> {
     /// One identity is used by two processes.
     fn meet_twin(&mut self, operator: u16, twin: Twin) {
         let name = self.name(operator);
-        if twin.own {
+        // What one is not sure of may be this very process before a crash.
+        if twin.own && twin.sure {
             self.twin = Some(name.clone());
         }
         self.notice(match (twin.own, twin.sure) {

@@ -23,7 +23,7 @@ use libp2p::{Multiaddr, PeerId};
 
 use crate::validator::{
     chain::{spec::Parting, time::Time},
-    guard::Start,
+    guard::{Mark, Start},
     node::{ExitNews, News},
     overview::words::span,
 };
@@ -75,6 +75,8 @@ pub(super) struct Watcher {
     dry_run: bool,
     time: Option<Time>,
     start: Option<Start>,
+    /// What was imported from other software was not whole.
+    partial_history: bool,
     waiting: Option<String>,
     /// A fork that this version does not know, whether it was in force, and when that was said.
     fork: Option<((String, u64, bool), u64)>,
@@ -102,6 +104,7 @@ impl Watcher {
             dry_run: false,
             time: None,
             start: None,
+            partial_history: false,
             waiting: None,
             fork: None,
             health: BTreeMap::new(),
@@ -176,10 +179,10 @@ impl Watcher {
             )),
             News::UnknownFork { name, epoch } => self.unknown_fork(&mut told, &printable(&name), epoch, now_ms),
             News::Guard(trouble) => guard(&mut told, trouble),
+            News::Marked(mark) => self.partial_history = mark == Some(Mark::PartialImport),
             // Seen in the overview; that it has stopped is said at the end of the command.
             News::Slot(_)
             | News::Peers(_)
-            | News::Marked(_)
             | News::Validators(_)
             | News::Votes(_)
             | News::Stopped(_) => {}
@@ -269,6 +272,14 @@ impl Watcher {
             format!(
                 "Signs from slot {} on, attestations from epoch {} on.{few}",
                 start.first_slot, start.first_target
+            )
+        } else if self.partial_history {
+            format!(
+                "Signs from slot {} on, attestations from epoch {} on, in {} (a safety wait, because the imported history was \
+                 not complete).{few}",
+                start.first_slot,
+                start.first_target,
+                span(wait)
             )
         } else {
             format!(

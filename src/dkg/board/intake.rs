@@ -157,6 +157,26 @@ impl Board {
         kind.is_some()
     }
 
+    /// Whether an entry that was refused collides with one that came since: as a proof it is wanted all the same, as it would be
+    /// after a restart, which does not remember what was refused.
+    pub(super) fn is_refused_proof(&self, id: &Id, entry: &Entry) -> bool {
+        if !self.refused.contains(id) || entry.step > Step::Reveal {
+            return false;
+        }
+        let other = self.headers.get(&header_key(entry));
+        let Some(other) = other.and_then(|other| self.known(other)) else {
+            return false;
+        };
+        let (header, other) = (entry.header(&self.terms), other.header(&self.terms));
+        collide(&header, &other, &self.terms.ctx(entry.attempt)).is_some_and(|kind| {
+            let finding = Finding {
+                operator: entry.operator,
+                kind,
+            };
+            !self.evidence.contains_key(&(entry.attempt, finding))
+        })
+    }
+
     pub(super) fn has_room(&self, id: &Id, entry: &Entry) -> bool {
         let slot = slot_of(entry);
         self.mode != Mode::Live

@@ -251,7 +251,8 @@ impl Board {
         let fresh: Vec<(Id, Entry)> = fresh
             .into_iter()
             .filter(|(id, entry)| {
-                self.is_wanted(id, entry.attempt) && (self.mode.is_offline() || entry.stripped.is_none())
+                (self.is_wanted(id, entry.attempt) || self.is_refused_proof(id, entry))
+                    && (self.mode.is_offline() || entry.stripped.is_none())
             })
             .collect();
         let signed: Vec<(Id, Entry)> = fresh

@@ -79,7 +79,8 @@ impl Address {
     /// [`AddressError`] without the credentials.
     pub fn new(url: &str, header_file: Option<&str>) -> Result<Self, AddressError> {
         let mut url = Url::parse(url.trim()).map_err(|_| AddressError::Url)?;
-        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        // No host has a comma in its name: this is a list.
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(|host| host.contains(',')) {
             return Err(AddressError::Url);
         }
         url.set_fragment(None);
@@ -720,7 +721,15 @@ mod tests {
 
     #[test]
     fn addresses_that_are_none_are_refused() {
-        for url in ["", "localhost:5052", "ftp://x", "http://", "file:///etc/passwd"] {
+        for url in [
+            "",
+            "localhost:5052",
+            "ftp://x",
+            "http://",
+            "file:///etc/passwd",
+            "https://a.example,https://b.example",
+            "https://a.example,b.example",
+        ] {
             assert_eq!(Address::new(url, None).unwrap_err(), AddressError::Url, "{url}");
         }
         for file in ["no colon", "A b: c", "X: \u{7f}"] {

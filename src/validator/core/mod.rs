@@ -97,6 +97,18 @@ pub struct Settings {
     pub dry_run: bool,
     /// Agrees to blinded blocks.
     pub builder: bool,
+    /// What is known of what other software signed with this share.
+    pub history: History,
+}
+
+/// What is known of what other software signed with a share before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum History {
+    /// Nothing was signed, or all of it is on record.
+    Whole,
+    /// Its history could not be read or taken over as a whole. The other operators never saw it either, so nothing that they say
+    /// makes the wait after a start shorter.
+    Partial,
 }
 
 /// One operator's behaviour.
@@ -108,6 +120,7 @@ pub struct Core<S> {
     software: String,
     dry_run: bool,
     builder: bool,
+    history: History,
     committee: Arc<Committee<S>>,
     now: u64,
     effects: Vec<Effect>,
@@ -173,6 +186,7 @@ impl<S: Signatures> Core<S> {
             software,
             dry_run,
             builder,
+            history,
         } = settings;
         let (n, t) = (group.size(), group.threshold);
         let committee = Committee::new(group.lock_hash, n, t, me, chain.spec.slot_ms, signatures)?;
@@ -187,6 +201,7 @@ impl<S: Signatures> Core<S> {
             software,
             dry_run,
             builder,
+            history,
             now: now_ms,
             effects: Vec::new(),
             memory,

@@ -9,7 +9,7 @@ use crate::validator::{
     wire::{Abilities, Hello, Message, PROTOCOL},
 };
 
-use super::{Core, Effect, Report, Stop, peers::Answer};
+use super::{Core, Effect, History, Report, Stop, peers::Answer};
 
 /// An operator may greet so often in a slot, on one connection. Each greeting is answered with all that it may lack, and
 /// compared with the guard's database, in whose queue duties stand too.
@@ -178,7 +178,7 @@ impl<S: Signatures> Core<S> {
             self.report(Report::Forgotten { operator });
         }
         let epoch = self.time.epoch_of(self.start.first_slot);
-        if self.peers.all_confirm() && self.start.first_target > epoch {
+        if self.history == History::Whole && self.peers.all_confirm() && self.start.first_target > epoch {
             let start = Start {
                 first_target: epoch,
                 ..self.start

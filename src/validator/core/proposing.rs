@@ -12,7 +12,7 @@ use crate::{
     validator::{
         agreement::{
             Instance, Role, Signatures, Verdict,
-            messages::{LAST_ROUND, Proposal},
+            messages::{LAST_ROUND, Proposal, value_id},
         },
         chain::spec::{Due, Fork},
         combine::Combined,
@@ -83,6 +83,8 @@ pub(super) struct Block {
     made: Option<Made>,
     /// Our head when it was asked for.
     made_on: Option<Hash>,
+    /// What we have proposed, by value id, with the blobs that nobody else has: a block of another question must not take their place.
+    offered: std::collections::BTreeMap<Hash, Made>,
     /// What others sent for publishing: by sender, the root that they named and the bytes.
     contents: std::collections::BTreeMap<u16, (Hash, Arc<[u8]>)>,
     /// What was decided: id and value.
@@ -95,9 +97,10 @@ pub(super) struct Block {
 impl Block {
     /// How many of everything is kept, and the bytes of blocks and blobs.
     pub(super) fn size(&self) -> (usize, usize) {
-        let made = self.made.as_ref().map_or(0, |made| {
-            made.value.len() + made.contents.as_ref().map_or(0, |bytes| bytes.len())
-        });
+        let own = self.made.iter().chain(self.offered.values());
+        let made: usize = own
+            .map(|made| made.value.len() + made.contents.as_ref().map_or(0, |bytes| bytes.len()))
+            .sum();
         let contents: usize = self.contents.values().map(|(_, bytes)| bytes.len()).sum();
         let decided = self.decided.as_ref().map_or(0, |(_, value)| value.len());
         let count = self.known.len() + self.contents.len() + self.ancestors.len();
@@ -231,6 +234,11 @@ impl<S: Signatures> Core<S> {
             block.wanted = Some(round);
             return;
         };
+        // An answer says which round it is for, so there is one question for a round. On the head of that time a block is as good as
+        // any other's: later rounds build on the parent of a head too.
+        if block.asked.is_some_and(|asked| asked.round == round) {
+            return;
+        }
         block.asked = Some(Asked { round, head });
         if block.leads.is_some() {
             self.note_asked(slot, Kind::Block);
@@ -253,6 +261,7 @@ impl<S: Signatures> Core<S> {
             && let Some(round) = block.leads.take()
         {
             let value = made.value.clone();
+            block.offered.insert(value_id(&value), made.clone());
             self.note_answered(duty(slot));
             self.propose(duty(slot), round, value);
         }
@@ -277,7 +286,10 @@ impl<S: Signatures> Core<S> {
         }
         let block = &mut self.slots.entry(slot).or_default().block;
         let asked = block.asked.take_if(|asked| asked.round == round);
-        // An answer to an older question is of an older head.
+        // An answer to an older question is of an older head: of use only if there is no other.
+        if asked.is_none() && block.made.is_some() {
+            return;
+        }
         block.made_on = asked.and_then(|asked| asked.head);
         block.made = Some(made);
         // Unless a newer one is under way.
@@ -471,8 +483,7 @@ impl<S: Signatures> Core<S> {
     pub(super) fn decided_block(&mut self, slot: u64, id: Hash, value: Arc<[u8]>) {
         let block = &mut self.slots.entry(slot).or_default().block;
         block.decided = Some((id, value.clone()));
-        let own = block.made.clone().filter(|made| made.value == value);
-        if let Some(made) = own {
+        if let Some(made) = block.offered.get(&id).cloned() {
             block.known.insert(id, Some(made.summary.clone()));
             if let Some(bytes) = made.contents {
                 self.broadcast(Message::Contents {
@@ -550,7 +561,7 @@ impl<S: Signatures> Core<S> {
             return;
         };
         let root = block.header.root();
-        let own = work.block.made.as_ref().filter(|made| made.value == *value);
+        let own = work.block.offered.get(&value_id(value));
         let own = own.and_then(|made| made.contents.clone());
         let blobs: Vec<(u16, Option<Arc<[u8]>>)> = if block.blinded || block.commitments == 0 {
             vec![(self.me, None)]

@@ -322,7 +322,7 @@ impl Interchange {
         let said = self.keys.entry(key).or_default();
         said.add_list(number, "signed_blocks", entry.signed_blocks, |said, item| {
             let block: Block<'_> = serde_json::from_str(item).ok()?;
-            if block.slot.is_none() && block.signing_root.is_none() {
+            if block.slot.is_none() && block.signing_root.is_none() && block.others.is_empty() {
                 return Some(());
             }
             said.add_block(number_of(block.slot?)?, &horizon);
@@ -338,8 +338,10 @@ impl Interchange {
                     source_epoch,
                     target_epoch,
                     signing_root,
+                    others,
                 } = attestation;
-                if source_epoch.is_none() && target_epoch.is_none() && signing_root.is_none() {
+                let epochs = source_epoch.or(target_epoch);
+                if epochs.or(signing_root).is_none() && others.is_empty() {
                     return Some(());
                 }
                 let attested = Attested {
@@ -479,6 +481,10 @@ struct Block<'a> {
     slot: Option<&'a RawValue>,
     #[serde(borrow)]
     signing_root: Option<&'a RawValue>,
+    /// Fields of other names: beside known ones they do not matter, alone they may be what is meant under another name.
+    #[serde(flatten)]
+    #[allow(clippy::zero_sized_map_values)] // serde flattens into maps only
+    others: BTreeMap<Cow<'a, str>, IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -489,6 +495,10 @@ struct Attestation<'a> {
     target_epoch: Option<&'a RawValue>,
     #[serde(borrow)]
     signing_root: Option<&'a RawValue>,
+    /// Fields of other names: beside known ones they do not matter, alone they may be what is meant under another name.
+    #[serde(flatten)]
+    #[allow(clippy::zero_sized_map_values)] // serde flattens into maps only
+    others: BTreeMap<Cow<'a, str>, IgnoredAny>,
 }
 
 /// A value as it is written, `null` too.

@@ -49,7 +49,7 @@ use super::{
         time::Time,
     },
     control::SOCKET,
-    core::{Core, Effect, Event, Report, Settings, Stop},
+    core::{Core, Effect, Event, History, Report, Settings, Stop},
     exits::Shelf,
     group::Group,
     guard::{Guard, GuardError, Mark, Start},
@@ -297,6 +297,7 @@ pub fn run(
         software: SOFTWARE.to_owned(),
         dry_run: works.guard.is_none(),
         builder: setup.builder,
+        history: history(marked),
     };
     let memory = memory(works.guard.as_deref())?;
     let (tell, exit_news) = mpsc::unbounded_channel();
@@ -557,6 +558,14 @@ fn start_at(time: Time, now_ms: u64, marked: bool) -> Start {
     Start {
         first_slot: slot.saturating_add(1),
         first_target: time.epoch_of(slot).saturating_add(if marked { 3 } else { 1 }),
+    }
+}
+
+/// What a database with this mark knows of other software's signatures.
+fn history(marked: Option<Mark>) -> History {
+    match marked {
+        Some(Mark::PartialImport) => History::Partial,
+        _ => History::Whole,
     }
 }
 

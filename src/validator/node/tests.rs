@@ -115,6 +115,7 @@ impl Bench {
             software: String::new(),
             dry_run: false,
             builder: false,
+            history: History::Whole,
         };
         let start = start_at(chain.time(), now_ms(), false);
         let signatures = NodeSignatures::new(key(), operators);

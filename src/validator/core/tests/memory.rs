@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::validator::{
     chain::time::Time,
     core::{
-        Core, Effect, Event, Settings,
+        Core, Effect, Event, History, Settings,
         pools::WAITING,
         schedule::{Attester, Proposer, Schedule, SyncMember},
     },
@@ -48,6 +48,7 @@ impl Bench {
             software: String::new(),
             dry_run: false,
             builder: false,
+            history: History::Whole,
         };
         let start = Start {
             first_slot: 0,

@@ -17,7 +17,7 @@ use crate::{
         },
         combine::{Combined, Outcome, Place},
         core::{
-            Core, Effect, Event, Settings, Submission,
+            Core, Effect, Event, History, Settings, Submission,
             schedule::Proposer,
             terms::{Ancestor, Summary},
         },
@@ -82,6 +82,7 @@ impl Process {
             software: String::new(),
             dry_run: false,
             builder,
+            history: History::Whole,
         };
         let memory = BTreeMap::new();
         let mut core = Core::new(settings, Cheap(ME), [1; 16], memory, start, now).unwrap();

@@ -6,7 +6,7 @@ use rand::RngExt as _;
 
 use crate::validator::{
     agreement::messages::Body,
-    core::{Effect, Event, Report, Stop},
+    core::{Effect, Event, History, Report, Stop},
     guard::Start,
     wire::Message,
 };
@@ -55,6 +55,19 @@ fn after_a_restart_shares_sign_at_once_when_all_others_confirm() {
     sim.run_to(5 * EPOCH);
     assert_eq!(signed_from(&sim, 18), (18..=5 * EPOCH).collect::<Vec<_>>());
     assert!(sim.reported(0, |report| matches!(report, Report::Confirmed)));
+}
+
+#[test]
+fn nobody_confirms_what_was_signed_in_other_software() {
+    let mut plan = plan();
+    plan.history = History::Partial;
+    let mut sim = Sim::new(1, plan);
+    sim.run_to(17);
+    sim.kill(0);
+    sim.start(0);
+    sim.run_to(5 * EPOCH);
+    assert_eq!(signed_from(&sim, 18), (3 * EPOCH..=5 * EPOCH).collect::<Vec<_>>());
+    assert!(!sim.reported(0, |report| matches!(report, Report::Confirmed)));
 }
 
 /// Slots and bytes of the first operator's votes and proposals among what was said.

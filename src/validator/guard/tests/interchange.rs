@@ -170,6 +170,8 @@ fn what_has_no_certain_meaning_is_told_and_spoils_nothing_else() {
         r#"{"slot": ["70"]}"#,
         r#"{"slot": "1", "slot": "2"}"#,
         r#"{"signing_root": "0x00"}"#,
+        r#"{"Slot": "71"}"#,
+        r#"{"slotNumber": "71", "signing_root": null}"#,
         "7",
         "\"70\"",
         "[]",

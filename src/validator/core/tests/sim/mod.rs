@@ -29,7 +29,7 @@ use crate::{
             types::{Bitvector, SyncCommitteeContribution},
         },
         core::{
-            Core, Effect, Event, Report, Settings, Stop, Submission,
+            Core, Effect, Event, History, Report, Settings, Stop, Submission,
             effects::{Signed, ToCheck},
         },
         duty::{Duty, Kind, Purpose},
@@ -95,6 +95,8 @@ pub(super) struct Plan {
     pub(super) crash_in_guard: u32,
     /// Guards ignore what was signed before: nothing but the start and the time speaks against a signature.
     pub(super) forgetful: bool,
+    /// What is known of what other software signed with the shares before.
+    pub(super) history: History,
     /// The epoch of a fork that nobody knows.
     pub(super) unknown_fork: Option<u64>,
     /// Whether a validator of the group proposes in every second slot.
@@ -137,6 +139,7 @@ impl Plan {
             arrival: (100, 1200),
             crash_in_guard: 0,
             forgetful: false,
+            history: History::Whole,
             unknown_fork: None,
             proposals: false,
             all_duties: true,
@@ -398,6 +401,7 @@ impl Sim {
             software: "sim".into(),
             dry_run: self.nodes[place].dry,
             builder: false,
+            history: self.plan.history,
         };
         let instance = self.rng.random();
         let node = &mut self.nodes[place];

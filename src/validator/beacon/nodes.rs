@@ -3,7 +3,7 @@
 //! A question goes to the best node ([`choice`] says which that is); when it has not answered after a fraction of the time there is, the next one is
 //! asked too, and the first good answer counts. A submission goes to every node that is of use. A node of another
 //! chain is never asked for anything but what chain it is on, and one of another fork schedule only until the schedules part
-//! ([`super::schedule`]).
+//! (`schedule`).
 
 use std::{
     collections::BTreeMap,

@@ -134,23 +134,30 @@ fn three_files_make_the_exit_without_any_network() {
         fs::read(group.path("b")).unwrap()
     );
 
-    // Nothing is overwritten; without --out it goes into the folder, and an event says where.
+    // The same command again makes nothing worse; nothing else is overwritten.
+    group.works(0, &["--combine", "part0", "part1", "part2", "--out", "a"]);
+    let before = fs::read(group.path("part0")).unwrap();
+    let again = |index| {
+        [
+            "--validator",
+            &keys[1],
+            "--validator-index",
+            index,
+            "--partial-out",
+            "part0",
+            "--yes",
+        ]
+    };
+    group.works(0, &again("77"));
+    group.refuses(0, &again("78"), 7, "cannot write");
+    assert_eq!(fs::read(group.path("part0")).unwrap(), before);
     group.refuses(
         0,
-        &["--combine", "part0", "part1", "part2", "--out", "a"],
+        &["--combine", "part0", "part1", "part2", "--out", "part3"],
         7,
         "cannot write",
     );
-    let again = [
-        "--validator",
-        &keys[1],
-        "--validator-index",
-        "77",
-        "--partial-out",
-        "part0",
-        "--yes",
-    ];
-    group.refuses(0, &again, 7, "cannot write");
+    // Without --out it goes into the folder, and an event says where.
     let out = group.works(0, &["--json", "--combine", "part0", "part1", "part2"]);
     let event: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
     assert_eq!(
@@ -167,8 +174,13 @@ fn too_few_and_wrong_parts_make_nothing_and_are_named() {
     for node in 0..3 {
         group.part(node, &keys[0], "5", &format!("part{node}"));
     }
-    group.refuses(0, &["--combine", "part0", "part1"], 6, "no signed exit");
-    group.refuses(0, &["--combine", "part0", "part1", "part1"], 6, "no signed exit");
+    group.refuses(0, &["--combine", "part0", "part1"], 6, "cannot be signed yet");
+    group.refuses(
+        0,
+        &["--combine", "part0", "part1", "part1"],
+        6,
+        "cannot be signed yet",
+    );
 
     // Another index, another epoch, another validator: each is another exit.
     group.part(2, &keys[0], "6", "index");
@@ -186,7 +198,12 @@ fn too_few_and_wrong_parts_make_nothing_and_are_named() {
     ];
     group.works(2, &epoch);
     for other in ["index", "validator", "epoch"] {
-        group.refuses(0, &["--combine", "part0", "part1", other], 6, "no signed exit");
+        group.refuses(
+            0,
+            &["--combine", "part0", "part1", other],
+            6,
+            "cannot be signed yet",
+        );
     }
 
     // A part that its operator's share did not make, and one that was changed on the way.
@@ -222,6 +239,95 @@ fn too_few_and_wrong_parts_make_nothing_and_are_named() {
     fs::write(group.path("rubbish"), "{]").unwrap();
     group.refuses(0, &["--combine", "rubbish"], 3, "rubbish cannot be used");
     group.refuses(0, &["--combine", "missing"], 3, "missing");
+}
+
+/// Parts of several validators in one pile: each exit counts by itself, and what lacks parts is named with those who did not
+/// sign.
+#[test]
+fn every_exit_in_a_pile_of_parts_counts_by_itself() {
+    let group = Group::new();
+    let keys = group.keys();
+    for (validator, index) in [(0, "5"), (1, "6")] {
+        for node in 0..4 {
+            group.part(node, &keys[validator], index, &format!("v{validator}-{node}"));
+        }
+    }
+    let all: Vec<String> = (0..6).map(|at| format!("v{}-{}", at % 2, at / 2)).collect();
+    let combine = |parts: &[String], out: &str| {
+        let mut words = vec!["--json", "--combine"];
+        words.extend(parts.iter().map(String::as_str));
+        words.extend(["--out", out]);
+        let output = group.exit(0, &words);
+        let events: Vec<Value> = text(&output.stdout)
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        (output.status.code(), events)
+    };
+    let signed = |folder: &str, key: &str| group.path(folder).join(format!("{key}-signed.json"));
+
+    // One file cannot hold two exits, and is not touched.
+    fs::write(group.path("file"), "mine").unwrap();
+    let (code, _) = combine(&all, "file");
+    assert_eq!(code, Some(2));
+    assert_eq!(fs::read(group.path("file")).unwrap(), b"mine");
+
+    let (code, events) = combine(&all, "both");
+    assert_eq!(code, Some(0), "{events:?}");
+    assert!(is_exit(&signed("both", &keys[0]), &keys[0], 5));
+    assert!(is_exit(&signed("both", &keys[1]), &keys[1], 6));
+    let (code, _) = combine(&all, "both");
+    assert_eq!(code, Some(0), "again");
+
+    // The second one lacks a part: the first is exited, and the code says that something is missing, and whose.
+    let names: Vec<String> = {
+        let lock: Value =
+            serde_json::from_slice(&fs::read(group.path("node0/cluster-lock.json")).unwrap()).unwrap();
+        let operators = lock["cluster_definition"]["operators"].as_array().unwrap().len();
+        assert_eq!(operators, 4);
+        let (_, events) = combine(&all[..5], "names");
+        let lacking = events.iter().find(|event| event["what"] == "lacking").unwrap();
+        assert_eq!(
+            (&lacking["validator"], &lacking["threshold"]),
+            (&json!(keys[1]), &json!(3))
+        );
+        let there = lacking["operators"].as_array().unwrap();
+        there
+            .iter()
+            .map(|who| who["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names.len(), 2);
+    let mut words = vec!["--combine"];
+    words.extend(all[..5].iter().map(String::as_str));
+    words.extend(["--out", "some"]);
+    let output = group.exit(0, &words);
+    let err = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(6), "{err}");
+    assert!(err.contains("1 exit is signed; of another one"), "{err}");
+    assert!(
+        err.contains(&keys[1]) && err.contains("missing are those of "),
+        "{err}"
+    );
+    assert!(names.iter().all(|name| err.contains(name)), "{names:?} {err}");
+    assert!(is_exit(&signed("some", &keys[0]), &keys[0], 5));
+    assert!(!signed("some", &keys[1]).exists());
+    // An exit whose only part is wrong is not forgotten either.
+    let mut changed: Value = serde_json::from_slice(&fs::read(group.path("v1-0")).unwrap()).unwrap();
+    changed["made_ms"] = json!("1");
+    fs::write(group.path("changed"), changed.to_string()).unwrap();
+    let mut pile = vec!["v0-0", "changed", "v0-1", "v0-2"];
+    pile.splice(0..0, ["--combine"]);
+    pile.extend(["--out", "third"]);
+    group.refuses(0, &pile, 6, &keys[1]);
+    assert!(is_exit(&signed("third", &keys[0]), &keys[0], 5));
+    // What is in the way of one exit is not in the way of the other.
+    fs::create_dir(group.path("fourth")).unwrap();
+    fs::write(signed("fourth", &keys[0]), "mine").unwrap();
+    let (code, events) = combine(&all, "fourth");
+    assert_eq!(code, Some(7), "{events:?}");
+    assert!(is_exit(&signed("fourth", &keys[1]), &keys[1], 6));
+    assert_eq!(fs::read(signed("fourth", &keys[0])).unwrap(), b"mine");
 }
 
 #[test]

@@ -1213,11 +1213,36 @@ fn all_validators_exit_by_one_command() {
         out.contains("cannot be undone") && out.contains(&keys[1]) && !out.contains(&keys[0]),
         "{out}"
     );
-    // The other one later: what is there stays, and is named.
-    let output = exit(&both.url, &["--yes"]);
-    refused(&output, 7, &part(&keys[1]));
+    // The other one later: what is there stays as it was, and is as good. However often it is said.
+    let before = fs::read(parts.join(part(&keys[1]))).unwrap();
     let mut expected = vec![part(&keys[0]), part(&keys[1])];
     expected.sort();
+    for confirmed in [&["--yes"][..], &["--yes"], &[]] {
+        let output = exit(&both.url, confirmed);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{out}{err}");
+        assert!(
+            out.contains(&format!(
+                "{} is there already",
+                parts.join(part(&keys[1])).display()
+            )),
+            "{out}"
+        );
+        assert_eq!(files(), expected);
+    }
+    assert_eq!(fs::read(parts.join(part(&keys[1]))).unwrap(), before);
+    // An exit of another epoch is another one, and does not stand in the way of these.
+    let output = exit(&both.url, &["--yes", "--epoch", "9"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let later = |key: &String| format!("{key}-epoch-9-operator-1.json");
+    expected.extend([later(&keys[0]), later(&keys[1])]);
+    expected.sort();
+    assert_eq!(files(), expected);
+    // What has the name and is no such part is named, and stays; the others are written.
+    fs::write(parts.join(part(&keys[0])), "mine").unwrap();
+    fs::remove_file(parts.join(part(&keys[1]))).unwrap();
+    refused(&exit(&both.url, &["--yes"]), 7, &part(&keys[0]));
+    assert_eq!(fs::read(parts.join(part(&keys[0]))).unwrap(), b"mine");
     assert_eq!(files(), expected);
     for name in files() {
         assert_eq!(

@@ -248,7 +248,13 @@ impl Disk {
     pub fn write_new_or_same(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
         match self.write_new(path, bytes, mode) {
             Err(error) if error.is_exists() => {
-                let there = self.read_secret(path, bytes.len() as u64 + 1)?;
+                let there = match self.read_secret(path, bytes.len() as u64) {
+                    // Whatever else is there, it is not this.
+                    Err(there) if matches!(there.cause, Cause::TooLarge(_) | Cause::NotAFile) => {
+                        return Err(error);
+                    }
+                    there => there?,
+                };
                 if *there == bytes {
                     self.sync_folder(parent(path))
                 } else {

@@ -1,6 +1,6 @@
 //! `conclave exit`: one operator's consent to the end of a validator, and the signed exit from the consents of enough.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{
     ceremony::{
@@ -17,7 +17,7 @@ use crate::{
         beacon::nodes::Nodes,
         chain::spec::Pinned,
         control::{self, Answer, ControlError, Refusal, Request, Wish},
-        exits::{Domain, PartialExit, Standing, key_text, partial_name},
+        exits::{Domain, MAX_FILE_BYTES, PartialExit, Standing, key_text, partial_name},
         group::Group,
     },
 };
@@ -133,7 +133,14 @@ impl Place {
                 .map(|(place, _)| place);
             found.next().ok_or_else(|| not_named(given, &prefixed, &keys))
         };
-        args.validators.iter().map(find).collect()
+        let mut chosen: Vec<u32> = Vec::new();
+        for given in &args.validators {
+            let place = find(given)?;
+            if !chosen.contains(&place) {
+                chosen.push(place);
+            }
+        }
+        Ok(chosen)
     }
 
     pub(super) fn who(&self, operators: &[u16]) -> Vec<Who> {
@@ -492,6 +499,17 @@ fn to_files(
             }
         }
     }
+    let mut wanted = Vec::new();
+    for (validator, message) in exits {
+        let file = part_path(place, (validator, &message), many, path)?;
+        match is_there(disk, place, &domain, (validator, &message), &file) {
+            Ok(true) => wrote(context, place, (validator, message), &file, "is there already"),
+            Ok(false) => wanted.push((validator, message)),
+            Err(problem) if many => left_out.tell(context, &place.key(validator), problem),
+            Err(problem) => return Err(problem),
+        }
+    }
+    let exits = wanted;
     if exits.is_empty() {
         return left_out.end();
     }
@@ -502,27 +520,66 @@ fn to_files(
         disk.create_folder(path)?;
     }
     for (validator, message) in &exits {
-        let written = sign_into(
+        let path = part_path(place, (*validator, message), many, path)?;
+        sign_into(
             context,
             disk,
             place,
             &holding,
             &domain,
             (*validator, *message),
-            path,
-        );
-        match written {
-            // What an earlier start wrote is as good.
-            Err(problem) if many && problem.kind == Kind::FolderState => {
-                left_out.tell(context, &place.key(*validator), problem);
-            }
-            written => written?,
-        }
+            &path,
+        )?;
     }
     left_out.end()
 }
 
-/// Signs one exit into a new file, or a new file in a folder.
+/// Where the own part of an exit goes: the file that was named, or one in that folder, which need not be there yet.
+fn part_path(
+    place: &Place,
+    (validator, message): (u32, &VoluntaryExit),
+    many: bool,
+    given: &Path,
+) -> Result<PathBuf, Problem> {
+    if !many && !given.is_dir() {
+        return Ok(given.to_owned());
+    }
+    let name = partial_name(&place.group, (place.operator, validator), message);
+    Ok(given.join(name.ok_or_else(unexpected)?))
+}
+
+/// Whether the own part of this exit is there already, from an earlier start: then it is as good as a new one.
+///
+/// # Errors
+/// If something else is.
+fn is_there(
+    disk: &Disk,
+    place: &Place,
+    domain: &Domain,
+    (validator, message): (u32, &VoluntaryExit),
+    path: &Path,
+) -> Result<bool, Problem> {
+    if std::fs::symlink_metadata(path).is_err() {
+        return Ok(false);
+    }
+    let part = disk.read(path, MAX_FILE_BYTES as u64).ok();
+    let part = part.and_then(|bytes| PartialExit::from_json(&bytes, &place.group).ok());
+    let same = part.is_some_and(|part| {
+        (part.operator, part.validator, &part.message) == (place.operator, validator, message)
+            && part.check_author(&place.group).is_ok()
+            && part.check_share(&place.group, domain).is_ok()
+    });
+    if same {
+        return Ok(true);
+    }
+    Err(Problem::folder_state(
+        format!("cannot write {}", path.display()),
+        "it is there already, it is not your part of this exit, and nothing is ever overwritten",
+        "name another file or folder with --partial-out, or move that file away",
+    ))
+}
+
+/// Signs one exit into a new file.
 fn sign_into(
     context: &Context,
     disk: &Disk,
@@ -544,15 +601,22 @@ fn sign_into(
         message,
         now_ms(),
     );
-    let path = if path.is_dir() {
-        path.join(partial_name(&place.group, &partial).ok_or_else(unexpected)?)
-    } else {
-        path.to_owned()
-    };
-    disk.write_new(&path, &partial.to_json(&place.group), SECRET)?;
+    disk.write_new(path, &partial.to_json(&place.group), SECRET)?;
+    wrote(context, place, (validator, message), path, "is written");
+    Ok(())
+}
+
+/// Tells of the own part in a file.
+fn wrote(
+    context: &Context,
+    place: &Place,
+    (validator, message): (u32, VoluntaryExit),
+    path: &Path,
+    how: &str,
+) {
     let out = &context.output;
     out.say(format!(
-        "Wrote {}. Send it to whoever collects the parts.",
+        "{} {how}. Send it to whoever collects the parts.",
         path.display()
     ));
     let about = About {
@@ -564,7 +628,6 @@ fn sign_into(
         )
     };
     out.line(&Event::from(about));
-    Ok(())
 }
 
 /// A validator, and its index or why it cannot exit.

@@ -1,4 +1,4 @@
-//! From t partial exits to the signed one.
+//! From t partial exits to the signed one: each exit by itself, however many there are in a pile of parts.
 
 use std::collections::BTreeMap;
 
@@ -10,25 +10,15 @@ use crate::{
 
 use super::{Domain, PartialError, PartialExit};
 
-/// A partial exit that is of no use: whose it says it is, and why.
-pub type Wrong = (u16, PartialError);
-
-/// Why there is no signed exit.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CombineError {
-    /// Too few operators signed the same message.
-    #[error("{have} of the {need} operators that are needed signed the same exit")]
-    TooFew {
-        /// The most operators that signed one message.
-        have: usize,
-        /// How many are needed.
-        need: usize,
-        /// Whether others signed something else: another validator, index or epoch.
-        split: bool,
-    },
-    /// Right partial signatures give a wrong one.
-    #[error("the lock's keys do not belong together")]
-    Keys,
+/// A partial exit that is of no use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// Whose it says it is.
+    pub operator: u16,
+    /// Of which validator, by its place in the lock.
+    pub validator: u32,
+    /// Why.
+    pub error: PartialError,
 }
 
 /// A signed exit and who it is made of.
@@ -42,51 +32,77 @@ pub struct Combined {
     pub operators: Vec<u16>,
 }
 
-/// Makes the signed exit of the message that enough operators signed, and gives what was wrong on the way. Everything is
-/// checked, the result too.
-///
-/// # Errors
-/// [`CombineError`].
-pub fn combine(
-    group: &Group,
-    domain: &Domain,
-    partials: &[PartialExit],
-) -> (Result<Combined, CombineError>, Vec<Wrong>) {
-    let mut wrong = Vec::new();
-    let mut right: BTreeMap<(u32, u64, u64), BTreeMap<u16, &PartialExit>> = BTreeMap::new();
+/// An exit that cannot be signed yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lacking {
+    /// The validator, by its place in the lock, from 0.
+    pub validator: u32,
+    /// What is to be signed.
+    pub message: VoluntaryExit,
+    /// The operators whose parts are there and right, ascending: fewer than t, unless the lock's keys do not belong together.
+    pub operators: Vec<u16>,
+}
+
+/// What a pile of parts gives. Each exit that they name, that is each validator, index and epoch, is in `made` or in `lacking`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// The exits that enough operators signed.
+    pub made: Vec<Combined>,
+    /// The others.
+    pub lacking: Vec<Lacking>,
+    /// Parts that are wrong: they count for nothing.
+    pub wrong: Vec<Wrong>,
+}
+
+/// Makes every signed exit for which there are enough parts. Everything is checked, the results too.
+pub fn combine(group: &Group, domain: &Domain, partials: &[PartialExit]) -> Tally {
+    let mut tally = Tally::default();
+    let mut exits: BTreeMap<(u32, u64, u64), BTreeMap<u16, &PartialExit>> = BTreeMap::new();
     for partial in partials {
+        let VoluntaryExit {
+            epoch,
+            validator_index,
+        } = partial.message;
+        // An exit of which every part is wrong lacks them all, and is not forgotten.
+        let parts = exits
+            .entry((partial.validator, epoch, validator_index))
+            .or_default();
         let checked = partial
             .check_author(group)
             .and_then(|()| partial.check_share(group, domain));
         match checked {
             Ok(()) => {
-                let VoluntaryExit {
-                    epoch,
-                    validator_index,
-                } = partial.message;
-                let key = (partial.validator, epoch, validator_index);
-                right.entry(key).or_default().insert(partial.operator, partial);
+                parts.insert(partial.operator, partial);
             }
-            Err(error) => wrong.push((partial.operator, error)),
+            Err(error) => tally.wrong.push(Wrong {
+                operator: partial.operator,
+                validator: partial.validator,
+                error,
+            }),
         }
     }
-    let need = usize::from(group.threshold);
-    let split = right.len() > 1;
-    let most = right.into_values().max_by_key(BTreeMap::len).unwrap_or_default();
-    if most.len() < need || need == 0 {
-        let have = most.len();
-        return (Err(CombineError::TooFew { have, need, split }), wrong);
+    for ((validator, epoch, validator_index), parts) in exits {
+        match join(group, domain, &parts) {
+            Some(made) => tally.made.push(made),
+            None => tally.lacking.push(Lacking {
+                validator,
+                message: VoluntaryExit {
+                    epoch,
+                    validator_index,
+                },
+                operators: parts.into_keys().collect(),
+            }),
+        }
     }
-    (join(group, domain, &most, need).ok_or(CombineError::Keys), wrong)
+    tally
 }
 
-/// Interpolates the first t of checked parts of one message.
-fn join(
-    group: &Group,
-    domain: &Domain,
-    parts: &BTreeMap<u16, &PartialExit>,
-    need: usize,
-) -> Option<Combined> {
+/// Interpolates the first t of checked parts of one message, if there are so many.
+fn join(group: &Group, domain: &Domain, parts: &BTreeMap<u16, &PartialExit>) -> Option<Combined> {
+    let need = usize::from(group.threshold);
+    if parts.len() < need {
+        return None;
+    }
     let first = *parts.values().next()?;
     let signatures: Option<Vec<_>> = parts
         .iter()

@@ -154,6 +154,7 @@ impl Ledger {
             return None;
         }
         let partials: Vec<PartialExit> = self.of(validator).cloned().collect();
-        combine(&self.group, &self.domain, &partials).0.ok()
+        let tally = combine(&self.group, &self.domain, &partials);
+        tally.made.into_iter().next()
     }
 }

@@ -18,7 +18,7 @@ mod standing;
 #[cfg(test)]
 mod tests;
 
-pub use combine::{CombineError, Combined, Wrong, combine};
+pub use combine::{Combined, Lacking, Tally, Wrong, combine};
 pub use inbox::{Inbox, Mail};
 pub use ledger::{Ledger, Taken};
 pub use partial::{LENGTH, MAX_FILE_BYTES, PartialError, PartialExit};
@@ -42,18 +42,35 @@ pub trait Shelf: Send {
     fn keep(&self, name: &str, bytes: &[u8]) -> Result<(), String>;
 }
 
-/// The name of the file of a partial exit; `None` if its validator is not in the lock.
-pub fn partial_name(group: &Group, partial: &PartialExit) -> Option<String> {
-    Some(format!(
-        "{}-operator-{}.json",
-        key_text(group, partial.validator)?,
-        partial.operator
-    ))
+/// The name under which a node keeps an operator's newest part for a validator; `None` if that is not in the lock.
+pub fn kept_name(group: &Group, partial: &PartialExit) -> Option<String> {
+    let key = key_text(group, partial.validator)?;
+    Some(format!("{key}-operator-{}.json", partial.operator))
 }
 
-/// The name of the file of a validator's signed exit; `None` if the validator is not in the lock.
-pub fn signed_name(group: &Group, validator: u32) -> Option<String> {
-    Some(format!("{}-signed.json", key_text(group, validator)?))
+/// The name of the file of an operator's part of an exit: of another epoch it has another one. `None` if the validator is
+/// not in the lock.
+pub fn partial_name(
+    group: &Group,
+    (operator, validator): (u16, u32),
+    message: &VoluntaryExit,
+) -> Option<String> {
+    let exit = exit_text(group, validator, message)?;
+    Some(format!("{exit}-operator-{operator}.json"))
+}
+
+/// The name of the file of a signed exit, as [`partial_name`].
+pub fn signed_name(group: &Group, validator: u32, message: &VoluntaryExit) -> Option<String> {
+    Some(format!("{}-signed.json", exit_text(group, validator, message)?))
+}
+
+/// A validator's public key, and from when on the exit is valid unless that is at once.
+fn exit_text(group: &Group, validator: u32, message: &VoluntaryExit) -> Option<String> {
+    let key = key_text(group, validator)?;
+    Some(match message.epoch {
+        0 => key,
+        epoch => format!("{key}-epoch-{epoch}"),
+    })
 }
 
 /// A validator's public key as text.

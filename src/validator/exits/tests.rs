@@ -135,9 +135,9 @@ fn any_three_make_the_exit_and_a_wrong_one_is_named() {
             .filter(|operator| *operator != left_out)
             .map(|operator| partial(operator, 0, EXIT, 5))
             .collect();
-        let (made, wrong) = combine(&group, &DOMAIN, &partials);
-        assert!(wrong.is_empty());
-        let made = made.unwrap();
+        let tally = combine(&group, &DOMAIN, &partials);
+        assert!(tally.wrong.is_empty() && tally.lacking.is_empty());
+        let made = tally.made.into_iter().next().unwrap();
         made.exit
             .verify(
                 &group.validators[0].key.to_bytes(),
@@ -158,14 +158,15 @@ fn any_three_make_the_exit_and_a_wrong_one_is_named() {
     let (key, own) = (node_key(3), share(3, 0));
     let foreign = PartialExit::sign((3, &key), (0, &own), &[5; 32], &elsewhere, EXIT, 5);
     let partials = [partial(1, 0, EXIT, 5), swapped, foreign, partial(4, 0, EXIT, 5)];
-    let (made, wrong) = combine(&group, &DOMAIN, &partials);
-    let too_few = CombineError::TooFew {
-        have: 2,
-        need: 3,
-        split: false,
+    let tally = combine(&group, &DOMAIN, &partials);
+    assert_eq!(tally.made, []);
+    assert_eq!(tally.lacking, [lacking(0, EXIT, &[1, 4])]);
+    let wrong = |operator| Wrong {
+        operator,
+        validator: 0,
+        error: PartialError::Share,
     };
-    assert_eq!(made, Err(too_few));
-    assert_eq!(wrong, [(2, PartialError::Share), (3, PartialError::Share)]);
+    assert_eq!(tally.wrong, [wrong(2), wrong(3)]);
 }
 
 #[test]
@@ -189,18 +190,65 @@ fn other_messages_and_the_same_operator_twice_do_not_count() {
             partial(2, 0, EXIT, 6),
         ],
     ];
-    for (number, partials) in cases.iter().enumerate() {
-        let (made, wrong) = combine(&group, &DOMAIN, partials);
-        assert!(wrong.is_empty());
-        let split = number < 2;
+    let lacks = [
+        vec![lacking(0, EXIT, &[1, 2]), lacking(0, later, &[3])],
+        vec![lacking(0, EXIT, &[1, 2]), lacking(1, EXIT, &[3])],
+        vec![lacking(0, EXIT, &[1, 2])],
+    ];
+    for (partials, lacking) in cases.iter().zip(lacks) {
+        let tally = combine(&group, &DOMAIN, partials);
+        assert!(tally.wrong.is_empty() && tally.made.is_empty());
+        assert_eq!(tally.lacking, lacking);
+    }
+}
+
+fn lacking(validator: u32, message: VoluntaryExit, operators: &[u16]) -> Lacking {
+    Lacking {
+        validator,
+        message,
+        operators: operators.to_vec(),
+    }
+}
+
+/// Whatever else lies in the pile: each exit counts by itself, and none is forgotten.
+#[test]
+fn a_pile_of_parts_makes_every_exit_that_has_enough_of_them() {
+    let group = group();
+    let later = VoluntaryExit { epoch: 9, ..EXIT };
+    let other = VoluntaryExit {
+        validator_index: 78,
+        ..EXIT
+    };
+    let mut forged = partial(3, 1, later, 5);
+    forged.operator = 2;
+    let mut pile = vec![forged];
+    for operator in 1..=4 {
+        pile.push(partial(operator, 0, EXIT, 5));
+        pile.push(partial(operator, 0, later, 6));
+    }
+    for operator in 2..=4 {
+        pile.push(partial(operator, 1, other, 5));
+    }
+    pile.push(partial(1, 1, EXIT, 5));
+    for _ in 0..3 {
+        pile.rotate_left(5);
+        let tally = combine(&group, &DOMAIN, &pile);
+        let made: Vec<_> = tally
+            .made
+            .iter()
+            .map(|made| (made.validator, made.exit.message, made.operators.clone()))
+            .collect();
         assert_eq!(
             made,
-            Err(CombineError::TooFew {
-                have: 2,
-                need: 3,
-                split
-            })
+            [
+                (0, EXIT, vec![1, 2, 3]),
+                (0, later, vec![1, 2, 3]),
+                (1, other, vec![2, 3, 4])
+            ]
         );
+        // Of the exit whose only part is forged nothing is there.
+        assert_eq!(tally.lacking, [lacking(1, EXIT, &[1]), lacking(1, later, &[])]);
+        assert_eq!(tally.wrong.len(), 1);
     }
 }
 

@@ -27,8 +27,8 @@ use crate::{
         chain::spec::Chain,
         control::{Answer, Refusal, Wish},
         exits::{
-            Domain, Inbox, Ledger, Mail, PartialError, PartialExit, Shelf, Standing, Taken, key_text,
-            partial_name, signed_file, signed_name,
+            Domain, Inbox, Ledger, Mail, PartialError, PartialExit, Shelf, Standing, Taken, kept_name,
+            key_text, signed_file, signed_name,
         },
         group::Group,
         wire::Message,
@@ -541,7 +541,7 @@ impl Office {
             .signed
             .get(&validator)
             .filter(|signed| signed.exit.message == message)
-            .and_then(|_| signed_name(&self.tools.group, validator));
+            .and_then(|_| signed_name(&self.tools.group, validator, &message));
         Answer::Exit {
             operators: self.ledger.consents(validator, &message).into_iter().collect(),
             threshold: self.tools.group.threshold,
@@ -566,7 +566,7 @@ impl Office {
             message,
             made_ms,
         );
-        let name = partial_name(&tools.group, &partial).unwrap_or_default();
+        let name = kept_name(&tools.group, &partial).unwrap_or_default();
         let kept = tools.shelf.keep(&name, &partial.to_json(&tools.group));
         kept.map_err(fail)?;
         match self.ledger.take(&partial, now_ms()) {
@@ -591,7 +591,7 @@ impl Office {
         {
             return true;
         }
-        let file = signed_name(&self.tools.group, validator).unwrap_or_default();
+        let file = signed_name(&self.tools.group, validator, &made.exit.message).unwrap_or_default();
         if let Err(why) = self.tools.shelf.keep(&file, &signed_file(&made.exit)) {
             self.tell(ExitNews::NotKept { why });
         }
@@ -707,7 +707,7 @@ impl Office {
     }
 
     fn keep(&self, partial: &PartialExit) {
-        let name = partial_name(&self.tools.group, partial).unwrap_or_default();
+        let name = kept_name(&self.tools.group, partial).unwrap_or_default();
         if let Err(why) = self.tools.shelf.keep(&name, &partial.to_json(&self.tools.group)) {
             self.tell(ExitNews::NotKept { why });
         }

@@ -143,6 +143,8 @@ async fn follow(nodes: Nodes, place: usize, node: Node, idle: Duration, sender: 
             }
             Err(error) => error,
         };
+        // It may have been stopped, and another version may be there next.
+        node.forget_lacking();
         if !teller.tell(News::Lost(error)).await {
             return;
         }

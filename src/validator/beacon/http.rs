@@ -27,8 +27,8 @@ const MAX_ERROR_BYTES: usize = 64 * 1024;
 const MAX_MESSAGE: usize = 300;
 /// Most refused items of one submission that are told one by one.
 const MAX_FAILURES: usize = 64;
-/// An endpoint that a node lacks is asked for again after so long: it may have been updated unseen.
-const LACKS_FOR: Duration = Duration::from_secs(60 * 60);
+/// A node lacks an endpoint that says so this often, one time after the other: once may be a hiccup, or something that stands between.
+const LACKS_AFTER: u32 = 3;
 /// How long a connection may take, unless the deadline is sooner.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -374,8 +374,9 @@ impl Request {
         self
     }
 
-    /// Of an endpoint that not every node has: one that answers so lacks it, and is not asked for it again for an hour, or until it
-    /// has been away. Only for what duties do not need, or what has an older form.
+    /// Of an endpoint that not every node has: one that answers so three times in a row lacks it, and is not asked for it again
+    /// until [that is forgotten](Node::forget_lacking). Only for what duties do not need, or what has an older form; never where
+    /// something passes because nobody can say that it is wrong.
     #[must_use]
     pub fn unless(mut self, lacking: fn(&ErrorKind) -> bool) -> Self {
         self.lacking = Some(lacking);
@@ -444,8 +445,9 @@ struct Failure {
 pub struct Node {
     address: Address,
     client: Client,
-    /// Endpoints that it lacks: since when, and how it said so. No more of them than there are requests that may be remembered.
-    lacks: Arc<Mutex<BTreeMap<String, (Instant, ErrorKind)>>>,
+    /// Endpoints that it seems to lack: how often in a row it said so, and how. No more of them than there are requests that may be
+    /// remembered.
+    lacks: Arc<Mutex<BTreeMap<String, (u32, ErrorKind)>>>,
 }
 
 impl Node {
@@ -477,16 +479,33 @@ impl Node {
         })
     }
 
-    /// Forgets which endpoints it lacks: it was away, and may be another version.
+    /// Forgets which endpoints it lacks: to be called when it was away or is another version, and when an epoch begins.
     pub fn forget_lacking(&self) {
         self.lacks.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// How it said that it lacks an endpoint, if it did lately.
+    /// How it said that it lacks an endpoint, if it did so often enough.
     fn lacks(&self, endpoint: &str) -> Option<ErrorKind> {
         let lacks = self.lacks.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, kind) = lacks.get(endpoint)?;
-        (since.elapsed() < LACKS_FOR).then(|| kind.clone())
+        let (times, kind) = lacks.get(endpoint)?;
+        (*times >= LACKS_AFTER).then(|| kind.clone())
+    }
+
+    /// Counts how often in a row it said that it lacks an endpoint; `None` is any other answer, and none.
+    fn note_lacking(&self, endpoint: String, lacking: Option<&ErrorKind>) {
+        let mut lacks = self.lacks.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(kind) = lacking else {
+            lacks.remove(&endpoint);
+            return;
+        };
+        let times = lacks
+            .get(&endpoint)
+            .map_or(0, |(times, _)| *times)
+            .saturating_add(1);
+        if times == LACKS_AFTER {
+            tracing::debug!("{}: {endpoint}: not asked again for now: {kind}", self.name());
+        }
+        lacks.insert(endpoint, (times, kind.clone()));
     }
 
     /// Tells it apart from other nodes of the same host and port, whose paths are not shown.
@@ -513,7 +532,7 @@ impl Node {
     /// Sends a request and reads the whole answer before the deadline.
     ///
     /// # Errors
-    /// [`NodeError`] for everything but a status of success, also one of an hour ago if the endpoint [is
+    /// [`NodeError`] for everything but a status of success, also one from earlier in the epoch if the endpoint [is
     /// missing](Request::unless).
     pub async fn send(&self, request: &Request, deadline: Instant) -> Result<Answer, NodeError> {
         let lacking = request.lacking.map(|lacking| (lacking, request.endpoint()));
@@ -522,20 +541,13 @@ impl Node {
         {
             return Err(self.error(request.what, kind));
         }
-        match timeout_at(deadline, self.exchange(request)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(kind)) => {
-                if let Some((lacking, endpoint)) = lacking
-                    && lacking(&kind)
-                {
-                    tracing::debug!("{}: {}: not asked again: {kind}", self.name(), request.what);
-                    let mut lacks = self.lacks.lock().unwrap_or_else(PoisonError::into_inner);
-                    lacks.insert(endpoint, (Instant::now(), kind.clone()));
-                }
-                Err(self.error(request.what, kind))
-            }
-            Err(_) => Err(self.error(request.what, ErrorKind::Timeout)),
+        let answer = timeout_at(deadline, self.exchange(request))
+            .await
+            .unwrap_or(Err(ErrorKind::Timeout));
+        if let Some((lacking, endpoint)) = lacking {
+            self.note_lacking(endpoint, answer.as_ref().err().filter(|kind| lacking(kind)));
         }
+        answer.map_err(|kind| self.error(request.what, kind))
     }
 
     async fn exchange(&self, request: &Request) -> Result<Answer, ErrorKind> {

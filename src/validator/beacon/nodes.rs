@@ -253,6 +253,17 @@ impl Shared {
         Some(then.saturating_add(since))
     }
 
+    /// A check begins. What nodes lacked in another epoch they may have by now.
+    fn clock_is(&mut self, now_ms: u64) {
+        let before = self.clock.replace((now_ms, Instant::now()));
+        let epoch = |now_ms: u64| self.chain.as_ref()?.time().epoch_at(now_ms);
+        if before.and_then(|(before, _)| epoch(before)) != epoch(now_ms) {
+            for member in &self.members {
+                member.node.forget_lacking();
+            }
+        }
+    }
+
     /// The slot by our clock; none before genesis.
     fn slot(&self) -> Option<u64> {
         self.chain.as_ref()?.time().slot_at(self.now_ms()?)
@@ -477,7 +488,7 @@ impl Nodes {
     /// when all have answered or failed, so that who is quickest does not decide. To be called at the start and
     /// about once a slot. `now_ms` is the time, in milliseconds since the Unix epoch: it says which forks have begun.
     pub async fn check(&self, now_ms: u64, deadline: Instant) {
-        self.shared().clock = Some((now_ms, Instant::now()));
+        self.shared().clock_is(now_ms);
         let nodes = self.all();
         join_all(
             nodes
@@ -599,7 +610,10 @@ impl Nodes {
             // The same again stays the same thing.
             let known = member.told.take().filter(|known| **known == chain);
             member.told = fits.is_ok().then(|| known.unwrap_or_else(|| Arc::new(chain)));
-            member.version = version;
+            if member.version != version {
+                member.node.forget_lacking();
+                member.version = version;
+            }
         }
         // One that is back is of use at once, unless it says something else than is known.
         shared.judge(now_ms);
@@ -842,6 +856,7 @@ impl Nodes {
             let mut shared = self.shared();
             if let Some(member) = shared.members.get_mut(place) {
                 member.state = State::Down(error.clone());
+                member.node.forget_lacking();
             }
         }
     }

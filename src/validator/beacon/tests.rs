@@ -58,6 +58,10 @@ impl Call {
         self.target.split('?').next().unwrap()
     }
 
+    pub(crate) fn method(&self) -> &str {
+        &self.method
+    }
+
     fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
@@ -766,10 +770,11 @@ async fn older_endpoints_are_used_where_newer_ones_are_missing() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_a_node_lacks_is_asked_for_once_and_again_when_the_node_was_away() {
+async fn an_endpoint_that_a_node_lacks_is_asked_for_three_times_and_again_when_it_may_be_there() {
     let asked: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
     let away = Arc::new(AtomicBool::new(false));
-    let (counts, gone) = (asked.clone(), away.clone());
+    let version = Arc::new(AtomicUsize::new(0));
+    let (counts, gone, is) = (asked.clone(), away.clone(), version.clone());
     let server = serve(7, move |call| {
         let answer = if gone.load(Ordering::SeqCst) {
             Some(error(401, "away"))
@@ -778,6 +783,9 @@ async fn an_endpoint_that_a_node_lacks_is_asked_for_once_and_again_when_the_node
             *counts.lock().unwrap().entry(key).or_default() += 1;
             match (call.method.as_str(), call.path()) {
                 ("GET", "/eth/v1/beacon/states/head/validators") => Some(data(&json!([]))),
+                (_, "/eth/v1/node/version") => Some(data(
+                    &json!({ "version": format!("Test/v{}", is.load(Ordering::SeqCst)) }),
+                )),
                 // Some say this of a request that they do not know.
                 (_, path) if path.ends_with("/committees") => Some(error(404, "NOT_FOUND")),
                 _ => None,
@@ -823,25 +831,73 @@ async fn an_endpoint_that_a_node_lacks_is_asked_for_once_and_again_when_the_node
             .sum::<usize>()
     };
     let lacked = [
-        "/states/head/committees",
-        "/states/head/sync_committees",
         "POST /eth/v1/beacon/states/head/validators",
         "GET /eth/v2/validator/duties/proposer/",
         "/rewards/attestations/",
         "/validator/liveness/",
     ];
-    for times in [1, 2] {
+    let needed = [
+        "/aggregate_attestation",
+        "GET /eth/v1/validator/duties/proposer/",
+        // Without these anything would pass.
+        "/states/head/committees",
+        "/states/head/sync_committees",
+    ];
+    for times in 1..=5 {
         all().await;
+        nodes.check(NOW_MS + 4000, soon()).await;
         for part in lacked {
-            assert_eq!(count(part), times, "{part}");
+            assert_eq!(count(part), times * 3, "{part} {times}");
         }
-        for part in ["/aggregate_attestation", "GET /eth/v1/validator/duties/proposer/"] {
+        for part in needed {
             assert_eq!(count(part), times * 20, "{part}");
         }
-        away.store(true, Ordering::SeqCst);
-        nodes.check(NOW_MS, soon()).await;
-        away.store(false, Ordering::SeqCst);
-        nodes.check(NOW_MS, soon()).await;
+        match times {
+            // It was away when it was looked at,
+            1 => {
+                away.store(true, Ordering::SeqCst);
+                nodes.check(NOW_MS, soon()).await;
+                away.store(false, Ordering::SeqCst);
+            }
+            // or when it was asked for something,
+            2 => {
+                let failed = nodes.first("x", soon(), |node| async move {
+                    Err::<(), _>(node.error("x", ErrorKind::Unreachable("refused".to_owned())))
+                });
+                failed.await.unwrap_err();
+            }
+            // is another version now,
+            3 => {
+                version.store(1, Ordering::SeqCst);
+                for _ in 0..64 {
+                    nodes.check(NOW_MS, soon()).await;
+                }
+                assert_eq!(nodes.health()[0].version, "Test/v1");
+            }
+            // or a new epoch has begun.
+            _ => nodes.check(NOW_MS + EPOCH_MS, soon()).await,
+        }
+        nodes.check(NOW_MS + 4000, soon()).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_node_says_it_lacks_once_or_twice_is_asked_for_again() {
+    let answers = Arc::new(AtomicUsize::new(0));
+    let counter = answers.clone();
+    let server = serve(7, move |call| {
+        let posted = call.method == "POST" && call.path() == "/eth/v1/beacon/states/head/validators";
+        let answer = posted.then(|| match counter.fetch_add(1, Ordering::SeqCst) % 3 {
+            2 => data(&json!([])),
+            _ => error(404, "no such route"),
+        });
+        async move { answer }.boxed()
+    })
+    .await;
+    let nodes = connect(&[&server]).await;
+    for times in 1..=30 {
+        let _ = nodes.validators(&[[5; 48]], soon()).await;
+        assert_eq!(answers.load(Ordering::SeqCst), times);
     }
 }
 

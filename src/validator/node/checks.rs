@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use tokio::time::Instant;
@@ -14,10 +17,7 @@ use crate::{
     },
     validator::{
         agreement::Verdict,
-        beacon::{
-            http::{ErrorKind, NodeError},
-            nodes::{AllFailed, Nodes},
-        },
+        beacon::nodes::{AllFailed, From, Nodes},
         chain::{
             spec::Chain,
             types::{Attestation, SyncCommitteeContribution},
@@ -28,9 +28,19 @@ use crate::{
 /// Keys that are remembered; a committee has at most 2048 members.
 const MAX_KEYS: usize = 32 * 1024;
 
-/// Public keys that were looked up before, by index on the chain.
+/// Beacon nodes do not tell committees if all of them say so this often, one time after the other: what they cannot tell passes, and
+/// one wrong answer is no reason for that.
+const UNTOLD_AFTER: u32 = 3;
+
+/// What was looked up before.
 #[derive(Default)]
-pub(super) struct Keys(Mutex<HashMap<u64, PublicKey>>);
+pub(super) struct Keys {
+    /// Public keys, by index on the chain.
+    known: Mutex<HashMap<u64, PublicKey>>,
+    /// How often in a row no beacon node had committees, and sync committees.
+    untold_committees: AtomicU32,
+    untold_sync_committees: AtomicU32,
+}
 
 /// One aggregated signature: who signed what.
 struct Aggregated {
@@ -52,9 +62,10 @@ impl Keys {
         let mut all = Vec::with_capacity(aggregates.len());
         for aggregate in aggregates {
             let committee = aggregate.committee_bits.ones().next()? as u64;
-            let members = match nodes.committee(aggregate.data.slot, committee, deadline).await {
-                Ok(found) => found.value,
-                Err(error) => return unknown(&error),
+            let ask = || nodes.committee(aggregate.data.slot, committee, deadline);
+            let members = match members(&self.untold_committees, ask).await {
+                Ok(members) => members,
+                Err(verdict) => return verdict,
             };
             if members.len() != aggregate.aggregation_bits.len() {
                 return Some(Verdict::Invalid);
@@ -82,9 +93,10 @@ impl Keys {
     ) -> Option<Verdict> {
         let slot = contributions.first()?.slot;
         let epoch = chain.epoch_of(slot.saturating_add(1));
-        let members = match nodes.sync_committee(epoch, deadline).await {
-            Ok(found) => found.value,
-            Err(error) => return unknown(&error),
+        let ask = || nodes.sync_committee(epoch, deadline);
+        let members = match members(&self.untold_sync_committees, ask).await {
+            Ok(members) => members,
+            Err(verdict) => return verdict,
         };
         let size = chain.spec.sizes.sync_subcommittee_size();
         let mut all = Vec::with_capacity(contributions.len());
@@ -117,7 +129,7 @@ impl Keys {
         wanted.dedup();
         let mut keys = HashMap::new();
         {
-            let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             wanted.retain(|index| {
                 known
                     .get(index)
@@ -132,7 +144,7 @@ impl Keys {
                 found.into_iter().filter_map(key).collect::<Vec<_>>()
             });
             let decoded = decoded.await.ok()?;
-            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             if known.len() + decoded.len() > MAX_KEYS {
                 known.clear();
             }
@@ -148,6 +160,31 @@ impl Keys {
     }
 }
 
+/// The members of a committee, or the verdict without them: not every beacon node tells its committees. A wrong aggregate is
+/// refused by the network and costs nothing else, so where nobody can tell, the shape must do. Each time anew all of them
+/// must say so, and three times in a row before that counts: `untold` counts.
+async fn members<F>(untold: &AtomicU32, ask: impl Fn() -> F) -> Result<Vec<u64>, Option<Verdict>>
+where
+    F: Future<Output = Result<From<Vec<u64>>, AllFailed>>,
+{
+    loop {
+        match ask().await {
+            Ok(found) => {
+                untold.store(0, Ordering::Relaxed);
+                return Ok(found.value);
+            }
+            Err(error) if !is_untold(&error) => return Err(None),
+            Err(_) => {
+                let times = untold.load(Ordering::Relaxed).saturating_add(1).min(UNTOLD_AFTER);
+                untold.store(times, Ordering::Relaxed);
+                if times == UNTOLD_AFTER {
+                    return Err(Some(Verdict::Valid));
+                }
+            }
+        }
+    }
+}
+
 fn holds(one: &Aggregated, keys: &HashMap<u64, PublicKey>) -> bool {
     let signers: Option<Vec<PublicKey>> = one.signers.iter().map(|index| keys.get(index).copied()).collect();
     let signature = Signature::from_bytes(&one.signature).ok();
@@ -156,23 +193,23 @@ fn holds(one: &Aggregated, keys: &HashMap<u64, PublicKey>) -> bool {
         .is_some_and(|(signers, signature)| fast_aggregate_verify(&signers, &one.root, &signature))
 }
 
-/// Not every beacon node tells its committees. A wrong aggregate is refused by the network and costs nothing else, so
-/// where nobody can tell, the shape must do.
-fn unknown(error: &AllFailed) -> Option<Verdict> {
-    let missing =
-        |error: &NodeError| error.kind.is_missing_endpoint() || matches!(error.kind, ErrorKind::NotFound(_));
-    (!error.errors.is_empty() && error.errors.iter().all(missing)).then_some(Verdict::Valid)
+/// Whether every beacon node says that it does not tell its committees.
+fn is_untold(error: &AllFailed) -> bool {
+    !error.errors.is_empty() && error.errors.iter().all(|error| error.kind.is_missing())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use axum::{http::StatusCode, response::IntoResponse as _};
     use serde_json::{Value, json};
 
     use super::*;
     use crate::{
         crypto::{bls::SecretKey, scalar::Scalar},
         validator::{
-            beacon::tests::{connect, healthy, soon},
+            beacon::tests::{Server, connect, healthy, serve, soon},
             chain::types::{AttestationData, Bitlist, Bitvector, Checkpoint},
         },
     };
@@ -283,6 +320,83 @@ mod tests {
         assert_eq!(verdict(1, &[8, 9, 15]).await, Some(Verdict::Valid));
         assert_eq!(verdict(1, &[8, 9]).await, Some(Verdict::Invalid));
         assert_eq!(verdict(4, &[8, 9, 15]).await, Some(Verdict::Invalid));
+    }
+
+    /// A node that answers as it should, but for what this says it lacks.
+    async fn lacking(lacks: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> Server {
+        let paths = paths();
+        serve(7, move |call| {
+            let known = paths.iter().find(|(path, _)| *path == call.path());
+            let answer = known.map(|(path, answer)| {
+                if lacks(call.method(), path) {
+                    (StatusCode::NOT_FOUND, "").into_response()
+                } else {
+                    answer.to_string().into_response()
+                }
+            });
+            Box::pin(async move { answer })
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_does_not_pass_because_a_node_says_once_that_it_has_no_committees() {
+        // How often it lacks each of them from now on.
+        let lacks: Arc<[AtomicU32; 2]> = Arc::default();
+        let left = lacks.clone();
+        let server = lacking(move |_, path| {
+            let kind = ["/committees", "/sync_committees"]
+                .iter()
+                .position(|kind| path.ends_with(kind));
+            let take = |left: u32| left.checked_sub(1);
+            kind.is_some_and(|kind| {
+                left[kind]
+                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, take)
+                    .is_ok()
+            })
+        })
+        .await;
+        let nodes = connect(&[&server]).await;
+        let chain = nodes.chain().unwrap();
+        let keys = Keys::default();
+        let wrong = [aggregate(&chain, &[false, true, false, true], &[11])];
+        let contribution = [SyncCommitteeContribution {
+            slot: 40,
+            beacon_block_root: [1; 32],
+            subcommittee_index: 1,
+            aggregation_bits: Bitvector::with_ones(8, &[0, 1, 7]),
+            signature: sum(&[8, 9], &chain.sync_message_signing_root(40, &[1; 32]).unwrap()),
+        }];
+        for (times, expected) in [
+            (0, Verdict::Invalid),
+            (1, Verdict::Invalid),
+            (2, Verdict::Invalid),
+            // It does not seem to have them, and says so each time.
+            (3, Verdict::Valid),
+            (1, Verdict::Valid),
+            // It has them now.
+            (0, Verdict::Invalid),
+            (1, Verdict::Invalid),
+        ] {
+            lacks.iter().for_each(|left| left.store(times, Ordering::SeqCst));
+            let verdict = keys.aggregates(&nodes, &chain, &wrong, soon()).await;
+            assert_eq!(verdict, Some(expected), "{times}");
+            let verdict = keys.contributions(&nodes, &chain, &contribution, soon()).await;
+            assert_eq!(verdict, Some(expected), "{times}");
+        }
+    }
+
+    #[tokio::test]
+    async fn public_keys_are_asked_for_in_the_form_that_the_node_has() {
+        let server = lacking(|method, path| method == "POST" && path.ends_with("/validators")).await;
+        let nodes = connect(&[&server]).await;
+        let chain = nodes.chain().unwrap();
+        let bits = [false, true, false, true];
+        for (signers, expected) in [(&[11][..], Verdict::Invalid), (&[11, 13], Verdict::Valid)].repeat(3) {
+            let list = [aggregate(&chain, &bits, signers)];
+            let verdict = Keys::default().aggregates(&nodes, &chain, &list, soon()).await;
+            assert_eq!(verdict, Some(expected));
+        }
     }
 
     #[tokio::test]

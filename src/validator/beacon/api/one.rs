@@ -146,27 +146,8 @@ impl Node {
         deadline: Instant,
     ) -> Result<Vec<ValidatorStatus>, NodeError> {
         const WHAT: &str = "validators";
-        const PATH: &str = "/eth/v1/beacon/states/head/validators";
         let ids: Vec<String> = pubkeys.iter().map(|key| hex_text(key)).collect();
-        let limit = SMALL + ids.len() * PER_ITEM;
-        let body = serde_json::json!({ "ids": ids });
-        let question = Request::post(WHAT, PATH, &body, limit).unless(ErrorKind::is_missing);
-        let posted: Result<List<ValidatorStatus>, _> = self.ask(&question, deadline).await;
-        let found = match posted {
-            Ok(found) => found.data,
-            // Older nodes, and some proxies, only have the question without a body.
-            Err(error) if older(&error) => {
-                let mut found = Vec::new();
-                for ids in ids.chunks(KEYS_PER_URL) {
-                    let question = Request::get(WHAT, PATH, limit);
-                    let request = ids.iter().fold(question, |request, id| request.with("id", id));
-                    let some: List<ValidatorStatus> = self.ask(&request, deadline).await?;
-                    found.extend(some.data);
-                }
-                found
-            }
-            Err(error) => return Err(error),
-        };
+        let found = self.states_of(WHAT, &ids, deadline).await?;
         let asked: BTreeSet<_> = pubkeys.iter().collect();
         let mut seen = BTreeSet::new();
         for one in &found {
@@ -177,6 +158,35 @@ impl Node {
         Ok(found)
     }
 
+    /// States of validators by public key or index, in the form that the node has.
+    async fn states_of(
+        &self,
+        what: &'static str,
+        ids: &[String],
+        deadline: Instant,
+    ) -> Result<Vec<ValidatorStatus>, NodeError> {
+        const PATH: &str = "/eth/v1/beacon/states/head/validators";
+        let limit = SMALL + ids.len() * PER_ITEM;
+        let body = serde_json::json!({ "ids": ids });
+        let question = Request::post(what, PATH, &body, limit).unless(ErrorKind::is_missing);
+        let posted: Result<List<ValidatorStatus>, _> = self.ask(&question, deadline).await;
+        match posted {
+            Ok(found) => Ok(found.data),
+            // Older nodes, and some proxies, only have the question without a body.
+            Err(error) if older(&error) => {
+                let mut found = Vec::new();
+                for ids in ids.chunks(KEYS_PER_URL) {
+                    let question = Request::get(what, PATH, limit);
+                    let request = ids.iter().fold(question, |request, id| request.with("id", id));
+                    let some: List<ValidatorStatus> = self.ask(&request, deadline).await?;
+                    found.extend(some.data);
+                }
+                Ok(found)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Public keys of validators by index.
     pub(super) async fn public_keys(
         &self,
@@ -184,13 +194,9 @@ impl Node {
         deadline: Instant,
     ) -> Result<Vec<(u64, [u8; 48])>, NodeError> {
         const WHAT: &str = "public keys";
-        let limit = SMALL + indices.len() * PER_ITEM;
-        let body = serde_json::json!({ "ids": numbers(indices) });
-        let request = Request::post(WHAT, "/eth/v1/beacon/states/head/validators", &body, limit)
-            .unless(ErrorKind::is_missing);
-        let found: List<ValidatorStatus> = self.ask(&request, deadline).await?;
+        let found = self.states_of(WHAT, &numbers(indices), deadline).await?;
         let asked: BTreeSet<u64> = indices.iter().copied().collect();
-        let keys = found.data.iter().map(|one| (one.index, one.validator.pubkey));
+        let keys = found.iter().map(|one| (one.index, one.validator.pubkey));
         let keys: Vec<(u64, [u8; 48])> = keys.filter(|(index, _)| asked.contains(index)).collect();
         if keys.len() == asked.len() {
             Ok(keys)
@@ -207,8 +213,8 @@ impl Node {
         deadline: Instant,
     ) -> Result<Vec<u64>, NodeError> {
         const WHAT: &str = "committee";
+        // Not remembered as missing: what cannot be checked passes.
         let request = Request::get(WHAT, "/eth/v1/beacon/states/head/committees", SMALL)
-            .unless(ErrorKind::is_missing)
             .with("epoch", chain.epoch_of(slot))
             .with("slot", slot)
             .with("index", index);
@@ -229,9 +235,9 @@ impl Node {
         deadline: Instant,
     ) -> Result<Vec<u64>, NodeError> {
         const WHAT: &str = "sync committee";
-        let request = Request::get(WHAT, "/eth/v1/beacon/states/head/sync_committees", SMALL)
-            .unless(ErrorKind::is_missing)
-            .with("epoch", epoch);
+        // Not remembered as missing: what cannot be checked passes.
+        let request =
+            Request::get(WHAT, "/eth/v1/beacon/states/head/sync_committees", SMALL).with("epoch", epoch);
         let found: Data<SyncCommittee> = self.ask(&request, deadline).await?;
         if found.data.validators.len() == chain.spec.sizes.sync_committee_size {
             Ok(found.data.validators)

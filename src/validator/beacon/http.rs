@@ -262,6 +262,14 @@ impl ErrorKind {
         matches!(self, Self::Timeout | Self::Unreachable(_) | Self::Credentials(_))
     }
 
+    /// Whether another form of the same question may have another answer: the node does not take this one, or fails with it.
+    pub fn may_be_of_the_form(&self) -> bool {
+        matches!(
+            self,
+            Self::Status { .. } | Self::NotImplemented(405 | 501) | Self::Malformed(_) | Self::TooLarge(_)
+        )
+    }
+
     /// Whether the node failed, rather than having an answer that somebody may not like: what it does not have, or a
     /// refusal of what was sent.
     pub fn is_trouble(&self) -> bool {
@@ -290,16 +298,12 @@ impl Format {
         }
     }
 
-    /// Of an answer: by its media type, in lower case, and where that says neither by how an object in JSON begins.
-    fn of(media_type: &str, may_be_ssz: bool, body: &[u8]) -> Self {
-        let mut bytes = body.iter().filter(|byte| !byte.is_ascii_whitespace());
-        let mut is_object = || bytes.next() == Some(&b'{') && bytes.next() == Some(&b'"');
+    /// What a media type, in lower case, says; none if it says neither.
+    fn said(media_type: &str) -> Option<Self> {
         if media_type.contains("octet-stream") {
-            Self::Ssz
-        } else if !may_be_ssz || media_type.contains("json") || is_object() {
-            Self::Json
+            Some(Self::Ssz)
         } else {
-            Self::Ssz
+            media_type.contains("json").then_some(Self::Json)
         }
     }
 }
@@ -412,12 +416,12 @@ impl Request {
 pub struct Answer {
     /// 200, or 202 for what was broadcast but not imported.
     pub status: u16,
-    /// How the body is written.
-    pub format: Format,
+    /// How the body is written, if the answer says so: no more than a hint.
+    pub said: Option<Format>,
     /// `Eth-Consensus-Version`, at most 32 characters; not every node sends it.
     pub version: Option<String>,
-    /// `Eth-Execution-Payload-Blinded`; not every node sends it.
-    pub blinded: Option<bool>,
+    /// `Eth-Execution-Payload-Blinded`, at most 32 characters; not every node sends it.
+    pub blinded: Option<String>,
     /// The body, within the request's limit.
     pub body: Vec<u8>,
 }
@@ -438,6 +442,14 @@ struct Failure {
     index: serde_json::Value,
     #[serde(default, deserialize_with = "json::or_default")]
     message: String,
+}
+
+impl Answer {
+    /// Whether the body is to be JSON, whether or not it can be read: for words about what cannot.
+    pub fn is_meant_as_json(&self) -> bool {
+        let begins = || self.body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+        self.said.map_or_else(begins, |said| said == Format::Json)
+    }
 }
 
 /// One beacon node.
@@ -574,9 +586,9 @@ impl Node {
         let headers = response.headers();
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let kind = text("content-type").unwrap_or_default().to_ascii_lowercase();
-        let version = text("eth-consensus-version").map(|version| version.chars().take(32).collect());
-        let blinded = text("eth-execution-payload-blinded")
-            .and_then(|blinded| blinded.trim().to_ascii_lowercase().parse().ok());
+        let short = |name: &str| text(name).map(|text| text.trim().chars().take(32).collect());
+        let version = short("eth-consensus-version");
+        let blinded = short("eth-execution-payload-blinded");
         if !status.is_success() {
             // An error's body only explains: what is cut off or broken does not matter.
             let body = read(response, MAX_ERROR_BYTES).await.unwrap_or_default();
@@ -585,7 +597,7 @@ impl Node {
         let body = read(response, request.limit).await?;
         Ok(Answer {
             status: status.as_u16(),
-            format: Format::of(&kind, request.ssz, &body),
+            said: Format::said(&kind),
             version,
             blinded,
             body,
@@ -676,7 +688,8 @@ fn number(value: &serde_json::Value) -> u64 {
 
 /// What went wrong below HTTP, without the URL: it may hold a key.
 fn transport(error: &reqwest::Error) -> ErrorKind {
-    if error.is_timeout() {
+    // Who takes no connection for so long is not slow.
+    if error.is_timeout() && !error.is_connect() {
         return ErrorKind::Timeout;
     }
     ErrorKind::Unreachable(innermost(error).unwrap_or_else(|| "the request failed".to_owned()))

@@ -52,6 +52,8 @@ const TROUBLE_FADES: Duration = Duration::from_secs(15 * 60);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// Longest wait for a node to take what is submitted.
 const SUBMISSION: Duration = Duration::from_secs(12);
+/// Time is ours: a node that had less than this says nothing by not answering in it.
+const FAIR: Duration = Duration::from_secs(1);
 /// Shortest.
 const MIN_HEDGE: Duration = Duration::from_millis(20);
 
@@ -122,6 +124,17 @@ pub struct Health {
     pub trouble: Option<NodeError>,
     /// It is used, and tells another fork schedule than the one that counts: it will not be used when the two part.
     pub parting: Option<Parting>,
+}
+
+/// What it says of a node if it does not answer a question before our deadline. If it had hardly any time, nothing in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Slow {
+    /// That it is of no use for now: others are asked first until the next check. For what a node has at hand.
+    OfNoUse,
+    /// That it fails this question, which is told if it goes on. For what may be hard to answer.
+    Fails,
+    /// Nothing. For what is asked for in case it is needed, and what is not waited for.
+    SaysNothing,
 }
 
 /// A request that failed, one time after the other.
@@ -621,14 +634,16 @@ impl Nodes {
     }
 
     /// Asks nodes until one gives a good answer: the best first, the next one when there is an error or when a
-    /// quarter of the time has passed.
+    /// quarter of the time has passed. `slow` is what it says of a node not to answer in time; who is not waited for any longer,
+    /// because another one has answered or nobody wants to know, is not thought of worse.
     ///
     /// # Errors
     /// [`AllFailed`] when none did before the deadline.
-    pub async fn first<T, F, Fut>(
+    pub(super) async fn first<T, F, Fut>(
         &self,
         request: &'static str,
         deadline: Instant,
+        slow: Slow,
         ask: F,
     ) -> Result<From<T>, AllFailed>
     where
@@ -640,7 +655,7 @@ impl Nodes {
             found = Some(answer);
             true
         };
-        self.until(request, deadline, ask, first).await?;
+        self.until(request, deadline, slow, ask, first).await?;
         let errors = Vec::new();
         found.ok_or(AllFailed { request, errors })
     }
@@ -653,6 +668,7 @@ impl Nodes {
         &self,
         request: &'static str,
         deadline: Instant,
+        slow: Slow,
         ask: F,
         mut enough: impl FnMut(From<T>) -> bool,
     ) -> Result<(), AllFailed>
@@ -669,8 +685,8 @@ impl Nodes {
             let next = waiting.next();
             let more = next.is_some();
             if let Some((place, node, _)) = next {
-                let answer = ask(node);
-                running.push(async move { (place, answer.await) });
+                let (answer, asked) = (ask(node), Instant::now());
+                running.push(async move { (place, asked, answer.await) });
             }
             if running.is_empty() {
                 return if answered {
@@ -686,16 +702,15 @@ impl Nodes {
                 () = sleep_until(patience), if more => None,
             };
             match done {
-                Some((node, Ok(value))) => {
+                Some((node, _, Ok(value))) => {
                     self.note_answer(request, node);
                     answered = true;
                     if enough(From { value, node }) {
                         return Ok(());
                     }
                 }
-                Some((place, Err(error))) => {
-                    self.note(place, &error);
-                    self.note_failure(request, place, &error);
+                Some((place, asked, Err(error))) => {
+                    self.blame(request, place, &error, asked, slow);
                     errors.push(error);
                 }
                 None => {}
@@ -734,6 +749,7 @@ impl Nodes {
         F: Fn(Node) -> Fut,
         Fut: Future<Output = Result<T, NodeError>>,
     {
+        let began = Instant::now();
         let asked = self.ranked().into_iter().map(|(place, node, _)| {
             let answer = ask(node);
             async move { (place, answer.await) }
@@ -745,10 +761,7 @@ impl Nodes {
                     self.note_answer(request, place);
                     tell(value);
                 }
-                Err(error) => {
-                    self.note(place, &error);
-                    self.note_failure(request, place, &error);
-                }
+                Err(error) => self.blame(request, place, &error, began, Slow::OfNoUse),
             }
         }
     }
@@ -807,8 +820,7 @@ impl Nodes {
                     accepted.push(From { value, node });
                 }
                 Err(error) => {
-                    self.note(node, &error);
-                    self.note_failure(request, node, &error);
+                    self.blame(request, node, &error, started, Slow::Fails);
                     refused.push(error);
                 }
             }
@@ -830,6 +842,18 @@ impl Nodes {
         if let Some(member) = self.shared().members.get_mut(place) {
             member.failing.remove(request);
         }
+    }
+
+    /// Holds against a node that it failed a question which it was asked then.
+    fn blame(&self, request: &'static str, place: usize, error: &NodeError, asked: Instant, slow: Slow) {
+        let is_slow = error.kind == ErrorKind::Timeout;
+        if is_slow && (slow == Slow::SaysNothing || asked.elapsed() < FAIR) {
+            return;
+        }
+        if !is_slow || slow == Slow::OfNoUse {
+            self.note(place, error);
+        }
+        self.note_failure(request, place, error);
     }
 
     fn note_failure(&self, request: &'static str, place: usize, error: &NodeError) {

@@ -267,6 +267,12 @@ pub enum Effect {
         /// What it must say.
         terms: Terms,
     },
+    /// The block of a slot is decided: our beacon nodes need not make one any more, and how they fare with it is nothing that
+    /// anybody needs to know.
+    StopMaking {
+        /// The slot.
+        slot: u64,
+    },
     /// Ask for aggregates of this data; answered by [`Event::Aggregates`].
     AskAggregates {
         /// The round in which they are to be proposed.

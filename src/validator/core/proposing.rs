@@ -483,6 +483,9 @@ impl<S: Signatures> Core<S> {
     pub(super) fn decided_block(&mut self, slot: u64, id: Hash, value: Arc<[u8]>) {
         let block = &mut self.slots.entry(slot).or_default().block;
         block.decided = Some((id, value.clone()));
+        if block.asked.take().is_some() {
+            self.effects.push(Effect::StopMaking { slot });
+        }
         if let Some(made) = block.offered.get(&id).cloned() {
             block.known.insert(id, Some(made.summary.clone()));
             if let Some(bytes) = made.contents {

@@ -289,6 +289,7 @@ pub fn run(
         turn: Arc::default(),
         trouble: Arc::default(),
         unwritten: Arc::new(Mutex::new(BTreeMap::new())),
+        making: Arc::default(),
     };
     let settings = Settings {
         group: group.clone(),

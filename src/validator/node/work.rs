@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -116,6 +116,8 @@ pub(super) struct Works {
     pub(super) trouble: Arc<Mutex<Option<(Use, String)>>>,
     /// Proofs that wait to be written: durable soon, off the way of duties.
     pub(super) unwritten: Arc<Mutex<BTreeMap<(u16, bool), Proof>>>,
+    /// Blocks that beacon nodes are making, by slot.
+    pub(super) making: Arc<Mutex<BTreeMap<u64, Vec<tokio::task::AbortHandle>>>>,
 }
 
 impl Works {
@@ -144,6 +146,11 @@ impl Works {
                 randao,
                 terms,
             } => self.ask_block(slot, round, randao, terms),
+            Effect::StopMaking { slot } => {
+                for made in self.making().remove(&slot).unwrap_or_default() {
+                    made.abort();
+                }
+            }
             Effect::Check {
                 duty,
                 id,
@@ -416,9 +423,13 @@ impl Works {
         }));
     }
 
+    fn making(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<tokio::task::AbortHandle>>> {
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn ask_block(&self, slot: u64, round: u8, randao: [u8; 96], terms: Terms) {
         let works = self.clone();
-        self.runtime.spawn(async move {
+        let made = self.runtime.spawn(async move {
             // Later than in its slot nobody takes a block.
             let deadline = works.within_slots(slot, 0);
             // Without --builder only blocks of the node's own execution client.
@@ -461,6 +472,9 @@ impl Works {
                 }
             }
         });
+        let mut making = self.making();
+        making.retain(|of, _| *of >= slot);
+        making.entry(slot).or_default().push(made.abort_handle());
     }
 
     fn decode(&self, value: &[u8]) -> Option<Block> {
@@ -856,6 +870,7 @@ pub(super) mod tests {
             turn: Arc::default(),
             trouble: Arc::default(),
             unwritten: Arc::default(),
+            making: Arc::default(),
         };
         (works, told)
     }
@@ -1104,6 +1119,64 @@ pub(super) mod tests {
             .map(|(refused, _)| refused)
             .collect();
         assert_eq!(refusals, [true, false]);
+    }
+
+    #[test]
+    fn a_block_that_nobody_needs_in_the_end_costs_no_beacon_node_its_standing() {
+        let runtime = runtime::Runtime::new().unwrap();
+        for decided in [true, false] {
+            let (mut works, mut news) = works(&runtime, 1_500);
+            let mut chain = (*works.chain).clone();
+            // The slot begins now.
+            chain.genesis.time = now_ms().div_ceil(1000);
+            let slot = chain.time().slot_at(now_ms() + 1000).unwrap();
+            works.chain = Arc::new(chain);
+            let (events, mut told) = mpsc::unbounded_channel();
+            works.events = events;
+            let (asked, begun) = std::sync::mpsc::channel();
+            let hanging = runtime.block_on(serve(7, move |call| {
+                let makes = call.path().starts_with("/eth/v3/validator/blocks/");
+                if makes {
+                    let _ = asked.send(());
+                }
+                async move {
+                    if makes {
+                        std::future::pending::<()>().await;
+                    }
+                    None
+                }
+                .boxed()
+            }));
+            works.nodes = runtime.block_on(connect(&[&hanging]));
+            let terms = Terms {
+                slot,
+                proposer_index: 1,
+                timestamp: 1,
+                fork: Some(Fork::Fulu),
+                fee_recipient: [1; 20],
+                randao: Some([1; 96]),
+                builder: true,
+            };
+            works.begin(Effect::AskBlock {
+                slot,
+                round: 1,
+                randao: [1; 96],
+                terms,
+            });
+            begun.recv_timeout(Duration::from_secs(60)).unwrap();
+            if decided {
+                works.begin(Effect::StopMaking { slot });
+                // What has no end now has none after the slot either.
+                std::thread::sleep(Duration::from_secs(3));
+                assert!(told.try_recv().is_err());
+            } else {
+                assert!(matches!(told.blocking_recv(), Some(Event::Unanswered { .. })));
+            }
+            let said = news.try_recv().is_ok();
+            assert_eq!(said, !decided, "only what somebody may have needed is told");
+            assert!(works.nodes.is_ready(), "{:?}", works.nodes.health());
+            assert!(works.nodes.health().iter().all(|node| node.trouble.is_none()));
+        }
     }
 
     #[test]

@@ -67,62 +67,107 @@ pub enum BlockTrouble {
         /// What is wrong.
         why: String,
     },
-    /// The answer in SSZ could not be used: the same node was asked once more, for JSON.
+    /// There was no answer in SSZ that can be used: the same node was asked once more, for JSON.
     AskedAgain(NodeError),
     /// The node gave no block that can be used: another node is asked, if there is one.
     Failed(NodeError),
 }
 
-/// The JSON of a block to be signed.
+/// The JSON of a block to be signed. What stands beside the block may be anything.
 #[derive(serde::Deserialize)]
 struct ProducedJson {
     #[serde(default)]
-    version: Option<String>,
+    version: serde_json::Value,
     #[serde(default)]
-    execution_payload_blinded: Option<bool>,
+    execution_payload_blinded: serde_json::Value,
     data: serde_json::Value,
 }
 
 /// Reads a block of this fork, and what the answer lacks or says wrong although the block is there. Neither the fork nor the
-/// kind of block is taken from what the node says beside it: the first shows in the slot, the other in the block.
+/// kind of block nor how it is written is taken from what the node says beside it: the first shows in the slot, the others in the
+/// bytes.
 fn read_block(
     answer: Answer,
     fork: Fork,
     schemas: &BlockSchemas,
 ) -> Result<(Produced, Option<String>), String> {
-    let (decoded, version, blinded) = match answer.format {
-        Format::Ssz => (
-            schemas.produced_ssz(fork, answer.body),
-            answer.version,
-            answer.blinded,
-        ),
-        Format::Json => {
-            let produced: ProducedJson =
-                serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
-            (
-                schemas.produced_json(fork, &produced.data),
-                produced.version,
-                produced.execution_payload_blinded,
-            )
+    let (said, is_meant_as_json) = (answer.said, answer.is_meant_as_json());
+    // Bytes that are JSON as a whole are no block in SSZ.
+    let (format, decoded, version, blinded) = match serde_json::from_slice::<ProducedJson>(&answer.body) {
+        Ok(produced) => {
+            let text = |value: serde_json::Value| match value {
+                serde_json::Value::Null => None,
+                serde_json::Value::String(text) => Some(text),
+                other => Some(other.to_string()),
+            };
+            let decoded = schemas.produced_json(fork, &produced.data);
+            let version = text(produced.version);
+            let blinded = text(produced.execution_payload_blinded);
+            (Format::Json, decoded, version, blinded)
+        }
+        Err(no_json) => {
+            let decoded = schemas.produced_ssz(fork, answer.body);
+            if decoded.is_err() && is_meant_as_json {
+                return Err(no_json.to_string());
+            }
+            (Format::Ssz, decoded, answer.version, answer.blinded)
         }
     };
-    let version = version.map(|version| version.to_ascii_lowercase());
-    if let Some(version) = version.as_deref().filter(|version| *version != fork.name()) {
-        return Err(format!("a block of fork {version} in a slot of {}", fork.name()));
-    }
-    let (block, blobs) = decoded.map_err(|error| error.to_string())?;
-    let (of_fork, of_kind) = match answer.format {
+    let is_wrong = |version: &String| !version.eq_ignore_ascii_case(fork.name());
+    let (block, blobs) =
+        decoded.map_err(
+            |error| match version.as_ref().filter(|version| is_wrong(version)) {
+                Some(version) => format!("a block of fork {} in a slot of {}", line(version), fork.name()),
+                None => error.to_string(),
+            },
+        )?;
+    let (of_fork, of_kind) = match format {
         Format::Ssz => ("Eth-Consensus-Version", "Eth-Execution-Payload-Blinded"),
         Format::Json => ("version", "execution_payload_blinded"),
     };
-    let odd = match (version, blinded) {
-        (None, None) => Some(format!("it has no {of_fork} and no {of_kind}")),
-        (None, _) => Some(format!("it has no {of_fork}")),
-        (_, None) => Some(format!("it has no {of_kind}")),
-        (_, Some(said)) if said != block.blinded => Some(format!("its {of_kind} is wrong")),
-        _ => None,
-    };
+    let mut odd = Vec::new();
+    if said.is_some_and(|said| said != format) {
+        odd.push("its Content-Type is wrong".to_owned());
+    }
+    match version {
+        None => odd.push(format!("it has no {of_fork}")),
+        Some(version) if is_wrong(&version) => odd.push(format!("its {of_fork} is wrong")),
+        Some(_) => {}
+    }
+    match blinded {
+        None => odd.push(format!("it has no {of_kind}")),
+        Some(said) if !said.eq_ignore_ascii_case(if block.blinded { "true" } else { "false" }) => {
+            odd.push(format!("its {of_kind} is wrong"));
+        }
+        Some(_) => {}
+    }
+    let odd = (!odd.is_empty()).then(|| odd.join(", "));
     Ok((Produced { block, blobs }, odd))
+}
+
+/// Reads a signed block of the chain, however it is written.
+fn read_signed_block(
+    answer: &Answer,
+    blinded: bool,
+    chain: &Chain,
+    schemas: &BlockSchemas,
+) -> Result<Block, String> {
+    let fork_of = |slot| Some(chain.spec.fork_at(chain.epoch_of(slot))?.fork);
+    let no_json = match serde_json::from_slice::<Data<serde_json::Value>>(&answer.body) {
+        Ok(read) => {
+            let read = schemas.signed_block_json(blinded, &read.data, fork_of);
+            return read.map_err(|error| error.to_string());
+        }
+        Err(error) => error,
+    };
+    let read = schemas.signed_block_ssz(blinded, &answer.body, fork_of);
+    read.map_err(|error| {
+        if answer.is_meant_as_json() {
+            no_json.to_string()
+        } else {
+            error.to_string()
+        }
+    })
 }
 
 impl Node {
@@ -468,8 +513,45 @@ impl Node {
         }
     }
 
-    /// A block of this fork. If the answer in SSZ cannot be used, the node is asked once more, for JSON. `tell` is given what
-    /// was wrong all the same.
+    /// Asks for what may be in SSZ. If the answer cannot be used, or there is none because the node cannot give it so, it is asked
+    /// once more, for JSON. `again` is told why.
+    async fn in_either_form<T: Send + 'static>(
+        &self,
+        request: &Request,
+        deadline: Instant,
+        read: impl Fn(Answer) -> Result<T, String> + Clone + Send + 'static,
+        again: impl FnOnce(NodeError),
+    ) -> Result<T, NodeError> {
+        match self.ask_and_read(request, deadline, read.clone()).await {
+            Err(error) if error.kind.may_be_of_the_form() => {
+                again(error);
+                let request = request.clone().json_only();
+                self.ask_and_read(&request, deadline, read).await
+            }
+            result => result,
+        }
+    }
+
+    /// Decodes and hashes, which takes some milliseconds for a large block: not on the executor's threads.
+    async fn ask_and_read<T: Send + 'static>(
+        &self,
+        request: &Request,
+        deadline: Instant,
+        read: impl FnOnce(Answer) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, NodeError> {
+        let answer = self.send(request, deadline).await?;
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        rayon::spawn(move || {
+            // Nobody listens when another node was faster.
+            let _ = sender.send(read(answer));
+        });
+        let read = receiver
+            .await
+            .unwrap_or_else(|_| Err("decoding it failed".to_owned()));
+        read.map_err(|why| self.malformed(request.what, &why))
+    }
+
+    /// A block of this fork. `tell` is given what was wrong all the same.
     pub(super) async fn produce_block(
         &self,
         request: &Request,
@@ -478,52 +560,10 @@ impl Node {
         deadline: Instant,
         tell: &impl Fn(BlockTrouble),
     ) -> Result<Produced, NodeError> {
-        let asked = match self.ask_block(request, fork, schemas, deadline, tell).await {
-            Err((error, true)) => {
-                tell(BlockTrouble::AskedAgain(error));
-                let request = request.clone().json_only();
-                self.ask_block(&request, fork, schemas, deadline, tell).await
-            }
-            result => result,
-        };
-        asked.map_err(|(error, _)| error)
-    }
-
-    /// Also whether it was the answer in SSZ that could not be used.
-    async fn ask_block(
-        &self,
-        request: &Request,
-        fork: Fork,
-        schemas: &Arc<BlockSchemas>,
-        deadline: Instant,
-        tell: &impl Fn(BlockTrouble),
-    ) -> Result<Produced, (NodeError, bool)> {
-        let what = request.what;
-        let answer = match self.send(request, deadline).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                let media_type = matches!(
-                    error.kind,
-                    ErrorKind::Status {
-                        status: 406 | 415,
-                        ..
-                    }
-                );
-                return Err((error, request.ssz && media_type));
-            }
-        };
-        let is_ssz = request.ssz && answer.format == Format::Ssz;
-        // Decodes and hashes, which takes some milliseconds for a large block: not on the executor's threads.
-        let (sender, receiver) = tokio::sync::oneshot::channel();
         let schemas = schemas.clone();
-        rayon::spawn(move || {
-            // Nobody listens when another node was faster.
-            let _ = sender.send(read_block(answer, fork, &schemas));
-        });
-        let read = receiver
-            .await
-            .unwrap_or_else(|_| Err("decoding it failed".to_owned()));
-        let (produced, odd) = read.map_err(|why| (self.malformed(what, &why), is_ssz))?;
+        let read = move |answer| read_block(answer, fork, &schemas);
+        let again = |error| tell(BlockTrouble::AskedAgain(error));
+        let (produced, odd) = self.in_either_form(request, deadline, read, again).await?;
         if let Some(why) = odd {
             let node = self.name().to_owned();
             tell(BlockTrouble::Odd { node, why });
@@ -547,29 +587,10 @@ impl Node {
             format!("/eth/v2/beacon/blocks/{}", hex_text(root))
         };
         let request = Request::get(WHAT, path, MAX_CHAIN_BLOCK).prefer_ssz();
-        let answer = self.send(&request, deadline).await?;
-        let (sender, receiver) = tokio::sync::oneshot::channel();
         let (chain, schemas) = (chain.clone(), schemas.clone());
-        rayon::spawn(move || {
-            let fork_of = |slot| Some(chain.spec.fork_at(chain.epoch_of(slot))?.fork);
-            let read = match answer.format {
-                Format::Ssz => schemas
-                    .signed_block_ssz(blinded, &answer.body, fork_of)
-                    .map_err(|error| error.to_string()),
-                Format::Json => serde_json::from_slice::<Data<serde_json::Value>>(&answer.body)
-                    .map_err(|error| error.to_string())
-                    .and_then(|answer| {
-                        let read = schemas.signed_block_json(blinded, &answer.data, fork_of);
-                        read.map_err(|error| error.to_string())
-                    }),
-            };
-            // Nobody listens when another node was faster.
-            let _ = sender.send(read);
-        });
-        let read = receiver
-            .await
-            .unwrap_or_else(|_| Err("decoding it failed".to_owned()));
-        let block = read.map_err(|why| self.malformed(WHAT, &why))?;
+        let read = move |answer: Answer| read_signed_block(&answer, blinded, &chain, &schemas);
+        let again = |error| tracing::debug!("{error}; it is asked again, for JSON");
+        let block = self.in_either_form(&request, deadline, read, again).await?;
         if block.root() == *root {
             Ok(block)
         } else {

@@ -7,7 +7,7 @@ use crate::{
     validator::{
         beacon::{
             answers::{CommitteeSubscription, ProposerPreparation, SignedRegistration, SyncSubscription},
-            http::{Answer, ErrorKind, Format, Request},
+            http::{Answer, Format, Request},
             nodes::{AllFailed, Nodes, SMALL, Submission},
         },
         chain::{
@@ -98,7 +98,7 @@ impl Nodes {
     }
 
     /// Publishes a signed block: a full one with its blobs and proofs, or a blinded one. As SSZ, and as JSON to nodes
-    /// that do not take SSZ (415).
+    /// that do not take it so.
     ///
     /// # Errors
     /// [`AllFailed`].
@@ -129,15 +129,7 @@ impl Nodes {
         };
         self.submit(what, deadline, |node, patience| async move {
             match node.send(request, patience).await {
-                Err(error)
-                    if matches!(
-                        error.kind,
-                        ErrorKind::Status {
-                            status: 415 | 406,
-                            ..
-                        }
-                    ) =>
-                {
+                Err(error) if error.kind.may_be_of_the_form() => {
                     let request = request.clone().with_body(Format::Json, json());
                     node.send(&request, patience)
                         .await

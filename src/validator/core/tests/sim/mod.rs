@@ -906,7 +906,9 @@ impl Sim {
                 let slots = aggregates.iter().map(|signed| signed.message.aggregate.data.slot);
                 self.oracle.aggregated.extend(slots);
             }
-            Effect::Submit(Submission::Attestations(_)) | Effect::Subscribe(_) => {}
+            Effect::Submit(Submission::Attestations(_))
+            | Effect::Subscribe(_)
+            | Effect::StopMaking { .. } => {}
             Effect::Remember { .. } if self.nodes[place].dry => {}
             Effect::Remember { operator, proof } => {
                 self.nodes[place]

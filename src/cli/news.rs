@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     ceremony::progress::Unreachable,
     validator::{
-        core::{Account, Cause},
+        core::{Account, Missed},
         duty::{Kind, Purpose},
     },
 };
@@ -208,12 +208,32 @@ pub(super) struct Duty {
     answered_in_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missed: Vec<MissedDuty>,
     signed: Vec<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     signed_in_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     signed_after_ms: Option<u64>,
     contributors: Vec<u16>,
+}
+
+/// Validators for which a duty was missed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct MissedDuty {
+    cause: &'static str,
+    validators: Vec<u32>,
+    contributors: Vec<u16>,
+}
+
+impl From<Missed> for MissedDuty {
+    fn from(missed: Missed) -> Self {
+        Self {
+            cause: missed.cause.name(),
+            validators: missed.validators.into_iter().collect(),
+            contributors: missed.partials.into_iter().collect(),
+        }
+    }
 }
 
 impl From<Account> for Duty {
@@ -227,7 +247,8 @@ impl From<Account> for Duty {
             voters: account.voters.into_iter().collect(),
             unanswered: account.unanswered,
             answered_in_ms: account.answered_in_ms,
-            cause: account.cause.map(Cause::name),
+            cause: account.missed.first().map(|missed| missed.cause.name()),
+            missed: account.missed.into_iter().map(MissedDuty::from).collect(),
             signed: account.signed.into_iter().collect(),
             signed_in_ms: account.signed_times.map(|times| times.took_ms),
             signed_after_ms: account.signed_times.map(|times| times.after_due_ms),

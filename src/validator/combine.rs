@@ -175,6 +175,13 @@ pub struct Job {
     tasks: Vec<Task>,
 }
 
+impl Job {
+    /// What signatures are made for.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        self.tasks.iter().map(|task| task.place)
+    }
+}
+
 /// A signature of the group, verified under the distributed key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Combined {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     cli::news::{self, Event},
     validator::{
-        core::{Account, Cause, Decision},
+        core::{Account, Cause, Decision, Missed},
         overview::words::brief,
     },
 };
@@ -29,12 +29,12 @@ impl Watcher {
                     self.missing(&duty.partials, away)
                 ));
             }
-            let without = duty.validators.difference(&duty.signed).count();
-            if without > 0 {
-                let why = self.why(duty, away);
+            for one in &duty.missed {
+                let why = self.why(duty, one, away);
+                let what = what(one.validators.len());
                 match missed.iter_mut().find(|(known, _)| *known == why) {
-                    Some((_, list)) => list.push(what(without)),
-                    None => missed.push((why, vec![what(without)])),
+                    Some((_, list)) => list.push(what),
+                    None => missed.push((why, vec![what])),
                 }
             }
         }
@@ -77,11 +77,11 @@ impl Watcher {
         format!("{agreed}signed in {took} ms{late} by {by}")
     }
 
-    /// Why a duty failed, and what to do about it.
-    fn why(&self, duty: &Account, away: &BTreeSet<u16>) -> String {
+    /// Why a duty failed for some validators, and what to do about it.
+    fn why(&self, duty: &Account, missed: &Missed, away: &BTreeSet<u16>) -> String {
         const OTHERS: &str = "Ask the others what their machines and beacon nodes say";
         let missing_votes = || self.missing(&duty.voters, away);
-        let missing = || self.missing(&duty.partials, away);
+        let missing = || self.missing(&missed.partials, away);
         let took = || brief(duty.answered_in_ms.unwrap_or_default());
         let agreed = || {
             let times = duty.decision.map(|decision| decision.times);
@@ -92,29 +92,29 @@ impl Watcher {
             format!(
                 "{}, and {} of {} operators who must sign did{}",
                 agreed(),
-                duty.partials.len(),
+                missed.partials.len(),
                 self.threshold,
                 missing()
             )
         };
-        match duty.cause {
-            Some(Cause::Unanswered) => format!(
+        match missed.cause {
+            Cause::Unanswered => format!(
                 "not agreed on, and your own beacon node had no answer{}. Look at your beacon node",
                 missing_votes()
             ),
-            Some(Cause::AnsweredLate) => format!(
+            Cause::AnsweredLate => format!(
                 "your own beacon node took {} to answer, and then it was too late for this duty. Look at the load of your \
                  beacon node",
                 took()
             ),
-            Some(Cause::FewVoters) => format!("not agreed on{}. {OTHERS}", missing_votes()),
-            Some(Cause::Disagreed) => format!(
+            Cause::FewVoters => format!("not agreed on{}. {OTHERS}", missing_votes()),
+            Cause::Disagreed => format!(
                 "not agreed on: {} operators voted, and nothing was proposed in time that {} of them found plausible{}. {OTHERS}",
                 duty.voters.len(),
                 self.threshold,
                 missing_votes()
             ),
-            Some(Cause::AgreedLate { leader }) => format!(
+            Cause::AgreedLate { leader } => format!(
                 "agreed on only {} after it was due, when it was too late for this duty. {} proposed it: its beacon node may \
                  be slow, or it was not heard of in time",
                 late(),
@@ -124,24 +124,28 @@ impl Watcher {
                     self.name(leader)
                 }
             ),
-            Some(Cause::Refused) => format!(
+            Cause::Refused => format!(
                 "{}. Your own slashing protection did not permit it: the log says why",
                 signed()
             ),
-            Some(Cause::FewSigners) | None if duty.purpose.slashable() => format!(
+            Cause::Unguarded => format!(
+                "{}. Your own slashing protection gave no answer: look at this machine's disk",
+                signed()
+            ),
+            Cause::FewSigners if duty.purpose.slashable() => format!(
                 "{}. Those who have just started wait until the next epoch; ask the others what their machines say",
                 signed()
             ),
-            Some(Cause::FewSigners) | None => format!("{}. Ask the others what their machines say", signed()),
-            Some(Cause::SignedLate) => format!(
+            Cause::FewSigners => format!("{}. Ask the others what their machines say", signed()),
+            Cause::SignedLate => format!(
                 "{}, and signed by enough operators only when it was too late for this duty. {OTHERS}",
                 agreed()
             ),
-            Some(Cause::Unusable) => format!(
+            Cause::Unusable => format!(
                 "{}, and what {} signed does not make a signature together: not the same, or wrong. Compare versions and lock \
                  hashes with them",
                 agreed(),
-                self.names_of(duty.partials.iter().copied())
+                self.names_of(missed.partials.iter().copied())
             ),
         }
     }

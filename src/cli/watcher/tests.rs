@@ -10,7 +10,7 @@ use crate::{
             nodes::{Health, State},
         },
         chain::spec::{Chain, Genesis, Spec},
-        core::{Account, Cause, Decision, Report, Times},
+        core::{Account, Cause, Decision, Missed, Report, Times},
         duty::{Duty, Kind, Purpose},
     },
 };
@@ -124,7 +124,7 @@ fn account(purpose: Purpose, partials: &[u16]) -> Account {
         voters: [1, 2, 3].into(),
         unanswered: false,
         answered_in_ms: None,
-        cause: None,
+        missed: Vec::new(),
         signed: [0, 4].into(),
         signed_times: Some(times(13, 0)),
         partials: partials.iter().copied().collect(),
@@ -197,11 +197,15 @@ fn a_duty_that_failed_is_one_line_with_the_reason_unless_this_node_still_waits()
         decision: None,
         voters: [1, 3].into(),
         unanswered,
-        cause: Some(if unanswered {
-            Cause::Unanswered
-        } else {
-            Cause::FewVoters
-        }),
+        missed: vec![Missed {
+            cause: if unanswered {
+                Cause::Unanswered
+            } else {
+                Cause::FewVoters
+            },
+            validators: [0, 4].into(),
+            partials: BTreeSet::new(),
+        }],
         signed: BTreeSet::new(),
         signed_times: None,
         ..account(purpose, &[])
@@ -220,7 +224,7 @@ fn a_duty_that_failed_is_one_line_with_the_reason_unless_this_node_still_waits()
     );
     assert!(
         json(&told).contains(
-            r#""validators":[0,4],"voters":[1,3],"unanswered":false,"cause":"few_voters","signed":[],"contributors":[]"#
+            r#""validators":[0,4],"voters":[1,3],"unanswered":false,"cause":"few_voters","missed":[{"cause":"few_voters","validators":[0,4],"contributors":[]}],"signed":[],"contributors":[]"#
         )
     );
     let told = over(&mut watcher, 71, &[], both(true));
@@ -229,8 +233,13 @@ fn a_duty_that_failed_is_one_line_with_the_reason_unless_this_node_still_waits()
         "{told:?}"
     );
     // One of two validators: the other's record forbade it.
-    let mut half = account(Purpose::Attestation, &[1, 3]);
+    let mut half = account(Purpose::Attestation, &[1, 2, 3, 4]);
     half.signed = [4].into();
+    half.missed = vec![Missed {
+        cause: Cause::FewSigners,
+        validators: [0].into(),
+        partials: [1, 3].into(),
+    }];
     let told = over(&mut watcher, 72, &[], vec![half.clone()]);
     assert!(
         text(&told).contains("slot 72: attestation of 1 validator: agreed")
@@ -259,10 +268,14 @@ fn each_cause_of_a_missed_duty_has_words_of_its_own() {
                 times: times(15, 1_700),
             }),
             answered_in_ms: Some(1_700),
-            cause: Some(cause),
+            missed: vec![Missed {
+                cause,
+                validators: [0, 4].into(),
+                partials: [1, 3].into(),
+            }],
             signed: BTreeSet::new(),
             signed_times: None,
-            ..account(purpose, &[1, 3])
+            ..account(purpose, &[1, 2, 3])
         };
         let told = over(&mut watcher, 70, &[], vec![missed]);
         assert!(json(&told).contains(&format!(r#""answered_in_ms":1700,"cause":"{}""#, cause.name())));
@@ -293,6 +306,12 @@ fn each_cause_of_a_missed_duty_has_words_of_its_own() {
             Cause::Refused,
             true,
             "Your own slashing protection did not permit it",
+        ),
+        (
+            Purpose::Attestation,
+            Cause::Unguarded,
+            true,
+            "2 of 3 operators who must sign did; missing: bob, da\u{fffd}ve. Your own slashing protection gave no answer",
         ),
         (
             Purpose::Attestation,

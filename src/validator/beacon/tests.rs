@@ -1109,9 +1109,6 @@ async fn produce(
     (produced, told.into_inner().unwrap())
 }
 
-/// What it is, headers, body, and how much is told of it.
-type BlockAnswer = (&'static str, Vec<(&'static str, &'static str)>, Vec<u8>, usize);
-
 /// A block in JSON, as it is asked for.
 fn block_json(schemas: &BlockSchemas, block: &Block, blobs: Option<&Blobs>) -> Value {
     let signed = schemas.signed_json(block, blobs, &[6; 96]).unwrap();

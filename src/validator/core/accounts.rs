@@ -7,7 +7,7 @@ use crate::validator::{
     duty::{Duty, Kind, Purpose},
 };
 
-use super::{Account, Cause, Core, Decision, Report, Times};
+use super::{Account, Cause, Core, Decision, Missed, Report, Times};
 
 /// What went well has its account at the end of its slot; for the rest, aggregates above all, one more slot counts.
 const GRACE: u64 = 1;
@@ -24,7 +24,7 @@ pub(super) struct Course {
     /// When the last signature of the group was made.
     signed_times: BTreeMap<Purpose, Times>,
     /// What could have been signed by the group when that was of no use any more.
-    signed_late: BTreeSet<Purpose>,
+    signed_late: BTreeMap<Purpose, BTreeSet<u32>>,
     /// Votes that had come when the slot ended, or later; the agreement may be forgotten by now.
     voters: BTreeMap<Kind, BTreeSet<u16>>,
     /// Who was not connected when the slot ended; `None` while it lasts.
@@ -44,8 +44,8 @@ impl Course {
     pub(super) fn size(&self) -> usize {
         let voters: usize = self.voters.values().map(BTreeSet::len).sum();
         let away = self.away.as_ref().map_or(0, BTreeSet::len);
-        let moments =
-            self.begun_ms.len() + self.agreed_ms.len() + self.signed_times.len() + self.signed_late.len();
+        let late: usize = self.signed_late.values().map(BTreeSet::len).sum();
+        let moments = self.begun_ms.len() + self.agreed_ms.len() + self.signed_times.len() + late;
         self.decisions.len() + self.asked.len() + moments + voters + away
     }
 }
@@ -81,10 +81,19 @@ impl<S: Signatures> Core<S> {
         self.note_begun(duty);
     }
 
-    /// Enough partial signatures are there when they are of no use any more.
-    pub(super) fn note_signed_late(&mut self, purpose: Purpose, slot: u64) {
+    /// Enough partial signatures for these validators are there when they are of no use any more.
+    pub(super) fn note_signed_late(
+        &mut self,
+        purpose: Purpose,
+        slot: u64,
+        validators: impl Iterator<Item = u32>,
+    ) {
         if let Some(work) = self.slots.get_mut(&slot) {
-            work.course.signed_late.insert(purpose);
+            work.course
+                .signed_late
+                .entry(purpose)
+                .or_default()
+                .extend(validators);
         }
     }
 
@@ -246,21 +255,43 @@ impl<S: Signatures> Core<S> {
             answered_in_ms: asked
                 .zip(answered_ms)
                 .map(|(asked, answered)| answered.saturating_sub(asked.at_ms)),
-            cause: None,
+            missed: Vec::new(),
             signed,
             signed_times: course
                 .and_then(|course| course.signed_times.get(&purpose))
                 .copied(),
             partials: self.pools.signers((purpose, slot)),
         };
-        if !account.signed.is_superset(&account.validators) {
-            account.cause = Some(self.cause(&account, slot, answered_ms));
+        let without = account.validators.difference(&account.signed);
+        if without.clone().next().is_some() {
+            let (of_all, signers) = (
+                self.cause_of_all(&account, slot, answered_ms),
+                self.pools.signers_without_result((purpose, slot)),
+            );
+            let mut missed: Vec<Missed> = Vec::new();
+            for validator in without {
+                let partials = signers.get(validator).cloned().unwrap_or_default();
+                let of_one = || self.cause_of_one(purpose, slot, *validator, &partials);
+                let cause = of_all.unwrap_or_else(of_one);
+                let same = |one: &&mut Missed| (one.cause, &one.partials) == (cause, &partials);
+                match missed.iter_mut().find(same) {
+                    Some(one) => {
+                        one.validators.insert(*validator);
+                    }
+                    None => missed.push(Missed {
+                        cause,
+                        validators: [*validator].into(),
+                        partials,
+                    }),
+                }
+            }
+            account.missed = missed;
         }
         account
     }
 
-    /// What kept a duty from being done: the first thing that went wrong.
-    fn cause(&self, account: &Account, slot: u64, answered_ms: Option<u64>) -> Cause {
+    /// What kept a duty from being done, for whatever validator: that there was nothing to sign in time.
+    fn cause_of_all(&self, account: &Account, slot: u64, answered_ms: Option<u64>) -> Option<Cause> {
         let purpose = account.purpose;
         let duty = Duty {
             slot,
@@ -270,7 +301,7 @@ impl<S: Signatures> Core<S> {
         let course = self.slots.get(&slot).map(|work| &work.course);
         let is_late = |at: Option<u64>| at.is_some_and(|at| at >= deadline);
         let Some(decision) = account.decision else {
-            return if account.unanswered {
+            return Some(if account.unanswered {
                 Cause::Unanswered
             } else if is_late(answered_ms) {
                 Cause::AnsweredLate
@@ -278,33 +309,39 @@ impl<S: Signatures> Core<S> {
                 Cause::FewVoters
             } else {
                 Cause::Disagreed
-            };
+            });
         };
         if is_late(
             course
                 .and_then(|course| course.agreed_ms.get(&duty.kind))
                 .copied(),
         ) {
-            return if is_late(answered_ms) {
+            return Some(if is_late(answered_ms) {
                 Cause::AnsweredLate
             } else {
                 let leader = self.committee.leader(duty, decision.round);
                 Cause::AgreedLate { leader }
-            };
+            });
         }
-        if account.partials.len() < usize::from(self.group.threshold) {
-            let asked = account
-                .validators
-                .difference(&account.signed)
-                .any(|validator| self.pools.was_asked((purpose, slot), (*validator, 0)));
-            let refused = purpose.slashable() && asked && !account.partials.contains(&self.me);
+        None
+    }
+
+    /// What kept it from being done for one validator, of which these operators signed what was agreed on in time: the first thing
+    /// that went wrong.
+    fn cause_of_one(&self, purpose: Purpose, slot: u64, validator: u32, partials: &BTreeSet<u16>) -> Cause {
+        if partials.len() < usize::from(self.group.threshold) {
+            let (asked, refused) = self.pools.was_asked((purpose, slot), (validator, 0));
             return if refused {
                 Cause::Refused
+            } else if purpose.slashable() && asked && !partials.contains(&self.me) {
+                Cause::Unguarded
             } else {
                 Cause::FewSigners
             };
         }
-        if course.is_some_and(|course| course.signed_late.contains(&purpose)) {
+        let course = self.slots.get(&slot).map(|work| &work.course);
+        let late = course.and_then(|course| course.signed_late.get(&purpose));
+        if late.is_some_and(|late| late.contains(&validator)) {
             Cause::SignedLate
         } else {
             Cause::Unusable

@@ -24,9 +24,9 @@ use crate::{
 
 use super::{
     head,
-    proposing::Made,
+    proposing::{Made, Measure},
     schedule::{Attester, Proposer, SyncMember},
-    terms::{Ancestor, Summary, Terms},
+    terms::{Ancestor, Summary},
 };
 
 /// What happened.
@@ -207,6 +207,8 @@ pub struct Signed {
     pub epochs: (u64, u64),
     /// The partial signatures; empty if nothing may be signed.
     pub items: Vec<Item>,
+    /// The validators for which the slashing protection permits none, by their place in the lock.
+    pub refused: Vec<u32>,
 }
 
 /// What is to be done.
@@ -256,7 +258,7 @@ pub enum Effect {
     },
     /// Ask our beacon node what its head is; answered by [`Event::Head`].
     AskHead,
-    /// Have our beacon nodes make a block that keeps these terms; answered by [`Event::Produced`].
+    /// Have our beacon nodes make a block that this says nothing against; answered by [`Event::Produced`].
     AskBlock {
         /// The slot.
         slot: u64,
@@ -264,8 +266,8 @@ pub enum Effect {
         round: u8,
         /// The group's RANDAO reveal.
         randao: [u8; 96],
-        /// What it must say.
-        terms: Terms,
+        /// What it is held against.
+        measure: Measure,
     },
     /// The block of a slot is decided: our beacon nodes need not make one any more, and how they fare with it is nothing that
     /// anybody needs to know.
@@ -493,14 +495,25 @@ pub struct Account {
     pub unanswered: bool,
     /// How long they took for their first answer that could be used, in milliseconds.
     pub answered_in_ms: Option<u64>,
-    /// Why the group did not sign for some of the validators; `None` if it signed for all.
-    pub cause: Option<Cause>,
+    /// The validators for which the group did not sign, together where the cause and who signed are the same.
+    pub missed: Vec<Missed>,
     /// The validators for which the group's signature was made.
     pub signed: BTreeSet<u32>,
     /// When the last of them was made, since the operators agreed.
     pub signed_times: Option<Times>,
     /// Whose partial signatures came, late ones too: of what the group signed, or of anything if it signed nothing. Those
     /// that were found to be wrong are left out; what came when it was no longer needed is not verified.
+    pub partials: BTreeSet<u16>,
+}
+
+/// Validators for which a duty was missed, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missed {
+    /// Why.
+    pub cause: Cause,
+    /// Which, by their place in the lock.
+    pub validators: BTreeSet<u32>,
+    /// Whose partial signatures came for them, late ones too; without those that were found to be wrong.
     pub partials: BTreeSet<u16>,
 }
 
@@ -524,6 +537,8 @@ pub enum Cause {
     FewSigners,
     /// The same, and our own slashing protection did not permit it here.
     Refused,
+    /// The same, and our own slashing protection gave no answer: it failed, or hangs.
+    Unguarded,
     /// Enough operators signed, but some only when it was of no use any more.
     SignedLate,
     /// Enough operators signed, but not one thing, or wrongly.
@@ -541,6 +556,7 @@ impl Cause {
             Self::AgreedLate { .. } => "agreed_late",
             Self::FewSigners => "few_signers",
             Self::Refused => "refused",
+            Self::Unguarded => "unguarded",
             Self::SignedLate => "signed_late",
             Self::Unusable => "unusable",
         }

@@ -68,7 +68,8 @@ use super::{
 };
 
 pub use effects::{
-    Account, Cause, Decision, Effect, Event, Report, Signed, Stop, Submission, Subscription, Times, ToCheck,
+    Account, Cause, Decision, Effect, Event, Missed, Report, Signed, Stop, Submission, Subscription, Times,
+    ToCheck,
 };
 
 use head::Views;

@@ -96,6 +96,8 @@ struct Entry {
     pool: Pool,
     /// What was given to the own share to sign; nothing is signed twice.
     asked: BTreeSet<Place>,
+    /// For what of that the slashing protection permits no signature.
+    refused: BTreeSet<Place>,
     /// Own partial signatures, to be sent again.
     own: Vec<Partials>,
     made: BTreeMap<Place, Combined>,
@@ -234,11 +236,20 @@ impl Pools {
         entry.handed_over.insert(place).then_some(made.signature)
     }
 
-    /// Whether the own share was asked for it.
-    pub fn was_asked(&self, key: Key, place: Place) -> bool {
-        self.entries
-            .get(&key)
-            .is_some_and(|entry| entry.asked.contains(&place))
+    /// The own slashing protection permits no signature for these validators.
+    pub fn refuse(&mut self, key: Key, validators: &[u32]) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            let asked = validators.iter().map(|validator| (*validator, 0));
+            let asked = asked.filter(|place| entry.asked.contains(place));
+            entry.refused.extend(asked);
+        }
+    }
+
+    /// Whether the own share was asked for it, and whether the slashing protection permits none.
+    pub fn was_asked(&self, key: Key, place: Place) -> (bool, bool) {
+        self.entries.get(&key).map_or((false, false), |entry| {
+            (entry.asked.contains(&place), entry.refused.contains(&place))
+        })
     }
 
     /// All signatures of the group for a purpose in a slot.
@@ -272,6 +283,19 @@ impl Pools {
             .collect()
     }
 
+    /// Of each validator for which the group did not sign: whose partial signatures, wrong ones left out, there are.
+    pub fn signers_without_result(&self, key: Key) -> BTreeMap<u32, BTreeSet<u16>> {
+        let mut signers: BTreeMap<u32, BTreeSet<u16>> = BTreeMap::new();
+        if let Some(entry) = self.entries.get(&key) {
+            let made: BTreeSet<u32> = entry.made.keys().map(|place| place.0).collect();
+            let sound = entry.pool.sound();
+            for (place, operator, _) in sound.filter(|(place, ..)| !made.contains(&place.0)) {
+                signers.entry(place.0).or_default().insert(operator);
+            }
+        }
+        signers
+    }
+
     /// Everything that the own share has signed and others may lack.
     pub fn own(&self) -> impl Iterator<Item = &Partials> {
         self.entries.values().flat_map(|entry| &entry.own)
@@ -282,7 +306,12 @@ impl Pools {
     pub(super) fn size(&self) -> usize {
         let entries = self.entries.values().map(|entry| {
             let own: usize = entry.own.iter().map(|partials| partials.items().len()).sum();
-            1 + entry.pool.size() + entry.asked.len() + own + entry.made.len() + entry.handed_over.len()
+            1 + entry.pool.size()
+                + entry.asked.len()
+                + entry.refused.len()
+                + own
+                + entry.made.len()
+                + entry.handed_over.len()
         });
         let waiting = self.rooms.values().flat_map(|room| &room.unknown);
         let waiting: usize = waiting.map(|unknown| unknown.items.len()).sum();

@@ -5,7 +5,10 @@
 //! others, and the block survives its maker. Who leads the next round has its beacon node make a block meanwhile: so a node
 //! that is slow with it costs a round once, and not each round anew.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     crypto::hash::Hash,
@@ -29,7 +32,7 @@ use super::{
 };
 
 /// The most blocks that are looked at for one of ours: what it may be built on.
-const MAX_ANCESTORS: usize = 32;
+pub const MAX_ANCESTORS: usize = 32;
 
 /// A block that our beacon node made.
 #[derive(Debug, Clone)]
@@ -49,6 +52,29 @@ struct Asked {
     round: u8,
     /// Our head at that time.
     head: Option<Hash>,
+}
+
+/// What a block of ours is held against, by the core and while our beacon nodes are asked for one: so that a node whose block cannot
+/// be signed does not keep another one from being asked.
+#[derive(Debug, Clone)]
+pub struct Measure {
+    /// What it must say.
+    pub terms: Terms,
+    /// What our beacon nodes told of blocks on which it may be built, by root.
+    pub ancestors: BTreeMap<Hash, Ancestor>,
+}
+
+impl Measure {
+    /// Why a block can never be right; `None` if it may be, as far as one can tell now.
+    pub fn refuse(&self, block: &Summary) -> Option<&'static str> {
+        let parent = || self.ancestors.get(&block.header.parent_root)?.refuse_child(block);
+        self.terms.refuse(block).or_else(parent)
+    }
+
+    /// Why a block of our own beacon nodes is not proposed.
+    pub fn refuse_own(&self, block: &Summary) -> Option<&'static str> {
+        self.terms.refuse_own(block).or_else(|| self.refuse(block))
+    }
 }
 
 /// What is known of a block on which others are built.
@@ -76,17 +102,17 @@ pub(super) struct Block {
     /// The round whose proposals were judged last.
     round: u8,
     /// Blocks that were looked at, by root.
-    ancestors: std::collections::BTreeMap<Hash, Lookup>,
+    ancestors: BTreeMap<Hash, Lookup>,
     /// What was decoded, by value id; `None` is no block.
-    known: std::collections::BTreeMap<Hash, Option<Summary>>,
+    known: BTreeMap<Hash, Option<Summary>>,
     /// The newest one that our beacon node made.
     made: Option<Made>,
     /// Our head when it was asked for.
     made_on: Option<Hash>,
     /// What we have proposed, by value id, with the blobs that nobody else has: a block of another question must not take their place.
-    offered: std::collections::BTreeMap<Hash, Made>,
+    offered: BTreeMap<Hash, Made>,
     /// What others sent for publishing: by sender, the root that they named and the bytes.
-    contents: std::collections::BTreeMap<u16, (Hash, Arc<[u8]>)>,
+    contents: BTreeMap<u16, (Hash, Arc<[u8]>)>,
     /// What was decided: id and value.
     decided: Option<(Hash, Arc<[u8]>)>,
     /// Whose blobs the beacon nodes were given it with: operators, or this one for a block that needs none.
@@ -228,9 +254,9 @@ impl<S: Signatures> Core<S> {
 
     fn ask_block(&mut self, slot: u64, round: u8) {
         let head = self.head_root();
-        let (randao, terms) = (self.randao(slot), self.terms(slot));
+        let (randao, measure) = (self.randao(slot), self.measure(slot));
         let block = &mut self.slots.entry(slot).or_default().block;
-        let (Some(randao), Some(terms)) = (randao, terms) else {
+        let (Some(randao), Some(measure)) = (randao, measure) else {
             block.wanted = Some(round);
             return;
         };
@@ -247,7 +273,7 @@ impl<S: Signatures> Core<S> {
             slot,
             round,
             randao,
-            terms,
+            measure,
         });
     }
 
@@ -272,9 +298,11 @@ impl<S: Signatures> Core<S> {
         if !self.agreements.contains_key(&duty(slot)) {
             return;
         }
-        // They were asked for what keeps the terms; more may be known since.
-        let refused = self.terms(slot).and_then(|terms| terms.refuse_own(&made.summary));
-        if let Some(why) = refused.or_else(|| self.never(slot, &made.summary)) {
+        // They were asked for one of which all this is right; more may be known since.
+        let refused = self
+            .measure(slot)
+            .and_then(|measure| measure.refuse_own(&made.summary));
+        if let Some(why) = refused {
             self.report(Report::OwnBlock {
                 slot,
                 refused: true,
@@ -336,19 +364,25 @@ impl<S: Signatures> Core<S> {
         })
     }
 
+    /// What the block of a slot is held against; `None` if no validator of ours proposes in it.
+    fn measure(&self, slot: u64) -> Option<Measure> {
+        let lookups = self.slots.get(&slot).map(|work| work.block.ancestors.iter());
+        let known = lookups
+            .into_iter()
+            .flatten()
+            .filter_map(|(root, lookup)| match lookup {
+                Lookup::Known(ancestor) => Some((*root, *ancestor)),
+                Lookup::Asked | Lookup::Unknown => None,
+            });
+        Some(Measure {
+            terms: self.terms(slot)?,
+            ancestors: known.collect(),
+        })
+    }
+
     /// Why a block can never be right; `None` if it may be, as far as one can tell now.
     fn never(&self, slot: u64, block: &Summary) -> Option<&'static str> {
-        let parent = || match self
-            .slots
-            .get(&slot)?
-            .block
-            .ancestors
-            .get(&block.header.parent_root)?
-        {
-            Lookup::Known(parent) => parent.refuse_child(block),
-            Lookup::Asked | Lookup::Unknown => None,
-        };
-        self.terms(slot)?.refuse(block).or_else(parent)
+        self.measure(slot)?.refuse(block)
     }
 
     /// What our beacon nodes know of a block on which one of this slot may be built; they are asked if it is not known yet.

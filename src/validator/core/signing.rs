@@ -120,7 +120,9 @@ impl<S: Signatures> Core<S> {
             slot,
             epochs,
             items,
+            refused,
         } = signed;
+        self.pools.refuse((purpose, slot), &refused);
         if items.is_empty() {
             return;
         }
@@ -197,8 +199,8 @@ impl<S: Signatures> Core<S> {
         // Whoever was cut off hears of old duties; what they would give no beacon node takes any more.
         let job = self.pools.ready((purpose, slot), self.group.threshold);
         if self.now >= self.deadline(purpose, slot) {
-            if job.is_some() {
-                self.note_signed_late(purpose, slot);
+            if let Some(job) = job {
+                self.note_signed_late(purpose, slot, job.places().map(|place| place.0));
             }
             return;
         }

@@ -289,6 +289,7 @@ pub fn run(
         turn: Arc::default(),
         trouble: Arc::default(),
         unwritten: Arc::new(Mutex::new(BTreeMap::new())),
+        ancestors: Arc::default(),
         making: Arc::default(),
     };
     let settings = Settings {

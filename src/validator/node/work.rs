@@ -27,8 +27,8 @@ use crate::{
         core::{
             Effect, Event, Report, Signed, Submission, Subscription, ToCheck,
             head::Place,
-            proposing::{Made, decode_value, encode_value},
-            terms::{Ancestor, Payload, Summary, Terms},
+            proposing::{MAX_ANCESTORS, Made, Measure, decode_value, encode_value},
+            terms::{Ancestor, Payload, Summary},
         },
         duty::{Duty, Kind, Purpose},
         group::Group,
@@ -116,6 +116,8 @@ pub(super) struct Works {
     pub(super) trouble: Arc<Mutex<Option<(Use, String)>>>,
     /// Proofs that wait to be written: durable soon, off the way of duties.
     pub(super) unwritten: Arc<Mutex<BTreeMap<(u16, bool), Proof>>>,
+    /// Blocks on which others may be built, as beacon nodes told of them lately, by root.
+    pub(super) ancestors: Arc<Mutex<BTreeMap<Hash, Ancestor>>>,
     /// Blocks that beacon nodes are making, by slot.
     pub(super) making: Arc<Mutex<BTreeMap<u64, Vec<tokio::task::AbortHandle>>>>,
 }
@@ -144,8 +146,8 @@ impl Works {
                 slot,
                 round,
                 randao,
-                terms,
-            } => self.ask_block(slot, round, randao, terms),
+                measure,
+            } => self.ask_block(slot, round, randao, measure),
             Effect::StopMaking { slot } => {
                 for made in self.making().remove(&slot).unwrap_or_default() {
                     made.abort();
@@ -182,6 +184,7 @@ impl Works {
                         slot,
                         epochs: (0, 0),
                         items,
+                        refused: Vec::new(),
                     }));
                 });
             }
@@ -423,11 +426,15 @@ impl Works {
         }));
     }
 
+    fn ancestors(&self) -> MutexGuard<'_, BTreeMap<Hash, Ancestor>> {
+        self.ancestors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn making(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<tokio::task::AbortHandle>>> {
         self.making.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ask_block(&self, slot: u64, round: u8, randao: [u8; 96], terms: Terms) {
+    fn ask_block(&self, slot: u64, round: u8, randao: [u8; 96], measure: Measure) {
         let works = self.clone();
         let made = self.runtime.spawn(async move {
             // Later than in its slot nobody takes a block.
@@ -436,7 +443,14 @@ impl Works {
             let boost = if works.builder { None } else { Some(0) };
             let schemas = &works.schemas;
             // Another of our beacon nodes may have one that can be signed.
-            let refuses = |produced: &Produced| terms.refuse_own(&summary(&produced.block));
+            let refuses = |produced: &Produced| {
+                let (block, mut measure) = (summary(&produced.block), measure.clone());
+                // What was found out since they were asked.
+                let parent = block.header.parent_root;
+                let known = works.ancestors().get(&parent).copied();
+                measure.ancestors.extend(known.map(|ancestor| (parent, ancestor)));
+                measure.refuse_own(&block)
+            };
             let tell = |trouble| works.block_trouble(slot, trouble);
             let wanted = BlockRequest {
                 slot,
@@ -540,7 +554,15 @@ impl Works {
             let deadline = instant_of(now_ms().saturating_add(works.chain.time().slot_ms / 8));
             let found = works.nodes.known_block(&works.schemas, &root, deadline).await;
             let ancestor = match found {
-                Ok(found) => Some(ancestor(&found.value)),
+                Ok(found) => {
+                    let ancestor = ancestor(&found.value);
+                    let mut ancestors = works.ancestors();
+                    if ancestors.len() >= MAX_ANCESTORS {
+                        ancestors.clear();
+                    }
+                    ancestors.insert(root, ancestor);
+                    Some(ancestor)
+                }
                 Err(error) => {
                     tracing::debug!(slot, "{error}");
                     None
@@ -612,6 +634,7 @@ impl Works {
                 .map(|validator| ((*validator, 0), *permit.signing_root()))
         });
         let roots = roots.collect();
+        let refused = answer.refused.iter().map(|(validator, _)| *validator).collect();
         let works = self.clone();
         rayon::spawn(move || {
             let items = works.sign(roots);
@@ -620,6 +643,7 @@ impl Works {
                 slot,
                 epochs,
                 items,
+                refused,
             }));
         });
         Ok(())
@@ -836,7 +860,7 @@ pub(super) mod tests {
                     tests::{unhex, vectors},
                 },
             },
-            core::schedule::Attester,
+            core::{schedule::Attester, terms::Terms},
         },
     };
 
@@ -870,6 +894,7 @@ pub(super) mod tests {
             turn: Arc::default(),
             trouble: Arc::default(),
             unwritten: Arc::default(),
+            ancestors: Arc::default(),
             making: Arc::default(),
         };
         (works, told)
@@ -1077,16 +1102,16 @@ pub(super) mod tests {
             }
             reports
         };
-        let ask = |works: &Works| {
+        let ask = |works: &Works, ancestors: BTreeMap<Hash, Ancestor>| {
             works.begin(Effect::AskBlock {
                 slot: 17,
                 round: 2,
                 randao: right.randao_reveal,
-                terms,
+                measure: Measure { terms, ancestors },
             });
         };
         works.nodes = runtime.block_on(connect(&[&wrong, &good]));
-        ask(&works);
+        ask(&works, BTreeMap::new());
         match told.blocking_recv() {
             Some(Event::Produced {
                 slot: 17,
@@ -1102,7 +1127,7 @@ pub(super) mod tests {
         );
         // Nobody has one: the next leader is not kept waiting, and all of it is said.
         works.nodes = runtime.block_on(connect(&[&wrong]));
-        ask(&works);
+        ask(&works, BTreeMap::new());
         match told.blocking_recv() {
             Some(Event::Unanswered {
                 duty:
@@ -1119,6 +1144,46 @@ pub(super) mod tests {
             .map(|(refused, _)| refused)
             .collect();
         assert_eq!(refusals, [true, false]);
+        // What the parent does not allow is seen by the parent, whether that was known before or is found out meanwhile.
+        let parent = |block_hash, gas_limit| Ancestor {
+            slot: 16,
+            parent_root: [1; 32],
+            payload: Some(Payload {
+                block_hash,
+                gas_limit,
+            }),
+        };
+        let fits = parent(right.parent_hash, right.gas_limit);
+        let unlike = [
+            ("not built on", parent([9; 32], right.gas_limit)),
+            ("gas limit", parent(right.parent_hash, right.gas_limit / 2 + 1)),
+        ];
+        // The first node builds on another block than the second one.
+        let elsewhere = making(|ssz| ssz[16] ^= 1);
+        let mut other_root = right.header.parent_root;
+        other_root[0] ^= 1;
+        for (why, forbids) in unlike {
+            for meanwhile in [false, true] {
+                works.nodes = runtime.block_on(connect(&[&elsewhere, &good]));
+                let known = BTreeMap::from([(other_root, forbids), (right.header.parent_root, fits)]);
+                works.ancestors().clear();
+                if meanwhile {
+                    works.ancestors().clone_from(&known);
+                    ask(&works, BTreeMap::new());
+                } else {
+                    ask(&works, known);
+                }
+                match told.blocking_recv() {
+                    Some(Event::Produced { made, .. }) => assert_eq!(made.summary, summary(&right), "{why}"),
+                    other => panic!("{why}: {other:?}"),
+                }
+                let said = reports(&mut news);
+                assert!(
+                    matches!(&said[..], [(true, what)] if what.contains(why)),
+                    "{said:?}"
+                );
+            }
+        }
     }
 
     #[test]
@@ -1161,7 +1226,10 @@ pub(super) mod tests {
                 slot,
                 round: 1,
                 randao: [1; 96],
-                terms,
+                measure: Measure {
+                    terms,
+                    ancestors: BTreeMap::new(),
+                },
             });
             begun.recv_timeout(Duration::from_secs(60)).unwrap();
             if decided {

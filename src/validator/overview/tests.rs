@@ -107,7 +107,7 @@ fn account(partials: &[u16], signed: &[u32]) -> Account {
         voters: [1, 2, 3].into(),
         unanswered: false,
         answered_in_ms: None,
-        cause: None,
+        missed: Vec::new(),
         signed: signed.iter().copied().collect(),
         signed_times: Some(SIGNED),
         partials: partials.iter().copied().collect(),

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::validator::{
-    core::{Account, Cause, Report},
+    core::{Account, Cause, Missed, Report},
     duty::Purpose,
+    guard::{Attested, Record},
 };
 
 use super::sim::{Plan, Sim};
@@ -172,8 +173,17 @@ fn a_jump_of_the_clock_drops_nothing_untold() {
 fn causes(sim: &Sim, place: usize, purpose: Purpose) -> Vec<Option<Cause>> {
     let told = told(sim, place);
     told.range(16..)
-        .map(|(_, (_, duties))| of(duties, purpose).cause)
+        .map(|(_, (_, duties))| cause(of(duties, purpose)))
         .collect()
+}
+
+/// The cause for all validators of a duty; none if nothing was missed.
+fn cause(duty: &Account) -> Option<Cause> {
+    match &duty.missed[..] {
+        [] => None,
+        [all] => Some(all.cause),
+        several => panic!("{several:?}"),
+    }
 }
 
 #[test]
@@ -182,7 +192,7 @@ fn what_went_well_has_no_cause_to_be_missed() {
     sim.run_to(30);
     for (slot, (_, duties)) in told(&sim, 0) {
         assert!(
-            duties.iter().all(|duty| duty.cause.is_none()),
+            duties.iter().all(|duty| duty.missed.is_empty()),
             "slot {slot}: {duties:?}"
         );
     }
@@ -249,7 +259,7 @@ fn operators_who_are_missing_or_may_not_sign_are_told_as_that() {
     }
     waits.run_to(30);
     assert_eq!(
-        of(&told(&waits, 0)[&20].1, Purpose::Attestation).cause,
+        cause(of(&told(&waits, 0)[&20].1, Purpose::Attestation)),
         Some(Cause::Refused)
     );
     // Those who wait say so; the one who does not tells that few signed.
@@ -266,7 +276,71 @@ fn operators_who_are_missing_or_may_not_sign_are_told_as_that() {
     others.run_to(22);
     let duty = of(&told(&others, 0)[&20].1, Purpose::Attestation).clone();
     assert_eq!(
-        (duty.cause, duty.partials),
+        (cause(&duty), duty.partials),
         (Some(Cause::FewSigners), [1, 2].into())
     );
+}
+
+#[test]
+fn of_validators_that_were_missed_the_cause_and_who_signed_are_told_for_each() {
+    let mut plan = plan();
+    // Two attest in each slot: one and the eighth after it.
+    plan.validators = 16;
+    let mut sim = Sim::new(1, plan);
+    sim.run_to(17);
+    for place in [1, 2] {
+        for validator in 8..16 {
+            let record = sim.nodes[place].disk.records.entry(validator).or_default();
+            let attested = Some(Attested {
+                source: 0,
+                target: 99,
+            });
+            *record = record.raised(Record {
+                block: None,
+                attested,
+            });
+        }
+    }
+    sim.run_to(40);
+    for (place, expected) in [(0, Cause::FewSigners), (1, Cause::Refused)] {
+        let told = told(&sim, place);
+        for (slot, (_, duties)) in told.range(25..39) {
+            let duty = of(duties, Purpose::Attestation);
+            let (one, other): (BTreeSet<u32>, BTreeSet<u32>) =
+                duty.validators.iter().partition(|of| **of < 8);
+            assert_eq!(
+                (one.len(), other.len(), &duty.signed),
+                (1, 1, &one),
+                "slot {slot}"
+            );
+            // All four signed for the other one: that says nothing of this one.
+            assert_eq!(duty.partials, [1, 2, 3, 4].into());
+            let missed = Missed {
+                cause: expected,
+                validators: other,
+                partials: [1, 4].into(),
+            };
+            assert_eq!(duty.missed, [missed], "slot {slot}");
+        }
+    }
+}
+
+#[test]
+fn a_slashing_protection_that_does_not_answer_has_not_refused() {
+    let mut plan = plan();
+    plan.unguarded.insert(1);
+    let mut sim = Sim::new(1, plan);
+    sim.run_to(7);
+    sim.kill(1);
+    sim.run_to(30);
+    for (place, expected) in [(0, Cause::Unguarded), (2, Cause::FewSigners)] {
+        for (slot, (_, duties)) in told(&sim, place).range(10..29) {
+            let duty = of(duties, Purpose::Attestation);
+            assert_eq!(
+                (cause(duty), &duty.missed[0].partials),
+                (Some(expected), &[3, 4].into()),
+                "slot {slot}"
+            );
+        }
+    }
 }

@@ -4,14 +4,18 @@ use crate::{
     crypto::hash::Hash,
     validator::{
         agreement::messages::{Body, Message as Agreement},
-        core::{Decision, Effect, Event, Report, proposing::Made},
+        core::{
+            Decision, Effect, Event, Report,
+            proposing::Made,
+            terms::{Ancestor, Payload, Summary},
+        },
         duty::{Duty, Kind, Purpose},
         wire::Message,
     },
 };
 
 use super::{
-    process::{Process, RANDAO},
+    process::{GAS_LIMIT, PARENT_HASH, Process, RANDAO},
     sim::{Plan, Sim},
 };
 
@@ -160,6 +164,59 @@ fn who_leads_next_has_a_block_made_when_the_slot_begins() {
     assert!(asked(&slot.enter(Kind::Block, 1)).is_empty());
     assert_eq!(asked(&reveal(&mut slot)), [1]);
     assert_eq!(proposed(&produce(&mut slot, b"made")), [(1, b"made".to_vec())]);
+}
+
+#[test]
+fn our_beacon_nodes_are_told_what_a_block_is_held_against_and_when_none_is_needed_any_more() {
+    let mut slot = Process::at(10, false);
+    let parent = Ancestor {
+        slot: 9,
+        parent_root: [2; 32],
+        payload: Some(Payload {
+            block_hash: PARENT_HASH,
+            gas_limit: GAS_LIMIT,
+        }),
+    };
+    slot.ancestors.insert([1; 32], parent);
+    slot.handle(Event::Head {
+        slot: 9,
+        root: [1; 32],
+    });
+    let effects = reveal(&mut slot);
+    let measure = effects.iter().find_map(|effect| match effect {
+        Effect::AskBlock { measure, .. } => Some(measure),
+        _ => None,
+    });
+    let measure = measure.expect("asked for the next round");
+    assert_eq!(measure.ancestors, [([1; 32], parent)].into());
+    let right = slot.summary(0);
+    assert_eq!((measure.refuse(&right), measure.refuse_own(&right)), (None, None));
+    for change in [
+        (|block| block.gas_limit *= 2) as fn(&mut Summary),
+        |block| block.parent_hash[0] ^= 1,
+        |block| block.timestamp += 1,
+    ] {
+        let mut wrong = right.clone();
+        change(&mut wrong);
+        assert!(measure.refuse(&wrong).is_some() && measure.refuse(&wrong) == measure.refuse_own(&wrong));
+    }
+
+    let stops = |effects: &[Effect]| {
+        let stop = |effect: &&Effect| matches!(effect, Effect::StopMaking { slot: 10 });
+        effects.iter().filter(stop).count()
+    };
+    // Another operator's block is decided while ours is made.
+    let (id, mut effects) = slot.propose(Kind::Block, 0, b"theirs");
+    effects.extend(slot.certify(Kind::Block, 0, id));
+    assert_eq!(stops(&effects), 1);
+    // Where nothing is being made, nothing needs to end.
+    let mut slot = next_leader();
+    reveal(&mut slot);
+    let mut effects = produce(&mut slot, b"made");
+    let (id, more) = slot.propose(Kind::Block, 0, b"theirs");
+    effects.extend(more);
+    effects.extend(slot.certify(Kind::Block, 0, id));
+    assert_eq!(stops(&effects), 0);
 }
 
 #[test]

@@ -93,6 +93,8 @@ pub(super) struct Plan {
     pub(super) arrival: (u64, u64),
     /// Of 1,000 signatures that a guard permitted, so many are followed by a crash before they are sent.
     pub(super) crash_in_guard: u32,
+    /// The guards of these operators do not answer.
+    pub(super) unguarded: BTreeSet<u16>,
     /// Guards ignore what was signed before: nothing but the start and the time speaks against a signature.
     pub(super) forgetful: bool,
     /// What is known of what other software signed with the shares before.
@@ -138,6 +140,7 @@ impl Plan {
             passes_over: false,
             arrival: (100, 1200),
             crash_in_guard: 0,
+            unguarded: BTreeSet::new(),
             forgetful: false,
             history: History::Whole,
             unknown_fork: None,
@@ -834,7 +837,7 @@ impl Sim {
                     .into_iter()
                     .map(|(place, root)| item(operator, place, root))
                     .collect();
-                self.signed(place, purpose, slot, (0, 0), items);
+                self.signed(place, purpose, slot, (0, 0), items, Vec::new());
             }
             Effect::Guard {
                 purpose,
@@ -852,8 +855,14 @@ impl Sim {
                         target: epochs.1,
                     },
                 };
-                let items = self.guarded(place, message, root, validators, deadline_ms);
-                self.signed(place, purpose, slot, epochs, items);
+                if self.plan.unguarded.contains(&operator) {
+                    return;
+                }
+                let items = self.guarded(place, message, root, validators.clone(), deadline_ms);
+                let signs = |validator: &u32| items.iter().any(|item| item.validator == *validator);
+                let refused = validators.into_iter().filter(|validator| !signs(validator));
+                let refused = refused.collect();
+                self.signed(place, purpose, slot, epochs, items, refused);
             }
             Effect::Combine { purpose, slot, job } => {
                 let outcome = combine(&job);
@@ -1009,12 +1018,21 @@ impl Sim {
         items
     }
 
-    fn signed(&mut self, place: usize, purpose: Purpose, slot: u64, epochs: (u64, u64), items: Vec<Item>) {
+    fn signed(
+        &mut self,
+        place: usize,
+        purpose: Purpose,
+        slot: u64,
+        epochs: (u64, u64),
+        items: Vec<Item>,
+        refused: Vec<u32>,
+    ) {
         let signed = Signed {
             purpose,
             slot,
             epochs,
             items,
+            refused,
         };
         self.result(place, 4, Event::Signed(signed));
     }

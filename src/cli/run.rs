@@ -383,7 +383,9 @@ fn graffiti(text: &str) -> Result<[u8; 32], Problem> {
 fn problem_of(error: &RunError) -> Problem {
     match error {
         RunError::Guard(error) => slashing::problem(error),
-        RunError::WrongNetwork(_) => Problem::from_lines(Kind::WrongNetwork, error),
+        RunError::WrongNetwork(_) | RunError::Contradicted(_) => {
+            Problem::from_lines(Kind::WrongNetwork, error)
+        }
         RunError::Network(error) => network_problem(error),
         RunError::System(_) => Problem::from_lines(Kind::Other, error),
     }

@@ -16,8 +16,6 @@ const MAX_NAME: usize = 32;
 const MAX_TIME: u64 = 253_402_300_799;
 /// No chain has slots of more than an hour.
 const MAX_SLOT_SECONDS: u64 = 3600;
-/// What Ethereum's networks have, and a network file need not say.
-const SLOTS_PER_EPOCH: u64 = 32;
 /// No preset has more.
 const MAX_SLOTS_PER_EPOCH: u64 = 1024;
 
@@ -41,8 +39,8 @@ pub struct Network {
     pub capella_fork_version: [u8; 4],
     /// Length of a slot in seconds.
     pub slot_seconds: u64,
-    /// `SLOTS_PER_EPOCH`.
-    pub slots_per_epoch: u64,
+    /// `SLOTS_PER_EPOCH`; none if a network file does not say it.
+    pub slots_per_epoch: Option<u64>,
     /// `genesis_validators_root`, 32 bytes. A new chain's may depend on keys that a ceremony has yet to make.
     pub genesis_validators_root: Option<[u8; 32]>,
     /// Whether deposits on it cost real money: mainnet and Gnosis.
@@ -112,7 +110,7 @@ static KNOWN: [Network; 7] = [
         genesis_time: 1_606_824_023,
         capella_fork_version: [0x03, 0x00, 0x00, 0x00],
         slot_seconds: 12,
-        slots_per_epoch: 32,
+        slots_per_epoch: Some(32),
         genesis_validators_root: Some(root(
             "4b363db94e286120d76eb905340fdd4e54bfe9f06bf33ff6cf5ad27f511bfe95",
         )),
@@ -126,7 +124,7 @@ static KNOWN: [Network; 7] = [
         genesis_time: 1_638_993_340,
         capella_fork_version: [0x03, 0x00, 0x00, 0x64],
         slot_seconds: 5,
-        slots_per_epoch: 16,
+        slots_per_epoch: Some(16),
         genesis_validators_root: Some(root(
             "f5dcb5564e829aab27264b9becd5dfaa017085611224cb3036f573368dbb9d47",
         )),
@@ -140,7 +138,7 @@ static KNOWN: [Network; 7] = [
         genesis_time: 1_742_213_400,
         capella_fork_version: [0x40, 0x00, 0x09, 0x10],
         slot_seconds: 12,
-        slots_per_epoch: 32,
+        slots_per_epoch: Some(32),
         genesis_validators_root: Some(root(
             "212f13fc4df078b6cb7db228f1c8307566dcecf900867401a92023d7ba99cb5f",
         )),
@@ -154,7 +152,7 @@ static KNOWN: [Network; 7] = [
         genesis_time: 1_655_733_600,
         capella_fork_version: [0x90, 0x00, 0x00, 0x72],
         slot_seconds: 12,
-        slots_per_epoch: 32,
+        slots_per_epoch: Some(32),
         genesis_validators_root: Some(root(
             "d8ea171f3c94aea21ebc42a1ed61052acf3f9209c00e4efbaaddac09ed9b8078",
         )),
@@ -168,7 +166,7 @@ static KNOWN: [Network; 7] = [
         genesis_time: 1_665_396_300,
         capella_fork_version: [0x03, 0x00, 0x00, 0x6f],
         slot_seconds: 5,
-        slots_per_epoch: 16,
+        slots_per_epoch: Some(16),
         genesis_validators_root: Some(root(
             "9d642dac73058fbf39c0ae41ab1e34e4d889043cb199851ded7095bc99eb4c1e",
         )),
@@ -183,7 +181,7 @@ static KNOWN: [Network; 7] = [
         genesis_time: 1_696_000_704,
         capella_fork_version: [0x04, 0x01, 0x70, 0x00],
         slot_seconds: 12,
-        slots_per_epoch: 32,
+        slots_per_epoch: Some(32),
         genesis_validators_root: Some(root(
             "9143aa7c615a7f7115e2b6aac319c03529df8242ae705fba9df39b79c59fa8b1",
         )),
@@ -197,7 +195,7 @@ static KNOWN: [Network; 7] = [
         genesis_time: 1_616_508_000,
         capella_fork_version: [0x03, 0x00, 0x10, 0x20],
         slot_seconds: 12,
-        slots_per_epoch: 32,
+        slots_per_epoch: Some(32),
         genesis_validators_root: Some(root(
             "043db0d9a83813551ee2f33450d23797757d430911a9320530ad8a0eabc43efb",
         )),
@@ -272,7 +270,7 @@ impl Network {
     }
 
     /// Reads a network file (TOML): `name`, `genesis_fork_version`, `capella_fork_version`, `chain_id`,
-    /// `genesis_time`, `slot_seconds` and optionally `genesis_validators_root` and `slots_per_epoch` (else 32).
+    /// `genesis_time`, `slot_seconds` and optionally `genesis_validators_root` and `slots_per_epoch`.
     ///
     /// A file that says exactly what is known of a known network gives that network.
     ///
@@ -300,9 +298,8 @@ impl Network {
         file.into_network()
     }
 
-    /// Compares a custom network with the known ones; gives the known one when nothing differs. `slots_per_epoch` as the
-    /// file has it.
-    fn distinct(self, slots_per_epoch: Option<u64>) -> Result<Self, NetworkError> {
+    /// Compares a custom network with the known ones; gives the known one when nothing differs.
+    fn distinct(self) -> Result<Self, NetworkError> {
         let reserved = RESERVED.contains(&self.name.as_ref());
         if reserved {
             return Err(NetworkError::File(format!(
@@ -312,9 +309,9 @@ impl Network {
         }
         for known in &KNOWN {
             let same = Self {
-                // The root may be left out of a file.
+                // These may be left out of a file.
                 genesis_validators_root: self.genesis_validators_root.or(known.genesis_validators_root),
-                slots_per_epoch: slots_per_epoch.unwrap_or(known.slots_per_epoch),
+                slots_per_epoch: self.slots_per_epoch.or(known.slots_per_epoch),
                 real_money: known.real_money,
                 read_only: known.read_only,
                 ..self.clone()
@@ -376,7 +373,7 @@ impl File {
             ("slot_seconds", self.slot_seconds, MAX_SLOT_SECONDS),
             (
                 "slots_per_epoch",
-                self.slots_per_epoch.unwrap_or(SLOTS_PER_EPOCH),
+                self.slots_per_epoch.unwrap_or(1),
                 MAX_SLOTS_PER_EPOCH,
             ),
         ] {
@@ -395,11 +392,11 @@ impl File {
             chain_id: self.chain_id,
             genesis_time: self.genesis_time,
             slot_seconds: self.slot_seconds,
-            slots_per_epoch: self.slots_per_epoch.unwrap_or(SLOTS_PER_EPOCH),
+            slots_per_epoch: self.slots_per_epoch,
             real_money: false,
             read_only: false,
         }
-        .distinct(self.slots_per_epoch)
+        .distinct()
     }
 }
 

@@ -225,6 +225,8 @@ struct Member {
     latency: Duration,
     /// The chain as it told it last; none of one that is gone, or is not what is expected of all.
     told: Option<Arc<Chain>>,
+    /// The same, even if it is gone.
+    told_last: Option<Arc<Chain>>,
     checks: u32,
     /// By what was asked.
     failing: BTreeMap<&'static str, Failing>,
@@ -254,6 +256,10 @@ struct Shared {
     members: Vec<Member>,
     chain: Option<Arc<Chain>>,
     pinned: Pinned,
+    /// Whether a check has found a chain when not all nodes had said what theirs is.
+    heard_some: bool,
+    /// Why the chain cannot be what was settled, if most nodes say so.
+    contradiction: Option<String>,
     /// The wall clock at the last check, in milliseconds since the Unix epoch.
     clock: Option<(u64, Instant)>,
 }
@@ -304,9 +310,10 @@ impl Shared {
     }
 
     /// Finds out what counts of what the nodes say. Who is gone has no say, and who is not in step has one only if nobody
-    /// is. The network is settled by the first count: what runs cannot change it. What was known stays the same thing if
-    /// nothing is new.
+    /// is. The network is settled by the first count ([`Nodes::settled`]): what runs cannot change it. What was known stays the same
+    /// thing if nothing is new.
     fn count(&mut self) {
+        self.contradiction = self.contradict();
         let (known, now) = (self.chain.as_ref(), self.now_ms());
         let words_of = |in_step: bool| {
             let members = self.members.iter().filter(|member| member.in_step || !in_step);
@@ -328,12 +335,41 @@ impl Shared {
         if words.is_empty() {
             words = words_of(false);
         }
+        let likely = self.pinned.likely_genesis_time.filter(|_| known.is_none());
+        let is_likely = |word: &Word| likely == Some(word.chain.genesis.time);
+        if words.iter().any(is_likely) {
+            words.retain(is_likely);
+        }
         let chain = counting(&words)
             .and_then(|place| words.get(place))
             .map(|word| &word.chain);
         if let Some(chain) = chain.filter(|chain| self.chain.as_ref() != Some(chain)) {
             self.chain = Some(chain.clone());
         }
+    }
+
+    /// What most nodes say against the network that was settled: more of those that are there than there are nodes that said last
+    /// what was settled, gone or not. So nobody is stopped by one node as long as another one has not changed its mind.
+    fn contradict(&self) -> Option<String> {
+        let settled = self.chain.as_ref()?;
+        let is_settled = |chain: &&Arc<Chain>| settled.same_network(chain).is_ok();
+        let last = self.members.iter().filter_map(|member| member.told_last.as_ref());
+        let agree = last.filter(is_settled).count();
+        let others: Vec<(&str, &Arc<Chain>)> = self
+            .members
+            .iter()
+            .filter_map(|member| Some((member.node.name(), member.told.as_ref()?)))
+            .filter(|(_, chain)| !is_settled(chain))
+            .collect();
+        others.iter().find_map(|(_, one)| {
+            let alike: Vec<&str> = others
+                .iter()
+                .filter(|(_, other)| one.same_network(other).is_ok())
+                .map(|(name, _)| *name)
+                .collect();
+            let mismatch = settled.same_network(one).err()?;
+            (alike.len() > agree).then(|| format!("{mismatch}: so say {}", alike.join(", ")))
+        })
     }
 
     /// Holds what each node says against what counts.
@@ -387,6 +423,7 @@ impl Nodes {
                 in_step: false,
                 latency: Duration::ZERO,
                 told: None,
+                told_last: None,
                 checks: 0,
                 failing: BTreeMap::new(),
             })
@@ -395,6 +432,8 @@ impl Nodes {
             members,
             chain: None,
             pinned,
+            heard_some: false,
+            contradiction: None,
             clock: None,
         })))
     }
@@ -407,6 +446,28 @@ impl Nodes {
     /// The chain, once a node has told it. Its forks to come may change: a node that was updated may know of others.
     pub fn chain(&self) -> Option<Arc<Chain>> {
         self.shared().chain.clone()
+    }
+
+    /// The chain, when what kind of network it is can be settled for good: when all nodes have said what theirs is, or a further check
+    /// has given the others time for that; or when there is nothing to settle. To be called after each check until it is `Some`.
+    pub fn settled(&self) -> Option<Arc<Chain>> {
+        let mut shared = self.shared();
+        let chain = shared.chain.clone()?;
+        let has_said =
+            |member: &Member| member.told.is_some() || matches!(member.state, State::WrongNetwork(_));
+        let all = shared.pinned.is_whole() || shared.members.iter().all(has_said);
+        if all || shared.heard_some {
+            return Some(chain);
+        }
+        // The next count is as if it were the first.
+        shared.heard_some = true;
+        shared.chain = None;
+        None
+    }
+
+    /// Why the chain cannot be what was settled, if most nodes say so by now: to go on would be to run with wrong times.
+    pub fn contradiction(&self) -> Option<String> {
+        self.shared().contradiction.clone()
     }
 
     /// Compares with more from now on, for example with the genesis validators root of the slashing database. Nodes
@@ -422,6 +483,7 @@ impl Nodes {
         }
         for member in &mut shared.members {
             (member.told, member.refused, member.parting) = (None, None, None);
+            member.told_last = None;
             if member.state.rank() < State::Unknown.rank() {
                 member.state = State::Unknown;
             }
@@ -623,6 +685,7 @@ impl Nodes {
             // The same again stays the same thing.
             let known = member.told.take().filter(|known| **known == chain);
             member.told = fits.is_ok().then(|| known.unwrap_or_else(|| Arc::new(chain)));
+            member.told_last = member.told.clone().or(member.told_last.take());
             if member.version != version {
                 member.node.forget_lacking();
                 member.version = version;

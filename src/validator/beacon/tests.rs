@@ -462,6 +462,145 @@ async fn forks_to_come_are_learned_of_while_nodes_are_used() {
     }
 }
 
+/// A node whose epochs have so many slots, and that is there as long as this says so.
+async fn with_epochs(slots: Arc<AtomicU64>, gone: Arc<AtomicBool>) -> Server {
+    serve(7, move |call| {
+        let answer = if gone.load(Ordering::SeqCst) {
+            Some(error(401, "gone"))
+        } else {
+            (call.path() == "/eth/v1/config/spec").then(|| {
+                let mut spec: Value = serde_json::from_str(SPEC).unwrap();
+                spec["data"]["SLOTS_PER_EPOCH"] = slots.load(Ordering::SeqCst).to_string().into();
+                spec.to_string().into_response()
+            })
+        };
+        async move { answer }.boxed()
+    })
+    .await
+}
+
+/// Nodes of such epochs, all of them gone at first, and how each may be changed.
+async fn epochs_of(slots: &[u64]) -> (Vec<Server>, Vec<(Arc<AtomicU64>, Arc<AtomicBool>)>, Nodes) {
+    let mut servers = Vec::new();
+    let mut levers = Vec::new();
+    for slots in slots {
+        let lever = (Arc::new(AtomicU64::new(*slots)), Arc::new(AtomicBool::new(true)));
+        servers.push(with_epochs(lever.0.clone(), lever.1.clone()).await);
+        levers.push(lever);
+    }
+    let nodes = servers.iter().map(|server| client(&server.url)).collect();
+    (servers, levers, Nodes::new(nodes, Pinned::default()))
+}
+
+#[tokio::test]
+async fn who_is_there_first_does_not_settle_the_network() {
+    let (_servers, levers, nodes) = epochs_of(&[16, 8, 8]).await;
+    let settled = async || {
+        nodes.check(NOW_MS, soon()).await;
+        nodes.settled().map(|chain| chain.spec.slots_per_epoch)
+    };
+    let here = |place: usize, here: bool| levers[place].1.store(!here, Ordering::SeqCst);
+    assert_eq!(settled().await, None);
+    // The liar alone: the others have one more check.
+    here(0, true);
+    assert_eq!(settled().await, None);
+    here(1, true);
+    here(2, true);
+    assert_eq!(settled().await, Some(8));
+    let State::WrongNetwork(error) = &nodes.health()[0].state else {
+        panic!("{:?}", nodes.health());
+    };
+    assert!(
+        error.to_string().contains("SLOTS_PER_EPOCH is 16, expected 8"),
+        "{error}"
+    );
+    assert_eq!(nodes.contradiction(), None);
+
+    // Where all have said it, nobody waits; nor longer than one more check for who is off.
+    let (_servers, levers, nodes) = epochs_of(&[8, 8]).await;
+    for (_, gone) in &levers {
+        gone.store(false, Ordering::SeqCst);
+    }
+    nodes.check(NOW_MS, soon()).await;
+    assert!(nodes.settled().is_some());
+    let (_servers, levers, nodes) = epochs_of(&[8, 8]).await;
+    levers[1].1.store(false, Ordering::SeqCst);
+    nodes.check(NOW_MS, soon()).await;
+    assert!(nodes.settled().is_none());
+    nodes.check(NOW_MS, soon()).await;
+    assert!(nodes.settled().is_some() && nodes.is_ready());
+}
+
+#[tokio::test]
+async fn a_network_that_most_nodes_say_is_another_is_not_gone_on_with() {
+    let (_servers, levers, nodes) = epochs_of(&[16, 8, 8]).await;
+    let check = async |here: [bool; 3]| {
+        for ((_, gone), here) in levers.iter().zip(here) {
+            gone.store(!here, Ordering::SeqCst);
+        }
+        nodes.check(NOW_MS, soon()).await;
+        nodes.contradiction()
+    };
+    // Settled by the only one that was there.
+    for _ in 0..2 {
+        check([true, false, false]).await;
+        nodes.settled();
+    }
+    assert_eq!(nodes.chain().unwrap().spec.slots_per_epoch, 16);
+    // One against one stops nothing, nor does it when the first one is gone for a while.
+    assert_eq!(check([true, true, false]).await, None);
+    assert_eq!(check([false, true, false]).await, None);
+    let why = check([true, true, true]).await.unwrap();
+    let names: Vec<String> = nodes.health().into_iter().map(|node| node.name).collect();
+    assert_eq!(
+        why,
+        format!(
+            "SLOTS_PER_EPOCH is 8, expected 16: so say {}, {}",
+            names[1], names[2]
+        )
+    );
+    // The one that was right by that was wrong, and has been mended.
+    levers[0].0.store(8, Ordering::SeqCst);
+    nodes.check(NOW_MS, soon()).await;
+    for _ in 0..64 {
+        check([true, true, false]).await;
+    }
+    assert!(nodes.contradiction().is_some());
+}
+
+#[tokio::test]
+async fn of_a_networks_file_and_the_majority_the_file_counts_if_a_node_agrees_with_it() {
+    let of = |time: &'static str| {
+        serve(7, move |call| {
+            let genesis = data(&json!({
+                "genesis_time": time, "genesis_fork_version": "0x10000038",
+                "genesis_validators_root": format!("0x{}", "07".repeat(32)),
+            }));
+            let answer = (call.path() == "/eth/v1/beacon/genesis").then_some(genesis);
+            async move { answer }.boxed()
+        })
+    };
+    let servers = [
+        of("1700000012").await,
+        of("1700000012").await,
+        of("1700000000").await,
+    ];
+    for (likely, expected) in [
+        (Some(1_700_000_000), 1_700_000_000),
+        (Some(9), 1_700_000_012),
+        (None, 1_700_000_012),
+    ] {
+        let pinned = Pinned {
+            likely_genesis_time: likely,
+            ..Pinned::default()
+        };
+        let nodes = servers.iter().map(|server| client(&server.url)).collect();
+        let nodes = Nodes::new(nodes, pinned);
+        nodes.check(NOW_MS, soon()).await;
+        assert_eq!(nodes.settled().unwrap().genesis.time, expected, "{likely:?}");
+    }
+}
+
 #[tokio::test]
 async fn the_quickest_node_does_not_choose_the_network() {
     let others = |call: &Call| {
@@ -1120,7 +1259,10 @@ fn block_json(schemas: &BlockSchemas, block: &Block, blobs: Option<&Blobs>) -> V
     })
 }
 
-/// What a node says beside a block: its name, whether it is wrong, whether it is missing.
+/// Headers and body of an answer.
+type Sent = (Vec<(&'static str, String)>, Vec<u8>);
+
+/// What a node says beside a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Beside {
     Right,
@@ -1133,7 +1275,7 @@ async fn a_block_counts_whatever_else_its_answer_says_or_leaves_out() {
     use Beside::{Missing, Right, Wrong};
     let chain = crate::validator::chain::spec::tests::chain("minimal");
     let schemas = Arc::new(BlockSchemas::new(&chain.spec.sizes));
-    let current: Arc<Mutex<(Vec<(&'static str, String)>, Vec<u8>)>> = Arc::default();
+    let current: Arc<Mutex<Sent>> = Arc::default();
     let asked = Arc::new(AtomicUsize::new(0));
     let (given, count) = (current.clone(), asked.clone());
     let server = serve(7, move |call| {

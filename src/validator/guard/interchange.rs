@@ -101,6 +101,26 @@ pub enum InterchangeError {
         /// The end of the present.
         horizon: Horizon,
     },
+    /// Whether something lies in the future depends on how many slots an epoch has, and that is not known.
+    #[error(
+        "It is not known whether what this slashing protection file says lies in the future; nothing was imported.\n\
+         Of {} it says an attestation from epoch {} to epoch {}. By this machine's clock it is slot {} at most, and the network \
+         file does not say how many slots an epoch has.\n\
+         Add a line \"slots_per_epoch = ...\" to the network file, with what your beacon node calls SLOTS_PER_EPOCH (the preset \
+         minimal has 8, gnosis 16, mainnet 32), and import again.",
+        hexadecimal(key),
+        attested.source,
+        attested.target,
+        horizon.slot
+    )]
+    SlotsPerEpoch {
+        /// The first validator here of which such a thing is said, by its distributed key.
+        key: Key,
+        /// What is said of it.
+        attested: Attested,
+        /// The end of the present.
+        horizon: Horizon,
+    },
     /// By this machine's clock the chain has not begun.
     #[error(
         "By this machine's clock the chain of these validators has not begun yet.\n\
@@ -149,16 +169,23 @@ fn future_text(validators: usize, key: &Key, record: &Record, horizon: &Horizon)
 /// The end of the present: what is later cannot have been signed yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Horizon {
-    /// The current epoch.
+    /// The current epoch, or an earlier one.
     pub epoch: u64,
-    /// Its last slot.
+    /// The same, or a later one: of what is between them it is not known whether it lies in the future, because it is not known
+    /// how many slots an epoch has.
+    pub latest_epoch: u64,
+    /// The last slot of the current epoch.
     pub slot: u64,
 }
+
+/// Known networks have no longer epochs.
+const LONGEST_EPOCH: u64 = 32;
 
 impl Horizon {
     /// Nothing is too late. For whoever was told to believe everything.
     pub const NONE: Self = Self {
         epoch: u64::MAX,
+        latest_epoch: u64::MAX,
         slot: u64::MAX,
     };
 
@@ -171,10 +198,17 @@ impl Horizon {
             genesis: network.chain_start(),
             now,
         })?;
-        let epoch = slot / network.slots_per_epoch;
+        let length = network.slots_per_epoch.unwrap_or(LONGEST_EPOCH).max(1);
+        let epoch = slot / length;
         Ok(Self {
             epoch,
-            slot: epoch * network.slots_per_epoch + (network.slots_per_epoch - 1),
+            // An epoch has one slot at least.
+            latest_epoch: if network.slots_per_epoch.is_some() {
+                epoch
+            } else {
+                slot
+            },
+            slot: epoch.saturating_mul(length).saturating_add(length - 1),
         })
     }
 
@@ -182,8 +216,14 @@ impl Horizon {
         slot <= self.slot
     }
 
-    fn has_attestation(&self, attested: Attested) -> bool {
-        attested.source.max(attested.target) <= self.epoch
+    /// Whether it is not of the future; none if that is not known.
+    fn has_attestation(&self, attested: Attested) -> Option<bool> {
+        let epoch = attested.source.max(attested.target);
+        if epoch <= self.epoch {
+            Some(true)
+        } else {
+            (epoch > self.latest_epoch).then_some(false)
+        }
     }
 }
 
@@ -194,6 +234,8 @@ pub struct Said {
     pub record: Record,
     /// The highest of what is said to have been signed after it.
     pub beyond: Record,
+    /// The highest of what may lie on either side of it.
+    pub unsure: Record,
     /// What could not be read: how many things, and where and what the first of them is.
     pub unreadable: Unreadable,
 }
@@ -209,10 +251,10 @@ impl Said {
     }
 
     fn add_attestation(&mut self, attested: Attested, horizon: &Horizon) {
-        let record = if horizon.has_attestation(attested) {
-            &mut self.record
-        } else {
-            &mut self.beyond
+        let record = match horizon.has_attestation(attested) {
+            Some(true) => &mut self.record,
+            Some(false) => &mut self.beyond,
+            None => &mut self.unsure,
         };
         *record = record.raised(Record {
             block: None,

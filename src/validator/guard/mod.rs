@@ -620,6 +620,18 @@ fn sort(cluster: &Cluster, chain: &Hash, file: &Interchange, future: Future) -> 
         };
         let known = records.entry(validator).or_default();
         *known = known.raised(said.record);
+        match said.unsure.attested {
+            None => {}
+            // Whatever it is, it counts.
+            Some(_) if future == Future::Keep => *known = known.raised(said.unsure),
+            Some(attested) => {
+                return Err(GuardError::Interchange(InterchangeError::SlotsPerEpoch {
+                    key: *cluster.distributed(validator).unwrap_or(key),
+                    attested,
+                    horizon: *file.horizon(),
+                }));
+            }
+        }
         if said.beyond != Record::default() {
             let known = beyond.entry(validator).or_default();
             *known = known.raised(said.beyond);

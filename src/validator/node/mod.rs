@@ -199,6 +199,12 @@ pub enum RunError {
         "the beacon node is of another network\n{0}\npoint --beacon-node at a node of the lock's network"
     )]
     WrongNetwork(String),
+    /// Most beacon nodes say other things of the network than what was settled at the start.
+    #[error(
+        "most beacon nodes now say something else of the network than when this started; nothing is signed any more\n{0}\n\
+         find out which of your beacon nodes are right, leave out the others, and start it again"
+    )]
+    Contradicted(String),
     /// The slashing protection failed.
     #[error(transparent)]
     Guard(#[from] GuardError),
@@ -425,7 +431,7 @@ impl<'a, 'k> Lobby<'a, 'k> {
             if self.during(check, interrupted).await?.is_none() {
                 return Ok(None);
             }
-            if let Some(chain) = nodes.chain() {
+            if let Some(chain) = nodes.settled() {
                 return Ok(Some(chain));
             }
             let health = nodes.health();
@@ -667,6 +673,12 @@ impl Driver<'_> {
                 stop_at = stop_at.map(|_| now);
             }
             self.watch_chain(now).await;
+            if let Some(why) = self.nodes.contradiction() {
+                if let Some(guard) = &self.works.guard {
+                    guard.pause();
+                }
+                return Err(RunError::Contradicted(why));
+            }
             self.watch_slot(now);
             let connected = match &event {
                 Some(Event::Connected(operator)) => Some(*operator),

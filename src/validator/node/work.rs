@@ -1050,6 +1050,7 @@ pub(super) mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "one beacon node after the other")]
     fn a_block_that_cannot_be_signed_is_asked_of_our_other_beacon_node_and_told_of_in_its_slot() {
         let runtime = runtime::Runtime::new().unwrap();
         let (mut works, mut news) = works(&runtime, 600_000);

@@ -8,7 +8,7 @@ use crate::{
     validator::chain::{json, time::Time},
 };
 
-use super::{Due, MAX_GENESIS_BYTES, Spec, SpecError, values::in_range};
+use super::{Due, MAX_GENESIS_BYTES, Sizes, Spec, SpecError, values::in_range};
 
 /// The start of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,11 +80,52 @@ pub struct Pinned {
     pub capella_fork_version: Option<[u8; 4]>,
     /// Length of a slot in milliseconds.
     pub slot_ms: Option<u64>,
+    /// When the chain began, in Unix seconds.
+    pub genesis_time: Option<u64>,
+    /// When it begins as far as is known, in Unix seconds: beacon nodes that say so are believed before others. A new chain's genesis is
+    /// often later than the ceremony, so a network file may say something else of it than the chain does.
+    pub likely_genesis_time: Option<u64>,
+    /// `SLOTS_PER_EPOCH`.
+    pub slots_per_epoch: Option<u64>,
+    /// Limits of lists.
+    pub sizes: Option<Sizes>,
+}
+
+impl Pinned {
+    /// Whether nothing of a network is left that beacon nodes could say one way or the other, but for forks and due times.
+    pub fn is_whole(&self) -> bool {
+        let Self {
+            genesis_validators_root,
+            genesis_fork_version,
+            capella_fork_version,
+            slot_ms,
+            genesis_time,
+            likely_genesis_time: _,
+            slots_per_epoch,
+            sizes,
+        } = self;
+        genesis_validators_root.is_some()
+            && genesis_fork_version.is_some()
+            && capella_fork_version.is_some()
+            && slot_ms.is_some()
+            && genesis_time.is_some()
+            && slots_per_epoch.is_some()
+            && sizes.is_some()
+    }
 }
 
 impl From<&Network> for Pinned {
     fn from(network: &Network) -> Self {
+        let known = Network::known().contains(network);
+        let sizes = network.slots_per_epoch.filter(|_| known).and_then(|slots| {
+            // The known networks have one of these two presets, which differ in this.
+            Sizes::of_preset(if slots == 16 { "gnosis" } else { "mainnet" })
+        });
         Self {
+            genesis_time: known.then(|| network.chain_start()),
+            likely_genesis_time: (!known).then(|| network.chain_start()),
+            slots_per_epoch: network.slots_per_epoch,
+            sizes,
             genesis_validators_root: network.genesis_validators_root,
             genesis_fork_version: Some(network.genesis_fork_version),
             capella_fork_version: Some(network.capella_fork_version),
@@ -157,6 +198,10 @@ impl Chain {
             genesis_fork_version,
             capella_fork_version,
             slot_ms,
+            genesis_time,
+            likely_genesis_time: _,
+            slots_per_epoch,
+            sizes,
         } = pinned;
         differs_hex(
             "the genesis fork version",
@@ -173,14 +218,20 @@ impl Chain {
             capella_fork_version.as_ref().map(<[u8; 4]>::as_slice),
             &self.spec.capella_fork_version,
         )?;
-        match slot_ms {
-            Some(ms) if *ms != self.spec.slot_ms => Err(Mismatch {
-                what: "the length of a slot".to_owned(),
-                expected: format!("{ms} ms"),
-                found: format!("{} ms", self.spec.slot_ms),
-            }),
-            _ => Ok(()),
+        let ms = |ms: u64| format!("{ms} ms");
+        differs("the length of a slot", *slot_ms, self.spec.slot_ms, ms)?;
+        let plain = |value: u64| value.to_string();
+        differs("the time of genesis", *genesis_time, self.genesis.time, plain)?;
+        differs(
+            "SLOTS_PER_EPOCH",
+            *slots_per_epoch,
+            self.spec.slots_per_epoch,
+            plain,
+        )?;
+        for (name, expected, found) in sizes.iter().flat_map(|sizes| sizes.beside(&self.spec.sizes)) {
+            differs(name, Some(expected), found, plain)?;
         }
+        Ok(())
     }
 
     /// Whether another node's chain is of the same network, whatever it says of forks: see [`Spec::parts_from`].
@@ -193,31 +244,27 @@ impl Chain {
             genesis_fork_version: Some(self.genesis.fork_version),
             capella_fork_version: Some(self.spec.capella_fork_version),
             slot_ms: Some(self.spec.slot_ms),
-        })?;
-        let differs = |what: &str, expected: u64, found: u64| {
-            if expected == found {
-                return Ok(());
-            }
-            Err(Mismatch {
-                what: what.to_owned(),
-                expected: expected.to_string(),
-                found: found.to_string(),
-            })
-        };
-        differs("the time of genesis", self.genesis.time, other.genesis.time)?;
-        differs(
-            "SLOTS_PER_EPOCH",
-            self.spec.slots_per_epoch,
-            other.spec.slots_per_epoch,
-        )?;
-        if self.spec.sizes != other.spec.sizes {
-            return Err(Mismatch {
-                what: "the preset (limits of lists)".to_owned(),
-                expected: "that of the other beacon nodes".to_owned(),
-                found: "another".to_owned(),
-            });
-        }
-        Ok(())
+            genesis_time: Some(self.genesis.time),
+            likely_genesis_time: None,
+            slots_per_epoch: Some(self.spec.slots_per_epoch),
+            sizes: Some(self.spec.sizes.clone()),
+        })
+    }
+}
+
+fn differs(
+    what: &str,
+    expected: Option<u64>,
+    found: u64,
+    text: impl Fn(u64) -> String,
+) -> Result<(), Mismatch> {
+    match expected {
+        Some(expected) if expected != found => Err(Mismatch {
+            what: what.to_owned(),
+            expected: text(expected),
+            found: text(found),
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -37,6 +37,96 @@ pub struct Sizes {
 }
 
 impl Sizes {
+    /// What a preset says; none if it is not known here.
+    pub fn of_preset(name: &str) -> Option<Self> {
+        sizes(&Values::default(), preset(name)).ok()
+    }
+
+    /// Each size by its name in the specification, as it is here and there.
+    pub fn beside(&self, other: &Self) -> impl Iterator<Item = (&'static str, u64, u64)> + use<> {
+        let both = self.named().into_iter().zip(other.named());
+        both.map(|((name, here), (_, there))| (name, here, there))
+    }
+
+    fn named(&self) -> [(&'static str, u64); 22] {
+        // All of them: one that is forgotten here does not compile.
+        let Self {
+            max_committees_per_slot,
+            max_validators_per_committee,
+            sync_committee_size,
+            epochs_per_sync_committee_period,
+            max_proposer_slashings,
+            max_attester_slashings_electra,
+            max_attestations_electra,
+            max_deposits,
+            max_voluntary_exits,
+            max_bls_to_execution_changes,
+            max_withdrawals_per_payload,
+            max_bytes_per_transaction,
+            max_transactions_per_payload,
+            bytes_per_logs_bloom,
+            max_extra_data_bytes,
+            max_blob_commitments_per_block,
+            field_elements_per_blob,
+            field_elements_per_ext_blob,
+            field_elements_per_cell,
+            max_deposit_requests_per_payload,
+            max_withdrawal_requests_per_payload,
+            max_consolidation_requests_per_payload,
+        } = *self;
+        [
+            ("MAX_COMMITTEES_PER_SLOT", max_committees_per_slot as u64),
+            (
+                "MAX_VALIDATORS_PER_COMMITTEE",
+                max_validators_per_committee as u64,
+            ),
+            ("SYNC_COMMITTEE_SIZE", sync_committee_size as u64),
+            (
+                "EPOCHS_PER_SYNC_COMMITTEE_PERIOD",
+                epochs_per_sync_committee_period,
+            ),
+            ("MAX_PROPOSER_SLASHINGS", max_proposer_slashings as u64),
+            (
+                "MAX_ATTESTER_SLASHINGS_ELECTRA",
+                max_attester_slashings_electra as u64,
+            ),
+            ("MAX_ATTESTATIONS_ELECTRA", max_attestations_electra as u64),
+            ("MAX_DEPOSITS", max_deposits as u64),
+            ("MAX_VOLUNTARY_EXITS", max_voluntary_exits as u64),
+            (
+                "MAX_BLS_TO_EXECUTION_CHANGES",
+                max_bls_to_execution_changes as u64,
+            ),
+            ("MAX_WITHDRAWALS_PER_PAYLOAD", max_withdrawals_per_payload as u64),
+            ("MAX_BYTES_PER_TRANSACTION", max_bytes_per_transaction as u64),
+            (
+                "MAX_TRANSACTIONS_PER_PAYLOAD",
+                max_transactions_per_payload as u64,
+            ),
+            ("BYTES_PER_LOGS_BLOOM", bytes_per_logs_bloom as u64),
+            ("MAX_EXTRA_DATA_BYTES", max_extra_data_bytes as u64),
+            (
+                "MAX_BLOB_COMMITMENTS_PER_BLOCK",
+                max_blob_commitments_per_block as u64,
+            ),
+            ("FIELD_ELEMENTS_PER_BLOB", field_elements_per_blob as u64),
+            ("FIELD_ELEMENTS_PER_EXT_BLOB", field_elements_per_ext_blob as u64),
+            ("FIELD_ELEMENTS_PER_CELL", field_elements_per_cell as u64),
+            (
+                "MAX_DEPOSIT_REQUESTS_PER_PAYLOAD",
+                max_deposit_requests_per_payload as u64,
+            ),
+            (
+                "MAX_WITHDRAWAL_REQUESTS_PER_PAYLOAD",
+                max_withdrawal_requests_per_payload as u64,
+            ),
+            (
+                "MAX_CONSOLIDATION_REQUESTS_PER_PAYLOAD",
+                max_consolidation_requests_per_payload as u64,
+            ),
+        ]
+    }
+
     /// Members of a sync subcommittee.
     pub fn sync_subcommittee_size(&self) -> usize {
         self.sync_committee_size / 4

@@ -217,6 +217,7 @@ fn another_network_is_named() {
         genesis_fork_version: Some([0x10, 0, 0, 0x38]),
         capella_fork_version: Some([0x40, 0, 0, 0x38]),
         slot_ms: Some(4000),
+        ..Pinned::default()
     };
     chain.fits(&pinned).unwrap();
     chain.fits(&Pinned::default()).unwrap();
@@ -226,13 +227,17 @@ fn another_network_is_named() {
         chain.fits(&hoodi).unwrap_err().to_string(),
         "the genesis fork version is 0x10000038, expected 0x10000910"
     );
-    let changes: [Change; 6] = [
+    let changes: [Change; 8] = [
         ("genesis fork version", |c| c.genesis.fork_version[0] ^= 1),
         ("genesis validators root", |c| c.genesis.validators_root[0] ^= 1),
         ("Capella", |c| c.spec.capella_fork_version[0] ^= 1),
         ("length of a slot", |c| c.spec.slot_ms += 1),
         ("time of genesis", |c| c.genesis.time += 1),
-        ("preset", |c| c.spec.sizes.max_deposits += 1),
+        ("SLOTS_PER_EPOCH", |c| c.spec.slots_per_epoch *= 2),
+        ("MAX_DEPOSITS", |c| c.spec.sizes.max_deposits += 1),
+        ("EPOCHS_PER_SYNC_COMMITTEE_PERIOD", |c| {
+            c.spec.sizes.epochs_per_sync_committee_period *= 2;
+        }),
     ];
     for (what, change) in changes {
         let mut other = chain.clone();
@@ -253,6 +258,66 @@ fn another_network_is_named() {
     .unwrap();
     chain.same_network(&other).unwrap();
     assert_eq!(chain.spec.parts_from(&other.spec), None);
+}
+
+#[test]
+fn of_known_networks_all_that_does_not_change_is_known_beforehand() {
+    for network in Network::known().iter().filter(|network| !network.read_only) {
+        let pinned = Pinned::from(network);
+        assert!(pinned.is_whole(), "{}", network.name);
+        // As a beacon node of it says.
+        let is_gnosis = matches!(network.name.as_ref(), "gnosis" | "chiado");
+        let preset = if is_gnosis { "gnosis" } else { "mainnet" };
+        let mut right = chain("minimal");
+        right.spec.sizes = Sizes::of_preset(preset).unwrap();
+        right.spec.slots_per_epoch = if is_gnosis { 16 } else { 32 };
+        right.spec.slot_ms = if is_gnosis { 5000 } else { 12_000 };
+        right.spec.genesis_fork_version = network.genesis_fork_version;
+        right.spec.capella_fork_version = network.capella_fork_version;
+        right.genesis = Genesis {
+            time: network.genesis_time,
+            validators_root: network.genesis_validators_root.unwrap(),
+            fork_version: network.genesis_fork_version,
+        };
+        right.fits(&pinned).unwrap();
+        let changes: [Change; 5] = [
+            ("the time of genesis", |c| c.genesis.time += 12),
+            ("SLOTS_PER_EPOCH", |c| c.spec.slots_per_epoch = 8),
+            ("SYNC_COMMITTEE_SIZE", |c| c.spec.sizes.sync_committee_size = 32),
+            ("MAX_WITHDRAWALS_PER_PAYLOAD", |c| {
+                c.spec.sizes.max_withdrawals_per_payload += 1;
+            }),
+            ("the length of a slot", |c| c.spec.slot_ms = 6000),
+        ];
+        for (what, change) in changes {
+            let mut wrong = right.clone();
+            change(&mut wrong);
+            let text = wrong.fits(&pinned).unwrap_err().to_string();
+            assert!(text.starts_with(what), "{text}");
+        }
+    }
+    // Of others what their file says; genesis only as far as some beacon node says so too.
+    let file = |more: &str| {
+        let text = format!(
+            "name = \"small\"\ngenesis_fork_version = \"0x10000038\"\ncapella_fork_version = \"0x40000038\"\n\
+             chain_id = 42\ngenesis_time = 7\nslot_seconds = 4\n{more}"
+        );
+        Pinned::from(&Network::from_toml(&text).unwrap())
+    };
+    let mut chain = chain("minimal");
+    chain.spec.slot_ms = 4000;
+    chain.fits(&file("")).unwrap();
+    chain.fits(&file("slots_per_epoch = 8\n")).unwrap();
+    let text = chain
+        .fits(&file("slots_per_epoch = 32\n"))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(text, "SLOTS_PER_EPOCH is 8, expected 32");
+    assert!(!file("slots_per_epoch = 8\n").is_whole());
+    assert_eq!(
+        (file("").genesis_time, file("").likely_genesis_time),
+        (None, Some(7))
+    );
 }
 
 /// A chain on which Fulu begins with this epoch and the first byte of this version.

@@ -15,6 +15,7 @@ struct SpecFile {
 }
 
 /// The named values of a specification.
+#[derive(Default)]
 pub(super) struct Values(BTreeMap<String, Value>);
 
 impl Values {

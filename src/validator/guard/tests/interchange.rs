@@ -29,6 +29,7 @@ fn pinned(validators: u32) -> Guard {
 /// Epoch 100 of 32 slots is now.
 const NOW: Horizon = Horizon {
     epoch: 100,
+    latest_epoch: 100,
     slot: 3231,
 };
 
@@ -274,11 +275,71 @@ fn every_value_is_judged_by_the_time() {
 }
 
 #[test]
+fn where_it_is_not_known_how_long_an_epoch_is_only_what_is_certain_is_judged() {
+    let file_of = |slots_per_epoch: &str| {
+        let text = format!(
+            "name = \"small\"\ngenesis_fork_version = \"0x10000038\"\ncapella_fork_version = \"0x40000038\"\n\
+             chain_id = 42\ngenesis_time = 1000000\nslot_seconds = 4\n{slots_per_epoch}"
+        );
+        Network::from_toml(&text).unwrap()
+    };
+    // It is slot 3200.
+    let at = |network: &Network| Horizon::at(network, 1_000_000 + 4 * 3200).unwrap();
+    let attests = |target: u64| {
+        let attested = format!(r#"{{"source_epoch": "1", "target_epoch": "{target}"}}"#);
+        file(&entry(&key(0xd1, 0), "", &attested))
+    };
+    let cluster = cluster(1);
+    let import = |network: &Network, target: u64, future: Future| {
+        let history = Interchange::parse(attests(target).as_bytes(), at(network)).unwrap();
+        let guard = in_memory(&cluster);
+        guard.pin_genesis_validators_root(&ROOT).unwrap();
+        guard
+            .import(&history, future)
+            .map(|imported| imported.highest.attested)
+    };
+    let took = |target| Ok(Some(Attested { source: 1, target }));
+    let (unsaid, minimal) = (file_of(""), file_of("slots_per_epoch = 8\n"));
+    // With eight slots it is epoch 400, with 32 it would be epoch 100.
+    for target in [100, 101, 400] {
+        assert_eq!(
+            import(&minimal, target, Future::Refuse).map_err(drop),
+            took(target),
+            "{target}"
+        );
+    }
+    assert!(import(&minimal, 401, Future::Refuse).is_err());
+    assert_eq!(import(&unsaid, 100, Future::Refuse).map_err(drop), took(100));
+    for target in [101, 400, 3200] {
+        // Nothing honest is dropped because the file says too little.
+        for future in [Future::Refuse, Future::Drop] {
+            let text = import(&unsaid, target, future).unwrap_err().to_string();
+            assert!(
+                text.contains("slots_per_epoch = ") && text.lines().count() == 3,
+                "{text}"
+            );
+        }
+        assert_eq!(import(&unsaid, target, Future::Keep).map_err(drop), took(target));
+    }
+    // No epoch is shorter than a slot.
+    let text = import(&unsaid, 3201, Future::Refuse).unwrap_err().to_string();
+    assert!(text.contains("lies in the future"), "{text}");
+}
+
+fn present(epoch: u64, slot: u64) -> Horizon {
+    Horizon {
+        epoch,
+        latest_epoch: epoch,
+        slot,
+    }
+}
+
+#[test]
 fn what_is_the_present_is_known_of_every_network() {
     let horizon = |name: &str, now: u64| Horizon::at(Network::by_name(name).unwrap(), now);
     let genesis = 1_606_824_023;
     for (after, epoch, slot) in [(0, 0, 31), (383, 0, 31), (384, 1, 63), (385, 1, 63)] {
-        assert_eq!(horizon("mainnet", genesis + after), Ok(Horizon { epoch, slot }));
+        assert_eq!(horizon("mainnet", genesis + after), Ok(present(epoch, slot)));
     }
     assert_eq!(
         horizon("mainnet", genesis - 1),
@@ -288,14 +349,8 @@ fn what_is_the_present_is_known_of_every_network() {
         })
     );
     // Sixteen slots of five seconds.
-    assert_eq!(
-        horizon("gnosis", 1_638_993_340 + 80),
-        Ok(Horizon { epoch: 1, slot: 31 })
-    );
-    assert_eq!(
-        horizon("holesky", 1_695_902_400),
-        Ok(Horizon { epoch: 0, slot: 31 })
-    );
+    assert_eq!(horizon("gnosis", 1_638_993_340 + 80), Ok(present(1, 31)));
+    assert_eq!(horizon("holesky", 1_695_902_400), Ok(present(0, 31)));
 }
 
 #[test]

@@ -787,11 +787,9 @@ impl<S: Signatures> Instance<S> {
             TimeoutKind::Precommit => Wait::Precommit,
             TimeoutKind::Rebroadcast | TimeoutKind::FinalizeHeight(_) => return,
         };
-        let due_ms = self.started.map_or(0, |(_, due_ms)| due_ms);
-        let from_ms = match wait {
-            Wait::Propose => self.now_ms.max(due_ms),
-            Wait::Prevote | Wait::Precommit => self.now_ms,
-        };
+        // What is not due yet is late with nobody: a clock that is ahead, or a liar, votes for nothing early, and whose block comes a
+        // little later must not be given up for that.
+        let from_ms = self.started.map_or(0, |(_, due_ms)| due_ms).max(self.now_ms);
         if let Some(round) = round_number(timeout.round) {
             self.timers.push(Timer { round, wait, from_ms });
         }

@@ -5,10 +5,10 @@
 //! When they are due it is what our beacon nodes say, whatever its slot.
 //!
 //! # What is plausible
-//! In the first round our own head. If operators differ, in later rounds also what another one of our beacon nodes says,
-//! and the block before one of this slot, for not everybody may have got that in time. Nothing older: who leads a round
-//! would choose how far back the vote goes. Where honest operators follow different branches, one of them changes over
-//! when so many have voted for the other branch that one at least is honest.
+//! In the first round our own head. If operators differ, in later rounds also what another one of our beacon nodes says is its
+//! head, and what so many have voted for that one of them at least is honest: so those who follow different branches, or have not
+//! got the slot's block in time, come together. Nothing else, and nothing older than the newest block before the slot: who leads
+//! a round would choose what the vote is for, and how far back it goes.
 //!
 //! Head and target are always of one view, for a vote whose head does not descend from its target is worth nothing.
 
@@ -222,7 +222,8 @@ impl Views {
         }
     }
 
-    /// Whether operators who differ may come together on this head: see the module.
+    /// Whether operators who differ may come together on this head: see the module. The block before one of this slot is no
+    /// better than any other: whoever leads would have it voted for where honest operators differ for another reason.
     fn is_recent(&mut self, data: &AttestationData, backed: bool, at: &Moment) -> Result<bool, Lacking> {
         let told = at.newest.map(|(of, _)| of).filter(|of| *of < at.slot);
         // The slot of the newest block of an earlier slot, and of what comes into question.
@@ -230,25 +231,18 @@ impl Views {
         let mut heads: BTreeMap<Hash, u64> = BTreeMap::new();
         for view in self.all().copied().collect::<Vec<_>>() {
             let head = view.beacon_block_root;
-            let fits = view.target == data.target;
             let Some(place) = self.place(head)? else {
                 continue;
             };
-            if fits {
+            if view.target == data.target {
                 heads.insert(head, place.slot);
             }
-            if place.slot < at.slot {
-                newest_before = newest_before.max(place.slot);
-                continue;
-            }
-            let Some(before) = self.place(place.parent)? else {
-                continue;
+            let before = if place.slot < at.slot {
+                Some(place)
+            } else {
+                self.place(place.parent)?
             };
-            newest_before = newest_before.max(before.slot);
-            // What is before the target does not descend from it.
-            if fits && head != data.target.root {
-                heads.insert(place.parent, before.slot);
-            }
+            newest_before = newest_before.max(before.map_or(0, |before| before.slot));
         }
         let root = data.beacon_block_root;
         if backed
@@ -413,23 +407,34 @@ mod tests {
         );
     }
 
+    const fn backed(round: u8) -> InRound {
+        let backed = true;
+        InRound { round, backed }
+    }
+
     #[test]
-    fn later_rounds_take_the_block_of_this_slot_or_the_newest_before_it() {
+    fn later_rounds_take_our_nodes_heads_and_the_block_before_only_if_it_is_backed() {
         for later in [1, 2, 16] {
             let mut views = Views::default();
             views.add(data(42));
-            for (root, expected) in [
-                (42, VALID),
-                (41, VALID),
-                (40, Opinion::AskAll),
-                (39, Opinion::AskAll),
-                (9, Opinion::AskAll),
-            ] {
+            for root in [42, 41, 40, 39, 9] {
                 let seen = judge(&mut views, &data(root), round(later), &DUE, on_chain);
+                let expected = if root == 42 { VALID } else { Opinion::AskAll };
                 assert_eq!(seen, expected, "{root}");
             }
             assert_eq!(views.unknown_blocks(), BTreeSet::new());
+            // So many voted for it that one of them is honest: those who have not got the slot's block. Nothing older, all the same.
+            for root in [42, 41, 40, 39, 9] {
+                let seen = judge(&mut views, &data(root), backed(later), &DUE, on_chain);
+                let expected = if root >= 41 { VALID } else { Opinion::AskAll };
+                assert_eq!(seen, expected, "{root}");
+            }
         }
+        // It is another node's head.
+        let mut views = Views::default();
+        views.add(data(42));
+        views.add_other(data(41));
+        assert_eq!(judge(&mut views, &data(41), round(1), &DUE, on_chain), VALID);
         // Without a block of this slot that is our head, and nothing else.
         let mut views = Views::default();
         views.add(data(41));
@@ -448,8 +453,11 @@ mod tests {
                 })
                 .or_else(|| on_chain(root))
         };
-        assert_eq!(judge(&mut views, &data(35), round(1), &DUE, gap), VALID);
-        assert_eq!(judge(&mut views, &data(34), round(1), &DUE, gap), Opinion::AskAll);
+        assert_eq!(judge(&mut views, &data(35), backed(1), &DUE, gap), VALID);
+        assert_eq!(
+            judge(&mut views, &data(34), backed(1), &DUE, gap),
+            Opinion::AskAll
+        );
     }
 
     #[test]
@@ -462,7 +470,7 @@ mod tests {
             views.add_other(data(lags));
             let seen = judge(&mut views, &data(lags), round(1), &DUE, on_chain);
             assert_eq!(seen, Opinion::AskAll, "{lags}");
-            assert_eq!(judge(&mut views, &data(41), round(1), &DUE, on_chain), VALID);
+            assert_eq!(judge(&mut views, &data(41), backed(1), &DUE, on_chain), VALID);
         }
         // It is known by its events alone.
         let mut views = Views::default();
@@ -508,7 +516,6 @@ mod tests {
         // Not if our beacon nodes do not know it, nor in the first round.
         let mut views = Views::default();
         views.add(data(42));
-        let backed = |round| InRound { round, backed: true };
         let seen = judge(&mut views, &data(7), backed(1), &DUE, on_chain);
         assert_eq!(seen, Opinion::AskAll);
         assert_eq!(views.unknown_blocks(), BTreeSet::from([[7; 32]]));
@@ -619,11 +626,7 @@ mod tests {
         assert_eq!((views.first.len(), views.others.len()), (MAX_VIEWS, MAX_VIEWS));
         let mut lookups = 0;
         for root in 100..255 {
-            let backed = InRound {
-                round: 1,
-                backed: true,
-            };
-            judge(&mut views, &data(root), backed, &DUE, |_| None);
+            judge(&mut views, &data(root), backed(1), &DUE, |_| None);
             lookups = views.blocks.len();
             let _ = views.place([root; 32]);
         }

@@ -146,25 +146,37 @@ fn lie(sim: &mut Sim, slot: u64, round: u8, data: AttestationData) {
         value,
         signature: Cheap(LIAR).sign(&digest),
     });
-    let mut say = vec![proposal];
+    say(sim, duty, &proposal);
     for step in [Step::Prevote, Step::Precommit] {
-        let digest = vote_digest(&LOCK, duty, LIAR, round, step, Some(&id));
-        say.push(Body::Vote(Vote {
-            operator: LIAR,
-            round,
-            step,
-            choice: Some(id),
-            signature: Cheap(LIAR).sign(&digest),
-        }));
+        lie_vote(sim, slot, round, step, Some(id));
     }
-    for body in say {
-        for place in 0..3 {
-            let message = messages::Message {
-                duty,
-                body: body.clone(),
-            };
-            sim.feed(place, LIAR, Message::Agreement(message));
-        }
+}
+
+/// A vote of the liar.
+fn lie_vote(sim: &mut Sim, slot: u64, round: u8, step: Step, choice: Option<Hash>) {
+    let duty = Duty {
+        slot,
+        kind: Kind::Head,
+    };
+    let digest = vote_digest(&LOCK, duty, LIAR, round, step, choice.as_ref());
+    let vote = Vote {
+        operator: LIAR,
+        round,
+        step,
+        choice,
+        signature: Cheap(LIAR).sign(&digest),
+    };
+    say(sim, duty, &Body::Vote(vote));
+}
+
+/// The liar says something to all others.
+fn say(sim: &mut Sim, duty: Duty, body: &Body) {
+    for place in 0..3 {
+        let message = messages::Message {
+            duty,
+            body: body.clone(),
+        };
+        sim.feed(place, LIAR, Message::Agreement(message));
     }
 }
 
@@ -199,8 +211,7 @@ fn a_leader_that_is_early_makes_nobody_vote_for_an_old_head() {
 
 #[test]
 fn clocks_that_are_ahead_or_behind_cost_no_head() {
-    // More than a quarter of a slot ahead, it can have the block before voted for where it leads the second round.
-    for ahead in [-1_300, -900, -300, 300, 600, 900] {
+    for ahead in [-1_300, -900, -300, 300, 600, 900, 1_300] {
         let mut plan = plan();
         plan.arrival = (900, 1_200);
         plan.skew = [(4, ahead)].into();
@@ -208,6 +219,30 @@ fn clocks_that_are_ahead_or_behind_cost_no_head() {
         sim.run_to(SLOTS.end - 1);
         all_right(&sim, SLOTS, &format!("a clock ahead by {ahead} ms"));
     }
+}
+
+#[test]
+fn who_votes_for_nothing_before_it_is_due_ends_no_round() {
+    let mut plan = plan();
+    // One block may come so much later than the others that they would have waited for its vote.
+    plan.arrival = (700, 1_300);
+    let mut sim = Sim::new(2, plan);
+    sim.run_to(3);
+    become_liar(&mut sim);
+    sim.run_to(SLOTS.start - 1);
+    for slot in SLOTS {
+        sim.begin(slot);
+        let at = sim.now + 20;
+        sim.run_until(at);
+        for step in [Step::Prevote, Step::Precommit] {
+            lie_vote(&mut sim, slot, 0, step, None);
+        }
+        sim.run_to(slot);
+    }
+    all_right(&sim, SLOTS, "early votes for nothing");
+    // But where it leads and says nothing.
+    let leads_first = SLOTS.filter(|slot| leads(*slot, 0) == LIAR).count();
+    assert_eq!(later_rounds(&sim, 0), leads_first);
 }
 
 #[test]
@@ -237,7 +272,14 @@ fn a_first_beacon_node_that_is_a_little_slower_costs_neither_head_nor_time() {
 fn a_liar_that_leads_cannot_choose_how_far_back_the_vote_goes() {
     /// A block that is proposed in a slot.
     type Choice = fn(&Sim, u64) -> AttestationData;
-    let choices: [(&str, Choice); 5] = [
+    let choices: [(&str, Choice); 6] = [
+        ("the block before", |sim, slot| {
+            let mut before = data(sim, slot, sim.newest(slot - 1));
+            if slot.is_multiple_of(8) {
+                before.target.root = before.beacon_block_root;
+            }
+            before
+        }),
         ("far back", |sim, slot| data(sim, slot, sim.newest(1))),
         ("two back", |sim, slot| data(sim, slot, sim.newest(slot - 2))),
         ("before the target", |sim, slot| {

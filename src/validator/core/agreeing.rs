@@ -14,7 +14,7 @@ use crate::{
 
 use super::effects::Effect;
 use super::{
-    ASK_AGAIN_PERCENT, Core, EARLY_SLOTS, MAX_HEARD, Report,
+    ASK_AGAIN_PERCENT, Core, EARLY_SLOTS, Heard, MAX_HEARD, Report,
     head::{InRound, Moment, Opinion, Place},
     over,
 };
@@ -370,7 +370,14 @@ impl<S: Signatures> Core<S> {
         }
     }
 
-    /// Our beacon nodes told of a new head.
+    /// One of our beacon nodes has this head; since when, if it told so by itself when it got it.
+    pub(super) fn hear(&mut self, slot: u64, root: Hash, at_ms: Option<u64>) {
+        if slot <= self.slot_now().saturating_add(EARLY_SLOTS) && self.heard.len() < MAX_HEARD {
+            self.heard.entry(root).or_insert(Heard { slot, at_ms });
+        }
+    }
+
+    /// Our beacon nodes have a new head: one of them told of it, or it was found by asking.
     pub(super) fn head(&mut self, slot: u64, root: Hash) {
         let (now, current) = (self.now, self.slot_now());
         // No head is of the future, but clocks differ.
@@ -378,9 +385,7 @@ impl<S: Signatures> Core<S> {
             return;
         }
         self.newest_block = Some((slot, root));
-        if self.heard.len() < MAX_HEARD {
-            self.heard.entry(root).or_insert((slot, now));
-        }
+        self.hear(slot, root, None);
         self.look_at_head(current);
         let at = self.moment(current);
         if let Some(work) = self.slots.get_mut(&current)

@@ -89,6 +89,13 @@ pub enum Event {
         /// Each validator of ours that is.
         members: Vec<SyncMember>,
     },
+    /// A beacon node of ours told that it has a new head, at this moment, whether or not it becomes ours.
+    Heard {
+        /// The slot of the block.
+        slot: u64,
+        /// Its root.
+        root: Hash,
+    },
     /// Our beacon nodes have a new head: of all that they told of, the one that is chosen
     /// ([`Nodes::head`](crate::validator::beacon::nodes::Nodes::head)).
     Head {

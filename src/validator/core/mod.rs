@@ -139,11 +139,28 @@ pub struct Core<S> {
     begun: Option<u64>,
     /// The newest head of our beacon nodes: slot and root.
     newest_block: Option<(u64, [u8; 32])>,
-    /// When our beacon nodes first told of a head, by its root: its slot, and milliseconds since the Unix epoch.
-    heard: BTreeMap<[u8; 32], (u64, u64)>,
+    /// Heads that our beacon nodes told of, by their root.
+    heard: BTreeMap<[u8; 32], Heard>,
     /// Slots that began and were not spoken of yet ([`Report::Over`]).
     open: BTreeSet<u64>,
     stopped: bool,
+}
+
+/// A head of which our beacon nodes told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Heard {
+    /// Its slot.
+    slot: u64,
+    /// When the first of them told of it, in milliseconds since the Unix epoch. Not known if it was found by asking before any
+    /// told: nobody knows since when they had it.
+    at_ms: Option<u64>,
+}
+
+impl Heard {
+    /// Whether it came at this time or later, as far as that is known.
+    fn came_at(&self, time_ms: u64) -> bool {
+        self.at_ms.is_some_and(|at| at >= time_ms)
+    }
 }
 
 /// What a slot needs beside its agreements.
@@ -253,6 +270,7 @@ impl<S: Signatures> Core<S> {
             Event::Produced { slot, round, made } => self.produced(slot, round, made),
             Event::Decoded { slot, id, block } => self.decoded(slot, id, block),
             Event::SyncMembers { epoch, members } => self.sync_members(epoch, members),
+            Event::Heard { slot, root } => self.hear(slot, root, Some(self.now)),
             Event::Head { slot, root } => self.head(slot, root),
             Event::View { slot, data } => self.view(slot, data),
             Event::OtherView { slot, data } => self.other_view(slot, data),
@@ -336,7 +354,7 @@ impl<S: Signatures> Core<S> {
         self.agreements.retain(|duty, _| !over(time, *duty, slot));
         self.pools.forget(slot, self.time.slots_per_epoch);
         self.schedule.forget_before(time.epoch_of(kept));
-        self.heard.retain(|_, (of, _)| of.saturating_add(2) >= slot);
+        self.heard.retain(|_, heard| heard.slot.saturating_add(2) >= slot);
     }
 
     /// The slot by our clock; 0 before genesis.

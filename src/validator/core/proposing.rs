@@ -28,7 +28,7 @@ use super::{
     Core, Effect, Report, Submission,
     effects::ToCheck,
     schedule::Proposer,
-    terms::{Ancestor, HeadTiming, Summary, Terms, may_pass_over},
+    terms::{Ancestor, Passed, Summary, Terms, may_pass_over},
 };
 
 /// The most blocks that are looked at for one of ours: what it may be built on.
@@ -452,14 +452,7 @@ impl<S: Signatures> Core<S> {
             Lookup::Unknown => return round > 0,
         };
         if of_head.parent_root == root {
-            let late = self.chain.due_ms(head_slot, Due::Attestation);
-            // Others may have had it a little later than this operator.
-            let late = late.saturating_sub(self.time.slot_ms / 12);
-            let timing = HeadTiming {
-                slot: head_slot,
-                late: self.heard.get(&head).is_none_or(|(_, at)| *at >= late),
-            };
-            return round > 0 || may_pass_over(slot, self.time.slots_per_epoch, timing, parent.slot);
+            return round > 0 || self.passes_over(slot, (head, of_head), parent.slot);
         }
         if round == 0 {
             return false;
@@ -469,6 +462,39 @@ impl<S: Signatures> Core<S> {
             Lookup::Asked => false,
             Lookup::Unknown => true,
         }
+    }
+
+    /// Whether a beacon node may leave our head behind in this slot.
+    fn passes_over(&mut self, slot: u64, (head, of_head): (Hash, Ancestor), parent_slot: u64) -> bool {
+        let Some(fork) = self.terms(slot).and_then(|terms| terms.fork) else {
+            return false;
+        };
+        let due = self.chain.due_ms(of_head.slot, Due::Attestation);
+        // Others may have had it a little later than this operator.
+        let due = due.saturating_sub(self.time.slot_ms / 12);
+        let passed = Passed {
+            slot: of_head.slot,
+            parent_slot,
+            late: self.heard.get(&head).is_some_and(|heard| heard.came_at(due)),
+            twice: self.made_twice(slot, head, of_head),
+        };
+        may_pass_over(slot, self.time.slots_per_epoch, fork, passed)
+    }
+
+    /// Whether the proposer of our head made another block in its slot, of which one of our beacon nodes told as its head.
+    fn made_twice(&mut self, slot: u64, head: Hash, of_head: Ancestor) -> bool {
+        let others = self
+            .heard
+            .iter()
+            .filter(|(root, heard)| **root != head && heard.slot == of_head.slot);
+        let others: Vec<Hash> = others.map(|(root, _)| *root).collect();
+        let is_second = |other: Lookup| {
+            matches!(other, Lookup::Known(other)
+                if (other.slot, other.proposer_index) == (of_head.slot, of_head.proposer_index))
+        };
+        // All of them are asked for, if they are not known yet.
+        let second = others.into_iter().map(|root| self.ancestor(slot, root));
+        second.filter(|other| is_second(*other)).count() > 0
     }
 
     pub(super) fn judge_block(&mut self, slot: u64, proposal: &Proposal) {

@@ -87,6 +87,8 @@ impl Terms {
 pub struct Ancestor {
     /// Its slot.
     pub slot: u64,
+    /// The index of the validator that made it.
+    pub proposer_index: u64,
     /// The root of the block before it, 32 bytes.
     pub parent_root: Hash,
     /// What is known of its execution payload; none if our beacon nodes tell only its header.
@@ -123,23 +125,28 @@ const fn gas_limit_may_follow(parent: u64, limit: u64) -> bool {
     limit >= 5000 && limit.abs_diff(parent) < parent / 1024
 }
 
-/// Where a head is and since when, seen from the slot after it.
+/// A head, seen from a slot after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HeadTiming {
+pub struct Passed {
     /// Its slot.
     pub slot: u64,
+    /// The slot of its parent.
+    pub parent_slot: u64,
     /// Whether it came so late that attestations of its slot may be for its parent.
     pub late: bool,
+    /// Whether its proposer made two blocks in its slot.
+    pub twice: bool,
 }
 
-/// Whether a beacon node that follows the specification may build on the head's parent, to leave a late head behind. From here
-/// only a part of its reasons is seen (consensus-specs, fork choice, `get_proposer_head`): how many votes head and parent have,
-/// and how far the chain is from being final, is not.
-pub const fn may_pass_over(slot: u64, slots_per_epoch: u64, head: HeadTiming, parent_slot: u64) -> bool {
-    head.late
-        && head.slot.saturating_add(1) == slot
-        && parent_slot.saturating_add(1) == head.slot
-        && !slot.is_multiple_of(slots_per_epoch)
+/// Whether a beacon node that follows the specification may build on the head's parent in a slot of this fork, to leave the head
+/// behind. From here only a part of its reasons is seen (consensus-specs, fork choice, `get_proposer_head`): how many votes head
+/// and parent have, and how far the chain is from being final, is not. Before Fulu the first slot of an epoch was excepted
+/// (`is_shuffling_stable`); since then proposers are known an epoch ahead, and it is not.
+pub fn may_pass_over(slot: u64, slots_per_epoch: u64, fork: Fork, head: Passed) -> bool {
+    let right_before = head.slot.saturating_add(1) == slot;
+    let single = head.parent_slot.saturating_add(1) == head.slot;
+    let stable = fork >= Fork::Fulu || !slot.is_multiple_of(slots_per_epoch);
+    right_before && (head.late && single && stable || head.twice)
 }
 
 #[cfg(test)]
@@ -167,15 +174,41 @@ mod tests {
     }
 
     #[test]
-    fn only_a_late_head_of_the_slot_before_is_passed_over_and_not_where_an_epoch_begins() {
-        let late = HeadTiming { slot: 9, late: true };
-        assert!(may_pass_over(10, 8, late, 8));
-        let early = HeadTiming { late: false, ..late };
-        assert!(!may_pass_over(10, 8, early, 8));
-        // A slot without a block after the head, or before it.
-        assert!(!may_pass_over(11, 8, late, 8));
-        assert!(!may_pass_over(10, 8, late, 7));
-        let last = HeadTiming { slot: 15, late: true };
-        assert!(!may_pass_over(16, 8, last, 14));
+    fn a_head_is_passed_over_as_the_specification_of_the_slots_fork_says() {
+        let late = Passed {
+            slot: 9,
+            parent_slot: 8,
+            late: true,
+            twice: false,
+        };
+        let passed = |slot, fork, head| may_pass_over(slot, 8, fork, head);
+        for fork in [Fork::Electra, Fork::Fulu] {
+            assert!(passed(10, fork, late));
+            assert!(!passed(10, fork, Passed { late: false, ..late }));
+            // A slot without a block after the head, or before it.
+            assert!(!passed(11, fork, late));
+            let after_gap = Passed {
+                parent_slot: 7,
+                ..late
+            };
+            assert!(!passed(10, fork, after_gap));
+            // Where an epoch begins, only since proposers are known beforehand.
+            let last = Passed {
+                slot: 15,
+                parent_slot: 14,
+                ..late
+            };
+            assert_eq!(passed(16, fork, last), fork == Fork::Fulu);
+            // Whose proposer made two blocks: however early, wherever it is, but right before the slot.
+            for head in [late, after_gap, last] {
+                let twice = Passed {
+                    late: false,
+                    twice: true,
+                    ..head
+                };
+                assert!(passed(twice.slot + 1, fork, twice));
+                assert!(!passed(twice.slot + 2, fork, twice));
+            }
+        }
     }
 }

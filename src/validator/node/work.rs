@@ -72,6 +72,7 @@ fn ancestor(block: &KnownBlock) -> Ancestor {
     };
     Ancestor {
         slot: header.slot,
+        proposer_index: header.proposer_index,
         parent_root: header.parent_root,
         payload,
     }
@@ -1148,6 +1149,7 @@ pub(super) mod tests {
         // What the parent does not allow is seen by the parent, whether that was known before or is found out meanwhile.
         let parent = |block_hash, gas_limit| Ancestor {
             slot: 16,
+            proposer_index: 7,
             parent_root: [1; 32],
             payload: Some(Payload {
                 block_hash,

@@ -1,6 +1,6 @@
 //! What this operator thinks of what others propose: each row of the tables of what is plausible, and of what is not.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     crypto::hash::Hash,
@@ -8,7 +8,7 @@ use crate::{
         agreement::Verdict,
         chain::{
             signing::is_aggregator,
-            spec::{Due, Fork},
+            spec::{Chain, Due, Fork, ScheduledFork},
             types::{
                 AggregateAndProof, Attestation, AttestationData, Bitlist, Bitvector, Checkpoint,
                 ContributionAndProof, SyncCommitteeContribution,
@@ -16,7 +16,7 @@ use crate::{
         },
         combine::Place,
         core::{
-            Effect, Event, Report,
+            Effect, Event, Heard, Report,
             attesting::encode_list,
             effects::ToCheck,
             proposing::Made,
@@ -263,6 +263,7 @@ fn without_the_groups_randao_reveal_a_block_is_held() {
 fn ancestor(slot: u64, parent_root: Hash) -> Ancestor {
     Ancestor {
         slot,
+        proposer_index: 7,
         parent_root,
         payload: Some(Payload {
             block_hash: PARENT_HASH,
@@ -347,15 +348,17 @@ fn a_block_is_held_until_our_beacon_nodes_have_said_what_they_know_of_its_parent
     assert_eq!(slot.seen(Kind::Block, 0, id, &effects), Seen::Valid);
 }
 
-/// Our head is a block of slot 8 on one of slot 7, and a block of this slot is proposed on one that our beacon nodes know to be
-/// of that slot, or do not know. In slot 9, or in a later one.
-fn built_on(
-    of_slot: u64,
-    round: u8,
-    parent: Hash,
-    parent_slot: Option<u64>,
-    late: bool,
-) -> (Process, Hash, Seen) {
+/// Since when our beacon nodes have their head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Came {
+    InTime,
+    Late,
+    /// They told nothing of it: it was found by asking.
+    Unknown,
+}
+
+/// Our head is a block of the slot before, on one of the slot before that.
+fn with_head(of_slot: u64, round: u8, came: Came) -> Process {
     let mut slot = Process::at(of_slot, false);
     if round > 0 {
         slot.enter(Kind::Block, round);
@@ -363,26 +366,44 @@ fn built_on(
     let before = of_slot - 1;
     slot.ancestors.insert(HEAD, ancestor(before, [5; 32]));
     slot.ancestors.insert([5; 32], ancestor(before - 1, [4; 32]));
-    if let Some(parent_slot) = parent_slot {
-        slot.ancestors.insert(parent, ancestor(parent_slot, [3; 32]));
-    }
     slot.handle(Event::Head {
         slot: before,
         root: HEAD,
     });
-    let heard = slot.core.chain.due_ms(before, Due::Attestation);
-    let heard = if late { heard + 1 } else { heard - 1000 };
-    slot.core.heard.insert(HEAD, (before, heard));
+    let due = slot.core.chain.due_ms(before, Due::Attestation);
+    let at_ms = match came {
+        Came::InTime => Some(due - 1000),
+        Came::Late => Some(due + 1),
+        Came::Unknown => return slot,
+    };
+    let heard = Heard { slot: before, at_ms };
+    slot.core.heard.insert(HEAD, heard);
+    slot
+}
+
+/// What is thought of a block that is proposed on this one.
+fn on(slot: &mut Process, round: u8, parent: Hash) -> (Hash, Seen) {
     slot.made(Purpose::Randao, (0, 0), [0; 32], RANDAO);
     let mut block = slot.summary(0);
+    let epoch = slot.core.time.epoch_of(slot.slot);
+    block.fork = slot.core.chain.spec.signable_fork_at(epoch).unwrap().fork;
     block.header.parent_root = parent;
-    let (id, seen) = proposed(&mut slot, round, Some(block));
+    proposed(slot, round, Some(block))
+}
+
+/// A block of slot 9 is proposed on one that our beacon nodes know to be of this slot, or do not know.
+fn built_on(round: u8, parent: Hash, parent_slot: Option<u64>) -> (Process, Hash, Seen) {
+    let mut slot = with_head(9, round, Came::InTime);
+    if let Some(parent_slot) = parent_slot {
+        slot.ancestors.insert(parent, ancestor(parent_slot, [3; 32]));
+    }
+    let (id, seen) = on(&mut slot, round, parent);
     (slot, id, seen)
 }
 
 #[test]
 fn the_parent_is_our_head_or_in_later_rounds_a_block_no_older_than_our_heads_parent() {
-    let (mut slot, id, seen) = built_on(9, 0, [6; 32], Some(8), true);
+    let (mut slot, id, seen) = built_on(0, [6; 32], Some(8));
     assert_eq!(seen, Seen::Held);
     let effects = slot.handle(Event::Head {
         slot: 8,
@@ -400,12 +421,12 @@ fn the_parent_is_our_head_or_in_later_rounds_a_block_no_older_than_our_heads_par
         // A block of the slot itself is nobody's parent in it.
         (Some(9), Seen::Held),
     ] {
-        let (_, _, seen) = built_on(9, 1, [6; 32], parent_slot, false);
+        let (_, _, seen) = built_on(1, [6; 32], parent_slot);
         assert_eq!(seen, expected, "{parent_slot:?}");
     }
 
     // What they did not have they are asked for again when their head changes.
-    let (mut slot, id, seen) = built_on(9, 1, [6; 32], None, false);
+    let (mut slot, id, seen) = built_on(1, [6; 32], None);
     assert_eq!(seen, Seen::Held);
     slot.ancestors.insert([6; 32], ancestor(8, [5; 32]));
     let effects = slot.handle(Event::Head {
@@ -415,34 +436,99 @@ fn the_parent_is_our_head_or_in_later_rounds_a_block_no_older_than_our_heads_par
     assert_eq!(slot.seen(Kind::Block, 1, id, &effects), Seen::Valid);
 }
 
+/// Fulu has begun.
+fn in_fulu(slot: &mut Process) {
+    let mut chain = Chain::clone(&slot.core.chain);
+    chain.spec.forks.push(ScheduledFork {
+        fork: Fork::Fulu,
+        epoch: 0,
+        version: [6, 0, 0, 1],
+    });
+    slot.handle(Event::Chain(Arc::new(chain)));
+}
+
 #[test]
-fn a_late_head_may_be_left_behind_as_the_specification_says() {
+fn a_late_head_may_be_left_behind_as_the_specification_of_the_slots_fork_says() {
     let parent = [5; 32];
     for round in [0, 1] {
-        for (of_slot, late, honest) in [
-            (9, true, true),
-            (9, false, false),
-            (8, true, false),
-            (13, true, true),
+        for (of_slot, fulu, came, honest) in [
+            (9, false, Came::Late, true),
+            (9, false, Came::InTime, false),
+            // When it came nobody knows: it may have been in time.
+            (9, false, Came::Unknown, false),
+            // The first slot of an epoch, before proposers were known beforehand and since.
+            (8, false, Came::Late, false),
+            (8, true, Came::Late, true),
+            (8, true, Came::InTime, false),
+            (13, true, Came::Late, true),
+            (13, true, Came::Unknown, false),
         ] {
-            let (_, _, seen) = built_on(of_slot, round, parent, None, late);
+            let mut slot = with_head(of_slot, round, came);
+            if fulu {
+                in_fulu(&mut slot);
+            }
+            let (_, seen) = on(&mut slot, round, parent);
             let expected = if honest || round > 0 {
                 Seen::Valid
             } else {
                 Seen::Held
             };
-            assert_eq!(seen, expected, "{of_slot} {late} {round}");
+            assert_eq!(seen, expected, "{of_slot} {fulu} {came:?} {round}");
         }
     }
     // Of two slots at once nothing is left behind.
-    let mut slot = Process::at(9, false);
-    slot.ancestors.insert(HEAD, ancestor(8, parent));
+    let mut slot = with_head(9, 0, Came::Late);
     slot.ancestors.insert(parent, ancestor(6, [4; 32]));
-    slot.handle(Event::Head { slot: 8, root: HEAD });
-    slot.made(Purpose::Randao, (0, 0), [0; 32], RANDAO);
-    let mut block = slot.summary(0);
-    block.header.parent_root = parent;
-    assert_eq!(proposed(&mut slot, 0, Some(block)).1, Seen::Held);
+    assert_eq!(on(&mut slot, 0, parent).1, Seen::Held);
+}
+
+#[test]
+fn a_head_whose_proposer_made_two_blocks_may_be_left_behind() {
+    let (parent, second) = ([5; 32], [9; 32]);
+    let one = |of_slot, proposer_index| Ancestor {
+        proposer_index,
+        ..ancestor(of_slot, parent)
+    };
+    let cases = [
+        // In the first slot of an epoch too.
+        (9, Some(one(8, 7)), Seen::Valid),
+        (8, Some(one(7, 7)), Seen::Valid),
+        // Of another proposer, on another branch; of another slot than was told; gone since.
+        (9, Some(one(8, 8)), Seen::Held),
+        (9, Some(one(7, 7)), Seen::Held),
+        (9, None, Seen::Held),
+    ];
+    for (of_slot, known, expected) in cases {
+        let mut slot = with_head(of_slot, 0, Came::InTime);
+        // Some slots without a block before the head do not matter.
+        slot.ancestors.insert(parent, ancestor(of_slot - 4, [4; 32]));
+        slot.ancestors.extend(known.map(|known| (second, known)));
+        // Another of our beacon nodes has it.
+        slot.handle(Event::Heard {
+            slot: of_slot - 1,
+            root: second,
+        });
+        assert_eq!(on(&mut slot, 0, parent).1, expected, "{of_slot} {known:?}");
+    }
+}
+
+#[test]
+fn when_a_head_came_is_known_only_if_a_beacon_node_told_of_it_by_itself() {
+    let late = |events: &[fn(u64) -> Event]| {
+        let mut slot = Process::at(8, false);
+        slot.now = slot.core.chain.due_ms(8, Due::Attestation) + 100;
+        for event in events {
+            slot.handle(event(8));
+        }
+        let heard = slot.core.heard[&HEAD];
+        heard.came_at(slot.now)
+    };
+    let told: fn(u64) -> Event = |slot| Event::Heard { slot, root: HEAD };
+    let asked: fn(u64) -> Event = |slot| Event::Head { slot, root: HEAD };
+    assert!(late(&[told, asked]));
+    // It was there when it was asked for, and then told of by a node that is slower, or whose stream was broken.
+    assert!(!late(&[asked]));
+    assert!(!late(&[asked, told]));
 }
 
 /// What is decided for *head* in the slot.

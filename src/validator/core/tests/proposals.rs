@@ -171,6 +171,7 @@ fn our_beacon_nodes_are_told_what_a_block_is_held_against_and_when_none_is_neede
     let mut slot = Process::at(10, false);
     let parent = Ancestor {
         slot: 9,
+        proposer_index: 7,
         parent_root: [2; 32],
         payload: Some(Payload {
             block_hash: PARENT_HASH,

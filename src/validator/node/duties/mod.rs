@@ -176,8 +176,14 @@ impl Service {
         }
     }
 
-    /// A beacon node told of its head. The core hears of the one that is ours, whoever told of it. `None` if nobody listens.
+    /// A beacon node told of its head. The core hears of it, and of the one that is ours, whoever told of it. `None` if nobody
+    /// listens.
     fn told(&mut self, place: usize, head: &Head) -> Option<()> {
+        let heard = Event::Heard {
+            slot: head.slot,
+            root: head.block,
+        };
+        self.events.send(heard).ok()?;
         let nodes = &self.asker.nodes;
         nodes.told(place, head.slot, head.block, head.execution_optimistic);
         let ours = nodes.head();

@@ -199,6 +199,7 @@ impl Sim {
         let Place { slot, parent } = self.knows(place, root)?;
         Some(Ancestor {
             slot,
+            proposer_index: slot,
             parent_root: parent,
             payload: Some(Payload {
                 block_hash: payload_of(&root),

@@ -659,17 +659,9 @@ impl Sim {
             }
             Happening::Block { node, slot } => {
                 self.nodes[node].has.insert(slot);
-                let Some(root) = self.root(node, slot) else {
-                    return;
-                };
-                (node, Event::Head { slot, root })
+                return self.told(node, slot);
             }
-            Happening::Heard { node, slot } => {
-                let Some(root) = self.root(node, slot) else {
-                    return;
-                };
-                (node, Event::Head { slot, root })
-            }
+            Happening::Heard { node, slot } => return self.told(node, slot),
             Happening::Result { node, life, event } => {
                 if life != self.nodes[node].life {
                     return;
@@ -684,6 +676,18 @@ impl Sim {
                 return;
             }
         };
+        self.handle(place, event);
+    }
+
+    /// A beacon node of a node tells of a block that became its head.
+    fn told(&mut self, place: usize, slot: u64) {
+        if let Some(root) = self.root(place, slot) {
+            self.handle(place, Event::Heard { slot, root });
+            self.handle(place, Event::Head { slot, root });
+        }
+    }
+
+    fn handle(&mut self, place: usize, event: Event) {
         let clock = self.clock(place);
         let Some(core) = &mut self.nodes[place].core else {
             return;

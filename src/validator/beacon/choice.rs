@@ -1,17 +1,18 @@
 //! Which of an operator's beacon nodes is asked first, and which of their heads is ours: one rule for everything.
 //!
 //! 1. How a node is ([`State::rank`](super::nodes::State)): in step before optimistic before behind.
-//! 2. The newest head that fits: no head is of the future. So the node that told of a block is asked before those that have
+//! 2. Those that show their head before those that only say how new it is.
+//! 3. The newest head that fits: no head is of the future. So the node that told of a block is asked before those that have
 //!    not got it yet, for attestation data and for blocks that are built on it.
-//! 3. Of how many of the nodes that are as well it is the head.
-//! 4. The order in which the nodes were given.
+//! 4. Of how many of the nodes that are as well it is the head.
+//! 5. The order in which the nodes were given.
+//!
+//! A head of the slot after the one by our clock is of the future, too, unless most of the nodes that are as well have such heads: then
+//! it is our clock that is behind. So no node is the first of several because it is ahead of all others.
 
 use std::cmp::Reverse;
 
 use crate::crypto::hash::Hash;
-
-/// Heads may be so many slots ahead of our clock: clocks differ.
-const AHEAD: u64 = 1;
 
 /// A node's head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,36 +34,53 @@ pub struct Standing {
     pub head: Option<Head>,
 }
 
-impl Standing {
-    /// Its head, unless that is of the future.
-    fn fitting(&self, slot: Option<u64>) -> Option<Head> {
-        let newest = slot.map_or(u64::MAX, |slot| slot.saturating_add(AHEAD));
-        self.head.filter(|head| head.slot <= newest)
-    }
+/// The same with only those heads that fit the time. `slot` is that of our clock; none before genesis.
+fn fitting(standings: &[Standing], slot: Option<u64>) -> Vec<Standing> {
+    let Some(slot) = slot else {
+        return standings.to_vec();
+    };
+    let next = slot.saturating_add(1);
+    let our_clock_is_behind = |rank: u8| {
+        let alike = standings.iter().filter(|one| one.rank == rank);
+        let ahead = alike
+            .clone()
+            .filter(|one| one.head.is_some_and(|head| head.slot == next));
+        2 * ahead.count() > alike.count()
+    };
+    let fits = |one: &Standing| Standing {
+        head: one
+            .head
+            .filter(|head| head.slot <= slot || head.slot == next && our_clock_is_behind(one.rank)),
+        ..*one
+    };
+    standings.iter().map(fits).collect()
 }
 
 /// Puts nodes in the order in which they are asked. `slot` is that of our clock; none before genesis.
 pub fn order(standings: &mut [Standing], slot: Option<u64>) {
-    let all = standings.to_vec();
+    let all = fitting(standings, slot);
+    let fits = |place: usize| all.iter().find(|one| one.place == place).and_then(|one| one.head);
     // Nobody vouches for a head that has no root.
+    let shown = |place: usize| fits(place).filter(|head| head.root.is_some());
     let alike = |one: &Standing| {
-        let head = one.fitting(slot).filter(|head| head.root.is_some());
+        let head = shown(one.place);
         let same = |other: &&Standing| other.rank == one.rank && other.head == head;
         head.map_or(0, |_| all.iter().filter(same).count())
     };
     standings.sort_by_cached_key(|one| {
-        let newest = one.fitting(slot).map(|head| head.slot);
-        (one.rank, Reverse(newest), Reverse(alike(one)), one.place)
+        let said = fits(one.place).map(|head| head.slot);
+        let shows = shown(one.place).is_some();
+        (one.rank, !shows, Reverse(said), Reverse(alike(one)), one.place)
     });
 }
 
 /// The head that is ours: that of the node that is asked first. If that did not tell which block it is, another one's that is
 /// no older. `None` if nobody told of one that fits.
 pub fn head(standings: &[Standing], slot: Option<u64>) -> Option<(u64, Hash)> {
-    let mut standings = standings.to_vec();
+    let mut standings = fitting(standings, slot);
     order(&mut standings, slot);
     let mut oldest = 0;
-    for head in standings.iter().filter_map(|one| one.fitting(slot)) {
+    for head in standings.iter().filter_map(|one| one.head) {
         if let Some(root) = head.root.filter(|_| head.slot >= oldest) {
             return Some((head.slot, root));
         }
@@ -101,7 +119,7 @@ mod tests {
 
     #[test]
     fn nodes_are_in_one_order() {
-        let cases: [(&str, &[Case], &[usize]); 9] = [
+        let cases: [(&str, &[Case], &[usize]); 16] = [
             (
                 "as they were given",
                 &[(0, Some(99), A), (0, Some(99), A)],
@@ -132,7 +150,56 @@ mod tests {
                 &[(0, Some(99), A), (0, Some(99), A), (0, Some(100), B)],
                 &[2, 0, 1],
             ),
-            ("clocks differ", &[(0, Some(100), A), (0, Some(101), B)], &[1, 0]),
+            (
+                "ahead of everybody",
+                &[(0, Some(101), A), (0, Some(100), B)],
+                &[1, 0],
+            ),
+            (
+                "ahead of everybody, and of a block that is late",
+                &[(0, Some(101), A), (0, Some(97), B)],
+                &[1, 0],
+            ),
+            (
+                "as many ahead as not",
+                &[
+                    (0, Some(101), A),
+                    (0, Some(101), A),
+                    (0, Some(100), B),
+                    (0, Some(99), B),
+                ],
+                &[2, 3, 0, 1],
+            ),
+            (
+                "most are ahead: our clock is behind",
+                &[(0, Some(100), A), (0, Some(101), B), (0, Some(101), B)],
+                &[1, 2, 0],
+            ),
+            (
+                "those that are worse say nothing of our clock",
+                &[
+                    (0, Some(100), A),
+                    (0, Some(101), B),
+                    (1, Some(101), B),
+                    (1, Some(101), B),
+                ],
+                &[0, 1, 2, 3],
+            ),
+            (
+                "only says how new it is",
+                &[(0, Some(100), None), (0, Some(99), A)],
+                &[1, 0],
+            ),
+            (
+                "all only say how new they are",
+                &[(0, Some(98), None), (0, Some(99), None)],
+                &[1, 0],
+            ),
+            (
+                "nobody else is there to tell who is right",
+                &[(0, Some(101), A), (1, Some(100), B)],
+                &[0, 1],
+            ),
             (
                 "of the future",
                 &[(0, Some(102), A), (0, Some(3), B), (0, None, None)],
@@ -153,11 +220,17 @@ mod tests {
     fn our_head_is_that_of_the_node_that_is_asked_first() {
         /// A head's slot and root.
         type Expected = Option<(u64, u8)>;
-        let cases: [(&[Case], Expected); 8] = [
+        let cases: [(&[Case], Expected); 12] = [
             (&[(0, Some(99), A), (0, Some(100), B)], Some((100, 2))),
             (&[(0, Some(99), A), (2, Some(100), B)], Some((99, 1))),
-            // Nothing older than what it says, though it does not say which block it is.
-            (&[(0, Some(99), A), (0, Some(100), None)], None),
+            // What is only said is nobody's head.
+            (&[(0, Some(99), A), (0, Some(100), None)], Some((99, 1))),
+            // Nothing older than what the best one says, though it does not say which block it is.
+            (&[(0, Some(100), None), (1, Some(99), A)], None),
+            // Ahead of everybody, or with everybody.
+            (&[(0, Some(101), A), (0, Some(100), B)], Some((100, 2))),
+            (&[(0, Some(101), A), (0, Some(101), B)], Some((101, 1))),
+            (&[(0, Some(101), A)], Some((101, 1))),
             (&[(0, Some(99), None), (1, Some(99), B)], Some((99, 2))),
             (&[(0, None, None), (2, Some(99), A)], Some((99, 1))),
             (&[(0, Some(1000), A)], None),

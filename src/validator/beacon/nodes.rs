@@ -320,11 +320,11 @@ impl Shared {
             let words = members.filter_map(|member| {
                 let chain = member.told.clone()?;
                 let slot = now.and_then(|now| chain.time().slot_at(now)).unwrap_or(0);
-                // No head is of the future.
+                // No head is of the future; clocks differ, but who is ahead of ours has no newer head for that.
                 let head = member.head.filter(|head| head.slot <= slot.saturating_add(1));
                 Some(Word {
                     chain,
-                    head_slot: head.map_or(0, |head| head.slot),
+                    head_slot: head.map_or(0, |head| head.slot.min(slot)),
                 })
             });
             words

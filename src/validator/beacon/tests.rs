@@ -1832,7 +1832,7 @@ async fn nodes_are_asked_by_how_they_are_then_by_their_head_then_as_they_were_gi
     let servers = [
         ready(90).await,
         ready(98).await,
-        ready(100).await,
+        ready(99).await,
         ready(u64::MAX).await,
     ];
     let nodes = connect_at(IN_SLOT, &servers).await;
@@ -1849,29 +1849,44 @@ async fn nodes_are_asked_by_how_they_are_then_by_their_head_then_as_they_were_gi
     let stalled = [ready(20).await, says(30, true, 69, None).await, ready(10).await];
     let nodes = connect_at(IN_SLOT, &stalled).await;
     assert_eq!(asked(&nodes).await, [1, 0, 2]);
-    let servers = [ready(99).await, ready(99).await, ready(99).await];
+    let servers = [ready(98).await, ready(98).await, ready(98).await];
     let nodes = connect_at(IN_SLOT, &servers).await;
     assert_eq!(asked(&nodes).await, [0, 1, 2]);
     // Of two heads of one slot the one that more of them have; and which one it is must be known.
-    nodes.told(0, 99, [1; 32], false);
-    nodes.told(1, 99, [2; 32], false);
+    nodes.told(0, 98, [1; 32], false);
+    nodes.told(1, 98, [2; 32], false);
     assert_eq!(
         (asked(&nodes).await, nodes.head()),
-        (vec![0, 1, 2], Some((99, [1; 32])))
+        (vec![0, 1, 2], Some((98, [1; 32])))
     );
-    nodes.told(2, 99, [2; 32], false);
+    nodes.told(2, 98, [2; 32], false);
     assert_eq!(
         (asked(&nodes).await, nodes.head()),
-        (vec![1, 2, 0], Some((99, [2; 32])))
+        (vec![1, 2, 0], Some((98, [2; 32])))
     );
     // A head that its execution client has not verified is worth less, however new.
-    nodes.told(0, 100, [3; 32], true);
-    assert_eq!(nodes.head(), Some((99, [2; 32])));
-    nodes.told(0, 100, [3; 32], false);
+    nodes.told(0, 99, [3; 32], true);
+    assert_eq!(nodes.head(), Some((98, [2; 32])));
+    nodes.told(0, 99, [3; 32], false);
     assert_eq!(
         (asked(&nodes).await, nodes.head()),
-        (vec![0, 1, 2], Some((100, [3; 32])))
+        (vec![0, 1, 2], Some((99, [3; 32])))
     );
+    // One that is always a slot ahead is the first only when most are: then it is our clock.
+    nodes.told(2, 100, [4; 32], false);
+    assert_eq!(
+        (asked(&nodes).await, nodes.head()),
+        (vec![0, 1, 2], Some((99, [3; 32])))
+    );
+    nodes.told(1, 100, [4; 32], false);
+    assert_eq!(
+        (asked(&nodes).await, nodes.head()),
+        (vec![1, 2, 0], Some((100, [4; 32])))
+    );
+    // What a node only says of its head is no head that it shows.
+    let servers = [ready(99).await, says(98, false, 0, Some(98)).await];
+    let nodes = connect_at(IN_SLOT, &servers).await;
+    assert_eq!(asked(&nodes).await, [1, 0]);
 }
 
 #[tokio::test]

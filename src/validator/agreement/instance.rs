@@ -353,6 +353,11 @@ impl<S: Signatures> Instance<S> {
         self.committee.leader(self.duty, self.round)
     }
 
+    /// The round for which [`Effect::AskValue`] asked, until there is a value.
+    pub fn asked(&self) -> Option<u8> {
+        self.asked.filter(|_| self.decision.is_none())
+    }
+
     /// Proposals that wait for a verdict.
     pub fn held(&self) -> impl Iterator<Item = &Proposal> {
         let waiting = |held: &&Held| held.verdict.is_none() && self.decision.is_none();

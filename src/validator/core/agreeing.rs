@@ -27,13 +27,16 @@ impl<S: Signatures> Core<S> {
         if over(self.time, duty, slot) || duty.slot > slot.saturating_add(EARLY_SLOTS) {
             return;
         }
-        // Blocks are large: nobody fills our memory with those of slots that are not ours.
-        if duty.kind == Kind::Block
-            && self
-                .schedule
-                .proposes_not(self.time.epoch_of(duty.slot), duty.slot)
-        {
-            return;
+        // Blocks are large: nobody fills our memory with those of slots that are not ours, or not known to be. What is lacking when
+        // they are known is asked for then.
+        if duty.kind == Kind::Block {
+            let epoch = self.time.epoch_of(duty.slot);
+            let is_large = matches!(message.body, agreement::messages::Body::Proposal(_));
+            if self.schedule.proposes_not(epoch, duty.slot)
+                || is_large && self.proposer_of(duty.slot).is_none()
+            {
+                return;
+            }
         }
         let now = self.now;
         let effects = self.agreement(duty).receive(now, from, message);
@@ -219,9 +222,9 @@ impl<S: Signatures> Core<S> {
         }
     }
 
-    fn asked_for_value(&mut self, duty: Duty, round: u8) {
+    pub(super) fn asked_for_value(&mut self, duty: Duty, round: u8) {
         match duty.kind {
-            Kind::Head => self.propose_head(duty.slot),
+            Kind::Head => self.want_head(duty.slot, round),
             Kind::Block => self.propose_block(duty.slot, round),
             Kind::Aggregates => self.ask_aggregates(duty.slot, round),
             Kind::Contributions => self.ask_contributions(duty.slot, round),
@@ -326,15 +329,17 @@ impl<S: Signatures> Core<S> {
             Opinion::Verdict(verdict) => self.give_verdict(duty, proposal.round, &id, verdict),
             Opinion::Early => {}
             Opinion::Wait | Opinion::AskAll => {
-                // The leader has seen something that we may see a moment later.
+                // The leader has seen something that we may see a moment later. Slots that are over are asked for now and then.
+                let of_use = slot.saturating_add(1) >= current;
+                let again = if of_use { again } else { self.time.slot_ms };
+                let asked = work.view_asked_at.map_or(now, |at| at.saturating_add(again));
                 let soon = if work.views.is_empty() {
-                    now
+                    now.max(asked)
                 } else {
                     now.saturating_add(again)
                 };
                 work.ask_view_at = Some(work.ask_view_at.map_or(soon, |at| at.min(soon)));
                 let lately = work.all_asked_at.is_some_and(|at| now < at.saturating_add(again));
-                let of_use = slot.saturating_add(1) >= current;
                 if opinion == Opinion::AskAll && !work.views.is_empty() && of_use && !lately {
                     work.all_asked_at = Some(now);
                     self.effects.push(Effect::AskAllViews { slot });
@@ -348,25 +353,41 @@ impl<S: Signatures> Core<S> {
         (self.time.slot_ms * ASK_AGAIN_PERCENT / 100).max(50)
     }
 
+    /// This operator leads a round of a slot's head. In later rounds our beacon nodes are asked if there is nothing to propose, in the
+    /// first when a block arrives or attestations are due.
+    fn want_head(&mut self, slot: u64, round: u8) {
+        let (now, at) = (self.now, self.moment(slot));
+        if let Some(work) = self.slots.get_mut(&slot)
+            && (round > 0 && at.due && work.views.own(&at, round).is_none())
+        {
+            work.ask_view_at = Some(now);
+        }
+        self.propose_head(slot);
+    }
+
+    /// Proposes our own view if there is one, and this operator is to propose something.
     fn propose_head(&mut self, slot: u64) {
-        let duty = Duty {
-            slot,
-            kind: Kind::Head,
+        let kind = Kind::Head;
+        let (duty, at) = (Duty { slot, kind }, self.moment(slot));
+        let views = self.slots.get(&slot).map(|work| &work.views);
+        if let Some(round) = self.agreements.get(&duty).and_then(Instance::asked)
+            && let Some(data) = views.and_then(|views| views.own(&at, round)).copied()
+        {
+            self.propose(duty, round, data.to_ssz().into());
+        }
+    }
+
+    /// Whatever has happened: what follows from it for heads that are not decided. Our own view is proposed where that is wanted, and
+    /// what is held is judged. Done after every event, so that no order of events leaves a leader silent or a proposal
+    /// unjudged.
+    pub(super) fn advance_heads(&mut self) {
+        let kind = Kind::Head;
+        let open = |(slot, work): (&u64, &super::Slot)| {
+            (work.begun.contains(&kind) && work.head.is_none()).then_some(*slot)
         };
-        let at = self.moment(slot);
-        let work = self.slots.get(&slot);
-        let own = work.and_then(|work| work.views.own(&at).copied());
-        let round = self.agreements.get(&duty).map_or(0, Instance::round);
-        match own {
-            Some(data) => self.propose(duty, round, data.to_ssz().into()),
-            // Asked when a block arrives or attestations are due; then it is proposed.
-            None if round == 0 || !at.due => {}
-            None => {
-                let now = self.now;
-                if let Some(work) = self.slots.get_mut(&slot) {
-                    work.ask_view_at = Some(now);
-                }
-            }
+        for slot in self.slots.iter().filter_map(open).collect::<Vec<_>>() {
+            self.propose_head(slot);
+            self.judge_held(Duty { slot, kind });
         }
     }
 
@@ -379,7 +400,7 @@ impl<S: Signatures> Core<S> {
 
     /// Our beacon nodes have a new head: one of them told of it, or it was found by asking.
     pub(super) fn head(&mut self, slot: u64, root: Hash) {
-        let (now, current) = (self.now, self.slot_now());
+        let (now, again, current) = (self.now, self.ask_again_ms(), self.slot_now());
         // No head is of the future, but clocks differ.
         if slot > current.saturating_add(EARLY_SLOTS) {
             return;
@@ -392,13 +413,14 @@ impl<S: Signatures> Core<S> {
             && work.begun.contains(&Kind::Head)
             && work.head.is_none()
             && (slot == current || at.due)
-            && work.views.own(&at).map(|own| own.beacon_block_root) != Some(root)
+            && work.views.own(&at, 0).map(|own| own.beacon_block_root) != Some(root)
         {
             work.ask_view_at = Some(now);
+            work.ask_all_at = Some(now.saturating_add(again));
         }
     }
 
-    /// When attestations are due, what came too early counts, and our own view is wanted if there is none.
+    /// When attestations are due, our own view is wanted if there is none.
     pub(super) fn attestations_due(&mut self) {
         let now = self.now;
         let due =
@@ -411,29 +433,47 @@ impl<S: Signatures> Core<S> {
                 if work.head.is_none() && work.views.is_empty() {
                     work.ask_view_at = Some(now);
                 }
+                work.ask_all_at = at.due.then_some(now);
             }
-            let kind = Kind::Head;
-            self.judge_held(Duty { slot, kind });
         }
     }
 
-    /// Asks our beacon nodes for their view where it is time to.
+    /// Asks our beacon nodes for their view where it is time to: the one that is chosen, or all of them, if the one that told of
+    /// a block does not answer.
     pub(super) fn ask_views(&mut self) {
-        let now = self.now;
-        let mut asked = Vec::new();
-        for (slot, work) in &mut self.slots {
-            if work.ask_view_at.is_some_and(|at| at <= now) {
-                work.ask_view_at = None;
-                if work.head.is_none() {
-                    asked.push((*slot, work.views.unknown_blocks()));
+        let (now, again) = (self.now, self.ask_again_ms());
+        let slots: Vec<u64> = self.slots.keys().copied().collect();
+        for slot in slots {
+            let at = self.moment(slot);
+            let Some(work) = self.slots.get_mut(&slot) else {
+                continue;
+            };
+            let open = work.head.is_none();
+            let is_time = |at: &mut u64| *at <= now;
+            let view = work.ask_view_at.take_if(is_time).is_some() && open;
+            let mut all = work.ask_all_at.take_if(is_time).is_some() && open && work.views.lack_told(&at);
+            if all {
+                // Whoever was asked has a moment to answer; and this goes on as long as the slot lasts.
+                let last = work.all_asked_at.max(work.view_asked_at);
+                let mut next = last.map_or(now, |last| last.saturating_add(again));
+                all = next <= now;
+                if all {
+                    work.all_asked_at = Some(now);
+                    next = now.saturating_add(again);
+                }
+                work.ask_all_at = (next < self.time.end_of(slot)).then_some(next);
+            }
+            if view {
+                work.view_asked_at = Some(now);
+                let blocks = work.views.unknown_blocks();
+                self.note_asked(slot, Kind::Head);
+                self.effects.push(Effect::AskView { slot });
+                for root in blocks {
+                    self.effects.push(Effect::LookUp { slot, root });
                 }
             }
-        }
-        for (slot, blocks) in asked {
-            self.note_asked(slot, Kind::Head);
-            self.effects.push(Effect::AskView { slot });
-            for root in blocks {
-                self.effects.push(Effect::LookUp { slot, root });
+            if all {
+                self.effects.push(Effect::AskAllViews { slot });
             }
         }
     }
@@ -444,38 +484,35 @@ impl<S: Signatures> Core<S> {
     }
 
     /// A beacon node answered, of several one that was not asked first: it may show that what another operator proposes is
-    /// plausible, and is not what this one would propose.
+    /// plausible, and is what this one would propose only if it has the block of the slot that is our head.
     pub(super) fn other_view(&mut self, slot: u64, data: AttestationData) {
-        let sound = self.is_sound(slot, &data);
-        if let Some(work) = self.slots.get_mut(&slot).filter(|_| sound) {
+        if self.is_sound(slot, &data)
+            && let Some(work) = self.slots.get_mut(&slot)
+        {
             work.views.add_other(data);
-            let kind = Kind::Head;
-            self.judge_held(Duty { slot, kind });
+            self.viewed(slot);
         }
     }
 
     /// Our beacon nodes answered.
     pub(super) fn view(&mut self, slot: u64, data: AttestationData) {
-        let sound = self.is_sound(slot, &data);
-        let Some(work) = self.slots.get_mut(&slot).filter(|_| sound) else {
-            return;
-        };
-        work.views.add(data);
-        let duty = Duty {
-            slot,
-            kind: Kind::Head,
-        };
-        // Before attestations are due, an old head is no answer.
-        let at = self.moment(slot);
-        if self
-            .slots
-            .get(&slot)
-            .is_some_and(|work| work.views.own(&at).is_some())
+        if self.is_sound(slot, &data)
+            && let Some(work) = self.slots.get_mut(&slot)
         {
+            work.views.add(data);
+            self.viewed(slot);
+        }
+    }
+
+    /// If there is an own view now, our beacon nodes have answered: an old head is no answer before attestations are due.
+    fn viewed(&mut self, slot: u64) {
+        let kind = Kind::Head;
+        let (duty, at) = (Duty { slot, kind }, self.moment(slot));
+        let round = self.agreements.get(&duty).map_or(0, Instance::round);
+        let views = self.slots.get(&slot).map(|work| &work.views);
+        if views.is_some_and(|views| views.own(&at, round).is_some()) {
             self.note_answered(duty);
         }
-        self.propose_head(slot);
-        self.judge_held(duty);
     }
 
     /// Our beacon nodes have nothing to propose. Before attestations are due that says nothing: they are asked when they are.
@@ -498,8 +535,6 @@ impl<S: Signatures> Core<S> {
     pub(super) fn looked_up(&mut self, slot: u64, root: Hash, place: Option<Place>) {
         if let Some(work) = self.slots.get_mut(&slot) {
             work.views.block(root, place);
-            let kind = Kind::Head;
-            self.judge_held(Duty { slot, kind });
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     dkg::wire::Reader,
     validator::{
-        agreement::{Signatures, Verdict, messages::Proposal},
+        agreement::{Instance, Signatures, Verdict, messages::Proposal},
         chain::{
             signing::is_aggregator,
             types::{
@@ -96,10 +96,15 @@ impl<S: Signatures> Core<S> {
     pub(super) fn decided_head(&mut self, slot: u64, data: AttestationData) {
         let work = self.slots.entry(slot).or_default();
         work.head = Some(data);
-        work.ask_view_at = None;
+        (work.ask_view_at, work.ask_all_at) = (None, None);
         self.proceed(slot);
         for kind in [Kind::Aggregates, Kind::Contributions] {
-            self.judge_held(Duty { slot, kind });
+            let duty = Duty { slot, kind };
+            // Who leads could not ask before.
+            if let Some(round) = self.agreements.get(&duty).and_then(Instance::asked) {
+                self.asked_for_value(duty, round);
+            }
+            self.judge_held(duty);
         }
     }
 

@@ -29,7 +29,8 @@ const MAX_LOOKUPS: usize = 32;
 pub struct Views {
     /// The answers of those of our beacon nodes that were chosen, oldest first.
     first: Vec<AttestationData>,
-    /// What any of the nodes said when all were asked. None of these is our own head, however new it is.
+    /// What any of the nodes said when all were asked. None of these is our own head, however new it is, but for the block of
+    /// the slot of which one told.
     others: Vec<AttestationData>,
     blocks: BTreeMap<Hash, Lookup>,
 }
@@ -75,6 +76,13 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// The block of the slot that is our head, as far as one of our beacon nodes told of it.
+    fn told(&self) -> Option<Hash> {
+        self.newest
+            .filter(|(of, _)| *of == self.slot)
+            .map(|(_, root)| root)
+    }
+
     /// Whether this can never be attested to in the slot.
     pub fn excludes(&self, data: &AttestationData) -> bool {
         data.slot != self.slot
@@ -132,21 +140,32 @@ impl Views {
         self.first.is_empty()
     }
 
-    /// What this node would propose.
-    pub fn own(&self, at: &Moment) -> Option<&AttestationData> {
-        let of_this_slot = at.newest.filter(|(of, _)| *of == at.slot);
-        let told = of_this_slot.and_then(|(_, root)| {
-            let mut newest_first = self.first.iter().rev();
-            newest_first.find(|view| view.beacon_block_root == root)
-        });
-        told.or(self.first.last().filter(|_| at.due))
+    /// What this node would propose in a round. If one of our beacon nodes told of a block of the slot, that is our head, and in the
+    /// first round nothing else: whoever told of it may be slow to say more, and what another one says that has not got it is known
+    /// to be old. If operators could not agree in that round, an old head is better than none.
+    pub fn own(&self, at: &Moment, round: u8) -> Option<&AttestationData> {
+        let newest = self.first.last().filter(|_| at.due);
+        let Some(told) = at.told() else {
+            return newest;
+        };
+        let newest_first = self.first.iter().rev().chain(self.others.iter().rev());
+        let of_told = newest_first
+            .into_iter()
+            .find(|view| view.beacon_block_root == told);
+        of_told.or(newest.filter(|_| round > 0))
+    }
+
+    /// Whether one of our beacon nodes told of a block of the slot, and none has said yet what else goes with it.
+    pub fn lack_told(&self, at: &Moment) -> bool {
+        at.told()
+            .is_some_and(|told| self.all().all(|view| view.beacon_block_root != told))
     }
 
     /// Attestations are due: of what was answered before only a block of the slot counts on, which is the newest head, if
     /// that is one.
     pub fn due(&mut self, at: &Moment) {
-        let newest = at.newest.filter(|(of, _)| *of == at.slot).map(|(_, root)| root);
-        let counts = |view: &AttestationData| Some(view.beacon_block_root) == newest;
+        let told = at.told();
+        let counts = |view: &AttestationData| Some(view.beacon_block_root) == told;
         self.first.retain(counts);
         self.others.retain(counts);
     }
@@ -193,7 +212,7 @@ impl Views {
         }
         let same_target = |view: &&AttestationData| view.target == data.target;
         let root = data.beacon_block_root;
-        let own = self.own(at).copied();
+        let own = self.own(at, in_round.round).copied();
         let is_own = own
             .as_ref()
             .filter(same_target)
@@ -344,7 +363,7 @@ mod tests {
         // The head has moved on: the old one is not ours any more.
         views.add(data(42));
         assert_eq!(views.judge(&data(41), round(0), &DUE), Opinion::Wait);
-        assert_eq!(views.own(&DUE), Some(&data(42)));
+        assert_eq!(views.own(&DUE, 0), Some(&data(42)));
     }
 
     #[test]
@@ -363,7 +382,7 @@ mod tests {
                 assert_eq!(views.judge(&data(41), of, &at), Opinion::Early);
                 assert_eq!(views.judge(&data(42), of, &at), Opinion::Early);
             }
-            assert_eq!(views.own(&at), None);
+            assert_eq!(views.own(&at, 0), None);
         }
         views.add(data(42));
         assert_eq!(views.judge(&data(42), round(0), &of_before), Opinion::Early);
@@ -381,14 +400,14 @@ mod tests {
         // An answer that was asked for earlier and comes later makes nothing of it undone, before and after.
         views.add(data(41));
         for at in [of_now, Moment { due: true, ..of_now }] {
-            assert_eq!(views.own(&at), Some(&data(42)));
+            assert_eq!(views.own(&at, 0), Some(&data(42)));
         }
         // Our beacon nodes went back.
         let back = Moment {
             due: true,
             ..of_before
         };
-        assert_eq!(views.own(&back), Some(&data(41)));
+        assert_eq!(views.own(&back, 0), Some(&data(41)));
         // When it is due, what was answered before does not count, but for a block of this slot.
         for (at, expected) in [(of_before, None), (of_now, Some(data(42)))] {
             let mut views = Views::default();
@@ -397,7 +416,7 @@ mod tests {
             views.add_other(data(41));
             let at = Moment { due: true, ..at };
             views.due(&at);
-            assert_eq!(views.own(&at), expected.as_ref());
+            assert_eq!(views.own(&at, 0), expected.as_ref());
             assert_eq!(views.all().count(), usize::from(expected.is_some()));
         }
         // Before anything else: what can never be right is refused at once.
@@ -523,6 +542,35 @@ mod tests {
     }
 
     #[test]
+    fn a_block_of_the_slot_that_a_node_told_of_is_our_head_whichever_node_says_the_rest() {
+        let told = Moment {
+            newest: Some((42, [42; 32])),
+            ..DUE
+        };
+        let mut views = Views::default();
+        assert!(views.lack_told(&told) && !views.lack_told(&DUE));
+        // The one that told of it hangs, and the other one has not got it.
+        views.add(data(41));
+        assert!(views.lack_told(&told));
+        assert_eq!(views.own(&told, 0), None);
+        assert_eq!(views.judge(&data(41), round(0), &told), Opinion::Wait);
+        // Where operators could not agree, that is better than nothing.
+        assert_eq!(views.own(&told, 1), Some(&data(41)));
+        assert_eq!(judge(&mut views, &data(41), round(1), &told, on_chain), VALID);
+        // Now it has, and it does not matter that it was not asked first.
+        views.add_other(data(42));
+        assert!(!views.lack_told(&told));
+        for round in [0, 1] {
+            assert_eq!(views.own(&told, round), Some(&data(42)));
+        }
+        assert_eq!(views.judge(&data(42), round(0), &told), VALID);
+        assert_eq!(views.judge(&data(41), round(0), &told), Opinion::Wait);
+        // Before attestations are due, too.
+        let early = Moment { due: false, ..told };
+        assert_eq!(views.own(&early, 0), Some(&data(42)));
+    }
+
+    #[test]
     fn head_and_target_are_of_one_view() {
         let with_target = |root: u8, target: u8| AttestationData {
             target: Checkpoint {
@@ -610,7 +658,7 @@ mod tests {
         views.add_other(stale(41));
         views.add_other(data(42));
         // The checkpoints are known now. The head in the first round is the one of the node that is asked first.
-        assert_eq!(views.own(&DUE), Some(&stale(41)));
+        assert_eq!(views.own(&DUE, 0), Some(&stale(41)));
         assert_eq!(views.judge(&data(41), round(0), &DUE), VALID);
         assert_eq!(views.judge(&data(42), round(0), &DUE), Opinion::Wait);
         assert_eq!(judge(&mut views, &data(42), round(1), &DUE, on_chain), VALID);

@@ -167,13 +167,16 @@ impl Heard {
 #[derive(Default)]
 struct Slot {
     views: Views,
-    /// When our beacon nodes are asked (again) for their view.
+    /// When our beacon nodes are asked (again) for their view, and when they were asked last.
     ask_view_at: Option<u64>,
+    view_asked_at: Option<u64>,
     /// When attestations are due, until then.
     due_at: Option<u64>,
     /// The round of the agreement on the head for which proposals were judged.
     round: u8,
-    /// When all of them were asked last.
+    /// When all of them are asked, if none has said by then what goes with the block of the slot that one of them told of; and when they
+    /// were asked last.
+    ask_all_at: Option<u64>,
     all_asked_at: Option<u64>,
     /// What was decided.
     head: Option<AttestationData>,
@@ -310,7 +313,8 @@ impl<S: Signatures> Core<S> {
             .time
             .start_of(self.time.slot_at(self.now).map_or(0, |slot| slot + 1));
         let agreements = self.agreements.values().filter_map(Instance::next_wakeup);
-        let views = self.slots.values().filter_map(|slot| slot.ask_view_at);
+        let asking = |slot: &Slot| slot.ask_view_at.into_iter().chain(slot.ask_all_at).min();
+        let views = self.slots.values().filter_map(asking);
         let heads = self.slots.values().filter_map(|slot| slot.due_at);
         let due = self.next_due();
         agreements
@@ -336,8 +340,9 @@ impl<S: Signatures> Core<S> {
         }
         self.start_due();
         self.attestations_due();
-        self.ask_views();
         self.tick_agreements();
+        self.advance_heads();
+        self.ask_views();
         self.prepare_block();
     }
 

@@ -433,7 +433,7 @@ impl<S: Signatures> Core<S> {
     /// late; in later rounds, for operators differ, on whatever is no older than our head's parent.
     fn may_build_on(&mut self, slot: u64, round: u8, root: Hash, parent: Lookup) -> bool {
         // A head that is not before the slot says nothing of what was: then our clock is behind, or the slot has its block.
-        let Some((head_slot, head)) = self.newest_block.filter(|(of, _)| *of < slot) else {
+        let Some((_, head)) = self.newest_block.filter(|(of, _)| *of < slot) else {
             return round > 0 && matches!(parent, Lookup::Known(parent) if parent.slot < slot);
         };
         if head == root {

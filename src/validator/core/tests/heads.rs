@@ -9,7 +9,10 @@ use crate::{
             Signatures as _,
             messages::{self, Body, Proposal, Step, Vote, proposal_digest, value_id, vote_digest},
         },
-        chain::types::{AttestationData, Checkpoint},
+        chain::{
+            spec::Due,
+            types::{AttestationData, Checkpoint},
+        },
         core::{Effect, Event, Report, schedule::Attester},
         duty::{Duty, Kind},
         memory::Proofs,
@@ -530,5 +533,175 @@ fn a_head_of_the_future_is_nobodys() {
     });
     assert_eq!(questions(&effects), [""; 0]);
     let (id, effects) = slot.propose(Kind::Head, 0, &vote(17).to_ssz());
+    assert_eq!(slot.seen(Kind::Head, 0, id, &effects), Seen::Valid);
+}
+
+/// What this process proposes in a round.
+fn proposed(effects: &[Effect], of: u8) -> Vec<Vec<u8>> {
+    let proposals = effects.iter().filter_map(|effect| match effect {
+        Effect::Broadcast(Message::Agreement(messages::Message {
+            body: Body::Proposal(proposal),
+            ..
+        })) if proposal.round == of => Some(proposal.value.to_vec()),
+        _ => None,
+    });
+    proposals.collect()
+}
+
+const HEAD_17: Event = Event::Head {
+    slot: 17,
+    root: [17; 32],
+};
+
+fn view(root: u8) -> Event {
+    Event::View {
+        slot: 17,
+        data: vote(root),
+    }
+}
+
+fn other_view(root: u8) -> Event {
+    Event::OtherView {
+        slot: 17,
+        data: vote(root),
+    }
+}
+
+/// What happens to a leader in slot 16.
+#[derive(Clone, Copy)]
+enum Step16 {
+    /// One of its beacon nodes tells of the block of the slot.
+    Told,
+    /// The one that was asked has this block.
+    Answer(u8),
+    /// Another one.
+    Other(u8),
+}
+
+#[test]
+fn a_leader_proposes_as_soon_as_its_view_becomes_its_own_whichever_comes_first() {
+    // Operator 2 leads the first round of slot 16, and the fourth one of slot 17.
+    let leading = || {
+        let mut slot = Process::at(16, false);
+        let attester = Attester {
+            validator: 0,
+            index: 1000,
+            committee: 1,
+            committee_length: 64,
+            committees_at_slot: 4,
+        };
+        let duties = vec![(16, attester)];
+        slot.handle(Event::Attesters { epoch: 2, duties });
+        slot
+    };
+    let of_16 = |root: u8| AttestationData {
+        slot: 16,
+        target: Checkpoint {
+            epoch: 2,
+            root: [root; 32],
+        },
+        ..vote(root)
+    };
+    let view = |root| Event::View {
+        slot: 16,
+        data: of_16(root),
+    };
+    let event = |step: Step16| match step {
+        Step16::Told => Event::Head {
+            slot: 16,
+            root: [16; 32],
+        },
+        Step16::Answer(root) => view(root),
+        Step16::Other(root) => Event::OtherView {
+            slot: 16,
+            data: of_16(root),
+        },
+    };
+    let right = of_16(16).to_ssz();
+    let old = of_16(15).to_ssz();
+    // The last step of each makes the view its own.
+    let cases: [(&str, &[Step16]); 4] = [
+        ("told, then answered", &[Step16::Told, Step16::Answer(16)]),
+        ("answered, then told", &[Step16::Answer(16), Step16::Told]),
+        ("another one has it", &[Step16::Told, Step16::Other(16)]),
+        (
+            "the one that told of it hangs, and another one gets it later",
+            &[
+                Step16::Told,
+                Step16::Answer(15),
+                Step16::Other(15),
+                Step16::Other(16),
+            ],
+        ),
+    ];
+    for (what, steps) in cases {
+        for late in [false, true] {
+            let mut slot = leading();
+            if late {
+                slot.wait_for(Due::Attestation);
+            }
+            let mut all = Vec::new();
+            for (place, step) in steps.iter().enumerate() {
+                let seen = proposed(&slot.handle(event(*step)), 0);
+                // When it is due and nobody has told of a block, the answer is enough.
+                let first = late && matches!(steps[0], Step16::Answer(_));
+                let expected = if first { 0 } else { steps.len() - 1 };
+                assert_eq!(
+                    seen.len(),
+                    usize::from(place == expected),
+                    "{what} {place} {late}"
+                );
+                all.extend(seen);
+            }
+            assert_eq!(all, std::slice::from_ref(&right), "{what} {late}");
+        }
+    }
+    // Nobody told of anything: what there is when attestations are due, and not before.
+    let mut slot = leading();
+    assert!(proposed(&slot.handle(view(15)), 0).is_empty());
+    assert!(proposed(&slot.wait_for(Due::Attestation), 0).is_empty());
+    assert_eq!(proposed(&slot.handle(view(15)), 0), [old]);
+}
+
+#[test]
+fn where_the_node_that_told_of_a_block_hangs_the_others_are_asked_for_it() {
+    let mut slot = attesting();
+    let start = slot.now;
+    let (old, _) = slot.propose(Kind::Head, 0, &vote(16).to_ssz());
+    slot.now = start + 600;
+    assert_eq!(questions(&slot.handle(HEAD_17)), ["view"]);
+    // The other one has not got it yet.
+    assert_eq!(questions(&slot.handle(view(16))), [""; 0]);
+    slot.now = start + 700;
+    assert_eq!(questions(&slot.handle(Event::Tick)), [""; 0]);
+    slot.now = start + 760;
+    assert_eq!(questions(&slot.handle(Event::Tick)), ["all"]);
+    slot.handle(other_view(16));
+    // When attestations are due an old head is not better than before: it is known to be old.
+    slot.now = start + 1_334;
+    let effects = slot.handle(Event::Tick);
+    assert!(questions(&effects).contains(&"all"), "{effects:?}");
+    let mut effects = slot.handle(view(16));
+    effects.extend(slot.handle(other_view(16)));
+    assert_eq!(slot.seen(Kind::Head, 0, old, &effects), Seen::Held);
+    // It gets it, and nobody needs the one that hangs.
+    let (id, effects) = slot.propose(Kind::Head, 0, &vote(17).to_ssz());
+    assert_eq!(slot.seen(Kind::Head, 0, id, &effects), Seen::Held);
+    let effects = slot.handle(other_view(17));
+    assert_eq!(slot.seen(Kind::Head, 0, id, &effects), Seen::Valid);
+    slot.now = start + 1_600;
+    assert!(!questions(&slot.handle(Event::Tick)).contains(&"all"));
+}
+
+#[test]
+fn what_is_held_is_judged_when_we_are_told_of_its_block() {
+    let mut slot = attesting();
+    slot.now += 600;
+    let (id, effects) = slot.propose(Kind::Head, 0, &vote(17).to_ssz());
+    assert_eq!(slot.seen(Kind::Head, 0, id, &effects), Seen::Held);
+    // The answer is there before the word that it is the head.
+    let effects = slot.handle(view(17));
+    assert_eq!(slot.seen(Kind::Head, 0, id, &effects), Seen::Held);
+    let effects = slot.handle(HEAD_17);
     assert_eq!(slot.seen(Kind::Head, 0, id, &effects), Seen::Valid);
 }

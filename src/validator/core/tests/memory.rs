@@ -3,13 +3,17 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::validator::{
+    agreement::{
+        Signatures as _,
+        messages::{Body, LAST_ROUND, Message as Agreement, Proposal, proposal_digest, value_id},
+    },
     chain::time::Time,
     core::{
         Core, Effect, Event, History, Settings,
         pools::WAITING,
         schedule::{Attester, Proposer, Schedule, SyncMember},
     },
-    duty::Purpose,
+    duty::{Duty, Kind, Purpose},
     guard::Start,
     memory::Proofs,
     partials::{Item, Partials},
@@ -204,6 +208,83 @@ fn an_operator_fills_at_most_10_mib_whatever_it_sends() {
             assert_eq!(bench.core.bytes_of(BAD), (0, 0));
         }
     }
+}
+
+/// What [`BAD`] proposes for the block of a slot.
+fn proposal(slot: u64, round: u8, value: Vec<u8>) -> Message {
+    let duty = Duty {
+        slot,
+        kind: Kind::Block,
+    };
+    let value: Arc<[u8]> = value.into();
+    let digest = proposal_digest(&LOCK, duty, BAD, round, None, &value_id(&value));
+    let body = Body::Proposal(Proposal {
+        operator: BAD,
+        round,
+        polka: None,
+        value,
+        signature: Cheap(BAD).sign(&digest),
+    });
+    Message::Agreement(Agreement { duty, body })
+}
+
+/// Blocks, and their blobs, of slots in which nobody knows yet whether one of ours proposes.
+#[test]
+fn blocks_are_kept_only_for_slots_in_which_one_of_ours_is_known_to_propose() {
+    const MIB: usize = 1 << 20;
+    let mut bench = Bench::new(1_000, 32);
+    let now = bench.now();
+    let flood = |bench: &mut Bench| {
+        for slot in now - 2..=now + 3 {
+            let leads =
+                |round: &u8| (slot + Kind::Block as u64 + u64::from(*round)) % 4 + 1 == u64::from(BAD);
+            for round in (0..=LAST_ROUND).filter(leads) {
+                for byte in [1, 2, 3] {
+                    bench.say(proposal(slot, round, vec![byte; MIB]));
+                }
+            }
+            for byte in [1, 2, 3] {
+                bench.say(Message::Contents {
+                    slot,
+                    root: [byte; 32],
+                    bytes: vec![byte; MIB].into(),
+                });
+            }
+        }
+        bench.core.sizes().1
+    };
+    assert_eq!(flood(&mut bench), 0);
+    // They are known: what was said before is asked for.
+    let (first, proposer) = (
+        now + 1,
+        Proposer {
+            validator: 7,
+            index: 1007,
+        },
+    );
+    let duties = vec![(now, proposer), (first, proposer)];
+    let at = bench.time.start_of(now);
+    let effects = bench.core.handle(at, Event::Proposers { epoch: 9, duties });
+    let asks = |effect: &Effect| {
+        matches!(
+            effect,
+            Effect::Send { message: Message::Agreement(Agreement { duty, body: Body::Status(_) }), .. }
+            | Effect::Broadcast(Message::Agreement(Agreement { duty, body: Body::Status(_) }))
+                if (duty.slot, duty.kind) == (now, Kind::Block)
+        )
+    };
+    let later = bench.core.handle(at + 200, Event::Tick);
+    assert!(effects.iter().chain(&later).any(asks), "{effects:?} {later:?}");
+    // Of each slot what it can lead at once, with one contradiction, and the blobs of one block.
+    let kept = flood(&mut bench);
+    assert!((MIB..=6 * MIB).contains(&kept), "{kept} bytes");
+    // Where nobody of ours proposes, again nothing.
+    let duties = Vec::new();
+    bench.core.handle(
+        bench.time.start_of(now + 3),
+        Event::Proposers { epoch: 9, duties },
+    );
+    assert_eq!(bench.core.sizes().1, 0);
 }
 
 #[test]

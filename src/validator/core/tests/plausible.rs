@@ -774,6 +774,48 @@ fn aggregates_and_contributions_wait_for_what_they_are_of() {
 }
 
 #[test]
+fn who_leads_asks_for_what_is_to_be_aggregated_as_soon_as_that_is_decided() {
+    let asks = |effects: &[Effect]| {
+        let asked = |effect: &&Effect| {
+            matches!(
+                effect,
+                Effect::AskAggregates { round: 0, .. } | Effect::AskContributions { round: 0, .. }
+            )
+        };
+        effects.iter().filter(asked).count()
+    };
+    // Operator 2 leads the first round on aggregates in slot 10, on contributions in slot 9.
+    for (of, due) in [(10, Due::Aggregate), (9, Due::Contribution)] {
+        let mut slot = Process::at(of, false);
+        if of == 10 {
+            let attester = Attester {
+                validator: 0,
+                index: 1000,
+                committee: 1,
+                committee_length: 64,
+                committees_at_slot: 4,
+            };
+            let duties = vec![(of, attester)];
+            slot.handle(Event::Attesters { epoch: 1, duties });
+            slot.made(Purpose::Selection, (0, 0), [0; 32], proof(true));
+        } else {
+            let members = vec![SyncMember {
+                validator: 0,
+                index: 1000,
+                subcommittees: vec![1],
+                places: vec![9],
+            }];
+            slot.handle(Event::SyncMembers { epoch: 1, members });
+            slot.made(Purpose::SyncSelection, (0, 1), [0; 32], [8; 96]);
+        }
+        assert_eq!(asks(&slot.wait_for(due)), 0, "{of}");
+        slot.core.decided_head(of, AttestationData { slot: of, ..data() });
+        assert_eq!(asks(&slot.handle(Event::Tick)), 1, "{of}");
+        assert_eq!(asks(&slot.handle(Event::Tick)), 0, "{of}");
+    }
+}
+
+#[test]
 fn only_who_is_selected_signs_an_aggregate_and_with_the_groups_proof() {
     let mut slot = aggregating(true);
     let value = list(&[aggregate(&[1]), aggregate(&[2])]);

@@ -757,6 +757,7 @@ impl Sim {
             }
             Effect::AskView { .. } | Effect::AskAllViews { .. } | Effect::AskBlock { .. }
                 if self.plan.silent.contains(&operator) => {}
+            Effect::AskAllViews { .. } if self.plan.failing.contains(&operator) => {}
             Effect::AskView { slot } if self.plan.failing.contains(&operator) => {
                 let kind = Kind::Head;
                 let duty = Duty { slot, kind };

@@ -83,9 +83,9 @@ async function play() {
   const { program, fork, upgrade, preset } = values;
   const chain = { fork, upgrade, preset, slotSeconds, delay: Number(values.delay) };
   progress("starting the chain");
-  const { islands, environment } = scenario;
+  const { islands, environment, nodes } = scenario;
   const liars = new Map((scenario.liars ?? []).map((place) => [place, values.adversary]));
-  devnet = new Devnet({ program, liars, ceremony, work, ...chain, islands, environment });
+  devnet = new Devnet({ program, liars, ceremony, work, ...chain, islands, environment, nodes });
   await devnet.begin();
   const { clock, operators } = devnet;
   console.log(

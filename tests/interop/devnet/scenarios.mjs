@@ -141,6 +141,29 @@ export const scenarios = {
       return [];
     },
   },
+  "two-nodes": {
+    about: "every operator has two beacon nodes, of which the one that is listed first gets each block a little later",
+    nodes: 2,
+    async play(devnet) {
+      const { clock, operators } = devnet;
+      await Promise.all(operators.map(({ proxy }) => proxy.set({ behind: clock.slotMs / 12 })));
+      return [];
+    },
+  },
+  "teller-hangs": {
+    about: "every operator has two beacon nodes; the one that is first with each block never says what to attest to",
+    nodes: 2,
+    async play(devnet) {
+      const { clock, operators } = devnet;
+      const mute = "/eth/v1/validator/attestation_data";
+      await Promise.all(
+        operators.map(({ proxies }) =>
+          Promise.all([proxies[0].set({ behind: clock.slotMs / 12 }), proxies[1].set({ mute })]),
+        ),
+      );
+      return [];
+    },
+  },
   "node-lags": badNode("answers late", ({ slotMs }) => ({ lag: slotMs * 0.4 })),
   "node-older-head": badNode("names an older head", () => ({ head: "older" })),
   "node-unknown-head": badNode("names a head that nobody knows", () => ({ head: "unknown" })),

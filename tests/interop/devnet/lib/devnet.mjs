@@ -73,7 +73,7 @@ export class Devnet {
 
   /**
    * `settings`: program, liars (other programs by the operator's place), ceremony (folder), work (folder), fork, upgrade,
-   * preset, slotSeconds, delay, islands, environment
+   * preset, slotSeconds, delay, islands, environment, nodes (how many beacon nodes each operator has; one of them is in its island)
    */
   constructor(settings) {
     this.settings = settings;
@@ -85,7 +85,7 @@ export class Devnet {
 
   /** Starts the chain; its genesis is `delay` seconds away. */
   async begin() {
-    const { ceremony, work, fork, upgrade, preset, slotSeconds, delay } = this.settings;
+    const { ceremony, work, fork, upgrade, preset, slotSeconds, delay, nodes = 1 } = this.settings;
     const folders = fs
       .readdirSync(ceremony)
       .filter((name) => /^operator-\d+$/.test(name))
@@ -94,8 +94,9 @@ export class Devnet {
     this.threshold = lock.cluster_definition.threshold;
     this.pubkeys = lock.distributed_validators.map((validator) => validator.distributed_public_key);
     const count = folders.length;
-    const ports = await freePorts(1 + 4 * count + 1);
-    this.#spare = ports.slice(1 + 3 * count);
+    const ports = await freePorts(1 + (3 + nodes) * count + 1);
+    this.#spare = ports.slice(1 + 3 * count, 1 + 4 * count + 1);
+    const furtherPorts = ports.slice(1 + 4 * count + 1);
     const pagePorts = ports.slice(1 + 2 * count, 1 + 3 * count);
     const [chainPort] = ports;
     this.url = `http://127.0.0.1:${chainPort}`;
@@ -143,15 +144,20 @@ export class Devnet {
     for (const [place, name] of folders.entries()) {
       const folder = path.join(work, name);
       copyFolder(path.join(ceremony, name), folder);
-      this.operators.push(await this.#operator(name, folder, place, peerPorts, beaconPorts[place], pagePorts[place]));
+      const further = furtherPorts.slice(place * (nodes - 1), (place + 1) * (nodes - 1));
+      const nodePorts = [beaconPorts[place], ...further];
+      this.operators.push(await this.#operator(name, folder, place, peerPorts, nodePorts, pagePorts[place]));
     }
   }
 
   #spare;
 
-  async #operator(name, folder, place, peerPorts, beaconPort, pagePort) {
-    const proxy = new Proxy(Number(new URL(this.url).port), this.#islands?.beaconSocket(place) ?? beaconPort);
-    await proxy.open();
+  async #operator(name, folder, place, peerPorts, nodePorts, pagePort) {
+    const chain = Number(new URL(this.url).port);
+    const proxies = nodePorts.map(
+      (port, number) => new Proxy(chain, number === 0 ? (this.#islands?.beaconSocket(place) ?? port) : port),
+    );
+    await Promise.all(proxies.map((proxy) => proxy.open()));
     return new Operator(
       {
         name,
@@ -159,8 +165,8 @@ export class Devnet {
         folder,
         log: path.join(this.work, `${path.basename(folder)}.log`),
         port: peerPorts[place],
-        beacon: `http://127.0.0.1:${beaconPort}`,
-        proxy,
+        beacons: nodePorts.map((port) => `http://127.0.0.1:${port}`),
+        proxies,
         peers: peerPorts.filter((_, other) => other !== place),
         networkFile: this.networkFile,
         wrap: this.#islands?.wrap(place),
@@ -181,7 +187,8 @@ export class Devnet {
     await proxy.open();
     const { program, peers } = operator.settings;
     const log = path.join(this.work, `${operator.name}-twin.log`);
-    const settings = { program, peers, name: `${operator.name}'s twin`, folder, log, port, proxy, beacon: proxy.url };
+    const nodes = { proxies: [proxy], beacons: [proxy.url] };
+    const settings = { program, peers, name: `${operator.name}'s twin`, folder, log, port, ...nodes };
     this.twin = new Operator({ ...settings, networkFile: this.networkFile }, this.clock);
     return this.twin;
   }

@@ -1,4 +1,4 @@
-// One operator: a folder from the ceremony, a process, what it said, and the proxy in front of its beacon node.
+// One operator: a folder from the ceremony, a process, what it said, and the proxies in front of its beacon nodes.
 
 import { spawn } from "node:child_process";
 import fs from "node:fs";
@@ -20,7 +20,7 @@ export class Operator {
   ended = null;
 
   /**
-   * `settings`: name, program, folder, log, port, proxy, peers (ports), page (address at which it shows what it does, or
+   * `settings`: name, program, folder, log, port, beacons (addresses), proxies, peers (ports), page (address at which it shows what it does, or
    * null), networkFile, environment, wrap (words before the program)
    */
   constructor(settings, clock) {
@@ -38,8 +38,13 @@ export class Operator {
   get folder() {
     return this.#settings.folder;
   }
+  /** In front of its beacon nodes, in the order in which they are listed. */
+  get proxies() {
+    return this.#settings.proxies;
+  }
+  /** In front of the first one. */
   get proxy() {
-    return this.#settings.proxy;
+    return this.proxies[0];
   }
   /** The address of the page that shows what it does; nothing if there is none. */
   get page() {
@@ -60,11 +65,12 @@ export class Operator {
   }
 
   start() {
-    const { program, folder, port, beacon, peers, page, networkFile, environment = {}, wrap = [] } = this.#settings;
+    const { program, folder, port, beacons, peers, page, networkFile, environment = {}, wrap = [] } = this.#settings;
     const words = [
       ...wrap,
       program,
-      ...["--data-dir", folder, "run", "--beacon-node", beacon, "--listen", `/ip4/127.0.0.1/tcp/${port}`],
+      ...["--data-dir", folder, "run", ...beacons.flatMap((beacon) => ["--beacon-node", beacon])],
+      ...["--listen", `/ip4/127.0.0.1/tcp/${port}`],
       ...peers.flatMap((peer) => ["--peer", `/ip4/127.0.0.1/tcp/${peer}`]),
       ...["--network-file", networkFile],
     ];

@@ -13,6 +13,8 @@
 // | `bare: true` | gives blocks without a word of which fork and kind they are, and `null` for whatever it may leave out |
 // | `building: ms` | needs that much longer to make a block |
 // | `events: ms` | tells events that much later; `events: "none"` tells none |
+// | `behind: ms` | has each block that much later: till then its head, wherever it names it, is the block before |
+// | `mute: "..."` | takes requests for what begins so and never answers them |
 
 import http from "node:http";
 
@@ -26,6 +28,8 @@ const HONEST = Object.freeze({
   bare: false,
   building: 0,
   events: 0,
+  behind: 0,
+  mute: "",
 });
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const hex = (bytes) => "0x" + Buffer.from(bytes).toString("hex");
@@ -37,6 +41,8 @@ export class Proxy {
   #agent = new http.Agent({ keepAlive: true });
   #sockets = new Set();
   #streams = new Set();
+  /** When a block became the chain's head, by root: ms since 1970. */
+  #came = new Map();
   wishes = { ...HONEST };
   requests = 0;
   /** When an operator was first told what to attest to, by slot, and when it gave attestations: ms since 1970. */
@@ -93,11 +99,11 @@ export class Proxy {
     this.requests += 1;
     const body = await bytesOf(request);
     if (request.method === "POST" && request.url.endsWith("/beacon/pool/attestations")) this.given.push(Date.now());
-    const { lag, status, rubbish, silent, bare, building } = this.wishes;
+    const { lag, status, rubbish, silent, bare, building, behind, mute } = this.wishes;
     const makesBlock = request.url.startsWith("/eth/v3/validator/blocks/");
     if (lag) await sleep(lag);
     if (building && makesBlock) await sleep(building);
-    if (silent) return;
+    if (silent || (mute && request.url.startsWith(mute))) return;
     if (status) {
       response.writeHead(status, { "content-type": "application/json" });
       response.end(JSON.stringify({ code: status, message: "the harness says so" }));
@@ -122,7 +128,7 @@ export class Proxy {
       content = withoutWords(String(headers["content-type"]), content, makesBlock);
       delete headers["content-length"];
     }
-    if (this.wishes.head !== "true" && answer.statusCode === 200) {
+    if ((this.wishes.head !== "true" || behind) && answer.statusCode === 200) {
       content = await this.#lie(request.url, String(headers["content-type"]), content);
       delete headers["content-length"];
     }
@@ -159,17 +165,33 @@ export class Proxy {
       for (let end = rest.indexOf("\n\n"); end >= 0; end = rest.indexOf("\n\n")) {
         const event = rest.slice(0, end + 2);
         rest = rest.slice(end + 2);
-        const { events, head } = this.wishes;
+        const { events, head, behind } = this.wishes;
+        const [, root] = /"block":"(0x[0-9a-f]{64})"/.exec(event) ?? [];
+        if (root && !this.#came.has(root)) this.#came.set(root, Date.now());
         if (events === "none" || head === "older") continue;
         const told = head === "unknown" ? event.replace(/("block":"0x[0-9a-f]*)[0-9a-f]{8}"/, '$1deadbeef"') : event;
-        setTimeout(() => response.writableEnded || response.write(told), events);
+        setTimeout(() => response.writableEnded || response.write(told), Math.max(events, behind));
       }
     });
+  }
+
+  /** Whether this node has not got a block yet that the chain has. */
+  #isNew(root) {
+    return Date.now() < (this.#came.get(root) ?? 0) + this.wishes.behind;
   }
 
   /** The answer with another head, where it names one. */
   async #lie(url, type, content) {
     const path = url.split("?")[0];
+    if (path === "/eth/v1/node/syncing" && this.wishes.behind) {
+      const answer = JSON.parse(content);
+      const { data } = await this.#json("/eth/v1/beacon/headers/head");
+      if (this.#isNew(data.root)) {
+        const before = await this.#json(`/eth/v1/beacon/headers/${data.header.message.parent_root}`);
+        answer.data.head_slot = before.data.header.message.slot;
+      }
+      return JSON.stringify(answer);
+    }
     if (path === "/eth/v1/validator/attestation_data") {
       if (type.includes("octet-stream")) {
         const data = Buffer.from(content); // slot, index, head, source, target: 8 + 8 + 32 + 40 + 40 bytes
@@ -188,13 +210,17 @@ export class Proxy {
     }
     if (path === "/eth/v1/beacon/blocks/head/root" || path === "/eth/v1/beacon/headers/head") {
       const answer = JSON.parse(content);
-      answer.data.root = await this.#otherHead(answer.data.root);
+      const other = await this.#otherHead(answer.data.root);
+      if (this.wishes.head === "true" && other !== answer.data.root && path.endsWith("/headers/head"))
+        return JSON.stringify(await this.#json(`/eth/v1/beacon/headers/${other}`));
+      answer.data.root = other;
       return JSON.stringify(answer);
     }
     return content;
   }
 
   async #otherHead(root) {
+    if (this.wishes.head === "true" && !this.#isNew(root)) return root;
     if (this.wishes.head === "unknown") return root.slice(0, -8) + "deadbeef";
     const { data } = await this.#json(`/eth/v1/beacon/headers/${root}`);
     return Number(data.header.message.slot) === 0 ? root : data.header.message.parent_root;

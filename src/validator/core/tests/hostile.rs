@@ -36,20 +36,22 @@ fn plan() -> Plan {
 
 #[test]
 fn nothing_grows_over_1000_slots() {
-    let mut sim = Sim::new(1, plan());
-    let mut largest = [0; 2];
+    let mut plan = plan();
+    plan.proposals = true;
+    let mut sim = Sim::new(1, plan);
+    // Entries, and bytes of blocks and other values.
+    let mut largest = [[0; 2]; 2];
     for slot in 0..1000 {
         sim.run_to(slot);
-        let size = (0..4).map(|place| sim.sizes(place).0).max().unwrap_or(0);
         let part = usize::from(slot >= 500);
-        if slot >= 64 {
-            largest[part] = largest[part].max(size);
+        for (entries, bytes) in (0..4).map(|place| sim.sizes(place)).filter(|_| slot >= 64) {
+            largest[0][part] = largest[0][part].max(entries);
+            largest[1][part] = largest[1][part].max(bytes);
         }
     }
-    assert!(
-        largest[0] > 100 && largest[1] <= largest[0] * 11 / 10,
-        "{largest:?}"
-    );
+    for of in largest {
+        assert!(of[0] > 100 && of[1] <= of[0] * 11 / 10, "{largest:?}");
+    }
     let (due, came) = sim.attested_in(0..1000);
     assert_eq!((due, came), (1000, 1000));
     assert!(sim.oracle.aggregated.len() > 100 && sim.oracle.sync.len() > 990);
@@ -305,7 +307,8 @@ fn wrong_blobs_do_not_keep_the_right_ones_out() {
 #[test]
 fn a_builders_block_is_not_proposed_unasked() {
     for builder in [false, true] {
-        let mut slot = Process::new(builder);
+        // Operator 2 leads in round 0.
+        let mut slot = Process::at(11, builder);
         let summary = Summary {
             blinded: true,
             ..slot.summary(0)
@@ -317,12 +320,19 @@ fn a_builders_block_is_not_proposed_unasked() {
         };
         let effects = slot.handle(Event::Produced {
             slot: slot.slot,
-            round: 1,
+            round: 0,
             made,
         });
         let refused =
             |effect: &Effect| matches!(effect, Effect::Report(Report::OwnBlock { refused: true, .. }));
         assert_eq!(effects.iter().any(refused), !builder);
+        let proposed = |effect: &Effect| {
+            let Effect::Broadcast(Message::Agreement(message)) = effect else {
+                return false;
+            };
+            matches!(&message.body, Body::Proposal(proposal) if *proposal.value == *b"value")
+        };
+        assert_eq!(effects.iter().any(proposed), builder);
     }
 }
 

@@ -161,9 +161,9 @@ impl Bench {
     }
 }
 
-/// Everything that an operator can sign, for duties that exist and for others, in all slots around.
+/// Everything that an operator's share can sign, for duties that exist and for others, in all slots around.
 #[test]
-fn an_operator_fills_at_most_10_mib_whatever_it_sends() {
+fn partial_signatures_of_an_operator_fill_at_most_10_mib_whatever_they_are_for() {
     for slots_per_epoch in [8, 32] {
         for validators in [1_000, 10_000] {
             let mut bench = Bench::new(validators, slots_per_epoch);

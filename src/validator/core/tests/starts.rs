@@ -448,7 +448,7 @@ fn twins_see_each_other_and_stop_within_two_slots() {
                 Disk::default()
             };
             let twin = sim.twin(0, disk, faces);
-            sim.run_to(20);
+            sim.run_to(19);
             for place in [0, twin] {
                 assert!(
                     matches!(sim.nodes[place].stopped, Some(Stop::Twin(_))),

@@ -610,7 +610,9 @@ impl Nodes {
         match syncing {
             Ok(syncing) => {
                 member.latency = latency;
-                member.state = state(&syncing, shown.as_ref(), slot);
+                // A head of which it told without being asked was seen, too; what it only says of its head was not.
+                let told = member.head.filter(|head| head.root.is_some());
+                member.state = state(&syncing, shown.as_ref(), told, slot);
                 member.in_step = member.state.rank() <= State::Optimistic.rank();
                 // What it told meanwhile is newer.
                 if member.told_at <= asked {
@@ -618,8 +620,7 @@ impl Nodes {
                         slot: syncing.head_slot,
                         root: None,
                     };
-                    let known = member.head.filter(|known| known.slot == said.slot);
-                    member.head = shown.map(|header| header.head()).or(known).or(Some(said));
+                    member.head = shown.map(|header| header.head()).or(told).or(Some(said));
                     member.optimistic = false;
                 }
             }
@@ -969,12 +970,12 @@ fn told_apart(nodes: Vec<Node>) -> Vec<Node> {
     nodes.into_iter().map(number).collect()
 }
 
-/// How a node is: what it says of itself, the head that it shows, and the slot by our clock. What it shows counts more than
-/// what it says.
-fn state(said: &Syncing, shown: Option<&Header>, slot: Option<u64>) -> State {
-    let head = shown.map_or(said.head_slot, |shown| shown.header.slot);
-    let behind = slot.map_or(0, |slot| slot.saturating_sub(head));
-    let distance = if shown.is_some() && slot.is_some() {
+/// How a node is: what it says of itself, the head that it shows, else the one of which it told last, and the slot by our clock. What
+/// was seen counts more than what it says.
+fn state(said: &Syncing, shown: Option<&Header>, told: Option<choice::Head>, slot: Option<u64>) -> State {
+    let seen = shown.map(Header::head).or(told).map(|head| head.slot);
+    let behind = slot.map_or(0, |slot| slot.saturating_sub(seen.unwrap_or(said.head_slot)));
+    let distance = if seen.is_some() && slot.is_some() {
         behind
     } else {
         behind.max(said.sync_distance)

@@ -1821,6 +1821,17 @@ async fn what_a_node_says_of_itself_is_compared_with_what_it_shows_and_with_the_
             "{text}"
         );
     }
+    // One that shows no head has the one of which it told last, whatever it says.
+    let nodes = connect_at(IN_SLOT, &[says(99, false, 0, None).await]).await;
+    nodes.told(0, 80, [1; 32], false);
+    nodes.check(IN_SLOT, soon()).await;
+    assert_eq!(nodes.health()[0].state, State::Stalled(19));
+    nodes.told(0, 99, [2; 32], false);
+    nodes.check(IN_SLOT, soon()).await;
+    assert_eq!(
+        (nodes.health()[0].state.clone(), nodes.head()),
+        (State::Ready, Some((99, [2; 32])))
+    );
     // Before genesis nobody has a head to be behind with.
     let nodes = connect_at(1_600_000_000_000, &[says(0, false, 0, None).await]).await;
     assert!(nodes.is_ready());

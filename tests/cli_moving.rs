@@ -111,7 +111,7 @@ fn collect(folder: &Path, prefix: &str, files: &mut Vec<(String, Vec<u8>)>) {
         let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
         if entry.file_type().unwrap().is_dir() {
             collect(&entry.path(), &format!("{name}/"), files);
-        } else {
+        } else if entry.file_type().unwrap().is_file() {
             files.push((name, fs::read(entry.path()).unwrap()));
         }
     }
@@ -282,7 +282,7 @@ fn an_export_that_cannot_succeed_retires_nothing() {
         .unwrap()
         .unwrap()
         .file_name();
-    assert!(name.to_str().unwrap().ends_with("-operator-1.archive"));
+    assert!(name.to_str().unwrap().ends_with("-operator-1.tar.age"));
 }
 
 #[test]
@@ -448,4 +448,276 @@ fn what_is_no_archive_leaves_no_trace() {
     let (out, _) = place.works("empty", &[&IMPORT[..], &["--json"]].concat());
     let event: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
     assert!(out.contains("\"event\":\"moved\""), "{event}");
+}
+
+/// Those who moved with the first release need not do it again.
+#[test]
+fn an_archive_of_the_first_release_is_imported() {
+    let place = Place::new();
+    let vector = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/archive-v0.1.0");
+    fs::copy(vector.join("operator-1.archive"), place.path("archive")).unwrap();
+    fs::copy(vector.join("password.txt"), place.path("password")).unwrap();
+    let (out, _) = place.works("new", &IMPORT);
+    assert!(
+        out.contains("Imported operator 1 of 4") && !out.contains("backup"),
+        "{out}"
+    );
+    let history = place.history("new", "new.json");
+    assert_eq!(history["data"][0]["signed_blocks"][0]["slot"], "100");
+    assert_eq!(history["data"][0]["signed_attestations"][0]["target_epoch"], "3");
+    assert!(!place.path("new/RESTORED").exists());
+    let sums = fs::read_to_string(vector.join("SHA256SUMS")).unwrap();
+    let names: Vec<&str> = sums
+        .lines()
+        .filter_map(|line| line.split_once("  "))
+        .map(|(_, name)| name)
+        .collect();
+    assert!(names.iter().all(|name| place.path("new").join(name).exists()));
+}
+
+const BACKUP: [&str; 4] = ["backup", "backup", "--password-file", "password"];
+const RESTORE: [&str; 4] = ["import", "backup", "--password-file", "password"];
+
+/// A run that waits for its beacon node.
+struct Running(std::process::Child);
+
+impl Running {
+    fn of(place: &Place, folder: &str, more: &[&str]) -> Self {
+        let mut run = conclave()
+            .current_dir(place.0.path())
+            .args(["--data-dir", folder, "run", "--beacon-node", NOWHERE])
+            .args(["--listen", "/ip4/127.0.0.1/tcp/0"])
+            .args(more)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(run.stdout.take().unwrap()).lines();
+        let waits = lines
+            .map_while(Result::ok)
+            .any(|line| line.contains("Waiting for a beacon node"));
+        assert!(waits, "{folder} does not run");
+        Self(run)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn mark(place: &Place, folder: &str) -> Option<Mark> {
+    let lock = Lock::from_json(&fs::read(place.path(folder).join("cluster-lock.json")).unwrap()).unwrap();
+    let database = place.path(folder).join(DATABASE);
+    let guard = Guard::open(&database, Cluster::of_lock(&lock, 1).unwrap()).unwrap();
+    guard.mark().unwrap()
+}
+
+#[test]
+fn a_backup_is_made_while_the_node_runs_and_leaves_the_folder_alone() {
+    let place = Place::new();
+    let before = place.files("old");
+    let running = Running::of(&place, "old", &[]);
+    let (out, err) = place.works("old", &BACKUP);
+    assert!(
+        out.contains("everything but the slashing protection") && !err.contains("is not in the backup"),
+        "{out}{err}"
+    );
+    assert!(out.contains("This folder goes on as before"), "{out}");
+    let metadata = fs::metadata(place.path("backup")).unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    // Nobody else could work in the folder: the lock is where it was.
+    place.refuses("old", &EXPORT, 7, "is in use");
+    drop(running);
+    let own = |files: Vec<(String, Vec<u8>)>| -> Vec<(String, Vec<u8>)> {
+        let said = ["ceremony/addresses", "ceremony/own-addresses", "run.sock"];
+        files
+            .into_iter()
+            .filter(|(name, _)| !said.contains(&name.as_str()))
+            .collect()
+    };
+    assert_eq!(own(place.files("old")), own(before));
+    assert!(!place.path("old/RESTORED").exists());
+
+    // Never over anything, never into the folder itself.
+    let first = fs::read(place.path("backup")).unwrap();
+    place.refuses("old", &BACKUP, 7, "cannot write");
+    assert_eq!(fs::read(place.path("backup")).unwrap(), first);
+    place.refuses(
+        "old",
+        &["backup", "old/backup", "--password-file", "password"],
+        3,
+        "in the folder itself",
+    );
+    place.refuses(
+        "old",
+        &["backup", "old", "--password-file", "password"],
+        3,
+        "in the folder itself",
+    );
+    place.refuses("old", &["backup", "second"], 2, "answers are missing");
+    fs::write(place.path("short"), "too short").unwrap();
+    place.refuses(
+        "old",
+        &["backup", "second", "--password-file", "short"],
+        3,
+        "password",
+    );
+    assert!(!place.path("second").exists() && !place.path("old/backup").exists());
+    // A folder for it; an event.
+    fs::create_dir(place.path("usb")).unwrap();
+    let (out, _) = place.works("old", &["--json", "backup", "usb", "--password-file", "password"]);
+    let event: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&event["event"], &event["kind"]),
+        (&json!("written"), &json!("backup"))
+    );
+    let path = event["path"].as_str().unwrap();
+    assert!(
+        path.starts_with("usb/conclave-")
+            && path.contains("-operator-1-backup-2")
+            && path.ends_with(".tar.age"),
+        "{path}"
+    );
+    assert!(place.path(path).is_file());
+}
+
+#[test]
+fn what_cannot_be_backed_up_is_refused_with_what_to_do_meanwhile() {
+    let place = Place::new();
+    // Before the ceremony is finished.
+    fs::create_dir(place.path("early")).unwrap();
+    place.works("early", &["identity", "new", "--name", "ana"]);
+    let early = place.output("early", &BACKUP);
+    let err = text(&early.stderr);
+    assert_eq!(early.status.code(), Some(7), "{err}");
+    assert!(
+        err.contains("nothing to back up yet") && err.contains("copy charon-enr-private-key"),
+        "{err}"
+    );
+    // Not one that does not verify.
+    let keystore = place.path("old/validator_keys/keystore-0.json");
+    let content = fs::read(&keystore).unwrap();
+    fs::write(&keystore, "{").unwrap();
+    place.refuses("old", &BACKUP, 6, "failed");
+    fs::write(&keystore, content).unwrap();
+    // Without the password of a keystore: told.
+    let password = place.path("old/validator_keys/keystore-0.txt");
+    let content = fs::read(&password).unwrap();
+    fs::remove_file(&password).unwrap();
+    let output = place.output("old", &BACKUP);
+    let err = text(&output.stderr);
+    assert!(
+        output.status.code() != Some(0) || err.contains("the passwords of 1 keystores"),
+        "{err}"
+    );
+    let _ = fs::remove_file(place.path("backup"));
+    fs::write(&password, content).unwrap();
+    // Whose share works elsewhere has nothing to be backed up.
+    place.works("old", &EXPORT);
+    place.refuses("old", &BACKUP, 7, "is retired");
+    assert!(!place.path("backup").exists());
+}
+
+#[test]
+fn a_backup_becomes_a_folder_that_knows_that_it_has_forgotten() {
+    let place = Place::new();
+    place.works("old", &BACKUP);
+    let before = place.files("old");
+    // The folder moves later: the backup of before is no less a backup.
+    place.works("old", &EXPORT);
+    let (out, err) = place.works("new", &RESTORE);
+    assert!(
+        out.contains("counts as restored") && err.contains("if the original may ever start again"),
+        "{out}{err}"
+    );
+    assert!(!place.path("new").join(DATABASE).exists());
+    let mut made = place.files("new");
+    made.retain(|(name, _)| name != "RESTORED");
+    assert_eq!(made, before);
+    let (out, _) = place.works("third", &[&["--json"], &RESTORE[..]].concat());
+    let event: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&event["event"], &event["restored"]),
+        (&json!("moved"), &json!(true))
+    );
+
+    // Nothing signs before somebody has said that the original is gone; to be told so leaves all as it was.
+    let run = ["run", "--beacon-node", NOWHERE];
+    for _ in 0..2 {
+        place.refuses("new", &run, 2, "--original-is-gone");
+    }
+    place.refuses(
+        "new",
+        &[&run[..], &["--new-slashing-database"]].concat(),
+        2,
+        "--original-is-gone",
+    );
+    assert!(place.path("new/RESTORED").exists() && !place.path("new").join(DATABASE).exists());
+    place.refuses(
+        "new",
+        &EXPORT.map(|word| if word == "archive" { "second" } else { word }),
+        7,
+        "cannot move yet",
+    );
+    // A dry run signs nothing, and needs no word.
+    drop(Running::of(&place, "new", &["--dry-run"]));
+    assert!(place.path("new/RESTORED").exists());
+    // A voluntary exit is not slashable.
+    let key = &place.keys()[0];
+    let exit = [
+        "exit",
+        "--validator",
+        key,
+        "--validator-index",
+        "5",
+        "--partial-out",
+        "part",
+        "--yes",
+    ];
+    place.works("new", &exit);
+
+    drop(Running::of(&place, "new", &["--original-is-gone"]));
+    assert!(!place.path("new/RESTORED").exists());
+    assert_eq!(mark(&place, "new"), Some(Mark::Restored));
+    // It has been said: nothing is asked again, and the mark stays.
+    drop(Running::of(&place, "new", &[]));
+    assert_eq!(mark(&place, "new"), Some(Mark::Restored));
+    // A crash just before the folder's mark was taken away.
+    fs::write(place.path("new/RESTORED"), "").unwrap();
+    drop(Running::of(&place, "new", &[]));
+    assert!(!place.path("new/RESTORED").exists());
+    // Whoever is excused must be one of the others, and t of them must answer: in 3 of 4 nobody can be missing.
+    place.refuses(
+        "new",
+        &[&run[..], &["--without", "nobody"]].concat(),
+        3,
+        "none of the other operators",
+    );
+    place.refuses(
+        "new",
+        &[&run[..], &["--without", "2"]].concat(),
+        3,
+        "so many operators cannot be done without",
+    );
+    // It can be backed up and moved like any other; what it does not know moves along.
+    place.works("new", &["backup", "again", "--password-file", "password"]);
+    place.works(
+        "new",
+        &["export", "moved", "--password-file", "password", "--yes"],
+    );
+    place.works("fourth", &["import", "moved", "--password-file", "password"]);
+    assert_eq!(mark(&place, "fourth"), Some(Mark::Restored));
+
+    // An old copy of the database that somebody put into a restored folder is no memory.
+    fs::copy(
+        place.path("old").join(DATABASE),
+        place.path("third").join(DATABASE),
+    )
+    .unwrap();
+    assert_eq!(mark(&place, "third"), None);
+    place.refuses("third", &run, 2, "--original-is-gone");
+    drop(Running::of(&place, "third", &["--original-is-gone"]));
+    assert_eq!(mark(&place, "third"), Some(Mark::Restored));
 }

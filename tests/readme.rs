@@ -371,6 +371,12 @@ fn between_the_lines(people: &mut [Person]) {
                 alice.types("conclave slashing-protection export history.json", &[], 0);
                 alice.types(&command.replace("FILE", "history.json"), &[], 0);
             }
+            // By somebody who has not moved.
+            "conclave backup FILE" => {
+                let bob = &mut people[1];
+                fs::write(bob.folder.join("password"), "correct horse battery staple\n").unwrap();
+                bob.types(&command.replace("FILE", "../backup"), &password, 0);
+            }
             "conclave export FILE" => {
                 alice.types(&command.replace("FILE", "../archive"), &password, 0);
             }

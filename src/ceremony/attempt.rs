@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rand::TryRng;
 use zeroize::Zeroizing;
 
+use super::backups;
 use super::files::{Cause, Disk, FileError, SECRET};
 use super::problem::Problem;
 
@@ -126,7 +127,10 @@ impl Attempts {
             return Err(Problem::folder_state(
                 format!("the seed of attempt {k} is damaged"),
                 format!("{} does not hold 32 secret bytes", path.display()),
-                "restore that file from a backup of this folder, or move it away: the ceremony then goes on in the next attempt",
+                format!(
+                    "{}. Or move it away: the ceremony then goes on in the next attempt",
+                    backups::PUT_BACK
+                ),
             ));
         }
         seed.copy_from_slice(&bytes);

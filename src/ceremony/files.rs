@@ -22,7 +22,7 @@ pub const PUBLIC: u32 = 0o644;
 pub const PRIVATE_FOLDER: u32 = 0o700;
 
 /// Prefix of unfinished files; a start removes the leftovers of a crash.
-const UNFINISHED: &str = ".conclave-unfinished-";
+pub(super) const UNFINISHED: &str = ".conclave-unfinished-";
 
 /// One operation on the disk, announced to the hook of a [`Disk`] before it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

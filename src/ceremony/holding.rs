@@ -15,6 +15,7 @@ use crate::{
 };
 
 use super::{
+    backups,
     files::Disk,
     folder::{DataFolder, LOCK},
     identity::Identity,
@@ -72,7 +73,10 @@ pub fn examine_beside(
             Kind::LockRefused,
             format!("{} is not a lock to validate with", path.display()),
             why,
-            "run conclave verify on this folder; restore the lock from a backup or from another operator",
+            format!(
+                "run conclave verify on this folder, and take another operator's {LOCK}; {}",
+                backups::RESTORE
+            ),
         )
     };
     let lock = Lock::from_json(&bytes).map_err(|error| match error {
@@ -205,12 +209,12 @@ fn without_share(validator: usize, refused: &[(&KeyFile, Option<usize>, String)]
                 file.file
             ),
             why,
-            "restore that file and its password from a backup of this folder",
+            backups::RESTORE,
         ),
         None => Problem::folder_state(
             format!("the keystore of validator {validator} is missing"),
             format!("no file in {} holds your share of it", keys.display()),
-            "restore that folder from a backup",
+            backups::RESTORE,
         ),
     }
 }

@@ -7,6 +7,7 @@ use crate::cluster::enr::Enr;
 use crate::cluster::recognise::without_bom;
 use crate::crypto::node::NodeKey;
 
+use super::backups;
 use super::files::{Disk, FileError, PUBLIC, SECRET};
 use super::folder::{CEREMONY, DataFolder, IDENTITY};
 use super::problem::Problem;
@@ -86,7 +87,7 @@ impl Identity {
             Problem::bad_input(
                 format!("{} holds no key", path.display()),
                 "it must be 64 hexadecimal digits",
-                "restore it from your backup; do not make a new one under the same definition",
+                backups::PUT_BACK_IDENTITY,
             )
         })?;
         Ok(Self {

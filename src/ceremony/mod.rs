@@ -19,7 +19,9 @@
 //! | [`addresses`] | where the other operators were reached |
 //! | [`execution`] | an execution client, asked whether contract wallets accept signatures |
 //! | [`exits`] | parts of voluntary exits |
-//! | [`moving`] | one operator's folder to another machine |
+//! | [`moving`] | one operator's folder to another machine, and backups |
+//! | [`restored`] | the mark of a folder that was made of a backup |
+//! | [`backups`] | what people are told about backups |
 //! | [`retirement`] | the mark of a folder that has moved to another machine |
 //! | [`records`] | what the journal's records hold |
 //! | [`view`] | the board as synchronisation and screens see it |
@@ -32,6 +34,7 @@
 
 pub mod addresses;
 pub mod attempt;
+pub mod backups;
 pub mod conductor;
 pub mod define;
 pub mod entrance;
@@ -52,6 +55,7 @@ pub mod progress;
 pub mod publication;
 pub mod randomness;
 pub mod records;
+pub mod restored;
 pub mod retirement;
 pub mod secrecy;
 pub mod staging;

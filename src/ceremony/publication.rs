@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::attempt;
+use super::backups;
 use super::files::{PUBLIC, SECRET};
 use super::folder::{DataFolder, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS, is_deposit_file};
 use super::problem::{Kind, Problem};
@@ -230,7 +231,7 @@ fn publish_one(folder: &DataFolder, staged: &Path, target: &Path, hash: &[u8; 32
             } else {
                 "the file was changed"
             },
-            "restore that file from a backup of this folder and run the same command again; delete nothing",
+            format!("{}. Then run the same command again", backups::PUT_BACK),
         )),
     }
 }

@@ -17,6 +17,7 @@ use crate::crypto::hash::Hash;
 use crate::ethereum::keystore::{Derived, Kdf, Keystore, Password, lanes_of_many};
 
 use super::attempt::Mark;
+use super::backups;
 use super::files::{Cause, SECRET};
 use super::folder::DataFolder;
 use super::problem::Problem;
@@ -226,7 +227,7 @@ pub fn stored_for(folder: &DataFolder, k: u32, validators: usize) -> Result<Opti
         return Err(Problem::folder_state(
             format!("{} is damaged", path.display()),
             "it does not hold 64 hexadecimal digits",
-            "restore that file from a backup of this folder; delete nothing",
+            backups::PUT_BACK,
         ));
     }
     Ok(is_complete(folder, k, validators).then_some(outputs))
@@ -361,7 +362,7 @@ pub fn open_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<Vec<S
         Problem::folder_state(
             format!("{} cannot be opened", path.display()),
             error,
-            "restore that file and its password from a backup of this folder; delete nothing",
+            backups::PUT_BACK,
         )
     };
     let read = |i: u32| -> Result<(PathBuf, Keystore, Password), Problem> {

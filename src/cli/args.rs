@@ -47,9 +47,11 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Consent to the voluntary exit of a validator: the end of it, if enough operators do
     Exit(Box<ExitArgs>),
+    /// Write a backup of this folder into an encrypted archive, also while conclave runs in it
+    Backup(BackupArgs),
     /// Move to another machine: retire this folder and write what it holds into an encrypted archive
     Export(ExportArgs),
-    /// Unpack an archive of export into a new folder: once, and on one machine
+    /// Unpack an archive of export or backup into a new folder: once, and on one machine
     Import(ImportArgs),
     /// Show what the `run` in this folder is doing: who is here and takes part, how the validators fare
     Status(StatusArgs),
@@ -377,6 +379,7 @@ pub struct VerifyArgs {
         peers.help("A complete address of another operator, where those of the ceremony are no longer right")
     })
 )]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct RunArgs {
     /// Where the chain is told.
     #[command(flatten)]
@@ -390,6 +393,13 @@ pub struct RunArgs {
     /// Begin with an empty slashing protection database: only for a share that never signed anything
     #[arg(long, env = "CONCLAVE_NEW_SLASHING_DATABASE", value_parser = clap::builder::FalseyValueParser::new())]
     pub new_slashing_database: bool,
+    /// Of a folder that was restored from a backup: say that the original can never start again, without being asked
+    #[arg(long, env = "CONCLAVE_ORIGINAL_IS_GONE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub original_is_gone: bool,
+    /// Of a folder that was restored from a backup: do not wait for this operator (its name or number), who is gone too; once for each of
+    /// several (in the variable one a line). At least t others must answer
+    #[arg(long, env = "CONCLAVE_WITHOUT", value_name = "NAME", value_delimiter = '\n')]
+    pub without: Vec<String>,
     /// Take blocks of external builders too (blinded blocks), and register the validators with them
     #[arg(long, env = "CONCLAVE_BUILDER", value_parser = clap::builder::FalseyValueParser::new())]
     pub builder: bool,
@@ -462,6 +472,20 @@ pub struct ExitArgs {
     /// Consent without being asked
     #[arg(long, env = "CONCLAVE_YES", value_parser = clap::builder::FalseyValueParser::new())]
     pub yes: bool,
+}
+
+/// `conclave backup`.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// The new file, or the folder for it: not in the data folder
+    #[arg(env = "CONCLAVE_ARCHIVE", value_name = "FILE|DIR", value_hint = ValueHint::AnyPath)]
+    pub file: PathBuf,
+    /// What the archive is encrypted with.
+    #[command(flatten)]
+    pub password: ArchivePassword,
+    /// A network that is not known here.
+    #[command(flatten)]
+    pub own_network: OwnNetwork,
 }
 
 /// `conclave export`.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::ceremony::backups;
 use crate::ceremony::conductor::{self, Ask, Outcome, Person, Setup};
 use crate::ceremony::entrance;
 use crate::ceremony::files::Disk;
@@ -220,6 +221,7 @@ fn report(context: &Context, outcome: &Outcome, start: Instant) {
             }
         ));
     }
-    out.say("Back up this folder now, to a place that only you can open. Then compare the lock hash with the others.");
-    out.say("Check it at any time with: conclave verify DIR");
+    out.say(backups::make_now());
+    out.say("Then compare the lock hash with the others.");
+    out.say("Check this folder at any time with: conclave verify DIR");
 }

@@ -25,6 +25,7 @@ use crate::ceremony::problem::{Kind, Problem};
 
 pub mod args;
 mod aside;
+mod backup;
 mod define;
 mod dumps;
 mod exit;
@@ -46,6 +47,7 @@ pub mod prompt;
 mod reach;
 mod records;
 pub mod rehearse;
+mod restored;
 mod run;
 pub mod screen;
 mod shell;
@@ -115,6 +117,7 @@ fn dispatch(context: &Context, command: Command) -> Result<(), Problem> {
         Command::Join(args) => join::run(context, &args),
         Command::Run(args) => run::run(context, &args),
         Command::Exit(args) => exit::run(context, &args),
+        Command::Backup(args) => backup::backup(context, &args),
         Command::Export(args) => moving::export(context, &args),
         Command::Import(args) => moving::import(context, &args),
         Command::Status(args) => status::run(context, &args),

@@ -3,27 +3,28 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use rand::TryRng as _;
-use zeroize::Zeroizing;
-
 use crate::{
     ceremony::{
         define::timestamp,
         files::Disk,
-        folder::DataFolder,
+        folder::{DataFolder, SLASHING_PROTECTION},
         holding::{self, Holding},
         moving::{
             self,
-            archive::{self, MAX_BYTES, MIN_PASSWORD},
+            archive::{self, Entry, MAX_BYTES, MIN_PASSWORD, Passphrase},
         },
         problem::{Kind, Problem},
         randomness::weight_seed,
+        restored::{self, RESTORED},
         retirement::{self, State},
         verify::{gather, verify_with},
     },
-    cluster::wallets::Wallets,
-    ethereum::{keystore::Password, network::Network},
-    validator::guard::{Cluster, Guard},
+    cluster::{lock::Lock, wallets::Wallets},
+    ethereum::network::Network,
+    validator::{
+        guard::{Cluster, Guard},
+        node::SOFTWARE,
+    },
 };
 
 use super::{
@@ -50,6 +51,13 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
     // An export that was interrupted goes on; a finished one is not made twice.
     if !matches!(state, State::Works | State::Begun { .. }) {
         retirement::refuse(folder.disk(), folder.root())?;
+    }
+    if restored::is_marked(folder.disk(), folder.root())? {
+        return Err(Problem::folder_state(
+            "this folder cannot move yet",
+            "it was restored from a backup, and has not asked the other operators yet what its share signed since",
+            "start conclave run in it once, and answer what it asks; or import the same backup on the new machine instead",
+        ));
     }
     let network = input::network_file(args.own_network.network_file.as_deref())?;
     out.say("Checking everything in this folder ...");
@@ -102,19 +110,48 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
             printable(name)
         ));
     }
-    let sealed = archive::seal(luggage.entries, &password, &random()?, &Zeroizing::new(random()?)).map_err(
-        |error| {
-            Problem::other(
-                "the folder cannot be exported",
-                error,
-                "move what does not belong there",
-            )
-        },
-    )?;
     let when = timestamp(SystemTime::now());
+    let about = about(
+        &holding.lock,
+        holding.operator,
+        &when,
+        "It moved with everything, what its share has signed included, and the folder that it was made of is retired. Import it \
+         once, with conclave import, then delete it: a share that works in two places costs the deposit.",
+    );
+    let sealed = seal(context, &luggage.entries, &about, &password)?;
     moving::retire_and_write(&folder, &target, &sealed, &when)?;
     exported(context, &target);
     Ok(())
+}
+
+/// Encrypts what was taken along.
+pub(super) fn seal(
+    context: &Context,
+    entries: &[Entry],
+    about: &str,
+    password: &Passphrase,
+) -> Result<Vec<u8>, Problem> {
+    let bytes: usize = entries.iter().map(|entry| entry.content.len()).sum();
+    context.output.say(format!(
+        "Encrypting {} files, {} KiB ...",
+        entries.len(),
+        bytes.div_ceil(1024)
+    ));
+    archive::seal(entries, about, password).map_err(|error| {
+        Problem::other(
+            "the archive cannot be made",
+            error,
+            "move what does not belong in this folder",
+        )
+    })
+}
+
+/// What an archive says of itself to whoever opens it by hand. `what` is said of its kind.
+pub(super) fn about(lock: &Lock, operator: u16, when: &str, what: &str) -> String {
+    format!(
+        "The folder of operator {operator} of the cluster with the lock hash 0x{}, written by {SOFTWARE} on {when}.\n{what}\n",
+        hex::encode(lock.lock_hash())
+    )
 }
 
 /// Whether the archive that an interrupted export left is whole and this folder's: then that export is finished.
@@ -155,56 +192,90 @@ pub(super) fn import(context: &Context, args: &ImportArgs) -> Result<(), Problem
     let network = input::network_file(args.own_network.network_file.as_deref())?;
     let sealed = disk.read(&args.file, MAX_BYTES)?;
     let password = password(context, args.password.password_file.as_deref(), false)?;
-    let entries = archive::open(&sealed, &password).map_err(|error| {
+    out.say("Decrypting ...");
+    let mut entries = archive::open(&sealed, &password).map_err(|error| {
         Problem::bad_input(
             format!("{} cannot be imported", args.file.display()),
             error,
-            "give the file that conclave export wrote, and the password of that export",
+            "give the file that conclave export or conclave backup wrote, and its password",
         )
     })?;
+    drop(sealed);
+    // Without its memory it is a backup, whatever it is called.
+    let has = |name: &str| entries.iter().any(|entry| entry.name == name);
+    let is_backup = !has(SLASHING_PROTECTION) || has(RESTORED);
+    if is_backup && !has(RESTORED) {
+        entries.push(moving::mark());
+    }
     let folder = moving::make_room(&disk, &context.data_dir)?;
     out.say("Checking everything in it ...");
     let settled = moving::unpack(&folder, &entries)
         .and_then(|()| check(&folder, network.as_ref()))
         .and_then(|holding| {
-            let cluster = Cluster::of_lock(&holding.lock, holding.operator);
-            let cluster = cluster.map_err(|error| slashing::problem(&error))?;
-            let guard = Guard::open(&folder.slashing_protection(), cluster);
-            let guard = guard.map_err(|error| slashing::problem(&error))?;
-            guard.mark_moved().map_err(|error| slashing::problem(&error))?;
+            // What a backup's share signed is asked of the others by the first run.
+            if !is_backup {
+                let cluster = Cluster::of_lock(&holding.lock, holding.operator);
+                let cluster = cluster.map_err(|error| slashing::problem(&error))?;
+                let guard = Guard::open(&folder.slashing_protection(), cluster);
+                let guard = guard.map_err(|error| slashing::problem(&error))?;
+                guard.mark_moved().map_err(|error| slashing::problem(&error))?;
+            }
             Ok(holding)
         })
         .and_then(|holding| moving::settle(&folder).map(|()| holding));
     let holding = settled.inspect_err(|_| moving::clear(&folder, &entries))?;
-    out.say(format!(
-        "Imported operator {} of {}. Start it with conclave run: it attests at once if all other operators confirm that they \
-         have\nseen nothing newer, else after two whole epochs.",
-        holding.operator,
-        holding.names.len()
-    ));
-    out.warn(
-        "nothing can prevent that this archive is imported a second time. A share that works in two places signs twice, and \
-         that costs the deposit: delete the archive now, everywhere, and the old folder",
-    );
+    imported(context, &holding, is_backup);
+    Ok(())
+}
+
+/// The last words of an import.
+fn imported(context: &Context, holding: &Holding, is_backup: bool) {
+    let out = &context.output;
+    let (operator, operators) = (holding.operator, holding.names.len());
+    if is_backup {
+        out.say(format!(
+            "Imported operator {operator} of {operators} from a backup. This folder counts as restored: what its share signed after \
+             the backup was made\nis not in it. conclave run asks whether the original is gone for good, waits until all other operators are \
+             connected and\nhave told what they remember, and signs from two whole epochs after that on.",
+        ));
+        out.warn(
+            "if the original may ever start again, start nothing here: a share that works in two places signs twice, and that costs the \
+             deposit",
+        );
+    } else {
+        out.say(format!(
+            "Imported operator {operator} of {operators}. Start it with conclave run: it attests at once if all other operators confirm that \
+             they have\nseen nothing newer, else after two whole epochs.",
+        ));
+        out.warn(
+            "nothing can prevent that this archive is imported a second time. A share that works in two places signs twice, and \
+             that costs the deposit: delete the archive now, everywhere, and the old folder",
+        );
+    }
     out.line(&Event::Moved {
         path: context.data_dir.display().to_string(),
-        operator: holding.operator,
+        operator,
         lock_hash: format!("0x{}", hex::encode(holding.lock.lock_hash())),
+        restored: is_backup,
     });
-    Ok(())
 }
 
 /// All that `verify` checks, and that the shares can be worked with.
 fn check(folder: &DataFolder, network: Option<&Network>) -> Result<Holding, Problem> {
-    let materials = gather(folder.disk(), &[folder.root().to_owned()], None)?;
-    // Whose wallet signed what was settled before the ceremony, and is no reason not to move.
-    let wallets = Wallets::unchecked();
-    judge(&verify_with(&materials, network, &weight_seed()?, &wallets))?;
+    check_files(folder.disk(), folder.root(), network)?;
     holding::open(folder, network)
 }
 
+/// All that `verify` checks.
+pub(super) fn check_files(disk: &Disk, root: &Path, network: Option<&Network>) -> Result<(), Problem> {
+    let materials = gather(disk, &[root.to_owned()], None)?;
+    // Whose wallet signed what was settled before the ceremony, and is no reason not to move.
+    let wallets = Wallets::unchecked();
+    judge(&verify_with(&materials, network, &weight_seed()?, &wallets))
+}
+
 /// The archive's password, from a file or asked for: twice if it is a new one.
-fn password(context: &Context, file: Option<&Path>, new: bool) -> Result<Password, Problem> {
+pub(super) fn password(context: &Context, file: Option<&Path>, new: bool) -> Result<Passphrase, Problem> {
     let fail = |why: &dyn std::fmt::Display| {
         Problem::bad_input(
             "the password cannot be used",
@@ -215,28 +286,16 @@ fn password(context: &Context, file: Option<&Path>, new: bool) -> Result<Passwor
     let password = match file {
         Some(path) => {
             let bytes = Disk::new().read_secret(path, MAX_PASSWORD_FILE)?;
-            Password::from_bytes(&bytes).map_err(|error| fail(&error))?
+            Passphrase::from_bytes(&bytes).map_err(|error| fail(&error))?
         }
         None if context.output.can_ask() => {
             let text = prompt::password("Password of the archive", new)?;
-            Password::new(&text).map_err(|error| fail(&error))?
+            Passphrase::new(&text).map_err(|error| fail(&error))?
         }
         None => return Err(prompt::unanswered(&["--password-file"])),
     };
-    if new && password.expose().chars().count() < MIN_PASSWORD {
+    if new && password.length() < MIN_PASSWORD {
         return Err(fail(&"it is too short for a file that holds your share"));
     }
     Ok(password)
-}
-
-fn random() -> Result<[u8; 32], Problem> {
-    let mut bytes = [0; 32];
-    rand::rngs::SysRng.try_fill_bytes(&mut bytes).map_err(|error| {
-        Problem::other(
-            "cannot encrypt",
-            error,
-            "the operating system gives no randomness: use another machine",
-        )
-    })?;
-    Ok(bytes)
 }

@@ -31,6 +31,8 @@ pub(super) enum Event {
         path: String,
         operator: u16,
         lock_hash: String,
+        /// Whether that was a backup: what its share signed since is not in it.
+        restored: bool,
     },
     /// An EIP-3076 file was taken over.
     Imported {
@@ -113,6 +115,17 @@ pub(super) enum Event {
     },
     /// From when on this process signs.
     SignsFrom { slot: u64, epoch: u64 },
+    /// How far a folder that was restored from a backup is.
+    Restoring {
+        /// Who must be connected and tell what it remembers, and has not.
+        waits_for: Vec<Who>,
+        /// For whom it does not wait, by its operator's word.
+        without: Vec<Who>,
+        /// Who is connected and has told.
+        answered: Vec<Who>,
+        /// From when on it signs, once that is known.
+        signs_from_epoch: Option<u64>,
+    },
     /// All other operators confirmed that nothing was forgotten.
     Confirmed,
     /// An operator remembers what this disk has forgotten.

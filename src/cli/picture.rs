@@ -401,6 +401,7 @@ mod tests {
             signs_from_epoch: None,
             signs_from_ms: None,
             database_mark: None,
+            restored: None,
             healthy: true,
             reasons: Vec::new(),
             live: true,

@@ -10,7 +10,7 @@ use libp2p::Multiaddr;
 
 use crate::{
     ceremony::{
-        addresses,
+        addresses, backups,
         conductor::network_problem,
         exits::ExitFiles,
         files::Disk,
@@ -53,7 +53,7 @@ use super::{
     log,
     news::Event,
     output::{Output, printable},
-    reach,
+    reach, restored,
     sight::{self, Screen, Sight},
     slashing,
     watcher::Watcher,
@@ -113,14 +113,9 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         None
     } else {
         let cluster = Cluster::of_lock(&lock, operator).map_err(|error| slashing::problem(&error))?;
-        let path = folder.slashing_protection();
-        Some(slashing::open_guard(
-            &disk,
-            &path,
-            cluster,
-            args.new_slashing_database,
-        )?)
+        Some(restored::open_guard(context, args, &folder, cluster)?)
     };
+    let excused = restored::excused(context, args, &group, operator, guard.as_ref())?;
     let keys: Vec<NodePublicKey> = group.operators.iter().map(|operator| operator.key).collect();
     let ways = reach::judge(&folder, &args.reach, &keys)?;
     ways.warn(out);
@@ -132,7 +127,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         Problem::other(
             "the identity cannot be used",
             "it is no key",
-            "restore it from your backup",
+            backups::PUT_BACK_IDENTITY,
         )
     })?;
     let watcher = Watcher::new(
@@ -169,6 +164,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         pulse,
         voice: None,
         exits: Box::new(ExitFiles::new(&folder)),
+        excused,
     };
     let screen = Screen::new(aside.clone(), watcher, out);
     let mut watch = |news: News| sight.take(&screen, news);

@@ -331,7 +331,7 @@ pub(super) fn open_guard(disk: &Disk, path: &Path, cluster: Cluster, new: bool) 
 }
 
 /// Writes a new database: whole or not at all.
-fn place(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), Problem> {
+pub(super) fn place(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), Problem> {
     disk.write_new(path, bytes, SECRET)
         .map_err(|error| match error.cause {
             Cause::Exists => problem(&GuardError::Exists(path.to_owned())),

@@ -147,7 +147,7 @@ pub(super) fn judge(result: &Verification) -> Result<(), Problem> {
         first.outcome.reason().unwrap_or_default()
     );
     let what_to_do = "do not deposit and do not use these files before you know why; compare them with those of the \
-                      other operators and with your backup";
+                      other operators, and with those in your backup";
     Err(Problem::new(Kind::Verification, what, why, what_to_do))
 }
 

@@ -150,13 +150,15 @@ impl Conductor<'_> {
                 format!("your share of attempt {k} is lost"),
                 "everybody confirmed the shares, and this folder neither holds its keystores nor what they could be made from again; \
                  the others have been told",
-                &self.without_share(*sealed, "restore a backup of this folder if there is one, and run the same command again"),
+                &self.without_share(*sealed, "put it back if there is a copy of it, in a snapshot of the disk for example, and run the same command again"),
             );
         }
         for (operator, sealed) in lost {
             let name = self.name(operator);
             let what = format!("{name} (operator {operator}) says that its share of attempt {k} is lost");
-            let ask = format!("ask {name} for a backup of its folder, with which the same command goes on");
+            let ask = format!(
+                "ask {name} for a copy of it, in a snapshot of its disk for example, with which the same command goes on"
+            );
             let todo = self.without_share(sealed, &ask);
             if sealed || self.operator.published_attempt().is_some() {
                 self.notice(format!("{what}; {todo}"));

@@ -28,6 +28,7 @@ use crate::p2p::sync::Sync;
 use crate::p2p::wire::{Ceremony, Message};
 use crate::validator::guard::Cluster;
 
+use super::backups;
 use super::entrance::Entrance;
 use super::files::PUBLIC;
 use super::folder::DataFolder;
@@ -367,7 +368,7 @@ impl Conductor<'_> {
                 Problem::folder_state(
                     "the lock is gone",
                     "it was published here before",
-                    "restore it from a backup",
+                    backups::RESTORE,
                 )
             })?,
         };

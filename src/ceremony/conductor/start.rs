@@ -10,6 +10,7 @@ use libp2p::multiaddr::Protocol;
 
 use crate::ceremony::addresses;
 use crate::ceremony::attempt;
+use crate::ceremony::backups;
 use crate::ceremony::entrance::Entrance;
 use crate::ceremony::folder::{CEREMONY, DataFolder, MAX_JSON_BYTES};
 use crate::ceremony::journal::Journal;
@@ -204,7 +205,7 @@ fn copy_key(entrance: &Entrance) -> Result<NodeKey, Problem> {
         Problem::other(
             "the identity cannot be used",
             "it is no key",
-            "restore it from your backup",
+            backups::PUT_BACK_IDENTITY,
         )
     })
 }

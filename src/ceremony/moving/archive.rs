@@ -1,40 +1,45 @@
-//! The archive in which one operator's folder travels: encrypted with a password, byte for byte.
+//! The archives in which one operator's folder travels and is kept: `age` files (age-encryption.org/v1) around a tar, so that
+//! `age -d FILE | tar x` opens them wherever there is no conclave.
 //!
-//! ```text
-//! archive:  "conclave archive 1\n" (19) || salt (32) || sealed body
-//! sealed:   HPKE as in the ceremony (X25519, HKDF-SHA-256, ChaCha20-Poly1305), info = everything before it
-//! key:      the recipient's X25519 key is derived from scrypt(password, salt, n = 2^18, r = 8, p = 1), 32 bytes
-//! body:     u32 files, then each, ascending by name: u16 length || name || u32 length || content
-//! ```
-//! Integers are big-endian. The password is normalised as EIP-2335 says. Names are those that a data folder holds and no
-//! others ([`belongs`]): an archive can write nowhere else.
+//! They are encrypted with a password alone, by scrypt with n = 2^18. What is read is bounded before anything is done with it: the
+//! header has one form, the work factor is hardly larger than our own, and nothing of the content is looked at before all of
+//! it has been authenticated. The tar is then read as [`tape`] says. Archives of the first release are read as well ([`first`]).
 
+use std::io::{Read as _, Write as _};
+
+use age::secrecy::SecretString;
+use unicode_normalization::UnicodeNormalization as _;
 use zeroize::Zeroizing;
 
-use crate::{
-    crypto::seal::{self, SealSecret},
-    dkg::wire::Reader,
-    ethereum::keystore::Password,
+use crate::ethereum::{
+    json::without_bom,
+    keystore::{MAX_PASSWORD_BYTES, Password, PasswordError},
 };
 
 use super::super::{
     exits::EXITS,
     files::{PUBLIC, SECRET},
     folder::{CEREMONY, DEFINITION, IDENTITY, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS, is_deposit_file},
+    restored::RESTORED,
 };
+use super::{first, tape};
 
-/// First bytes of an archive.
-const MAGIC: &[u8; 19] = b"conclave archive 1\n";
-/// Bytes before the sealed body.
-const HEADER: usize = MAGIC.len() + 32;
 /// Most bytes of an archive.
 pub const MAX_BYTES: u64 = 1 << 30;
 /// Most files of an archive.
-const MAX_FILES: usize = 200_000;
+pub(super) const MAX_FILES: usize = 200_000;
 /// Most bytes of a file's name, with its folders.
 const MAX_NAME: usize = 255;
 /// Fewest characters of a password for an archive: the file may lie anywhere.
 pub const MIN_PASSWORD: usize = 12;
+/// The work that opening one of ours takes: scrypt with n = 2^18, 256 MiB and about a second.
+const WORK: u8 = 18;
+/// The most that is done for one of others: twice that.
+const MAX_WORK: u8 = 19;
+/// First line of every age file of this version.
+const AGE: &[u8] = b"age-encryption.org/v1\n";
+/// First bytes of an age file that was made text.
+const ARMOUR: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
 
 /// A file of a data folder.
 #[derive(Clone)]
@@ -46,20 +51,81 @@ pub struct Entry {
 }
 
 /// Why something is no archive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArchiveError {
-    /// It does not begin like one of this version.
-    #[error("it is no archive that this version of conclave made")]
+    /// It does not begin like one.
+    #[error("it is no archive of conclave, nor an age file that is encrypted with a password alone")]
     NotOne,
+    /// It is one as text.
+    #[error("it is an age file as text: turn it into bytes first (age -d, then age -p without -a)")]
+    Armoured,
+    /// Opening it would take more than it may.
+    #[error("opening it takes more memory than an archive may need (scrypt with n = 2^{0})")]
+    Work(u8),
     /// The password is wrong, or bytes were changed.
     #[error("the password is wrong, or the file is damaged")]
     Password,
-    /// What was sealed is not what an export seals.
-    #[error("what is in it is no data folder")]
-    Content,
+    /// What was encrypted is not what belongs there.
+    #[error("what is in it is no data folder: {0}")]
+    Content(String),
     /// It would be larger than any that can be read again.
     #[error("it would have more than 1 GiB or 200000 files")]
     TooLarge,
+    /// Encrypting failed, for which there is no known reason.
+    #[error("it could not be encrypted: {0}")]
+    Failed(String),
+}
+
+/// The password of an archive, as people type it: the same text opens it with `age -d`. Control characters are left out, so a
+/// newline at the end of a file does not count, and letters with marks are composed, as keyboards give them.
+pub struct Passphrase(Zeroizing<String>);
+
+impl Passphrase {
+    /// From a text.
+    ///
+    /// # Errors
+    /// [`PasswordError`] when it is empty or too long.
+    pub fn new(text: &str) -> Result<Self, PasswordError> {
+        if text.len() > MAX_PASSWORD_BYTES {
+            return Err(PasswordError::TooLong);
+        }
+        let text = collected(|| text.chars().filter(|c| !c.is_control()).nfc());
+        if text.is_empty() {
+            return Err(PasswordError::Empty);
+        }
+        Ok(Self(text))
+    }
+
+    /// From the content of a file; a byte order mark before it is none of its characters.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; when it is not UTF-8.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, PasswordError> {
+        Self::new(std::str::from_utf8(without_bom(bytes)).map_err(|_| PasswordError::NotText)?)
+    }
+
+    /// How many characters it has.
+    pub fn length(&self) -> usize {
+        self.0.chars().count()
+    }
+
+    /// What other programs may have made of the same keys, the likeliest first.
+    fn spellings(&self) -> Vec<Zeroizing<String>> {
+        let mut spellings = vec![self.0.clone()];
+        for other in [collected(|| self.0.nfd()), collected(|| self.0.nfkd())] {
+            if !spellings.contains(&other) {
+                spellings.push(other);
+            }
+        }
+        spellings
+    }
+}
+
+/// A text of these characters, without copies of its beginning left behind in freed memory.
+fn collected<I: Iterator<Item = char>>(characters: impl Fn() -> I) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(characters().map(char::len_utf8).sum()));
+    text.extend(characters());
+    text
 }
 
 /// Whether a name is one that a data folder holds and that moves with it; with its mode.
@@ -80,7 +146,7 @@ pub fn belongs(name: &str) -> Option<u32> {
         [file] if is_deposit_file(file) => Some(PUBLIC),
         // The lock of whoever works in the folder, and a socket on its way.
         [CEREMONY, "in-use" | "run.sock.new"] => None,
-        [IDENTITY | SLASHING_PROTECTION]
+        [IDENTITY | SLASHING_PROTECTION | RESTORED]
         | [VALIDATOR_KEYS | EXITS | CEREMONY, _]
         | [CEREMONY, _, _]
         | [CEREMONY, _, _, _] => Some(SECRET),
@@ -88,98 +154,98 @@ pub fn belongs(name: &str) -> Option<u32> {
     }
 }
 
-/// Encrypts files. `salt` and `seed` are random and used once.
+/// Encrypts files. `about` says in it, for whoever opens it by hand, what it is. Takes a second, and 256 MiB.
 ///
 /// # Errors
-/// [`ArchiveError::TooLarge`], [`ArchiveError::Content`].
-pub fn seal(
-    mut entries: Vec<Entry>,
-    password: &Password,
-    salt: &[u8; 32],
-    seed: &Zeroizing<[u8; 32]>,
+/// [`ArchiveError::TooLarge`], [`ArchiveError::Content`], [`ArchiveError::Failed`].
+pub fn seal(entries: &[Entry], about: &str, password: &Passphrase) -> Result<Vec<u8>, ArchiveError> {
+    seal_with(entries, about, password, WORK)
+}
+
+pub(super) fn seal_with(
+    entries: &[Entry],
+    about: &str,
+    password: &Passphrase,
+    work: u8,
 ) -> Result<Vec<u8>, ArchiveError> {
-    entries.sort_by(|a, b| a.name.cmp(&b.name));
-    let body = body(&entries)?;
-    let mut archive = MAGIC.to_vec();
-    archive.extend_from_slice(salt);
-    let recipient = secret(password, salt).ok_or(ArchiveError::Content)?.public();
-    let sealed = seal::seal(&recipient, &archive, b"", &body, seed).ok_or(ArchiveError::Content)?;
-    archive.extend_from_slice(&sealed);
-    Ok(archive)
+    let tape = tape::write(entries, about)?;
+    encrypt(&tape, password, work).map_err(|error| ArchiveError::Failed(error.to_string()))
 }
 
-/// What is sealed, of files in ascending order.
-pub(super) fn body(files: &[Entry]) -> Result<Zeroizing<Vec<u8>>, ArchiveError> {
-    let size: usize = files
-        .iter()
-        .map(|entry| 6 + entry.name.len() + entry.content.len())
-        .sum();
-    if files.len() > MAX_FILES || size as u64 + 1024 > MAX_BYTES {
-        return Err(ArchiveError::TooLarge);
-    }
-    // Its whole length at once: growing would leave copies of secrets behind.
-    let mut body = Zeroizing::new(Vec::with_capacity(size + 4));
-    let length = |length: usize| u32::try_from(length).map_err(|_| ArchiveError::TooLarge);
-    body.extend_from_slice(&length(files.len())?.to_be_bytes());
-    for entry in files {
-        if belongs(&entry.name).is_none() {
-            return Err(ArchiveError::Content);
-        }
-        let name = u16::try_from(entry.name.len()).map_err(|_| ArchiveError::Content)?;
-        body.extend_from_slice(&name.to_be_bytes());
-        body.extend_from_slice(entry.name.as_bytes());
-        body.extend_from_slice(&length(entry.content.len())?.to_be_bytes());
-        body.extend_from_slice(&entry.content);
-    }
-    Ok(body)
+pub(super) fn encrypt(bytes: &[u8], password: &Passphrase, work: u8) -> std::io::Result<Vec<u8>> {
+    let mut recipient = age::scrypt::Recipient::new(SecretString::from(password.0.as_str()));
+    recipient.set_work_factor(work);
+    let recipients = std::iter::once(&recipient as &dyn age::Recipient);
+    let encryptor = age::Encryptor::with_recipients(recipients).map_err(std::io::Error::other)?;
+    let mut sealed = Vec::with_capacity(bytes.len() + bytes.len() / 4096 + 1024);
+    let mut writer = encryptor.wrap_output(&mut sealed)?;
+    writer.write_all(bytes)?;
+    writer.finish()?;
+    Ok(sealed)
 }
 
-/// Decrypts what [`seal()`] made. Names are checked, contents are not.
+/// Decrypts what [`seal()`] made, what the first release made, or the tar of a data folder that somebody encrypted with age. Names are
+/// checked, contents are not.
 ///
 /// # Errors
 /// [`ArchiveError`].
-pub fn open(archive: &[u8], password: &Password) -> Result<Vec<Entry>, ArchiveError> {
-    let (header, sealed) = archive.split_at_checked(HEADER).ok_or(ArchiveError::NotOne)?;
-    let salt = header
-        .strip_prefix(MAGIC.as_slice())
-        .ok_or(ArchiveError::NotOne)?;
-    let secret = secret(password, salt).ok_or(ArchiveError::Content)?;
-    let body = seal::open(&secret, header, b"", sealed).ok_or(ArchiveError::Password)?;
-    entries(&body).ok_or(ArchiveError::Content)
-}
-
-/// The key of a password: half a second and 256 MiB.
-fn secret(password: &Password, salt: &[u8]) -> Option<SealSecret> {
-    let params = scrypt::Params::new(18, 8, 1).ok()?;
-    let mut ikm = Zeroizing::new([0; 32]);
-    scrypt::scrypt(password.expose().as_bytes(), salt, &params, &mut *ikm).ok()?;
-    Some(SealSecret::derive(&ikm))
-}
-
-pub(super) fn entries(body: &[u8]) -> Option<Vec<Entry>> {
-    let mut reader = Reader::new(body);
-    let count = usize::try_from(reader.u32()?)
-        .ok()
-        .filter(|count| *count <= MAX_FILES)?;
-    let mut entries: Vec<Entry> = Vec::new();
-    for _ in 0..count {
-        let length = usize::from(reader.u16()?);
-        let name = std::str::from_utf8(reader.bytes(length)?).ok()?;
-        belongs(name)?;
-        let ascends = entries.last().is_none_or(|last| last.name.as_str() < name);
-        let length = usize::try_from(reader.u32()?).ok()?;
-        let content = reader.bytes(length).filter(|_| ascends)?;
-        entries.push(Entry {
-            name: name.to_owned(),
-            content: Zeroizing::new(content.to_vec()),
-        });
+pub fn open(archive: &[u8], password: &Passphrase) -> Result<Vec<Entry>, ArchiveError> {
+    if archive.starts_with(first::MAGIC) {
+        let password = Password::new(&password.0).map_err(|_| ArchiveError::Password)?;
+        return first::open(archive, &password);
     }
-    reader.is_empty().then_some(entries)
+    if archive.starts_with(ARMOUR) {
+        return Err(ArchiveError::Armoured);
+    }
+    let work = work_of(archive).ok_or(ArchiveError::NotOne)?;
+    if work > MAX_WORK {
+        return Err(ArchiveError::Work(work));
+    }
+    let opened = password
+        .spellings()
+        .iter()
+        .find_map(|spelling| decrypt(archive, spelling));
+    tape::read(&opened.ok_or(ArchiveError::Password)?)
+}
+
+/// The work factor in the header of an age file that is encrypted with one password and nothing else: that header has one form.
+fn work_of(archive: &[u8]) -> Option<u8> {
+    let base64 = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .all(|c| c.is_ascii_alphanumeric() || b"+/".contains(c))
+    };
+    let rest = archive.strip_prefix(AGE)?.strip_prefix(b"-> scrypt ")?;
+    let (salt, rest) = rest.split_at_checked(22)?;
+    let rest = rest.strip_prefix(b" ")?;
+    let end = rest.iter().take(3).position(|byte| *byte == b'\n')?;
+    let (digits, rest) = rest.split_at_checked(end)?;
+    let (body, rest) = rest.strip_prefix(b"\n")?.split_at_checked(43)?;
+    let (mac, rest) = rest.strip_prefix(b"\n--- ")?.split_at_checked(43)?;
+    let plain = digits.iter().all(u8::is_ascii_digit) && !digits.starts_with(b"0");
+    let formed = plain && base64(salt) && base64(body) && base64(mac) && rest.starts_with(b"\n");
+    std::str::from_utf8(digits).ok()?.parse().ok().filter(|_| formed)
+}
+
+/// All of it, once all of it is authenticated.
+fn decrypt(archive: &[u8], password: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let mut identity = age::scrypt::Identity::new(SecretString::from(password));
+    identity.set_max_work_factor(MAX_WORK);
+    let decryptor = age::Decryptor::new_buffered(archive).ok()?;
+    let identities = std::iter::once(&identity as &dyn age::Identity);
+    let mut reader = decryptor.decrypt(identities).ok()?;
+    // It is shorter than what is encrypted: the vector never moves, and leaves no copies of secrets behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(archive.len()));
+    reader.read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Work that costs a test nothing.
+    const LIGHT: u8 = 4;
 
     fn entry(name: &str, content: &[u8]) -> Entry {
         Entry {
@@ -188,8 +254,12 @@ mod tests {
         }
     }
 
-    fn password(text: &str) -> Password {
-        Password::new(text).unwrap()
+    fn password(text: &str) -> Passphrase {
+        Passphrase::new(text).unwrap()
+    }
+
+    fn wrong(archive: &[u8], text: &str) -> ArchiveError {
+        open(archive, &password(text)).map(|_| ()).unwrap_err()
     }
 
     #[test]
@@ -198,38 +268,100 @@ mod tests {
             entry(LOCK, b"lock"),
             entry("ceremony/attempts/1", b""),
             entry(IDENTITY, b"key"),
+            entry("ceremony/journal", &vec![7; 200_000]),
         ];
-        let sealed = seal(
-            files,
-            &password("twelve chars"),
-            &[7; 32],
-            &Zeroizing::new([8; 32]),
-        )
-        .unwrap();
+        let sealed = seal_with(&files, "about", &password("twelve chars"), LIGHT).unwrap();
         assert!(!sealed.windows(4).any(|bytes| bytes == b"lock"));
         let opened = open(&sealed, &password("twelve chars\n")).unwrap();
         let names: Vec<&str> = opened.iter().map(|entry| entry.name.as_str()).collect();
-        assert_eq!(names, ["ceremony/attempts/1", IDENTITY, LOCK]);
-        assert_eq!(&*opened[1].content, b"key");
-        let wrong = |archive: &[u8], text: &str| open(archive, &password(text)).map(|_| ()).unwrap_err();
+        assert_eq!(names, ["ceremony/attempts/1", "ceremony/journal", IDENTITY, LOCK]);
+        assert_eq!(&*opened[2].content, b"key");
         assert_eq!(wrong(&sealed, "twelve Chars"), ArchiveError::Password);
-        // Any byte: magic, salt, key, ciphertext, tag.
-        for place in [0, 20, 52, 90, sealed.len() - 1] {
+        // Any byte of header and body, any length.
+        for place in (0..200).chain([5_000, 65_800, 150_000, sealed.len() - 1]) {
             let mut changed = sealed.clone();
             changed[place] ^= 1;
-            let expected = if place == 0 {
-                ArchiveError::NotOne
-            } else {
-                ArchiveError::Password
-            };
-            assert_eq!(wrong(&changed, "twelve chars"), expected, "{place}");
+            let error = wrong(&changed, "twelve chars");
+            assert!(
+                matches!(
+                    error,
+                    ArchiveError::Password | ArchiveError::NotOne | ArchiveError::Work(_)
+                ),
+                "{place}: {error}"
+            );
         }
-        assert_eq!(
-            wrong(&sealed[..sealed.len() - 1], "twelve chars"),
-            ArchiveError::Password
-        );
-        assert_eq!(wrong(&sealed[..40], "twelve chars"), ArchiveError::NotOne);
+        for length in [0, 21, 60, 150, 300, 65_700, 140_000, sealed.len() - 1] {
+            let error = wrong(&sealed[..length], "twelve chars");
+            assert!(
+                matches!(error, ArchiveError::Password | ArchiveError::NotOne),
+                "{length}: {error}"
+            );
+        }
+        let more = [&sealed[..], b"x"].concat();
+        assert_eq!(wrong(&more, "twelve chars"), ArchiveError::Password);
+    }
+
+    #[test]
+    fn ours_takes_as_much_work_as_it_says_and_more_is_not_done() {
+        let files = [entry(LOCK, b"lock")];
+        let sealed = seal(&files, "about", &password("twelve chars")).unwrap();
+        assert_eq!(work_of(&sealed), Some(18));
+        assert_eq!(open(&sealed, &password("twelve chars")).unwrap().len(), 1);
+        let light = seal_with(&files, "about", &password("twelve chars"), LIGHT).unwrap();
+        let with = |digits: &str| {
+            let end = light
+                .iter()
+                .skip(AGE.len())
+                .position(|byte| *byte == b'\n')
+                .unwrap()
+                + AGE.len();
+            [&light[..end - 1], digits.as_bytes(), &light[end..]].concat()
+        };
+        assert_eq!(with("4"), light);
+        let began = std::time::Instant::now();
+        for (digits, expected) in [
+            ("20", ArchiveError::Work(20)),
+            ("63", ArchiveError::Work(63)),
+            ("99", ArchiveError::Work(99)),
+            ("100", ArchiveError::NotOne),
+            ("018", ArchiveError::NotOne),
+            ("+9", ArchiveError::NotOne),
+            ("0", ArchiveError::NotOne),
+            ("", ArchiveError::NotOne),
+            ("5", ArchiveError::Password),
+        ] {
+            assert_eq!(wrong(&with(digits), "twelve chars"), expected, "{digits}");
+        }
+        assert!(began.elapsed().as_secs() < 5);
+    }
+
+    #[test]
+    fn what_is_encrypted_in_another_way_is_named() {
+        let key = b"-> X25519 TEiF0ypqr+bpvcqXNyCVJpL7OuwPdVwPL7KQEbFDOCc\n";
+        let foreign = [AGE, key, b"EmECAEcKN+n/Vs9SbWiV+Hu0r+E8R77DdWYyd83nw7U\n--- "].concat();
+        assert_eq!(wrong(&foreign, "twelve chars"), ArchiveError::NotOne);
+        assert_eq!(wrong(ARMOUR, "twelve chars"), ArchiveError::Armoured);
         assert_eq!(wrong(b"", "twelve chars"), ArchiveError::NotOne);
+        assert_eq!(wrong(b"PK\x03\x04", "twelve chars"), ArchiveError::NotOne);
+    }
+
+    /// The same keys on another machine may give another sequence of characters; age takes those that are typed.
+    #[test]
+    fn a_password_with_marks_is_as_typed_and_opens_however_it_is_written() {
+        let files = [entry(LOCK, b"lock")];
+        let composed = seal_with(&files, "", &password("tw\u{e9}lve chars"), LIGHT).unwrap();
+        assert!(decrypt(&composed, "tw\u{e9}lve chars").is_some());
+        assert!(open(&composed, &password("twe\u{301}lve chars")).is_ok());
+        let decomposed = |text: &str| Passphrase(Zeroizing::new(text.to_owned()));
+        let sealed = seal_with(&files, "", &decomposed("twe\u{301}lve chars"), LIGHT).unwrap();
+        assert!(open(&sealed, &password("tw\u{e9}lve chars")).is_ok());
+        assert!(Passphrase::new("\n\u{7f}").is_err());
+        assert!(Passphrase::new(&"x".repeat(MAX_PASSWORD_BYTES + 1)).is_err());
+        assert!(Passphrase::from_bytes(b"\xff").is_err());
+        assert_eq!(
+            Passphrase::from_bytes(b"\xef\xbb\xbfabc\r\n").unwrap().length(),
+            3
+        );
     }
 
     #[test]
@@ -263,32 +395,6 @@ mod tests {
             &format!("ceremony/{}", "x".repeat(MAX_NAME)),
         ] {
             assert!(belongs(bad).is_none(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn bodies_are_decoded_strictly() {
-        let one = |name: &str, content: &[u8]| {
-            let mut bytes = u16::try_from(name.len()).unwrap().to_be_bytes().to_vec();
-            bytes.extend_from_slice(name.as_bytes());
-            bytes.extend_from_slice(&u32::try_from(content.len()).unwrap().to_be_bytes());
-            bytes.extend_from_slice(content);
-            bytes
-        };
-        let body = |count: u32, files: &[Vec<u8>]| [count.to_be_bytes().to_vec(), files.concat()].concat();
-        let (a, b) = (one("ceremony/a", b"1"), one("ceremony/b", b"2"));
-        assert_eq!(entries(&body(2, &[a.clone(), b.clone()])).unwrap().len(), 2);
-        for bad in [
-            body(1, &[a.clone(), b.clone()]),
-            body(3, &[a.clone(), b.clone()]),
-            body(2, &[b.clone(), a.clone()]),
-            body(2, &[a.clone(), a.clone()]),
-            body(1, &[one("../a", b"1")]),
-            body(u32::MAX, std::slice::from_ref(&a)),
-            body(1, &[a[..a.len() - 1].to_vec()]),
-            vec![0; 3],
-        ] {
-            assert!(entries(&bad).is_none(), "{bad:?}");
         }
     }
 }

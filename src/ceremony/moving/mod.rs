@@ -1,4 +1,5 @@
-//! Moving house: one operator's folder to another machine, with its slashing protection.
+//! Moving house: one operator's folder to another machine, with its slashing protection. And backups, which hold all but that, of
+//! folders that stay where they are.
 //!
 //! A share that works in two places signs twice, and that costs the deposit. So an export is no copy:
 //!
@@ -19,7 +20,9 @@
 //! unless all other operators confirm that they have seen nothing newer ([`crate::validator::guard::Mark`]).
 
 pub mod archive;
+mod first;
 mod resume;
+mod tape;
 
 #[cfg(test)]
 mod tests;
@@ -28,22 +31,36 @@ use std::path::{Path, PathBuf};
 
 pub use self::resume::{Open, left_behind, resume};
 
+use zeroize::Zeroizing;
+
 use self::archive::{Entry, belongs};
 use super::{
-    files::{Disk, FileError, SECRET, parent},
-    folder::{CEREMONY, DataFolder, LOCK},
+    files::{Disk, FileError, SECRET, UNFINISHED, parent},
+    folder::{CEREMONY, DataFolder, LOCK, SLASHING_PROTECTION},
     problem::Problem,
+    restored::{self, RESTORED},
     retirement::{self, State, UNFINISHED_IMPORT},
 };
 
 /// Most bytes of one file.
 const MAX_FILE: u64 = 512 << 20;
+/// A file that grows while it is read is read so often.
+const TRIES: usize = 5;
 /// Written and removed again where the archive will be.
 const PROBE: &str = ".conclave-unfinished-probe";
 /// Folders within the data folder are looked into this far.
 const DEPTH: usize = 3;
 
-/// What an export takes along, and what it leaves behind.
+/// What is taken along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// All of it: the folder moves, and with it what its share has signed.
+    Everything,
+    /// All but the slashing protection: the folder stays, and goes on signing.
+    Backup,
+}
+
+/// What is taken along, and what is left behind.
 pub struct Luggage {
     /// The files.
     pub entries: Vec<Entry>,
@@ -56,25 +73,61 @@ pub struct Luggage {
 /// # Errors
 /// Anything the disk says.
 pub fn pack(folder: &DataFolder) -> Result<Luggage, Problem> {
+    read(folder.disk(), folder.root(), Load::Everything)
+}
+
+/// Reads what a backup holds of a finished folder in which another process may be at work: everything there is written once, or
+/// replaced as a whole, or only grows and may end anywhere. Marked as [restored](super::restored).
+///
+/// # Errors
+/// Anything the disk says; if a file changes whenever it is read.
+pub fn copy(disk: &Disk, root: &Path) -> Result<Luggage, Problem> {
+    let mut tries = 1;
+    let mut luggage = loop {
+        match read(disk, root, Load::Backup) {
+            Err(_) if tries < TRIES => tries += 1,
+            read => break read?,
+        }
+    };
+    luggage.entries.retain(|entry| entry.name != RESTORED);
+    luggage.entries.push(mark());
+    Ok(luggage)
+}
+
+/// The mark of a restored folder, as a file of an archive.
+pub fn mark() -> Entry {
+    Entry {
+        name: RESTORED.to_owned(),
+        content: Zeroizing::new(restored::TEXT.to_vec()),
+    }
+}
+
+fn read(disk: &Disk, root: &Path, load: Load) -> Result<Luggage, Problem> {
     let mut luggage = Luggage {
         entries: Vec::new(),
         left: Vec::new(),
     };
-    look(folder, "", 0, &mut luggage)?;
+    look((disk, root), load, "", 0, &mut luggage)?;
     Ok(luggage)
 }
 
-fn look(folder: &DataFolder, inner: &str, depth: usize, luggage: &mut Luggage) -> Result<(), Problem> {
-    let disk = folder.disk();
-    for name in disk.list(&folder.root().join(inner))? {
+fn look(
+    (disk, root): (&Disk, &Path),
+    load: Load,
+    inner: &str,
+    depth: usize,
+    luggage: &mut Luggage,
+) -> Result<(), Problem> {
+    for name in disk.list(&root.join(inner))? {
         let name = if inner.is_empty() {
             name
         } else {
             format!("{inner}/{name}")
         };
-        let path = folder.root().join(&name);
+        let path = root.join(&name);
         if path.is_dir() && depth < DEPTH {
-            look(folder, &name, depth + 1, luggage)?;
+            look((disk, root), load, &name, depth + 1, luggage)?;
+        } else if load == Load::Backup && name == SLASHING_PROTECTION {
         } else if belongs(&name).is_some() {
             luggage.entries.push(Entry {
                 content: disk.read_secret(&path, MAX_FILE)?,
@@ -90,7 +143,11 @@ fn look(folder: &DataFolder, inner: &str, depth: usize, luggage: &mut Luggage) -
 /// Files that mean nothing elsewhere.
 fn of_the_moment(name: &str) -> bool {
     let in_use = format!("{CEREMONY}/in-use");
-    name == in_use || name == retirement::RETIRED || name == crate::validator::control::SOCKET
+    let last = name.rsplit('/').next().unwrap_or(name);
+    last.starts_with(UNFINISHED)
+        || name == in_use
+        || name == retirement::RETIRED
+        || name == crate::validator::control::SOCKET
 }
 
 /// Retires a folder and writes its archive under a name that is free: steps 2 to 4. `when` is the time for people.
@@ -293,8 +350,38 @@ pub fn clear(folder: &DataFolder, entries: &[Entry]) {
 pub fn target(given: &Path, lock_hash: &[u8; 32], operator: u16) -> PathBuf {
     if given.is_dir() {
         let lock = hex::encode(lock_hash.get(..4).unwrap_or_default());
-        given.join(format!("conclave-{lock}-operator-{operator}.archive"))
+        given.join(format!("conclave-{lock}-operator-{operator}.tar.age"))
     } else {
         given.to_owned()
     }
+}
+
+/// A backup's path: a file, or a name of its own in a folder, which says when (as people write it) it was made.
+pub fn backup_target(given: &Path, lock_hash: &[u8; 32], operator: u16, when: &str) -> PathBuf {
+    if given.is_dir() {
+        let lock = hex::encode(lock_hash.get(..4).unwrap_or_default());
+        let when: String = when.chars().filter(char::is_ascii_alphanumeric).collect();
+        given.join(format!(
+            "conclave-{lock}-operator-{operator}-backup-{when}.tar.age"
+        ))
+    } else {
+        given.to_owned()
+    }
+}
+
+/// Writes a backup under a name that is free, reads it again and gives what it read.
+///
+/// # Errors
+/// If something has the name; anything the disk says. What was written by then is removed.
+pub fn write_backup(disk: &Disk, target: &Path, sealed: &[u8]) -> Result<Vec<u8>, Problem> {
+    if std::fs::symlink_metadata(target).is_ok() {
+        return Err(Problem::folder_state(
+            format!("cannot write {}", target.display()),
+            "it is there already, and nothing is ever overwritten",
+            "name another file",
+        ));
+    }
+    try_out(disk, parent(target), sealed.len() as u64)?;
+    disk.write_new(target, sealed, SECRET)?;
+    Ok(disk.read(target, archive::MAX_BYTES)?)
 }

@@ -1,15 +1,13 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
-use zeroize::Zeroizing;
-
-use super::{archive::ArchiveError, *};
-use crate::{
-    ceremony::{
-        files::{PUBLIC, crashing_disk},
-        folder::{IDENTITY, SLASHING_PROTECTION},
-        retirement::{RETIRED, refuse},
-    },
-    ethereum::keystore::Password,
+use super::{
+    archive::{ArchiveError, Passphrase, seal_with},
+    *,
+};
+use crate::ceremony::{
+    files::{PUBLIC, crashing_disk},
+    folder::IDENTITY,
+    retirement::{RETIRED, refuse},
 };
 
 const FILES: [(&str, &[u8]); 6] = [
@@ -66,19 +64,19 @@ fn export(disk: &Disk, root: &Path, target: &Path, when: &str) -> Result<(), Pro
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     let open = |sealed: &[u8]| {
         let whole = sealed.strip_suffix(b"!").ok_or(ArchiveError::Password)?;
-        archive::entries(whole).ok_or(ArchiveError::Content)
+        tape::read(whole)
     };
     if !left_behind(&state, target)?.is_empty() && resume(&folder, (&state, target), &entries, &open, when)? {
         return Ok(());
     }
-    let sealed = [&archive::body(&entries).unwrap()[..], b"!"].concat();
+    let sealed = [&tape::write(&entries, "about").unwrap()[..], b"!"].concat();
     retire_and_write(&folder, target, &sealed, when)
 }
 
 /// The files in a folder that are archives, under whatever name.
 fn archives(folder: &Path) -> Vec<BTreeMap<String, Vec<u8>>> {
     let files = fs::read_dir(folder).unwrap();
-    let open = |path: &Path| archive::entries(fs::read(path).ok()?.strip_suffix(b"!")?);
+    let open = |path: &Path| tape::read(fs::read(path).ok()?.strip_suffix(b"!")?).ok();
     files
         .filter_map(|file| open(&file.unwrap().path()))
         .map(|entries| {
@@ -213,7 +211,7 @@ fn only_this_folders_last_archive_ends_an_interrupted_export() {
     let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     house(dir.path());
     let target = out.path().join("archive");
-    let password = Password::new("twelve chars").unwrap();
+    let password = Passphrase::new("twelve chars").unwrap();
     let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
     let entries = pack(&folder).unwrap().entries;
     retirement::begin(&Disk::new(), dir.path(), "begun", &target).unwrap();
@@ -221,7 +219,7 @@ fn only_this_folders_last_archive_ends_an_interrupted_export() {
     let seal = |change: &dyn Fn(&mut Vec<Entry>)| {
         let mut entries = entries.clone();
         change(&mut entries);
-        archive::seal(entries, &password, &[7; 32], &Zeroizing::new([8; 32])).unwrap()
+        seal_with(&entries, "about", &password, 4).unwrap()
     };
     let set = |name: &'static str, content: &'static [u8]| {
         move |entries: &mut Vec<Entry>| {
@@ -231,7 +229,7 @@ fn only_this_folders_last_archive_ends_an_interrupted_export() {
     };
     let whole = seal(&|_| {});
     let resume = |password: &str| {
-        let password = Password::new(password).unwrap();
+        let password = Passphrase::new(password).unwrap();
         let open = |sealed: &[u8]| archive::open(sealed, &password);
         resume(&folder, (&state, &target), &entries, &open, "Monday")
     };
@@ -389,4 +387,47 @@ fn a_failure_says_whether_the_folder_is_retired() {
         }
     }
     assert!(before > 2 && after > 2, "{before} before, {after} after");
+}
+
+#[test]
+fn a_backup_holds_everything_but_what_was_signed_and_bears_the_mark() {
+    let dir = tempfile::tempdir().unwrap();
+    house(dir.path());
+    fs::write(dir.path().join("ceremony/.conclave-unfinished-1"), "half").unwrap();
+    // Another process is at work there.
+    let _busy = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+    fs::write(dir.path().join("ceremony/.conclave-unfinished-2"), "half").unwrap();
+    let luggage = copy(&Disk::new(), dir.path()).unwrap();
+    assert!(luggage.left.is_empty(), "{:?}", luggage.left);
+    let names: std::collections::BTreeSet<&str> =
+        luggage.entries.iter().map(|entry| entry.name.as_str()).collect();
+    let mut expected: std::collections::BTreeSet<&str> = FILES.iter().map(|(name, _)| *name).collect();
+    expected.remove(SLASHING_PROTECTION);
+    expected.insert(RESTORED);
+    assert_eq!(names, expected);
+    assert_eq!(luggage.entries.len(), names.len());
+}
+
+/// Wherever the machine stops or the disk is full: the backup is there as a whole or not at all, and nothing else is touched.
+#[test]
+fn a_backup_is_whole_or_not_there_and_overwrites_nothing() {
+    for k in 0.. {
+        let out = tempfile::tempdir().unwrap();
+        let target = out.path().join("backup");
+        let done = write_backup(&crashing_disk(k).0, &target, b"sealed").is_ok();
+        if target.exists() {
+            assert_eq!(fs::read(&target).unwrap(), b"sealed", "{k}");
+        } else {
+            assert!(!done, "{k}");
+        }
+        if done {
+            assert_eq!(Disk::new().list(out.path()).unwrap(), ["backup"]);
+            break;
+        }
+    }
+    let out = tempfile::tempdir().unwrap();
+    let target = out.path().join("backup");
+    fs::write(&target, "precious").unwrap();
+    write_backup(&Disk::new(), &target, b"sealed").unwrap_err();
+    assert_eq!(fs::read(&target).unwrap(), b"precious");
 }

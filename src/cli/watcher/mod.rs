@@ -248,6 +248,10 @@ impl Watcher {
 
     fn starts(&mut self, told: &mut Told, start: Start, now_ms: u64) {
         let again = self.start.replace(start).is_some();
+        if start == Start::NEVER {
+            // What it waits for is told as others come and go.
+            return;
+        }
         if self.never_signs(now_ms) {
             return;
         }

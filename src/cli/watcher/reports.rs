@@ -1,11 +1,18 @@
 //! What the core reports.
 
+use std::collections::BTreeSet;
+
 use crate::{
     cli::{
         news::{self, Event},
         output::printable,
     },
-    validator::{agreement::Misbehaviour, core::Report, guard::Start},
+    validator::{
+        agreement::Misbehaviour,
+        core::{Report, Restoring},
+        guard::Start,
+        overview::words::span,
+    },
 };
 
 use super::{Told, Watcher};
@@ -76,6 +83,7 @@ impl Watcher {
                 told.warn(format!("{message}. {advice}"));
                 told.events.push(Event::Notice { message });
             }
+            Report::Restoring(restoring) => self.restoring(told, restoring, now_ms),
             Report::Confirmed => {
                 told.events.push(Event::Confirmed);
                 self.start = self.start.map(|start| Start {
@@ -91,6 +99,56 @@ impl Watcher {
                 });
             }
         }
+    }
+
+    /// What a folder that was restored from a backup waits for, or from when on it signs.
+    fn restoring(&mut self, told: &mut Told, restoring: Restoring, now_ms: u64) {
+        let all = |operators: &BTreeSet<u16>| operators.iter().map(|operator| self.who(*operator)).collect();
+        told.events.push(Event::Restoring {
+            waits_for: all(&restoring.missing),
+            without: all(&restoring.excused),
+            answered: all(&restoring.answered),
+            signs_from_epoch: restoring.start.map(|start| start.first_target),
+        });
+        let answered = self.names_of(restoring.answered.iter().copied());
+        let Some(start) = restoring.start else {
+            let told_so_far = if restoring.answered.is_empty() {
+                String::new()
+            } else {
+                format!(" Told so far: {answered}.")
+            };
+            told.warn(format!(
+                "restored from a backup: nothing is signed before the others are connected and have told what they remember of this folder, and two \
+                 whole epochs more are over. Missing: {}.{told_so_far}",
+                self.names_of(restoring.missing)
+            ));
+            return;
+        };
+        self.start = Some(start);
+        let without = if restoring.excused.is_empty() {
+            String::new()
+        } else {
+            format!(", and by your word {} need not", self.names_of(restoring.excused))
+        };
+        let done = format!(
+            "Restored from a backup: {answered} told what they remember of this folder{without}. The slashing protection was raised to that"
+        );
+        if self.never_signs(now_ms) {
+            told.say(format!("{done}."));
+            return;
+        }
+        told.events.push(Event::SignsFrom {
+            slot: start.first_slot,
+            epoch: start.first_target,
+        });
+        let wait = self.time.map_or(0, |time| {
+            time.start_of_epoch(start.first_target).saturating_sub(now_ms)
+        });
+        told.say(format!(
+            "{done}, and beyond. Signs from epoch {} on, in {} (a safety wait).",
+            start.first_target,
+            span(wait)
+        ));
     }
 
     fn misbehaviour(&mut self, told: &mut Told, deed: &Misbehaviour) {

@@ -10,7 +10,7 @@ use crate::{
             nodes::{Health, State},
         },
         chain::spec::{Chain, Genesis, Spec},
-        core::{Account, Cause, Decision, Missed, Report, Times},
+        core::{Account, Cause, Decision, Missed, Report, Restoring, Times},
         duty::{Duty, Kind, Purpose},
     },
 };
@@ -79,6 +79,58 @@ fn made(watcher: &mut Watcher, slot: u64, purpose: Purpose) -> Told {
         contributors: [1, 2, 3].into(),
     };
     watcher.told(News::Report(report), 0)
+}
+
+#[test]
+fn a_restored_folder_names_whom_it_waits_for_and_then_says_from_when_it_signs() {
+    let mut watcher = watcher();
+    let told = watcher.told(News::Starts(Start::NEVER), 1_000_000);
+    assert!(told.lines.is_empty() && told.events.is_empty(), "{told:?}");
+    let report = |missing: &[u16], start| {
+        News::Report(Report::Restoring(Restoring {
+            missing: missing.iter().copied().collect(),
+            excused: [3].into(),
+            answered: [2].into(),
+            start,
+        }))
+    };
+    let told = watcher.told(report(&[4], None), 1_000_000);
+    assert!(
+        text(&told).contains("Missing: da\u{fffd}ve. Told so far: bob."),
+        "{told:?}"
+    );
+    assert_eq!(
+        json(&told),
+        "{\"event\":\"restoring\",\"waits_for\":[{\"operator\":4,\"name\":\"da\u{fffd}ve\"}],\"without\":[{\"operator\":3,\"name\":\
+         \"carol\"}],\"answered\":[{\"operator\":2,\"name\":\"bob\"}],\"signs_from_epoch\":null}"
+    );
+    let start = Start {
+        first_slot: 128,
+        first_target: 4,
+    };
+    let told = watcher.told(report(&[], Some(start)), 1_000_000);
+    assert!(
+        text(&told).contains("bob told what they remember")
+            && text(&told).contains("Signs from epoch 4 on, in 25 min"),
+        "{told:?}"
+    );
+    assert!(text(&told).contains("by your word carol need not"), "{told:?}");
+    assert!(
+        json(&told).contains("\"signs_from_epoch\":4")
+            && json(&told).contains("{\"event\":\"signs_from\",\"slot\":128,\"epoch\":4}"),
+        "{told:?}"
+    );
+    // A fork that is not known here comes first: nothing is promised.
+    let fork = News::UnknownFork {
+        name: "heze".to_owned(),
+        epoch: 3,
+    };
+    watcher.told(fork, 1_000_000);
+    let told = watcher.told(report(&[], Some(start)), 1_000_000);
+    assert!(
+        !text(&told).contains("Signs from") && !json(&told).contains("\"signs_from\","),
+        "{told:?}"
+    );
 }
 
 #[test]

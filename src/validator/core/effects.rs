@@ -16,7 +16,7 @@ use crate::{
         },
         combine::{Job, Outcome, Place},
         duty::{Duty, Purpose},
-        guard::{Progress, Start},
+        guard::{Progress, Record, Start},
         partials::{Item, Proof},
         wire::Message,
     },
@@ -124,6 +124,11 @@ pub enum Event {
         duty: Duty,
         /// The round, if it was for one.
         round: Option<u8>,
+    },
+    /// The guard of a restored folder was raised: the answer to [`Effect::Raise`].
+    Raised {
+        /// The process that asked for it.
+        instance: Instance,
     },
     /// The answer to [`Effect::LookUp`].
     Block {
@@ -368,6 +373,13 @@ pub enum Effect {
         /// one only watches, and does not remember.
         confirms: Option<Instance>,
     },
+    /// Raise all records of a restored folder's guard to this, durably; answered by [`Event::Raised`].
+    Raise {
+        /// To what.
+        to: Record,
+        /// The process of ours that asks.
+        instance: Instance,
+    },
     /// Tell the guard from when on this process signs.
     Begin(Start),
     /// For people, logs and figures.
@@ -485,6 +497,21 @@ pub enum Report {
     },
     /// All other operators confirmed that nothing was forgotten.
     Confirmed,
+    /// How far a folder that was restored from a backup is; whenever that changes.
+    Restoring(Restoring),
+}
+
+/// What a folder that was restored from a backup still waits for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Restoring {
+    /// Operators who are not connected, or have not told what they remember, and must.
+    pub missing: BTreeSet<u16>,
+    /// Operators who need not, by their own operator's word.
+    pub excused: BTreeSet<u16>,
+    /// Operators who are connected and have told what they remember.
+    pub answered: BTreeSet<u16>,
+    /// From when on it signs, once all have answered who must.
+    pub start: Option<Start>,
 }
 
 /// What became of one duty of a slot, for all validators that had it.

@@ -15,7 +15,8 @@
 //!
 //! # After a start
 //! A node takes part in no agreement of a slot that began before it, and signs what could be slashed from the next epoch
-//! on; at once if all other operators say that they remember nothing which its guard does not know ([`peers`]).
+//! on; at once if all other operators say that they remember nothing which its guard does not know ([`peers`]). One whose folder was
+//! restored from a backup signs nothing before the others have told what they remember, and two more epochs are over (`restored`).
 //!
 //! | Module | What it is |
 //! |---|---|
@@ -28,6 +29,7 @@
 //! | `attesting`, `syncing`, [`proposing`] | the duties, one file each |
 //! | [`terms`] | what a block of ours must say, and what it may be built on |
 //! | `presence` | handshakes, starts and twins |
+//! | `restored` | what a folder that was restored from a backup waits for |
 
 pub mod head;
 pub mod peers;
@@ -40,6 +42,7 @@ mod agreeing;
 mod attesting;
 mod effects;
 mod presence;
+mod restored;
 mod signing;
 mod syncing;
 pub mod terms;
@@ -68,13 +71,14 @@ use super::{
 };
 
 pub use effects::{
-    Account, Cause, Decision, Effect, Event, Missed, Report, Signed, Stop, Submission, Subscription, Times,
-    ToCheck,
+    Account, Cause, Decision, Effect, Event, Missed, Report, Restoring, Signed, Stop, Submission,
+    Subscription, Times, ToCheck,
 };
 
 use head::Views;
 use peers::Peers;
 use pools::Pools;
+use restored::Restored;
 use schedule::Schedule;
 
 /// While a proposal is held, our beacon node is asked again after so many slots' hundredths.
@@ -100,6 +104,8 @@ pub struct Settings {
     pub builder: bool,
     /// What is known of what other software signed with this share.
     pub history: History,
+    /// For whom a folder that was restored from a backup does not wait.
+    pub excused: BTreeSet<u16>,
 }
 
 /// What is known of what other software signed with a share before.
@@ -122,6 +128,7 @@ pub struct Core<S> {
     dry_run: bool,
     builder: bool,
     history: History,
+    excused: BTreeSet<u16>,
     committee: Arc<Committee<S>>,
     now: u64,
     effects: Vec<Effect>,
@@ -135,6 +142,8 @@ pub struct Core<S> {
     agreements: BTreeMap<Duty, Instance<S>>,
     /// From when on this process signs.
     start: Start,
+    /// What it waits for before that is known, if its folder was restored from a backup.
+    restored: Option<Restored>,
     /// The slot that was begun last.
     begun: Option<u64>,
     /// The newest head of our beacon nodes: slot and root.
@@ -208,6 +217,7 @@ impl<S: Signatures> Core<S> {
             dry_run,
             builder,
             history,
+            excused,
         } = settings;
         let (n, t) = (group.size(), group.threshold);
         let committee = Committee::new(group.lock_hash, n, t, me, chain.spec.slot_ms, signatures)?;
@@ -223,6 +233,7 @@ impl<S: Signatures> Core<S> {
             dry_run,
             builder,
             history,
+            excused,
             now: now_ms,
             effects: Vec::new(),
             memory,
@@ -231,6 +242,7 @@ impl<S: Signatures> Core<S> {
             slots: BTreeMap::new(),
             agreements: BTreeMap::new(),
             start,
+            restored: Restored::at(start),
             begun: None,
             newest_block: None,
             heard: BTreeMap::new(),
@@ -260,6 +272,7 @@ impl<S: Signatures> Core<S> {
                 confirms,
             } => self.compared(operator, newer, confirms),
             Event::Restarted { instance, start } => self.restarted(instance, start),
+            Event::Raised { instance } => self.raised(instance),
             Event::Chain(chain) => {
                 self.chain = chain;
                 for epoch in self.schedule.epochs() {
@@ -336,8 +349,10 @@ impl<S: Signatures> Core<S> {
             self.forget(slot);
             self.hear_again();
             self.beat(slot);
+            self.restored_slot(slot);
             self.sign_sync_selections(slot.saturating_add(syncing::AHEAD));
         }
+        self.await_others();
         self.start_due();
         self.attestations_due();
         self.tick_agreements();

@@ -4,6 +4,7 @@ use crate::validator::{alive::Instance, quota::Quota, wire::Abilities};
 
 /// An operator other than this one.
 #[derive(Debug, Clone, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Peer {
     /// Messages can be exchanged.
     pub connected: bool,
@@ -11,6 +12,8 @@ pub struct Peer {
     pub greeted: bool,
     /// Since our start it has told what it remembers of us; whether that was more than our guard knew.
     pub answered: Option<Answer>,
+    /// Since our start our guard was compared with all that it remembers of us.
+    pub told: bool,
     /// Its process.
     pub instance: Option<Instance>,
     /// Its software.
@@ -90,6 +93,7 @@ impl Peers {
     pub fn forget_answers(&mut self) {
         for peer in &mut self.list {
             peer.answered = None;
+            peer.told = false;
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::validator::{
     wire::{Abilities, Hello, Message, PROTOCOL},
 };
 
-use super::{Core, Effect, History, Report, Stop, peers::Answer};
+use super::{Core, Effect, History, Report, Stop, peers::Answer, restored::Restored};
 
 /// An operator may greet so often in a slot, on one connection. Each greeting is answered with all that it may lack, and
 /// compared with the guard's database, in whose queue duties stand too.
@@ -161,8 +161,13 @@ impl<S: Signatures> Core<S> {
         let Some(peer) = self.peers.get_mut(operator) else {
             return;
         };
+        peer.told |= confirms;
         // Asked before what counts as a start, answered after it: this says nothing about now. Nor does it if the other one
         // does not remember.
+        if self.restored.is_some() {
+            // That it had forgotten everything is known.
+            return;
+        }
         if !newer && (peer.answered.is_none() || !confirms) {
             return;
         }
@@ -196,6 +201,7 @@ impl<S: Signatures> Core<S> {
         self.agreements.clear();
         self.slots.clear();
         self.begun = None;
+        self.restored = Restored::at(start);
         self.begin(start);
         let connected: Vec<u16> = self
             .peers

@@ -21,7 +21,7 @@ const SUBCOMMITTEES: u16 = 4;
 impl<S: Signatures> Core<S> {
     /// Has the own share sign what it was not asked for before. What can be slashed goes another way.
     pub(super) fn sign(&mut self, purpose: Purpose, slot: u64, roots: Vec<(Place, Hash)>) {
-        if self.dry_run || self.now >= self.deadline(purpose, slot) {
+        if self.dry_run || self.holds_back() || self.now >= self.deadline(purpose, slot) {
             return;
         }
         let roots = self.pools.ask((purpose, slot), roots);
@@ -90,7 +90,7 @@ impl<S: Signatures> Core<S> {
         root: Hash,
         validators: impl Iterator<Item = u32>,
     ) {
-        if self.dry_run {
+        if self.dry_run || self.holds_back() {
             return;
         }
         let wanted = validators.map(|validator| ((validator, 0), root)).collect();

@@ -69,13 +69,21 @@ pub enum Mark {
     PartialImport = 3,
     /// It came with its folder from another machine: it was whole when it left, and may have been unpacked before.
     Moved = 4,
+    /// It was made for a folder that was restored from a backup, and has no memory of its own.
+    Restored = 5,
 }
 
 impl Mark {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::New, Self::LatePublication, Self::PartialImport, Self::Moved]
-            .into_iter()
-            .find(|mark| *mark as u8 == byte)
+        [
+            Self::New,
+            Self::LatePublication,
+            Self::PartialImport,
+            Self::Moved,
+            Self::Restored,
+        ]
+        .into_iter()
+        .find(|mark| *mark as u8 == byte)
     }
 }
 

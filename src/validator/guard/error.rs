@@ -9,8 +9,8 @@ pub enum GuardError {
     #[error(
         "There is no slashing protection database {}.\n\
          Without it nobody can tell what this share has signed.\n\
-         Bring the file back from where this operator ran last, or import an EIP-3076 file; only if this share never \
-         signed anything, start with --new-slashing-database.",
+         Bring the file back from where this operator ran last, or import an EIP-3076 file; if that machine is gone for good, import your \
+         backup into a new folder; only if this share never signed anything, start with --new-slashing-database.",
         .0.display()
     )]
     Missing(PathBuf),

@@ -353,6 +353,21 @@ impl Guard {
         })
     }
 
+    /// Marks a database of a folder that was restored from a backup, whatever mark it has: none says more.
+    ///
+    /// # Errors
+    /// If the database cannot be read or written.
+    pub fn mark_restored(&self) -> Result<(), GuardError> {
+        self.with(|store| {
+            let writing = store.write()?;
+            if writing.mark()? != Some(Mark::Restored) {
+                writing.set_mark(Some(Mark::Restored))?;
+                writing.commit()?;
+            }
+            Ok(())
+        })
+    }
+
     /// Takes a mark away, if it is this one. Gives whether it was.
     ///
     /// # Errors

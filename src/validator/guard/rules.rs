@@ -358,6 +358,12 @@ pub struct Start {
 }
 
 impl Start {
+    /// Not at all yet: nobody knows when.
+    pub const NEVER: Self = Self {
+        first_slot: u64::MAX,
+        first_target: u64::MAX,
+    };
+
     /// Whether this process may sign the message.
     ///
     /// # Errors

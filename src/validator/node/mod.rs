@@ -17,7 +17,7 @@ mod work;
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -129,6 +129,8 @@ pub struct Setup {
     pub voice: Option<Box<Voice>>,
     /// Where parts of exits are kept.
     pub exits: Box<dyn Shelf>,
+    /// For whom a folder that was restored from a backup does not wait, by its operator's word.
+    pub excused: BTreeSet<u16>,
 }
 
 /// What a running operator tells whoever watches.
@@ -306,6 +308,7 @@ pub fn run(
         dry_run: works.guard.is_none(),
         builder: setup.builder,
         history: history(marked),
+        excused: setup.excused,
     };
     let memory = memory(works.guard.as_deref())?;
     let (tell, exit_news) = mpsc::unbounded_channel();
@@ -340,7 +343,7 @@ pub fn run(
         pulse: setup.pulse,
         nodes: works.nodes.clone(),
         clock,
-        marked: marked.is_some(),
+        marked,
         chain,
         works: works.clone(),
         network: handle.clone(),
@@ -544,7 +547,7 @@ fn first_start(
     watch: &mut dyn FnMut(News),
 ) -> (Clock, Start) {
     let mut clock = Clock::new(time.slot_ms);
-    let start = start_at(time, clock.look().0, marked.is_some());
+    let start = start_at(time, clock.look().0, marked);
     if let Some(guard) = guard {
         guard.begin(start);
         watch(News::Marked(marked));
@@ -554,8 +557,11 @@ fn first_start(
 }
 
 /// From when on a process that starts at this time signs. A database that is not the whole memory of its share (`marked`)
-/// waits for two whole epochs.
-fn start_at(time: Time, now_ms: u64, marked: bool) -> Start {
+/// waits for two whole epochs; that of a restored folder for the other operators before that.
+fn start_at(time: Time, now_ms: u64, marked: Option<Mark>) -> Start {
+    if marked == Some(Mark::Restored) {
+        return Start::NEVER;
+    }
     let Some(slot) = time.slot_at(now_ms) else {
         // Nothing was signed before genesis.
         return Start {
@@ -565,14 +571,16 @@ fn start_at(time: Time, now_ms: u64, marked: bool) -> Start {
     };
     Start {
         first_slot: slot.saturating_add(1),
-        first_target: time.epoch_of(slot).saturating_add(if marked { 3 } else { 1 }),
+        first_target: time
+            .epoch_of(slot)
+            .saturating_add(if marked.is_some() { 3 } else { 1 }),
     }
 }
 
 /// What a database with this mark knows of other software's signatures.
 fn history(marked: Option<Mark>) -> History {
     match marked {
-        Some(Mark::PartialImport) => History::Partial,
+        Some(Mark::PartialImport | Mark::Restored) => History::Partial,
         _ => History::Whole,
     }
 }
@@ -607,9 +615,9 @@ struct Driver<'a> {
     /// As the core knows it.
     chain: Arc<Chain>,
     works: Works,
-    /// Whether the guard's database was not the whole memory of its share when that was asked last. While a process runs
+    /// Why the guard's database was not the whole memory of its share when that was asked last. While a process runs
     /// a mark can only go, so this never says too little.
-    marked: bool,
+    marked: Option<Mark>,
     network: Handle<Run>,
     voice: Option<Box<Voice>>,
     exits: Exits,
@@ -659,7 +667,7 @@ impl Driver<'_> {
                 }
                 Some(news) = told.recv() => {
                     if let News::Marked(mark) = &news {
-                        self.marked = mark.is_some();
+                        self.marked = *mark;
                     }
                     (self.watch)(news);
                     None

@@ -116,8 +116,9 @@ impl Bench {
             dry_run: false,
             builder: false,
             history: History::Whole,
+            excused: BTreeSet::new(),
         };
-        let start = start_at(chain.time(), now_ms(), false);
+        let start = start_at(chain.time(), now_ms(), None);
         let signatures = NodeSignatures::new(key(), operators);
         let core = Core::new(settings, signatures, [1; 16], BTreeMap::new(), start, now_ms()).unwrap();
         drop(inside);
@@ -135,7 +136,7 @@ impl Bench {
                 clock,
                 chain,
                 works,
-                marked: false,
+                marked: None,
                 network: handle,
                 voice: None,
                 exits,
@@ -305,10 +306,13 @@ fn the_start_counts_from_the_clock_and_the_mark() {
     };
     // Slot 7 of epoch 3.
     let now = time.start_of(7) + 50;
-    assert_eq!(start_at(time, now, false), start(8, 4));
-    assert_eq!(start_at(time, now, true), start(8, 6));
+    assert_eq!(start_at(time, now, None), start(8, 4));
+    assert_eq!(start_at(time, now, Some(Mark::Moved)), start(8, 6));
     // By a clock that stands in 1970 there is no chain yet.
-    assert_eq!(start_at(time, 0, true), start(0, 0));
+    assert_eq!(start_at(time, 0, Some(Mark::Moved)), start(0, 0));
+    // What a backup has forgotten the others must tell, whatever the clock says.
+    assert_eq!(start_at(time, now, Some(Mark::Restored)), Start::NEVER);
+    assert_eq!(start_at(time, 0, Some(Mark::Restored)), Start::NEVER);
 }
 
 #[test]

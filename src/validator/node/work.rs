@@ -217,6 +217,16 @@ impl Works {
                 let works = self.clone();
                 self.watch_guard(Use::Reads, move || works.compare(operator, remembered, confirms));
             }
+            Effect::Raise { to, instance } => {
+                let works = self.clone();
+                self.watch_guard(Use::Writes, move || {
+                    if let Some(guard) = &works.guard {
+                        guard.raise(to)?;
+                        works.tell(Event::Raised { instance });
+                    }
+                    Ok(())
+                });
+            }
             Effect::Begin(start) => {
                 if let Some(guard) = &self.guard {
                     guard.begin(start);

@@ -25,14 +25,17 @@ mod validators;
 #[cfg(test)]
 pub(in crate::validator) mod tests;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::p2p::events::Event as NetEvent;
 
 use super::{
     beacon::nodes::{Health, State as NodeState},
     chain::time::Time,
-    core::{Account, Report, Stop},
+    core::{Account, Report, Restoring, Stop},
     duty::Purpose,
     group::Group,
     guard::{Mark, Start},
@@ -45,7 +48,7 @@ use grid::Grid;
 use news::Peer;
 use totals::Totals;
 use validators::Validators;
-use view::{ForkView, Link, NodeView, OperatorView, State, View};
+use view::{ForkView, Link, NodeView, OperatorView, RestoredView, State, View};
 use words::{UNSIGNED_FORK, brief, count, span};
 
 /// Participation and duties are kept for so many epochs.
@@ -90,6 +93,8 @@ pub struct Overview {
     mark: Option<Mark>,
     /// Who remembers what this folder has forgotten.
     forgotten: Option<u16>,
+    /// What a folder that was restored from a backup waits for.
+    restoring: Option<Restoring>,
     stopping: bool,
     stopped: Option<Stop>,
     /// Why the slashing protection cannot be used.
@@ -144,6 +149,7 @@ impl Overview {
             start: None,
             mark: None,
             forgotten: None,
+            restoring: None,
             stopping: false,
             stopped: None,
             guard: None,
@@ -176,6 +182,7 @@ impl Overview {
             News::Starts(start) => {
                 self.start = Some(*start);
                 self.forgotten = None;
+                self.restoring = None;
             }
             News::Marked(mark) => self.mark = *mark,
             News::ClockJumped => {
@@ -301,6 +308,10 @@ impl Overview {
             Report::Misbehaviour(deed) => self.fault(deed.operator()),
             Report::Forgotten { operator } => self.forgotten = Some(*operator),
             Report::OwnBlock { refused, .. } => self.totals.own_blocks_refused += u64::from(*refused),
+            Report::Restoring(restoring) => {
+                self.start = restoring.start.or(self.start);
+                self.restoring = Some(restoring.clone());
+            }
             Report::Confirmed => {
                 if let Some(start) = &mut self.start {
                     start.first_target = 0;
@@ -372,6 +383,7 @@ impl Overview {
                 .zip(signs_from)
                 .map(|(time, first)| time.start_of_epoch(first)),
             database_mark: self.mark.map(|mark| mark_text(mark).to_owned()),
+            restored: self.restored_view(),
             healthy: reasons.is_empty(),
             reasons,
             live: true,
@@ -482,7 +494,8 @@ impl Overview {
     /// The first epoch whose attestations it signs, while it waits for that.
     fn signs_from(&self, state: State, epoch: Option<u64>) -> Option<u64> {
         let waits = matches!(state, State::Waiting | State::BeforeGenesis);
-        let first = self.start.filter(|_| waits)?.first_target;
+        let known = self.start.filter(|start| waits && *start != Start::NEVER);
+        let first = known?.first_target;
         let comes = epoch.is_none_or(|epoch| epoch < first) && self.fork_before(first).is_none();
         comes.then_some(first)
     }
@@ -543,6 +556,9 @@ impl Overview {
             let why = format!("the fork {name} is in force since epoch {first}, and {why}: {todo}");
             return (State::UnknownFork, why);
         }
+        if start == Start::NEVER {
+            return (State::Waiting, self.restoring_words());
+        }
         if epoch < start.first_target
             && let Some((name, first)) = self.fork_before(start.first_target)
         {
@@ -580,6 +596,41 @@ impl Overview {
         (State::Signing, String::new())
     }
 
+    /// What a folder that was restored from a backup waits for.
+    fn restoring_words(&self) -> String {
+        let rule = "the folder was restored from a backup: nothing is signed before the other operators are connected and have told \
+                    what they remember of it, and two whole epochs more are over";
+        match self
+            .restoring
+            .as_ref()
+            .filter(|restoring| !restoring.missing.is_empty())
+        {
+            None => rule.to_owned(),
+            Some(restoring) => {
+                let names: Vec<String> = restoring
+                    .missing
+                    .iter()
+                    .map(|operator| self.name(*operator))
+                    .collect();
+                format!("{rule}. It waits for {}", names.join(", "))
+            }
+        }
+    }
+
+    /// The same for programs.
+    fn restored_view(&self) -> Option<RestoredView> {
+        if self.mark != Some(Mark::Restored) {
+            return None;
+        }
+        let restoring = self.restoring.clone().unwrap_or_default();
+        let list = |operators: BTreeSet<u16>| operators.into_iter().collect();
+        Some(RestoredView {
+            waits_for: list(restoring.missing),
+            without: list(restoring.excused),
+            answered: list(restoring.answered),
+        })
+    }
+
     fn name(&self, operator: u16) -> String {
         let place = usize::from(operator).checked_sub(1);
         let known = place.and_then(|place| self.operators.get(place));
@@ -599,7 +650,10 @@ impl Overview {
     fn is_as_designed(&self, state: State) -> bool {
         match state {
             State::Signing | State::BeforeGenesis => true,
-            State::Waiting => self.forgotten.is_none() && self.jumps < MANY_JUMPS,
+            // For others somebody has to see to it that they come.
+            State::Waiting => {
+                self.forgotten.is_none() && self.jumps < MANY_JUMPS && self.start != Some(Start::NEVER)
+            }
             _ => false,
         }
     }
@@ -713,6 +767,7 @@ fn mark_text(mark: Mark) -> &'static str {
         }
         Mark::PartialImport => "the imported history did not say of every validator what it signed",
         Mark::Moved => "the folder was moved here from another machine",
+        Mark::Restored => "the folder was restored from a backup",
     }
 }
 

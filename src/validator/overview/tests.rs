@@ -295,6 +295,70 @@ fn a_node_that_merely_waits_is_healthy_and_says_from_when_it_signs() {
     assert!(!overview.view(at(9), 10).healthy);
 }
 
+/// For whom a restored folder waits is a matter for people, until it waits for time alone.
+#[test]
+fn a_restored_folder_says_for_whom_it_waits() {
+    let mut overview = told(overview());
+    assert_eq!(overview.view(at(9), 10).restored, None);
+    overview.tell(&News::Marked(Some(Mark::Restored)), at(9));
+    overview.tell(&News::Starts(Start::NEVER), at(9));
+    let view = overview.view(at(9), 10);
+    assert_eq!(
+        (view.state, view.healthy, view.signs_from_epoch),
+        (State::Waiting, false, None)
+    );
+    assert_eq!(view.restored, Some(RestoredView::default()));
+    let report = |missing: &[u16], start| {
+        News::Report(Report::Restoring(Restoring {
+            missing: missing.iter().copied().collect(),
+            excused: [3].into(),
+            answered: [2].into(),
+            start,
+        }))
+    };
+    // A fork that comes some day has no part in it.
+    overview.tell(
+        &News::UnknownFork {
+            name: "heze".to_owned(),
+            epoch: 1000,
+        },
+        at(9),
+    );
+    overview.tell(&report(&[4], None), at(9));
+    let view = overview.view(at(9), 10);
+    assert!(view.why.ends_with("It waits for dave"), "{}", view.why);
+    assert!(
+        view.why.contains(view.database_mark.as_deref().unwrap()),
+        "{}",
+        view.why
+    );
+    assert_eq!(view.reasons, std::slice::from_ref(&view.why));
+    let restored = view.restored.unwrap();
+    assert_eq!(
+        (restored.waits_for, restored.without, restored.answered),
+        (vec![4], vec![3], vec![2])
+    );
+    let start = Start {
+        first_slot: 32,
+        first_target: 4,
+    };
+    overview.tell(&report(&[], Some(start)), at(9));
+    let view = overview.view(at(9), 10);
+    assert_eq!((view.state, view.signs_from_epoch), (State::Waiting, Some(4)));
+    assert!(
+        view.healthy && view.why.contains("restored from a backup"),
+        "{}",
+        view.why
+    );
+    let view = overview.view(at(32), 10);
+    assert_eq!(view.state, State::Signing);
+    // What others tell was needed by this start only.
+    overview.tell(&News::Starts(Start::NEVER), at(33));
+    assert_eq!(overview.view(at(33), 10).restored, Some(RestoredView::default()));
+    overview.tell(&News::Marked(None), at(33));
+    assert_eq!(overview.view(at(33), 10).restored, None);
+}
+
 #[test]
 fn who_signs_nothing_never_says_from_when_on_it_signs() {
     let fork = |epoch| News::UnknownFork {

@@ -110,6 +110,9 @@ pub struct View {
     pub signs_from_ms: Option<u64>,
     /// Why the slashing protection is not the whole memory of this share, if it is not.
     pub database_mark: Option<String>,
+    /// What a folder that was restored from a backup waits for, until it signs.
+    #[serde(default, deserialize_with = "or_default")]
+    pub restored: Option<RestoredView>,
     /// Whether this node can do its part, or will by itself: after a start it waits by design.
     pub healthy: bool,
     /// If not: why.
@@ -157,6 +160,17 @@ impl View {
         let why = Some(self.why.as_str()).filter(|why| !why.is_empty());
         why.filter(|why| !self.reasons.iter().any(|reason| reason == why))
     }
+}
+
+/// What a folder that was restored from a backup waits for: operators by their numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoredView {
+    /// Who must be connected and tell what it remembers, and has not.
+    pub waits_for: Vec<u16>,
+    /// For whom it does not wait, by its operator's word.
+    pub without: Vec<u16>,
+    /// Who is connected and has told.
+    pub answered: Vec<u16>,
 }
 
 /// A fork that this version does not know.

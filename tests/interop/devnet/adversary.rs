@@ -144,6 +144,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         },
         pulse: Pulse::begin(),
         exits: Box::new(ExitFiles::new(&folder)),
+        excused: std::collections::BTreeSet::new(),
         voice: Some(match std::env::var("CONCLAVE_ADVERSARY_LIES").as_deref() {
             Ok("exits") => exit_liar.voice(),
             _ => liar.voice(),

@@ -1,6 +1,9 @@
 //! How much of what others send is kept, in bytes.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::validator::{
     agreement::{
@@ -53,6 +56,7 @@ impl Bench {
             dry_run: false,
             builder: false,
             history: History::Whole,
+            excused: BTreeSet::new(),
         };
         let start = Start {
             first_slot: 0,

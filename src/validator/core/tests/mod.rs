@@ -8,6 +8,7 @@ mod memory;
 mod plausible;
 mod process;
 mod proposals;
+mod restored;
 mod safety;
 mod sim;
 mod starts;

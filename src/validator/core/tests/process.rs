@@ -1,6 +1,9 @@
 //! One process in one slot, and three others who say to it whatever a test has them say.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     crypto::hash::Hash,
@@ -83,6 +86,7 @@ impl Process {
             dry_run: false,
             builder,
             history: History::Whole,
+            excused: BTreeSet::new(),
         };
         let memory = BTreeMap::new();
         let mut core = Core::new(settings, Cheap(ME), [1; 16], memory, start, now).unwrap();

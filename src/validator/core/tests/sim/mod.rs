@@ -37,7 +37,7 @@ use crate::{
         guard::{Message as Slashable, Progress, Record, Start, Timing},
         memory::Proofs,
         partials::Item,
-        wire::Message,
+        wire::{Hello, Message},
     },
 };
 
@@ -75,6 +75,10 @@ pub(super) struct Plan {
     pub(super) lied_to: BTreeSet<u16>,
     /// The beacon nodes of these operators answer nothing.
     pub(super) silent: BTreeSet<u16>,
+    /// For whom restored folders do not wait.
+    pub(super) excused: BTreeSet<u16>,
+    /// These operators show nothing of what they remember of others.
+    pub(super) hiding: BTreeSet<u16>,
     /// The beacon nodes of these operators refuse whatever they are asked.
     pub(super) failing: BTreeSet<u16>,
     /// The beacon nodes of these operators think that an older epoch is justified than the others do.
@@ -131,6 +135,8 @@ impl Plan {
             mischief: 0,
             lied_to: BTreeSet::new(),
             silent: BTreeSet::new(),
+            excused: BTreeSet::new(),
+            hiding: BTreeSet::new(),
             failing: BTreeSet::new(),
             stale: BTreeSet::new(),
             second: BTreeSet::new(),
@@ -252,6 +258,8 @@ pub(super) struct Disk {
     pub(super) progress: Progress,
     /// Made with `--new-slashing-database`.
     pub(super) marked: bool,
+    /// Made for a folder that was restored from a backup; until the first attestation.
+    pub(super) restored: bool,
 }
 
 pub(super) struct Sim {
@@ -357,6 +365,9 @@ impl Sim {
 
     /// What a guard is told at whatever counts as a start.
     fn start_rule(&self, place: usize) -> Start {
+        if self.nodes[place].disk.restored {
+            return Start::NEVER;
+        }
         let time = self.chain.time();
         let epochs = if self.nodes[place].disk.marked { 3 } else { 1 };
         match time.slot_at(self.clock(place)) {
@@ -404,7 +415,12 @@ impl Sim {
             software: "sim".into(),
             dry_run: self.nodes[place].dry,
             builder: false,
-            history: self.plan.history,
+            history: if self.nodes[place].disk.restored {
+                History::Partial
+            } else {
+                self.plan.history
+            },
+            excused: self.plan.excused.clone(),
         };
         let instance = self.rng.random();
         let node = &mut self.nodes[place];
@@ -705,6 +721,16 @@ impl Sim {
     fn carry_out(&mut self, place: usize, effect: Effect) {
         let operator = self.nodes[place].operator;
         match effect {
+            Effect::Send {
+                to,
+                message: Message::Hello(hello),
+            } if self.plan.hiding.contains(&operator) => {
+                let hello = Hello {
+                    proofs: Proofs::default(),
+                    ..hello
+                };
+                self.send(place, to, &Arc::new(Message::Hello(hello)));
+            }
             Effect::Send { to, message } => self.send(place, to, &Arc::new(message)),
             Effect::Broadcast(message) => {
                 let message = Arc::new(message);
@@ -961,6 +987,14 @@ impl Sim {
                 };
                 self.result(place, 2, event);
             }
+            Effect::Raise { to, instance } => {
+                let disk = &mut self.nodes[place].disk;
+                for validator in 0..self.plan.validators {
+                    let record = disk.records.entry(validator).or_default();
+                    *record = record.raised(to);
+                }
+                self.result(place, 3, Event::Raised { instance });
+            }
             Effect::Begin(start) => self.nodes[place].start = start,
             Effect::Report(report) => self.nodes[place].reports.push(report),
             // What it said before still leaves, as it was sent already.
@@ -1010,6 +1044,7 @@ impl Sim {
                     signed.entry(root).or_default().insert(operator);
                 }
                 Slashable::Attestation { source, target, .. } => {
+                    node.disk.restored = false;
                     let signed = self.oracle.partials.entry((validator, root));
                     let signed = signed.or_insert(((source, target), BTreeSet::new()));
                     signed.1.insert(operator);

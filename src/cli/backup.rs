@@ -1,0 +1,145 @@
+//! `conclave backup`: an encrypted copy of one operator's folder, which stays as it is.
+
+use std::time::SystemTime;
+
+use crate::ceremony::{
+    backups,
+    define::timestamp,
+    files::Disk,
+    folder::{LOCK, VALIDATOR_KEYS},
+    holding,
+    moving::{
+        self,
+        archive::{self, Entry},
+    },
+    problem::Problem,
+    retirement,
+};
+
+use super::{
+    Context,
+    args::BackupArgs,
+    input,
+    moving::{about, check_files, password, seal},
+    news::Event,
+    output::printable,
+};
+
+/// Writes everything but the slashing protection into an archive. Another process may be at work in the folder meanwhile.
+///
+/// # Errors
+/// With what went wrong, and its exit code.
+pub(super) fn backup(context: &Context, args: &BackupArgs) -> Result<(), Problem> {
+    let out = &context.output;
+    let (disk, root) = (Disk::new(), &context.data_dir);
+    retirement::refuse(&disk, root)?;
+    // The lock is the last of the results that gets its name.
+    if !root.join(LOCK).exists() {
+        return Err(Problem::folder_state(
+            "there is nothing to back up yet",
+            format!(
+                "there is no {LOCK} in {}: the ceremony in it is not finished, or this is another folder",
+                root.display()
+            ),
+            format!("{}; or name the right folder with --data-dir", backups::BEFORE),
+        ));
+    }
+    let network = input::network_file(args.own_network.network_file.as_deref())?;
+    out.say("Checking everything in this folder ...");
+    let (lock, _, operator, names) = holding::examine_beside(&disk, root, network.as_ref())?;
+    check_files(&disk, root, network.as_ref())?;
+    let when = timestamp(SystemTime::now());
+    let target = moving::backup_target(&args.file, &lock.lock_hash(), operator, &when);
+    let inside = |path: &std::path::Path| {
+        let folder = std::fs::canonicalize(crate::ceremony::files::parent(path)).ok()?;
+        Some(folder.starts_with(std::fs::canonicalize(root).ok()?))
+    };
+    if inside(&target) == Some(true) {
+        return Err(Problem::bad_input(
+            format!("{} is in the folder itself", target.display()),
+            "what happens to the folder happens to it",
+            "name a file on another disk or machine, or a place from which you take it there",
+        ));
+    }
+    if std::fs::symlink_metadata(&target).is_ok() {
+        return Err(Problem::folder_state(
+            format!("cannot write {}", target.display()),
+            "it is there already, and nothing is ever overwritten",
+            "name another file",
+        ));
+    }
+    let password = password(context, args.password.password_file.as_deref(), true)?;
+    let luggage = moving::copy(&disk, root)?;
+    for name in &luggage.left {
+        out.warn(&format!(
+            "{} is not in the backup: it is none of conclave's files",
+            printable(name)
+        ));
+    }
+    let shut = without_password(&luggage.entries);
+    if shut > 0 {
+        out.warn(&format!(
+            "the passwords of {shut} keystores are not in this folder, and so not in the backup: without them the backup is of no use. \
+             Keep them, too"
+        ));
+    }
+    let about = about(
+        &lock,
+        operator,
+        &when,
+        "It is a backup: everything but what the share has signed since. It is for the day on which the original is gone for good. Make a \
+         folder of it with conclave import; do not use the files by hand, and never start them beside the original.",
+    );
+    let sealed = seal(context, &luggage.entries, &about, &password)?;
+    let written = moving::write_backup(&disk, &target, &sealed)?;
+    out.say("Reading it again ...");
+    let read = archive::open(&written, &password).map(|entries| same(entries, luggage.entries));
+    if read != Ok(true) {
+        return Err(Problem::other(
+            format!("{} is no good backup", target.display()),
+            "what is there is not what was written",
+            "look at that disk; delete the file, and make the backup elsewhere",
+        ));
+    }
+    let name = names
+        .get(usize::from(operator).saturating_sub(1))
+        .map_or("", String::as_str);
+    out.say(format!(
+        "Wrote {}: the folder of {}, operator {operator} of {}, encrypted. It was read again, and is whole. This folder goes on as before.\n\
+         It holds everything but the slashing protection. {}.",
+        target.display(),
+        printable(name),
+        names.len(),
+        backups::USE
+    ));
+    out.say(
+        "Keep its password elsewhere, and backups of different operators apart: enough of them together are the key. With any program for \
+         age files it opens, too: age -d FILE | tar x",
+    );
+    out.line(&Event::Written {
+        path: target.display().to_string(),
+        kind: "backup",
+    });
+    Ok(())
+}
+
+/// Keystores without their password beside them.
+fn without_password(entries: &[Entry]) -> usize {
+    let is_there = |name: &str| entries.iter().any(|entry| entry.name == name);
+    let keystores = entries.iter().filter_map(|entry| {
+        let name = entry.name.strip_suffix(".json")?;
+        name.starts_with(VALIDATOR_KEYS).then_some(name)
+    });
+    keystores.filter(|name| !is_there(&format!("{name}.txt"))).count()
+}
+
+/// Whether these are the same files.
+fn same(mut one: Vec<Entry>, mut other: Vec<Entry>) -> bool {
+    one.sort_by(|a, b| a.name.cmp(&b.name));
+    other.sort_by(|a, b| a.name.cmp(&b.name));
+    one.len() == other.len()
+        && one
+            .iter()
+            .zip(&other)
+            .all(|(one, other)| one.name == other.name && *one.content == *other.content)
+}

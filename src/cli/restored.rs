@@ -1,0 +1,274 @@
+//! What `run` asks and is told before a folder that was restored from a backup goes on.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    ceremony::{folder::DataFolder, problem::Problem, restored},
+    validator::{
+        group::Group,
+        guard::{self, Cluster, Guard, Mark},
+    },
+};
+
+use super::{Context, args::RunArgs, output::printable, prompt, slashing};
+
+/// What a person types.
+const WORDS: &str = "the original is gone";
+
+/// Opens the slashing protection. Of a folder that was restored from a backup, once its operator has said that the original is gone, one
+/// is made that knows nothing and says so; the folder's own mark goes when that is durable.
+///
+/// # Errors
+/// With what went wrong, and its exit code.
+pub(super) fn open_guard(
+    context: &Context,
+    args: &RunArgs,
+    folder: &DataFolder,
+    cluster: Cluster,
+) -> Result<Guard, Problem> {
+    if restored::is_marked(folder.disk(), folder.root())? {
+        return make_guard(folder, &cluster, || confirm(context, args));
+    }
+    let path = folder.slashing_protection();
+    slashing::open_guard(folder.disk(), &path, cluster, args.new_slashing_database)
+}
+
+/// The slashing protection of a folder that bears the mark. Whatever stops this, the mark stays until the database has it.
+fn make_guard(
+    folder: &DataFolder,
+    cluster: &Cluster,
+    confirm: impl FnOnce() -> Result<(), Problem>,
+) -> Result<Guard, Problem> {
+    let (disk, path) = (folder.disk(), folder.slashing_protection());
+    let fail = |error| slashing::problem(&error);
+    let open = || Guard::open(&path, cluster.clone()).map_err(fail);
+    let there = std::fs::symlink_metadata(&path).is_ok();
+    // An earlier start was told, and was stopped before it could take the folder's mark away.
+    let said = there && open()?.mark().map_err(fail)? == Some(Mark::Restored);
+    if !said {
+        confirm()?;
+    }
+    if !there {
+        let bytes = guard::new_database(cluster, Some(Mark::Restored)).map_err(fail)?;
+        slashing::place(disk, &path, &bytes)?;
+    }
+    let guard = open()?;
+    guard.mark_restored().map_err(fail)?;
+    restored::unmark(disk, folder.root())?;
+    Ok(guard)
+}
+
+/// Has the operator say that nothing else will ever sign with this share.
+fn confirm(context: &Context, args: &RunArgs) -> Result<(), Problem> {
+    let out = &context.output;
+    out.say(
+        "This folder was restored from a backup. What its share signed after the backup was made is not in it.\nIf the original runs, or is \
+         ever started again, both sign, and that costs the deposit.\n",
+    );
+    if args.original_is_gone {
+        return Ok(());
+    }
+    if !out.can_ask() {
+        return Err(prompt::unanswered(&[
+            "--original-is-gone, if the machine and the folder that the backup was made of can never start again",
+        ]));
+    }
+    let question = format!("If the original can never start again, type \"{WORDS}\"");
+    prompt::text(&question, None, false, |answer| {
+        if answer.trim().eq_ignore_ascii_case(WORDS) {
+            Ok(())
+        } else {
+            Err(format!("type {WORDS}, or press Ctrl-C"))
+        }
+    })
+    .map(|_| ())
+}
+
+/// For whom a restored folder does not wait: operators that were given by name or number. Nobody if the folder waits for nobody.
+///
+/// # Errors
+/// If one is none of the others; if fewer than t others would be left to answer.
+pub(super) fn excused(
+    context: &Context,
+    args: &RunArgs,
+    group: &Group,
+    operator: u16,
+    guard: Option<&Guard>,
+) -> Result<BTreeSet<u16>, Problem> {
+    if args.without.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let mark = guard
+        .map(Guard::mark)
+        .transpose()
+        .map_err(|error| slashing::problem(&error))?;
+    if mark.flatten() != Some(Mark::Restored) {
+        context
+            .output
+            .warn("--without has no effect: this folder waits for nobody");
+        return Ok(BTreeSet::new());
+    }
+    named(group, operator, &args.without)
+}
+
+fn named(group: &Group, operator: u16, given: &[String]) -> Result<BTreeSet<u16>, Problem> {
+    let others = || (1..=group.size()).filter(|other| *other != operator);
+    let list = || {
+        let names: Vec<String> = others()
+            .map(|other| format!("{other} ({})", printable(group.name(other))))
+            .collect();
+        names.join(", ")
+    };
+    let mut excused = BTreeSet::new();
+    for text in given {
+        let text = text.trim();
+        let by_name: Vec<u16> = others().filter(|other| group.name(*other) == text).collect();
+        let found = match by_name.as_slice() {
+            [one] => Some(*one),
+            [] => text
+                .parse()
+                .ok()
+                .filter(|number| others().any(|other| other == *number)),
+            _ => None,
+        };
+        let found = found.ok_or_else(|| {
+            Problem::bad_input(
+                format!("{} names none of the other operators", printable(text)),
+                if by_name.len() > 1 {
+                    "several have that name".to_owned()
+                } else {
+                    format!("they are {}", list())
+                },
+                "give --without one of their names, or the number",
+            )
+        })?;
+        excused.insert(found);
+    }
+    let most = others().count().saturating_sub(usize::from(group.threshold));
+    if excused.len() > most {
+        let threshold = group.threshold;
+        return Err(Problem::bad_input(
+            "so many operators cannot be done without",
+            format!(
+                "at least {threshold} of the others must tell what they remember, so at most {most} may be missing"
+            ),
+            "have more of them start their nodes; until then nothing is signed here",
+        ));
+    }
+    Ok(excused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ceremony::{
+            files::{Disk, crashing_disk},
+            problem::Kind,
+            restored::RESTORED,
+        },
+        crypto::node::NodeKey,
+        validator::{group::Operator, guard::ValidatorKeys},
+    };
+
+    fn cluster() -> Cluster {
+        let keys = ValidatorKeys {
+            distributed: [1; 48],
+            share: [2; 48],
+        };
+        Cluster::new([7; 32], 1, vec![keys]).unwrap()
+    }
+
+    fn refuse() -> Result<(), Problem> {
+        Err(Problem::new(Kind::Usage, "nobody says so", "", ""))
+    }
+
+    /// Wherever the machine stops or the disk is full: the folder bears the mark, or its database does; and nothing is made
+    /// before the original is said to be gone.
+    #[test]
+    fn the_mark_is_never_lost_between_the_folder_and_its_database() {
+        for (old, steps) in [(None, 6), (Some(None), 1), (Some(Some(Mark::Moved)), 1)] {
+            for k in 0.. {
+                let dir = tempfile::tempdir().unwrap();
+                let path = dir.path().join(guard::FILE);
+                restored::mark(&Disk::new(), dir.path()).unwrap();
+                if let Some(mark) = old {
+                    std::fs::write(&path, guard::new_database(&cluster(), mark).unwrap()).unwrap();
+                }
+                {
+                    let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+                    make_guard(&folder, &cluster(), refuse).unwrap_err();
+                    assert!(dir.path().join(RESTORED).exists() && path.exists() == old.is_some());
+                }
+                // The folder itself is opened well: what is interrupted comes after that.
+                let (disk, counted) = crashing_disk(usize::MAX);
+                drop(DataFolder::open(&disk, dir.path()).unwrap());
+                let before = counted.load(std::sync::atomic::Ordering::SeqCst);
+                let (disk, _) = crashing_disk(before + k);
+                let folder = DataFolder::open(&disk, dir.path()).unwrap();
+                let done = make_guard(&folder, &cluster(), || Ok(())).is_ok();
+                drop(folder);
+                let mark = || Guard::open(&path, cluster()).unwrap().mark().unwrap();
+                let in_folder = dir.path().join(RESTORED).exists();
+                assert!(in_folder || mark() == Some(Mark::Restored), "{old:?} {k}");
+                assert!(!done || !in_folder);
+                // The next start goes on; whoever was told is not asked again.
+                let told = path.exists() && mark() == Some(Mark::Restored);
+                if in_folder {
+                    let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+                    let again = make_guard(&folder, &cluster(), refuse);
+                    assert_eq!(again.is_ok(), told, "{old:?} {k}");
+                }
+                if done {
+                    assert!(k >= steps, "{old:?} {k}");
+                    break;
+                }
+            }
+        }
+    }
+
+    fn group(names: &[&str], threshold: u16) -> Group {
+        let key = NodeKey::from_bytes(&[1; 32]).unwrap().public();
+        let operators = names.iter().map(|name| Operator {
+            name: (*name).to_owned(),
+            key,
+        });
+        Group {
+            lock_hash: [7; 32],
+            threshold,
+            operators: operators.collect(),
+            validators: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn others_are_excused_by_name_and_never_too_many() {
+        let five = group(&["ana", "ben", "cleo", "3", "ben"], 3);
+        let named = |group: &Group, given: &[&str]| {
+            let given: Vec<String> = given.iter().map(ToString::to_string).collect();
+            super::named(group, 1, &given)
+        };
+        assert_eq!(named(&five, &["cleo"]).unwrap(), [3].into());
+        assert_eq!(named(&five, &[" cleo ", "cleo"]).unwrap(), [3].into());
+        assert_eq!(
+            named(&five, &["3"]).unwrap(),
+            [4].into(),
+            "a name comes before a number"
+        );
+        assert_eq!(named(&five, &["5"]).unwrap(), [5].into());
+        for wrong in ["ana", "1", "ben", "Cleo", "6", "0", "", "dora"] {
+            let problem = named(&five, &[wrong]).unwrap_err();
+            assert!(
+                problem.what.contains("none of the other operators"),
+                "{wrong}: {problem:?}"
+            );
+        }
+        let problem = named(&five, &["cleo", "5"]).unwrap_err();
+        assert!(
+            problem.why.contains("at least 3") && problem.why.contains("at most 1"),
+            "{problem:?}"
+        );
+        let four = group(&["ana", "ben", "cleo", "dora"], 3);
+        assert!(named(&four, &["dora"]).unwrap_err().why.contains("at most 0"));
+    }
+}

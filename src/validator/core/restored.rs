@@ -1,0 +1,170 @@
+//! A folder that was restored from a backup: what its share signed since is not in it.
+//!
+//! The share signs nothing, and takes part in no agreement, until
+//! 1. every other operator is connected and has told what it remembers of this one, which the guard was raised to. Operators that are
+//!    excused by name need not, as long as t others did;
+//! 2. two whole epochs more are over.
+//!
+//! What others tell is a lower bound: one that lies can hide what it alone was sent. So in the epoch e in which the first
+//! is done the guard is raised, durably, to source e, target e + 2, and the last slot of epoch e + 2. The original is gone, as
+//! its operator said by then, so all that it signed has a source and a target of e at most (its guard signs nothing of a slot that
+//! begins more than half a slot later): whatever is signed from epoch e + 3 on neither repeats it nor surrounds it,
+//! whoever lies.
+
+use std::collections::BTreeSet;
+
+use crate::validator::{
+    agreement::Signatures,
+    alive::Instance as Process,
+    duty::Kind,
+    guard::{Attested, Record, Start},
+};
+
+use super::{Core, Effect, Report, effects::Restoring};
+
+/// Whole epochs that are waited for once everybody has answered.
+const EPOCHS: u64 = 2;
+
+/// How far it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Restored {
+    stage: Stage,
+    /// What was reported last.
+    told: Option<Restoring>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Others have to answer.
+    Asks,
+    /// They have, and the guard is being raised for this epoch.
+    Raises(u64),
+    /// It was; the wait goes on until the start.
+    Waits,
+}
+
+impl Restored {
+    /// What such a start waits for; nothing if it is known when it signs.
+    pub(super) fn at(start: Start) -> Option<Self> {
+        (start == Start::NEVER).then_some(Self {
+            stage: Stage::Asks,
+            told: None,
+        })
+    }
+}
+
+impl<S: Signatures> Core<S> {
+    /// Whether nothing is signed now, not even what cannot be slashed.
+    pub(super) fn holds_back(&self) -> bool {
+        self.restored.is_some() && self.slot_now() < self.start.first_slot
+    }
+
+    /// Who has answered, and who has to.
+    fn restoring(&self) -> Restoring {
+        let answered: BTreeSet<u16> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.connected && peer.greeted && peer.told && !peer.watches)
+            .map(|(operator, _)| operator)
+            .collect();
+        let others = self.peers.iter().map(|(operator, _)| operator);
+        let silent = others.filter(|operator| !answered.contains(operator));
+        let (mut excused, mut missing): (BTreeSet<u16>, BTreeSet<u16>) =
+            silent.partition(|operator| self.excused.contains(operator));
+        // However many are excused, t others must have answered; any of the excused will do.
+        if !excused.is_empty() && answered.len() < usize::from(self.group.threshold) {
+            missing.append(&mut excused);
+        }
+        Restoring {
+            missing,
+            excused,
+            answered,
+            start: None,
+        }
+    }
+
+    /// Looks whether all have answered who must.
+    pub(super) fn await_others(&mut self) {
+        let Some(Restored {
+            stage: Stage::Asks, ..
+        }) = self.restored
+        else {
+            return;
+        };
+        let restoring = self.restoring();
+        if restoring.missing.is_empty() {
+            // Whichever is later: what our clock says, or what our beacon nodes have seen.
+            let seen = self.newest_block.map_or(0, |(slot, _)| slot);
+            let epoch = self.time.epoch_of(self.slot_now().max(seen));
+            self.enter(Stage::Raises(epoch));
+            let last = epoch.saturating_add(EPOCHS);
+            let to = Record {
+                block: Some(self.time.last_slot(last)),
+                attested: Some(Attested {
+                    source: epoch,
+                    target: last,
+                }),
+            };
+            let instance = self.watch.instance();
+            self.effects.push(Effect::Raise { to, instance });
+        } else {
+            self.tell_restoring(restoring);
+        }
+    }
+
+    fn enter(&mut self, stage: Stage) {
+        if let Some(restored) = &mut self.restored {
+            restored.stage = stage;
+        }
+    }
+
+    fn tell_restoring(&mut self, restoring: Restoring) {
+        let told = self.restored.as_mut().map(|restored| &mut restored.told);
+        if let Some(told) = told.filter(|told| told.as_ref() != Some(&restoring)) {
+            *told = Some(restoring.clone());
+            self.report(Report::Restoring(restoring));
+        }
+    }
+
+    /// The guard was raised, durably.
+    pub(super) fn raised(&mut self, instance: Process) {
+        let Some(Restored {
+            stage: Stage::Raises(epoch),
+            ..
+        }) = self.restored
+        else {
+            return;
+        };
+        if instance != self.watch.instance() {
+            return;
+        }
+        let first_target = epoch.saturating_add(EPOCHS + 1);
+        let start = Start {
+            first_slot: self.time.first_slot(first_target),
+            first_target,
+        };
+        self.enter(Stage::Waits);
+        self.begin(start);
+        let restoring = Restoring {
+            start: Some(start),
+            ..self.restoring()
+        };
+        self.tell_restoring(restoring);
+    }
+
+    /// A slot begins. A disk that has not answered for a slot is asked again; when the wait is over, all that was held back is done.
+    pub(super) fn restored_slot(&mut self, slot: u64) {
+        match self.restored.as_ref().map(|restored| restored.stage) {
+            Some(Stage::Raises(_)) => self.enter(Stage::Asks),
+            Some(Stage::Waits) if slot >= self.start.first_slot => {
+                self.restored = None;
+                for epoch in self.schedule.epochs() {
+                    for kind in Kind::ALL {
+                        self.duties_changed(epoch, kind);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}

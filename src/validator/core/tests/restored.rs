@@ -1,0 +1,311 @@
+//! Folders that were restored from a backup.
+
+use rand::RngExt as _;
+
+use crate::validator::core::{Report, Restoring};
+
+use super::sim::{Disk, Plan, Sim};
+
+/// Slots of an epoch of the simulated chain.
+const EPOCH: u64 = 8;
+
+fn plan(n: u16, t: u16) -> Plan {
+    let mut plan = Plan::new(n, t);
+    plan.validators = 8;
+    plan.proposals = true;
+    plan
+}
+
+/// What the first operator's restored folder knows: nothing.
+fn empty() -> Disk {
+    Disk {
+        restored: true,
+        ..Disk::default()
+    }
+}
+
+/// The first operator loses its folder in this slot, and a backup of it is started.
+fn restore(sim: &mut Sim) {
+    sim.kill(0);
+    sim.nodes[0].disk = empty();
+    sim.start(0);
+}
+
+/// Slots in which the first operator signed what can be slashed, from a slot on.
+fn signed_from(sim: &Sim, slot: u64) -> Vec<u64> {
+    let all = sim.nodes[0].signed.iter().map(|(slot, _)| *slot);
+    all.filter(|of| *of >= slot).collect()
+}
+
+/// Whether the first operator's share signed anything at all for slots from here on, by what the others were sent.
+fn said_from(sim: &mut Sim, slot: u64) -> bool {
+    use crate::validator::wire::Message;
+    let said = sim.log.replace(Vec::new()).unwrap_or_default();
+    said.iter().any(|(from, message)| {
+        *from == 1
+            && match &**message {
+                Message::Partials(partials) => {
+                    partials.header().slot >= slot || partials.header().slot + EPOCH >= slot
+                }
+                Message::Agreement(message) => {
+                    use crate::validator::agreement::messages::Body;
+                    let own = match &message.body {
+                        Body::Vote(vote) => vote.operator == 1,
+                        Body::Proposal(proposal) => proposal.operator == 1,
+                        Body::Certificate(_) | Body::Status(_) => false,
+                    };
+                    own && message.duty.slot >= slot
+                }
+                _ => false,
+            }
+    })
+}
+
+fn restoring(sim: &Sim) -> Vec<&Restoring> {
+    let reports = sim.nodes[0].reports.iter();
+    reports
+        .filter_map(|report| match report {
+            Report::Restoring(restoring) => Some(restoring),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_restored_folder_waits_for_everybody_and_then_for_two_epochs() {
+    let mut sim = Sim::new(1, plan(4, 3));
+    sim.run_to(17);
+    sim.kill(3);
+    restore(&mut sim);
+    sim.log = Some(Vec::new());
+    sim.run_to(30);
+    assert!(signed_from(&sim, 18).is_empty());
+    assert!(
+        !said_from(&mut sim, 18),
+        "nothing is signed, not even what cannot be slashed"
+    );
+    let told = restoring(&sim);
+    let last = told.last().unwrap();
+    assert_eq!((&last.missing, &last.answered), (&[4].into(), &[2, 3].into()));
+    assert!(told.iter().all(|restoring| restoring.start.is_none()));
+    // The last one comes in epoch 4: epochs 5 and 6 pass.
+    sim.run_to(34);
+    sim.start(3);
+    sim.run_to(7 * EPOCH - 1);
+    assert!(signed_from(&sim, 18).is_empty());
+    assert!(!said_from(&mut sim, 18));
+    let start = restoring(&sim).last().unwrap().start.unwrap();
+    assert_eq!((start.first_slot, start.first_target), (7 * EPOCH, 7));
+    assert!(sim.nodes[0].disk.restored, "the mark stays until it signs");
+    sim.run_to(9 * EPOCH);
+    let again = signed_from(&sim, 18);
+    for slot in 7 * EPOCH..=9 * EPOCH {
+        assert!(again.contains(&slot), "{slot}: {again:?}");
+    }
+    assert!(!sim.nodes[0].disk.restored);
+    assert!(said_from(&mut sim, 7 * EPOCH));
+    assert_eq!((sim.oracle.twice(1), sim.conflicts()), (0, 0));
+    assert!(!sim.reported(0, |report| matches!(
+        report,
+        Report::Confirmed | Report::Forgotten { .. }
+    )));
+    // The others did not notice, but for one operator less.
+    let (due, came) = sim.attested_in(36..9 * EPOCH);
+    assert_eq!(due, came);
+}
+
+#[test]
+fn everybody_must_be_there_at_the_same_time_and_a_dry_run_tells_nothing() {
+    let mut sim = Sim::new(1, plan(4, 3));
+    sim.run_to(17);
+    sim.kill(3);
+    restore(&mut sim);
+    sim.run_to(19);
+    // One comes, and another one is gone by then.
+    sim.set_cut(1, 2, true);
+    sim.run_to(20);
+    sim.start(3);
+    sim.run_to(22);
+    assert!(restoring(&sim).last().unwrap().start.is_none());
+    // Who only watches remembers nothing.
+    sim.kill(2);
+    sim.nodes[2].dry = true;
+    // Until it is noticed that it is gone it counts as there.
+    sim.run_to(23);
+    sim.start(2);
+    sim.set_cut(1, 2, false);
+    sim.run_to(25);
+    let last = restoring(&sim);
+    let last = last.last().unwrap();
+    assert!(last.start.is_none() && last.missing == [3].into(), "{last:?}");
+    sim.kill(2);
+    sim.nodes[2].dry = false;
+    sim.start(2);
+    sim.run_to(27);
+    assert!(restoring(&sim).last().unwrap().start.is_some());
+}
+
+#[test]
+fn who_is_excused_by_name_is_not_waited_for_as_long_as_t_others_answer() {
+    // 3 of 5: four others, of whom one may be missing. 3 of 4: none.
+    for (n, t, excused, signs) in [
+        (5, 3, vec![5], true),
+        (5, 3, vec![4], false),
+        (5, 3, vec![], false),
+        (5, 3, vec![2, 3, 4, 5], true),
+        (4, 3, vec![4], false),
+        (4, 3, vec![2, 3, 4], false),
+    ] {
+        let mut plan = plan(n, t);
+        plan.excused = excused.iter().copied().collect();
+        let mut sim = Sim::new(1, plan);
+        sim.run_to(17);
+        sim.kill(usize::from(n) - 1);
+        restore(&mut sim);
+        sim.run_to(7 * EPOCH);
+        let started = restoring(&sim).last().unwrap().start.is_some();
+        assert_eq!(started, signs, "{n} {t} {excused:?}");
+        assert_eq!(!signed_from(&sim, 18).is_empty(), signs, "{n} {t} {excused:?}");
+        let last = restoring(&sim);
+        let last = last.last().unwrap();
+        if signs {
+            assert!(last.excused == [5].into() && last.answered.len() >= usize::from(t));
+        } else {
+            assert!(last.missing.contains(&n), "{last:?}");
+        }
+        assert_eq!(sim.oracle.twice(1), 0);
+    }
+    // Two of four are missing, and both are excused: two answers are too few.
+    let mut plan = plan(5, 3);
+    plan.excused = [4, 5].into();
+    let mut sim = Sim::new(1, plan);
+    sim.run_to(17);
+    sim.kill(4);
+    sim.kill(3);
+    restore(&mut sim);
+    sim.run_to(5 * EPOCH);
+    assert!(restoring(&sim).last().unwrap().start.is_none());
+    sim.start(3);
+    sim.run_to(9 * EPOCH);
+    assert!(restoring(&sim).last().unwrap().start.is_some());
+}
+
+/// A restored process is killed, or its clock jumps, at any moment: it waits anew, and the mark stays until it has signed.
+#[test]
+fn restarts_at_any_moment_shorten_nothing() {
+    for seed in 0..12 {
+        let mut sim = Sim::new(seed, plan(4, 3));
+        sim.run_to(17);
+        restore(&mut sim);
+        let mut last = 17;
+        for slot in 18..44 {
+            sim.begin(slot);
+            let mid = sim.now + sim.rng.random_range(0..3_600);
+            sim.run_until(mid);
+            match sim.rng.random_range(0..10) {
+                0 => {
+                    sim.kill(0);
+                    sim.start(0);
+                    last = slot;
+                }
+                1 => {
+                    sim.jump(0, 0);
+                    last = slot;
+                }
+                _ => {}
+            }
+            sim.run_to(slot);
+            let first = (last / EPOCH + 3) * EPOCH;
+            let early: Vec<u64> = signed_from(&sim, 18)
+                .into_iter()
+                .filter(|slot| *slot < first)
+                .collect();
+            if sim.nodes[0].disk.restored || !early.is_empty() {
+                assert_eq!(
+                    early,
+                    Vec::<u64>::new(),
+                    "seed {seed}, slot {slot}, last start {last}"
+                );
+            }
+            if !signed_from(&sim, 18).is_empty() {
+                break;
+            }
+        }
+        sim.run_to(12 * EPOCH);
+        assert!(!signed_from(&sim, 18).is_empty(), "{seed}");
+        assert_eq!((sim.oracle.twice(1), sim.conflicts()), (0, 0), "{seed}");
+    }
+}
+
+/// Nobody shows what it remembers, whether it lies or has lost it, and the chain goes back to an older justified checkpoint: no
+/// share signs twice or around what it signed before all the same.
+#[test]
+fn nothing_slashable_is_signed_even_if_everybody_hides_what_was_signed() {
+    let mut again = 0;
+    for seed in 0..8 {
+        for older in [0, 1, 3] {
+            let mut plan = plan(4, 3);
+            plan.hiding = [2, 3, 4].into();
+            let mut sim = Sim::new(seed, plan);
+            let lost = 17 + seed;
+            sim.run_to(lost);
+            restore(&mut sim);
+            sim.justify(older);
+            sim.run_to(12 * EPOCH);
+            // What it signed before the loss and after it.
+            assert_eq!((sim.oracle.twice(1), sim.conflicts()), (0, 0), "{seed} {older}");
+            again += usize::from(!signed_from(&sim, lost + 1).is_empty());
+            // The bound that needs nobody's word.
+            let first = restoring(&sim).last().unwrap().start.unwrap().first_target;
+            let epoch = first - 3;
+            for record in sim.nodes[0].disk.records.values() {
+                let attested = record.attested.unwrap();
+                assert!(attested.source >= epoch && attested.target >= epoch + 2);
+                assert!(record.block.unwrap() >= first * EPOCH - 1);
+            }
+        }
+    }
+    assert!(again >= 16, "{again}");
+}
+
+/// What the others show counts beyond that: a clock that is behind does not lead below it.
+#[test]
+fn what_others_show_is_never_signed_below() {
+    let mut sim = Sim::new(3, plan(4, 3));
+    sim.run_to(5 * EPOCH);
+    // Its own clock is an hour behind: it thinks that the chain has not begun.
+    restore(&mut sim);
+    sim.jump(0, -3_600_000);
+    sim.run_to(5 * EPOCH + 4);
+    let highest = sim.nodes[0]
+        .disk
+        .records
+        .values()
+        .filter_map(|record| record.attested)
+        .map(|a| a.target)
+        .max();
+    assert!(highest.unwrap() >= 4, "{highest:?}");
+    sim.jump(0, 3_600_000);
+    sim.run_to(12 * EPOCH);
+    assert_eq!((sim.oracle.twice(1), sim.conflicts()), (0, 0));
+    assert!(!signed_from(&sim, 5 * EPOCH + 1).is_empty());
+}
+
+/// Two lose their folders at the same time: each answers the other, and both go on.
+#[test]
+fn two_restored_folders_do_not_wait_for_each_other_for_ever() {
+    let mut sim = Sim::new(5, plan(4, 3));
+    sim.run_to(17);
+    sim.kill(1);
+    sim.nodes[1].disk = empty();
+    restore(&mut sim);
+    sim.start(1);
+    sim.run_to(10 * EPOCH);
+    assert!(!signed_from(&sim, 5 * EPOCH).is_empty());
+    assert_eq!(
+        (sim.oracle.twice(1), sim.oracle.twice(2), sim.conflicts()),
+        (0, 0, 0)
+    );
+    let (due, came) = sim.attested_in(6 * EPOCH..10 * EPOCH);
+    assert_eq!(due, came);
+}

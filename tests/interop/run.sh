@@ -51,3 +51,6 @@ for plan in ci friends pool-7; do
   "$conclave" rehearse "$root/ceremonies/$plan.toml" --out "$work/$plan" </dev/null
   judge --complete "$work/$plan"
 done
+
+echo "--- others open our archives, and we theirs"
+node "$cache/judges/archives.mjs" "$conclave" "$work/friends/operator-1"

@@ -355,6 +355,70 @@ export const scenarios = {
     },
     epochs: 5,
   },
+  "backup-restored": {
+    about: "one operator's folder is lost, and restored from a backup: it waits for all others and two epochs, and signs on",
+    async play(devnet) {
+      const { clock } = devnet;
+      const operator = one(devnet, 1);
+      const { networkFile } = operator.settings;
+      const beside = (name) => path.join(path.dirname(operator.folder), `${operator.name}-${name}`);
+      fs.writeFileSync(beside("password"), "correct horse battery\n", { mode: 0o600 });
+      const archive = ["--password-file", beside("password"), "--network-file", networkFile];
+      const checks = [];
+      const works = async (what, ...words) => {
+        const { code } = await operator.command(...words);
+        checks.push([code === 0, `${what}: exit code ${code}`]);
+      };
+      /** What its shares have signed, by key: the highest source, target and slot. */
+      const history = async (name) => {
+        await works(`its history is written (${name})`, "slashing-protection", "export", beside(name), "--network-file", networkFile);
+        const { data } = JSON.parse(fs.readFileSync(beside(name)));
+        const most = (list, field) => Math.max(-1, ...list.map((one) => Number(one[field])));
+        return new Map(
+          data.map(({ pubkey, signed_blocks, signed_attestations }) => [
+            pubkey,
+            [most(signed_attestations, "source_epoch"), most(signed_attestations, "target_epoch"), most(signed_blocks, "slot")],
+          ]),
+        );
+      };
+      await clock.at(1, 1.4);
+      await works("a backup is made while it runs", "backup", beside("backup.age"), ...archive);
+      await clock.at(2, 1.4);
+      checks.push([operator.alive, "it goes on running"]);
+      await operator.stop("SIGKILL");
+      const before = await history("before");
+      fs.rmSync(operator.folder, { recursive: true });
+      await works("the backup is imported", "import", beside("backup.age"), ...archive);
+      operator.start();
+      await operator.until(() => !operator.alive, 10_000);
+      checks.push([operator.ended === 2, `it does not start before it is said that the original is gone: exit code ${operator.ended}`]);
+      operator.settings.environment = { ...operator.settings.environment, CONCLAVE_ORIGINAL_IS_GONE: "true" };
+      operator.start();
+      const signsFrom = () => operator.found(/^Restored from a backup: .* Signs from epoch (\d+) on/)?.[1];
+      await operator.until(signsFrom, 2 * clock.slotMs);
+      // Once more: nothing of the wait is lost, and nothing is asked again.
+      await operator.stop("SIGKILL");
+      operator.settings.environment = { ...operator.settings.environment, CONCLAVE_ORIGINAL_IS_GONE: "" };
+      operator.start();
+      await operator.until(signsFrom, 2 * clock.slotMs);
+      const now = Math.floor(clock.slot / clock.slotsPerEpoch);
+      const first = Number(signsFrom());
+      checks.push([first === now + 3, `all others told in epoch ${now}, and it signs from ${first} on`]);
+      await clock.at(first, clock.slotsPerEpoch - 0.5);
+      await operator.stop("SIGINT", 2 * clock.slotMs);
+      const after = await history("after");
+      const beyond = [...before].every(([key, [source, target, slot]]) => {
+        const [later, newer, block] = after.get(key) ?? [];
+        return later >= source && newer > target && block > slot;
+      });
+      checks.push([beyond, "what it signed since repeats and surrounds nothing of before"]);
+      const again = [...after.values()].filter(([, target]) => target === first).length;
+      checks.push([again === after.size, `it signed again in epoch ${first}: for ${again} of ${after.size} validators`]);
+      return checks;
+    },
+    stopped: [1],
+    epochs: 6,
+  },
   "restored-folder": {
     about: "one operator's whole folder is as the ceremony left it, after two epochs of signing",
     async play(devnet) {

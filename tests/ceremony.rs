@@ -358,6 +358,156 @@ fn whoever_lost_its_secrets_ends_the_attempt_of_all() {
     group.assert_finished();
 }
 
+/// Everybody has confirmed its share but `late`, who comes when those of `away` have left: then there are all confirmations, and what is
+/// missing are the signatures of those who are away.
+fn confirmed_by_all(group: &Group, late: usize, away: &[usize]) -> Vec<Option<Process>> {
+    let all: Vec<usize> = (0..group.n()).collect();
+    let start = |i: usize| {
+        let mut command = group.command(i, &all);
+        if i == late {
+            // It takes its time with its keystores, and leaves before it confirms.
+            command.args(["--kdf", "scrypt"]);
+        }
+        Some(Process::start(command))
+    };
+    let mut processes: Vec<Option<Process>> = all.iter().map(|i| start(*i)).collect();
+    let first = processes[0].as_mut().unwrap();
+    first.until_step(late, "revealed");
+    processes[late].take().unwrap().kill();
+    for i in all.iter().filter(|i| **i != late) {
+        processes[0].as_mut().unwrap().until_step(*i, "stored");
+        processes[*i].as_mut().unwrap().until_step(*i, "stored");
+    }
+    for i in away {
+        processes[*i].take().unwrap().kill();
+    }
+    processes[late] = Some(group.join(late, &all));
+    for i in all.iter().filter(|i| !away.contains(i)) {
+        for j in all.iter().filter(|j| !away.contains(j)) {
+            processes[*i].as_mut().unwrap().until_step(*j, "signed");
+        }
+    }
+    processes
+}
+
+/// Puts what is in an operator's folder aside as its backup, and leaves the identity alone.
+fn lose(group: &Group, i: usize) -> std::path::PathBuf {
+    let backup = group.dir.path().join("backup");
+    fs::rename(group.folder(i), &backup).unwrap();
+    fs::create_dir(group.folder(i)).unwrap();
+    fs::copy(
+        backup.join("charon-enr-private-key"),
+        group.folder(i).join("charon-enr-private-key"),
+    )
+    .unwrap();
+    backup
+}
+
+fn bring_back(group: &Group, i: usize, backup: &Path) {
+    fs::remove_dir_all(group.folder(i)).unwrap();
+    fs::rename(backup, group.folder(i)).unwrap();
+}
+
+const BOB_LOST: &str = "bob (operator 2) says that its share of attempt 1 is lost";
+
+#[test]
+fn a_share_that_is_lost_ends_everybody_until_a_backup_is_brought_back() {
+    let group = Group::new(3, 2, 1);
+    let mut processes = confirmed_by_all(&group, 2, &[1]);
+    let backup = lose(&group, 1);
+    let started = Instant::now();
+    group.join(1, &[0, 2]).end().refused(
+        5,
+        &[
+            "your share of attempt 1 is lost",
+            "have been told",
+            "a copy of it",
+            "cluster-lock.json",
+        ],
+    );
+    // Not at once: another process could have shown that it has the share.
+    assert!(started.elapsed() > Duration::from_secs(8));
+    for end in ends(processes.drain(..).flatten().collect()) {
+        end.refused(
+            5,
+            &[
+                BOB_LOST,
+                "ask bob for its folder or a copy of it",
+                "cluster-lock.json",
+            ],
+        );
+    }
+    // What they keep of it ends nobody who starts again, nor whoever hears it from them while bob is there.
+    let mut ann = group.join(0, &[1, 2]);
+    ann.until_notice(BOB_LOST);
+    assert_eq!(
+        ann.count_ends_for(Duration::from_secs(11)),
+        0,
+        "{:?}",
+        ann.last("progress")
+    );
+    bring_back(&group, 1, &backup);
+    let mut bob = group.join(1, &[0, 2]);
+    bob.until_notice("that your share of attempt 1 is lost, but it is here");
+    all_good(vec![ann, bob, group.join(2, &[0, 1])]);
+    group.assert_finished();
+}
+
+#[test]
+fn a_backup_that_is_brought_back_while_the_others_wait_finishes_the_ceremony() {
+    let group = Group::new(3, 2, 1);
+    let mut processes = confirmed_by_all(&group, 2, &[1]);
+    // Before anybody was told.
+    let backup = lose(&group, 1);
+    let mut bob = group.join(1, &[0, 2]);
+    bob.until_step(1, "stored");
+    bob.kill();
+    // And after it: they wait for a while, whether the folder comes.
+    group
+        .join(1, &[0, 2])
+        .end()
+        .refused(5, &["your share of attempt 1 is lost"]);
+    bring_back(&group, 1, &backup);
+    processes[1] = Some(group.join(1, &[0, 2]));
+    all_good(processes.into_iter().flatten().collect());
+    group.assert_finished();
+}
+
+#[test]
+fn a_copied_identity_in_an_empty_folder_ends_nobody_but_itself() {
+    let group = Group::new(4, 3, 1);
+    let mut processes = confirmed_by_all(&group, 2, &[3]);
+    let copy = group.dir.path().join("copy");
+    fs::create_dir(&copy).unwrap();
+    let key = "charon-enr-private-key";
+    fs::copy(group.folder(1).join(key), copy.join(key)).unwrap();
+    let mut command = conclave();
+    command
+        .args(["--json", "--data-dir"])
+        .arg(&copy)
+        .args(["join", "--yes"])
+        .arg(group.file());
+    command.args(["--listen", &format!("/ip4/127.0.0.1/tcp/{}", group::free_port())]);
+    for peer in [0, 2] {
+        command.args(["--peer", &group.address(peer)]);
+    }
+    Process::start(command).end().refused(
+        5,
+        &[
+            "lacks the share of attempt 1",
+            "another process with your identity may have",
+            "go on with the folder that it uses",
+        ],
+    );
+    for process in processes.iter_mut().flatten() {
+        assert_eq!(process.count_ends_for(Duration::from_secs(3)), 0);
+        assert!(!process.words(Duration::ZERO).contains("is lost"));
+    }
+    processes[3] = Some(group.join(3, &[0, 1, 2]));
+    all_good(processes.into_iter().flatten().collect());
+    group.assert_finished();
+}
+
 #[test]
 fn who_comes_late_gets_everything_from_any_one() {
     let group = Group::new(3, 2, 1);

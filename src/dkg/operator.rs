@@ -144,6 +144,8 @@ pub struct Operator {
     own: BTreeMap<u32, Own>,
     consent: BTreeMap<u32, Reason>,
     compared: bool,
+    /// How many entries the journal brought: those after them came in this run of the process.
+    restored: usize,
     published: Option<u32>,
     weight_seed: Hash,
     weight_counter: u64,
@@ -164,6 +166,7 @@ impl Operator {
             own: BTreeMap::new(),
             consent: BTreeMap::new(),
             compared: false,
+            restored: 0,
             published: None,
             weight_seed: sha256(&[b"operator", weight_seed]),
             weight_counter: 0,
@@ -202,6 +205,7 @@ impl Operator {
         self.effects.clear();
         let news = self.board.replay(restored.entries, &restored.notes);
         self.digest(news);
+        self.restored = self.board.order().len();
         self.effects
             .retain(|effect| !matches!(effect, Effect::Persist(..)));
         let voted = self.standing.voted.iter().map(|k| (*k, Mark::Voted));
@@ -290,19 +294,68 @@ impl Operator {
                 || self.board.is_named(id))
     }
 
-    /// Operators (from 1) whose share of what everybody voted for is lost, this one perhaps among them, and whether their
-    /// Seal is here: without it nobody can finish. With the attempt.
+    /// Other operators (from 1) who say that their share of what everybody voted for is lost, and whether their Seal is here: without
+    /// it nobody can finish. With the attempt.
     pub fn lost_shares(&self) -> Option<(u32, BTreeMap<u16, bool>)> {
         let (k, sid, _) = self.finishing()?;
-        let gone = self.own.get(&k).is_some_and(|own| own.gone);
-        let is_lost = |j: u16| match j {
-            _ if j == self.index => gone,
-            _ => self.board.is_share_lost(&sid, j),
-        };
-        let lost = self.terms.indices().filter(|j| is_lost(*j));
-        let sealed = |j: u16| !self.board.slot(&sid, j, Slot::Step(Step::Seal)).is_empty();
-        let lost: BTreeMap<u16, bool> = lost.map(|j| (j, sealed(j))).collect();
+        let says = |j: &u16| *j != self.index && self.board.is_share_lost(&sid, *j);
+        let lost = self.terms.indices().filter(says);
+        let lost: BTreeMap<u16, bool> = lost.map(|j| (j, self.has_sealed(&sid, j))).collect();
         (!lost.is_empty()).then_some((k, lost))
+    }
+
+    /// The attempt in which everybody relies on shares of this operator that are neither here nor can be made again, and whether
+    /// its Seal is here. Nothing is said of it before [`Operator::say_share_is_lost`].
+    pub fn own_lost_share(&self) -> Option<(u32, bool)> {
+        let (k, sid, _) = self.finishing()?;
+        let gone = self.own.get(&k).is_some_and(|own| own.gone);
+        gone.then(|| (k, self.has_sealed(&sid, self.index)))
+    }
+
+    /// The attempt of which this operator, or somebody with its key, has told everybody that the own share is lost, though it is here.
+    pub fn own_share_was_found(&self) -> Option<u32> {
+        let (k, sid, _) = self.finishing()?;
+        let found =
+            self.compared && self.own_lost_share().is_none() && self.board.is_share_lost(&sid, self.index);
+        found.then_some(k)
+    }
+
+    /// Other operators who say that their share is lost and that their files are in place: one of the two was so once. With the attempt.
+    pub fn unsure_shares(&self) -> Option<(u32, BTreeSet<u16>)> {
+        let (k, sid, _) = self.finishing()?;
+        let both =
+            |j: &u16| *j != self.index && self.board.was_share_lost(&sid, *j) && self.board.is_done(&sid, *j);
+        Some((k, self.terms.indices().filter(both).collect()))
+    }
+
+    /// Whether another operator's word that its share is lost came since this process was started: what a journal holds may be over.
+    pub fn heard_of_loss(&self, operator: u16) -> bool {
+        let word = self
+            .finishing()
+            .and_then(|(_, sid, _)| self.board.word_of_loss(&sid, operator));
+        word.is_some_and(|id| {
+            self.board
+                .order()
+                .iter()
+                .skip(self.restored)
+                .any(|other| *other == id)
+        })
+    }
+
+    /// Tells everybody that the own share of what everybody voted for is lost. That may end the ceremony of the others: only for whoever
+    /// knows that no other process has the identity, and the share.
+    pub fn say_share_is_lost(&mut self) -> Vec<Effect> {
+        if let (Some((k, _)), Some((_, sid, _))) = (self.own_lost_share(), self.finishing())
+            && !self.board.was_share_lost(&sid, self.index)
+        {
+            let body = super::body::share_is_lost(&sid);
+            self.say(sid, k, Step::Done, Vec::new(), body.to_vec());
+        }
+        self.advance()
+    }
+
+    fn has_sealed(&self, sid: &Hash, operator: u16) -> bool {
+        !self.board.slot(sid, operator, Slot::Step(Step::Seal)).is_empty()
     }
 
     /// The session in which this operator takes part in an attempt: that of its own Deal.
@@ -578,8 +631,11 @@ impl Operator {
     }
 
     fn finish(&mut self, k: u32, sid: &Hash, outputs: &Hash) -> Option<()> {
-        if self.is_share_gone(k, sid, outputs) {
-            return self.say_that_it_is_gone(k, sid);
+        let gone = self.is_share_gone(k, sid, outputs);
+        self.own.entry(k).or_default().gone = gone;
+        if gone {
+            // Nothing can be said without the share. That it is lost is not said here: another process may have it.
+            return None;
         }
         if self.own_slot(sid, Slot::Step(Step::Sign)).is_empty() {
             return self.sign(k, sid, outputs);
@@ -610,16 +666,6 @@ impl Operator {
             && !self.has_stored(k, outputs)
             && (self.is_foreign(k) || !has_seed)
             && self.shares(k, sid, outputs).is_none()
-    }
-
-    /// Nobody is to wait for it.
-    fn say_that_it_is_gone(&mut self, k: u32, sid: &Hash) -> Option<()> {
-        self.own.entry(k).or_default().gone = true;
-        if self.board.was_share_lost(sid, self.index) {
-            return None;
-        }
-        let body = super::body::share_is_lost(sid);
-        self.say(*sid, k, Step::Done, Vec::new(), body.to_vec())
     }
 
     fn sign(&mut self, k: u32, sid: &Hash, outputs: &Hash) -> Option<()> {

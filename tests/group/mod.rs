@@ -445,6 +445,12 @@ impl Process {
         self.events.iter().filter(|event| event["event"] == kind).count()
     }
 
+    /// How many errors or ends come in this time.
+    pub fn count_ends_for(&mut self, time: Duration) -> usize {
+        self.words(time);
+        self.count("error") + self.count("finished")
+    }
+
     /// How many events come in this time.
     pub fn count_events_for(&mut self, time: Duration) -> usize {
         std::thread::sleep(time);

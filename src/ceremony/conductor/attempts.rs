@@ -1,6 +1,6 @@
 //! Whether another attempt is needed, and whether it may begin.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::staging::KeyDeriver;
@@ -10,6 +10,7 @@ use crate::dkg::body::Reason;
 use crate::dkg::entry::Step;
 use crate::dkg::evidence::Kind as FaultKind;
 
+use super::causes::Cause;
 use super::{Conductor, GRACE, LOST};
 
 /// Another attempt that could begin.
@@ -38,6 +39,7 @@ impl Conductor<'_> {
                 self.refused.insert(k);
             }
         }
+        self.causes.next_round();
         self.look_at_lost_shares()?;
         if !self.operator.standing().signed.is_empty() || self.operator.published_attempt().is_some() {
             return Ok(());
@@ -50,11 +52,10 @@ impl Conductor<'_> {
                     return Ok(());
                 }
                 // Long enough for the others to notice a process that has them.
-                let since = *self.fault_since.get_or_insert_with(Instant::now);
-                if since.elapsed() < LOST {
+                if !self.lasts(Cause::Secrets(k), LOST) {
                     return Ok(());
                 }
-                self.refuse_beside_a_twin(k)?;
+                self.refuse_beside_a_twin("secrets", k)?;
                 return self.offer(&Offer {
                     k: k + 1,
                     reason: Reason::Lost,
@@ -111,8 +112,7 @@ impl Conductor<'_> {
             });
         }
         // The others get the evidence before this node leaves.
-        let since = *self.fault_since.get_or_insert_with(Instant::now);
-        if since.elapsed() < GRACE {
+        if !self.lasts(Cause::Guilt(k - 1), GRACE) {
             return Ok(());
         }
         Err(Problem::new(
@@ -123,58 +123,128 @@ impl Conductor<'_> {
         ))
     }
 
-    /// Where the secrets are in another folder that is being used, another attempt would only harm what goes on there.
-    fn refuse_beside_a_twin(&self, k: u32) -> Result<(), Problem> {
+    /// Where the secrets are in another folder that is being used, another attempt, or the word that the share is lost, would only harm what
+    /// goes on there.
+    fn refuse_beside_a_twin(&self, what: &str, k: u32) -> Result<(), Problem> {
         let Some(name) = &self.twin else {
             return Ok(());
         };
         Err(Problem::new(
             Kind::Aborted,
             format!(
-                "this folder lacks the secrets of attempt {k}, and another process with your identity seems to have them"
+                "this folder lacks the {what} of attempt {k}, and another process with your identity may have them"
             ),
             format!("{name} was connected with that process a moment ago: one identity must never run twice"),
-            "find it, and go on with the folder that it uses; only if that one is lost: run this command again in a minute",
+            "find it, and go on with the folder that it uses; only if there is none, or that folder is lost: run this command again in a \
+             minute",
         ))
     }
 
-    /// A share that everybody confirmed and that is lost now: no other attempt may follow, and nobody is to wait for it.
+    /// Whether a cause has held for this long without a break.
+    fn lasts(&mut self, cause: Cause, time: Duration) -> bool {
+        self.causes.lasts(cause, time, Instant::now())
+    }
+
+    /// Shares that everybody confirmed and that are lost now: no other attempt may follow.
     fn look_at_lost_shares(&mut self) -> Result<(), Problem> {
+        if let Some((k, sealed)) = self.operator.own_lost_share() {
+            return self.look_at_own_loss(k, sealed);
+        }
+        if let Some(k) = self.operator.own_share_was_found() {
+            self.notice(format!(
+                "it was told to everybody in your name that your share of attempt {k} is lost, but it is here, and the ceremony goes on with \
+                 it. If you have brought this folder back, tell the others to run the same command again. If not, another process has your \
+                 identity, in a folder without the share: find it and stop it, for one identity must never run twice"
+            ));
+        }
+        if let Some((k, unsure)) = self.operator.unsure_shares() {
+            for operator in unsure {
+                if !self.operator.heard_of_loss(operator) {
+                    continue;
+                }
+                let name = self.name(operator);
+                let first = format!(
+                    "{name} (operator {operator}) said that its files of attempt {k} are in place, and said that its share is lost: ask {name} \
+                     which of the two is so now. If it is lost, {name} needs a copy of its folder"
+                );
+                self.notice(self.without_share(true, &first));
+            }
+        }
         let Some((k, lost)) = self.operator.lost_shares() else {
             return Ok(());
         };
-        let me = self.operator.index();
-        if let Some(sealed) = lost.get(&me) {
-            self.refuse_beside_a_twin(k)?;
-            return self.end_by_fault(
-                format!("your share of attempt {k} is lost"),
-                "everybody confirmed the shares, and this folder neither holds its keystores nor what they could be made from again; \
-                 the others have been told",
-                &self.without_share(*sealed, "put it back if there is a copy of it, in a snapshot of the disk for example, and run the same command again"),
-            );
-        }
         for (operator, sealed) in lost {
             let name = self.name(operator);
             let what = format!("{name} (operator {operator}) says that its share of attempt {k} is lost");
             let ask = format!(
-                "ask {name} for a copy of it, in a snapshot of its disk for example, with which the same command goes on"
+                "ask {name} for its folder or a copy of it, in a snapshot of its disk for example: as soon as it runs the same command with that, \
+                 and you run it too, the ceremony goes on"
             );
             let todo = self.without_share(sealed, &ask);
-            if sealed || self.operator.published_attempt().is_some() {
+            if sealed || self.operator.published_attempt().is_some() || !self.is_given_up(operator) {
                 self.notice(format!("{what}; {todo}"));
             } else {
                 let why = "without its signatures nobody can finish, and no other attempt may follow one that everybody confirmed";
-                return self.end_by_fault(what, why, &todo);
+                return Err(Problem::new(Kind::Aborted, what, why, todo));
             }
         }
         Ok(())
+    }
+
+    /// Nothing can be done from here without the share: the others are told, unless another process may have it.
+    fn look_at_own_loss(&mut self, k: u32, sealed: bool) -> Result<(), Problem> {
+        if !self.lasts(Cause::OwnShare(k), LOST) {
+            return Ok(());
+        }
+        self.refuse_beside_a_twin("share", k)?;
+        // They are to hear it, and a twin shows only where others are.
+        if !self
+            .connected
+            .iter()
+            .any(|operator| !self.sync.is_apart(*operator))
+        {
+            return Ok(());
+        }
+        let effects = self.operator.say_share_is_lost();
+        self.carry_out(effects)?;
+        if !self.lasts(Cause::Told(k), GRACE) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            Kind::Aborted,
+            format!("your share of attempt {k} is lost"),
+            "everybody confirmed the shares, and this folder neither holds its keystores nor what they could be made from again; the others \
+             have been told",
+            self.without_share(
+                sealed,
+                "if the folder that you used is elsewhere (another disk, another machine), or there is a copy of it, in a snapshot of the disk \
+                 for example, put it in place of this one, and run the same command again, as the others do: the ceremony goes on",
+            ),
+        ))
+    }
+
+    /// Whether an operator said that its share is lost, and is not waited for any more. Its word counts if it came in this run: one that a
+    /// journal holds was told before, and its folder may have been brought back since. It does not count while a process with its
+    /// identity is there, as the one that said so ends, nor where there were two of them.
+    pub(super) fn is_given_up(&mut self, operator: u16) -> bool {
+        let Some((k, lost)) = self.operator.lost_shares() else {
+            return false;
+        };
+        let is_here = self.connected.contains(&operator) || self.sync.through(operator).is_some();
+        lost.contains_key(&operator)
+            && self.operator.heard_of_loss(operator)
+            && !is_here
+            && !self.doubled.contains(&operator)
+            && self.lasts(Cause::Word(k, operator), LOST)
     }
 
     /// What can still be done when one operator has no share. `sealed`: it had signed everything before.
     fn without_share(&self, sealed: bool, first: &str) -> String {
         let (n, t) = (self.terms.n(), self.terms.t());
         let rest = if !sealed {
-            "make a new definition together".to_owned()
+            "ask all the others whether one of them has a cluster-lock.json: if so, the keys exist, and that file finishes the ceremony of \
+             whoever has its share (--lock); if nobody has, make a new definition together"
+                .to_owned()
         } else if t < n {
             format!(
                 "the validators work with any {t} of the other {} operators, but with one spare less: better make no deposits, and a new \
@@ -184,16 +254,7 @@ impl Conductor<'_> {
         } else {
             "the validators can never sign, as all operators are needed: make no deposits, and a new definition together".to_owned()
         };
-        format!("{first}; otherwise {rest}. Delete nothing")
-    }
-
-    /// Ends with the exit code of faults, once the others have had the time to hear of it.
-    fn end_by_fault(&mut self, what: String, why: &str, todo: &str) -> Result<(), Problem> {
-        let since = *self.fault_since.get_or_insert_with(Instant::now);
-        if since.elapsed() < GRACE {
-            return Ok(());
-        }
-        Err(Problem::new(Kind::Aborted, what, why, todo))
+        format!("{first}. Otherwise {rest}. Delete nothing")
     }
 
     /// Another operator offers the next attempt.
@@ -275,8 +336,7 @@ impl Conductor<'_> {
             return Ok(());
         }
         // The others get what ended it before this node leaves.
-        let since = *self.fault_since.get_or_insert_with(Instant::now);
-        if since.elapsed() < GRACE {
+        if !self.lasts(Cause::Over(k - 1), GRACE) {
             return Ok(());
         }
         Err(Problem::new(
@@ -304,7 +364,6 @@ impl Conductor<'_> {
     }
 
     pub(super) fn begin_attempt(&mut self, k: u32, reason: Reason) -> Result<(), Problem> {
-        self.fault_since = None;
         self.consented = k;
         if self.deriver.is_none() {
             let count = u32::try_from(self.terms.validators()).unwrap_or(u32::MAX);

@@ -15,7 +15,6 @@ use crate::ceremony::view::item;
 use crate::ceremony::{attempt, publication, records};
 use crate::cluster::lock::Lock;
 use crate::cluster::wallets::Wallets;
-use crate::dkg::board::Slot;
 use crate::dkg::entry::{Id, Step};
 use crate::dkg::evidence::Evidence;
 use crate::dkg::operator::{Effect, Finished, Mark, OwnShares};
@@ -58,8 +57,9 @@ impl Conductor<'_> {
                     self.publish(*finished);
                 }
                 Effect::Lost(k) => self.notice(format!(
-                    "attempt {k} was joined with secrets that this folder does not have: it is an old copy, or the folder was lost. \
-                     Nothing more is sent in that attempt; the group needs another one"
+                    "attempt {k} was joined with secrets that this folder does not have: it is an old copy, or a new folder in the place of \
+                     another one. Nothing more is sent in that attempt from here. If you still have the folder that was used, or a newer \
+                     backup of it, leave (Ctrl-C) and go on with that"
                 )),
                 Effect::SeedGone(k) => self.notice(format!(
                     "the secrets with which attempt {k} was joined are not in this folder, but the shares that you confirmed are: \
@@ -218,12 +218,10 @@ impl Conductor<'_> {
         });
     }
 
-    /// Whether there is an own Done of an attempt.
+    /// Whether it was told before that the own files are in place.
     fn has_confirmed(&self, k: u32) -> bool {
         let (board, index) = (self.operator.board(), self.operator.index());
-        board
-            .sessions(k)
-            .any(|sid| !board.slot(&sid, index, Slot::Step(Step::Done)).is_empty())
+        board.sessions(k).any(|sid| board.is_done(&sid, index))
     }
 
     /// This start began the publication and has seen its end: the database is the whole memory of the shares, unless

@@ -41,6 +41,7 @@ use super::staging::KeyDeriver;
 use super::view::{self as board_view, Links, View};
 
 mod attempts;
+mod causes;
 mod effects;
 mod network;
 mod start;
@@ -61,8 +62,9 @@ const LOOK: Duration = Duration::from_millis(50);
 const LISTENING: Duration = Duration::from_millis(250);
 /// How long a node stays after a fault, so that the others get the evidence.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long a folder without the secrets of an attempt waits before anything comes of it: whoever has the same identity and the secrets
-/// takes turns with it at the others, which shows within this time.
+/// How long a folder without the secrets or the share of an attempt waits before anything comes of it, and how long the others wait for
+/// whoever said that its share is lost: another process with the same identity, which has them, takes turns with it at the others, and
+/// shows within this time.
 const LOST: Duration = Duration::from_secs(8);
 /// The transcript in `ceremony/`.
 pub const TRANSCRIPT: &str = "transcript";
@@ -131,6 +133,7 @@ enum Done {
     Published(u32, Result<Option<Cluster>, Problem>),
 }
 
+use causes::Causes;
 use network::Arrived;
 
 /// The person's answer to the offer of an attempt.
@@ -175,10 +178,12 @@ struct Conductor<'a> {
     joins: bool,
     /// Another process may use the own identity: who said so.
     twin: Option<String>,
+    /// Other operators whose identity may be used by two processes: what one of them says may not be so for the other.
+    doubled: BTreeSet<u16>,
     person: Person<'a>,
     start: Instant,
     ticked: Instant,
-    fault_since: Option<Instant>,
+    causes: Causes,
     /// When the progress was last looked at, and what was shown then.
     looked: Instant,
     shown: Option<Snapshot>,
@@ -351,12 +356,7 @@ impl Conductor<'_> {
         let leaves = self.person.interrupted.load(Ordering::Relaxed)
             || wait.is_some_and(|wait| self.start.elapsed() > wait);
         // Whose share is lost will not come with files.
-        let lost = self
-            .operator
-            .lost_shares()
-            .map(|(_, lost)| lost)
-            .unwrap_or_default();
-        if !(unconfirmed.iter().all(|j| lost.contains_key(j)) || leaves) {
+        if !(unconfirmed.iter().all(|j| self.is_given_up(*j)) || leaves) {
             return Ok(None);
         }
         self.write_transcript()?;

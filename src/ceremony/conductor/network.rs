@@ -147,9 +147,11 @@ impl Conductor<'_> {
     /// One identity is used by two processes.
     fn meet_twin(&mut self, operator: u16, twin: Twin) {
         let name = self.name(operator);
-        // What one is not sure of may be this very process before a crash.
-        if twin.own && twin.sure {
+        // What one is not sure of may be a process before a crash: no reason to stop, but one not to end what others go on with.
+        if twin.own {
             self.twin = Some(name.clone());
+        } else {
+            self.doubled.insert(operator);
         }
         self.notice(match (twin.own, twin.sure) {
             (true, true) => format!(

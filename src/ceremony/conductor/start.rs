@@ -34,6 +34,7 @@ use crate::p2p::node::{self, Handle, NodeError};
 use crate::p2p::sync::{Config as SyncConfig, Sync};
 use crate::p2p::wire::{Ceremony, FrameLimits, Hello, PROTOCOL};
 
+use super::causes::Causes;
 use super::{Conductor, Outcome, Person, Setup, view};
 
 impl<'a> Conductor<'a> {
@@ -98,10 +99,11 @@ impl<'a> Conductor<'a> {
             adopted: false,
             joins: true,
             twin: None,
+            doubled: BTreeSet::new(),
             person,
             start: Instant::now(),
             ticked: Instant::now(),
-            fault_since: None,
+            causes: Causes::default(),
             looked: Instant::now(),
             shown: None,
         };

@@ -441,15 +441,23 @@ impl Board {
 
     /// Whether an operator ever said that its share is lost.
     pub fn was_share_lost(&self, session: &Hash, operator: u16) -> bool {
-        self.last_words(session, operator)
-            .any(|data| matches!(data, Data::Lost))
+        self.word_of_loss(session, operator).is_some()
     }
 
-    /// Whether that is the last that was heard of it: a backup may have turned up since.
+    /// Whether an operator says that its share is lost, and never said that its files are in place: files that were there once may
+    /// come back from a backup, and which of the two words came first is not the same for everybody.
     pub fn is_share_lost(&self, session: &Hash, operator: u16) -> bool {
-        self.last_words(session, operator)
-            .last()
-            .is_some_and(|data| matches!(data, Data::Lost))
+        self.was_share_lost(session, operator) && !self.is_done(session, operator)
+    }
+
+    /// The entry in which an operator says that its share is lost.
+    pub fn word_of_loss(&self, session: &Hash, operator: u16) -> Option<Id> {
+        let said = self.slot(session, operator, Slot::Step(Step::Done)).iter();
+        said.copied().find(|id| {
+            self.held
+                .get(id)
+                .is_some_and(|said| matches!(said.data, Data::Lost))
+        })
     }
 
     fn last_words(&self, session: &Hash, operator: u16) -> impl Iterator<Item = &Data> {

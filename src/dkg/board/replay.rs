@@ -1,6 +1,8 @@
 //! Taking up a journal: what was admitted is admitted again, in the order of the journal and without the caps that are meant for
 //! strangers, so that a board after a restart is the board before it.
 
+#[cfg(test)]
+use std::collections::BTreeSet;
 use std::collections::{BTreeMap, HashMap};
 
 use rayon::prelude::*;
@@ -190,7 +192,14 @@ impl Board {
         tickets.sort();
         let opened = self.opened.iter().map(|(k, v)| (*k, *v)).collect();
         let evidence = self.evidence.values().map(|e| e.encode()).collect();
+        let losses = self.sessions.keys().flat_map(|sid| {
+            let lost = self.terms.indices().filter(|j| self.is_share_lost(sid, *j));
+            lost.map(|j| (*sid, j))
+        });
         Picture {
+            waiting: self.waiting.keys().copied().collect(),
+            missing: self.missing(),
+            losses: losses.collect(),
             horizon: self.horizon,
             order: self.order.clone(),
             sessions: sessions.collect(),
@@ -229,4 +238,9 @@ pub(crate) struct Picture {
     tickets: Vec<super::Ticket>,
     opened: BTreeMap<(u32, u16), usize>,
     evidence: Vec<Vec<u8>>,
+    /// What waits, and what is asked for because of it.
+    waiting: BTreeSet<Id>,
+    missing: BTreeSet<Id>,
+    /// Shares that are said to be lost.
+    losses: Vec<(Hash, u16)>,
 }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::sim::{Disk, Sim, node_key};
 use crate::crypto::bls::SecretKey;
 use crate::dkg::board::{Note, Slot};
-use crate::dkg::body::Reason;
+use crate::dkg::body::{Reason, share_is_lost};
 use crate::dkg::entry::{Entry, Id, Step};
 use crate::dkg::evidence::{Evidence, Finding, Kind};
 use crate::dkg::operator::{Effect, Operator};
@@ -253,6 +253,9 @@ impl Shadow {
         assert_eq!(a.board().picture(), b.board().picture(), "{when}");
         assert_eq!(a.standing(), b.standing(), "{when}");
         assert_eq!(a.current_attempt(), b.current_attempt(), "{when}");
+        assert_eq!(a.lost_shares(), b.lost_shares(), "{when}");
+        assert_eq!(a.unsure_shares(), b.unsure_shares(), "{when}");
+        assert_eq!(a.own_lost_share(), b.own_lost_share(), "{when}");
         let said: Vec<Id> = sim.peers[i].disk.entries[since..]
             .iter()
             .map(|bytes| Entry::decode(&sim.terms, bytes).unwrap().id(&sim.terms))
@@ -268,7 +271,23 @@ fn lie(sim: &Sim, rng: &mut ChaCha8Rng) -> Vec<Entry> {
         return vec![];
     };
     let mut other = entry.clone();
-    match rng.random_range(0..5) {
+    match rng.random_range(0..6) {
+        // That its share is lost.
+        5 => {
+            let Some((_, deal)) = sim.find(0, |e| e.operator == 1 && e.step == Step::Deal) else {
+                return vec![];
+            };
+            let at = (deal.session, deal.attempt, 1);
+            let word = share_is_lost(&deal.session).to_vec();
+            return vec![Entry::signed(
+                &node_key(1),
+                &sim.terms,
+                at,
+                Step::Done,
+                vec![],
+                word,
+            )];
+        }
         // Another Join, and a session of it.
         0 | 1 => {
             let Some((_, mut join)) = sim.find(0, |e| e.operator == 1 && e.step == Step::Join) else {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::ceremonies::assert_finished;
-use super::sim::{Forge, Sim};
-use crate::dkg::body::Reason;
+use super::sim::{Forge, Sim, node_key};
+use crate::dkg::body::{Reason, share_is_lost};
 use crate::dkg::entry::{Entry, Step};
 use crate::dkg::operator::{Mark, Operator};
 use crate::dkg::outputs::GroupKeys;
@@ -173,15 +173,19 @@ fn a_share_that_is_lost_after_everybody_voted_is_told_to_everybody() {
         sim.peers[0].online = false;
         sim.restart(2);
         sim.settle();
+        // A folder without the share is no reason to say so: another process may have it.
+        assert_eq!(sim.peers[2].operator.own_lost_share(), Some((1, sealed)));
+        assert_eq!(sim.peers[1].operator.lost_shares(), None, "{step:?}");
+        sim.with(2, Operator::say_share_is_lost);
+        sim.settle();
+        // What it had confirmed before stands beside it.
+        let confirmed = step == Step::Done;
         let lost = Some((1, std::collections::BTreeMap::from([(3, sealed)])));
-        for i in [1, 2] {
-            assert_eq!(
-                sim.peers[i].operator.lost_shares(),
-                lost,
-                "{step:?}, operator {}",
-                i + 1
-            );
-        }
+        let operator = &sim.peers[1].operator;
+        assert_eq!(operator.lost_shares(), lost.filter(|_| !confirmed), "{step:?}");
+        let unsure = BTreeSet::from_iter(confirmed.then_some(3));
+        assert_eq!(operator.unsure_shares(), Some((1, unsure)));
+        assert!(operator.heard_of_loss(3));
         assert!(said(&sim, 3, Step::Sign), "it was adopted");
         assert!(
             sim.verdicts(1).iter().all(BTreeSet::is_empty),
@@ -191,21 +195,101 @@ fn a_share_that_is_lost_after_everybody_voted_is_told_to_everybody() {
         let words = sim.peers[2].disk.entries.len();
         sim.restart(2);
         sim.with(2, |o| o.consent(2, Reason::Lost));
+        sim.with(2, Operator::say_share_is_lost);
         sim.settle();
         assert_eq!(sim.peers[2].disk.entries.len(), words);
-        // A backup turns up: everything goes on where it was, and what was said is of no account any more.
+        // A backup turns up, while the others have the word in their journals: everything goes on where it was.
+        sim.restart(1);
+        let operator = &sim.peers[1].operator;
+        assert!(!operator.heard_of_loss(3), "it was heard in another run");
+        assert_eq!(operator.lost_shares().is_some(), !confirmed);
         let mut heard = sim.peers[2].disk.entries.clone();
         sim.peers[2].disk = whole;
         heard.retain(|entry| !sim.peers[2].disk.entries.contains(entry));
         sim.peers[2].disk.entries.extend(heard);
+        sim.restart(2);
+        let found = sim.peers[2].operator.own_share_was_found();
+        assert_eq!(found, (!confirmed).then_some(1), "it tells its person");
         sim.peers[0].online = true;
         sim.restart(2);
         sim.settle();
         assert_finished(&sim);
-        assert_eq!(sim.peers[2].operator.lost_shares(), None);
-        // Who had confirmed before cannot say anything newer.
-        let others = if step == Step::Done { lost } else { None };
-        assert_eq!(sim.peers[1].operator.lost_shares(), others);
+        for peer in &sim.peers {
+            assert_eq!(peer.operator.lost_shares(), None);
+            assert_eq!(peer.operator.own_share_was_found(), None);
+            assert_eq!(peer.operator.own_lost_share(), None);
+        }
+    }
+}
+
+/// The words of operator 1 that its share of attempt 1 is lost, and that its files are in place.
+fn last_words(sim: &Sim) -> [Entry; 2] {
+    let done = sim.said(0, Step::Done, 1);
+    let mut lost = done.clone();
+    lost.body = share_is_lost(&done.session).to_vec();
+    lost.signature = node_key(1).sign(&lost.id(&sim.terms));
+    [lost, done]
+}
+
+#[test]
+fn whoever_has_its_files_has_no_lost_share_in_whatever_order_its_words_come() {
+    let mut sim = Sim::new(3, 2, 2, 60);
+    sim.start();
+    sim.run();
+    let [lost, done] = last_words(&sim);
+    let terms = sim.terms.clone();
+    let mut pictures = Vec::new();
+    for words in [[&lost, &done], [&done, &lost]] {
+        // Operator 2 has heard neither so far.
+        let disk = &mut sim.peers[1].disk;
+        disk.entries.retain(|bytes| {
+            let entry = Entry::decode(&terms, bytes).unwrap();
+            (entry.operator, entry.step) != (1, Step::Done)
+        });
+        sim.wake(1);
+        sim.with(1, Operator::compared);
+        for word in words {
+            sim.with(1, |o| o.receive(vec![word.clone()]));
+        }
+        for restart in [false, true] {
+            if restart {
+                sim.wake(1);
+            }
+            let operator = &sim.peers[1].operator;
+            pictures.push((operator.lost_shares(), operator.unsure_shares()));
+        }
+    }
+    let both = Some((1, BTreeSet::from([1])));
+    assert_eq!(pictures, vec![(None, both); 4]);
+}
+
+#[test]
+fn a_liar_that_says_one_thing_to_one_and_another_to_the_other_ends_nothing() {
+    // Operator 1 seals, and tells only operator 2 so; operator 3 hears that its share is lost.
+    let mut sim = Sim::new(3, 2, 2, 61);
+    sim.forge = Some((
+        0,
+        Box::new(|terms, to, e| match e.step {
+            Step::Seal if to == 2 => {
+                let at = (e.session, e.attempt, e.operator);
+                let word = share_is_lost(&e.session).to_vec();
+                vec![Entry::signed(&node_key(1), terms, at, Step::Done, vec![], word)]
+            }
+            Step::Done => vec![],
+            _ => vec![e],
+        }),
+    ));
+    sim.start();
+    sim.run();
+    // It was told to operator 3 only, who hears the Seal from operator 2.
+    for (from, to) in [(1, 2), (2, 1), (1, 2), (2, 1)] {
+        sim.pull(from, to);
+    }
+    for i in [1, 2] {
+        let operator = &sim.peers[i].operator;
+        let sealed = std::collections::BTreeMap::from([(1, true)]);
+        assert_eq!(operator.lost_shares(), Some((1, sealed)));
+        assert!(sim.peers[i].disk.lock.is_some(), "it has the lock");
     }
 }
 
@@ -218,5 +302,6 @@ fn a_share_is_not_lost_while_it_can_be_made_again() {
     sim.restart(2);
     sim.settle();
     assert!(sim.peers.iter().all(|p| p.operator.lost_shares().is_none()));
+    assert!(sim.peers.iter().all(|p| p.operator.own_lost_share().is_none()));
     assert_finished(&sim);
 }

@@ -55,6 +55,12 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
     }
 
+    /// Whether an attempt in which it is found ends for whoever has not voted in it. Seals follow on the votes of everybody: whoever has not
+    /// voted has lost its vote, and the key may be made.
+    pub fn closes(self) -> bool {
+        self != Kind::DoubleSeal
+    }
+
     /// Whether it proves that the operator broke the protocol.
     pub fn is_guilt(self) -> bool {
         !matches!(self, Kind::Restarted | Kind::Void)
@@ -71,7 +77,7 @@ impl fmt::Display for Kind {
             Kind::BadShare => "dealt a bad share",
             Kind::FalseComplaint => "complained about a good share",
             Kind::Void => "the contributions cancel each other",
-            Kind::DoubleSeal => "sealed the finished lock twice, in two versions",
+            Kind::DoubleSeal => "sealed one lock twice, in two versions",
         })
     }
 }

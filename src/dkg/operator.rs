@@ -236,7 +236,7 @@ impl Operator {
 
     /// The current attempt: the lowest one that is not closed.
     pub fn current_attempt(&self) -> u32 {
-        self.standing.current(|k| !self.board.verdict(k).is_empty())
+        self.standing.current(|k| !self.board.closing(k).is_empty())
     }
 
     /// Whether an attempt was joined with secrets that this folder no longer has, and it has no shares of it either.
@@ -384,6 +384,11 @@ impl Operator {
         self.advance()
     }
 
+    /// Whether inventories have been compared with at least one peer since the start.
+    pub fn has_compared(&self) -> bool {
+        self.compared
+    }
+
     /// Inventories have been compared with at least one peer: from now on it may say something new.
     pub fn compared(&mut self) -> Vec<Effect> {
         self.compared = true;
@@ -500,9 +505,18 @@ impl Operator {
     }
 
     fn digest_finding(&mut self, attempt: u32, finding: Finding) {
-        if let Some(evidence) = self.board.evidence(attempt, finding) {
-            self.effects.push(Effect::PersistEvidence(evidence.clone()));
+        let Some(evidence) = self.board.evidence(attempt, finding).cloned() else {
+            return;
+        };
+        // What is wrong after the vote is shown with everybody's votes: a folder that has lost its own finds it there, and then the
+        // finding stops nothing (V5).
+        for entry in &evidence.entries {
+            let is_vote = entry.operator == self.index && matches!(entry.step, Step::Stored | Step::Sign);
+            if is_vote && self.key.public().verify(&entry.id(&self.terms), &entry.signature) {
+                self.note_own(entry);
+            }
         }
+        self.effects.push(Effect::PersistEvidence(evidence));
     }
 
     fn note_own(&mut self, entry: &Entry) {

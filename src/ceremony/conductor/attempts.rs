@@ -70,7 +70,7 @@ impl Conductor<'_> {
         if k == 1 {
             return Ok(());
         }
-        let verdict = self.operator.board().verdict(k - 1);
+        let verdict = self.operator.board().closing(k - 1);
         let guilty: Vec<String> = verdict
             .iter()
             .filter(|f| f.kind.is_guilt())
@@ -111,15 +111,25 @@ impl Conductor<'_> {
                 },
             });
         }
+        // What this folder said itself may be with the others only: had it voted, the attempt would go on.
+        let knows_itself = self.operator.has_compared() || (self.whole && self.has_joined(k - 1));
         // The others get the evidence before this node leaves.
-        if !self.lasts(Cause::Guilt(k - 1), GRACE) {
+        if !knows_itself || !self.lasts(Cause::Guilt(k - 1), GRACE) {
             return Ok(());
         }
         Err(Problem::new(
             Kind::Aborted,
             "the ceremony was aborted: somebody broke the protocol",
             guilty.join("; "),
-            "make a new definition without them, or with a new identity of theirs if it was a mistake; no key was made",
+            format!(
+                "make a new definition without them, or with a new identity of theirs if it was a mistake. {}",
+                if self.has_joined(k - 1) {
+                    "No key was made: that takes the confirmation of everybody, and this folder has not given yours"
+                } else {
+                    "As far as this folder knows no key was made. If you took part with another folder, look there first: where there is a \
+                     cluster-lock.json, there is a key"
+                }
+            ),
         ))
     }
 
@@ -345,6 +355,10 @@ impl Conductor<'_> {
             format!("{why}.{warning}"),
             format!("nobody is to blame: {}{}", offer.before, how_to_begin(k)),
         ))
+    }
+
+    fn has_joined(&self, k: u32) -> bool {
+        self.operator.standing().joined.contains(&k)
     }
 
     fn everybody_voted(&self, k: u32) -> bool {

@@ -172,6 +172,8 @@ struct Conductor<'a> {
     refused: BTreeSet<u32>,
     told: BTreeSet<String>,
     result: Option<Outcome>,
+    /// The journal was found without damage: what this folder said itself is all there.
+    whole: bool,
     /// Own entries came from others that this folder did not have: it is an old copy.
     adopted: bool,
     /// A Join was admitted whose name is not kept yet.

@@ -48,7 +48,7 @@ impl<'a> Conductor<'a> {
                 )
             })?,
         );
-        let (journal, said) = open_journal(&setup, &terms, &mut person)?;
+        let (journal, said, whole) = open_journal(&setup, &terms, &mut person)?;
         let (operator, effects) = open_operator(&setup, &terms, said)?;
         let limits = FrameLimits {
             operators: u16::try_from(terms.n()).unwrap_or(u16::MAX),
@@ -96,6 +96,7 @@ impl<'a> Conductor<'a> {
             refused: BTreeSet::new(),
             told: BTreeSet::new(),
             result: None,
+            whole,
             adopted: false,
             joins: true,
             twin: None,
@@ -137,12 +138,17 @@ impl<'a> Conductor<'a> {
     }
 }
 
-fn open_journal(setup: &Setup, terms: &Terms, person: &mut Person<'_>) -> Result<(Journal, Said), Problem> {
+/// The journal, what it says, and whether all of it was intact.
+fn open_journal(
+    setup: &Setup,
+    terms: &Terms,
+    person: &mut Person<'_>,
+) -> Result<(Journal, Said, bool), Problem> {
     let mut records = Vec::new();
     let (folder, limit) = (&setup.folder, records::max_bytes(terms));
     let each = |record| records.push(record);
     let (journal, damaged) = Journal::salvage(folder.disk(), &folder.journal(), limit, each)?;
-    if let Some(aside) = damaged {
+    if let Some(aside) = &damaged {
         (person.show)(Event::Notice {
             message: format!(
                 "the journal was damaged; what was intact is used, the damaged file is kept as {}, and the rest comes \
@@ -151,7 +157,7 @@ fn open_journal(setup: &Setup, terms: &Terms, person: &mut Person<'_>) -> Result
             ),
         });
     }
-    Ok((journal, records::read(terms, &records)))
+    Ok((journal, records::read(terms, &records), damaged.is_none()))
 }
 
 fn open_operator(setup: &Setup, terms: &Arc<Terms>, said: Said) -> Result<(Operator, Vec<Effect>), Problem> {

@@ -475,6 +475,13 @@ impl Board {
             .collect()
     }
 
+    /// The findings of an attempt that close it for whoever has not voted in it.
+    pub fn closing(&self, attempt: u32) -> BTreeSet<Finding> {
+        let mut verdict = self.verdict(attempt);
+        verdict.retain(|finding| finding.kind.closes());
+        verdict
+    }
+
     /// All findings of all attempts.
     pub fn findings(&self) -> impl Iterator<Item = (u32, Finding)> + '_ {
         self.evidence.keys().copied()

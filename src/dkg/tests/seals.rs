@@ -10,6 +10,7 @@ use super::sim::{Sim, node_key};
 use crate::dkg::body::SealBody;
 use crate::dkg::entry::{Entry, Step};
 use crate::dkg::evidence::{Evidence, Finding, Kind};
+use crate::dkg::operator::Mark;
 use crate::dkg::terms::Terms;
 use crate::dkg::transcript::Transcript;
 
@@ -159,4 +160,58 @@ fn an_honest_operator_seals_a_lock_in_one_way_however_often_it_restarts() {
     sim.wake(1);
     sim.with(1, crate::dkg::operator::Operator::compared);
     assert!(sim.said(1, Step::Seal, 2) == before);
+}
+
+/// A folder of operator `i` (from 0) whose journal and markers are gone: it knows nothing of its vote.
+fn forget(sim: &mut Sim, i: usize) {
+    let disk = &mut sim.peers[i].disk;
+    disk.entries.clear();
+    disk.notes.clear();
+    disk.evidence.clear();
+    disk.marks.clear();
+    (disk.published, disk.lock) = (None, None);
+    sim.mail.clear();
+    sim.wake(i);
+}
+
+#[test]
+fn two_seals_stop_nobody_who_has_lost_its_vote() {
+    let mut sim = two_seals();
+    let evidence = (**sim.peers[1].operator.board().evidence(1, DOUBLE).unwrap()).clone();
+    forget(&mut sim, 2);
+    sim.with(2, |o| o.receive_evidence(evidence));
+    let operator = &sim.peers[2].operator;
+    assert_eq!(operator.current_attempt(), 1, "the key of attempt 1 may be made");
+    assert!(operator.board().verdict(1).contains(&DOUBLE));
+    assert!(operator.board().closing(1).is_empty());
+}
+
+#[test]
+fn what_is_wrong_after_the_vote_gives_whoever_lost_it_its_vote_back() {
+    // Operator 1 signs something else than what everybody voted for.
+    let mut sim = Sim::new(3, 2, 1, 76);
+    sim.forge = Some((
+        0,
+        Box::new(|terms, _, mut e| {
+            if e.step == Step::Sign {
+                e.body.rotate_left(96);
+                e.signature = node_key(1).sign(&e.id(terms));
+            }
+            vec![e]
+        }),
+    ));
+    sim.start();
+    sim.run();
+    let finding = Finding {
+        operator: 1,
+        kind: Kind::BadEntry,
+    };
+    let evidence = (**sim.peers[1].operator.board().evidence(1, finding).unwrap()).clone();
+    forget(&mut sim, 2);
+    sim.with(2, |o| o.receive_evidence(evidence));
+    let operator = &sim.peers[2].operator;
+    assert!(operator.standing().voted.contains(&1), "the evidence holds its vote");
+    assert_eq!(operator.current_attempt(), 1);
+    // Durable before anything else.
+    assert!(sim.peers[2].disk.marks.contains(&(1, Mark::Voted)));
 }

@@ -20,11 +20,15 @@ pub(super) fn show(file: &str, findings: &Findings, result: &mut Verification) {
     let count = shown.len();
     let attempt = findings.attempt;
     let attempts = if count <= 1 {
-        format!("finished in attempt {attempt}; in no other were contributions to the keys shown (K = 1)")
+        format!(
+            "finished in attempt {attempt}; as far as this file shows, contributions to the keys were shown in no other (K is at least 1: an \
+             attempt that nobody voted in can be cut out of the file unseen)"
+        )
     } else {
         format!(
-            "finished in attempt {attempt}; contributions to the keys were shown in the attempts {} (K = {count}): nobody could \
-             choose the keys, but whoever stopped an attempt refused one of {count}",
+            "finished in attempt {attempt}; contributions to the keys were shown in the attempts {} (K is at least {count}: an attempt that \
+             nobody voted in can be cut out of the file unseen): nobody could choose the keys, but whoever stopped an attempt refused \
+             one of {count}",
             some(shown)
         )
     };
@@ -150,7 +154,16 @@ mod tests {
     #[test]
     fn a_plain_ceremony_shows_one_attempt() {
         let rows = shown(|_| ());
-        assert_row(&rows, "attempts", "ok", &["finished in attempt 1", "K = 1"]);
+        assert_row(
+            &rows,
+            "attempts",
+            "ok",
+            &[
+                "finished in attempt 1",
+                "as far as this file shows",
+                "K is at least 1",
+            ],
+        );
         assert_row(&rows, "all operators have their files", "ok", &[]);
         assert_row(&rows, "shares are secret", "not checked", &["left out"]);
         for check in ["faults that it shows", "earlier attempts", "complaints"] {
@@ -177,7 +190,7 @@ mod tests {
             &rows,
             "attempts",
             "ok",
-            &["finished in attempt 7", "1, 5, 7", "K = 3"],
+            &["finished in attempt 7", "1, 5, 7", "K is at least 3"],
         );
         assert_row(
             &rows,

@@ -15,7 +15,7 @@ use super::report::{Outcome, Report, first_few};
 use super::wallets::Wallets;
 use crate::crypto::bls::{PublicKey, Signature, fast_aggregate_verify, verify_batch};
 use crate::crypto::hash::{Hash, WeightStream, sha256};
-use crate::crypto::threshold::recover_public_key;
+use crate::crypto::threshold::{SharesError, check_public_shares};
 use crate::ethereum::deposit::DepositMessage;
 use crate::ethereum::network::Network;
 use crate::ethereum::registration::Registration;
@@ -101,7 +101,7 @@ impl Lock {
             Ok(keys) => {
                 report.add("public keys", Outcome::Ok);
                 report.add("distinct keys", check_distinct(keys));
-                report.add("public shares", self.check_shares(keys));
+                report.add("public shares", self.check_shares(keys, weight_seed));
                 report.add("signature aggregate", self.check_aggregate(keys));
             }
             Err(reason) => {
@@ -176,36 +176,31 @@ impl Lock {
             .collect()
     }
 
-    /// Whether the first t shares give the validator's key, so does each further one with the first t - 1, and these
-    /// alone do not.
-    fn check_shares(&self, keys: &[Keys]) -> Outcome {
-        let threshold = usize::try_from(self.definition().threshold).unwrap_or(usize::MAX);
-        let bad: Vec<String> = keys
-            .par_iter()
+    /// Whether any t shares give the validator's key, and fewer do not.
+    fn check_shares(&self, keys: &[Keys], weight_seed: &[u8; 32]) -> Outcome {
+        let n = self.definition().operators.len();
+        let t = usize::try_from(self.definition().threshold).unwrap_or(usize::MAX);
+        if !(1..=n).contains(&t) {
+            return Outcome::Failed(format!("no {t} of {n} operators can make a key"));
+        }
+        let rows: Vec<(PublicKey, &[PublicKey])> = keys
+            .iter()
+            .map(|keys| (keys.group, keys.shares.as_slice()))
+            .collect();
+        let seed = sha256(&[b"public shares", weight_seed, &self.lock_hash()]);
+        let checked = check_public_shares(&rows, n, t, &seed);
+        let bad: Vec<String> = checked
+            .verdicts
+            .into_iter()
             .enumerate()
-            .filter_map(|(i, keys)| {
-                let indexed: Vec<(u64, PublicKey)> = (1..).zip(keys.shares.iter().copied()).collect();
-                if indexed.len() < threshold {
-                    return Some(format!("validator {i} has fewer shares than the threshold"));
-                }
-                let (first, further) = indexed.split_at(threshold.saturating_sub(1));
-                // Also the other way round: one fewer must not be enough, or the threshold is not what it says.
-                if recover_public_key(first) == Ok(keys.group) {
-                    return Some(format!(
-                        "{} shares are enough for the key of validator {i}",
-                        first.len()
-                    ));
-                }
-                for last in further {
-                    let subset: Vec<(u64, PublicKey)> = first.iter().copied().chain([*last]).collect();
-                    if recover_public_key(&subset) != Ok(keys.group) {
-                        return Some(format!(
-                            "the shares up to operator {} do not make the key of validator {i}",
-                            last.0
-                        ));
-                    }
-                }
-                None
+            .filter_map(|(i, verdict)| {
+                let why = match verdict {
+                    Ok(()) => return None,
+                    Err(SharesError::Count) => "there is another number of them than of operators".to_owned(),
+                    Err(SharesError::OffPolynomial) => format!("not every {t} of them make its key"),
+                    Err(SharesError::Fewer) => format!("fewer than {t} of them make its key"),
+                };
+                Some(format!("those of validator {i}: {why}"))
             })
             .collect();
         Outcome::of_failures(&bad)

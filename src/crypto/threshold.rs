@@ -4,9 +4,11 @@
 //! small integers, so the sum needs few doublings, and one multiplication by 1/D follows if D is not 1.
 
 use blst::{blst_p2, blst_p2_affine};
+use rayon::prelude::*;
 use thiserror::Error;
 
 use super::bls::{PublicKey, Signature};
+use super::hash::{Hash, WeightStream};
 use super::point::{self, G1};
 use super::raw;
 use super::scalar::Scalar;
@@ -106,6 +108,174 @@ pub fn recover_secret(shares: &[(u64, Scalar)]) -> Result<Scalar, ThresholdError
         .fold(Scalar::zero(), |sum, ((_, share), weight)| {
             &sum + &(share * weight)
         }))
+}
+
+/// Why public shares are not those of a threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum SharesError {
+    /// There are not as many as there are operators.
+    #[error("there is another number of them than of operators")]
+    Count,
+    /// No polynomial of degree t - 1 or less gives all of them, and the group's key at 0.
+    #[error("they do not make the key")]
+    OffPolynomial,
+    /// One of a smaller degree does.
+    #[error("fewer than the threshold make the key")]
+    Fewer,
+}
+
+/// What [`check_public_shares`] found.
+pub struct SharesCheck {
+    /// For each validator, in order.
+    pub verdicts: Vec<Result<(), SharesError>>,
+    /// How many points were multiplied by a number: for each validator about n + t, twice that if any is wrong.
+    pub multiplications: usize,
+}
+
+/// Whether each validator's group key and n public shares are the values at 0, 1, .., n of a polynomial of degree t - 1, and not of a
+/// smaller one: then any t shares make the key, and fewer do not. 1 <= t <= n.
+///
+/// The values of polynomials of degree below t at these places are what is orthogonal to w_x = f(x) / prod (x - y) for all f of degree
+/// n - t. One random f, and one random weight for each validator, is enough for all of them: n + 1 sums over the validators. Where that
+/// does not come out each validator is held against w by itself. `seed`: 32 bytes that whoever made the keys could not know.
+pub fn check_public_shares(
+    rows: &[(PublicKey, &[PublicKey])],
+    n: usize,
+    t: usize,
+    seed: &Hash,
+) -> SharesCheck {
+    let mut stream = WeightStream::new(seed);
+    let dual = little_endian(&dual_word(n, t, &mut stream));
+    let whole: Vec<(usize, Vec<G1>)> = rows
+        .iter()
+        .enumerate()
+        .filter(|(_, (_, shares))| shares.len() == n)
+        .map(|(v, (group, shares))| {
+            let keys = std::iter::once(group).chain(*shares);
+            (v, keys.map(PublicKey::to_g1).collect())
+        })
+        .collect();
+    let weights: Vec<u8> = whole.iter().flat_map(|_| stream.next()).collect();
+    let sums: Vec<G1> = (0..=n)
+        .map(|x| {
+            let column: Vec<G1> = whole.iter().filter_map(|(_, row)| row.get(x).copied()).collect();
+            point::multiply_vartime(&column, &weights, 128)
+        })
+        .collect();
+    let mut multiplications = whole.len() * (n + 1) + n + 1;
+    let all_fit = point::multiply_vartime(&sums, &dual, 256).is_identity();
+    if !all_fit {
+        multiplications += whole.len() * (n + 1);
+    }
+    let highest = Highest::new(t);
+    let of_row = |row: &[G1]| {
+        if !all_fit && !point::multiply_vartime(row, &dual, 256).is_identity() {
+            Err(SharesError::OffPolynomial)
+        } else if highest.is_zero(row) {
+            Err(SharesError::Fewer)
+        } else {
+            Ok(())
+        }
+    };
+    multiplications += whole.len() * t;
+    let checked: Vec<(usize, Result<(), SharesError>)> =
+        whole.par_iter().map(|(v, row)| (*v, of_row(row))).collect();
+    let mut verdicts = vec![Err(SharesError::Count); rows.len()];
+    for (v, verdict) in checked {
+        if let Some(place) = verdicts.get_mut(v) {
+            *place = verdict;
+        }
+    }
+    SharesCheck {
+        verdicts,
+        multiplications,
+    }
+}
+
+/// f(x) / prod over y != x of (x - y), for x and y from 0 to n and a random f of degree n - t.
+fn dual_word(n: usize, t: usize, stream: &mut WeightStream) -> Vec<Scalar> {
+    let f: Vec<Scalar> = (t..=n).map(|_| Scalar::from_u128_le(&stream.next())).collect();
+    let factorials = factorials(n);
+    (0_u64..)
+        .zip(factorials.iter().zip(factorials.iter().rev()))
+        .map(|(x, (below, above))| {
+            let x_scalar = Scalar::from_u64(x);
+            let value = f
+                .iter()
+                .rev()
+                .fold(Scalar::zero(), |sum, c| &(&sum * &x_scalar) + c);
+            let weight = &value * &(below * above).invert();
+            // n - x factors are negative.
+            let is_negative = (n as u64).wrapping_sub(x) % 2 == 1;
+            if is_negative { weight.negate() } else { weight }
+        })
+        .collect()
+}
+
+/// 0!, 1!, .., n!
+fn factorials(n: usize) -> Vec<Scalar> {
+    let mut all = vec![Scalar::from_u64(1)];
+    for i in (1_u64..).take(n) {
+        let next = all.last().map(|last| last * &Scalar::from_u64(i));
+        all.extend(next);
+    }
+    all
+}
+
+/// Whether the coefficient of x^(t - 1) is 0, from the values at 0, .., t - 1: times (t - 1)! it is their sum with the signed binomial
+/// coefficients.
+enum Highest {
+    /// They fit in 16 bytes: little-endian, and whether they are negative.
+    Short(Vec<([u8; 16], bool)>),
+    /// Modulo r.
+    Field(Vec<u8>),
+}
+
+impl Highest {
+    fn new(t: usize) -> Self {
+        let degree = t.saturating_sub(1);
+        let is_negative = |x: usize| (degree - x) % 2 == 1;
+        let mut row = vec![1_u128];
+        for x in 1..=degree {
+            let next = row
+                .last()
+                .and_then(|last| last.checked_mul((degree + 1 - x) as u128));
+            row.extend(next.map(|product| product / x as u128));
+        }
+        if row.len() == t.max(1) {
+            let short = row.iter().enumerate();
+            return Self::Short(short.map(|(x, c)| (c.to_le_bytes(), is_negative(x))).collect());
+        }
+        let factorials = factorials(degree);
+        let weights: Vec<Scalar> = factorials
+            .iter()
+            .zip(factorials.iter().rev())
+            .enumerate()
+            .map(|(x, (below, above))| {
+                let weight = (below * above).invert();
+                if is_negative(x) { weight.negate() } else { weight }
+            })
+            .collect();
+        Self::Field(little_endian(&weights))
+    }
+
+    fn is_zero(&self, row: &[G1]) -> bool {
+        match self {
+            Self::Short(numbers) => {
+                let signed: Vec<G1> = row
+                    .iter()
+                    .zip(numbers)
+                    .map(|(point, (_, negative))| if *negative { point.neg() } else { *point })
+                    .collect();
+                let longest = numbers
+                    .iter()
+                    .map(|(bytes, _)| 16 - bytes.iter().rev().take_while(|b| **b == 0).count());
+                let size = longest.max().unwrap_or(16);
+                point::straus(&signed, numbers.iter().map(|(bytes, _)| &bytes[..size])).is_identity()
+            }
+            Self::Field(weights) => point::multiply_vartime(row, weights, 256).is_identity(),
+        }
+    }
 }
 
 /// The public shares of operators 1 ..= n, from the commitments to the summed polynomial (t points).
@@ -273,6 +443,90 @@ mod tests {
         (0..t)
             .map(|_| &Scalar::from_u128_le(&stream.next()) * &Scalar::from_u128_le(&stream.next()))
             .collect()
+    }
+
+    /// Group key and public shares of a polynomial.
+    fn keys_of(seed: u8, t: usize, n: u64) -> (PublicKey, Vec<PublicKey>) {
+        let sums: Vec<G1> = polynomial(seed, t).iter().map(feldman).collect();
+        let points: Vec<G1> = sums
+            .iter()
+            .take(1)
+            .copied()
+            .chain(public_shares(&sums, n))
+            .collect();
+        let keys = PublicKey::batch_from_subgroup(&points).unwrap();
+        (keys[0], keys[1..].to_vec())
+    }
+
+    fn check_rows(rows: &[(PublicKey, Vec<PublicKey>)], n: usize, t: usize) -> SharesCheck {
+        let rows: Vec<(PublicKey, &[PublicKey])> =
+            rows.iter().map(|(group, shares)| (*group, &shares[..])).collect();
+        check_public_shares(&rows, n, t, &[8; 32])
+    }
+
+    #[test]
+    fn which_validators_shares_are_wrong_is_said_exactly() {
+        for (n, t) in [(2, 2), (4, 3), (5, 1), (7, 7), (40, 20)] {
+            let mut rows: Vec<_> = (0..9).map(|seed| keys_of(seed, t, n as u64)).collect();
+            assert!(
+                check_rows(&rows, n, t).verdicts.iter().all(Result::is_ok),
+                "{n} {t}"
+            );
+            let other = rows[8].0;
+            rows[1].0 = other;
+            rows[3].1[n - 1] = other;
+            rows[4].1[0] = other;
+            rows[5] = keys_of(5, t + 1, n as u64);
+            rows[6].1.pop();
+            let mut expected = vec![Ok(()); 9];
+            for i in [1, 3, 4] {
+                expected[i] = Err(SharesError::OffPolynomial);
+            }
+            // With t = n any group key and shares are values of one polynomial of degree n or less, but one degree too much.
+            expected[5] = Err(SharesError::OffPolynomial);
+            expected[6] = Err(SharesError::Count);
+            if t > 1 {
+                rows[7] = keys_of(7, t - 1, n as u64);
+                expected[7] = Err(SharesError::Fewer);
+            }
+            assert_eq!(check_rows(&rows, n, t).verdicts, expected, "{n} {t}");
+        }
+    }
+
+    /// As exact as the interpolation of subsets, also where it is the smaller threshold that is claimed.
+    #[test]
+    fn shares_are_judged_as_by_interpolation() {
+        for (n, real, claimed) in [(5_u64, 3, 3), (5, 2, 3), (5, 4, 3), (4, 1, 2), (6, 6, 6)] {
+            let (group, shares) = keys_of(3, real, n);
+            let indexed: Vec<(u64, PublicKey)> = (1..).zip(shares.iter().copied()).collect();
+            let by_hand = indexed[claimed - 1..].iter().all(|last| {
+                let subset: Vec<_> = indexed[..claimed - 1].iter().chain([last]).copied().collect();
+                recover_public_key(&subset) == Ok(group)
+            }) && recover_public_key(&indexed[..claimed - 1]) != Ok(group);
+            let rows = [(group, shares)];
+            let verdict = check_rows(&rows, usize::try_from(n).unwrap(), claimed).verdicts[0];
+            assert_eq!(verdict.is_ok(), by_hand, "{n} {real} {claimed}");
+        }
+    }
+
+    /// The largest number of operators that a lock of other software may have, and a threshold whose binomial coefficients are large.
+    #[test]
+    fn the_work_for_public_shares_grows_with_their_number_only() {
+        for (n, t) in [(256_usize, 200), (64, 43)] {
+            let row = keys_of(1, t, n as u64);
+            for validators in [1, 20] {
+                let mut rows = vec![row.clone(); validators];
+                for wrong in [false, true] {
+                    if wrong {
+                        rows[0].1[3] = row.0;
+                    }
+                    let checked = check_rows(&rows, n, t);
+                    assert_eq!(checked.verdicts[0].is_err(), wrong);
+                    assert!(checked.verdicts[1..].iter().all(Result::is_ok));
+                    assert!(checked.multiplications <= 4 * (validators + 1) * (n + 1));
+                }
+            }
+        }
     }
 
     fn subsets(n: u64, t: usize) -> Vec<Vec<u64>> {

@@ -36,6 +36,9 @@ pub struct Transcript {
 /// Most entries of a transcript. A ceremony without liars has 8 n for each attempt; what liars can add is bounded by the caps.
 pub const MAX_ENTRIES: usize = 1 << 17;
 
+/// Entries of a step that are judged together: where one of them does not hold, no more are looked at.
+const PART: usize = 256;
+
 /// What a transcript shows.
 pub struct Findings {
     /// The attempt that was finished.
@@ -69,7 +72,7 @@ pub enum TranscriptError {
     /// Of another definition or network.
     #[error("the transcript is of another definition or network")]
     OtherCeremony,
-    /// An entry is not signed, or does not hold: how many of the first step in which any does not, and of how many in all.
+    /// An entry is not signed, or does not hold: how many of the first part of a step in which any does not, and of how many in all.
     #[error("at least {0} of {1} entries do not hold")]
     BadEntries(usize, usize),
     /// Not in the order of transcripts, or something is there twice.
@@ -184,20 +187,27 @@ impl Transcript {
             if let Some(join) = step.iter().find(|e| is_trimmed(e)) {
                 return Err(TranscriptError::Trimmed(join.attempt));
             }
-            // Complaints cannot be judged without the ciphertexts; their attempt was not finished.
-            board.receive(step.iter().filter(|e| !e.is_complaint()).cloned().collect());
-            let mut bad = 0;
-            for (entry, id) in step.iter().zip(&ids) {
-                if !entry.is_complaint() {
-                    bad += usize::from(board.get(id).is_none());
-                } else if let Some(accused) = accused(board, entry, id) {
-                    complaints.insert((entry.attempt, entry.operator, accused));
-                } else {
-                    bad += 1;
+            // Those of one step do not build on each other: a part of them that does not hold ends it as all of them would.
+            for (part, ids) in step.chunks(PART).zip(ids.chunks(PART)) {
+                // Complaints cannot be judged without the ciphertexts; their attempt was not finished.
+                board.receive(part.iter().filter(|e| !e.is_complaint()).cloned().collect());
+                let mut bad = 0;
+                for (entry, id) in part.iter().zip(ids) {
+                    if !entry.is_complaint() {
+                        bad += usize::from(board.get(id).is_none() && !board.is_waiting(id));
+                    } else if let Some(accused) = accused(board, entry, id) {
+                        complaints.insert((entry.attempt, entry.operator, accused));
+                    } else {
+                        bad += 1;
+                    }
+                }
+                if bad > 0 {
+                    return Err(TranscriptError::BadEntries(bad, self.entries.len()));
                 }
             }
-            if bad > 0 {
-                return Err(TranscriptError::BadEntries(bad, self.entries.len()));
+            let waits = ids.iter().filter(|id| board.is_waiting(id)).count();
+            if waits > 0 {
+                return Err(TranscriptError::BadEntries(waits, self.entries.len()));
             }
         }
         let attempts: BTreeSet<u32> = self.entries.iter().map(|e| e.attempt).collect();

@@ -179,9 +179,15 @@ impl Board {
 
     pub(super) fn has_room(&self, id: &Id, entry: &Entry) -> bool {
         let slot = slot_of(entry);
-        self.mode != Mode::Live
-            || self.slot(&entry.session, entry.operator, slot).len() < MAX_PER_SLOT
-            || self.ticket(id, (entry.session, entry.operator, slot)).is_some()
+        let filled = self.slot(&entry.session, entry.operator, slot).len();
+        match self.mode {
+            Mode::Live => {
+                filled < MAX_PER_SLOT || self.ticket(id, (entry.session, entry.operator, slot)).is_some()
+            }
+            // As many as a ceremony can have admitted, one more for each operator and step that can name one.
+            Mode::Record => filled < MAX_PER_SLOT + Step::ALL.len() * self.terms.n(),
+            Mode::Replay | Mode::Bundle => true,
+        }
     }
 
     /// An entry here that names this one and whose author's one extra in this slot is still free. Looked up rather than

@@ -302,7 +302,7 @@ impl Board {
         })
     }
 
-    fn judge_seal(&self, entry: &Entry) -> Judgement {
+    fn judge_seal(&mut self, entry: &Entry) -> Judgement {
         let guilty = Judgement::Guilty(Kind::BadEntry);
         if !entry.prev.is_empty() {
             return guilty;
@@ -322,17 +322,10 @@ impl Board {
         if !key.verify_recoverable(&seal.lock_hash, &seal.node_signature) {
             return guilty;
         }
-        let position = usize::from(entry.operator) - 1;
-        let is_sealed = |good: &GoodSet| {
-            let validators = good.keys.validators().iter();
-            let shares: Option<Vec<PublicKey>> =
-                validators.map(|v| v.shares.get(position).copied()).collect();
-            shares
-                .and_then(|shares| bls::aggregate_public_keys(&shares))
-                .is_some_and(|sum| seal.aggregate.verify(&sum, &seal.lock_hash))
-        };
         if let Some(good) = session.set_of_lock(&seal.lock_hash) {
-            return if is_sealed(good) {
+            let (is_right, work) = good.is_sealed_by(entry.operator, &seal);
+            self.work(work);
+            return if is_right {
                 Judgement::Valid(Data::Seal(Arc::new(seal)))
             } else {
                 guilty

@@ -320,6 +320,11 @@ impl Board {
             .collect()
     }
 
+    /// Whether an entry is here and waits for something that may still come.
+    pub fn is_waiting(&self, id: &Id) -> bool {
+        self.waiting.contains_key(id)
+    }
+
     /// Whether a waiting entry names that id.
     pub fn is_named(&self, id: &Id) -> bool {
         self.waiting.values().any(|entry| entry.prev.contains(id))

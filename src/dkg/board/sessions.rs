@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 
-use crate::crypto::bls::{HashedMessage, Signature};
+use crate::crypto::bls::{self, HashedMessage, PublicKey, Signature};
 use crate::crypto::hash::Hash;
 use crate::crypto::point::G1;
 use crate::crypto::threshold::recover_signature;
@@ -40,11 +40,47 @@ pub struct GoodSet {
     /// What the shares sign: `[validator][message]`.
     pub roots: Arc<Vec<Vec<Hash>>>,
     hashed: OnceLock<Vec<HashedMessage>>,
+    /// What Seals of its lock are checked against, in operator order.
+    seals: Vec<CheckedSeal>,
     /// Once everybody's Sign is here.
     pub combined: Option<Arc<Combined>>,
 }
 
+/// The sum of an operator's public shares, and its one right signature over the lock hash.
+#[derive(Default)]
+struct CheckedSeal {
+    sum: OnceLock<Option<PublicKey>>,
+    right: OnceLock<Signature>,
+}
+
 impl GoodSet {
+    /// Whether a Seal of this set's lock by an operator (from 1) is by the sum of its shares. The sum is made once, and since there is one
+    /// right signature only, it is verified once: whoever made many Seals gets each of them compared. Also how much work it was.
+    pub(super) fn is_sealed_by(&self, operator: u16, seal: &SealBody) -> (bool, usize) {
+        let position = usize::from(operator).wrapping_sub(1);
+        let Some(checked) = self.seals.get(position) else {
+            return (false, 0);
+        };
+        if let Some(right) = checked.right.get() {
+            return (*right == seal.aggregate, 1);
+        }
+        let mut work = 1;
+        let sum = checked.sum.get_or_init(|| {
+            let validators = self.keys.validators().iter();
+            work += validators.len();
+            let shares: Option<Vec<PublicKey>> =
+                validators.map(|v| v.shares.get(position).copied()).collect();
+            shares.and_then(|shares| bls::aggregate_public_keys(&shares))
+        });
+        let is_right = sum
+            .as_ref()
+            .is_some_and(|sum| seal.aggregate.verify(sum, &seal.lock_hash));
+        if is_right {
+            checked.right.get_or_init(|| seal.aggregate.clone());
+        }
+        (is_right, work)
+    }
+
     /// The hash of the keys: what a vote names.
     pub fn outputs(&self) -> &Hash {
         self.keys.hash()
@@ -331,6 +367,7 @@ impl Board {
                         keys: Arc::new(keys),
                         roots: Arc::new(roots),
                         hashed: OnceLock::new(),
+                        seals: self.terms.indices().map(|_| CheckedSeal::default()).collect(),
                         combined: None,
                     };
                     found.insert(base, good);

@@ -4,16 +4,21 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::seals::another;
 use super::sim::{Sim, node_key};
 use crate::dkg::board::Board;
-use crate::dkg::body::Reason;
+use crate::dkg::body::{Reason, SealBody, share_is_lost};
 use crate::dkg::entry::{Entry, Step};
 use crate::dkg::evidence::{Evidence, Finding, Kind};
 use crate::dkg::terms::Terms;
 use crate::dkg::transcript::{MAX_ENTRIES, Transcript, TranscriptError};
 
 fn finished(seed: u64) -> Sim {
-    let mut sim = Sim::new(3, 2, 1, seed);
+    finished_with(seed, 1)
+}
+
+fn finished_with(seed: u64, validators: usize) -> Sim {
+    let mut sim = Sim::new(3, 2, validators, seed);
     sim.start();
     sim.run();
     sim
@@ -106,6 +111,26 @@ fn hostile(sim: &Sim, kind: usize, count: u32) -> Vec<Entry> {
                 let prev = [1, 2, 3].map(|j| number(i * 4 + j)).to_vec();
                 vec![signed(terms, (sid, 1), Step::Stored, prev, number(i).to_vec())]
             }
+            // Seals, all of them right, each with another node signature.
+            10 => vec![another(terms, &of(Step::Seal), i.into())],
+            // Seals by somebody else's shares.
+            11 => {
+                let mut seal = another(terms, &of(Step::Seal), i.into());
+                let of_other = SealBody::decode(&sim.said(1, Step::Seal, 2).body).unwrap();
+                let body = SealBody::decode(&seal.body).unwrap();
+                let aggregate = of_other.aggregate;
+                seal.body = SealBody { aggregate, ..body }.encode();
+                seal.signature = node_key(1).sign(&seal.id(terms));
+                vec![seal]
+            }
+            // Words that its share is lost, and that its files are in place.
+            12 => {
+                let done = of(Step::Done);
+                let mut lost = done.clone();
+                lost.body = share_is_lost(&done.session).to_vec();
+                lost.signature = node_key(1).sign(&lost.id(terms));
+                vec![done, lost]
+            }
             // Deals of one session.
             _ => {
                 let mut body = of(Step::Deal).body;
@@ -120,9 +145,10 @@ fn hostile(sim: &Sim, kind: usize, count: u32) -> Vec<Entry> {
 
 #[test]
 fn a_transcript_costs_as_much_work_as_it_is_long() {
-    let sim = finished(74);
+    // What is added up over all validators is added up once.
+    let sim = finished_with(74, 20);
     let honest = whole(&sim);
-    for kind in 0..10 {
+    for kind in 0..13 {
         for count in [50, 400] {
             let entries = [honest.entries.clone(), hostile(&sim, kind, count)].concat();
             let transcript = Transcript {
@@ -139,14 +165,14 @@ fn a_transcript_costs_as_much_work_as_it_is_long() {
 
 #[test]
 fn evidence_costs_as_much_work_as_it_is_long() {
-    let sim = finished(75);
+    let sim = finished_with(75, 20);
     let board = sim.peers[1].operator.board();
     let honest: Vec<Entry> = board
         .order()
         .iter()
         .map(|id| (*board.get(id).unwrap().entry).clone())
         .collect();
-    for kind in 0..10 {
+    for kind in 0..13 {
         for count in [50, 400] {
             let entries = [honest.clone(), hostile(&sim, kind, count)].concat();
             let length = entries.len() as u64;
@@ -168,6 +194,35 @@ fn evidence_costs_as_much_work_as_it_is_long() {
             );
         }
     }
+}
+
+#[test]
+fn no_slot_of_a_transcript_holds_more_than_a_ceremony_can_admit() {
+    let sim = finished(79);
+    let most = 2 + 8 * 3;
+    for (more, holds) in [(most - 1, true), (most, false)] {
+        let seals = hostile(&sim, 10, more);
+        let transcript = Transcript {
+            entries: sorted(&sim.terms, [whole(&sim).entries, seals].concat()),
+            ..whole(&sim)
+        };
+        assert_eq!(transcript.check(&sim.terms, &[0; 32]).is_ok(), holds, "{more}");
+    }
+}
+
+#[test]
+fn what_does_not_hold_ends_the_check_of_a_transcript_soon() {
+    let sim = finished(80);
+    let transcript = Transcript {
+        entries: sorted(
+            &sim.terms,
+            [whole(&sim).entries, hostile(&sim, 11, 3000)].concat(),
+        ),
+        ..whole(&sim)
+    };
+    let mut board = Board::of_transcript(sim.terms.clone(), &[0; 32]);
+    assert!(transcript.judge(&mut board).is_err());
+    assert!(board.work < 1500, "{}", board.work);
 }
 
 #[test]

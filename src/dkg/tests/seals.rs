@@ -20,7 +20,7 @@ const DOUBLE: Finding = Finding {
 };
 
 /// Another right Seal of the same lock by operator 1: another signature with another nonce.
-fn another(terms: &Terms, entry: &Entry, nonce: u64) -> Entry {
+pub(super) fn another(terms: &Terms, entry: &Entry, nonce: u64) -> Entry {
     let key = k256::ecdsa::SigningKey::from_slice(&node_key(1).to_bytes()[..]).unwrap();
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(nonce);
     let seal = SealBody::decode(&entry.body).unwrap();
@@ -210,7 +210,10 @@ fn what_is_wrong_after_the_vote_gives_whoever_lost_it_its_vote_back() {
     forget(&mut sim, 2);
     sim.with(2, |o| o.receive_evidence(evidence));
     let operator = &sim.peers[2].operator;
-    assert!(operator.standing().voted.contains(&1), "the evidence holds its vote");
+    assert!(
+        operator.standing().voted.contains(&1),
+        "the evidence holds its vote"
+    );
     assert_eq!(operator.current_attempt(), 1);
     // Durable before anything else.
     assert!(sim.peers[2].disk.marks.contains(&(1, Mark::Voted)));

@@ -160,6 +160,10 @@ pub fn retire_and_write(
     sealed: &[u8],
     when: &str,
 ) -> Result<(), Problem> {
+    // What has moved, or is not whole, was so before: nothing goes on there.
+    if let State::Retired(_) | State::HalfImported = retirement::state(folder.disk(), folder.root())? {
+        return retirement::refuse(folder.disk(), folder.root());
+    }
     retire_then_write(folder, target, sealed, when).map_err(|problem| retired_all_the_same(folder, problem))
 }
 
@@ -205,16 +209,27 @@ fn retire_then_write(folder: &DataFolder, target: &Path, sealed: &[u8], when: &s
 
 /// Says of an export that failed that the folder is retired all the same, if it is: whoever reads it has to know.
 fn retired_all_the_same(folder: &DataFolder, problem: Problem) -> Problem {
-    match retirement::state(folder.disk(), folder.root()) {
-        Ok(State::Works) => problem,
-        _ => Problem {
-            why: format!("{}; this folder is retired already", problem.why),
-            what_to_do: format!(
-                "{}. Then run the same command again: it goes on",
-                problem.what_to_do
-            ),
-            ..problem
-        },
+    let then = |what: &str| format!("{}. {what}", problem.what_to_do);
+    let (why, what_to_do) = match retirement::state(folder.disk(), folder.root()) {
+        Ok(State::Works) => return problem,
+        Ok(State::Begun { .. }) => (
+            "this folder is retired already",
+            then("Then run the same command again: it goes on"),
+        ),
+        // Only what came after the archive failed.
+        Ok(State::Retired(_) | State::HalfImported) => (
+            "the archive is written, and this folder is retired already",
+            "check the disk, and import the archive; in this folder nothing works any more".to_owned(),
+        ),
+        Err(_) => (
+            "whether this folder is retired already cannot be read",
+            then("Until you know, let nothing work in this folder"),
+        ),
+    };
+    Problem {
+        why: format!("{}; {why}", problem.why),
+        what_to_do,
+        ..problem
     }
 }
 

@@ -370,17 +370,21 @@ fn a_failure_says_whether_the_folder_is_retired() {
         let Err(problem) = retire_and_write(&folder, &out.path().join("archive"), b"sealed", "Monday") else {
             break;
         };
-        let retired = retirement::state(&Disk::new(), dir.path()).unwrap() != State::Works;
+        let state = retirement::state(&Disk::new(), dir.path()).unwrap();
+        let retired = state != State::Works;
         assert_eq!(
             problem.why.contains("retired already"),
             retired,
             "{k}: {problem:?}"
         );
         if retired {
-            assert!(
+            let goes_on = matches!(state, State::Begun { .. });
+            assert_eq!(
                 problem.what_to_do.contains("the same command again"),
+                goes_on,
                 "{problem:?}"
             );
+            assert_eq!(problem.why.contains("the archive is written"), !goes_on);
             after += 1;
         } else {
             before += 1;
@@ -390,44 +394,16 @@ fn a_failure_says_whether_the_folder_is_retired() {
 }
 
 #[test]
-fn a_backup_holds_everything_but_what_was_signed_and_bears_the_mark() {
-    let dir = tempfile::tempdir().unwrap();
+fn a_folder_that_has_moved_is_not_told_to_go_on() {
+    let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     house(dir.path());
-    fs::write(dir.path().join("ceremony/.conclave-unfinished-1"), "half").unwrap();
-    // Another process is at work there.
-    let _busy = DataFolder::open(&Disk::new(), dir.path()).unwrap();
-    fs::write(dir.path().join("ceremony/.conclave-unfinished-2"), "half").unwrap();
-    let luggage = copy(&Disk::new(), dir.path()).unwrap();
-    assert!(luggage.left.is_empty(), "{:?}", luggage.left);
-    let names: std::collections::BTreeSet<&str> =
-        luggage.entries.iter().map(|entry| entry.name.as_str()).collect();
-    let mut expected: std::collections::BTreeSet<&str> = FILES.iter().map(|(name, _)| *name).collect();
-    expected.remove(SLASHING_PROTECTION);
-    expected.insert(RESTORED);
-    assert_eq!(names, expected);
-    assert_eq!(luggage.entries.len(), names.len());
-}
-
-/// Wherever the machine stops or the disk is full: the backup is there as a whole or not at all, and nothing else is touched.
-#[test]
-fn a_backup_is_whole_or_not_there_and_overwrites_nothing() {
-    for k in 0.. {
-        let out = tempfile::tempdir().unwrap();
-        let target = out.path().join("backup");
-        let done = write_backup(&crashing_disk(k).0, &target, b"sealed").is_ok();
-        if target.exists() {
-            assert_eq!(fs::read(&target).unwrap(), b"sealed", "{k}");
-        } else {
-            assert!(!done, "{k}");
-        }
-        if done {
-            assert_eq!(Disk::new().list(out.path()).unwrap(), ["backup"]);
-            break;
-        }
+    let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+    let archive = out.path().join("archive");
+    retire_and_write(&folder, &archive, b"sealed", "Monday").unwrap();
+    for target in [archive, out.path().join("another")] {
+        let problem = retire_and_write(&folder, &target, b"sealed", "Tuesday").unwrap_err();
+        assert!(problem.what.contains("is retired"), "{problem:?}");
+        assert!(problem.what_to_do.contains("import that archive"), "{problem:?}");
+        assert!(!problem.what_to_do.contains("the same command"), "{problem:?}");
     }
-    let out = tempfile::tempdir().unwrap();
-    let target = out.path().join("backup");
-    fs::write(&target, "precious").unwrap();
-    write_backup(&Disk::new(), &target, b"sealed").unwrap_err();
-    assert_eq!(fs::read(&target).unwrap(), b"precious");
 }

@@ -49,6 +49,9 @@ fn four_operators_all_at_once() {
     group.join(2, &[]).end().is_good();
     assert!(!attempt.join("seed").exists());
     assert_eq!(changed(&before[2], &group.contents(2)), [""; 0]);
+    // What is finished needs no record of its keystores.
+    fs::write(attempt.join("stored"), "damaged").unwrap();
+    group.join(2, &[]).end().is_good();
 }
 
 /// The files that are not what they were.
@@ -629,9 +632,13 @@ fn a_seed_that_is_lost_after_the_vote_is_not_needed_any_more() {
     let folder = group.folder(2).join("ceremony/attempt-1");
     assert!(folder.join("voted").exists() && !folder.join("signed").exists());
     fs::remove_file(folder.join("seed")).unwrap();
+    // Nor is the record of what the keystores hold: they say it themselves.
+    let stored = fs::read(folder.join("stored")).unwrap();
+    fs::write(folder.join("stored"), "damaged").unwrap();
     let mut carol = group.join(2, &[0, 1]);
     carol.until_notice("the attempt goes on with them");
     assert!(!folder.join("seed").exists(), "another seed was made");
+    assert_eq!(fs::read(folder.join("stored")).unwrap(), stored);
     for process in [ann, group.join(1, &[0, 2]), carol] {
         process.end().is_good();
     }

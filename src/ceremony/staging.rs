@@ -205,32 +205,34 @@ pub(super) fn stored_file(folder: &DataFolder, k: u32) -> PathBuf {
     folder.attempts().folder(k).join(STORED)
 }
 
-/// The outputs for which all keystores and passwords of attempt `k` were stored, if they are there, staged or published.
+/// The outputs for which all keystores and passwords of attempt `k` were stored, if they are there, staged or published. A record that is
+/// damaged is none: the keystores say themselves what they hold, see [`find_staged`].
 ///
 /// # Errors
-/// If the record of it is damaged and the seed is gone; anything the disk says.
+/// Anything the disk says.
 pub fn stored_for(folder: &DataFolder, k: u32, validators: usize) -> Result<Option<Hash>, Problem> {
     let path = stored_file(folder, k);
     let text = match folder.disk().read_secret(&path, 65) {
         Ok(text) => text,
-        Err(error) if error.is_missing() => return Ok(None),
-        Err(error) if matches!(error.cause, Cause::TooLarge(_)) => Zeroizing::new(Vec::new()),
+        Err(error) if error.is_missing() || matches!(error.cause, Cause::TooLarge(_)) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let mut outputs = [0; 32];
     let digits = text.strip_suffix(b"\n").unwrap_or(&text);
-    if hex::decode_to_slice(digits, &mut outputs).is_err() {
-        // With the seed the shares are made again, and the keystores that are here are put aside.
-        if folder.attempts().seed(k)?.is_some() {
-            return Ok(None);
-        }
-        return Err(Problem::folder_state(
-            format!("{} is damaged", path.display()),
-            "it does not hold 64 hexadecimal digits",
-            backups::PUT_BACK,
-        ));
-    }
-    Ok(is_complete(folder, k, validators).then_some(outputs))
+    let is_whole = hex::decode_to_slice(digits, &mut outputs).is_ok();
+    Ok((is_whole && is_complete(folder, k, validators)).then_some(outputs))
+}
+
+/// Keeps, again, what the keystores of attempt `k` were stored for.
+///
+/// # Errors
+/// Anything the disk says.
+pub fn record_stored(folder: &DataFolder, k: u32, outputs: &Hash) -> Result<(), Problem> {
+    let text = format!("{}\n", hex::encode(outputs));
+    folder.disk().create_folder(&folder.attempts().folder(k))?;
+    Ok(folder
+        .disk()
+        .replace(&stored_file(folder, k), text.as_bytes(), SECRET)?)
 }
 
 /// Writes the keystores and passwords of attempt `k`, one for each share in the order of validators: fsync'd, read
@@ -390,6 +392,22 @@ pub fn open_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<Vec<S
     Ok(shares)
 }
 
+/// As [`open_staged`], but `None` if there is no keystore at all.
+///
+/// # Errors
+/// If some are there, and one is missing or does not open.
+pub fn find_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<Option<Vec<SecretKey>>, Problem> {
+    let staged = staged_keys(folder, k);
+    let is_there = |i: u32| {
+        let [json_name, _] = key_file_names(i);
+        staged.join(&json_name).exists() || folder.keys().join(&json_name).exists()
+    };
+    if !(0..validators).any(is_there) {
+        return Ok(None);
+    }
+    open_staged(folder, k, validators).map(Some)
+}
+
 /// Destroys the staged keystores of an attempt that the operator never voted for.
 ///
 /// # Errors
@@ -533,11 +551,25 @@ mod tests {
         let aside = folder.attempts().folder(1).join("keys.incomplete-1");
         assert_eq!(Disk::new().list(&aside).unwrap().len(), 2 * v);
         assert!(stage(&folder, 1, &OUTPUTS, &shares(), &prepared).is_err());
-        // A damaged record is no reason to guess, and heals with the seed.
-        for damaged in ["5".repeat(63), "5".repeat(100)] {
+        // A damaged record is none: the keystores say what they hold.
+        for damaged in ["5".repeat(63), "5".repeat(100), String::new()] {
             std::fs::write(stored_file(&folder, 1), damaged).unwrap();
-            assert!(stored_for(&folder, 1, v).is_err());
+            assert_eq!(stored_for(&folder, 1, v).unwrap(), None);
+            assert!(same(&find_staged(&folder, 1, V).unwrap().unwrap()));
+            record_stored(&folder, 1, &OUTPUTS).unwrap();
+            assert_eq!(stored_for(&folder, 1, v).unwrap(), Some(OUTPUTS));
         }
+        assert!(find_staged(&folder, 2, V).unwrap().is_none(), "there are none");
+        let one = staged_keys(&folder, 1).join("keystore-0.txt");
+        let password = std::fs::read(&one).unwrap();
+        std::fs::remove_file(&one).unwrap();
+        assert!(
+            find_staged(&folder, 1, V).is_err(),
+            "they may be whole in a backup"
+        );
+        std::fs::write(&one, password).unwrap();
+        std::fs::write(stored_file(&folder, 1), "5").unwrap();
+        // With the seed others are made.
         folder.attempts().create_seed(1).unwrap();
         stage(&folder, 1, &OUTPUTS, &shares(), &prepared).unwrap();
         assert_eq!(stored_for(&folder, 1, v).unwrap(), Some(OUTPUTS));

@@ -15,7 +15,7 @@ use crate::crypto::node::NodeKey;
 use crate::crypto::point::G1;
 use crate::crypto::scalar::Scalar;
 
-use super::board::{Board, Data, News, Note, Sealed, Slot};
+use super::board::{Board, Data, GoodSet, News, Note, Sealed, Slot};
 use super::body::{JoinBody, Reason, SealBody};
 use super::entry::{Entry, Id, Step};
 use super::evidence::{Evidence, Finding};
@@ -77,6 +77,11 @@ pub enum Effect {
     StoreKeys(Box<OwnShares>),
     /// Open the stored keystores of this attempt, then call [`Operator::keys_opened`]: its seed is gone, the shares are not.
     OpenKeys(u32),
+    /// Open whatever keystores there are of this attempt, then call [`Operator::keys_found`]: its seed is gone, and so is the record
+    /// of what they were stored for.
+    SeekKeys(u32),
+    /// Make durable, again, that the keystores of this attempt are those of these outputs.
+    RecordStored(u32, Hash),
     /// Publish the outputs, lock last, then call [`Operator::published`].
     Publish(Box<Finished>),
     /// The folder's secrets of this attempt are not the ones it was joined with: a lost or copied folder.
@@ -115,6 +120,7 @@ enum Request {
     Seed,
     Store(Hash),
     Open(Hash),
+    Seek,
     Publish,
 }
 
@@ -125,6 +131,10 @@ struct Own {
     foreign: bool,
     /// Everybody relies on shares that are neither here nor can be made again.
     gone: bool,
+    /// What was found in keystores without a record of what they were stored for, until it is known whether it is what was voted for.
+    unplaced: Option<Arc<Vec<SecretKey>>>,
+    /// Such keystores were looked for, and it is known.
+    sought: bool,
     opened: HashMap<Id, Result<Vec<SharePair>, ()>>,
     /// The `outputs` whose keystores are durable: what may be voted for and signed with.
     stored: Option<Hash>,
@@ -208,6 +218,12 @@ impl Operator {
         self.restored = self.board.order().len();
         self.effects
             .retain(|effect| !matches!(effect, Effect::Persist(..)));
+        // Said when the Join was taken up, before the vote: whether the shares are lost, too, is found out first.
+        let (standing, own) = (&self.standing, &self.own);
+        self.effects.retain(|effect| {
+            let Effect::Lost(k) = effect else { return true };
+            !standing.voted.contains(k) || own.get(k).is_some_and(|own| own.stored.is_some())
+        });
         let voted = self.standing.voted.iter().map(|k| (*k, Mark::Voted));
         let signed = self.standing.signed.iter().map(|k| (*k, Mark::Signed));
         let again: Vec<Effect> = voted
@@ -216,6 +232,7 @@ impl Operator {
             .map(|(k, mark)| Effect::Mark(k, mark))
             .collect();
         self.effects.extend(again);
+        self.seek_keys();
         std::mem::take(&mut self.effects)
     }
 
@@ -241,7 +258,7 @@ impl Operator {
 
     /// Whether an attempt was joined with secrets that this folder no longer has, and it has no shares of it either.
     pub fn is_lost(&self, attempt: u32) -> bool {
-        self.is_foreign(attempt) && !self.keeps_shares(attempt)
+        self.is_foreign(attempt) && !self.keeps_shares(attempt) && !self.is_seeking(attempt)
     }
 
     /// Whether the seed that an attempt was joined with is not here.
@@ -254,15 +271,7 @@ impl Operator {
         let Some(stored) = self.own.get(&attempt).and_then(|own| own.stored) else {
             return false;
         };
-        let votes: Vec<Hash> = self
-            .board
-            .sessions(attempt)
-            .flat_map(|sid| self.own_slot(&sid, Slot::Step(Step::Stored)))
-            .filter_map(|id| match self.board.get(id)?.data {
-                Data::Stored(outputs) => Some(outputs),
-                _ => None,
-            })
-            .collect();
+        let votes = self.own_votes(attempt);
         // The marker alone may be here so far; peers give the vote back.
         self.standing.voted.contains(&attempt) && (votes.is_empty() || votes.contains(&stored))
     }
@@ -342,11 +351,17 @@ impl Operator {
         })
     }
 
+    /// Whether it was told to everybody that the own share of what everybody voted for is lost.
+    pub fn has_told_loss(&self) -> bool {
+        self.finishing()
+            .is_some_and(|(_, sid, _)| self.board.was_share_lost(&sid, self.index))
+    }
+
     /// Tells everybody that the own share of what everybody voted for is lost. That may end the ceremony of the others: only for whoever
     /// knows that no other process has the identity, and the share.
     pub fn say_share_is_lost(&mut self) -> Vec<Effect> {
         if let (Some((k, _)), Some((_, sid, _))) = (self.own_lost_share(), self.finishing())
-            && !self.board.was_share_lost(&sid, self.index)
+            && !self.has_told_loss()
         {
             let body = super::body::share_is_lost(&sid);
             self.say(sid, k, Step::Done, Vec::new(), body.to_vec());
@@ -450,6 +465,91 @@ impl Operator {
         self.advance()
     }
 
+    /// The shares in whatever keystores there are of an attempt that was voted for; `None` if there are none. The keystores are the truth: if
+    /// they hold what the vote promises, the record of it is made again.
+    pub fn keys_found(&mut self, attempt: u32, shares: Option<Vec<SecretKey>>) -> Vec<Effect> {
+        let own = self.own.entry(attempt).or_default();
+        own.unplaced = shares.map(Arc::new);
+        if own.unplaced.is_none() {
+            own.sought = true;
+            self.effects.push(Effect::Lost(attempt));
+        }
+        self.advance()
+    }
+
+    /// Has keystores looked for that no record tells of: those of the newest vote.
+    fn seek_keys(&mut self) {
+        let Some(k) = self.standing.newest_vote().filter(|k| self.is_seeking(*k)) else {
+            return;
+        };
+        let votes = self.own_votes(k);
+        if (self.compared || !votes.is_empty()) && self.ask_once(k, Request::Seek) {
+            self.effects.push(Effect::SeekKeys(k));
+        }
+        // What they must hold is known with the own vote.
+        let Some(shares) = self.own.get(&k).and_then(|own| own.unplaced.clone()) else {
+            return;
+        };
+        if votes.is_empty() {
+            return;
+        }
+        let sets: Vec<&GoodSet> = self
+            .board
+            .sessions(k)
+            .flat_map(|sid| self.board.good_sets(&sid))
+            .filter(|good| votes.contains(good.outputs()))
+            .collect();
+        let fits = sets.into_iter().find(|good| self.are_own(&shares, &good.keys));
+        let outputs = fits.map(|good| *good.outputs());
+        let own = self.own.entry(k).or_default();
+        (own.unplaced, own.sought) = (None, true);
+        self.effects.extend(match outputs {
+            Some(outputs) => {
+                (own.stored, own.kept) = (Some(outputs), Some(shares));
+                vec![Effect::RecordStored(k, outputs), Effect::SeedGone(k)]
+            }
+            None => vec![Effect::Lost(k)],
+        });
+    }
+
+    /// What this operator voted for in an attempt, as far as its votes are on the board.
+    fn own_votes(&self, k: u32) -> Vec<Hash> {
+        let sessions = self.board.sessions(k);
+        sessions
+            .flat_map(|sid| self.own_slot(&sid, Slot::Step(Step::Stored)))
+            .filter_map(|id| match self.board.get(id)?.data {
+                Data::Stored(outputs) => Some(outputs),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Whether the shares that were voted for may be in keystores of which no record tells.
+    fn is_seeking(&self, k: u32) -> bool {
+        let own = self.own.get(&k);
+        let without_seed = own.is_none_or(|own| own.foreign || own.secrets.is_none());
+        self.published.is_none()
+            && self.standing.voted.contains(&k)
+            && without_seed
+            && own.is_none_or(|own| own.stored.is_none() && !own.sought)
+    }
+
+    /// The attempts that were voted for and whose keystores may hold the shares of these keys, though no record says so: the newest first.
+    /// Their shares go to [`Operator::keys_fit`].
+    pub fn may_hold(&self, keys: &GroupKeys) -> Vec<u32> {
+        let voted = self.standing.voted.iter().rev().copied();
+        voted.filter(|k| !self.has_stored(*k, keys.hash())).collect()
+    }
+
+    /// Whether these are this operator's shares of these keys. If so they are what is stored for the attempt.
+    pub fn keys_fit(&mut self, attempt: u32, shares: &[SecretKey], keys: &GroupKeys) -> bool {
+        let fit = self.are_own(shares, keys);
+        if fit {
+            self.own.entry(attempt).or_default().stored = Some(*keys.hash());
+        }
+        fit
+    }
+
     /// Whether these are this operator's shares of all validators.
     fn are_own(&self, shares: &[SecretKey], keys: &GroupKeys) -> bool {
         let position = usize::from(self.index) - 1;
@@ -465,7 +565,7 @@ impl Operator {
         self.published = Some(attempt);
         for own in self.own.values_mut() {
             own.secrets = None;
-            own.kept = None;
+            (own.kept, own.unplaced) = (None, None);
             own.opened.clear();
         }
         self.effects.push(Effect::DestroySeeds);
@@ -561,16 +661,18 @@ impl Operator {
         // A seed that is gone after the end is no loss.
         if !mine && !own.foreign && self.published.is_none() {
             own.foreign = true;
-            self.effects.push(if self.keeps_shares(entry.attempt) {
-                Effect::SeedGone(entry.attempt)
-            } else {
-                Effect::Lost(entry.attempt)
-            });
+            let k = entry.attempt;
+            if self.keeps_shares(k) {
+                self.effects.push(Effect::SeedGone(k));
+            } else if !self.is_seeking(k) {
+                self.effects.push(Effect::Lost(k));
+            }
         }
     }
 
     /// Says everything that there is to say now.
     fn advance(&mut self) -> Vec<Effect> {
+        self.seek_keys();
         while self.compared && self.act().is_some() {}
         std::mem::take(&mut self.effects)
     }
@@ -678,6 +780,7 @@ impl Operator {
         let has_seed = self.own.get(&k).is_some_and(|own| own.secrets.is_some());
         self.published.is_none()
             && !self.has_stored(k, outputs)
+            && !self.is_seeking(k)
             && (self.is_foreign(k) || !has_seed)
             && self.shares(k, sid, outputs).is_none()
     }

@@ -52,7 +52,9 @@ impl Conductor<'_> {
                     return Ok(());
                 }
                 // Long enough for the others to notice a process that has them.
-                if !self.lasts(Cause::Secrets(k), LOST) {
+                // What was voted for is known for sure only with what the others hold.
+                let voted = self.operator.standing().voted.contains(&k);
+                if (voted && !self.operator.has_compared()) || !self.lasts(Cause::Secrets(k), LOST) {
                     return Ok(());
                 }
                 self.refuse_beside_a_twin("secrets", k)?;
@@ -68,6 +70,10 @@ impl Conductor<'_> {
             return self.answer_offer(k);
         }
         if k == 1 {
+            return Ok(());
+        }
+        // What this folder said itself may be with the others only: had it voted, the attempt would go on.
+        if !self.operator.has_compared() && !(self.whole && self.has_joined(k - 1)) {
             return Ok(());
         }
         let verdict = self.operator.board().closing(k - 1);
@@ -111,10 +117,8 @@ impl Conductor<'_> {
                 },
             });
         }
-        // What this folder said itself may be with the others only: had it voted, the attempt would go on.
-        let knows_itself = self.operator.has_compared() || (self.whole && self.has_joined(k - 1));
         // The others get the evidence before this node leaves.
-        if !knows_itself || !self.lasts(Cause::Guilt(k - 1), GRACE) {
+        if !self.lasts(Cause::Guilt(k - 1), GRACE) {
             return Ok(());
         }
         Err(Problem::new(
@@ -207,16 +211,15 @@ impl Conductor<'_> {
             return Ok(());
         }
         self.refuse_beside_a_twin("share", k)?;
-        // They are to hear it, and a twin shows only where others are.
-        if !self
-            .connected
-            .iter()
-            .any(|operator| !self.sync.is_apart(*operator))
-        {
-            return Ok(());
+        if !self.operator.has_told_loss() {
+            // They are to hear it, and a twin shows only where others are.
+            let is_apart = |operator: &u16| self.sync.is_apart(*operator);
+            if self.connected.iter().all(is_apart) {
+                return Ok(());
+            }
+            let effects = self.operator.say_share_is_lost();
+            self.carry_out(effects)?;
         }
-        let effects = self.operator.say_share_is_lost();
-        self.carry_out(effects)?;
         if !self.lasts(Cause::Told(k), GRACE) {
             return Ok(());
         }

@@ -52,6 +52,8 @@ impl Conductor<'_> {
                     self.store_keys(*own)?;
                 }
                 Effect::OpenKeys(k) => self.open_keys(k),
+                Effect::SeekKeys(k) => self.seek_keys(k),
+                Effect::RecordStored(k, outputs) => staging::record_stored(&self.folder, k, &outputs)?,
                 Effect::Publish(finished) => {
                     self.flush(&mut records, &mut admitted)?;
                     self.publish(*finished);
@@ -157,6 +159,17 @@ impl Conductor<'_> {
             return Err(bad(format!("it does not verify: {}", failed.join(", "))));
         }
         let keys = product::keys_of(&lock).ok_or_else(|| bad("its public keys cannot be read".to_owned()))?;
+        // Keystores whose record is lost say themselves what they hold.
+        if self.operator.can_publish(&keys).is_none() {
+            let validators = u32::try_from(self.terms.validators()).unwrap_or(u32::MAX);
+            for k in self.operator.may_hold(&keys) {
+                let shares = staging::find_staged(&self.folder, k, validators)?;
+                if shares.is_some_and(|shares| self.operator.keys_fit(k, &shares, &keys)) {
+                    staging::record_stored(&self.folder, k, keys.hash())?;
+                    break;
+                }
+            }
+        }
         let k = self
             .operator
             .can_publish(&keys)
@@ -195,6 +208,17 @@ impl Conductor<'_> {
         std::thread::spawn(move || {
             let result = staging::open_staged(&folder, k, validators);
             let _ = jobs.send(Done::Opened(k, result));
+        });
+    }
+
+    /// Reads the shares from keystores of which no record tells.
+    fn seek_keys(&mut self, k: u32) {
+        let validators = u32::try_from(self.terms.validators()).unwrap_or(u32::MAX);
+        let (folder, jobs) = (self.folder.clone(), self.jobs.clone());
+        self.running += 1;
+        std::thread::spawn(move || {
+            let result = staging::find_staged(&folder, k, validators);
+            let _ = jobs.send(Done::Found(k, result));
         });
     }
 
@@ -248,6 +272,7 @@ impl Conductor<'_> {
                     self.operator.keys_stored(k, &outputs)
                 }
                 Done::Opened(k, result) => self.operator.keys_opened(k, result?),
+                Done::Found(k, result) => self.operator.keys_found(k, result?),
                 Done::Published(k, result) => {
                     let cluster = result?;
                     self.settle(k, cluster);

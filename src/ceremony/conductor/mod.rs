@@ -130,6 +130,7 @@ pub struct Outcome {
 enum Done {
     Stored(u32, Hash, Result<(), Problem>),
     Opened(u32, Result<Vec<SecretKey>, Problem>),
+    Found(u32, Result<Option<Vec<SecretKey>>, Problem>),
     Published(u32, Result<Option<Cluster>, Problem>),
 }
 

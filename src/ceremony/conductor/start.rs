@@ -19,7 +19,7 @@ use crate::ceremony::progress::Event;
 use crate::ceremony::randomness::weight_seed;
 use crate::ceremony::records::Said;
 use crate::ceremony::staging::{self, KeyDeriver};
-use crate::ceremony::{product, records};
+use crate::ceremony::{product, publication, records};
 use crate::cluster::lock::Lock;
 use crate::crypto::bls::PublicKey;
 use crate::crypto::node::NodeKey;
@@ -273,8 +273,14 @@ fn restored(
         }
     }
     if entrance.finished {
-        // A lock handed over as a file may be published without an own signature on record.
-        restored.published = of(Mark::Signed).max().or_else(|| of(Mark::Voted).max());
+        // A lock handed over as a file may be published without an own signature on record; and where all records are lost, the
+        // keystores beside the lock are still the end of a ceremony.
+        let [first, _] = publication::key_file_names(0);
+        let newest = attempts.numbers()?.into_iter().max().unwrap_or(1);
+        restored.published = of(Mark::Signed)
+            .max()
+            .or_else(|| of(Mark::Voted).max())
+            .or_else(|| folder.keys().join(first).exists().then_some(newest));
     }
     Ok(restored)
 }

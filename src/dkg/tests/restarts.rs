@@ -237,6 +237,13 @@ impl Shadow {
                     let shares = shares.map(|s| SecretKey::from_bytes(s).unwrap()).collect();
                     self.operator.keys_opened(k, shares)
                 }
+                Effect::SeekKeys(k) => {
+                    let shares = disk.shares.get(&k).map(|shares| {
+                        let of = |share| SecretKey::from_bytes(share).unwrap();
+                        shares.iter().map(of).collect()
+                    });
+                    self.operator.keys_found(k, shares)
+                }
                 Effect::Publish(finished) => self.operator.published(finished.attempt),
                 Effect::Persist(id, _) => {
                     self.persisted.push(id);
@@ -400,4 +407,100 @@ fn a_restart_is_no_restart() {
 #[ignore = "takes some minutes"]
 fn a_restart_is_no_restart_in_5_000_worlds() {
     (64..5064).into_par_iter().for_each(restart_is_no_restart);
+}
+
+/// As far as a ceremony under attack came by chance.
+fn somewhere(seed: u64) -> (Sim, ChaCha8Rng) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut sim = Sim::new(3, 2, 1, seed);
+    let honest_to = rng.random_range(0..9u8);
+    let keeps = move |e: &Entry| e.step as u8 >= honest_to;
+    sim.forge = Some((
+        0,
+        Box::new(move |_, _, e| if keeps(&e) { vec![] } else { vec![e] }),
+    ));
+    sim.start();
+    let lies_from = rng.random_range(0..60);
+    for event in 0..rng.random_range(0..90) {
+        if event >= lies_from && rng.random_range(0..4) == 0 {
+            let (to, entries) = (1 + usize::from(rng.random::<bool>()), lie(&sim, &mut rng));
+            show(&mut sim, &[to], &entries);
+        } else if !sim.deliver_one() {
+            break;
+        }
+    }
+    (sim, rng)
+}
+
+/// The journal is damaged somewhere: what comes before is used, the rest comes back from others.
+fn a_healed_journal_is_no_restart(seed: u64) {
+    let (mut sim, mut rng) = somewhere(seed);
+    let (watched, terms) = (1, sim.terms.clone());
+    let whole = sim.peers[watched].disk.clone();
+    let disk = &mut sim.peers[watched].disk;
+    let damage = rng.random_range(0..=disk.entries.len());
+    disk.entries.truncate(damage);
+    if rng.random() {
+        disk.notes.clear();
+        disk.evidence.clear();
+    }
+    let (operator, effects) = sim.revive(watched);
+    let mut shadow = Shadow {
+        operator,
+        persisted: Vec::new(),
+    };
+    sim.peers[watched].disk = whole;
+    let disk = sim.peers[watched].disk.clone();
+    shadow.carry_out(effects, &disk);
+    let before = &sim.peers[watched].operator;
+    let consents: Vec<u32> = before.standing().joined.iter().copied().chain([1]).collect();
+    for k in consents {
+        shadow.hear(&disk, |o| o.consent(k, Reason::First));
+    }
+    let entries = disk
+        .entries
+        .iter()
+        .map(|bytes| Entry::decode(&terms, bytes).unwrap());
+    let entries = before.board().waiting_entries().into_iter().chain(entries);
+    for entry in entries.collect::<Vec<Entry>>() {
+        shadow.hear(&disk, |o| o.receive(vec![entry]));
+    }
+    for bytes in &disk.evidence {
+        let evidence = Evidence::decode(&terms, bytes).unwrap();
+        shadow.hear(&disk, |o| o.receive_evidence(evidence));
+    }
+    shadow.hear(&disk, Operator::compared);
+    let after = &shadow.operator;
+    let when = format!("seed {seed}, {damage} entries were left");
+    assert_eq!(before.standing(), after.standing(), "{when}");
+    assert_eq!(before.current_attempt(), after.current_attempt(), "{when}");
+    assert_eq!(before.lost_shares(), after.lost_shares(), "{when}");
+    assert_eq!(before.published_attempt(), after.published_attempt(), "{when}");
+    for sid in before.board().sessions(1) {
+        let outputs = |o: &Operator| o.board().agreed(&sid).map(|good| *good.outputs());
+        assert_eq!(outputs(before), outputs(after), "{when}");
+    }
+    // Nothing of its own is said otherwise than it was.
+    let index = before.index();
+    let own = after
+        .board()
+        .order()
+        .iter()
+        .filter_map(|id| after.board().get(id));
+    for entry in own
+        .map(|admitted| &admitted.entry)
+        .filter(|e| e.operator == index)
+    {
+        let id = entry.id(&terms);
+        assert!(
+            before.board().get(&id).is_some(),
+            "{when}: another {:?}",
+            entry.step
+        );
+    }
+}
+
+#[test]
+fn a_healed_journal_says_nothing_else() {
+    (0..96).into_par_iter().for_each(a_healed_journal_is_no_restart);
 }

@@ -158,6 +158,7 @@ fn a_lock_finishes_whoever_voted_for_its_keys_and_holds_its_share() {
     sim.peers[1].disk = whole;
     sim.peers[1].disk.published = None;
     sim.peers[1].disk.outputs.clear();
+    sim.peers[1].disk.shares.clear();
     sim.wake(1);
     assert_eq!(sim.peers[1].operator.can_publish(&keys), None);
 }
@@ -207,9 +208,6 @@ fn a_share_that_is_lost_after_everybody_voted_is_told_to_everybody() {
         sim.peers[2].disk = whole;
         heard.retain(|entry| !sim.peers[2].disk.entries.contains(entry));
         sim.peers[2].disk.entries.extend(heard);
-        sim.restart(2);
-        let found = sim.peers[2].operator.own_share_was_found();
-        assert_eq!(found, (!confirmed).then_some(1), "it tells its person");
         sim.peers[0].online = true;
         sim.restart(2);
         sim.settle();
@@ -220,6 +218,23 @@ fn a_share_that_is_lost_after_everybody_voted_is_told_to_everybody() {
             assert_eq!(peer.operator.own_lost_share(), None);
         }
     }
+}
+
+#[test]
+fn whoever_has_its_share_hears_that_it_was_called_lost() {
+    let mut sim = stopped_at(Step::Sign, 62);
+    let at = (sim.said(2, Step::Stored, 3).session, 1, 3);
+    let word = share_is_lost(&at.0).to_vec();
+    let word = Entry::signed(&node_key(3), &sim.terms, at, Step::Done, vec![], word);
+    sim.with(2, |o| o.receive(vec![word]));
+    let operator = &sim.peers[2].operator;
+    assert_eq!(
+        (operator.own_share_was_found(), operator.own_lost_share()),
+        (Some(1), None)
+    );
+    sim.settle();
+    assert_finished(&sim);
+    assert_eq!(sim.peers[2].operator.own_share_was_found(), None);
 }
 
 /// The words of operator 1 that its share of attempt 1 is lost, and that its files are in place.
@@ -304,4 +319,40 @@ fn a_share_is_not_lost_while_it_can_be_made_again() {
     assert!(sim.peers.iter().all(|p| p.operator.lost_shares().is_none()));
     assert!(sim.peers.iter().all(|p| p.operator.own_lost_share().is_none()));
     assert_finished(&sim);
+}
+
+#[test]
+fn keystores_are_the_truth_whatever_became_of_the_record_of_them() {
+    for (seed, step) in (50..).zip([Step::Stored, Step::Sign, Step::Seal, Step::Done]) {
+        for journal_is_gone in [false, true] {
+            let mut sim = stopped_at(step, seed);
+            let disk = &mut sim.peers[1].disk;
+            let outputs = std::mem::take(&mut disk.outputs);
+            disk.seeds.clear();
+            (disk.published, disk.lock) = (None, None);
+            if journal_is_gone {
+                (disk.entries, disk.notes) = Default::default();
+                disk.marks.clear();
+            }
+            sim.restart(1);
+            sim.settle();
+            assert_eq!(sim.peers[1].operator.own_lost_share(), None, "{step:?}");
+            assert!(!sim.peers[1].operator.is_lost(1));
+            assert_finished(&sim);
+            assert_eq!(sim.peers[1].disk.outputs, outputs, "the record is there again");
+        }
+    }
+}
+
+#[test]
+fn keystores_of_other_shares_are_no_shares() {
+    let mut sim = stopped_at(Step::Sign, 58);
+    let disk = &mut sim.peers[1].disk;
+    disk.outputs.clear();
+    disk.seeds.clear();
+    disk.shares.get_mut(&1).unwrap()[1] = [1; 32];
+    sim.restart(1);
+    sim.settle();
+    assert_eq!(sim.peers[1].operator.own_lost_share(), Some((1, false)));
+    assert!(sim.peers[1].lost.contains(&1) && sim.peers[1].disk.outputs.is_empty());
 }

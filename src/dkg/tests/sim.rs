@@ -292,6 +292,17 @@ impl Sim {
                     let shares = shares.map(|s| SecretKey::from_bytes(s).unwrap()).collect();
                     peer.operator.keys_opened(k, shares)
                 }
+                Effect::SeekKeys(k) => {
+                    let shares = peer.disk.shares.get(&k).map(|shares| {
+                        let of = |share| SecretKey::from_bytes(share).unwrap();
+                        shares.iter().map(of).collect()
+                    });
+                    peer.operator.keys_found(k, shares)
+                }
+                Effect::RecordStored(k, outputs) => {
+                    peer.disk.outputs.insert(k, outputs);
+                    Vec::new()
+                }
                 Effect::Publish(finished) => {
                     peer.disk.published = Some(finished.attempt);
                     peer.disk.lock = Some(finished.lock_hash);

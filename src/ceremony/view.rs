@@ -242,8 +242,8 @@ fn why_it_goes_on(
         )
     } else {
         format!(
-            "{what} {stands} Stay connected and delete nothing. If {who} does not finish it with you, make a new definition without \
-             {who}."
+            "{what} {stands} Stay connected and delete nothing. If {who} does not finish it with you, and none of you has a \
+             cluster-lock.json, make a new definition without {who}."
         )
     })
 }

@@ -73,7 +73,8 @@ impl Conductor<'_> {
             return Ok(());
         }
         // What this folder said itself may be with the others only: had it voted, the attempt would go on.
-        if !self.operator.has_compared() && !(self.whole && self.has_joined(k - 1)) {
+        let knows_itself = self.whole && self.has_joined(k - 1);
+        if !knows_itself && !self.operator.has_compared() {
             return Ok(());
         }
         let verdict = self.operator.board().closing(k - 1);

@@ -407,3 +407,46 @@ fn a_folder_that_has_moved_is_not_told_to_go_on() {
         assert!(!problem.what_to_do.contains("the same command"), "{problem:?}");
     }
 }
+
+#[test]
+fn a_backup_holds_everything_but_what_was_signed_and_bears_the_mark() {
+    let dir = tempfile::tempdir().unwrap();
+    house(dir.path());
+    fs::write(dir.path().join("ceremony/.conclave-unfinished-1"), "half").unwrap();
+    // Another process is at work there.
+    let _busy = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+    fs::write(dir.path().join("ceremony/.conclave-unfinished-2"), "half").unwrap();
+    let luggage = copy(&Disk::new(), dir.path()).unwrap();
+    assert!(luggage.left.is_empty(), "{:?}", luggage.left);
+    let names: std::collections::BTreeSet<&str> =
+        luggage.entries.iter().map(|entry| entry.name.as_str()).collect();
+    let mut expected: std::collections::BTreeSet<&str> = FILES.iter().map(|(name, _)| *name).collect();
+    expected.remove(SLASHING_PROTECTION);
+    expected.insert(RESTORED);
+    assert_eq!(names, expected);
+    assert_eq!(luggage.entries.len(), names.len());
+}
+
+/// Wherever the machine stops or the disk is full: the backup is there as a whole or not at all, and nothing else is touched.
+#[test]
+fn a_backup_is_whole_or_not_there_and_overwrites_nothing() {
+    for k in 0.. {
+        let out = tempfile::tempdir().unwrap();
+        let target = out.path().join("backup");
+        let done = write_backup(&crashing_disk(k).0, &target, b"sealed").is_ok();
+        if target.exists() {
+            assert_eq!(fs::read(&target).unwrap(), b"sealed", "{k}");
+        } else {
+            assert!(!done, "{k}");
+        }
+        if done {
+            assert_eq!(Disk::new().list(out.path()).unwrap(), ["backup"]);
+            break;
+        }
+    }
+    let out = tempfile::tempdir().unwrap();
+    let target = out.path().join("backup");
+    fs::write(&target, "precious").unwrap();
+    write_backup(&Disk::new(), &target, b"sealed").unwrap_err();
+    assert_eq!(fs::read(&target).unwrap(), b"precious");
+}

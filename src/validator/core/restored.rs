@@ -93,9 +93,7 @@ impl<S: Signatures> Core<S> {
         };
         let restoring = self.restoring();
         if restoring.missing.is_empty() {
-            // Whichever is later: what our clock says, or what our beacon nodes have seen.
-            let seen = self.newest_block.map_or(0, |(slot, _)| slot);
-            let epoch = self.time.epoch_of(self.slot_now().max(seen));
+            let epoch = self.time.epoch_of(self.slot_now());
             self.enter(Stage::Raises(epoch));
             let last = epoch.saturating_add(EPOCHS);
             let to = Record {

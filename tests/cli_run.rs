@@ -2,6 +2,8 @@
 //! group does once it validates is tested on a beacon chain.
 
 mod group;
+#[path = "group/strangers.rs"]
+mod strangers;
 
 use std::{
     fs,
@@ -17,9 +19,13 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use conclave::crypto::node::NodeKey;
 use group::{PATIENCE, conclave};
+use k256::ecdsa::{SigningKey, signature::hazmat::RandomizedPrehashSigner as _};
+use rand::SeedableRng as _;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use strangers::{Mode, Strangers, one_address};
 
 /// The genesis validators root of Hoodi.
 const HOODI: &str = "0x212f13fc4df078b6cb7db228f1c8307566dcecf900867401a92023d7ba99cb5f";
@@ -33,10 +39,14 @@ struct Folder(tempfile::TempDir);
 
 impl Folder {
     fn of(ceremony: &str) -> Self {
+        Self::of_operator(ceremony, 1)
+    }
+
+    fn of_operator(ceremony: &str, operator: usize) -> Self {
         let from = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/vectors")
             .join(ceremony)
-            .join("node0");
+            .join(format!("node{}", operator - 1));
         let dir = tempfile::tempdir().unwrap();
         group::copy(&from, dir.path());
         Self(dir)
@@ -1062,10 +1072,22 @@ impl BeaconNode {
     /// The same, with a head that is so many slots old, though it calls itself in step.
     fn behind(genesis_time: u64, slot_ms: u64, keys: &[String], states: &[&str], behind: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(listener, (genesis_time, slot_ms, 8), keys, states, behind)
+    }
+
+    /// At an address; of the chain its genesis, the length of slots and how many an epoch has.
+    fn on(
+        listener: TcpListener,
+        (genesis_time, slot_ms, slots_per_epoch): (u64, u64, u64),
+        keys: &[String],
+        states: &[&str],
+        behind: u64,
+    ) -> Self {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/beacon/spec-minimal.json");
         let mut spec: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         spec["data"]["SLOT_DURATION_MS"] = json!(slot_ms.to_string());
+        spec["data"]["SLOTS_PER_EPOCH"] = json!(slots_per_epoch.to_string());
         let genesis = json!({"data": {
             "genesis_time": genesis_time.to_string(),
             "genesis_validators_root": format!("0x{}", "07".repeat(32)),
@@ -1345,6 +1367,167 @@ fn run_refuses_a_beacon_node_of_another_network() {
     let last: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
     assert_eq!((&last["event"], &last["code"]), (&json!("error"), &json!(10)));
     assert!(!folder.path(DATABASE).exists());
+}
+
+#[test]
+fn run_ends_when_most_beacon_nodes_say_that_the_network_is_another_one() {
+    let folder = Folder::of("cluster-v1.10-custom-4x2");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let node = |listener, slots_per_epoch| {
+        BeaconNode::on(
+            listener,
+            (now - 3600, 1000, slots_per_epoch),
+            &[],
+            &["pending_queued"],
+            0,
+        )
+    };
+    let listen = |address: &str| TcpListener::bind(address).unwrap();
+    let first = node(listen("127.0.0.1:0"), 16);
+    // Those that are right are off while it starts.
+    let right = ["127.0.0.1:0"; 2].map(|any| listen(any).local_addr().unwrap().to_string());
+    let urls = right.each_ref().map(|address| format!("http://{address}"));
+    let mut run = folder.run(&[
+        "--json",
+        "--new-slashing-database",
+        "--beacon-node",
+        &first.url,
+        "--beacon-node",
+        &urls[0],
+        "--beacon-node",
+        &urls[1],
+    ]);
+    let chain: Value = serde_json::from_str(&run.until("{\"event\":\"chain\"")).unwrap();
+    assert_eq!(chain["slots_per_epoch"], 16);
+    let one = node(listen(&right[0]), 8);
+    run.until("\"state\":\"wrong_network\"");
+    // One against one decides nothing.
+    let status = &ask(&folder, &json!({"request": "status"}))["status"];
+    assert_eq!(status["slots_per_epoch"], 16, "{status}");
+    let other = node(listen(&right[1]), 8);
+    let error: Value = serde_json::from_str(&run.until("{\"event\":\"error\"")).unwrap();
+    assert_eq!(error["code"], 10, "{error}");
+    let why = error["why"].as_str().unwrap();
+    assert!(
+        why.contains("SLOTS_PER_EPOCH is 8, expected 16")
+            && why.contains(&one.url)
+            && why.contains(&other.url),
+        "{error}"
+    );
+    assert_eq!(run.end().0, Some(10));
+}
+
+/// A lock with another right signature of operator 2, as an operator makes it who seals twice.
+fn sealed_twice(folder: &Folder) {
+    let path = folder.path("cluster-lock.json");
+    let mut lock: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let bytes = |text: &str| hex::decode(text.trim().trim_start_matches("0x")).unwrap();
+    let hash: [u8; 32] = bytes(lock["lock_hash"].as_str().unwrap()).try_into().unwrap();
+    let key = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/vectors/dkg-v1.10-hoodi-4x2/node1/charon-enr-private-key");
+    let key: [u8; 32] = bytes(&fs::read_to_string(key).unwrap()).try_into().unwrap();
+    let public = NodeKey::from_bytes(&key).unwrap().public();
+    let key = SigningKey::from_slice(&key).unwrap();
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
+    let signature: k256::ecdsa::Signature = key.sign_prehash_with_rng(&mut rng, &hash).unwrap();
+    let signature = signature.normalize_s();
+    let with = |v: u8| -> [u8; 65] { [&signature.to_bytes()[..], &[v]].concat().try_into().unwrap() };
+    let is_right = |whole: &[u8; 65]| public.verify_recoverable(&hash, whole);
+    let whole = [0, 1].map(with).into_iter().find(is_right).unwrap();
+    let known = &mut lock["node_signatures"][1];
+    assert_ne!(bytes(known.as_str().unwrap()), whole);
+    *known = json!(format!("0x{}", hex::encode(whole)));
+    fs::write(path, lock.to_string()).unwrap();
+}
+
+/// Starts `run` of an operator as one who only watches, where others of these addresses are.
+fn watches(folder: &Folder, peers: &[String]) -> (Running, String) {
+    let mut arguments = vec!["--json", "--dry-run", "--beacon-node", NOWHERE];
+    for peer in peers {
+        arguments.extend(["--peer", peer]);
+    }
+    let mut run = folder.run(&arguments);
+    let line = run.until("{\"event\":\"listening\"");
+    let listening: Value = serde_json::from_str(&line).unwrap();
+    let addresses = listening["addresses"].as_array().unwrap();
+    let address = addresses.iter().find_map(|one| {
+        let one = one.as_str().unwrap();
+        one.contains("127.0.0.1").then(|| one.to_owned())
+    });
+    (run, address.unwrap_or_else(|| panic!("{line}")))
+}
+
+/// Reads on until an operator is connected.
+#[track_caller]
+fn meets(run: &mut Running, operator: u16) {
+    run.until(&format!("{{\"event\":\"connected\",\"operator\":{operator},"));
+}
+
+#[test]
+fn folders_with_either_lock_of_who_sealed_twice_validate_together() {
+    let operator = |number| Folder::of_operator("dkg-v1.10-hoodi-4x2", number);
+    let (one, two, three) = (operator(1), operator(2), operator(3));
+    sealed_twice(&two);
+    let (mut first, address) = watches(&one, &[]);
+    let (mut second, other) = watches(&two, std::slice::from_ref(&address));
+    meets(&mut first, 2);
+    meets(&mut second, 1);
+    let (mut third, _) = watches(&three, &[address, other]);
+    meets(&mut first, 3);
+    meets(&mut second, 3);
+    meets(&mut third, 2);
+    // It is not that nobody looks.
+    let path = two.path("cluster-lock.json");
+    let mut lock: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    lock["node_signatures"][1] = lock["node_signatures"][0].clone();
+    fs::write(&path, lock.to_string()).unwrap();
+    second.signal(Signal::KILL);
+    second.end();
+    two.refuses(
+        &["run", "--dry-run", "--beacon-node", NOWHERE],
+        8,
+        "not a lock to validate with",
+    );
+}
+
+#[test]
+fn strangers_at_the_door_part_no_operators_who_run_and_keep_none_out() {
+    let operator = |number| Folder::of_operator("dkg-v1.10-hoodi-4x2", number);
+    let (one, two, three) = (operator(1), operator(2), operator(3));
+    let (mut first, address) = watches(&one, &[]);
+    let (mut second, _) = watches(&two, std::slice::from_ref(&address));
+    meets(&mut first, 2);
+    meets(&mut second, 1);
+    let port = address
+        .split('/')
+        .skip_while(|part| *part != "tcp")
+        .nth(1)
+        .and_then(|port| port.parse().ok());
+    for mode in [Mode::Hold, Mode::Garbage] {
+        let strangers = Strangers::at(port.unwrap(), 900, &one_address(), mode);
+        // Longer than a handshake may take.
+        std::thread::sleep(Duration::from_secs(6));
+        let begun = Instant::now();
+        let (mut third, _) = watches(&three, std::slice::from_ref(&address));
+        meets(&mut third, 1);
+        meets(&mut first, 3);
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        assert!(strangers.made() >= 900);
+        third.signal(Signal::KILL);
+        third.end();
+        first.until("{\"event\":\"disconnected\",\"operator\":3,");
+    }
+    let lost = "{\"event\":\"disconnected\",\"operator\":2,";
+    assert!(!first.seen.contains(lost), "{}", first.seen);
+    let second_seen = second.seen.clone();
+    second.signal(Signal::INT);
+    let (code, rest) = second.end();
+    assert_eq!(code, Some(0));
+    let lost = "{\"event\":\"disconnected\",\"operator\":1,";
+    assert!(
+        !rest.contains(lost) && !second_seen.contains(lost),
+        "{second_seen}{rest}"
+    );
 }
 
 #[test]

@@ -283,3 +283,37 @@ fn quantity(text: &str) -> Option<u64> {
         .then_some(())?;
     u64::from_str_radix(digits, 16).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_one_address_is_refused() {
+        for url in [
+            "",
+            "localhost:8545",
+            "ftp://a.example",
+            "http://",
+            "https://a.example,https://b.example",
+            "https://a.example,b.example",
+            "http://a.example:8545,http://b.example:8545",
+            "http://127.0.0.1,127.0.0.2:8545",
+        ] {
+            let problem = ExecutionClient::new(url).err().expect(url);
+            assert_eq!(problem.kind, Kind::BadInput, "{url}");
+            assert!(problem.what_to_do.contains("--execution-client"), "{url}");
+        }
+        for url in [
+            "http://localhost:8545",
+            "https://user:word@a.example/key?x=1,2",
+            "http://[::1]:8545",
+        ] {
+            let client = ExecutionClient::new(url).unwrap_or_else(|problem| panic!("{url}: {problem}"));
+            assert!(
+                !client.shown.contains("word") && !client.shown.contains("key"),
+                "{url}"
+            );
+        }
+    }
+}

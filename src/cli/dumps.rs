@@ -12,10 +12,11 @@ pub(super) fn forbid() -> std::io::Result<()> {
         current: Some(0),
         maximum: Some(0),
     };
-    // A collector to which dumps are piped does not ask for the limit, so both are needed.
+    // A collector to which dumps are piped does not ask for the limit, so both are needed, and each is tried whatever comes of the other.
     let limited = setrlimit(Resource::Core, none);
     #[cfg(target_os = "linux")]
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    let limited =
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable).and(limited);
     Ok(limited?)
 }
 

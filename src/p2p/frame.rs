@@ -16,6 +16,8 @@ const PROGRESS: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Bytes that are read or written, and memory that is taken, at a time.
 const STRIDE: usize = 64 << 10;
+/// A part of a frame that is written together with others.
+const SHORT: usize = 4 << 10;
 
 /// Why reading stopped.
 #[derive(Debug, thiserror::Error)]
@@ -71,11 +73,19 @@ pub(super) async fn write<W: AsyncWrite + Unpin>(
     frame: &Frame,
     dialect: Dialect,
 ) -> io::Result<()> {
-    let body = frame.body.as_deref().unwrap_or_default();
-    let head = frame.parts(dialect).concat();
-    for chunk in head.chunks(STRIDE).chain(body.chunks(STRIDE)) {
-        patiently(writer.write_all(chunk)).await?;
+    // What is short goes together; what is long is not copied.
+    let mut short = frame.header(dialect).to_vec();
+    for part in frame.rest(dialect) {
+        if part.len() <= SHORT {
+            short.extend_from_slice(part);
+            continue;
+        }
+        patiently(writer.write_all(&std::mem::take(&mut short))).await?;
+        for chunk in part.chunks(STRIDE) {
+            patiently(writer.write_all(chunk)).await?;
+        }
     }
+    patiently(writer.write_all(&short)).await?;
     patiently(writer.flush()).await
 }
 
@@ -265,6 +275,63 @@ mod tests {
         let result = read(&mut reader, &BOUNDS, Duration::from_millis(60)).await;
         assert!(matches!(result, Err(FrameError::Trickle)), "{result:?}");
         writer.abort();
+    }
+
+    /// Where in memory the bytes are that it is given.
+    struct Places(Vec<std::ops::Range<*const u8>>);
+
+    impl AsyncWrite for Places {
+        fn poll_write(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            bytes: &[u8],
+        ) -> std::task::Poll<io::Result<usize>> {
+            self.0.push(bytes.as_ptr_range());
+            std::task::Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<io::Result<()>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_a_frame_is_written_to_it_is_not_copied() {
+        let fields = Fields::default().with(9, &[1; 3000]);
+        let body = Bytes::from(vec![7; 300_000]);
+        let frame = Frame::new(5, &vec![8; 200_000], Some(body.clone())).with_fields(&fields);
+        for dialect in [Dialect::Fixed, Dialect::Growing] {
+            let mut places = Places(Vec::new());
+            write(&mut places, &frame, dialect).await.expect("it takes all");
+            let owned = [&frame.head[..], &frame.fields, &body].map(<[u8]>::as_ptr_range);
+            let is_shared = |place: &&std::ops::Range<*const u8>| {
+                let within =
+                    |one: &std::ops::Range<*const u8>| one.start <= place.start && place.end <= one.end;
+                owned.iter().any(within)
+            };
+            let copied: Vec<usize> = places
+                .0
+                .iter()
+                .filter(|place| !is_shared(place))
+                .map(|place| place.end.addr() - place.start.addr())
+                .collect();
+            let fields = if dialect == Dialect::Fixed {
+                0
+            } else {
+                frame.fields.len()
+            };
+            assert_eq!(copied, [HEADER + fields], "{dialect:?}");
+        }
     }
 
     /// tokio's half of a pipe as the kind of stream that libp2p has.

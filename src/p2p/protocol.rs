@@ -146,18 +146,26 @@ impl Frame {
         self
     }
 
-    /// Length and kind, and what follows them before the body, in a dialect.
-    pub(super) fn parts(&self, dialect: Dialect) -> [Vec<u8>; 2] {
-        let (header, payload) = self.head.split_at_checked(HEADER).unwrap_or((&self.head, &[]));
-        match dialect {
-            Dialect::Fixed => [header.to_vec(), payload.to_vec()],
-            Dialect::Growing => {
-                let length = self.len().saturating_sub(4);
-                let mut header = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes().to_vec();
-                header.extend(self.head.get(4));
-                [header, [&self.fields, payload].concat()]
-            }
-        }
+    /// Length and kind in a dialect.
+    pub(super) fn header(&self, dialect: Dialect) -> [u8; HEADER] {
+        let fields = match dialect {
+            Dialect::Fixed => 0,
+            Dialect::Growing => self.fields.len(),
+        };
+        let body = self.body.as_ref().map_or(0, |body| body.len());
+        let length = (self.head.len() + fields + body).saturating_sub(4);
+        let [a, b, c, d] = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+        [a, b, c, d, self.head.get(4).copied().unwrap_or_default()]
+    }
+
+    /// What follows them in a dialect, in order. Nothing is copied: a frame is shared by all to whom it is written.
+    pub(super) fn rest(&self, dialect: Dialect) -> [&[u8]; 3] {
+        let fields: &[u8] = match dialect {
+            Dialect::Fixed => &[],
+            Dialect::Growing => &self.fields,
+        };
+        let payload = self.head.get(HEADER..).unwrap_or_default();
+        [fields, payload, self.body.as_deref().unwrap_or_default()]
     }
 
     /// The frame's length in bytes, fields included.

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::{AsyncReadExt, AsyncWriteExt, FutureExt};
@@ -21,6 +21,11 @@ use super::{
 
 /// At most so many bytes of one peer's messages wait for the caller, unless a single one is larger.
 const UNREAD: usize = 4 << 20;
+/// A peer may send so many bytes of messages of unknown kinds in [`UNKNOWN_WITHIN`]: they are read for nothing. A newer program
+/// that has much to say asks first whether it is understood.
+const UNKNOWN: usize = 1 << 20;
+/// See [`UNKNOWN`].
+const UNKNOWN_WITHIN: Duration = Duration::from_secs(60);
 /// A session that ends in good order waits so long for the other side to have taken everything.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -105,6 +110,28 @@ pub(super) struct Who {
     pub(super) through: Option<u16>,
 }
 
+/// What a peer has sent of unknown kinds.
+#[derive(Debug)]
+struct Unknown {
+    since: Instant,
+    bytes: usize,
+}
+
+impl Unknown {
+    fn new(now: Instant) -> Self {
+        Self { since: now, bytes: 0 }
+    }
+
+    /// Counts a frame; false if it is too much.
+    fn take(&mut self, now: Instant, length: usize) -> bool {
+        if now.duration_since(self.since) >= UNKNOWN_WITHIN {
+            *self = Self::new(now);
+        }
+        self.bytes = self.bytes.saturating_add(length);
+        self.bytes <= UNKNOWN
+    }
+}
+
 /// Lives as long as the stream. The caller hears of the beginning first and of the end last; dropping the
 /// [`Outgoing`] ends it after everything queued was taken by the other side.
 pub(super) async fn run<P: Protocol>(
@@ -130,6 +157,7 @@ pub(super) async fn run<P: Protocol>(
         } = ends;
         let reading = async {
             let unread = Arc::new(Semaphore::new(UNREAD));
+            let mut unknown = Unknown::new(Instant::now());
             loop {
                 let (incoming, length) = match frame::read_patiently(&mut reader, &bounds).await {
                     Ok(Some(read)) => read,
@@ -139,7 +167,10 @@ pub(super) async fn run<P: Protocol>(
                 };
                 let taken = match incoming {
                     Incoming::Bye => return Reason::Left,
-                    Incoming::Unknown => true,
+                    Incoming::Unknown if unknown.take(Instant::now(), length) => true,
+                    Incoming::Unknown => {
+                        return Reason::Fault("more messages of unknown kinds than any program sends".into());
+                    }
                     Incoming::Addresses(list) => {
                         reports.send(Report::Addresses(operator, list)).await.is_ok()
                     }
@@ -197,4 +228,21 @@ pub(super) async fn run<P: Protocol>(
         )
         .await;
     let _ = reports.send(Report::Ended(operator, number, reason)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unknown_is_bounded_in_each_minute() {
+        let begun = Instant::now();
+        let mut unknown = Unknown::new(begun);
+        let half = UNKNOWN / 2;
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        assert!(unknown.take(at(0), half) && unknown.take(at(59), half));
+        assert!(!unknown.take(at(59), 1));
+        assert!(unknown.take(at(60), half) && unknown.take(at(60), half) && !unknown.take(at(61), 1));
+        assert!(!unknown.take(at(62), usize::MAX));
+    }
 }

@@ -201,12 +201,23 @@ impl Limits {
 impl Message {
     /// Its kind and payload.
     pub fn encode(&self) -> (u8, Vec<u8>) {
-        match self {
+        let (kind, mut payload, body) = self.parts();
+        payload.extend_from_slice(body.as_deref().unwrap_or_default());
+        (kind, payload)
+    }
+
+    /// Its kind, the beginning of its payload, and the rest if that is shared with the message: blobs are many, and so are those
+    /// to whom they go.
+    pub fn parts(&self) -> (u8, Vec<u8>, Option<Arc<[u8]>>) {
+        let (kind, payload) = match self {
             Self::Hello(hello) => (HELLO, encode_hello(hello)),
             Self::Alive(alive) => (2, alive.encode()),
             Self::Agreement(message) => (3, message.encode()),
             Self::Partials(partials) => (4, partials.encode()),
-            Self::Contents { slot, root, bytes } => (5, [&slot.to_be_bytes()[..], root, bytes].concat()),
+            Self::Contents { slot, root, bytes } => {
+                let payload = [&slot.to_be_bytes()[..], root].concat();
+                return (5, payload, Some(bytes.clone()));
+            }
             Self::Exit(partial) => (7, partial.encode()),
             Self::Clock {
                 clock_ms,
@@ -220,7 +231,8 @@ impl Message {
                 ];
                 (6, parts.concat())
             }
-        }
+        };
+        (kind, payload, None)
     }
 
     /// What goes beside the payload to those who understand fields.

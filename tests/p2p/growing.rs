@@ -241,6 +241,52 @@ async fn a_program_of_a_later_release_may_say_more() {
     assert!(why.to_string().contains("at most"), "{why}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_no_end_of_what_is_unknown_is_not_listened_to() {
+    let (opener, other) = ordered();
+    let mut node = Node::start(config(other, &[LOOPBACK], &[])).await;
+    let (_, mut stream) = opened(opener, node.addresses[0].clone(), &[GROWING]).await;
+    let fields = Fields::default().encode();
+    let framed = |kind: u8, payload: &[u8]| {
+        let payload = [&fields, payload].concat();
+        let length = u32::try_from(payload.len() + 1).expect("small").to_be_bytes();
+        [&length[..], &[kind], &payload].concat()
+    };
+    let unknown = framed(200, &vec![7; 60_000]);
+    let (_, heard) = greet(
+        &mut node,
+        opener.into(),
+        &mut stream,
+        &framed(1, &recorded()[5..]),
+    )
+    .await;
+    assert_eq!(heard, hello(Abilities::default()));
+    // A newer program may say what this one does not know, and be heard.
+    for _ in 0..10 {
+        stream.write_all(&unknown).await.expect("it takes it");
+    }
+    let clock = Message::Clock {
+        clock_ms: 1,
+        answers_ms: 2,
+        waited_ms: 3,
+    };
+    let (kind, payload) = clock.encode();
+    stream
+        .write_all(&framed(kind, &payload))
+        .await
+        .expect("it takes it");
+    stream.flush().await.expect("it takes it");
+    assert_eq!(node.receives().await, (opener.into(), clock));
+    let flood = tokio::spawn(async move {
+        while stream.write_all(&unknown).await.is_ok() && stream.flush().await.is_ok() {}
+    });
+    let (_, why) = tokio::time::timeout(std::time::Duration::from_secs(30), node.lost())
+        .await
+        .expect("it is not read for ever");
+    assert!(why.to_string().contains("unknown kinds"), "{why}");
+    flood.abort();
+}
+
 /// The ceremony of the first release.
 enum Released {}
 

@@ -125,7 +125,8 @@ impl Watcher {
                     "{line}. It is asked only if no other one is better: look at its log, its peers and its disk, and restart it"
                 )),
                 "other_schedule" => told.warn(format!(
-                    "{line}. It is not used until it agrees: update whichever of your beacon nodes is behind"
+                    "{line}. It is not used until it agrees, for what is signed by the wrong schedule counts for nothing: update \
+                     the one that is behind"
                 )),
                 _ => told.warn(line),
             }

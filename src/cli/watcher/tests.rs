@@ -467,16 +467,17 @@ fn a_beacon_node_with_another_fork_schedule_is_named_when_that_begins_and_when_i
     let told = tell(State::Ready, Some(parting(20)));
     assert_eq!(
         text(&told),
-        "! Beacon node http://localhost:5052 tells another fork schedule than the one that counts: the fork gloas is from \
-         epoch 20 on, expected was not scheduled. It is used until epoch 18 is over: update whichever of your beacon nodes \
-         is behind"
+        "! Beacon node http://localhost:5052 does not agree with your others on a fork to come: it says that the fork gloas \
+         begins with epoch 20, and your other beacon nodes say that it is not scheduled. Nothing is wrong yet: it is used until \
+         epoch 18 is over, and then only if they agree, for what is signed by the wrong schedule counts for nothing. Update the \
+         one that is behind before then"
     );
     assert!(json(&told).contains(r#""event":"notice""#), "{told:?}");
     assert_eq!(tell(State::Ready, Some(parting(20))).lines, []);
     assert!(text(&tell(State::Ready, Some(parting(21)))).contains("until epoch 19 is over"));
     let told = tell(State::OtherSchedule(parting(21)), None);
     assert!(
-        text(&told).contains("It is not used until it agrees: update whichever")
+        text(&told).contains("It is not used until it agrees, for what is signed by the wrong schedule counts for nothing: update")
             && text(&told).contains("gloas"),
         "{told:?}"
     );

@@ -101,7 +101,7 @@ impl State {
             }
             Self::Unknown => "not asked yet".to_owned(),
             Self::Down(error) | Self::WrongNetwork(error) => error.kind.to_string(),
-            Self::OtherSchedule(parting) => format!("it tells another fork schedule: {parting}"),
+            Self::OtherSchedule(parting) => parting.to_string(),
         }
     }
 }

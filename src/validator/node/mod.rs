@@ -447,7 +447,10 @@ impl<'a, 'k> Lobby<'a, 'k> {
             if !health.is_empty() && health.iter().all(|node| wrong(&node.state)) {
                 return Err(RunError::WrongNetwork(texts.join("; ")));
             }
-            (self.watch)(News::WaitingForBeaconNode(texts.join("; ")));
+            // One that is well waits only for what the others say.
+            if !nodes.is_ready() {
+                (self.watch)(News::WaitingForBeaconNode(texts.join("; ")));
+            }
             if self
                 .during(tokio::time::sleep(ASK_CHAIN), interrupted)
                 .await?

@@ -33,8 +33,8 @@ impl Protocol for Run {
     }
 
     fn encode(message: &Message) -> Frame {
-        let (kind, payload) = message.encode();
-        Frame::new(kind, &payload, None)
+        let (kind, payload, body) = message.parts();
+        Frame::new(kind, &payload, body)
     }
 
     fn decode(_: &Limits, kind: u8, payload: &[u8]) -> Result<Message, WireError> {
@@ -47,5 +47,29 @@ impl Protocol for Run {
 
     fn decode_growing(_: &Limits, kind: u8, payload: &[u8], fields: &Fields) -> Result<Message, WireError> {
         Message::decode_growing(kind, payload, fields).ok_or(WireError::Malformed(kind))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn blobs_are_shared_with_their_frame_and_read_as_they_were() {
+        let bytes: Arc<[u8]> = vec![7; 100_000].into();
+        let message = Message::Contents {
+            slot: 9,
+            root: [3; 32],
+            bytes: bytes.clone(),
+        };
+        let frame = Run::encode(&message);
+        assert!(Arc::ptr_eq(frame.body.as_ref().unwrap(), &bytes));
+        let (kind, payload) = message.encode();
+        assert_eq!((kind, payload.len()), (5, 40 + bytes.len()));
+        assert_eq!([&frame.head[5..], &bytes].concat(), payload);
+        let limits = Limits { validators: 1 };
+        assert_eq!(Run::decode(&limits, kind, &payload).unwrap(), message);
     }
 }

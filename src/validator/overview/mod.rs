@@ -731,12 +731,13 @@ impl Overview {
         for node in &self.nodes {
             match &node.state {
                 NodeState::WrongNetwork(_) => warnings.push(format!(
-                    "the beacon node {} is of another network and not used",
-                    node.name
+                    "the beacon node {} is of another network and not used: {}",
+                    node.name,
+                    node.state.text()
                 )),
                 NodeState::OtherSchedule(parting) => warnings.push(format!(
-                    "the beacon node {} tells another fork schedule than the one that counts, and is not used: {parting}. \
-                     Update whichever of your beacon nodes is behind",
+                    "the beacon node {} is not used: {parting}, and what is signed by the wrong schedule counts for nothing. \
+                     Update the one that is behind",
                     node.name
                 )),
                 _ => {}

@@ -450,8 +450,8 @@ fn a_beacon_node_with_another_fork_schedule_is_warned_of() {
     let view = overview.view(at(9), 10);
     assert!(view.healthy);
     for words in [
-        "expected was not scheduled. It is used until epoch 18 is over",
-        "and is not used: the fork gloas is from epoch 20 on",
+        "say that it is not scheduled. Nothing is wrong yet: it is used until epoch 18 is over",
+        "is not used: it says that the fork gloas begins with epoch 20",
     ] {
         let warned = view.warnings.iter().any(|warning| warning.contains(words));
         assert!(warned, "{words}: {:?}", view.warnings);

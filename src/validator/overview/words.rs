@@ -29,11 +29,12 @@ pub fn offset(ms: i64) -> String {
 /// Why nothing is signed from a fork on, and what to do about it.
 pub const UNSIGNED_FORK: (&str, &str) = ("this version of conclave does not know it", "update conclave");
 
-/// What a beacon node does whose fork schedule is another one later, and what to do about it.
+/// That a beacon node's fork schedule is another one later, what that means, and what to do about it.
 pub fn parts(parting: &Parting) -> String {
     format!(
-        "tells another fork schedule than the one that counts: {parting}. It is used until epoch {} is over: update \
-         whichever of your beacon nodes is behind",
+        "does not agree with your others on a fork to come: {parting}. Nothing is wrong yet: it is used until epoch {} is \
+         over, and then only if they agree, for what is signed by the wrong schedule counts for nothing. Update the one \
+         that is behind before then",
         parting.epoch.saturating_sub(2)
     )
 }

@@ -135,16 +135,20 @@ impl Spec {
 impl fmt::Display for Parting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let when = |epoch: Option<u64>| match epoch {
-            Some(epoch) => format!("from epoch {epoch} on"),
-            None => "not scheduled".to_owned(),
+            Some(epoch) => format!("begins with epoch {epoch}"),
+            None => "is not scheduled".to_owned(),
         };
         let [ours, theirs] = self.epochs;
         if ours == theirs {
-            return write!(f, "the fork {} has another version", self.fork);
+            return write!(
+                f,
+                "it says another version of the fork {} than your other beacon nodes",
+                self.fork
+            );
         }
         write!(
             f,
-            "the fork {} is {}, expected was {}",
+            "it says that the fork {} {}, and your other beacon nodes say that it {}",
             self.fork,
             when(theirs),
             when(ours)

@@ -394,13 +394,16 @@ fn schedules_part_where_they_first_say_different_things() {
     let text = |other: &Spec| at(Some(9), 0x70).spec.parts_from(other).unwrap().to_string();
     assert_eq!(
         text(&at(None, 0).spec),
-        "the fork fulu is not scheduled, expected was from epoch 9 on"
+        "it says that the fork fulu is not scheduled, and your other beacon nodes say that it begins with epoch 9"
     );
     assert_eq!(
         text(&gloas(at(Some(9), 0x70), 20)),
-        "the fork gloas is from epoch 20 on, expected was not scheduled"
+        "it says that the fork gloas begins with epoch 20, and your other beacon nodes say that it is not scheduled"
     );
-    assert_eq!(text(&at(Some(9), 0x71).spec), "the fork fulu has another version");
+    assert_eq!(
+        text(&at(Some(9), 0x71).spec),
+        "it says another version of the fork fulu than your other beacon nodes"
+    );
 }
 
 #[test]

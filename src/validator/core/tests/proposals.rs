@@ -3,9 +3,9 @@
 use crate::{
     crypto::hash::Hash,
     validator::{
-        agreement::messages::{Body, Message as Agreement},
+        agreement::messages::{Body, Message as Agreement, value_id},
         core::{
-            Decision, Effect, Event, Report,
+            Decision, Effect, Event, Report, Submission,
             proposing::Made,
             terms::{Ancestor, Payload, Summary},
         },
@@ -135,6 +135,57 @@ fn produce(slot: &mut Process, value: &[u8]) -> Vec<Effect> {
         round: 1,
         made,
     })
+}
+
+/// The same with blobs, for a later round.
+fn produce_with_blobs(slot: &mut Process, round: u8, value: &[u8], blobs: &[u8]) -> Vec<Effect> {
+    let made = Made {
+        value: value.into(),
+        summary: slot.summary(1),
+        contents: Some(blobs.into()),
+    };
+    slot.handle(Event::Produced {
+        slot: 10,
+        round,
+        made,
+    })
+}
+
+#[test]
+fn a_block_is_published_with_its_own_blobs_though_its_maker_has_had_another_one_made() {
+    let mut slot = next_leader();
+    reveal(&mut slot);
+    produce_with_blobs(&mut slot, 1, b"first", b"blobs of the first");
+    let effects = slot.enter(Kind::Block, 1);
+    assert_eq!(proposed(&effects), [(1, b"first".to_vec())]);
+    // The head changes, and the fifth round is ours again.
+    slot.handle(Event::Head {
+        slot: 9,
+        root: [8; 32],
+    });
+    let mut effects = Vec::new();
+    for round in 2..=4 {
+        effects.extend(slot.enter(Kind::Block, round));
+    }
+    assert_eq!(asked(&effects), [5]);
+    produce_with_blobs(&mut slot, 5, b"second", b"blobs of the second");
+    // The others had agreed on the first one.
+    let effects = slot.certify(Kind::Block, 1, value_id(b"first"));
+    let sent = effects.iter().find_map(|effect| match effect {
+        Effect::Broadcast(Message::Contents { bytes, .. }) => Some(bytes.to_vec()),
+        _ => None,
+    });
+    assert_eq!(sent.as_deref(), Some(&b"blobs of the first"[..]));
+    let root = slot.core.chain.block_signing_root(&slot.header).unwrap();
+    let effects = slot.made(Purpose::Block, (0, 0), root, [5; 96]);
+    let published = effects.iter().find_map(|effect| match effect {
+        Effect::Submit(Submission::Block { value, contents, .. }) => {
+            Some((value.to_vec(), contents.as_ref().map(|bytes| bytes.to_vec())))
+        }
+        _ => None,
+    });
+    let expected = (b"first".to_vec(), Some(b"blobs of the first".to_vec()));
+    assert_eq!(published, Some(expected));
 }
 
 fn reveal(slot: &mut Process) -> Vec<Effect> {

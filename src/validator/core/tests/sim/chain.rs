@@ -1,5 +1,7 @@
 //! The simulated chain: its blocks, who has which duty, and what beacon nodes say of it.
 
+use std::sync::Arc;
+
 use rand::RngExt as _;
 
 use crate::{
@@ -136,9 +138,9 @@ impl Sim {
         let value = encode_value(Fork::Electra, false, &bytes);
         let summary = summary(&value)?;
         Some(Made {
+            contents: Some(blobs_of(&value)),
             value,
             summary,
-            contents: None,
         })
     }
 
@@ -296,8 +298,13 @@ pub(super) fn summary(value: &[u8]) -> Option<Summary> {
         timestamp: GENESIS + slot.checked_mul(SLOT_SECONDS)?,
         gas_limit: GAS_LIMIT,
         parent_hash: payload_of(&parent_root),
-        commitments: 0,
+        commitments: 1,
     })
+}
+
+/// A block with its blobs: those of another one do not go with it.
+pub(super) fn blobs_of(value: &[u8]) -> Arc<[u8]> {
+    Arc::from(sha256(&[b"blobs", value]))
 }
 
 /// An aggregate of one attestation.

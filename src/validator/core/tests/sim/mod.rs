@@ -41,7 +41,7 @@ use crate::{
     },
 };
 
-use chain::{aggregate, summary};
+use chain::{aggregate, blobs_of, summary};
 use cheap::{Cheap, combine, item};
 use coalition::Coalition;
 use oracle::Oracle;
@@ -844,8 +844,15 @@ impl Sim {
                 let slot = duty.slot;
                 self.result(place, 3, Event::Decoded { slot, id, block });
             }
-            Effect::Submit(Submission::Block { slot, .. }) => {
-                if !self.plan.liars.contains(&operator) {
+            Effect::Submit(Submission::Block {
+                slot,
+                value,
+                contents,
+                ..
+            }) => {
+                // No beacon node takes a block with the blobs of another one.
+                let whole = contents.is_some_and(|contents| contents == blobs_of(&value));
+                if whole && !self.plan.liars.contains(&operator) {
                     self.oracle.proposed.insert(slot);
                 }
             }

@@ -3,8 +3,12 @@
 //! Peers may claim any address for anybody. The identity behind an address is checked by the handshake, so a
 //! wrong claim costs a dial; the number of claims is bounded, and addresses of one's own machine or private network
 //! are believed only if they come from there.
+//!
+//! What somebody says of somebody else, a peer or the user, is tried and goes no further: only what an operator says of itself, and where it
+//! was reached, is told to others and kept for later. Otherwise a wrong address would go round the group for ever.
 
 use std::{
+    cmp::Reverse,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::{Duration, Instant},
 };
@@ -105,15 +109,15 @@ pub(super) fn dialable(address: &Multiaddr) -> Option<(Multiaddr, Scope, Option<
     parts.next().is_none().then_some((plain, scope, peer))
 }
 
-/// What came of attempts at an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tried {
-    /// None has ended.
-    Never,
-    /// Nobody was ever there.
-    InVain,
-    /// Somebody of the right identity was there.
-    Proven,
+/// How an address is known, the least believable first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Word {
+    /// Somebody else said so.
+    Hearsay,
+    /// It was believed at an earlier start.
+    Earlier,
+    /// The operator itself said so.
+    Own,
 }
 
 #[derive(Debug, Clone)]
@@ -122,16 +126,11 @@ struct Known {
     scope: Scope,
     /// Given by the user of this node, never forgotten.
     given: bool,
-    /// Somebody else said so, now or at an earlier start.
-    claimed: bool,
-    tried: Tried,
+    /// `None` if only the user said so.
+    word: Option<Word>,
+    /// Somebody of the right identity was there.
+    proven: bool,
     slow: Option<(Instant, Duration)>,
-}
-
-impl Known {
-    fn is_proven(&self) -> bool {
-        self.tried == Tried::Proven
-    }
 }
 
 /// The addresses of one operator.
@@ -141,30 +140,42 @@ pub(super) struct Addresses(Vec<Known>);
 impl Addresses {
     /// Adds an address that the user gave. True if it is new.
     pub(super) fn give(&mut self, address: &Multiaddr) -> bool {
-        self.add(address, Scope::Machine, true)
+        self.add(address, Scope::Machine, None)
     }
 
-    /// Adds an address that somebody in that scope claims. True if it is new and was taken.
-    pub(super) fn claim(&mut self, address: &Multiaddr, from: Scope) -> bool {
-        self.add(address, from, false)
+    /// Adds an address that the operator itself, in that scope, says it has. True if that is news.
+    pub(super) fn say(&mut self, address: &Multiaddr, from: Scope) -> bool {
+        self.add(address, from, Some(Word::Own))
     }
 
-    fn add(&mut self, address: &Multiaddr, from: Scope, given: bool) -> bool {
+    /// Adds an address that somebody else, in that scope, says it has. True if that is news.
+    pub(super) fn hear(&mut self, address: &Multiaddr, from: Scope) -> bool {
+        self.add(address, from, Some(Word::Hearsay))
+    }
+
+    /// Adds an address that was kept at an earlier start.
+    pub(super) fn remember(&mut self, address: &Multiaddr) {
+        self.add(address, Scope::Machine, Some(Word::Earlier));
+    }
+
+    /// `word` is `None` for the user's.
+    fn add(&mut self, address: &Multiaddr, from: Scope, word: Option<Word>) -> bool {
         let Some((address, scope, _)) = dialable(address).filter(|(_, scope, _)| *scope >= from) else {
             return false;
         };
         if let Some(known) = self.0.iter_mut().find(|known| known.address == address) {
-            known.given |= given;
-            known.claimed |= !given;
-            return false;
+            known.given |= word.is_none();
+            let news = word > known.word;
+            known.word = known.word.max(word);
+            return news;
         }
-        if !given && self.0.iter().filter(|known| !known.given).count() >= MAX_ADDRESSES {
-            // Whoever fills the list with nonsense must not keep the truth out: what does not answer makes room.
-            let Some(worst) = self
-                .0
-                .iter()
-                .position(|k| !k.given && !k.is_proven() && k.slow.is_some())
-            else {
+        if word.is_some() && self.0.iter().filter(|known| !known.given).count() >= MAX_ADDRESSES {
+            // Whoever fills the list with nonsense must not keep the truth out: what does not answer makes room, and hearsay does for
+            // everything else.
+            let gives_way = |k: &Known| {
+                !k.given && !k.proven && (k.slow.is_some() || (k.word == Some(Word::Hearsay) && word > k.word))
+            };
+            let Some(worst) = self.0.iter().position(gives_way) else {
                 return false;
             };
             self.0.remove(worst);
@@ -172,23 +183,12 @@ impl Addresses {
         self.0.push(Known {
             address,
             scope,
-            given,
-            claimed: !given,
-            tried: Tried::Never,
+            given: word.is_none(),
+            word,
+            proven: false,
             slow: None,
         });
         true
-    }
-
-    /// Nobody was reached here. True if that is news.
-    pub(super) fn failed(&mut self, address: &Multiaddr) -> bool {
-        let known = self.0.iter_mut().find(|known| known.address == *address);
-        known
-            .filter(|known| known.tried == Tried::Never)
-            .is_some_and(|known| {
-                known.tried = Tried::InVain;
-                true
-            })
     }
 
     /// Somebody of the right identity answered here. True if that was not known.
@@ -196,12 +196,13 @@ impl Addresses {
         let Some((address, ..)) = dialable(address) else {
             return false;
         };
-        self.claim(&address, Scope::Machine);
+        // It is worth a place as much as what the operator says.
+        self.say(&address, Scope::Machine);
         let Some(known) = self.0.iter_mut().find(|known| known.address == address) else {
             return false;
         };
         known.slow = None;
-        std::mem::replace(&mut known.tried, Tried::Proven) != Tried::Proven
+        !std::mem::replace(&mut known.proven, true)
     }
 
     /// Nobody answered here in time.
@@ -248,7 +249,7 @@ impl Addresses {
             .iter()
             .filter(|known| known.slow.is_none_or(|(until, _)| now >= until))
             .collect();
-        due.sort_by_key(|known| !known.is_proven());
+        due.sort_by_key(|known| !known.proven);
         due.into_iter().map(|known| known.address.clone()).collect()
     }
 
@@ -256,7 +257,7 @@ impl Addresses {
     /// wrong address can be quicker than all right ones, and whoever claims wrong ones has as many as it likes.
     pub(super) fn trusted(&self, now: Instant) -> Vec<Multiaddr> {
         let due = |known: &&Known| known.slow.is_none_or(|(until, _)| now >= until);
-        let trusted = self.0.iter().filter(|known| known.given || known.is_proven());
+        let trusted = self.0.iter().filter(|known| known.given || known.proven);
         trusted.filter(due).map(|known| known.address.clone()).collect()
     }
 
@@ -276,22 +277,23 @@ impl Addresses {
 
     fn by_belief(&self, scope: Scope) -> impl Iterator<Item = &Known> {
         let mut known: Vec<&Known> = self.0.iter().filter(|known| known.scope >= scope).collect();
-        known.sort_by_key(|known| (!known.is_proven(), !known.given));
+        known.sort_by_key(|known| Reverse((known.proven, known.given, known.word)));
         known.into_iter()
     }
 
-    /// What is kept for the next start: not what only the user said, if nobody was ever reached there.
+    /// What is kept for the next start: what the operator said, now or at an earlier one, and where it was reached.
     pub(super) fn to_keep(&self) -> Vec<Multiaddr> {
-        self.by_belief(Scope::Machine)
-            .filter(|known| known.claimed || known.tried != Tried::InVain)
-            .take(MAX_ADDRESSES)
-            .map(|known| known.address.clone())
-            .collect()
+        self.worth(Scope::Machine, Word::Earlier)
     }
 
-    /// What is told to somebody in that scope, the most believable first.
+    /// What is told to somebody in that scope, the most believable first: what the operator said, and where it was reached, since this node runs.
     pub(super) fn to_tell(&self, scope: Scope) -> Vec<Multiaddr> {
+        self.worth(scope, Word::Own)
+    }
+
+    fn worth(&self, scope: Scope, word: Word) -> Vec<Multiaddr> {
         self.by_belief(scope)
+            .filter(|known| known.proven || known.word >= Some(word))
             .take(MAX_ADDRESSES)
             .map(|known| known.address.clone())
             .collect()
@@ -409,7 +411,7 @@ mod tests {
             for from in [Scope::Machine, Scope::Private, Scope::World] {
                 let mut addresses = Addresses::default();
                 assert_eq!(
-                    addresses.claim(&address(text), from),
+                    addresses.say(&address(text), from),
                     scope >= from,
                     "{text} from {from:?}"
                 );
@@ -432,13 +434,13 @@ mod tests {
         let numbered = |i: u16| address(&format!("/ip4/9.9.9.9/tcp/{i}"));
         assert!(addresses.give(&numbered(1000)));
         for i in 1..=200 {
-            addresses.claim(&numbered(i), Scope::World);
+            addresses.hear(&numbered(i), Scope::World);
         }
         assert_eq!(addresses.to_dial(now).len(), 1 + MAX_ADDRESSES);
-        assert!(!addresses.claim(&numbered(300), Scope::World));
+        assert!(!addresses.hear(&numbered(300), Scope::World));
         addresses.slow(&numbered(3), now);
         assert!(
-            addresses.claim(&numbered(300), Scope::World),
+            addresses.hear(&numbered(300), Scope::World),
             "what does not answer makes room"
         );
         assert!(addresses.proven(&numbered(300)));
@@ -452,7 +454,7 @@ mod tests {
         let now = Instant::now();
         let mut addresses = Addresses::default();
         let numbered = |i: u16| address(&format!("/ip4/9.9.9.9/tcp/{i}"));
-        addresses.claim(&numbered(1), Scope::World);
+        addresses.hear(&numbered(1), Scope::World);
         assert!(addresses.trusted(now).is_empty());
         addresses.give(&numbered(2));
         addresses.proven(&numbered(3));
@@ -463,24 +465,49 @@ mod tests {
     }
 
     #[test]
-    fn what_only_the_user_said_is_not_kept_if_it_fails() {
+    fn only_own_words_and_proven_addresses_are_told_and_kept() {
         let numbered = |i: u16| address(&format!("/ip4/9.9.9.9/tcp/{i}"));
+        let sorted = |mut list: Vec<Multiaddr>| {
+            list.sort();
+            list
+        };
         let mut addresses = Addresses::default();
-        for i in 1..=4 {
+        addresses.give(&numbered(1));
+        assert!(addresses.hear(&numbered(2), Scope::World));
+        addresses.remember(&numbered(3));
+        assert!(addresses.say(&numbered(4), Scope::World));
+        addresses.proven(&numbered(5));
+        assert_eq!(addresses.to_dial(Instant::now()).len(), 5, "all are tried");
+        assert_eq!(sorted(addresses.to_tell(Scope::World)), [4, 5].map(numbered));
+        assert_eq!(sorted(addresses.to_keep()), [3, 4, 5].map(numbered));
+        // Its own words come back from somebody else.
+        for i in 1..=5 {
+            assert!(!addresses.hear(&numbered(i), Scope::World) || i == 1);
             addresses.give(&numbered(i));
         }
-        addresses.claim(&numbered(2), Scope::World);
-        addresses.claim(&numbered(5), Scope::World);
-        addresses.proven(&numbered(3));
-        assert_eq!(
-            [1, 2, 3, 5, 1].map(|i| addresses.failed(&numbered(i))),
-            [true, true, false, true, false]
-        );
-        let mut kept = addresses.to_keep();
-        kept.sort();
-        assert_eq!(kept, [2, 3, 4, 5].map(numbered));
-        addresses.proven(&numbered(1));
+        assert_eq!(sorted(addresses.to_tell(Scope::World)), [4, 5].map(numbered));
+        assert_eq!(sorted(addresses.to_keep()), [3, 4, 5].map(numbered));
+        // It says so itself, and is reached there.
+        assert!(addresses.say(&numbered(1), Scope::World));
+        assert!(!addresses.say(&numbered(1), Scope::World));
+        assert!(addresses.proven(&numbered(2)));
+        assert!(!addresses.proven(&numbered(2)));
+        assert_eq!(sorted(addresses.to_tell(Scope::World)), [1, 2, 4, 5].map(numbered));
         assert_eq!(addresses.to_keep().len(), 5);
+    }
+
+    #[test]
+    fn hearsay_makes_room_for_what_the_operator_says_itself() {
+        let numbered = |i: u16| address(&format!("/ip4/9.9.9.9/tcp/{i}"));
+        let mut addresses = Addresses::default();
+        for i in 1..=8 {
+            addresses.hear(&numbered(i), Scope::World);
+        }
+        for i in 11..=18 {
+            assert!(addresses.say(&numbered(i), Scope::World), "{i}");
+        }
+        assert!(!addresses.say(&numbered(19), Scope::World));
+        assert_eq!(addresses.to_keep(), (11..=18).map(numbered).collect::<Vec<_>>());
     }
 
     #[test]

@@ -321,6 +321,55 @@ async fn a_saved_book_is_enough_to_come_back() {
     peer.connected_to(vec![1]).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_address_goes_nowhere() {
+    let third = node::peer_id(&key(3).public()).expect("a key");
+    let nobody: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().expect("fine");
+    let wrong: Multiaddr = format!("{nobody}/p2p/{third}").parse().expect("fine");
+    let mut one = Node::start(config(1, 4, &[LOOPBACK], std::slice::from_ref(&wrong))).await;
+    let peers = [one.addresses[0].clone()];
+    // It believed something at an earlier start, too.
+    let earlier: Multiaddr = "/ip4/127.0.0.1/tcp/2".parse().expect("fine");
+    let mut two = Node::start(Config {
+        book: [(3, vec![earlier.clone()])].into(),
+        ..config(2, 4, &[LOOPBACK], &peers)
+    })
+    .await;
+    let mut four = Node::start(config(4, 4, &[], &peers)).await;
+    let mut three = None;
+    // Where the third is said to be, by each of the others, until it is found at its own address.
+    let mut kept: Vec<Vec<Multiaddr>> = Vec::new();
+    for (me, node) in [(2, &mut two), (4, &mut four), (1, &mut one)] {
+        let begun = Instant::now();
+        loop {
+            if three.is_none() && begun.elapsed() > Duration::from_secs(2) {
+                three = Some(Node::start(config(3, 4, &[LOOPBACK], &peers)).await);
+            }
+            let Ok(event) = timeout(Duration::from_millis(100), node.events.recv()).await else {
+                assert!(begun.elapsed() < PATIENCE, "it is never found: {kept:?}");
+                continue;
+            };
+            let Some(Event::AddressBook(book)) = event else {
+                continue;
+            };
+            kept.extend(book.get(&3).cloned());
+            let right = three.as_ref().map(|three| without_peer(&three.addresses[0]));
+            if right.is_some_and(|right| kept.last().is_some_and(|last| last.contains(&right))) {
+                break;
+            }
+        }
+        assert!(
+            kept.iter().flatten().all(|address| *address != nobody),
+            "{kept:?}"
+        );
+        assert!(
+            me == 2 || kept.iter().flatten().all(|address| *address != earlier),
+            "{kept:?}"
+        );
+        kept.clear();
+    }
+}
+
 /// A node and a raw peer connected to it that has an open stream.
 async fn node_and_raw() -> (Node, u16, libp2p::Stream) {
     let (opener, other) = ordered();

@@ -187,10 +187,13 @@ impl<P: Protocol> Node<P> {
                 operator.neighbour.retain(|heard| *heard != plain);
                 if let Some(other) = self.by_peer.get(obtained).and_then(|n| self.operators.get_mut(n)) {
                     if given {
-                        other.addresses.give(&plain)
-                    } else {
-                        other.addresses.claim(&plain, Scope::Machine)
-                    };
+                        other.addresses.give(&plain);
+                    }
+                    // Its handshake said who it is.
+                    if other.addresses.proven(&plain) {
+                        self.book_changed = true;
+                        self.tell_at.get_or_insert(now + TELLING);
+                    }
                 } else {
                     if given {
                         let mut backoff = Backoff::new(now);
@@ -224,7 +227,12 @@ impl<P: Protocol> Node<P> {
                 return self.end(from, Reason::Fault(why.into()));
             };
             for address in addresses {
-                if operator.addresses.claim(address, scope) {
+                let news = if *number == from {
+                    operator.addresses.say(address, scope)
+                } else {
+                    operator.addresses.hear(address, scope)
+                };
+                if news {
                     operator.hurry(now);
                     self.book_changed = true;
                     self.tell_at.get_or_insert(now + TELLING);
@@ -242,11 +250,8 @@ impl<P: Protocol> Node<P> {
             return;
         };
         let mut own = Addresses::default();
-        for address in &self.announce {
-            own.give(address);
-        }
-        for address in &self.own_addresses {
-            own.claim(address, Scope::Machine);
+        for address in self.announce.iter().chain(&self.own_addresses) {
+            own.say(address, Scope::Machine);
         }
         let others = self.operators.iter().filter(|(number, _)| **number != to);
         let known = others

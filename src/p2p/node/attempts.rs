@@ -85,7 +85,6 @@ impl<P: Protocol> Node<P> {
         let Some(operator) = self.operators.get_mut(&number) else {
             return;
         };
-        self.book_changed |= operator.addresses.failed(address);
         let failed = operator.attempts.failed(address, &why, now);
         if operator.session.is_some() || !operator.addresses.is_worth_telling(address, TOLD) {
             return;

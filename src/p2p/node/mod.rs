@@ -327,7 +327,7 @@ pub fn start<P: Protocol>(config: Config<P>) -> Result<(Handle<P>, Events<P>), N
         .flat_map(|(o, list)| list.iter().map(move |a| (*o, a)))
     {
         if let Some(operator) = node.operators.get_mut(&operator) {
-            operator.addresses.claim(address, Scope::Machine);
+            operator.addresses.remember(address);
         }
     }
     node.know_operators();

@@ -159,6 +159,40 @@ fn differences_are_told_in_words() {
 }
 
 #[test]
+fn differences_are_bounded_and_harmless_whatever_a_definition_says() {
+    let ours = with(|_| {}).unwrap();
+    let theirs = with(|fields| {
+        fields.name = "\u{202e}\u{1b}[2J\u{e0041}".repeat(20);
+        fields.uuid = "\u{200b}".repeat(20);
+        fields.timestamp = "\n".repeat(30);
+        fields.consensus_protocol = "\u{1b}".repeat(200);
+        fields.deposit_amounts = vec![ETH; 256];
+        fields.threshold = 2;
+        let one = fields.validators[0].clone();
+        fields.validators = vec![one; 10_000];
+        for validator in &mut fields.validators {
+            validator.fee_recipient = Address([0x22; 20]);
+        }
+    })
+    .unwrap();
+    let told = ours.differences(&theirs).unwrap();
+    assert!(told.len() < 4096, "{} bytes", told.len());
+    assert!(!told.chars().any(conclave::text::is_unprintable), "{told}");
+    assert!(told.contains("uuid: ours") && told.contains("and "), "{told}");
+    for line in ours.diff(&theirs) {
+        assert!(line.len() < 1024, "{line}");
+        assert!(!line.chars().any(conclave::text::is_unprintable), "{line}");
+    }
+    assert_eq!(ours.differences(&ours), None);
+
+    // Nor does what cannot be read.
+    let json = format!("{{\"{0}\": 1, \"{0}\": 2}}", "\u{202e}x".repeat(50_000));
+    let error = Definition::from_json(json.as_bytes()).unwrap_err().to_string();
+    assert!(error.len() < 1024, "{} bytes", error.len());
+    assert!(!error.chars().any(conclave::text::is_unprintable), "{error}");
+}
+
+#[test]
 fn what_no_reader_accepts() {
     type Change = fn(&mut DefinitionFields);
     let cases: [(&str, Change); 16] = [

@@ -104,10 +104,7 @@ pub fn examine_beside(
     if let Some(name) = identity.name() {
         names.insert(&own, name);
     }
-    let names = operators
-        .iter()
-        .map(|operator| names.of(operator.enr.node_public_key()))
-        .collect();
+    let names = names.of_all(operators.iter().map(|operator| operator.enr.node_public_key()));
     Ok((lock, identity, operator, names))
 }
 

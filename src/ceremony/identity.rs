@@ -6,6 +6,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::cluster::enr::Enr;
 use crate::cluster::recognise::without_bom;
 use crate::crypto::node::NodeKey;
+use crate::text::is_unprintable;
 
 use super::backups;
 use super::files::{Disk, FileError, PUBLIC, SECRET};
@@ -184,14 +185,6 @@ pub fn check_name(name: &str) -> Result<(), Problem> {
         why,
         "give a name of 1 to 32 bytes, such as --name carol",
     ))
-}
-
-/// Characters that change how a screen shows the text around them, or are not seen at all.
-pub fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{00ad}' | '\u{061c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

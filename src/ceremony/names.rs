@@ -1,12 +1,18 @@
-//! What to call operators: what their Joins said, before that the names given when the definition was made, or else two words
-//! derived from the public key. The definition and the lock have no field for names, so they are kept here, for every command that shows
-//! an operator.
+//! What to call operators: the names given when the definition was made, else what their Joins said, else two words derived from the
+//! public key. The definition and the lock have no field for names, so they are kept here, for every command that shows an operator.
+//!
+//! Nobody can pass for another. What was given here counts more than what somebody says of itself; of two who say the same, the first
+//! in the definition has it; and whatever could be taken for another operator's name gets its own number behind it. Names are given to all
+//! operators of a group at once, from what is known of all of them, so that it does not matter who came first.
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
 use crate::crypto::node::NodePublicKey;
+use crate::text::is_unprintable;
 
 use super::files::{Cause, Disk, PUBLIC};
 use super::folder::{CEREMONY, DataFolder};
@@ -17,9 +23,16 @@ const FILE: &str = "names.toml";
 /// 64 operators with names of 32 bytes, with room for many ceremonies.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// Names by public key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Names(BTreeMap<String, String>);
+/// Names by public key, in hexadecimal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    /// What was given here.
+    #[serde(flatten)]
+    given: BTreeMap<String, String>,
+    /// What their Joins said.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    said: BTreeMap<String, String>,
+}
 
 impl Names {
     /// The names kept in a data folder; none if nobody kept any. What is damaged or not allowed is left out: names are for screens only, and no
@@ -36,16 +49,13 @@ impl Names {
             }
             Err(error) => return Err(error.into()),
         };
-        let names: BTreeMap<String, String> = std::str::from_utf8(&bytes)
+        let mut names: Self = std::str::from_utf8(&bytes)
             .ok()
             .and_then(|text| toml::from_str(text).ok())
             .unwrap_or_default();
-        Ok(Self(
-            names
-                .into_iter()
-                .filter(|(_, name)| check_name(name).is_ok())
-                .collect(),
-        ))
+        names.said.retain(|_, name| check_name(name).is_ok());
+        names.given.retain(|_, name| check_name(name).is_ok());
+        Ok(names)
     }
 
     /// Keeps the names in a data folder.
@@ -53,7 +63,7 @@ impl Names {
     /// # Errors
     /// Anything the disk says.
     pub fn save(&self, folder: &DataFolder) -> Result<(), Problem> {
-        let text = toml::to_string(&self.0).map_err(|error| {
+        let text = toml::to_string(self).map_err(|error| {
             Problem::other("cannot write the names", error, "this is a bug: please report it")
         })?;
         folder
@@ -64,48 +74,103 @@ impl Names {
 
     /// What an operator's Join says that it is called. Says whether that is new.
     pub fn learn(&mut self, key: &NodePublicKey, name: &str) -> bool {
-        let known = self.0.get(&hex::encode(key.to_bytes())).map(String::as_str);
-        let fresh = known != Some(name) && check_name(name).is_ok();
+        let key = hex::encode(key.to_bytes());
+        let fresh = self.said.get(&key).map(String::as_str) != Some(name) && check_name(name).is_ok();
         if fresh {
-            self.insert(key, name);
+            self.said.insert(key, name.to_owned());
         }
         fresh
     }
 
-    /// Remembers a name.
+    /// Remembers a name that was given.
     pub fn insert(&mut self, key: &NodePublicKey, name: impl Into<String>) {
-        self.0.insert(hex::encode(key.to_bytes()), name.into());
+        self.given.insert(hex::encode(key.to_bytes()), name.into());
     }
 
-    /// The name for a key: the one that was given, else two words.
+    /// What to call an operator where nobody else is named.
     pub fn of(&self, key: &NodePublicKey) -> String {
-        self.0
-            .get(&hex::encode(key.to_bytes()))
-            .cloned()
-            .unwrap_or_else(|| two_words(key))
+        let hex = hex::encode(key.to_bytes());
+        let known = self.given.get(&hex).or_else(|| self.said.get(&hex));
+        known.cloned().unwrap_or_else(|| two_words(key))
+    }
+
+    /// What to call the operators with these keys, in their order: each in another way, whatever anybody says.
+    pub fn of_all<'a>(&self, keys: impl IntoIterator<Item = &'a NodePublicKey>) -> Vec<String> {
+        let keys: Vec<&NodePublicKey> = keys.into_iter().collect();
+        let words: Vec<String> = keys.iter().map(|key| two_words(key)).collect();
+        let wanted: Vec<(Rank, &str)> = keys
+            .iter()
+            .zip(&words)
+            .map(|(key, words)| {
+                let key = hex::encode(key.to_bytes());
+                let given = self.given.get(&key).map(|name| (Rank::Given, name.as_str()));
+                let said = || self.said.get(&key).map(|name| (Rank::Said, name.as_str()));
+                given.or_else(said).unwrap_or((Rank::Words, words))
+            })
+            .collect();
+        let looks: Vec<(Rank, String)> = wanted.iter().map(|(rank, name)| (*rank, look(name))).collect();
+        // Two words are an operator's own, whatever else it is called.
+        let words: Vec<String> = words.iter().map(|words| look(words)).collect();
+        let mut names = Vec::with_capacity(keys.len());
+        for (place, (rank, name)) in wanted.iter().enumerate() {
+            let mine = look(name);
+            let before = |(other, (other_rank, other_look)): (usize, &(Rank, String))| {
+                *other_look == mine && (*other_rank, other) < (*rank, place)
+            };
+            let taken = looks.iter().enumerate().any(before)
+                || words
+                    .iter()
+                    .enumerate()
+                    .any(|(other, words)| other != place && *words == mine);
+            // Whatever ends like a number that is put behind a name is the name of that operator only.
+            let number = place + 1;
+            let passes = ends_in_a_number(&mine).is_some_and(|end| end != format!("({number})"));
+            names.push(if taken || passes || mine.is_empty() {
+                numbered(name, number)
+            } else {
+                (*name).to_owned()
+            });
+        }
+        names
     }
 }
 
-/// The names that operators say they have, made so that nobody can pass for another: a name that somebody before in the list has, in
-/// whatever case, gets the operator's number after it. `said`: number (from 1) and name, ascending.
-pub fn distinct(said: &[(u16, String)]) -> Vec<(u16, String)> {
-    let mut out: Vec<(u16, String)> = Vec::with_capacity(said.len());
-    for (operator, name) in said {
-        let mut name = name.clone();
-        let taken = |name: &str| {
-            out.iter()
-                .any(|(_, other)| other.to_lowercase() == name.to_lowercase())
-        };
-        if taken(&name) {
-            let number = format!(" ({operator})");
-            while name.len() + number.len() > MAX_NAME_BYTES {
-                name.pop();
-            }
-            name = format!("{}{number}", name.trim_end());
-        }
-        out.push((*operator, name));
+/// Whose word a name is, the weightiest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Given,
+    Words,
+    Said,
+}
+
+/// What a name looks like: without case, width, accents, blanks and what is not seen.
+fn look(name: &str) -> String {
+    let plain = |c: &char| {
+        let varies =
+            matches!(c, '\u{180b}'..='\u{180f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}');
+        !(is_combining_mark(*c) || is_unprintable(*c) || c.is_whitespace() || varies)
+    };
+    let lower = name.nfkd().filter(plain).flat_map(char::to_lowercase);
+    let look: String = lower.collect();
+    look.nfkd().filter(plain).collect()
+}
+
+/// The end of a look that is digits in parentheses.
+fn ends_in_a_number(look: &str) -> Option<&str> {
+    let inner = look.strip_suffix(')')?;
+    let (before, digits) = inner.rsplit_once('(')?;
+    let number = !digits.is_empty() && digits.chars().all(char::is_numeric);
+    number.then(|| look.get(before.len()..)).flatten()
+}
+
+/// A name with an operator's number behind it, cut so that it still is one.
+fn numbered(name: &str, operator: usize) -> String {
+    let number = format!(" ({operator})");
+    let mut name = name.to_owned();
+    while name.len() + number.len() > MAX_NAME_BYTES {
+        name.pop();
     }
-    out
+    format!("{}{number}", name.trim_end())
 }
 
 /// Two words of the BIP-39 list, 22 bits of the hash of the key: easy to tell apart, no protection against somebody
@@ -123,6 +188,10 @@ pub fn two_words(key: &NodePublicKey) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
     use crate::crypto::node::NodeKey;
 
@@ -137,47 +206,112 @@ mod tests {
         assert_eq!(Names::load(&Disk::new(), dir.path()).unwrap(), Names::default());
         let mut names = Names::default();
         names.insert(&key(1), "Ann \"the first\"");
+        names.learn(&key(3), "carol");
         names.save(&folder).unwrap();
         let names = Names::load(&Disk::new(), dir.path()).unwrap();
-        assert_eq!(names.of(&key(1)), "Ann \"the first\"");
-        assert_eq!(names.of(&key(2)), two_words(&key(2)));
+        assert_eq!(
+            names.of_all([&key(1), &key(2)]),
+            ["Ann \"the first\"", &two_words(&key(2))]
+        );
         assert_ne!(two_words(&key(1)), two_words(&key(2)));
         assert_eq!(two_words(&key(1)).split('-').count(), 2);
     }
 
-    #[test]
-    fn what_a_join_says_takes_the_place_of_what_was_given() {
+    fn group() -> Vec<NodePublicKey> {
+        (1..=64).map(key).collect()
+    }
+
+    /// Names that were given and said, by operator.
+    fn names(given: &[(u8, &str)], said: &[(u8, &str)]) -> Names {
         let mut names = Names::default();
-        names.insert(&key(1), "anne");
-        assert!(names.learn(&key(1), "ann"));
-        assert!(!names.learn(&key(1), "ann"));
+        for (operator, name) in given {
+            names.insert(&key(*operator), *name);
+        }
+        for (operator, name) in said {
+            names.learn(&key(*operator), name);
+        }
+        names
+    }
+
+    #[test]
+    fn what_was_given_counts_more_than_what_a_join_says() {
+        let mut names = names(&[(1, "anne")], &[]);
+        assert!(names.learn(&key(1), "bob"));
+        assert!(!names.learn(&key(1), "bob"));
         assert!(!names.learn(&key(1), "a\u{1b}[2Jnn") && !names.learn(&key(2), ""));
-        assert_eq!(names.of(&key(1)), "ann");
-        assert_eq!(names.of(&key(2)), two_words(&key(2)));
+        assert!(names.learn(&key(2), "bob"));
+        assert_eq!(names.of_all([&key(1), &key(2)]), ["anne", "bob"]);
     }
 
     #[test]
     fn nobody_passes_for_another() {
-        let long = "名".repeat(10);
-        let said: Vec<(u16, String)> = [(1, "ann"), (2, "bob"), (3, "ANN"), (5, &*long), (64, &*long)]
-            .map(|(operator, name)| (operator, name.to_owned()))
-            .to_vec();
-        let names = distinct(&said);
-        assert!(
-            names.iter().all(|(_, name)| check_name(name).is_ok()),
-            "{names:?}"
-        );
-        let names: Vec<&str> = names.iter().map(|(_, name)| &**name).collect();
+        let words = two_words(&key(9)).to_uppercase();
+        let given = [(2, "ann"), (8, "\u{212b}sa (3)")];
+        let said = [
+            (1, "ANN"),
+            (3, "\u{ff41}nn"),
+            (4, "A\u{301}n\u{fe0f}n"),
+            (5, "ann (2)"),
+            (6, "ann (6)"),
+            (7, &words),
+            (10, "ann \u{ff08}\u{ff12}\u{ff09}"),
+        ];
+        let called = names(&given, &said).of_all(&group()[..10]);
         assert_eq!(
-            names,
+            called,
             [
+                "ANN (1)",
                 "ann",
-                "bob",
-                "ANN (3)",
-                &long,
-                &format!("{} (64)", "名".repeat(9))
+                "\u{ff41}nn (3)",
+                "A\u{301}n\u{fe0f}n (4)",
+                "ann (2) (5)",
+                "ann (6)",
+                &format!("{words} (7)"),
+                "\u{212b}sa (3) (8)",
+                &two_words(&key(9)),
+                "ann \u{ff08}\u{ff12}\u{ff09} (10)",
             ]
         );
+        let long = "\u{540d}".repeat(10);
+        let called = names(&[], &[(5, &long), (64, &long)]).of_all(&group());
+        assert_eq!(
+            [&called[4], &called[63]],
+            [&long, &format!("{} (64)", "\u{540d}".repeat(9))]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn all_are_called_differently_whoever_came_first(
+            given in vec((1u8..=12, "[aAbB\u{e1}\u{ff41}]{1,2}( ?\\([1-9\u{ff12}]\\)){0,2}"), 0..8),
+            said in vec((1u8..=12, "[aAbB\u{e1}\u{ff41}]{1,2}( ?\\([1-9\u{ff12}]\\)){0,2}|\\PC{1,12}"), 0..16),
+            turn in 0usize..16,
+        ) {
+            let mut once = BTreeMap::new();
+            for (operator, name) in said {
+                once.entry(operator).or_insert(name);
+            }
+            let mut said: Vec<(u8, &str)> = once.iter().map(|(operator, name)| (*operator, name.as_str())).collect();
+            let given: Vec<(u8, &str)> = given.iter().map(|(operator, name)| (*operator, name.trim())).collect();
+            let group = &group()[..12];
+            let called = names(&given, &said).of_all(group);
+            for name in &called {
+                prop_assert!(check_name(name).is_ok(), "{}", name);
+            }
+            let looks: BTreeSet<String> = called.iter().map(|name| look(name)).collect();
+            prop_assert_eq!(looks.len(), called.len(), "{:?}", called);
+            // In whatever order they came.
+            let by = turn % said.len().max(1);
+            said.rotate_left(by);
+            said.reverse();
+            prop_assert_eq!(&names(&given, &said).of_all(group), &called);
+            // What somebody says changes no name that was given.
+            let only = names(&given, &[]).of_all(group);
+            for (operator, _) in &given {
+                let place = usize::from(*operator - 1);
+                prop_assert_eq!(&only[place], &called[place]);
+            }
+        }
     }
 
     #[test]
@@ -190,10 +324,12 @@ mod tests {
             assert_eq!(Names::load(&Disk::new(), dir.path()).unwrap(), Names::default());
         }
         let hex = hex::encode(key(1).to_bytes());
-        std::fs::write(&path, format!("{hex} = \"\\u001b[2J\"")).unwrap();
-        assert_eq!(
-            Names::load(&Disk::new(), dir.path()).unwrap().of(&key(1)),
-            two_words(&key(1))
-        );
+        for hostile in [
+            format!("{hex} = \"\\u001b[2J\""),
+            format!("[said]\n{hex} = \"\\u001b[2J\""),
+        ] {
+            std::fs::write(&path, hostile).unwrap();
+            assert_eq!(Names::load(&Disk::new(), dir.path()).unwrap(), Names::default());
+        }
     }
 }

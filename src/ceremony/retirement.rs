@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::files::{Disk, FileError, PUBLIC};
-use super::identity::is_unprintable;
 use super::problem::Problem;
+use crate::text::printable;
 
 /// The mark of a folder whose share has moved.
 pub const RETIRED: &str = "RETIRED";
@@ -56,12 +56,7 @@ pub fn state(disk: &Disk, root: &Path) -> Result<State, FileError> {
     let text = disk.read(&path, MAX_BYTES).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let mut lines = text.lines().map(str::trim);
-    let why: String = lines
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .map(|c| if is_unprintable(c) { '\u{fffd}' } else { c })
-        .collect();
+    let why = printable(lines.next().unwrap_or_default());
     let why = if why.is_empty() {
         "its share was moved to another machine".to_owned()
     } else {

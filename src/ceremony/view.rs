@@ -86,10 +86,29 @@ impl Ledger for View<'_> {
     }
 }
 
-/// The name of an operator: what its Join says, else what this folder calls it.
+/// The name of an operator: what this folder calls it, else what its Join says.
 pub fn name_of(board: &Board, names: &Names, operator: u16) -> String {
-    let key = board.terms().operator(operator);
-    said_name(board, operator).unwrap_or_else(|| key.map_or_else(|| "nobody".to_owned(), |key| names.of(key)))
+    let name = names_of_all(board, names)
+        .into_iter()
+        .nth(usize::from(operator).wrapping_sub(1));
+    name.unwrap_or_else(|| "nobody".to_owned())
+}
+
+/// The names of all operators, in their order.
+fn names_of_all(board: &Board, names: &Names) -> Vec<String> {
+    let mut names = names.clone();
+    let terms = board.terms();
+    let keys = || {
+        terms
+            .indices()
+            .filter_map(|operator| Some((operator, terms.operator(operator)?)))
+    };
+    for (operator, key) in keys() {
+        if let Some(said) = said_name(board, operator) {
+            names.learn(key, &said);
+        }
+    }
+    names.of_all(keys().map(|(_, key)| key))
 }
 
 /// What an operator's newest Join says that it is called.
@@ -135,6 +154,7 @@ pub fn snapshot(operator: &Operator, names: &Names, links: &Links<'_>, keys_read
         (_, None) => false,
     };
     let verdict = board.verdict(attempt);
+    let mut called = names_of_all(board, names).into_iter();
     let operators: Vec<OperatorProgress> = terms
         .indices()
         .map(|j| {
@@ -165,7 +185,7 @@ pub fn snapshot(operator: &Operator, names: &Names, links: &Links<'_>, keys_read
             let faults: Vec<String> = faults.chain(lost.then(|| "lost its share".to_owned())).collect();
             OperatorProgress {
                 index: j,
-                name: name_of(board, names, j),
+                name: called.next().unwrap_or_default(),
                 link,
                 through,
                 steps,

@@ -15,6 +15,8 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::text::printable;
+
 /// So much may wait.
 const QUEUE: usize = 4096;
 /// How often a full queue is looked at by who waits for its end.
@@ -89,7 +91,7 @@ impl Aside {
     }
 }
 
-/// Writes on the other thread. What is written at once stays together.
+/// Writes text on the other thread, as it may be shown. What is written at once stays together.
 pub(super) struct Writer<W> {
     aside: Aside,
     to: Arc<Mutex<W>>,
@@ -106,7 +108,10 @@ impl<W> Clone for Writer<W> {
 
 impl<W: Write + Send + 'static> Write for Writer<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let (to, copy) = (self.to.clone(), bytes.to_vec());
+        // What peers and beacon nodes say stands in it.
+        let text = String::from_utf8_lossy(bytes);
+        let lines: Vec<String> = text.split('\n').map(printable).collect();
+        let (to, copy) = (self.to.clone(), lines.join("\n").into_bytes());
         self.aside.give(move || {
             // There is nobody whom one could tell.
             let _ = to.lock().unwrap_or_else(PoisonError::into_inner).write_all(&copy);
@@ -177,8 +182,14 @@ mod tests {
         aside.give(|| panic!("on purpose"));
         let to = Arc::new(Mutex::new(Vec::new()));
         let writer = aside.writer(Shared(to.clone()));
-        write!(writer.make_writer(), "one line").unwrap();
+        writer
+            .make_writer()
+            .write_all("one\u{202e} line\u{1b}[2J\nand another".as_bytes())
+            .unwrap();
         assert!(aside.finish(Duration::from_secs(60)));
-        assert_eq!(*to.lock().unwrap(), b"one line");
+        assert_eq!(
+            *to.lock().unwrap(),
+            "one\u{fffd} line\u{fffd}[2J\nand another".as_bytes()
+        );
     }
 }

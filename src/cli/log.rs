@@ -13,6 +13,7 @@ use crate::ceremony::files::SECRET;
 use crate::ceremony::problem::Problem;
 
 use super::aside::Aside;
+use super::given::mistake;
 use super::live::{Live, Log};
 
 /// Chooses what is logged.
@@ -28,7 +29,14 @@ const TO_FILE: &str = "warn,conclave=info";
 /// # Errors
 /// If the file cannot be written, or the environment variable cannot be understood.
 pub(super) fn begin(file: Option<&Path>, live: Live, screen: &Aside) -> Result<(), Problem> {
-    let filter = filter(std::env::var(VARIABLE).ok().as_deref(), file.is_some())?;
+    let chosen = std::env::var(VARIABLE).ok();
+    if let Some(problem) = chosen
+        .as_ref()
+        .and_then(|chosen| mistake(VARIABLE, chosen.as_ref()))
+    {
+        return Err(problem);
+    }
+    let filter = filter(chosen.as_deref(), file.is_some())?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
     // Only a test has another one already.
     let _ = match file {

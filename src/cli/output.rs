@@ -4,9 +4,10 @@ use std::io::{IsTerminal, Write};
 
 use serde::Serialize;
 
-use crate::ceremony::identity::is_unprintable;
 use crate::ceremony::problem::Problem;
 use crate::ceremony::progress::Event;
+use crate::text::escaped;
+pub use crate::text::printable;
 
 /// Text or JSON.
 #[derive(Debug, Clone)]
@@ -41,7 +42,7 @@ impl Output {
     pub fn event(&self, event: &Event) {
         if self.json {
             let mut out = std::io::stdout().lock();
-            let _ = writeln!(out, "{}", event.to_json());
+            let _ = writeln!(out, "{}", escaped(&event.to_json()));
             let _ = out.flush();
         }
     }
@@ -52,7 +53,7 @@ impl Output {
             && let Ok(text) = serde_json::to_string(event)
         {
             let mut out = std::io::stdout().lock();
-            let _ = writeln!(out, "{text}");
+            let _ = writeln!(out, "{}", escaped(&text));
             let _ = out.flush();
         }
     }
@@ -66,8 +67,9 @@ impl Output {
         } else {
             let _ = writeln!(
                 std::io::stderr().lock(),
-                "{} {message}",
-                console::style("Note:").yellow().bold().for_stderr()
+                "{} {}",
+                console::style("Note:").yellow().bold().for_stderr(),
+                lines(message)
             );
         }
     }
@@ -94,9 +96,8 @@ impl Output {
     }
 }
 
-/// Text from outside, on one line and without characters that change how a screen shows the rest.
-pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if is_unprintable(c) { '\u{fffd}' } else { c })
-        .collect()
+/// Several lines, each as it may be shown.
+fn lines(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(printable).collect();
+    lines.join("\n")
 }

@@ -37,7 +37,13 @@ pub fn text(
     };
     let _ = writeln!(out, "Network     {}, {money}", printable(&network.name));
     let _ = writeln!(out, "Operators   {n}");
-    for (i, operator) in definition.operators.iter().enumerate() {
+    let called = names.of_all(
+        definition
+            .operators
+            .iter()
+            .map(|operator| operator.enr.node_public_key()),
+    );
+    for ((i, operator), name) in definition.operators.iter().enumerate().zip(called) {
         let key = operator.enr.node_public_key();
         let you = if own == Some(key) { "  <- you" } else { "" };
         let wallet = operator
@@ -47,7 +53,7 @@ pub fn text(
             out,
             "  {:>2}  {:<20} key {}{wallet}{you}",
             i + 1,
-            printable(&names.of(key)),
+            printable(&name),
             hex::encode(&key.to_bytes()[..8])
         );
     }

@@ -18,6 +18,7 @@ use crate::crypto::hash::Hash;
 use crate::ethereum::address::Address;
 use crate::ethereum::deposit;
 use crate::ethereum::network::Network;
+use crate::text::line;
 
 /// Largest definition file in bytes that is read.
 pub const MAX_FILE: usize = 16 << 20;
@@ -40,6 +41,10 @@ pub const DEFAULT_OLD_GAS_LIMIT: u64 = 30_000_000;
 /// Longest text of a version, in bytes.
 const MAX_VERSION: usize = 16;
 /// One ETH in gwei.
+/// Most bytes of a value in a difference: a node record is shown whole.
+const MAX_SHOWN: usize = 320;
+/// Most differences that are told at once.
+const MAX_DIFFERENCES: usize = 5;
 const ETH: u64 = 1_000_000_000;
 /// Length of one secp256k1 signature in bytes: R, S, V.
 const SIGNATURE: usize = 65;
@@ -690,12 +695,27 @@ impl Definition {
             .into_iter()
             .filter_map(|(what, ours)| {
                 let theirs = theirs.get(&what)?;
-                (ours != *theirs).then(|| format!("{what}: ours {ours}, theirs {theirs}"))
+                (ours != *theirs).then(|| {
+                    let [ours, theirs] = [&ours, theirs].map(|text| line(text, MAX_SHOWN));
+                    format!("{what}: ours {ours}, theirs {theirs}")
+                })
             })
             .collect()
     }
 
-    /// Every field with its name, as text that shows every difference.
+    /// The first few differences, as [`diff`](Self::diff) tells them, on one line, and how many more there are; `None` when the definitions
+    /// are equal.
+    pub fn differences(&self, other: &Definition) -> Option<String> {
+        let mut differences = self.diff(other);
+        let more = differences.len().saturating_sub(MAX_DIFFERENCES);
+        differences.truncate(MAX_DIFFERENCES);
+        if more > 0 {
+            differences.push(format!("and {more} more"));
+        }
+        (!differences.is_empty()).then(|| differences.join("; "))
+    }
+
+    /// Every field with its name, as text.
     fn in_words(&self) -> Vec<(String, String)> {
         let quoted = |text: &str| format!("{text:?}");
         let address = |address: Option<&Address>| address.map_or("none".to_owned(), Address::to_checksum);

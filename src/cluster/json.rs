@@ -12,6 +12,10 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::recognise::without_bom;
+use crate::text::line;
+
+/// Most bytes of an error's place, and of what is said of it.
+const MAX_SHOWN: usize = 300;
 
 /// Why a file could not be read: where in the file, and what is wrong there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,11 +28,11 @@ pub struct JsonError {
 }
 
 impl JsonError {
-    /// An error at `path`.
+    /// An error at `path`. Both may quote as much of the file as they like.
     pub fn new(path: impl Into<String>, what: impl Into<String>) -> Self {
         JsonError {
-            path: path.into(),
-            what: what.into(),
+            path: line(&path.into(), MAX_SHOWN),
+            what: line(&what.into(), MAX_SHOWN),
         }
     }
 }

@@ -87,10 +87,9 @@ impl Content {
             Shape {
                 metadata: Some(_), ..
             } => Some(Self::History),
-            Shape { message, error, .. } => said(&message).or_else(|| said(&error)).map(|text| {
-                let line = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-                Self::ErrorAnswer(line.take(MAX_MESSAGE).collect())
-            }),
+            Shape { message, error, .. } => said(&message)
+                .or_else(|| said(&error))
+                .map(|text| Self::ErrorAnswer(crate::text::line(&text, MAX_MESSAGE))),
         }
     }
 }

@@ -222,7 +222,7 @@ impl Network {
             .iter()
             .find(|network| network.name == name)
             .ok_or_else(|| NetworkError::UnknownName {
-                name: name.chars().filter(|c| !c.is_control()).take(64).collect(),
+                name: crate::text::line(name, 64),
                 known: KNOWN
                     .iter()
                     .filter(|n| !n.read_only)

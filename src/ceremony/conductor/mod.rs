@@ -33,7 +33,7 @@ use super::entrance::Entrance;
 use super::files::PUBLIC;
 use super::folder::DataFolder;
 use super::journal::Journal;
-use super::names::{Names, distinct};
+use super::names::Names;
 use super::problem::{Kind, Problem};
 use super::product;
 use super::progress::{Event, Snapshot};
@@ -264,15 +264,12 @@ impl Conductor<'_> {
             return;
         }
         let board = self.operator.board();
-        let said: Vec<(u16, String)> = self
-            .terms
-            .indices()
-            .filter_map(|operator| Some((operator, board_view::said_name(board, operator)?)))
-            .collect();
         let mut fresh = false;
-        for (operator, name) in distinct(&said) {
-            if let Some(key) = self.terms.operator(operator) {
-                fresh |= self.names.learn(key, &name);
+        for operator in self.terms.indices() {
+            if let Some(said) = board_view::said_name(board, operator)
+                && let Some(key) = self.terms.operator(operator)
+            {
+                fresh |= self.names.learn(key, &said);
             }
         }
         // They are for screens: a disk that takes nothing any more shows with the journal.

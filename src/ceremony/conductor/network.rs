@@ -227,10 +227,10 @@ impl Conductor<'_> {
             Difference::Definition(bytes) => {
                 let what = match Definition::from_json(bytes) {
                     Err(error) => format!("cannot be read: {error}"),
-                    Ok(theirs) => match self.definition.diff(&theirs).as_slice() {
-                        [] => "differs from yours in signatures only".to_owned(),
-                        fields => format!("differs from yours: {}", fields.join("; ")),
-                    },
+                    Ok(theirs) => self.definition.differences(&theirs).map_or_else(
+                        || "differs from yours in signatures only".to_owned(),
+                        |fields| format!("differs from yours: {fields}"),
+                    ),
                 };
                 self.notice(format!("The definition of {name} {what}"));
             }

@@ -241,10 +241,7 @@ fn finish(folder: &DataFolder, target: &Path, when: &str) -> Result<(), FileErro
 
 /// A path as it may be shown, in one line.
 fn shown(path: &Path) -> String {
-    let text = path.display().to_string();
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    crate::text::printable(&path.display().to_string())
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Problem> {

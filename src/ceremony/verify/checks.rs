@@ -156,18 +156,9 @@ pub(super) fn definition(
             Outcome::Ok
         }
         Against::Lock(lock) => {
-            let mut differences = definition.diff(lock.definition());
-            let more = differences.len().saturating_sub(3);
-            differences.truncate(3);
-            let more = if more > 0 {
-                format!("; and {more} more")
-            } else {
-                String::new()
-            };
-            Outcome::Failed(format!(
-                "the lock has another definition: {}{more}",
-                differences.join("; ")
-            ))
+            let differences = definition.differences(lock.definition());
+            let differences = differences.unwrap_or_else(|| "signatures".to_owned());
+            Outcome::Failed(format!("the lock has another definition: {differences}"))
         }
     };
     result.add(&item.file, "same definition as in the lock", same);

@@ -102,7 +102,7 @@ fn judge(
     Ok(format!("attempt {}: {who}: {}", evidence.attempt, finding.kind))
 }
 
-/// The name that the operator gave itself, or else what the folder calls it; `None` if the finding is about nobody.
+/// What the folder calls the operator, or else the name that it gave itself; `None` if the finding is about nobody.
 fn name(evidence: &Evidence, terms: &Terms, names: &Names) -> Option<String> {
     let operator = evidence.finding.operator;
     let key = terms.operator(operator)?;
@@ -111,5 +111,10 @@ fn name(evidence: &Evidence, terms: &Terms, names: &Names) -> Option<String> {
         .iter()
         .filter(|entry| entry.operator == operator && entry.step == Step::Join)
         .find_map(|entry| JoinBody::decode(terms, &entry.body));
-    Some(own.map_or_else(|| names.of(key), |join| join.name))
+    let mut names = names.clone();
+    if let Some(join) = own {
+        names.learn(key, &join.name);
+    }
+    let all = names.of_all(terms.indices().filter_map(|operator| terms.operator(operator)));
+    all.into_iter().nth(usize::from(operator).wrapping_sub(1))
 }

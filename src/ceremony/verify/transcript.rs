@@ -66,10 +66,11 @@ pub(super) fn show(file: &str, findings: &Findings, result: &mut Verification) {
         let why = format!("these said that theirs is lost: {}", lost.join(", "));
         result.add(file, "shares are there", Outcome::NotChecked(why));
     }
-    let silent: Vec<_> = (1..)
+    // Two may have the same name.
+    let silent: Vec<String> = (1..)
         .zip(&findings.names)
         .filter(|(i, _)| !findings.done.contains(i))
-        .map(|(_, name)| name.as_str())
+        .map(|(i, _)| who(i))
         .collect();
     let stored = if silent.is_empty() {
         Outcome::Ok

@@ -13,11 +13,14 @@ use crate::p2p::{
     protocol::Protocol,
     stream::Names,
 };
+use crate::text::line;
 
 /// The same refusal, and strangers in all, are reported at most this often.
 const REPEAT: Duration = Duration::from_secs(60);
 /// Strangers that are reported in [`REPEAT`].
 const STRANGERS: usize = 8;
+/// Most bytes of what a peer says of itself.
+const MAX_WORDS: usize = 64;
 
 /// How many strangers there were, and when they were told of.
 #[derive(Default)]
@@ -55,13 +58,13 @@ impl<P: Protocol> Node<P> {
             .filter(|protocol| protocol.as_ref().starts_with("/conclave/"));
         let speaks = ours
             .take(4)
-            .map(|protocol| printable(protocol.as_ref()))
+            .map(|protocol| line(protocol.as_ref(), MAX_WORDS))
             .collect();
         self.refused(
             number,
             Refusal::Protocol {
                 speaks,
-                software: printable(&info.agent_version),
+                software: line(&info.agent_version, MAX_WORDS),
             },
             now,
         );
@@ -94,9 +97,4 @@ impl<P: Protocol> Node<P> {
             self.tell(Event::Stranger { peer, address, total });
         }
     }
-}
-
-/// Text of a peer as it may be shown.
-fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(64).collect()
 }

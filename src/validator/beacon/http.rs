@@ -706,15 +706,7 @@ fn innermost(error: &reqwest::Error) -> Option<String> {
 
 /// The beginning of somebody else's text, on one line.
 pub(super) fn line(text: &str) -> String {
-    let mut line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MAX_MESSAGE)
-        .collect();
-    if text.chars().nth(MAX_MESSAGE).is_some() {
-        line.push_str(" ...");
-    }
-    line.trim().to_owned()
+    crate::text::line(text, MAX_MESSAGE)
 }
 
 #[cfg(test)]

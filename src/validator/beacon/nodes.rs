@@ -678,7 +678,7 @@ impl Nodes {
         let version = version
             .ok()
             .and_then(|body| serde_json::from_slice::<Data<Version>>(&body).ok())
-            .map(|version| line(&version.data.version).chars().take(100).collect())
+            .map(|version| crate::text::line(&version.data.version, 100))
             .unwrap_or_default();
         let mut shared = self.shared();
         let fits = chain.fits(&shared.pinned);

@@ -109,13 +109,7 @@ impl Spec {
         let due = due_times(&values, slot_ms, "", None)?;
         let preset = preset(values.text("PRESET_BASE").unwrap_or_default());
         Ok(Self {
-            config_name: values
-                .text("CONFIG_NAME")
-                .unwrap_or_default()
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(64)
-                .collect(),
+            config_name: crate::text::line(values.text("CONFIG_NAME").unwrap_or_default(), 64),
             genesis_fork_version,
             capella_fork_version: values.version("CAPELLA_FORK_VERSION")?,
             slot_ms,

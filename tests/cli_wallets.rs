@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
     process::Output,
     sync::{Arc, Mutex},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use conclave::{
@@ -152,6 +153,7 @@ impl Client {
         Self::start(move |method, _| match method {
             "eth_chainId" => result(&json!(chain)),
             "eth_syncing" => result(&json!(false)),
+            "eth_getBlockByNumber" => newest_block(0),
             "eth_getCode" => result(&json!(code)),
             "eth_call" => call.to_owned(),
             other => panic!("{other} is never asked"),
@@ -181,6 +183,16 @@ fn request(stream: &mut TcpStream) -> Option<Value> {
 
 fn result(value: &Value) -> String {
     format!("{{\"jsonrpc\":\"2.0\",\"id\":$ID,\"result\":{value}}}")
+}
+
+/// The newest block, so many seconds old.
+fn newest_block(age: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    result(&json!({"number": "0x1", "timestamp": format!("{:#x}", now - age)}))
+}
+
+fn error(error: &Value) -> String {
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":$ID,\"error\":{error}}}")
 }
 
 #[test]
@@ -247,15 +259,19 @@ fn an_execution_client_says_whether_the_contract_accepts() {
     assert_eq!(data[100..165], definition.operators[1].config_signature);
 
     // The chain's word counts for more than that of whoever names the wallet.
-    let reverts =
-        "{\"jsonrpc\":\"2.0\",\"id\":$ID,\"error\":{\"code\":3,\"message\":\"execution reverted: GS026\"}}";
-    let no = Box::leak(result(&json!(format!("0x{}", "00".repeat(32)))).into_boxed_str());
+    let no = result(&json!(format!("0x{}", "00".repeat(32))));
+    // As Geth, Besu and Nethermind tell it.
+    let geth = json!({"code": 3, "message": "execution reverted: GS026", "data": "0x08c379a0"});
+    let besu = json!({"code": -32000, "message": "Execution reverted", "data": "0x"});
+    let nethermind = json!({"code": -32015, "message": "VM execution error.", "data": "Reverted 0x"});
     for (code, call, words) in [
-        ("0x", MAGIC, "there is no contract"),
-        ("0x6080", reverts, "execution reverted: GS026"),
+        ("0x", no.clone(), "there is no contract"),
+        ("0x6080", error(&geth), "execution reverted: GS026"),
+        ("0x6080", error(&besu), "Execution reverted"),
+        ("0x6080", error(&nethermind), "VM execution error."),
         ("0x6080", no, "does not return"),
     ] {
-        let client = Client::contract(HOODI, code, call);
+        let client = Client::contract(HOODI, code, Box::leak(call.into_boxed_str()));
         let arguments = [
             "--execution-client",
             &client.url,
@@ -290,22 +306,49 @@ fn an_execution_client_that_cannot_be_relied_on_is_told_and_nothing_is_taken_for
         result(&json!("0x1626ba7")),
         result(&json!(true)),
         result(&json!(format!("0x{}", "00".repeat(2 << 20)))),
+        // None of these is the contract's doing.
+        error(&json!({"code": -32005, "message": "rate limit exceeded, revert to a paid plan"})),
+        error(&json!({"code": 429, "message": "execution reverted"})),
+        error(&json!({"code": -32601, "message": "the method eth_call does not exist"})),
+        error(&json!({"code": -32000, "message": "header not found"})),
+        error(&json!({"code": -32000, "message": "missing trie node"})),
+        error(&json!({"code": -32602, "message": "invalid argument 0"})),
+        error(&json!({"message": "execution reverted"})),
     ] {
         let client = Client::contract(HOODI, "0x6080", leak(odd.clone()));
-        let all = place.ends(&["verify", "old", "--execution-client", &client.url], 1);
+        let all = place.ends(&["verify", "old", "--execution-client", &client.url], 12);
         assert!(
-            all.contains("does not answer as it should") && all.contains("--contract-wallet"),
+            all.contains("could not be asked") && all.contains("--contract-wallet"),
             "{all}"
         );
         // Neither credentials nor keys are shown.
         assert!(!all.contains("hunter2") && !all.contains("api-key"), "{all}");
     }
-    let behind = Client::start(|method, _| match method {
-        "eth_chainId" => result(&json!(HOODI)),
-        _ => result(&json!({"currentBlock": "0x1", "highestBlock": "0x2"})),
-    });
-    let all = place.ends(&["verify", "old", "--execution-client", &behind.url], 1);
-    assert!(all.contains("still syncing"), "{all}");
+    // Each call before it, too, has an answer of its own or nothing is asked.
+    let limited = error(&json!({"code": -32005, "message": "limit exceeded"}));
+    let syncing = result(&json!({"currentBlock": "0x1", "highestBlock": "0x2"}));
+    for (odd, answer, words) in [
+        ("eth_chainId", limited.clone(), "limit exceeded"),
+        ("eth_chainId", result(&json!("hoodi")), "no number"),
+        ("eth_syncing", limited.clone(), "limit exceeded"),
+        ("eth_syncing", syncing, "still syncing"),
+        ("eth_getBlockByNumber", limited.clone(), "limit exceeded"),
+        ("eth_getBlockByNumber", result(&json!(null)), "no time"),
+        ("eth_getBlockByNumber", newest_block(3600), "60 minutes old"),
+        ("eth_getCode", limited, "limit exceeded"),
+    ] {
+        let accepts = accepts.clone();
+        let client = Client::start(move |method, _| match method {
+            _ if method == odd => answer.clone(),
+            "eth_chainId" => result(&json!(HOODI)),
+            "eth_syncing" => result(&json!(false)),
+            "eth_getBlockByNumber" => newest_block(0),
+            "eth_getCode" => result(&json!("0x6080")),
+            _ => accepts.clone(),
+        });
+        let all = place.ends(&["verify", "old", "--execution-client", &client.url], 12);
+        assert!(all.contains(words) && all.contains("could not be asked"), "{all}");
+    }
     let all = place.ends(
         &[
             "verify",
@@ -313,7 +356,7 @@ fn an_execution_client_that_cannot_be_relied_on_is_told_and_nothing_is_taken_for
             "--execution-client",
             "http://me:hunter2@127.0.0.1:1/api-key",
         ],
-        1,
+        12,
     );
     assert!(
         all.contains("http://127.0.0.1:1") && !all.contains("hunter2") && !all.contains("api-key"),
@@ -426,4 +469,24 @@ fn join_takes_part_only_if_the_wallet_is_named_or_its_contract_accepts() {
     let client = Client::contract(HOODI, "0x6080", accepts);
     let (code, all) = join(&["--execution-client", &client.url]);
     assert_eq!(code, Some(4), "{all}");
+    // What was accepted is kept with the folder: the same command goes on without the flags, and without the client.
+    let (code, all) = join(&[]);
+    assert_eq!(code, Some(4), "{all}");
+    let (code, all) = join(&["--execution-client", "http://127.0.0.1:1"]);
+    assert_eq!(code, Some(4), "{all}");
+    assert!(
+        all.contains("could not be asked") && all.contains("it goes on"),
+        "{all}"
+    );
+    // A contract that does not accept any more is heard.
+    let (code, all) = join(&["--execution-client", &refuses.url]);
+    assert_eq!(code, Some(3), "{all}");
+    // Another folder has accepted nothing.
+    let output = conclave()
+        .arg("--data-dir")
+        .arg(group.folder(1))
+        .args(["join", file.to_str().unwrap(), "--yes", "--wait", "1s"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
 }

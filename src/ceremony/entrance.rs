@@ -23,6 +23,15 @@ pub struct Entrance {
     pub finished: bool,
 }
 
+/// Whether this ceremony was entered in this folder before. Then its signatures were found to be right, or were accepted as they are, and
+/// nobody has to say so again.
+///
+/// # Errors
+/// Anything the disk says.
+pub fn was_entered(folder: &DataFolder, definition: &Definition) -> Result<bool, Problem> {
+    Ok(folder.has_pinned(PIN, &definition.definition_hash())?)
+}
+
 /// Checks everything and changes nothing. `wallets`: what is known of contract wallets among the signers.
 ///
 /// # Errors

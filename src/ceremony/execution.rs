@@ -3,7 +3,10 @@
 //! It is the operator's own, and answers over JSON-RPC. Every answer is bounded in size and time and read strictly, and a wrong
 //! one is never taken for a yes.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use reqwest::{Client, Url, header::CONTENT_TYPE, redirect::Policy};
 use serde_json::{Value, json};
@@ -13,14 +16,17 @@ use super::problem::{Kind, Problem};
 use crate::{
     cluster::wallets::{Verdict, WalletSignature, accepts},
     ethereum::{address::Address, network::Network},
+    text::line,
 };
 
 /// Most bytes of an answer: a contract's code has at most 24 KiB today, twice that in hexadecimal.
 const MAX_ANSWER: usize = 1 << 20;
-/// Most characters of the client's own words that are repeated.
+/// Most bytes of the client's own words that are repeated.
 const MAX_WORDS: usize = 200;
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
+/// A client whose newest block is older than this is behind the chain, whatever it says.
+const MAX_BEHIND: Duration = Duration::from_secs(15 * 60);
 /// How long all of them together may take.
 const ALL: Duration = Duration::from_secs(120);
 
@@ -33,10 +39,10 @@ pub struct ExecutionClient {
 
 /// What came instead of a result.
 enum Failure {
-    /// The client answered that it cannot, in its own words.
-    Error(String),
-    /// No answer, or none that can be understood.
-    Broken(String),
+    /// The call was made, and the contract reverted; the client's words.
+    Reverted(String),
+    /// No answer, none that can be understood, or that it cannot: says nothing of any contract.
+    Unasked(String),
 }
 
 impl ExecutionClient {
@@ -123,49 +129,58 @@ impl ExecutionClient {
 
     /// Whether the client is of the right chain and has caught up with it, as far as it says.
     async fn check_itself(&self, network: &Network, end: Instant) -> Result<(), Problem> {
-        // A client that does not want to say is asked all the same: signatures are made for one chain.
-        match self.call("eth_chainId", json!([]), end).await {
-            Ok(Value::String(id)) if quantity(&id) == Some(network.chain_id) => {}
-            Ok(id) => {
-                let id = id
-                    .as_str()
-                    .and_then(quantity)
-                    .map_or("none".to_owned(), |id| id.to_string());
-                return Err(Problem::new(
-                    Kind::WrongNetwork,
-                    format!("the execution client {} is of another network", self.shown),
-                    format!(
-                        "its chain id is {id}; that of {} is {}",
-                        network.name, network.chain_id
-                    ),
-                    "name an execution client of that network with --execution-client",
-                ));
-            }
-            Err(Failure::Error(_)) => {}
-            Err(Failure::Broken(why)) => return Err(self.silent(&why)),
+        let id = self.must("eth_chainId", json!([]), end).await?;
+        let Some(id) = id.as_str().and_then(quantity) else {
+            return Err(self.unasked("its answer to eth_chainId is no number"));
+        };
+        if id != network.chain_id {
+            return Err(Problem::new(
+                Kind::WrongNetwork,
+                format!("the execution client {} is of another network", self.shown),
+                format!(
+                    "its chain id is {id}; that of {} is {}",
+                    network.name, network.chain_id
+                ),
+                "name an execution client of that network with --execution-client",
+            ));
         }
-        match self.call("eth_syncing", json!([]), end).await {
-            Ok(Value::Bool(false)) | Err(Failure::Error(_)) => Ok(()),
-            Ok(_) => Err(Problem::other(
-                format!("the execution client {} cannot be asked yet", self.shown),
-                "it is still syncing, so it may not know the contracts",
-                "wait until it has caught up, or name another one",
-            )),
-            Err(Failure::Broken(why)) => Err(self.silent(&why)),
+        if self.must("eth_syncing", json!([]), end).await? != Value::Bool(false) {
+            return Err(self.unasked("it is still syncing, so it may not know the contracts"));
         }
+        // What it says of itself is one thing; the age of its newest block is another.
+        let block = self
+            .must("eth_getBlockByNumber", json!(["latest", false]), end)
+            .await?;
+        let time = block.get("timestamp").and_then(Value::as_str).and_then(quantity);
+        let Some(time) = time else {
+            return Err(self.unasked("its answer to eth_getBlockByNumber has no time"));
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let behind = now.as_secs().saturating_sub(time);
+        if behind > MAX_BEHIND.as_secs() {
+            return Err(self.unasked(&format!(
+                "its newest block is {} minutes old, so it may not know the contracts",
+                behind / 60
+            )));
+        }
+        Ok(())
+    }
+
+    /// The result of a call that no contract has a part in.
+    async fn must(&self, method: &str, params: Value, end: Instant) -> Result<Value, Problem> {
+        self.call(method, params, end)
+            .await
+            .map_err(|failure| match failure {
+                Failure::Reverted(why) | Failure::Unasked(why) => self.unasked(&why),
+            })
     }
 
     async fn has_code(&self, address: &Address, end: Instant) -> Result<bool, Problem> {
         let code = self
-            .call("eth_getCode", json!([hex_text(&address.0), "latest"]), end)
-            .await;
-        let code = code.and_then(|code| {
-            data(&code).ok_or_else(|| Failure::Broken("its answer to eth_getCode is no code".into()))
-        });
-        match code {
-            Ok(code) => Ok(!code.is_empty()),
-            Err(Failure::Error(why) | Failure::Broken(why)) => Err(self.silent(&why)),
-        }
+            .must("eth_getCode", json!([hex_text(&address.0), "latest"]), end)
+            .await?;
+        let code = data(&code).ok_or_else(|| self.unasked("its answer to eth_getCode is no code"))?;
+        Ok(!code.is_empty())
     }
 
     async fn ask(&self, signature: &WalletSignature, end: Instant) -> Result<Verdict, Problem> {
@@ -176,20 +191,21 @@ impl ExecutionClient {
                 Some(_) => Ok(Verdict::Refused(
                     "it does not return the value that means yes (ERC-1271)".to_owned(),
                 )),
-                None => Err(self.silent("its answer to eth_call is no data")),
+                None => Err(self.unasked("its answer to eth_call is no data")),
             },
-            // Wallets refuse by reverting, which clients tell as an error, each in its own way.
-            Err(Failure::Error(why)) => Ok(Verdict::Refused(format!("the execution client says: {why}"))),
-            Err(Failure::Broken(why)) => Err(self.silent(&why)),
+            // Wallets refuse by reverting.
+            Err(Failure::Reverted(why)) => Ok(Verdict::Refused(format!("the execution client says: {why}"))),
+            Err(Failure::Unasked(why)) => Err(self.unasked(&why)),
         }
     }
 
-    fn silent(&self, why: &str) -> Problem {
-        Problem::other(
-            format!("the execution client {} does not answer as it should", self.shown),
-            why,
-            "check the address in --execution-client and that the client runs; or name the wallets with --contract-wallet, \
-             which leaves their signatures unchecked",
+    fn unasked(&self, why: &str) -> Problem {
+        Problem::new(
+            Kind::NotAsked,
+            format!("the execution client {} could not be asked", self.shown),
+            format!("{why}; that says nothing about the signatures"),
+            "check --execution-client and that the client runs and has caught up, or name another one; or name the wallets with \
+             --contract-wallet, which leaves their signatures unchecked",
         )
     }
 
@@ -199,8 +215,8 @@ impl ExecutionClient {
         let deadline = end.min(Instant::now() + ANSWER);
         let body = json!({ "jsonrpc": "2.0", "id": ID, "method": method, "params": params }).to_string();
         let answer = timeout_at(deadline, self.exchange(body)).await;
-        let bytes = answer.map_err(|_| Failure::Broken(format!("no answer to {method} in time")))??;
-        let broken = |why: &str| Failure::Broken(format!("its answer to {method} is no JSON-RPC: {why}"));
+        let bytes = answer.map_err(|_| Failure::Unasked(format!("no answer to {method} in time")))??;
+        let broken = |why: &str| Failure::Unasked(format!("its answer to {method} is no JSON-RPC: {why}"));
         let answer: Value = serde_json::from_slice(&bytes).map_err(|_| broken("it is not JSON"))?;
         if answer.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
             return Err(broken("it does not say that it is version 2.0"));
@@ -213,9 +229,12 @@ impl ExecutionClient {
             (Some(result), None) => Ok(result.clone()),
             (None | Some(Value::Null), Some(error)) => {
                 let said = error.get("message").and_then(Value::as_str);
-                Err(Failure::Error(words(
-                    said.ok_or_else(|| broken("its error has no words"))?,
-                )))
+                let said = words(said.ok_or_else(|| broken("its error has no words"))?);
+                Err(if is_revert(method, error) {
+                    Failure::Reverted(said)
+                } else {
+                    Failure::Unasked(format!("it refuses {method}: {said}"))
+                })
             }
             (None, None) => Err(broken("it has neither result nor error")),
             (Some(_), Some(_)) => Err(broken("it has both result and error")),
@@ -230,7 +249,7 @@ impl ExecutionClient {
             while let Some(deeper) = cause.source() {
                 cause = deeper;
             }
-            Failure::Broken(words(&cause.to_string()))
+            Failure::Unasked(words(&cause.to_string()))
         };
         let request = self
             .client
@@ -241,7 +260,7 @@ impl ExecutionClient {
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(broken)? {
             if bytes.len() + chunk.len() > MAX_ANSWER {
-                return Err(Failure::Broken(format!(
+                return Err(Failure::Unasked(format!(
                     "its answer has more than {MAX_ANSWER} bytes"
                 )));
             }
@@ -253,15 +272,37 @@ impl ExecutionClient {
         {
             Ok(bytes)
         } else {
-            Err(Failure::Broken(format!("it answers HTTP {}", status.as_u16())))
+            Err(Failure::Unasked(format!("it answers HTTP {}", status.as_u16())))
         }
     }
 }
 
+/// Whether an error says that a contract was called and reverted. Clients have no common way to say so: Geth, Erigon and Reth use
+/// code 3, Besu -32000, Nethermind -32015 or -32000 with the word in the message or in the data. All other errors (of limits, methods,
+/// parameters, states that are not there) are about the client and not about the contract.
+fn is_revert(method: &str, error: &Value) -> bool {
+    let reverts = |text: &str| text.trim_start().to_ascii_lowercase();
+    let message = error.get("message").and_then(Value::as_str).map(reverts);
+    let message = message.unwrap_or_default();
+    let data = error
+        .get("data")
+        .and_then(Value::as_str)
+        .map(reverts)
+        .unwrap_or_default();
+    let said = [
+        "execution reverted",
+        "vm execution error: reverted",
+        "reverted",
+        "revert",
+    ];
+    let in_words = said.iter().any(|start| message.starts_with(start)) || data.starts_with("reverted");
+    let code = error.get("code").and_then(Value::as_i64);
+    method == "eth_call" && matches!(code, Some(3 | -32000 | -32015)) && (in_words || code == Some(3))
+}
+
 /// The beginning of what a client says, on one line.
 fn words(said: &str) -> String {
-    let line = said.chars().map(|c| if c.is_control() { ' ' } else { c });
-    line.take(MAX_WORDS).collect()
+    line(said, MAX_WORDS)
 }
 
 fn hex_text(bytes: &[u8]) -> String {

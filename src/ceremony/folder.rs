@@ -210,6 +210,19 @@ impl DataFolder {
         ))
     }
 
+    /// Whether [`pin`](Self::pin) has kept these bytes under that name.
+    ///
+    /// # Errors
+    /// Anything the disk says.
+    pub fn has_pinned(&self, name: &str, value: &[u8; 32]) -> Result<bool, FileError> {
+        let text = hex::encode(value);
+        match self.disk.read(&self.ceremony().join(name), text.len() as u64) {
+            Ok(kept) => Ok(kept == text.as_bytes()),
+            Err(error) if error.is_missing() || matches!(error.cause, Cause::TooLarge(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Looks whether a ceremony could be carried to its end here, before anything is sent: no outputs of an earlier
     /// one, a disk that can be written, and room for `needed` bytes.
     ///

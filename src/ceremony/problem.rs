@@ -27,6 +27,8 @@ pub enum Kind {
     WrongNetwork,
     /// A second copy of this folder runs with the same share. Exit code 11.
     TwinSeen,
+    /// An execution client that was named could not be asked. Exit code 12.
+    NotAsked,
     /// The user interrupted. Exit code 130.
     Interrupted,
 }
@@ -46,6 +48,7 @@ impl Kind {
             Self::DatabaseMissing => 9,
             Self::WrongNetwork => 10,
             Self::TwinSeen => 11,
+            Self::NotAsked => 12,
             Self::Interrupted => 130,
         }
     }

@@ -48,7 +48,11 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
         context.output.warn(&printable(&warning));
     }
     let begun = conductor::has_begun(&context.data_dir);
-    let wallets = wallets::known(&args.wallets, &[(definition.clone(), &network)])?;
+    let wallets = if entrance::was_entered(&folder, &definition)? {
+        wallets::known_again(context, &args.wallets, (definition.clone(), &network))?
+    } else {
+        wallets::known(&args.wallets, &[(definition.clone(), &network)])?
+    };
     entrance::examine(&folder, &definition, &network, &wallets)?;
     let keys = definition
         .operators

@@ -9,7 +9,30 @@ use crate::{
     ethereum::{address::Address, network::Network},
 };
 
-use super::args::ContractWallets;
+use super::{Context, args::ContractWallets, output::printable};
+
+/// What is known for a ceremony that goes on: what was accepted when it was entered stays accepted. Whoever names an execution client again
+/// is heard, but need not have it running.
+///
+/// # Errors
+/// An address that is none.
+pub(super) fn known_again(
+    context: &Context,
+    args: &ContractWallets,
+    definition: (Definition, &Network),
+) -> Result<Wallets, Problem> {
+    let wallets = known(args, &[definition]).or_else(|problem| {
+        if problem.kind == Kind::BadInput {
+            return Err(problem);
+        }
+        context.output.warn(&printable(&format!(
+            "{}: {}. The signatures were accepted when this ceremony was begun here; it goes on",
+            problem.what, problem.why
+        )));
+        Ok(Wallets::default())
+    })?;
+    Ok(wallets.or_unchecked())
+}
 
 /// Reads the addresses, and asks the execution client about every signature in these definitions that no key proves. It is asked
 /// nothing if there are none.
@@ -60,10 +83,7 @@ fn address(text: &str) -> Result<Address, Problem> {
             }
         })
         .map_err(|error| Problem {
-            what: format!(
-                "--contract-wallet: {} is not an address",
-                super::output::printable(text)
-            ),
+            what: format!("--contract-wallet: {} is not an address", printable(text)),
             ..Problem::from_lines(Kind::BadInput, error)
         })
 }

@@ -86,9 +86,15 @@ impl Wallets {
 
     /// For whoever is not the one to judge: what no key proves is told, and stops nobody.
     pub fn unchecked() -> Self {
+        Self::default().or_unchecked()
+    }
+
+    /// For whoever has judged before: of what nothing is known, as [`unchecked`](Self::unchecked).
+    #[must_use]
+    pub fn or_unchecked(self) -> Self {
         Self {
             others_unchecked: true,
-            ..Self::default()
+            ..self
         }
     }
 

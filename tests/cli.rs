@@ -506,6 +506,102 @@ fn quotes_and_commas_that_nobody_means_are_named() {
             &["status"],
             ["CONCLAVE_DATA_DIR", "quotes"],
         ),
+        (
+            "CONCLAVE_DATA_DIR",
+            "/tmp/x,".to_owned(),
+            &["status"],
+            ["CONCLAVE_DATA_DIR", "comma"],
+        ),
+        (
+            "CONCLAVE_NAME",
+            "\"carol\"".to_owned(),
+            &["identity", "new"],
+            ["CONCLAVE_NAME", "quotes"],
+        ),
+        (
+            "CONCLAVE_NAME",
+            "carol,".to_owned(),
+            &["identity", "new"],
+            ["CONCLAVE_NAME", "comma"],
+        ),
+        (
+            "CONCLAVE_CLUSTER_NAME",
+            "'Friends'".to_owned(),
+            &["plan", "new"],
+            ["CONCLAVE_CLUSTER_NAME", "quotes"],
+        ),
+        (
+            "CONCLAVE_GRAFFITI",
+            "“hello”".to_owned(),
+            &["run", "--beacon-node", "http://127.0.0.1:1"],
+            ["CONCLAVE_GRAFFITI", "quotes"],
+        ),
+        (
+            "CONCLAVE_NETWORK",
+            "hoodi,".to_owned(),
+            &["plan", "new"],
+            ["CONCLAVE_NETWORK", "comma"],
+        ),
+        (
+            "CONCLAVE_WITHDRAWAL_ADDRESS",
+            format!("{ADDRESS},"),
+            &["plan", "new"],
+            ["CONCLAVE_WITHDRAWAL_ADDRESS", "comma"],
+        ),
+        (
+            "CONCLAVE_VALIDATORS",
+            "3,".to_owned(),
+            &["plan", "new"],
+            ["--validators", "comma"],
+        ),
+        (
+            "CONCLAVE_WAIT",
+            "1h,".to_owned(),
+            &["join", "x"],
+            ["--wait", "comma"],
+        ),
+        (
+            "CONCLAVE_KDF",
+            "scrypt,".to_owned(),
+            &["join", "x"],
+            ["--kdf", "comma"],
+        ),
+        (
+            "CONCLAVE_YES",
+            "\"false\"".to_owned(),
+            &["join", "x"],
+            ["CONCLAVE_YES", "quotes"],
+        ),
+        (
+            "CONCLAVE_YES",
+            "false,".to_owned(),
+            &["join", "x"],
+            ["CONCLAVE_YES", "comma"],
+        ),
+        (
+            "CONCLAVE_EXECUTION_CLIENT",
+            "http://localhost:8545,".to_owned(),
+            &["join", "x"],
+            ["CONCLAVE_EXECUTION_CLIENT", "comma"],
+        ),
+        (
+            "CONCLAVE_CONTRACT_WALLETS",
+            "'0x1111111111111111111111111111111111111111'".to_owned(),
+            &["join", "x"],
+            ["CONCLAVE_CONTRACT_WALLETS", "quotes"],
+        ),
+        (
+            "CONCLAVE_MONITORING_ADDRESS",
+            "127.0.0.1:9600,".to_owned(),
+            &["run", "--beacon-node", "http://127.0.0.1:1"],
+            ["CONCLAVE_MONITORING_ADDRESS", "comma"],
+        ),
+        (
+            "CONCLAVE_LOG_FILE",
+            "log,".to_owned(),
+            &["run", "--beacon-node", "http://127.0.0.1:1"],
+            ["CONCLAVE_LOG_FILE", "comma"],
+        ),
     ] {
         let mut process = Command::cargo_bin("conclave").unwrap();
         process
@@ -534,6 +630,17 @@ fn quotes_and_commas_that_nobody_means_are_named() {
         &dir.path().join("quoted"),
         &["identity", "new", "--name", "\"Joe\""],
     );
+    works(&dir.path().join("comma"), &["identity", "new", "--name", "Joe,"]);
+    refuses(dir.path(), &["plan", "new", "--network", "hoodi,"], 2, "comma");
+    // A file may have such a name.
+    std::fs::write(dir.path().join("lock,"), "{}").unwrap();
+    let mut command = conclave(dir.path());
+    let output = command
+        .current_dir(dir.path())
+        .args(["verify", "lock,"])
+        .output()
+        .unwrap();
+    assert!(!err(&output).contains("comma at the end"), "{}", err(&output));
 }
 
 #[test]

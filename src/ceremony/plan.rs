@@ -256,7 +256,12 @@ pub fn refuse_address_of_nobody(address: &Address, what: &str) -> Result<(), Pro
     Err(Problem::bad_input(
         format!("{} cannot be {what}", address.to_checksum()),
         format!("{why}, and money sent there is gone"),
-        "give an address of your own, copied from your wallet; if it is really meant, add --any-address",
+        if address.is_zero() {
+            // It is what an empty field looks like: no ceremony takes it.
+            "give an address of your own, copied from your wallet"
+        } else {
+            "give an address of your own, copied from your wallet; if it is really meant, add --any-address"
+        },
     ))
 }
 

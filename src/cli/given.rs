@@ -1,7 +1,7 @@
 //! What was given on the command line and in the environment, before anything is made of it.
 //!
 //! * An environment variable that is empty is as good as none: compose files and units have many of those.
-//! * Quotes around a value, and a comma after the last one of a list, are never meant. They are named.
+//! * Quotes around a value, and a comma after it, are never meant. They are named, whatever it is a value of.
 //! * Addresses of the network are understood as multiaddresses and as `HOST:PORT`, and judged here, where the flag is known.
 
 use std::ffi::{OsStr, OsString};
@@ -20,8 +20,10 @@ use crate::p2p::node::{can_dial, can_listen};
 
 use super::args::{self, Cli};
 
-/// Values that are free text, in which quotes may be meant. `operators` are cleaned by themselves.
-const FREE_TEXT: [&str; 3] = ["name", "graffiti", "operators"];
+/// Values that are free text: on a command line, where the shell has taken its quotes away, what remains is meant.
+const FREE_TEXT: [&str; 2] = ["name", "graffiti"];
+/// Node records are cleaned by themselves, of more than this.
+const RECORDS: &str = "operators";
 
 /// The command line as it is understood in this environment.
 pub(super) fn command() -> Command {
@@ -66,10 +68,13 @@ pub(super) fn judge(matches: &ArgMatches) -> Result<(), Problem> {
     fn look(command: &Command, matches: &ArgMatches) -> Result<(), Problem> {
         for argument in command.get_arguments() {
             let id = argument.get_id().as_str();
-            if FREE_TEXT.contains(&id) || !matches.try_contains_id(id).unwrap_or(false) {
+            if id == RECORDS || !matches.try_contains_id(id).unwrap_or(false) {
                 continue;
             }
             let given_by_variable = matches.value_source(id) == Some(ValueSource::EnvVariable);
+            if FREE_TEXT.contains(&id) && !given_by_variable {
+                continue;
+            }
             let variable = argument.get_env().filter(|_| given_by_variable);
             let name = || {
                 variable.map_or_else(
@@ -78,14 +83,11 @@ pub(super) fn judge(matches: &ArgMatches) -> Result<(), Problem> {
                 )
             };
             for value in matches.get_raw(id).into_iter().flatten() {
-                if value.to_str().is_some_and(is_quoted) {
-                    return Err(quotes(&name()));
-                }
                 if argument.get_value_delimiter() == Some(',') && is_blank(value) {
                     return Err(empty(&name()));
                 }
-                if argument.get_value_delimiter() == Some('\n') && ends_in_a_comma(value) {
-                    return Err(comma(&name()));
+                if let Some(problem) = mistake(&name(), value) {
+                    return Err(problem);
                 }
             }
         }
@@ -107,6 +109,19 @@ fn flag(argument: &clap::Arg) -> String {
     }
 }
 
+/// What nobody means in a value, whatever it is a value of: quotes around it, a comma after it. A file may have such a name.
+pub(super) fn mistake(name: &str, value: &OsStr) -> Option<Problem> {
+    let text = value.to_str()?;
+    let problem = if is_quoted(text) {
+        quotes(name)
+    } else if text.trim_end().ends_with(',') {
+        comma(name)
+    } else {
+        return None;
+    };
+    (!Path::new(value).exists()).then_some(problem)
+}
+
 /// What is wrong with a value that was not understood, if it is one of the usual things.
 pub(super) fn usual_mistake(error: &clap::Error) -> Option<Problem> {
     let context = |kind| match error.get(kind) {
@@ -120,14 +135,11 @@ pub(super) fn usual_mistake(error: &clap::Error) -> Option<Problem> {
         Some(quotes(flag))
     } else if value.trim().is_empty() {
         Some(empty(flag))
+    } else if value.trim_end().ends_with(',') {
+        Some(comma(flag))
     } else {
         None
     }
-}
-
-/// Unless there is a file with that name.
-fn ends_in_a_comma(value: &OsStr) -> bool {
-    value.to_str().is_some_and(|text| text.trim_end().ends_with(',')) && !Path::new(value).exists()
 }
 
 fn comma(name: &str) -> Problem {
@@ -135,7 +147,7 @@ fn comma(name: &str) -> Problem {
         Kind::Usage,
         format!("there is a comma at the end of the value of {name}"),
         "it is read as a part of the value",
-        format!("leave it out: several values need {name} for each, or a line each in the variable"),
+        "leave it out. Where several values can be given, each has its own flag, or its own line in the variable",
     )
 }
 

@@ -95,7 +95,7 @@ impl Payees<'_> {
     }
 
     fn refuse(self, what: &str, address: &Address) -> Result<(), Problem> {
-        if self.any {
+        if self.any && !address.is_zero() {
             return Ok(());
         }
         refuse_address_of_nobody(address, what)
@@ -175,7 +175,6 @@ mod tests {
         let rehearsal = REHEARSAL_ADDRESS.to_checksum();
         let (strict, lax) = (payees_of(&context, false), payees_of(&context, true));
         for text in [
-            "0x0000000000000000000000000000000000000000",
             "0x000000000000000000000000000000000000dEaD",
             "0x0000000000000000000000000000000000000001",
             "0x00000000219ab540356cBB839Cbe05303d7705Fa",
@@ -196,6 +195,24 @@ mod tests {
                 let plan = Plan::parse(&text).unwrap();
                 assert_eq!(strict.of_plan(&plan).unwrap_err().kind, Kind::BadInput);
                 lax.of_plan(&plan).unwrap();
+            }
+        }
+        // What no ceremony takes has no override, and none is advised.
+        let zero = "0x0000000000000000000000000000000000000000";
+        for payees in [strict, lax] {
+            for what in [WITHDRAWAL, FEE_RECIPIENT] {
+                let problem = payees.read(what, zero).unwrap_err();
+                assert!(
+                    problem.what.contains(what) && !problem.what_to_do.contains("--any-address"),
+                    "{problem:?}"
+                );
+            }
+            for key in ["withdrawal_address", "fee_recipient_address"] {
+                let text = format!("name = \"F\"\noperators = 2\nnetwork = \"hoodi\"\n{key} = \"{zero}\"");
+                assert!(
+                    Plan::parse(&text).and_then(|plan| payees.of_plan(&plan)).is_err(),
+                    "{key}"
+                );
             }
         }
         strict

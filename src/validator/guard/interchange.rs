@@ -20,12 +20,13 @@ use super::rules::{Attested, Record};
 use crate::crypto::hash::Hash;
 use crate::ethereum::json::without_bom;
 use crate::ethereum::network::Network;
+use crate::text::line;
 
 /// Most bytes of a file: complete histories of some thousand keys.
 pub const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
 /// Most different keys in a file.
 const MAX_KEYS: usize = 1 << 20;
-/// Most characters of what is quoted from a file.
+/// Most bytes of what is quoted from a file.
 const MAX_QUOTED: usize = 60;
 /// The version that is read and written.
 const VERSION: &str = "5";
@@ -352,11 +353,14 @@ impl Interchange {
         if entry.get() == "null" {
             return Ok(());
         }
-        let parsed: Option<Entry<'_>> = serde_json::from_str(entry.get()).ok();
-        let key: Option<Key> = parsed.as_ref().and_then(|entry| hex_of(entry.pubkey?));
-        let (Some(entry), Some(key)) = (parsed, key) else {
-            self.nobodys
-                .add(|| format!("entry {number} has no readable pubkey"));
+        let parsed = serde_json::from_str::<Entry<'_>>(entry.get());
+        let twice = parsed.as_ref().err().and_then(twice);
+        let key: Option<Key> = parsed.as_ref().ok().and_then(|entry| hex_of(entry.pubkey?));
+        let (Ok(entry), Some(key)) = (parsed, key) else {
+            self.nobodys.add(|| match twice {
+                Some(field) => format!("entry {number} has {field} twice, and nobody knows which counts"),
+                None => format!("entry {number} has no readable pubkey"),
+            });
             return Ok(());
         };
         // A key may come more than once.
@@ -453,26 +457,20 @@ impl Said {
     }
 }
 
+/// The field that an object has twice, if that is what is wrong with it.
+fn twice(error: &serde_json::Error) -> Option<String> {
+    let text = error.to_string();
+    let field = text.strip_prefix("duplicate field `")?.split('`').next()?;
+    Some(line(field, MAX_QUOTED))
+}
+
 /// A parser's message on one line.
 fn one_line(error: &serde_json::Error) -> String {
-    printable(&error.to_string(), 200)
+    line(&error.to_string(), 200)
 }
 
 fn quoted(value: &RawValue) -> String {
-    printable(value.get(), MAX_QUOTED)
-}
-
-/// At most so many characters, with an ellipsis if there are more.
-fn printable(text: &str, max: usize) -> String {
-    let mut short: String = text
-        .chars()
-        .take(max)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if text.chars().nth(max).is_some() {
-        short.push_str("...");
-    }
-    short
+    line(value.get(), MAX_QUOTED)
 }
 
 // --- reading ---

@@ -227,6 +227,30 @@ fn what_has_no_certain_meaning_is_told_and_spoils_nothing_else() {
             Some("entry 1 has no readable pubkey")
         );
     }
+    // Of two that say different things neither counts, and the file says why.
+    for (field, twice) in [
+        (
+            "pubkey",
+            r#"{"pubkey": KEY, "pubkey": KEY, "signed_blocks": [], "signed_attestations": []}"#,
+        ),
+        (
+            "signed_blocks",
+            r#"{"pubkey": KEY, "signed_blocks": [], "signed_blocks": [], "signed_attestations": []}"#,
+        ),
+        (
+            "signed_attestations",
+            r#"{"pubkey": KEY, "signed_blocks": [], "signed_attestations": [], "signed_attestations": []}"#,
+        ),
+    ] {
+        let twice = twice.replace("KEY", &format!("\"0x{}\"", "ab".repeat(48)));
+        let file = read(&file(&format!("{}, {twice}", entry(&key(0xab, 1), good, "")))).unwrap();
+        assert_eq!((file.keys().count(), file.nobodys().count), (1, 1), "{twice}");
+        let first = file.nobodys().first.as_deref().unwrap();
+        assert!(
+            first.contains("entry 2") && first.contains(&format!("{field} twice")),
+            "{first}"
+        );
+    }
     // However much is wrong, little is kept of it.
     let said = said(&file(&entry(
         &key(0xab, 1),

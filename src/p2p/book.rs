@@ -67,6 +67,27 @@ pub(super) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
     ip.map(|ip| ip.to_canonical())
 }
 
+/// The machine in an address.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Host {
+    Ip(IpAddr),
+    /// A name that stands for IP addresses.
+    Name(String),
+}
+
+/// The machine in an address, if there is one.
+pub(super) fn host_of(address: &Multiaddr) -> Option<Host> {
+    let name = || {
+        address.iter().find_map(|part| match part {
+            Protocol::Dns(name) | Protocol::Dns4(name) | Protocol::Dns6(name) => {
+                Some(Host::Name(name.to_ascii_lowercase()))
+            }
+            _ => None,
+        })
+    };
+    ip_of(address).map(Host::Ip).or_else(name)
+}
+
 /// The scope of the other end of a connection.
 pub(super) fn scope_of_remote(address: &Multiaddr) -> Scope {
     match ip_of(address) {
@@ -173,7 +194,9 @@ impl Addresses {
             // Whoever fills the list with nonsense must not keep the truth out: what does not answer makes room, and hearsay does for
             // everything else.
             let gives_way = |k: &Known| {
-                !k.given && !k.proven && (k.slow.is_some() || (k.word == Some(Word::Hearsay) && word > k.word))
+                !k.given
+                    && !k.proven
+                    && (k.slow.is_some() || (k.word == Some(Word::Hearsay) && word > k.word))
             };
             let Some(worst) = self.0.iter().position(gives_way) else {
                 return false;
@@ -261,15 +284,15 @@ impl Addresses {
         trusted.filter(due).map(|known| known.address.clone()).collect()
     }
 
-    /// The IP addresses, each once, those of the most believable addresses first.
-    pub(super) fn hosts(&self) -> Vec<IpAddr> {
+    /// The machines, each once, those of the most believable addresses first.
+    pub(super) fn hosts(&self) -> Vec<Host> {
         let mut hosts = Vec::new();
-        for ip in self
+        for host in self
             .by_belief(Scope::Machine)
-            .filter_map(|known| ip_of(&known.address))
+            .filter_map(|known| host_of(&known.address))
         {
-            if !hosts.contains(&ip) {
-                hosts.push(ip);
+            if !hosts.contains(&host) {
+                hosts.push(host);
             }
         }
         hosts
@@ -492,7 +515,10 @@ mod tests {
         assert!(!addresses.say(&numbered(1), Scope::World));
         assert!(addresses.proven(&numbered(2)));
         assert!(!addresses.proven(&numbered(2)));
-        assert_eq!(sorted(addresses.to_tell(Scope::World)), [1, 2, 4, 5].map(numbered));
+        assert_eq!(
+            sorted(addresses.to_tell(Scope::World)),
+            [1, 2, 4, 5].map(numbered)
+        );
         assert_eq!(addresses.to_keep().len(), 5);
     }
 

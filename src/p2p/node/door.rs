@@ -3,23 +3,27 @@
 //! Until its handshake is done nobody knows who a caller is, and each handshake costs a place. So that a stranger who opens
 //! connections and says nothing does not keep the operators out:
 //!
-//! * a handshake has [`HANDSHAKE`], and one network has [`PLACES_EACH`] places of [`PLACES`];
-//! * a new caller is never turned away: when all places that it could have are taken, one of those who are there gives way, at
-//!   random. Whoever wants to keep all places must call more often than an operator needs for a handshake, and then
-//!   still loses to whoever tries again;
-//! * callers from the addresses of operators have places of their own, [`PLACES_EACH_OPERATOR`] for each operator there;
+//! * a handshake has [`HANDSHAKE`], and there are [`PLACES`]. A caller is new for [`FRESH`], in which honest ones are done: many
+//!   who come at once behind one router or one proxy all get in. Who takes longer keeps one of the [`PLACES_EACH`] places of its
+//!   network;
+//! * a new caller is never turned away: when all places are taken, one gives way, at random: of the network that has the most,
+//!   if those are more than [`PLACES_EACH`], else of all.
+//!   Whoever wants to keep all places must call more often than an operator needs for a handshake, from as many networks as there are
+//!   places, and then still loses to whoever tries again;
+//! * callers from the addresses of operators have places of their own, [`PLACES_EACH_OPERATOR`] for each operator there. What names of
+//!   operators' machines stand for is looked up;
 //! * UDP has other places than TCP: where its packets come from can be forged.
 //!
 //! This is a transport around those of TCP and QUIC. Circuits need none: only operators relay, for operators.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs as _},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::{
@@ -31,17 +35,25 @@ use libp2p::{
     core::transport::{Boxed, DialOpts, ListenerId, TransportError, TransportEvent},
 };
 
-use crate::p2p::book::ip_of;
+use crate::p2p::book::{Host, ip_of};
 
 /// Handshakes that may be under way: so many with callers from addresses that no operator is known at, as many again with
 /// those from known ones, each for TCP and for UDP.
 const PLACES: usize = 256;
-/// Of these with one network of strangers: an IPv4 /24, an IPv6 /48.
+/// Of these with one network of strangers whose handshakes take long: an IPv4 /24, an IPv6 /48.
 const PLACES_EACH: usize = 8;
+/// A handshake takes no longer than this, unless something is wrong, or far away.
+const FRESH: Duration = Duration::from_secs(1);
 /// Of these with one known address, for each operator there. Strangers may live at the same address.
 const PLACES_EACH_OPERATOR: usize = 64;
 /// What a caller has for its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
+/// What a name stands for is looked up again after this.
+const NAMES_STAY: Duration = Duration::from_secs(300);
+/// A name stands for so many addresses at most.
+const MAX_ADDRESSES: usize = 8;
+/// So many names are looked up at most. There are 64 operators, each with a few.
+const MAX_NAMES: usize = 512;
 
 /// The door of one node.
 #[derive(Clone, Default)]
@@ -56,13 +68,27 @@ impl Door {
         }
     }
 
-    /// Where operators are known to be: all of it. An address that several operators have is named several times.
-    pub(super) fn know(&self, operators: impl Iterator<Item = IpAddr>) {
-        let mut known = BTreeMap::new();
-        for ip in operators {
-            *known.entry(home(ip)).or_default() += 1;
+    /// Where operators are known to be: all of it. What several operators have is named several times.
+    pub(super) fn know(&self, operators: impl Iterator<Item = Host>) {
+        let now = Instant::now();
+        let names = self.with(|places| places.know(operators, now));
+        if names.is_empty() {
+            return;
         }
-        self.with(|places| places.known = known);
+        let door = self.clone();
+        // A name server may take its time, and nobody waits for this thread.
+        let looking = std::thread::Builder::new().name("names".into()).spawn(move || {
+            for name in names {
+                let found = (name.as_str(), 0).to_socket_addrs();
+                let found = found.into_iter().flatten().map(|address| address.ip());
+                let found = found.take(MAX_ADDRESSES).collect();
+                door.with(|places| places.found(&name, found));
+            }
+            door.with(|places| places.looking = false);
+        });
+        if looking.is_err() {
+            self.with(|places| places.looking = false);
+        }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Places) -> T) -> T {
@@ -70,7 +96,7 @@ impl Door {
     }
 
     /// The handshake of a caller, for as long as it has a place.
-    fn enter<O: 'static>(
+    fn enter<O: Send + 'static>(
         &self,
         caller: &Multiaddr,
         handshake: BoxFuture<'static, io::Result<O>>,
@@ -82,9 +108,18 @@ impl Door {
             door: self.clone(),
         };
         let handshake = Abortable::new(handshake, registration);
+        let door = self.clone();
         async move {
             let _place = place;
-            match tokio::time::timeout(HANDSHAKE, handshake).await {
+            let mut handshake = std::pin::pin!(handshake);
+            let begun = tokio::time::Instant::now();
+            let ended = if let Ok(ended) = tokio::time::timeout(FRESH, handshake.as_mut()).await {
+                Ok(ended)
+            } else {
+                door.with(|places| places.is_slow(number, |count| rand::random_range(..count)));
+                tokio::time::timeout_at(begun + HANDSHAKE, handshake).await
+            };
+            match ended {
                 Ok(Ok(ended)) => ended,
                 Ok(Err(_)) => Err(io::Error::other("another caller got its place")),
                 Err(_) => Err(io::ErrorKind::TimedOut.into()),
@@ -112,7 +147,7 @@ pub(super) struct Guarded<O> {
     door: Door,
 }
 
-impl<O: 'static> Transport for Guarded<O> {
+impl<O: Send + 'static> Transport for Guarded<O> {
     type Output = O;
     type Error = io::Error;
     type ListenerUpgrade = BoxFuture<'static, io::Result<O>>;
@@ -157,7 +192,7 @@ impl<O: 'static> Transport for Guarded<O> {
 }
 
 /// Whence somebody calls, as places are counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Source {
     /// The network of a stranger: the first address of it.
     Network(IpAddr),
@@ -173,7 +208,18 @@ struct Place {
     number: u64,
     hall: Hall,
     source: Source,
+    /// Its handshake takes long.
+    slow: bool,
     abort: AbortHandle,
+}
+
+/// What a name stands for.
+#[derive(Debug)]
+struct Name {
+    /// The addresses that were found last.
+    ips: Vec<IpAddr>,
+    /// When it is looked up again.
+    again: Instant,
 }
 
 /// Who is in the middle of a handshake.
@@ -181,11 +227,64 @@ struct Place {
 struct Places {
     /// How many operators are at an address.
     known: BTreeMap<IpAddr, usize>,
+    names: BTreeMap<String, Name>,
+    /// A thread looks up names.
+    looking: bool,
     taken: Vec<Place>,
     last: u64,
 }
 
 impl Places {
+    /// Where operators are. Gives the names that are to be looked up by the caller, who says when that is done.
+    fn know(&mut self, operators: impl Iterator<Item = Host>, now: Instant) -> Vec<String> {
+        self.known.clear();
+        let mut named = BTreeSet::new();
+        for host in operators {
+            match host {
+                Host::Ip(ip) => *self.known.entry(home(ip)).or_default() += 1,
+                Host::Name(name) => {
+                    let homes: BTreeSet<IpAddr> = self
+                        .names
+                        .get(&name)
+                        .into_iter()
+                        .flat_map(|name| &name.ips)
+                        .map(|ip| home(*ip))
+                        .collect();
+                    for home in homes {
+                        *self.known.entry(home).or_default() += 1;
+                    }
+                    if named.len() < MAX_NAMES {
+                        named.insert(name);
+                    }
+                }
+            }
+        }
+        self.names.retain(|name, _| named.contains(name));
+        let due = |name: &String| self.names.get(name).is_none_or(|name| now >= name.again);
+        let due: Vec<String> = if self.looking {
+            Vec::new()
+        } else {
+            named.into_iter().filter(due).collect()
+        };
+        for name in &due {
+            let again = now + NAMES_STAY;
+            let new = || Name {
+                ips: Vec::new(),
+                again,
+            };
+            self.names.entry(name.clone()).or_insert_with(new).again = again;
+        }
+        self.looking |= !due.is_empty();
+        due
+    }
+
+    /// What a name stands for. While nothing is found, it stands for what it did.
+    fn found(&mut self, name: &str, ips: Vec<IpAddr>) {
+        if let Some(name) = self.names.get_mut(name).filter(|_| !ips.is_empty()) {
+            name.ips = ips;
+        }
+    }
+
     /// Takes a place, if need be of another caller, which `choose` chooses of so many. Returns the number of the place.
     fn enter(&mut self, caller: &Multiaddr, abort: AbortHandle, choose: impl Fn(usize) -> usize) -> u64 {
         let udp = caller
@@ -194,7 +293,7 @@ impl Places {
         let ip = ip_of(caller).unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
         let (source, most) = match self.known.get(&home(ip)) {
             Some(operators) => (Source::Operators(home(ip)), operators * PLACES_EACH_OPERATOR),
-            None => (Source::Network(network(ip)), PLACES_EACH),
+            None => (Source::Network(network(ip)), PLACES),
         };
         let hall = (udp, matches!(source, Source::Operators(_)));
         self.make_room(
@@ -202,15 +301,42 @@ impl Places {
             |place| place.hall == hall && place.source == source,
             &choose,
         );
-        self.make_room(PLACES, |place| place.hall == hall, &choose);
+        let here = |place: &&Place| place.hall == hall;
+        if self.taken.iter().filter(here).count() >= PLACES {
+            let mut counts: BTreeMap<Source, usize> = BTreeMap::new();
+            for place in self.taken.iter().filter(here) {
+                *counts.entry(place.source).or_default() += 1;
+            }
+            let most = counts.values().copied().max().unwrap_or_default();
+            // Few from one network are no reason to think that it is to blame.
+            let one_of = |place: &Place| most <= PLACES_EACH || counts.get(&place.source) == Some(&most);
+            self.make_room(1, |place| place.hall == hall && one_of(place), &choose);
+        }
         self.last += 1;
         self.taken.push(Place {
             number: self.last,
             hall,
             source,
+            slow: false,
             abort,
         });
         self.last
+    }
+
+    /// This handshake takes long. Few of one network of strangers may.
+    fn is_slow(&mut self, number: u64, choose: impl Fn(usize) -> usize) {
+        let Some(place) = self.taken.iter_mut().find(|place| place.number == number) else {
+            return;
+        };
+        place.slow = true;
+        let (hall, source) = (place.hall, place.source);
+        if matches!(source, Source::Network(_)) {
+            self.make_room(
+                PLACES_EACH + 1,
+                |place| place.slow && place.hall == hall && place.source == source,
+                &choose,
+            );
+        }
     }
 
     /// One of these gives way if there are so many.
@@ -269,6 +395,14 @@ mod tests {
             self.callers.push((from.to_owned(), number, abort));
         }
 
+        /// All handshakes take long.
+        fn all_are_slow(&mut self) {
+            let numbers: Vec<u64> = self.places.taken.iter().map(|place| place.number).collect();
+            for number in numbers {
+                self.places.is_slow(number, |_| 0);
+            }
+        }
+
         /// How many are there whose address begins like this.
         fn there(&self, start: &str) -> usize {
             let there = |(from, number, abort): &&(String, u64, AbortHandle)| {
@@ -281,28 +415,74 @@ mod tests {
     }
 
     #[test]
-    fn one_network_has_eight_places_and_the_newest_always_gets_one() {
+    fn slow_callers_of_one_network_have_eight_places() {
         let mut calls = Calls::default();
-        calls.call("/ip4/9.9.8.1/tcp/1");
-        calls.call("/ip6/2001:db8:1:ff::1/tcp/1");
-        for i in 0..200 {
+        for from in ["/ip4/9.9.8.1/tcp/1", "/ip6/2001:db8:1:ff::1/tcp/1"] {
+            calls.call(from);
+            calls.all_are_slow();
+        }
+        for i in 0..100 {
             calls.call(&format!("/ip4/9.9.9.{i}/tcp/{}", i + 1));
             calls.call(&format!("/ip6/2001:db8:2:{i}::1/tcp/{}", i + 1));
         }
+        assert_eq!(calls.there("/ip4/9.9.9.") + calls.there("/ip6/2001:db8:2:"), 200);
+        calls.all_are_slow();
         assert_eq!(calls.there("/ip4/9.9.9."), PLACES_EACH);
-        assert_eq!(calls.there("/ip4/9.9.9.199/"), 1);
         assert_eq!(calls.there("/ip6/2001:db8:2:"), PLACES_EACH);
-        assert_eq!(calls.there("/ip6/2001:db8:2:199::1/"), 1);
         assert_eq!(calls.there("/ip4/9.9.8.1/"), 1);
         assert_eq!(calls.there("/ip6/2001:db8:1:"), 1);
+        // Whoever comes now comes in, for a while.
+        calls.call("/ip4/9.9.9.200/tcp/1");
+        assert_eq!(calls.there("/ip4/9.9.9.200/"), 1);
+        assert_eq!(calls.there("/ip4/9.9.9."), PLACES_EACH + 1);
         // The same address, written in another way.
         for i in 0..10 {
             calls.call(&format!("/ip6/::ffff:9.9.8.2/tcp/{}", i + 1));
         }
+        calls.all_are_slow();
         assert_eq!(
             calls.there("/ip4/9.9.8.1/") + calls.there("/ip6/::ffff:"),
             PLACES_EACH
         );
+    }
+
+    #[test]
+    fn a_whole_group_behind_one_router_comes_in_at_once() {
+        let mut calls = Calls::default();
+        for proxy in ["/ip4/172.17.0.1", "/ip4/100.64.0.7", "/ip4/127.0.0.1", "/ip6/::1"] {
+            for i in 0..63 {
+                calls.call(&format!("{proxy}/tcp/{}", i + 1));
+            }
+            assert_eq!(calls.there(proxy), 63);
+        }
+    }
+
+    #[test]
+    fn two_neighbours_count_no_less_than_strangers_from_everywhere() {
+        let mut calls = Calls::default();
+        for i in 0..PLACES - 2 {
+            calls.call(&format!("/ip4/{}.{}.9.9/tcp/1", i / 250 + 1, i % 250));
+        }
+        calls.call("/ip4/9.9.8.1/tcp/1");
+        calls.call("/ip4/9.9.8.2/tcp/1");
+        // The first who may has to give way, and none of these is first.
+        calls.call("/ip4/77.7.7.7/tcp/1");
+        assert_eq!(calls.there("/ip4/9.9.8."), 2);
+    }
+
+    #[test]
+    fn one_network_cannot_fill_the_hall_against_others() {
+        let mut calls = Calls::default();
+        calls.call("/ip4/9.9.8.1/tcp/1");
+        for i in 0..2000 {
+            calls.call(&format!("/ip4/9.9.9.9/tcp/{}", i + 1));
+            if i % 500 == 250 {
+                calls.call(&format!("/ip4/8.8.8.8/tcp/{i}"));
+            }
+        }
+        assert_eq!(calls.there("/ip4/9.9.8.1/"), 1);
+        assert_eq!(calls.there("/ip4/8.8.8.8/"), 4);
+        assert_eq!(calls.there("/ip4/9.9.9.9/"), PLACES - 5);
     }
 
     #[test]
@@ -325,7 +505,11 @@ mod tests {
         let mut calls = Calls::default();
         let operators = ["9.9.9.9", "9.9.9.9", "2001:db8::1"];
         let door = Door(Arc::new(Mutex::new(std::mem::take(&mut calls.places))));
-        door.know(operators.iter().map(|ip| ip.parse().expect("an address")));
+        door.know(
+            operators
+                .iter()
+                .map(|ip| Host::Ip(ip.parse().expect("an address"))),
+        );
         calls.places = door.with(std::mem::take);
         calls.call("/ip4/9.9.9.9/tcp/1");
         calls.call("/ip6/2001:db8::ffff/tcp/1");
@@ -340,6 +524,58 @@ mod tests {
         }
         assert_eq!(calls.there("/ip4/9.9.9.9/"), 2 * PLACES_EACH_OPERATOR);
         assert_eq!(calls.there("/ip6/"), 1);
+    }
+
+    #[test]
+    fn names_of_operators_are_looked_up() {
+        let door = Door::default();
+        let named = || {
+            ["localhost", "nobody.invalid"]
+                .map(|name| Host::Name(name.into()))
+                .into_iter()
+        };
+        let begun = Instant::now();
+        // Two operators in one house.
+        while door.with(|places| places.known.len()) == 0 {
+            door.know(named().chain(named()));
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "this machine has no localhost"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        door.with(|places| {
+            assert!(
+                places
+                    .known
+                    .iter()
+                    .all(|(ip, operators)| ip.is_loopback() && *operators == 2),
+                "{places:?}"
+            );
+        });
+        let mut places = Places::default();
+        let name = || std::iter::once(Host::Name("a.example".into()));
+        assert_eq!(places.know(name(), begun), ["a.example"]);
+        assert!(places.know(name(), begun).is_empty(), "it is being looked up");
+        places.found("a.example", vec![Ipv4Addr::new(9, 9, 9, 9).into()]);
+        places.looking = false;
+        assert!(places.know(name(), begun + NAMES_STAY / 2).is_empty());
+        assert_eq!(places.known.len(), 1);
+        assert_eq!(places.know(name(), begun + NAMES_STAY), ["a.example"]);
+        places.found("a.example", Vec::new());
+        places.looking = false;
+        places.know(name(), begun + NAMES_STAY);
+        assert_eq!(places.known.len(), 1, "the name server is gone for a while");
+        places.know(std::iter::empty(), begun + NAMES_STAY);
+        assert!(places.known.is_empty() && places.names.is_empty());
+        // Nobody makes us look up without end.
+        let many = (0..10_000).map(|i| Host::Name(format!("{i}.example")));
+        assert_eq!(places.know(many, begun).len(), MAX_NAMES);
+    }
+
+    async fn quick_one() -> io::Result<u8> {
+        tokio::time::sleep(FRESH / 10).await;
+        Ok(7)
     }
 
     #[tokio::test]
@@ -359,14 +595,19 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(begun.elapsed() >= HANDSHAKE, "{:?}", begun.elapsed());
         assert_eq!(taken(), 0);
-        let silent = door.enter(&caller, futures::future::pending::<io::Result<()>>().boxed());
-        for _ in 0..200 {
-            drop(tokio::spawn(door.enter(
-                &caller,
-                futures::future::pending::<io::Result<()>>().boxed(),
-            )));
+        // A crowd that is quick, and one that is not.
+        let quick: Vec<_> = (0..100)
+            .map(|_| tokio::spawn(door.enter(&caller, quick_one().boxed())))
+            .collect();
+        for caller in quick {
+            assert_eq!(caller.await.expect("it ends").ok(), Some(7));
         }
-        assert!(silent.await.is_err(), "it gives way to somebody");
+        let slow: Vec<_> = (0..100)
+            .map(|_| tokio::spawn(door.enter(&caller, futures::future::pending::<io::Result<()>>().boxed())))
+            .collect();
+        assert_eq!(taken(), 100);
+        tokio::time::sleep(FRESH * 2).await;
         assert_eq!(taken(), PLACES_EACH);
+        drop(slow);
     }
 }

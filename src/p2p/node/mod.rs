@@ -46,7 +46,7 @@ use self::{
     door::Door, operator::Operator, refusals::Strangers, relays::Reservations, run::Node, swarm::Wanted,
 };
 use super::{
-    book::{Scope, dialable},
+    book::dialable,
     events::{self, Event, Events, Seen},
     protocol::{Bounds, Dialect, Protocol},
     stream::Names,

@@ -14,14 +14,14 @@ use super::{
     relays::{BadRelays, HEAD_START},
 };
 use crate::p2p::{
-    book::{Addresses, Backoff, Scope},
+    book::{Addresses, Backoff, Host, Scope},
     courtesy::Known,
     events::Refusal,
     session::Outgoing,
     stream::Opened,
 };
 
-/// An operator is known at so many IP addresses at most: anybody in the group can claim more.
+/// An operator is known at so many IP addresses and names at most: anybody in the group can claim more.
 const MAX_HOSTS: usize = 8;
 
 /// One connection to it.
@@ -154,11 +154,11 @@ impl Operator {
     }
 
     /// Where it is known to be, for the [`Door`](super::door::Door).
-    pub(super) fn hosts(&self) -> Vec<IpAddr> {
-        let mut hosts: Vec<IpAddr> = self.callers.iter().copied().collect();
-        for ip in self.addresses.hosts() {
-            if !hosts.contains(&ip) {
-                hosts.push(ip);
+    pub(super) fn hosts(&self) -> Vec<Host> {
+        let mut hosts: Vec<Host> = self.callers.iter().copied().map(Host::Ip).collect();
+        for host in self.addresses.hosts() {
+            if !hosts.contains(&host) {
+                hosts.push(host);
             }
         }
         hosts.truncate(MAX_HOSTS);

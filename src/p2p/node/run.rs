@@ -19,7 +19,7 @@ use super::{
     swarm::Behaviour,
 };
 use crate::p2p::{
-    book::ip_of,
+    book::host_of,
     events::{Event, EventSender, Reason},
     protocol::{Bounds, Frame, Protocol},
     session::Report,
@@ -142,7 +142,7 @@ impl<P: Protocol> Node<P> {
 
     /// Tells the door where operators are.
     pub(super) fn know_operators(&self) {
-        let given = self.targets.iter().filter_map(|target| ip_of(&target.address));
+        let given = self.targets.iter().filter_map(|target| host_of(&target.address));
         let operators = self.operators.values().flat_map(Operator::hosts);
         self.door.know(given.chain(operators));
     }

@@ -57,6 +57,16 @@ pub(super) fn judge(
     reach: &Reach,
     operators: &[NodePublicKey],
 ) -> Result<Ways, Problem> {
+    judge_or(folder, reach, operators, default_addresses)
+}
+
+/// The same, with where to listen if nobody said anything.
+fn judge_or(
+    folder: &DataFolder,
+    reach: &Reach,
+    operators: &[NodePublicKey],
+    default: impl FnOnce() -> Vec<Multiaddr>,
+) -> Result<Ways, Problem> {
     check_peers(&reach.peers, operators).map_err(|error| network_problem(&error))?;
     let own = own_addresses(folder, &reach.listen, &reach.announce);
     let mut warnings = Vec::new();
@@ -95,7 +105,7 @@ pub(super) fn judge(
         });
     }
     if listen.is_empty() {
-        listen = default_addresses();
+        listen = default();
     }
     check_ports(&listen).map_err(|error| network_problem(&error))?;
     Ok(Ways {
@@ -139,7 +149,7 @@ mod tests {
     use super::*;
     use crate::ceremony::files::Disk;
     use crate::crypto::node::NodeKey;
-    use crate::p2p::node::peer_id;
+    use crate::p2p::node::{can_listen, peer_id};
 
     fn addresses(texts: &[&str]) -> Vec<Multiaddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -231,10 +241,15 @@ mod tests {
         };
         kept.save(&folder).unwrap();
         // Whether the usual port is free here is not what this is about.
-        if let Ok(ways) = judge(&folder, &reach(&[], &[], &[]), &[]) {
-            assert_eq!((ways.listen, ways.announce.len()), (default_addresses(), 0));
-            assert_eq!(ways.warnings.len(), 2, "{:?}", ways.warnings);
+        let usual = || addresses(&["/ip4/0.0.0.0/tcp/0"]);
+        let ways = judge_or(&folder, &reach(&[], &[], &[]), &[], usual).unwrap();
+        assert_eq!((ways.listen, ways.announce.len()), (usual(), 0));
+        assert_eq!(ways.warnings.len(), 2, "{:?}", ways.warnings);
+        let flags = ["--listen", "--announce"];
+        for (warning, flag) in ways.warnings.iter().zip(flags) {
+            assert!(warning.contains(flag), "{warning}");
         }
+        assert!(default_addresses().len() >= 2 && default_addresses().iter().all(can_listen));
     }
 
     #[test]

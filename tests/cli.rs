@@ -594,7 +594,7 @@ fn quotes_and_commas_that_nobody_means_are_named() {
             "CONCLAVE_MONITORING_ADDRESS",
             "127.0.0.1:9600,".to_owned(),
             &["run", "--beacon-node", "http://127.0.0.1:1"],
-            ["CONCLAVE_MONITORING_ADDRESS", "comma"],
+            ["--monitoring-address", "comma"],
         ),
         (
             "CONCLAVE_LOG_FILE",

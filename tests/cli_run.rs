@@ -829,6 +829,141 @@ fn a_disk_that_is_full_is_told_and_leaves_nothing_half() {
     assert!(made > 0 && not > 0, "{made} {not}");
 }
 
+/// A disk that fails, or ends the process, at one write: see its source.
+struct FailingDisk {
+    library: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl FailingDisk {
+    fn new() -> Self {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/devnet/lib/failing_disk.c");
+        let dir = tempfile::tempdir().unwrap();
+        let library = dir.path().join("failing_disk.so");
+        let compiled = Command::new("cc")
+            .args(["-shared", "-fPIC", "-o"])
+            .args([&library, &source])
+            .args(["-ldl", "-lpthread"])
+            .output();
+        let compiled = compiled.expect("a C compiler, which conclave itself needs, too");
+        assert!(compiled.status.success(), "{}", text(&compiled.stderr));
+        Self { library, _dir: dir }
+    }
+
+    /// A start whose disk does this (`DISK_FULL_AT`, `DISK_KILL_AT`) at the nth write: whether it came to wait for its beacon node, how it ended,
+    /// what it said.
+    fn run(
+        &self,
+        folder: &Folder,
+        fault: &str,
+        at: usize,
+        arguments: &[&str],
+    ) -> (bool, Option<i32>, String) {
+        let mut command = folder.command(&["run", "--listen", "/ip4/127.0.0.1/tcp/0", "--json"]);
+        let below = format!("{}/", folder.0.path().canonicalize().unwrap().display());
+        let child = command
+            .args(["--beacon-node", NOWHERE])
+            .args(arguments)
+            .env("LD_PRELOAD", &self.library)
+            .env("DISK_BELOW", below)
+            .env(fault, at.to_string())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut run = Running::new(child);
+        let waits = run.reaches("\"waiting\"");
+        if waits {
+            run.signal(Signal::INT);
+        }
+        let said = run.seen.clone();
+        let (code, rest) = run.end();
+        (waits, code, said + &rest)
+    }
+}
+
+/// Starts with a sound disk, as long as it takes to wait for the beacon node, and ends in order.
+#[track_caller]
+fn starts_well(folder: &Folder, after: &str) -> String {
+    let mut run = folder.run(&["--json", "--beacon-node", NOWHERE]);
+    run.until("\"waiting\"");
+    let said = run.seen.clone();
+    run.signal(Signal::INT);
+    assert_eq!(run.end().0, Some(0), "{after}");
+    said
+}
+
+/// From the first write of a start to the last: a full disk is told and a kill is survived, nothing is half there, and nothing that was signed
+/// is forgotten. What is written while it signs is tried on a beacon chain (tests/interop/devnet).
+#[cfg(target_os = "linux")]
+#[test]
+fn a_start_survives_a_full_disk_and_a_kill_at_each_of_its_writes() {
+    let disk = FailingDisk::new();
+    let memory = |folder: &Folder, name: &str| {
+        let file = folder.path(name);
+        folder.works(&["slashing-protection", "export", file.to_str().unwrap()]);
+        let bytes = fs::read(&file).unwrap();
+        fs::remove_file(file).unwrap();
+        bytes
+    };
+    let unfinished = |folder: &Folder| {
+        let names = fs::read_dir(folder.0.path()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.contains("unfinished")).count()
+    };
+    for fault in ["DISK_FULL_AT", "DISK_KILL_AT"] {
+        // With a history, and with a database that is made by this very start.
+        for makes_one in [false, true] {
+            let folder = Folder::hoodi();
+            let mut before = None;
+            if !makes_one {
+                let data: Vec<Value> = folder.keys().iter().map(|key| history(key, 5, 0, 1)).collect();
+                let file = folder.write("file.json", &interchange(HOODI, &json!(data)));
+                folder.works(&["slashing-protection", "import", &file]);
+                fs::remove_file(file).unwrap();
+                before = Some(memory(&folder, "before.json"));
+            }
+            let mut hit = 0;
+            for at in 1.. {
+                let folder = if makes_one { &Folder::hoodi() } else { &folder };
+                // The same start as the first one, each time.
+                let _ = fs::remove_dir_all(folder.path("ceremony"));
+                let arguments: &[&str] = if makes_one {
+                    &["--new-slashing-database"]
+                } else {
+                    &[]
+                };
+                let what = format!("{fault}={at} {arguments:?}");
+                let (waits, code, said) = disk.run(folder, fault, at, arguments);
+                let full = said.contains("No space left on device") || said.contains("the disk is full");
+                match (fault, code) {
+                    ("DISK_KILL_AT", None) => hit += 1,
+                    ("DISK_FULL_AT", Some(1 | 7)) if !waits && full => hit += 1,
+                    // What need not be written does not stop it.
+                    ("DISK_FULL_AT", Some(0)) if waits && full => hit += 1,
+                    (_, Some(0)) if waits => break,
+                    _ => panic!("{what}: {waits} {code:?} {said}"),
+                }
+                assert!(!said.contains("damaged"), "{what}: {said}");
+                if makes_one && !folder.path(DATABASE).exists() {
+                    // Not half there, and not taken for one that signed nothing.
+                    folder.refuses(
+                        &["run", "--beacon-node", NOWHERE],
+                        9,
+                        "no slashing protection database",
+                    );
+                } else {
+                    starts_well(folder, &what);
+                    let after = memory(folder, "after.json");
+                    assert!(before.as_ref().is_none_or(|before| *before == after), "{what}");
+                }
+                assert_eq!(unfinished(folder), 0, "{what}");
+            }
+            assert!(hit > 2, "{fault}, {makes_one}: {hit}");
+        }
+    }
+}
+
 /// The answer of the running node of a folder to a line of JSON.
 fn ask(folder: &Folder, request: &Value) -> Value {
     let mut stream = UnixStream::connect(folder.path(SOCKET)).unwrap();

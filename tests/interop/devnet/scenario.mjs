@@ -74,10 +74,12 @@ try {
 
 async function play() {
   const slotSeconds = Number(values["slot-seconds"]);
-  let { ceremony } = values;
+  // What needs a group of its own cannot use a ceremony that was held for others.
+  let ceremony = scenario.threshold ? undefined : values.ceremony;
   if (!ceremony) {
     ceremony = path.join(work, "ceremony");
-    const size = { operators: values.operators, threshold: values.threshold, validators: values.validators };
+    const threshold = scenario.threshold ?? values.threshold;
+    const size = { operators: values.operators, threshold, validators: values.validators };
     await holdCeremony({ program: values.program, ...size, out: ceremony });
   }
   const { program, fork, upgrade, preset } = values;

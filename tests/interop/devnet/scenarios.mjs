@@ -5,6 +5,7 @@
 
 import fs from "node:fs";
 import path from "node:path";
+import { FailingDisk } from "./lib/disk.mjs";
 import { Islands } from "./lib/islands.mjs";
 import { copyFolder, EXIT_TWIN } from "./lib/operator.mjs";
 
@@ -65,6 +66,105 @@ const badNode = (what, wishes) => ({
 /** The operator that leads a slot's agreement on the head, counted from 0. */
 export const leaderOfHead = (slot, operators) => (slot + HEAD) % operators;
 const HEAD = 1; // the number of that kind of agreement
+
+const NO_FAILING_DISK = "needs Linux and a C compiler";
+
+/** What an operator's database says that its shares have signed: by public key, the highest `{ slot, target }`. */
+async function exported(operator, work) {
+  const file = path.join(work, `history-${operator.runs}.json`);
+  fs.rmSync(file, { force: true });
+  const { code, text } = await operator.command("slashing-protection", "export", file);
+  if (code !== 0) throw new Error(`the slashing protection of ${operator.name} cannot be read: ${text}`);
+  const highest = (list, field) => Math.max(-1, ...list.map((message) => Number(message[field])));
+  const { data } = JSON.parse(fs.readFileSync(file, "utf8"));
+  return new Map(
+    data.map(({ pubkey, signed_blocks, signed_attestations }) => [
+      pubkey,
+      { slot: highest(signed_blocks, "slot"), target: highest(signed_attestations, "target_epoch") },
+    ]),
+  );
+}
+
+const lower = (now, before) =>
+  [...before].filter(([key, { slot, target }]) => !(now.get(key)?.slot >= slot && now.get(key)?.target >= target)).length;
+
+/** What came to the chain, all of which needed every operator's share, and is not in this operator's database. */
+async function forgotten(devnet, history) {
+  const get = async (what) => (await fetch(devnet.url + what)).json();
+  const ids = devnet.pubkeys.map((key) => `id=${key}`).join("&");
+  const { data } = await get(`/eth/v1/beacon/states/head/validators?${ids}`);
+  const keys = new Map(data.map(({ index, validator }) => [Number(index), validator.pubkey]));
+  const { arrivals } = await get("/oracle/report");
+  const ours = (kind) => (arrivals[kind] ?? []).filter(([, validator]) => keys.has(Number(validator)));
+  const epoch = (slot) => Math.floor(slot / devnet.clock.slotsPerEpoch);
+  const attested = ours("attestation");
+  const unknown = [
+    ...attested.filter(([slot, validator]) => !(history.get(keys.get(Number(validator)))?.target >= epoch(slot))),
+    ...ours("block").filter(([slot, validator]) => !(history.get(keys.get(Number(validator)))?.slot >= slot)),
+  ];
+  return { attested: attested.length, unknown: unknown.length };
+}
+
+/**
+ * One operator, without whom nothing is signed, gets a disk that does something at one write after the other, and then comes
+ * back with a sound one. `fault`: what the disk does from the nth write on; `count`: which writes count; `judge`: checks a
+ * process that had it, gives what is wrong.
+ */
+const failingDisk = (about, { count, fault, judge }) => ({
+  about,
+  threshold: 4, // of four: whatever the chain gets bears this operator's share
+  impossible: () => !FailingDisk.possible() && NO_FAILING_DISK,
+  excuses: () => true,
+  async play(devnet, epochs) {
+    const { clock, work } = devnet;
+    const disk = new FailingDisk(work);
+    const operator = one(devnet, 1);
+    const end = clock.time(epochs * clock.slotsPerEpoch - 8);
+    await clock.atSlot(2.4);
+    // How many there are from the start to what is written in the second slot of signing.
+    await operator.stop("SIGKILL");
+    operator.start(disk.environment(operator.folder));
+    await operator.until(() => operator.said(/signing from now on/), 8 * clock.slotMs);
+    await new Promise((done) => setTimeout(done, 2 * clock.slotMs));
+    const most = disk.counted()[count];
+    await operator.stop("SIGKILL");
+    let before = await exported(operator, work);
+    const wrong = [];
+    const tried = [];
+    // In an order that comes everywhere soon.
+    for (let i = 1; Date.now() < end; i++) {
+      const at = 1 + (Math.round(i * 0.618034 * most) % most);
+      tried.push(at);
+      operator.note(`the disk: ${JSON.stringify(fault(at))}`);
+      operator.start(disk.environment(operator.folder, fault(at)));
+      const problem = await judge(operator, clock);
+      if (problem) wrong.push(`at ${at}: ${problem}`);
+      await operator.stop("SIGKILL");
+      const saidNothing = operator.ended === "SIGKILL" && operator.said(/^Signs from slot/);
+      const after = await exported(operator, work);
+      if (lower(after, before) > 0) wrong.push(`at ${at}: the database has forgotten something`);
+      before = after;
+      operator.start();
+      const signs = await operator.until(() => operator.said(/signing from now on/) || !operator.alive, 8 * clock.slotMs);
+      if (!signs || !operator.alive) wrong.push(`at ${at}: it does not sign again`);
+      if (saidNothing && !operator.said(/the last run in this folder did not end by itself/))
+        wrong.push(`at ${at}: the start does not say what happened`);
+      await new Promise((done) => setTimeout(done, 1.5 * clock.slotMs));
+      await operator.stop("SIGKILL");
+      before = await exported(operator, work);
+    }
+    const { attested, unknown } = await forgotten(devnet, before);
+    operator.start();
+    await operator.until(() => operator.said(/signing from now on/), 8 * clock.slotMs);
+    for (const text of wrong) console.log(`WRONG  ${text}`);
+    return [
+      [tried.length > 0, `of ${most} places the disk was tried at: ${tried.join(", ")}`],
+      [wrong.length === 0, `each start said what happened, signed again, and forgot nothing: ${wrong.length} did not`],
+      [attested > 0 && unknown === 0, `of ${attested} votes, and blocks, that came to the chain, not in the database: ${unknown}`],
+    ];
+  },
+  epochs: 4,
+});
 
 export const scenarios = {
   "all-up": {
@@ -248,6 +348,31 @@ export const scenarios = {
     },
     epochs: 4,
   },
+  "disk-fills": failingDisk("one operator's disk is full from one write on, at one write after the other", {
+    count: "writes",
+    fault: (at) => ({ full: at }),
+    async judge(operator, clock) {
+      const told = /the slashing protection fails|No space left on device/;
+      const isTold = await operator.until(() => operator.said(told) || !operator.alive, 8 * clock.slotMs);
+      if (!isTold && operator.alive) return "it goes on and says nothing";
+      if (operator.alive) {
+        // What it does then it does for a slot or two.
+        await new Promise((done) => setTimeout(done, 2 * clock.slotMs));
+        return operator.alive ? null : `it ended later, with ${operator.ended}`;
+      }
+      if (![1, 7].includes(operator.ended)) return `it ended with ${operator.ended}`;
+      return operator.said(told) ? null : "it ended and did not say why";
+    },
+  }),
+  "killed-at-each-write": failingDisk("one operator is killed at one write after the other, each half done", {
+    count: "all",
+    fault: (at) => ({ kill: at }),
+    async judge(operator, clock) {
+      await operator.until(() => !operator.alive, 10 * clock.slotMs);
+      if (operator.alive) return "it was not killed";
+      return operator.ended === "SIGKILL" ? null : `it ended with ${operator.ended}`;
+    },
+  }),
   exit: {
     about: "three operators, never all there at once, consent to the exit of a validator: the chain lets it go",
     async play(devnet) {

@@ -64,7 +64,8 @@ export class Operator {
     }
   }
 
-  start() {
+  /** `more`: of the environment, for this process only. */
+  start(more = {}) {
     const { program, folder, port, beacons, peers, page, networkFile, environment = {}, wrap = [] } = this.#settings;
     const words = [
       ...wrap,
@@ -85,6 +86,7 @@ export class Operator {
       NO_COLOR: "1",
       CONCLAVE_MONITORING_ADDRESS: page ?? "none",
       ...environment,
+      ...more,
     };
     const child = spawn(words[0], words.slice(1), { env, stdio: ["ignore", "pipe", "pipe"] });
     this.#child = child;

@@ -168,7 +168,7 @@ fn differences_are_bounded_and_harmless_whatever_a_definition_says() {
         fields.consensus_protocol = "\u{1b}".repeat(200);
         fields.deposit_amounts = vec![ETH; 256];
         fields.threshold = 2;
-        let one = fields.validators[0].clone();
+        let one = fields.validators[0];
         fields.validators = vec![one; 10_000];
         for validator in &mut fields.validators {
             validator.fee_recipient = Address([0x22; 20]);

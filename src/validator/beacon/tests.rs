@@ -1820,7 +1820,8 @@ async fn what_a_node_says_of_itself_is_compared_with_what_it_shows_and_with_the_
         );
     }
     // One that shows no head has the one of which it told last, whatever it says.
-    let nodes = connect_at(IN_SLOT, &[says(99, false, 0, None).await]).await;
+    let servers = [says(99, false, 0, None).await];
+    let nodes = connect_at(IN_SLOT, &servers).await;
     nodes.told(0, 80, [1; 32], false);
     nodes.check(IN_SLOT, soon()).await;
     assert_eq!(nodes.health()[0].state, State::Stalled(19));

@@ -3,7 +3,7 @@
 //!
 //! They are encrypted with a password alone, by scrypt with n = 2^18. What is read is bounded before anything is done with it: the
 //! header has one form, the work factor is hardly larger than our own, and nothing of the content is looked at before all of
-//! it has been authenticated. The tar is then read as [`tape`] says. Archives of the first release are read as well ([`first`]).
+//! it has been authenticated. The tar is then read as `tape` says. Archives of the first release are read as well (`first`).
 
 use std::io::{Read as _, Write as _};
 

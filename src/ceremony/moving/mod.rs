@@ -77,7 +77,7 @@ pub fn pack(folder: &DataFolder) -> Result<Luggage, Problem> {
 }
 
 /// Reads what a backup holds of a finished folder in which another process may be at work: everything there is written once, or
-/// replaced as a whole, or only grows and may end anywhere. Marked as [restored](super::restored).
+/// replaced as a whole, or only grows and may end anywhere. Marked as [`restored`].
 ///
 /// # Errors
 /// Anything the disk says; if a file changes whenever it is read.

@@ -28,6 +28,7 @@ const options = {
   "group-within": { type: "string" },
   "memory-within": { type: "string" },
   out: { type: "string" },
+  names: { type: "boolean" },
 };
 
 function usage(why) {
@@ -44,6 +45,10 @@ try {
   usage(error.message);
 }
 const { values, positionals } = parsed;
+if (values.names) {
+  console.log(Object.keys(scenarios).join("\n"));
+  process.exit(0);
+}
 const [name] = positionals;
 const scenario = scenarios[name];
 if (!scenario) usage(name ? `there is no scenario ${name}` : "no scenario named");

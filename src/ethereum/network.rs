@@ -16,8 +16,8 @@ const MAX_NAME: usize = 32;
 const MAX_TIME: u64 = 253_402_300_799;
 /// No chain has slots of more than an hour.
 const MAX_SLOT_SECONDS: u64 = 3600;
-/// No preset has more.
-const MAX_SLOTS_PER_EPOCH: u64 = 1024;
+/// Most slots that an epoch may have; no preset has more.
+pub const MAX_SLOTS_PER_EPOCH: u64 = 1024;
 
 /// The one known network whose registrations were signed with another time than that of its genesis.
 const HOLESKY_VERSION: [u8; 4] = [0x01, 0x01, 0x70, 0x00];

@@ -19,7 +19,7 @@ use super::cluster::Key;
 use super::rules::{Attested, Record};
 use crate::crypto::hash::Hash;
 use crate::ethereum::json::without_bom;
-use crate::ethereum::network::Network;
+use crate::ethereum::network::{MAX_SLOTS_PER_EPOCH, Network};
 use crate::text::line;
 
 /// Most bytes of a file: complete histories of some thousand keys.
@@ -179,9 +179,6 @@ pub struct Horizon {
     pub slot: u64,
 }
 
-/// Known networks have no longer epochs.
-const LONGEST_EPOCH: u64 = 32;
-
 impl Horizon {
     /// Nothing is too late. For whoever was told to believe everything.
     pub const NONE: Self = Self {
@@ -199,7 +196,7 @@ impl Horizon {
             genesis: network.chain_start(),
             now,
         })?;
-        let length = network.slots_per_epoch.unwrap_or(LONGEST_EPOCH).max(1);
+        let length = network.slots_per_epoch.unwrap_or(MAX_SLOTS_PER_EPOCH).max(1);
         let epoch = slot / length;
         Ok(Self {
             epoch,

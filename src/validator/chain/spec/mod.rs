@@ -27,6 +27,8 @@ pub use self::{
     sizes::Sizes,
 };
 
+use crate::ethereum::network::MAX_SLOTS_PER_EPOCH;
+
 use due::{DueTimes, due_times};
 use forks::{known_forks, unknown_forks};
 use sizes::{preset, size, sizes};
@@ -113,7 +115,7 @@ impl Spec {
             genesis_fork_version,
             capella_fork_version: values.version("CAPELLA_FORK_VERSION")?,
             slot_ms,
-            slots_per_epoch: size(&values, preset, "SLOTS_PER_EPOCH", 1024)?,
+            slots_per_epoch: size(&values, preset, "SLOTS_PER_EPOCH", MAX_SLOTS_PER_EPOCH)?,
             forks,
             sizes: sizes(&values, preset)?,
             unknown: unknown_forks(&values)?,

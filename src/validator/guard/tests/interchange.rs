@@ -324,7 +324,7 @@ fn where_it_is_not_known_how_long_an_epoch_is_only_what_is_certain_is_judged() {
     };
     let took = |target| Ok(Some(Attested { source: 1, target }));
     let (unsaid, minimal) = (file_of(""), file_of("slots_per_epoch = 8\n"));
-    // With eight slots it is epoch 400, with 32 it would be epoch 100.
+    // With eight slots it is epoch 400; no epoch has more than 1024, with which it would be epoch 3.
     for target in [100, 101, 400] {
         assert_eq!(
             import(&minimal, target, Future::Refuse).map_err(drop),
@@ -333,8 +333,12 @@ fn where_it_is_not_known_how_long_an_epoch_is_only_what_is_certain_is_judged() {
         );
     }
     assert!(import(&minimal, 401, Future::Refuse).is_err());
-    assert_eq!(import(&unsaid, 100, Future::Refuse).map_err(drop), took(100));
-    for target in [101, 400, 3200] {
+    assert_eq!(import(&unsaid, 3, Future::Refuse).map_err(drop), took(3));
+    // As many slots as an epoch may have: what is certain without the file's word is certain with it.
+    let longest = file_of("slots_per_epoch = 1024\n");
+    assert_eq!(import(&longest, 3, Future::Refuse).map_err(drop), took(3));
+    assert!(import(&longest, 4, Future::Refuse).is_err());
+    for target in [4, 100, 400, 3200] {
         // Nothing honest is dropped because the file says too little.
         for future in [Future::Refuse, Future::Drop] {
             let text = import(&unsaid, target, future).unwrap_err().to_string();

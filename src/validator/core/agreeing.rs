@@ -180,6 +180,11 @@ impl<S: Signatures> Core<S> {
                 Agreed::Misbehaviour(deed) => self.report(Report::Misbehaviour(deed)),
             }
         }
+        if duty.kind == Kind::Head
+            && let Some(work) = self.slots.get_mut(&duty.slot)
+        {
+            work.changed = true;
+        }
         self.judge_round(duty);
     }
 
@@ -295,6 +300,10 @@ impl<S: Signatures> Core<S> {
             slot,
             kind: Kind::Head,
         };
+        #[cfg(test)]
+        {
+            self.judged += 1;
+        }
         let id = proposal.value_id();
         let Ok(data) = AttestationData::from_ssz(&proposal.value) else {
             return self.give_verdict(duty, proposal.round, &id, Verdict::Invalid);
@@ -377,15 +386,23 @@ impl<S: Signatures> Core<S> {
         }
     }
 
-    /// Whatever has happened: what follows from it for heads that are not decided. Our own view is proposed where that is wanted, and
-    /// what is held is judged. Done after every event, so that no order of events leaves a leader silent or a proposal
-    /// unjudged.
+    /// Something happened that may make a difference for the heads of this slot and all later ones.
+    pub(super) fn heads_changed(&mut self, from: u64) {
+        for (_, work) in self.slots.range_mut(from..) {
+            work.changed = true;
+        }
+    }
+
+    /// What follows from what has happened for heads that are not decided: our own view is proposed where that is wanted, and what
+    /// is held is judged. Done after every event, so that no order of events leaves a leader silent or a proposal unjudged, but only
+    /// for slots in which something changed, and for all when a slot begins: where many are open, an event costs no more.
     pub(super) fn advance_heads(&mut self) {
         let kind = Kind::Head;
-        let open = |(slot, work): (&u64, &super::Slot)| {
-            (work.begun.contains(&kind) && work.head.is_none()).then_some(*slot)
+        let changed = |(slot, work): (&u64, &mut super::Slot)| {
+            let open = work.begun.contains(&kind) && work.head.is_none();
+            (std::mem::take(&mut work.changed) && open).then_some(*slot)
         };
-        for slot in self.slots.iter().filter_map(open).collect::<Vec<_>>() {
+        for slot in self.slots.iter_mut().filter_map(changed).collect::<Vec<_>>() {
             self.propose_head(slot);
             self.judge_held(Duty { slot, kind });
         }
@@ -405,7 +422,9 @@ impl<S: Signatures> Core<S> {
         if slot > current.saturating_add(EARLY_SLOTS) {
             return;
         }
-        self.newest_block = Some((slot, root));
+        let before = self.newest_block.replace((slot, root));
+        // What is thought of earlier slots does not depend on it.
+        self.heads_changed(before.map_or(slot, |(before, _)| before.min(slot)));
         self.hear(slot, root, None);
         self.look_at_head(current);
         let at = self.moment(current);
@@ -429,6 +448,7 @@ impl<S: Signatures> Core<S> {
             let at = self.moment(slot);
             if let Some(work) = self.slots.get_mut(&slot) {
                 work.due_at = None;
+                work.changed = true;
                 work.views.due(&at);
                 if work.head.is_none() && work.views.is_empty() {
                     work.ask_view_at = Some(now);
@@ -463,6 +483,8 @@ impl<S: Signatures> Core<S> {
                 }
                 work.ask_all_at = (next < self.time.end_of(slot)).then_some(next);
             }
+            // What is held is asked for again if it cannot be judged then either.
+            work.changed |= view || all;
             if view {
                 work.view_asked_at = Some(now);
                 let blocks = work.views.unknown_blocks();
@@ -490,6 +512,7 @@ impl<S: Signatures> Core<S> {
             && let Some(work) = self.slots.get_mut(&slot)
         {
             work.views.add_other(data);
+            work.changed = true;
             self.viewed(slot);
         }
     }
@@ -500,6 +523,7 @@ impl<S: Signatures> Core<S> {
             && let Some(work) = self.slots.get_mut(&slot)
         {
             work.views.add(data);
+            work.changed = true;
             self.viewed(slot);
         }
     }
@@ -535,6 +559,7 @@ impl<S: Signatures> Core<S> {
     pub(super) fn looked_up(&mut self, slot: u64, root: Hash, place: Option<Place>) {
         if let Some(work) = self.slots.get_mut(&slot) {
             work.views.block(root, place);
+            work.changed = true;
         }
     }
 }

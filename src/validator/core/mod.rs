@@ -153,6 +153,9 @@ pub struct Core<S> {
     /// Slots that began and were not spoken of yet ([`Report::Over`]).
     open: BTreeSet<u64>,
     stopped: bool,
+    /// How many heads were judged.
+    #[cfg(test)]
+    judged: usize,
 }
 
 /// A head of which our beacon nodes told.
@@ -187,6 +190,8 @@ struct Slot {
     /// were asked last.
     ask_all_at: Option<u64>,
     all_asked_at: Option<u64>,
+    /// Whether something happened since heads that were proposed for it were judged, that may make a difference.
+    changed: bool,
     /// What was decided.
     head: Option<AttestationData>,
     /// Agreements that were begun.
@@ -248,6 +253,8 @@ impl<S: Signatures> Core<S> {
             heard: BTreeMap::new(),
             open: BTreeSet::new(),
             stopped: false,
+            #[cfg(test)]
+            judged: 0,
         })
     }
 
@@ -275,6 +282,7 @@ impl<S: Signatures> Core<S> {
             Event::Raised { instance } => self.raised(instance),
             Event::Chain(chain) => {
                 self.chain = chain;
+                self.heads_changed(0);
                 for epoch in self.schedule.epochs() {
                     for kind in Kind::ALL {
                         self.duties_changed(epoch, kind);
@@ -347,6 +355,7 @@ impl<S: Signatures> Core<S> {
             self.account(slot);
             self.begun = Some(slot);
             self.forget(slot);
+            self.heads_changed(0);
             self.hear_again();
             self.beat(slot);
             self.restored_slot(slot);

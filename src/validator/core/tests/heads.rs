@@ -21,7 +21,7 @@ use crate::{
 };
 
 use super::{
-    process::{Process, Seen},
+    process::{ME, Process, Seen},
     sim::{LOCK, Plan, Sim, cheap::Cheap},
 };
 
@@ -518,6 +518,68 @@ fn no_proposal_makes_us_ask_before_it_is_due_or_its_round_has_begun() {
     assert_eq!(slot.seen(Kind::Head, 1, before, &effects), Seen::Held);
     let effects = slot.enter(Kind::Head, 1);
     assert_eq!(questions(&effects), ["block"]);
+}
+
+#[test]
+fn what_happens_costs_nothing_for_the_undecided_heads_of_other_slots() {
+    let mut slot = attesting();
+    let attester = |of: u64| {
+        let attester = Attester {
+            validator: 0,
+            index: 1000,
+            committee: 1,
+            committee_length: 64,
+            committees_at_slot: 4,
+        };
+        (of, attester)
+    };
+    let duties = (17..23).map(attester).collect();
+    slot.handle(Event::Attesters { epoch: 2, duties });
+    let said = |of: u64, root: u8| AttestationData {
+        slot: of,
+        ..vote(root)
+    };
+    // What is proposed in each slot is another branch's than what our beacon nodes say, and held.
+    let mut held = 0;
+    for of in 17..23 {
+        slot.slot = of;
+        slot.now = slot.core.time.start_of(of);
+        slot.handle(Event::Tick);
+        slot.wait_for(Due::Attestation);
+        slot.handle(Event::View {
+            slot: of,
+            data: said(of, 16),
+        });
+        if slot.core.committee.leader(slot.duty(Kind::Head), 0) != ME {
+            slot.propose(Kind::Head, 0, &said(of, 9).to_ssz());
+            held += 1;
+        }
+    }
+    assert!(held >= 3, "{held}");
+    for _ in 0..4 {
+        slot.handle(Event::Tick);
+    }
+    let mut judged = |event: Event| {
+        let before = slot.core.judged;
+        if let Event::Head { slot: 23, .. } = event {
+            slot.now = slot.core.time.start_of(23);
+        }
+        slot.handle(event);
+        slot.core.judged - before
+    };
+    assert_eq!(judged(Event::Tick), 0);
+    for of in 17..23 {
+        let data = said(of, 8);
+        assert!(judged(Event::View { slot: of, data }) <= 1, "{of}");
+    }
+    let head = |of: u8| Event::Head {
+        slot: of.into(),
+        root: [of; 32],
+    };
+    assert!(judged(head(22)) <= 1);
+    // None is forgotten: each is judged again when a slot begins.
+    let again = judged(head(23));
+    assert!((held..=2 * held).contains(&again), "{again} {held}");
 }
 
 #[test]

@@ -2,10 +2,8 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -28,8 +26,8 @@ use crate::{
 /// Keys that are remembered; a committee has at most 2048 members.
 const MAX_KEYS: usize = 32 * 1024;
 
-/// Beacon nodes do not tell committees if all of them say so this often, one time after the other: what they cannot tell passes, and
-/// one wrong answer is no reason for that.
+/// Beacon nodes do not tell committees if all of them say so this often, one time after the other, a slot or more apart: what they
+/// cannot tell passes, and a node that restarts, or a proxy before it, is no reason for that.
 const UNTOLD_AFTER: u32 = 3;
 
 /// What was looked up before.
@@ -37,9 +35,30 @@ const UNTOLD_AFTER: u32 = 3;
 pub(super) struct Keys {
     /// Public keys, by index on the chain.
     known: Mutex<HashMap<u64, PublicKey>>,
-    /// How often in a row no beacon node had committees, and sync committees.
-    untold_committees: AtomicU32,
-    untold_sync_committees: AtomicU32,
+    /// Committees, and sync committees, that no beacon node had.
+    untold_committees: Mutex<Untold>,
+    untold_sync_committees: Mutex<Untold>,
+}
+
+/// How often in a row all beacon nodes said that they do not tell something.
+#[derive(Debug, Default)]
+struct Untold {
+    times: u32,
+    /// When that was counted last.
+    counted: Option<Instant>,
+}
+
+impl Untold {
+    /// They say so once more. Counted at most once in this long: what is asked twice in one moment is answered alike. Whether it
+    /// was often enough.
+    fn again(&mut self, now: Instant, apart: Duration) -> bool {
+        let lately = |counted: Instant| now.saturating_duration_since(counted) < apart;
+        if !self.counted.is_some_and(lately) {
+            self.counted = Some(now);
+            self.times = self.times.saturating_add(1).min(UNTOLD_AFTER);
+        }
+        self.times >= UNTOLD_AFTER
+    }
 }
 
 /// One aggregated signature: who signed what.
@@ -63,7 +82,7 @@ impl Keys {
         for aggregate in aggregates {
             let committee = aggregate.committee_bits.ones().next()? as u64;
             let ask = || nodes.committee(aggregate.data.slot, committee, deadline);
-            let members = match members(&self.untold_committees, ask).await {
+            let members = match members(&self.untold_committees, chain, ask).await {
                 Ok(members) => members,
                 Err(verdict) => return verdict,
             };
@@ -94,7 +113,7 @@ impl Keys {
         let slot = contributions.first()?.slot;
         let epoch = chain.epoch_of(slot.saturating_add(1));
         let ask = || nodes.sync_committee(epoch, deadline);
-        let members = match members(&self.untold_sync_committees, ask).await {
+        let members = match members(&self.untold_sync_committees, chain, ask).await {
             Ok(members) => members,
             Err(verdict) => return verdict,
         };
@@ -162,25 +181,26 @@ impl Keys {
 
 /// The members of a committee, or the verdict without them: not every beacon node tells its committees. A wrong aggregate is
 /// refused by the network and costs nothing else, so where nobody can tell, the shape must do. Each time anew all of them
-/// must say so, and three times in a row before that counts: `untold` counts.
-async fn members<F>(untold: &AtomicU32, ask: impl Fn() -> F) -> Result<Vec<u64>, Option<Verdict>>
+/// must say so, and three times in a row, slots apart, before that counts; until then there is no verdict. `untold` counts.
+async fn members<F>(
+    untold: &Mutex<Untold>,
+    chain: &Chain,
+    ask: impl Fn() -> F,
+) -> Result<Vec<u64>, Option<Verdict>>
 where
     F: Future<Output = Result<From<Vec<u64>>, AllFailed>>,
 {
-    loop {
-        match ask().await {
-            Ok(found) => {
-                untold.store(0, Ordering::Relaxed);
-                return Ok(found.value);
-            }
-            Err(error) if !is_untold(&error) => return Err(None),
-            Err(_) => {
-                let times = untold.load(Ordering::Relaxed).saturating_add(1).min(UNTOLD_AFTER);
-                untold.store(times, Ordering::Relaxed);
-                if times == UNTOLD_AFTER {
-                    return Err(Some(Verdict::Valid));
-                }
-            }
+    let answer = ask().await;
+    let mut untold = untold.lock().unwrap_or_else(PoisonError::into_inner);
+    match answer {
+        Ok(found) => {
+            *untold = Untold::default();
+            Ok(found.value)
+        }
+        Err(error) if !is_untold(&error) => Err(None),
+        Err(_) => {
+            let apart = Duration::from_millis(chain.time().slot_ms);
+            Err(untold.again(Instant::now(), apart).then_some(Verdict::Valid))
         }
     }
 }
@@ -200,7 +220,10 @@ fn is_untold(error: &AllFailed) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
 
     use axum::{http::StatusCode, response::IntoResponse as _};
     use serde_json::{Value, json};
@@ -367,23 +390,44 @@ mod tests {
             aggregation_bits: Bitvector::with_ones(8, &[0, 1, 7]),
             signature: sum(&[8, 9], &chain.sync_message_signing_root(40, &[1; 32]).unwrap()),
         }];
-        for (times, expected) in [
-            (0, Verdict::Invalid),
-            (1, Verdict::Invalid),
-            (2, Verdict::Invalid),
-            // It does not seem to have them, and says so each time.
-            (3, Verdict::Valid),
-            (1, Verdict::Valid),
+        // Slots of half a second.
+        let mut chain = (*chain).clone();
+        chain.spec.slot_ms = 500;
+        let slot = Duration::from_millis(chain.time().slot_ms);
+        for (waits, times, expected) in [
+            (false, 0, Some(Verdict::Invalid)),
+            // However often it is asked in one moment.
+            (false, 1, None),
+            (false, 1, None),
+            (false, 1, None),
+            (true, 1, None),
+            // It does not seem to have them, and says so slot by slot.
+            (true, 1, Some(Verdict::Valid)),
+            (false, 1, Some(Verdict::Valid)),
             // It has them now.
-            (0, Verdict::Invalid),
-            (1, Verdict::Invalid),
+            (false, 0, Some(Verdict::Invalid)),
+            (true, 1, None),
         ] {
+            if waits {
+                tokio::time::sleep(slot).await;
+            }
             lacks.iter().for_each(|left| left.store(times, Ordering::SeqCst));
             let verdict = keys.aggregates(&nodes, &chain, &wrong, soon()).await;
-            assert_eq!(verdict, Some(expected), "{times}");
+            assert_eq!(verdict, expected, "{times}");
             let verdict = keys.contributions(&nodes, &chain, &contribution, soon()).await;
-            assert_eq!(verdict, Some(expected), "{times}");
+            assert_eq!(verdict, expected, "{times}");
         }
+    }
+
+    #[test]
+    fn what_nobody_tells_is_counted_once_a_slot() {
+        let (began, slot) = (Instant::now(), Duration::from_secs(12));
+        let mut untold = Untold::default();
+        let mut often = |after: u64| untold.again(began + Duration::from_secs(after), slot);
+        assert_eq!(
+            [0, 0, 0, 11, 12, 23, 24, 25].map(&mut often),
+            [false, false, false, false, false, false, true, true]
+        );
     }
 
     #[tokio::test]
@@ -400,14 +444,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_node_that_does_not_tell_its_committees_holds_up_nothing() {
+    async fn a_node_that_does_not_tell_its_committees_holds_up_nothing_for_long() {
         let server = healthy(&[]).await;
         let nodes = connect(&[&server]).await;
-        let chain = nodes.chain().unwrap();
+        let mut chain = (*nodes.chain().unwrap()).clone();
+        chain.spec.slot_ms = 100;
+        let keys = Keys::default();
         let list = [aggregate(&chain, &[true], &[1])];
-        assert_eq!(
-            Keys::default().aggregates(&nodes, &chain, &list, soon()).await,
-            Some(Verdict::Valid)
-        );
+        let mut verdicts = Vec::new();
+        for _ in 0..4 {
+            verdicts.push(keys.aggregates(&nodes, &chain, &list, soon()).await);
+            tokio::time::sleep(Duration::from_millis(chain.time().slot_ms)).await;
+        }
+        let valid = Some(Verdict::Valid);
+        assert_eq!(verdicts, [None, None, valid, valid]);
     }
 }

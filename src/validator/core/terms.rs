@@ -91,7 +91,7 @@ pub struct Ancestor {
     pub proposer_index: u64,
     /// The root of the block before it, 32 bytes.
     pub parent_root: Hash,
-    /// What is known of its execution payload; none if our beacon nodes tell only its header.
+    /// What is known of its execution payload; none if our beacon nodes tell only its header, or if it has none yet.
     pub payload: Option<Payload>,
 }
 
@@ -102,6 +102,17 @@ pub struct Payload {
     pub block_hash: Hash,
     /// Its gas limit.
     pub gas_limit: u64,
+}
+
+impl Payload {
+    /// What a block says of its execution payload; none if it has none: the block of genesis has one of zeros, and those after it
+    /// are built on what the execution clients began with, which no beacon node tells.
+    pub fn of(block_hash: Hash, gas_limit: u64) -> Option<Self> {
+        (block_hash != [0; 32]).then_some(Self {
+            block_hash,
+            gas_limit,
+        })
+    }
 }
 
 impl Ancestor {

@@ -61,13 +61,7 @@ fn summary(block: &Block) -> Summary {
 /// What matters of a block on which others are built.
 fn ancestor(block: &KnownBlock) -> Ancestor {
     let (header, payload) = match block {
-        KnownBlock::Whole(block) => {
-            let payload = Payload {
-                block_hash: block.block_hash,
-                gas_limit: block.gas_limit,
-            };
-            (block.header, Some(payload))
-        }
+        KnownBlock::Whole(block) => (block.header, Payload::of(block.block_hash, block.gas_limit)),
         KnownBlock::Header(header) => (*header, None),
     };
     Ancestor {
@@ -1005,6 +999,25 @@ pub(super) mod tests {
             }
         }
         said.sort_unstable();
+    #[test]
+    fn the_block_of_genesis_says_nothing_of_what_is_built_on_it() {
+        let runtime = runtime::Runtime::new().unwrap();
+        let (works, _told) = works(&runtime, 12_000);
+        let ssz = unhex(&vectors("minimal")["blocks"]["fulu"]["full"]["ssz"]);
+        let child = works.schemas.block(Fork::Fulu, false, ssz).unwrap();
+        let said = summary(&child);
+        let mut parent = child.clone();
+        (parent.block_hash, parent.gas_limit) = (said.parent_hash, said.gas_limit);
+        let of = |parent: &Block| ancestor(&KnownBlock::Whole(Box::new(parent.clone())));
+        assert!(of(&parent).payload.is_some());
+        assert_eq!(of(&parent).refuse_child(&said), None);
+        parent.block_hash = [1; 32];
+        assert!(of(&parent).refuse_child(&said).is_some());
+        // Its execution payload is all zeros.
+        (parent.block_hash, parent.gas_limit) = ([0; 32], 0);
+        assert_eq!(of(&parent).refuse_child(&said), None);
+    }
+
         assert_eq!(said, [0, 1]);
     }
 

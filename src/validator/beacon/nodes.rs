@@ -260,6 +260,8 @@ struct Shared {
     heard_some: bool,
     /// Why the chain cannot be what was settled, if most nodes say so.
     contradiction: Option<String>,
+    /// The head of which [`Nodes::new_head`] told last: slot and root.
+    head_told: Option<(u64, Hash)>,
     /// The wall clock at the last check, in milliseconds since the Unix epoch.
     clock: Option<(u64, Instant)>,
 }
@@ -434,6 +436,7 @@ impl Nodes {
             pinned,
             heard_some: false,
             contradiction: None,
+            head_told: None,
             clock: None,
         })))
     }
@@ -531,6 +534,11 @@ impl Nodes {
         of_use(self.ranked()).iter().any(|(known, ..)| *known == place)
     }
 
+    /// The node that is asked first.
+    pub(super) fn best(&self) -> Option<usize> {
+        self.ranked().first().map(|(place, ..)| *place)
+    }
+
     /// Nodes of the right chain, best first.
     fn ranked(&self) -> Vec<(usize, Node, u8)> {
         let shared = self.shared();
@@ -550,6 +558,32 @@ impl Nodes {
             member.head = Some(choice::Head { slot, root });
             member.told_at = Instant::now();
             member.optimistic = optimistic;
+        }
+    }
+
+    /// A node answered with its head when it was asked: see [`Nodes::told`]. What it told of by itself since then, `asked`, is newer.
+    pub fn answered_head(&self, place: usize, asked: Instant, header: &Header) {
+        let mut shared = self.shared();
+        if let Some(member) = shared
+            .members
+            .get_mut(place)
+            .filter(|member| member.told_at <= asked)
+        {
+            member.head = Some(header.head());
+            member.told_at = asked;
+            member.optimistic = header.execution_optimistic;
+        }
+    }
+
+    /// Tells of the head that is ours ([`Nodes::head`]) if it is another one than at the last time: slot and root. It may change whenever
+    /// a node tells of a head or is asked how it is, and when a slot begins. `tell` must not wait, nor ask anything here: whoever else
+    /// tells waits for it, so that the newest word is the last one.
+    pub fn new_head(&self, tell: impl FnOnce(u64, Hash)) {
+        let mut shared = self.shared();
+        let head = choice::head(&shared.standings(), shared.slot());
+        if let Some((slot, root)) = head.filter(|_| head != shared.head_told) {
+            shared.head_told = head;
+            tell(slot, root);
         }
     }
 

@@ -1977,6 +1977,14 @@ async fn what_no_node_took_is_submitted_again_unless_it_was_refused() {
     for (code, calls) in [(503, 3), (500, 3), (400, 1)] {
         let asked = Arc::new(AtomicUsize::new(0));
         let counter = asked.clone();
+    // No event came of the block: the first one answers with it all the same, and what one says that is behind is not ours.
+    for place in [0, 1] {
+        nodes.told(place, SLOT - 1, [1; 32], false);
+    }
+    heads[0].store(2, Ordering::SeqCst);
+    heads[1].store(1, Ordering::SeqCst);
+    assert_eq!(ask().await, [(0, 2, true), (1, 1, false)]);
+    heads[0].store(1, Ordering::SeqCst);
         let server = serve(7, move |call| {
             let answer = call.path().ends_with("/sync_committees").then(|| {
                 match counter.fetch_add(1, Ordering::SeqCst) {

@@ -384,17 +384,14 @@ impl Works {
     fn ask_head(&self) {
         let works = self.clone();
         self.runtime.spawn(async move {
+            let asked = Instant::now();
             let deadline = instant_of(now_ms().saturating_add(works.chain.time().slot_ms / 4));
             match works.nodes.head_header(deadline).await {
                 Ok(found) => {
-                    let header = &found.value;
-                    let (slot, root) = (header.header.slot, header.root);
+                    works.nodes.answered_head(found.node, asked, &found.value);
                     works
                         .nodes
-                        .told(found.node, slot, root, header.execution_optimistic);
-                    if let Some((slot, root)) = works.nodes.head() {
-                        works.tell(Event::Head { slot, root });
-                    }
+                        .new_head(|slot, root| works.tell(Event::Head { slot, root }));
                 }
                 Err(error) => tracing::warn!("{error}"),
             }
@@ -999,6 +996,9 @@ pub(super) mod tests {
             }
         }
         said.sort_unstable();
+        assert_eq!(said, [0, 1]);
+    }
+
     #[test]
     fn the_block_of_genesis_says_nothing_of_what_is_built_on_it() {
         let runtime = runtime::Runtime::new().unwrap();
@@ -1016,9 +1016,6 @@ pub(super) mod tests {
         // Its execution payload is all zeros.
         (parent.block_hash, parent.gas_limit) = ([0; 32], 0);
         assert_eq!(of(&parent).refuse_child(&said), None);
-    }
-
-        assert_eq!(said, [0, 1]);
     }
 
     #[test]

@@ -192,7 +192,8 @@ impl Nodes {
 
     /// What to attest to in a slot, for all committees: its slot, index and target epoch are right. One node answers for all;
     /// only if its head is not the one that is ours ([`Nodes::head`]), others are asked beside it. `tell` is given each
-    /// answer as it comes, and whether it is ours: the first one is, and one with that head.
+    /// answer as it comes, and whether it is ours: the first one is, and one with that head. If that head is older than the slot, only
+    /// until the node has answered that was asked first: it may have got a newer block, and who is behind it still answers the old one.
     ///
     /// # Errors
     /// [`AllFailed`] if there is no answer.
@@ -205,11 +206,14 @@ impl Nodes {
         const WHAT: &str = "attestation data";
         let chain = &*self.known_chain(WHAT)?;
         let ask = |node: Node| async move { node.attestation_data(slot, chain, deadline).await };
-        let mut first = true;
+        let chosen = self.best();
+        let (mut first, mut chosen_answered) = (true, false);
         let enough = |answer: From<AttestationData>| {
             let ours = self.head().filter(|(of, _)| *of <= slot);
             let fits = ours.is_none_or(|(_, root)| root == answer.value.beacon_block_root);
-            tell(answer, std::mem::take(&mut first) || fits);
+            let counts = !chosen_answered || ours.is_some_and(|(of, _)| of == slot);
+            chosen_answered |= Some(answer.node) == chosen;
+            tell(answer, std::mem::take(&mut first) || fits && counts);
             fits
         };
         self.until(WHAT, deadline, Slow::OfNoUse, ask, enough).await

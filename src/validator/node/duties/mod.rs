@@ -40,7 +40,6 @@ use tokio::{
     time::Instant,
 };
 
-use crate::crypto::hash::Hash;
 use crate::validator::{
     beacon::{
         answers::{ProposerPreparation, SignedRegistration, SyncSubscription, ValidatorStatus},
@@ -64,6 +63,9 @@ use known::{Branch, Known, Question, Whom};
 
 /// One request for duties may take so long.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// So many milliseconds after a slot has begun it has begun by every reading of our clock.
+const AFTER_THE_BEGINNING_MS: u64 = 10;
 
 /// Beacon nodes are told everything again at most once in so many slots: connections of some end again and again.
 const REMIND: u64 = 4;
@@ -100,9 +102,7 @@ pub(super) struct Service {
     validators: HashMap<u64, OnChain>,
     /// The epoch in which they were looked up.
     looked_up: Option<u64>,
-    /// What the core was told to be our head: slot and root.
-    head: Option<(u64, Hash)>,
-    /// Of that head.
+    /// Of our head.
     branch: Option<Branch>,
     /// What the core was told.
     known: BTreeMap<Question, Known>,
@@ -137,7 +137,6 @@ impl Service {
             news,
             validators: HashMap::new(),
             looked_up: None,
-            head: None,
             branch: None,
             known: BTreeMap::new(),
             forgotten: false,
@@ -153,9 +152,19 @@ impl Service {
         let idle = Duration::from_millis(self.time.slot_ms.saturating_mul(4));
         let mut heads = Events::open(&self.asker.nodes, idle);
         let mut next = Instant::now();
-        tokio::spawn(look_after(self.asker.nodes.clone(), self.time));
+        let mut begins = next_slot(self.time);
+        tokio::spawn(look_after(
+            self.asker.nodes.clone(),
+            self.time,
+            self.events.clone(),
+        ));
         loop {
             tokio::select! {
+                // Which head is ours depends on the slot: one that was ahead of our clock may be it now.
+                () = tokio::time::sleep_until(begins) => {
+                    begins = next_slot(self.time);
+                    tell_head(&self.asker.nodes, &self.events);
+                }
                 () = tokio::time::sleep_until(next) => {
                     next = next_half(self.time);
                     self.refresh();
@@ -186,14 +195,10 @@ impl Service {
         self.events.send(heard).ok()?;
         let nodes = &self.asker.nodes;
         nodes.told(place, head.slot, head.block, head.execution_optimistic);
-        let ours = nodes.head();
-        if ours.is_some_and(|(_, root)| root == head.block) {
+        if nodes.head().is_some_and(|(_, root)| root == head.block) {
             self.follow(head);
         }
-        if let Some((slot, root)) = ours.filter(|_| ours != self.head) {
-            self.events.send(Event::Head { slot, root }).ok()?;
-            self.head = ours;
-        }
+        tell_head(&self.asker.nodes, &self.events);
         Some(())
     }
 
@@ -422,11 +427,12 @@ impl Service {
 
 /// Asks the beacon nodes once a slot how they are, and again and again while none is well: one that is back is of use at
 /// once. By itself: one that does not answer must not keep the news of the others waiting.
-async fn look_after(nodes: Nodes, time: Time) {
+async fn look_after(nodes: Nodes, time: Time, events: mpsc::UnboundedSender<Event>) {
     // A question that waits longer than a slot would miss that its node is back.
     let patience = Duration::from_millis(time.slot_ms / 2).min(PATIENCE);
     loop {
         nodes.check(now_ms(), Instant::now() + patience).await;
+        tell_head(&nodes, &events);
         let next = if nodes.is_ready() {
             next_half(time)
         } else {
@@ -434,6 +440,20 @@ async fn look_after(nodes: Nodes, time: Time) {
         };
         tokio::time::sleep_until(next).await;
     }
+}
+
+/// Tells the core which head is ours, if that has changed.
+fn tell_head(nodes: &Nodes, events: &mpsc::UnboundedSender<Event>) {
+    // Nobody listens when the program ends.
+    nodes.new_head(|slot, root| drop(events.send(Event::Head { slot, root })));
+}
+
+/// The beginning of the next slot; a little later, so that by no clock it is before that.
+fn next_slot(time: Time) -> Instant {
+    let now = now_ms();
+    let at = time.start_of(time.slot_at(now).map_or(0, |slot| slot + 1));
+    let at = at.saturating_add(AFTER_THE_BEGINNING_MS);
+    instant_of(at.min(now.saturating_add(time.slot_ms.saturating_mul(2))))
 }
 
 /// The middle of the next slot: in the second half of a slot nobody waits for a beacon node. Before genesis, too, a node may

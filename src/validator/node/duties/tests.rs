@@ -608,7 +608,8 @@ async fn a_beacon_node_that_is_back_is_of_use_within_a_slot() {
     let time = nodes.chain().unwrap().time();
     let slot = Duration::from_millis(time.slot_ms);
     hangs.store(true, Ordering::SeqCst);
-    tokio::spawn(look_after(nodes.clone(), time));
+    let (events, _heard) = mpsc::unbounded_channel();
+    tokio::spawn(look_after(nodes.clone(), time, events));
     let until = |ready: bool| {
         let nodes = &nodes;
         async move {
@@ -728,9 +729,43 @@ async fn the_core_hears_of_one_head_whichever_beacon_node_told_of_it() {
         });
         assert_eq!(told, expected, "{place} {}", head.slot);
         // Duties follow the same head.
-        let ours = service.head.unwrap().1[0];
+        let ours = service.asker.nodes.head().unwrap().1[0];
         assert_eq!(service.branch, Some(Branch::of(&head_of(ours), 0)), "{place}");
     }
+}
+
+#[tokio::test]
+async fn a_head_that_is_ahead_of_our_clock_is_ours_when_its_slot_begins() {
+    let servers = [
+        serve(7, |_| async { None }.boxed()).await,
+        serve(7, |_| async { None }.boxed()).await,
+    ];
+    let nodes = connect(&[&servers[0], &servers[1]]).await;
+    let chain = nodes.chain().unwrap();
+    let time = chain.time();
+    let slot = time.slot_at(now_ms()).unwrap();
+    nodes.check(now_ms(), soon()).await;
+    // The first one is a slot ahead of the second one, and of our clock.
+    nodes.told(0, slot + 1, [1; 32], false);
+    nodes.told(1, slot, [2; 32], false);
+    let (events, mut heard) = mpsc::unbounded_channel();
+    let (news, _told) = mpsc::unbounded_channel();
+    tokio::spawn(Service::new(nodes, chain, Arc::new(group(1)), Vec::new(), events, news).run());
+    let ours = async {
+        while let Some(event) = heard.recv().await {
+            if let Event::Head { root, .. } = event
+                && root == [1; 32]
+            {
+                return now_ms();
+            }
+        }
+        u64::MAX
+    };
+    let patience = Duration::from_millis(time.slot_ms * 3);
+    let at = tokio::time::timeout(patience, ours).await.unwrap();
+    // Not only when the nodes are asked again how they are, in the middle of the slot.
+    let begins = time.start_of(slot + 1);
+    assert!((begins..begins + time.slot_ms / 2).contains(&at), "{at} {begins}");
 }
 
 /// A head of the first epoch.

@@ -40,6 +40,8 @@ const SHOW_HEAD: Duration = Duration::from_secs(1);
 const AHEAD: u64 = 1;
 /// The specification is read again after this many checks: an updated node may know of new forks.
 const SPEC_EVERY: u32 = 64;
+/// In so many checks in a row most nodes must say something else of the network than what was settled before that counts.
+const CONTRADICTED_AFTER: u32 = 2;
 /// Longest wait for one node before the next is asked too.
 const MAX_HEDGE: Duration = Duration::from_millis(750);
 /// A request that fails so often, one time after the other, is told of.
@@ -258,8 +260,8 @@ struct Shared {
     pinned: Pinned,
     /// Whether a check has found a chain when not all nodes had said what theirs is.
     heard_some: bool,
-    /// Why the chain cannot be what was settled, if most nodes say so.
-    contradiction: Option<String>,
+    /// Why the chain cannot be what was settled, if most of several nodes say so, and in how many checks in a row they did.
+    contradiction: Option<(String, u32)>,
     /// The head of which [`Nodes::new_head`] told last: slot and root.
     head_told: Option<(u64, Hash)>,
     /// The wall clock at the last check, in milliseconds since the Unix epoch.
@@ -315,7 +317,8 @@ impl Shared {
     /// is. The network is settled by the first count ([`Nodes::settled`]): what runs cannot change it. What was known stays the same
     /// thing if nothing is new.
     fn count(&mut self) {
-        self.contradiction = self.contradict();
+        let before = self.contradiction.take().map_or(0, |(_, checks)| checks);
+        self.contradiction = self.contradict().map(|why| (why, before.saturating_add(1)));
         let (known, now) = (self.chain.as_ref(), self.now_ms());
         let words_of = |in_step: bool| {
             let members = self.members.iter().filter(|member| member.in_step || !in_step);
@@ -353,7 +356,8 @@ impl Shared {
     /// What most nodes say against the network that was settled: more of those that are there than there are nodes that said last
     /// what was settled, gone or not. So nobody is stopped by one node as long as another one has not changed its mind.
     fn contradict(&self) -> Option<String> {
-        let settled = self.chain.as_ref()?;
+        // One node alone is no majority of anything: it may have been swapped for a moment, and is not used meanwhile.
+        let settled = self.chain.as_ref().filter(|_| self.members.len() > 1)?;
         let is_settled = |chain: &&Arc<Chain>| settled.same_network(chain).is_ok();
         let last = self.members.iter().filter_map(|member| member.told_last.as_ref());
         let agree = last.filter(is_settled).count();
@@ -370,7 +374,7 @@ impl Shared {
                 .map(|(name, _)| *name)
                 .collect();
             let mismatch = settled.same_network(one).err()?;
-            (alike.len() > agree).then(|| format!("{mismatch}: so say {}", alike.join(", ")))
+            (alike.len() > agree).then(|| format!("{} say: {mismatch}, as at the start", alike.join(", ")))
         })
     }
 
@@ -468,9 +472,12 @@ impl Nodes {
         None
     }
 
-    /// Why the chain cannot be what was settled, if most nodes say so by now: to go on would be to run with wrong times.
+    /// Why the chain cannot be what was settled, if most of several nodes say so by now, in more checks than one: to go on would be to
+    /// run with wrong times.
     pub fn contradiction(&self) -> Option<String> {
-        self.shared().contradiction.clone()
+        let shared = self.shared();
+        let (why, checks) = shared.contradiction.as_ref()?;
+        (*checks >= CONTRADICTED_AFTER).then(|| why.clone())
     }
 
     /// Compares with more from now on, for example with the genesis validators root of the slashing database. Nodes

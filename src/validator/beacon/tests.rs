@@ -552,12 +552,16 @@ async fn a_network_that_most_nodes_say_is_another_is_not_gone_on_with() {
     // One against one stops nothing, nor does it when the first one is gone for a while.
     assert_eq!(check([true, true, false]).await, None);
     assert_eq!(check([false, true, false]).await, None);
+    // A node that is swapped for a moment is no reason to end either.
+    assert_eq!(check([true, true, true]).await, None);
+    assert_eq!(check([true, true, false]).await, None);
+    assert_eq!(check([true, true, true]).await, None);
     let why = check([true, true, true]).await.unwrap();
     let names: Vec<String> = nodes.health().into_iter().map(|node| node.name).collect();
     assert_eq!(
         why,
         format!(
-            "SLOTS_PER_EPOCH is 8, expected 16: so say {}, {}",
+            "{}, {} say: SLOTS_PER_EPOCH is 8, expected 16, as at the start",
             names[1], names[2]
         )
     );
@@ -568,6 +572,28 @@ async fn a_network_that_most_nodes_say_is_another_is_not_gone_on_with() {
         check([true, true, false]).await;
     }
     assert!(nodes.contradiction().is_some());
+}
+
+#[tokio::test]
+async fn the_only_node_is_not_used_while_it_says_something_else_and_ends_nothing() {
+    let (_servers, levers, nodes) = epochs_of(&[8]).await;
+    levers[0].1.store(false, Ordering::SeqCst);
+    nodes.check(NOW_MS, soon()).await;
+    assert!(nodes.settled().is_some() && nodes.is_ready());
+    // Another version takes its place: what runs does not follow it.
+    levers[0].0.store(16, Ordering::SeqCst);
+    levers[0].1.store(true, Ordering::SeqCst);
+    nodes.check(NOW_MS, soon()).await;
+    levers[0].1.store(false, Ordering::SeqCst);
+    for _ in 0..4 {
+        nodes.check(NOW_MS, soon()).await;
+        assert_eq!(nodes.contradiction(), None);
+        assert!(matches!(nodes.health()[0].state, State::WrongNetwork(_)));
+        assert!(asked(&nodes).await.is_empty());
+    }
+    levers[0].0.store(8, Ordering::SeqCst);
+    nodes.check(NOW_MS, soon()).await;
+    assert!(nodes.is_ready() && asked(&nodes).await == [0]);
 }
 
 #[tokio::test]
@@ -1951,6 +1977,14 @@ async fn the_node_that_told_of_a_block_is_asked_what_to_attest_to() {
     // Neither answers what both told: the first one's word counts, the other one's may show what is plausible.
     heads[1].store(3, Ordering::SeqCst);
     assert_eq!(ask().await, [(0, 1, true), (1, 3, false)]);
+    // No event came of the block: the first one answers with it all the same, and what one says that is behind is not ours.
+    for place in [0, 1] {
+        nodes.told(place, SLOT - 1, [1; 32], false);
+    }
+    heads[0].store(2, Ordering::SeqCst);
+    heads[1].store(1, Ordering::SeqCst);
+    assert_eq!(ask().await, [(0, 2, true), (1, 1, false)]);
+    heads[0].store(1, Ordering::SeqCst);
     // The next slot has begun: what this one's head was only its node knows.
     for place in [0, 1] {
         nodes.told(place, SLOT + 1, [4; 32], false);
@@ -1977,14 +2011,6 @@ async fn what_no_node_took_is_submitted_again_unless_it_was_refused() {
     for (code, calls) in [(503, 3), (500, 3), (400, 1)] {
         let asked = Arc::new(AtomicUsize::new(0));
         let counter = asked.clone();
-    // No event came of the block: the first one answers with it all the same, and what one says that is behind is not ours.
-    for place in [0, 1] {
-        nodes.told(place, SLOT - 1, [1; 32], false);
-    }
-    heads[0].store(2, Ordering::SeqCst);
-    heads[1].store(1, Ordering::SeqCst);
-    assert_eq!(ask().await, [(0, 2, true), (1, 1, false)]);
-    heads[0].store(1, Ordering::SeqCst);
         let server = serve(7, move |call| {
             let answer = call.path().ends_with("/sync_committees").then(|| {
                 match counter.fetch_add(1, Ordering::SeqCst) {

@@ -463,6 +463,7 @@ CONCLAVE_YES | false, | join x | CONCLAVE_YES | comma
 CONCLAVE_EXECUTION_CLIENT | http://localhost:8545, | join x | CONCLAVE_EXECUTION_CLIENT | comma
 CONCLAVE_CONTRACT_WALLETS | '0x1111111111111111111111111111111111111111' | join x | CONCLAVE_CONTRACT_WALLETS | quotes
 CONCLAVE_MONITORING_ADDRESS | 127.0.0.1:9600, | run --beacon-node http://127.0.0.1:1 | --monitoring-address | comma
+CONCLAVE_WITHOUT | "bob" | run --beacon-node http://127.0.0.1:1 | CONCLAVE_WITHOUT | quotes
 CONCLAVE_LOG_FILE | log, | run --beacon-node http://127.0.0.1:1 | CONCLAVE_LOG_FILE | comma
 "#;
 
@@ -470,7 +471,7 @@ CONCLAVE_LOG_FILE | log, | run --beacon-node http://127.0.0.1:1 | CONCLAVE_LOG_F
 fn quotes_and_commas_that_nobody_means_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let lines: Vec<&str> = MISTAKES.trim().lines().collect();
-    assert_eq!(lines.len(), 27);
+    assert_eq!(lines.len(), 28);
     for line in lines {
         let [variable, value, command, name, what] = line.split(" | ").collect::<Vec<_>>()[..] else {
             panic!("{line}")
@@ -503,6 +504,75 @@ fn quotes_and_commas_that_nobody_means_are_named() {
         .output()
         .unwrap();
     assert!(!err(&output).contains("comma at the end"), "{}", err(&output));
+}
+
+/// Every flag without a value that has a variable: the command it is of, and the variable.
+fn switches(command: &clap::Command, path: &[String], found: &mut Vec<(Vec<String>, String)>) {
+    for argument in command.get_arguments() {
+        if let Some(variable) = argument.get_env()
+            && !argument.get_action().takes_values()
+        {
+            found.push((path.to_vec(), variable.to_str().unwrap().to_owned()));
+        }
+    }
+    for command in command.get_subcommands() {
+        let path = [path, &[command.get_name().to_owned()]].concat();
+        switches(command, &path, found);
+    }
+}
+
+#[test]
+fn a_variable_consents_only_if_it_says_yes() {
+    use clap::CommandFactory;
+    let dir = tempfile::tempdir().unwrap();
+    let mut found = Vec::new();
+    switches(&conclave::cli::args::Cli::command(), &[], &mut found);
+    assert!(found.len() >= 12, "{found:?}");
+    let said = |path: &[String], variable: &str, value: &str| {
+        let mut process = Command::cargo_bin("conclave").unwrap();
+        process.env(variable, value).current_dir(dir.path());
+        // The variable for all is seen whatever the command is.
+        let path = if path.is_empty() {
+            &["status".to_owned()]
+        } else {
+            path
+        };
+        let output = process
+            .stdin(std::process::Stdio::null())
+            .args(path)
+            .output()
+            .unwrap();
+        (output.status.code(), err(&output))
+    };
+    for (path, variable) in &found {
+        for neither in ["disabled", "\"true\"", "true,"] {
+            let (code, told) = said(path, variable, neither);
+            assert_eq!(code, Some(2), "{path:?} {variable} {neither}: {told}");
+            assert!(told.contains(variable), "{path:?} {variable} {neither}: {told}");
+        }
+        // Whatever the end of its line is.
+        for word in ["false\r", "false\n", "off ", "0\r\n", "True\r\n"] {
+            let (_, told) = said(path, variable, word);
+            assert!(!told.contains(variable), "{path:?} {variable} {word:?}: {told}");
+        }
+    }
+}
+
+#[test]
+fn what_a_variable_denies_is_not_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = |value: &str| {
+        let mut process = conclave(dir.path());
+        process.env("CONCLAVE_JSON", value);
+        let output = process.args(["identity", "show"]).output().unwrap();
+        out(&output).starts_with('{')
+    };
+    for no in ["false", "false\r", "false\n", "off ", "No\r\n", "0\r"] {
+        assert!(!json(no), "{no:?}");
+    }
+    for yes in ["true\r", "1", "On ", "yes\n"] {
+        assert!(json(yes), "{yes:?}");
+    }
 }
 
 #[test]

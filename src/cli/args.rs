@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use libp2p::Multiaddr;
 
-use super::given;
+use super::given::{self, Switch};
 use super::sight::MonitoringAddress;
 
 /// Key ceremonies for groups who validate together.
@@ -23,7 +23,7 @@ pub struct Cli {
     #[arg(long, global = true, env = "CONCLAVE_DATA_DIR", default_value = ".", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub data_dir: PathBuf,
     /// Print one JSON event per line instead of text, and ask nothing
-    #[arg(long, global = true, env = "CONCLAVE_JSON", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, global = true, env = "CONCLAVE_JSON", value_parser = Switch)]
     pub json: bool,
     /// What to do
     #[command(subcommand)]
@@ -146,7 +146,7 @@ pub struct BeaconNodes {
 #[derive(Debug, Args)]
 pub struct PayeeArgs {
     /// Take addresses too from which nobody can spend, such as those of burnt money and of the deposit contract
-    #[arg(long, env = "CONCLAVE_ANY_ADDRESS", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "CONCLAVE_ANY_ADDRESS", value_parser = Switch)]
     pub any_address: bool,
 }
 
@@ -226,7 +226,7 @@ pub struct PlanArgs {
     #[arg(long, env = "CONCLAVE_AMOUNTS", value_name = "ETH", value_delimiter = ',')]
     pub amounts: Vec<u64>,
     /// Compounding (0x02) credentials: up to 2048 ETH on one validator
-    #[arg(long, env = "CONCLAVE_COMPOUNDING", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "CONCLAVE_COMPOUNDING", value_parser = Switch)]
     pub compounding: bool,
     /// Gas limit asked of block builders [default: 60000000]
     #[arg(long, env = "CONCLAVE_TARGET_GAS_LIMIT", value_name = "GAS")]
@@ -314,7 +314,7 @@ pub struct JoinArgs {
     #[command(flatten)]
     pub payees: PayeeArgs,
     /// Do not ask whether the definition is right
-    #[arg(long, env = "CONCLAVE_YES", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "CONCLAVE_YES", value_parser = Switch)]
     pub yes: bool,
 }
 
@@ -391,17 +391,17 @@ pub struct RunArgs {
     #[arg(long, env = "CONCLAVE_LOG_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub log_file: Option<PathBuf>,
     /// Begin with an empty slashing protection database: only for a share that never signed anything
-    #[arg(long, env = "CONCLAVE_NEW_SLASHING_DATABASE", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "CONCLAVE_NEW_SLASHING_DATABASE", value_parser = Switch)]
     pub new_slashing_database: bool,
     /// Of a folder that was restored from a backup: say that the original can never start again, without being asked
-    #[arg(long, env = "CONCLAVE_ORIGINAL_IS_GONE", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "CONCLAVE_ORIGINAL_IS_GONE", value_parser = Switch)]
     pub original_is_gone: bool,
     /// Of a folder that was restored from a backup: do not wait for this operator (its name or number), who is gone too; once for each of
     /// several (in the variable one a line). At least t others must answer
     #[arg(long, env = "CONCLAVE_WITHOUT", value_name = "NAME", value_delimiter = '\n')]
     pub without: Vec<String>,
     /// Take blocks of external builders too (blinded blocks), and register the validators with them
-    #[arg(long, env = "CONCLAVE_BUILDER", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "CONCLAVE_BUILDER", value_parser = Switch)]
     pub builder: bool,
     /// What your blocks say: up to 32 bytes
     #[arg(
@@ -420,7 +420,7 @@ pub struct RunArgs {
     )]
     pub monitoring_address: MonitoringAddress,
     /// Watch without signing: no votes, no partial signatures, no slashing protection
-    #[arg(long, env = "CONCLAVE_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "CONCLAVE_DRY_RUN", value_parser = Switch)]
     pub dry_run: bool,
     /// A network that is not known here.
     #[command(flatten)]
@@ -442,7 +442,7 @@ pub struct ExitArgs {
     )]
     pub validators: Vec<String>,
     /// All validators of the lock that can still exit
-    #[arg(long, env = "CONCLAVE_EXIT_ALL", conflicts_with_all = ["validators", "combine", "validator_index"], value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "CONCLAVE_EXIT_ALL", conflicts_with_all = ["validators", "combine", "validator_index"], value_parser = Switch)]
     pub all: bool,
     /// The exit is valid from this epoch on; all who consent must say the same
     #[arg(long, env = "CONCLAVE_EXIT_EPOCH", value_name = "EPOCH", default_value_t = 0)]
@@ -461,7 +461,7 @@ pub struct ExitArgs {
     #[arg(long, env = "CONCLAVE_EXIT_OUT", value_name = "FILE", requires = "combine", value_hint = ValueHint::FilePath)]
     pub out: Option<PathBuf>,
     /// Give the combined exit to the beacon node
-    #[arg(long, env = "CONCLAVE_EXIT_SUBMIT", requires = "combine", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "CONCLAVE_EXIT_SUBMIT", requires = "combine", value_parser = Switch)]
     pub submit: bool,
     /// Where the chain is told.
     #[command(flatten)]
@@ -470,7 +470,7 @@ pub struct ExitArgs {
     #[command(flatten)]
     pub own_network: OwnNetwork,
     /// Consent without being asked
-    #[arg(long, env = "CONCLAVE_YES", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "CONCLAVE_YES", value_parser = Switch)]
     pub yes: bool,
 }
 
@@ -501,7 +501,7 @@ pub struct ExportArgs {
     #[command(flatten)]
     pub own_network: OwnNetwork,
     /// Retire the folder without being asked
-    #[arg(long, env = "CONCLAVE_YES", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "CONCLAVE_YES", value_parser = Switch)]
     pub yes: bool,
 }
 

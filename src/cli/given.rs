@@ -9,9 +9,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::builder::{OsStringValueParser, Resettable, TypedValueParser};
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command, CommandFactory};
+use clap::{Arg, ArgMatches, Command, CommandFactory};
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
@@ -21,7 +21,7 @@ use crate::p2p::node::{can_dial, can_listen};
 use super::args::{self, Cli};
 
 /// Values that are free text: on a command line, where the shell has taken its quotes away, what remains is meant.
-const FREE_TEXT: [&str; 2] = ["name", "graffiti"];
+const FREE_TEXT: [&str; 3] = ["name", "graffiti", "without"];
 /// Node records are cleaned by themselves, of more than this.
 const RECORDS: &str = "operators";
 
@@ -56,8 +56,47 @@ pub(super) fn arguments() -> Vec<OsString> {
 /// Whether events are wanted, where the command line was not understood.
 pub(super) fn wants_json() -> bool {
     let variable = std::env::var("CONCLAVE_JSON").unwrap_or_default();
-    let off = ["", "0", "n", "no", "f", "false", "off"].contains(&variable.trim().to_lowercase().as_str());
-    !off || std::env::args_os().any(|argument| argument == "--json")
+    yes_or_no(&variable) == Some(true) || std::env::args_os().any(|argument| argument == "--json")
+}
+
+/// A flag without a value, whose variable says yes or no. Nothing else counts as either: such flags consent to what cannot be undone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Switch;
+
+impl TypedValueParser for Switch {
+    type Value = bool;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<bool, clap::Error> {
+        if let Some(meant) = value.to_str().and_then(yes_or_no) {
+            return Ok(meant);
+        }
+        // The flag itself takes no value.
+        let variable = argument.and_then(Arg::get_env).unwrap_or_default();
+        let mut error = clap::Error::new(ErrorKind::InvalidValue).with_cmd(command);
+        for (kind, text) in [
+            (ContextKind::InvalidArg, variable),
+            (ContextKind::InvalidValue, value),
+        ] {
+            error.insert(kind, ContextValue::String(text.to_string_lossy().into_owned()));
+        }
+        let words = ["true", "false"].map(str::to_owned).to_vec();
+        error.insert(ContextKind::ValidValue, ContextValue::Strings(words));
+        Err(error)
+    }
+}
+
+/// What a word in a variable means, whatever line end or blanks are around it.
+fn yes_or_no(text: &str) -> Option<bool> {
+    match text.trim().to_lowercase().as_str() {
+        "y" | "yes" | "t" | "true" | "on" | "1" => Some(true),
+        "n" | "no" | "f" | "false" | "off" | "0" => Some(false),
+        _ => None,
+    }
 }
 
 /// Refuses quotes around values, and commas after the last, that were understood all the same.
@@ -102,7 +141,7 @@ pub(super) fn judge(matches: &ArgMatches) -> Result<(), Problem> {
     look(&Cli::command(), matches)
 }
 
-fn flag(argument: &clap::Arg) -> String {
+fn flag(argument: &Arg) -> String {
     match argument.get_long() {
         Some(long) => format!("--{long}"),
         None => argument.get_id().as_str().to_uppercase(),
@@ -193,7 +232,10 @@ pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> {
 /// Names the flag if nothing remains of what was given.
 pub(super) fn tidy(cli: &mut Cli) -> Result<(), Problem> {
     match &mut cli.command {
-        args::Command::Run(args) => lines("--beacon-node", &mut args.beacon.beacon_nodes),
+        args::Command::Run(args) => {
+            lines("--beacon-node", &mut args.beacon.beacon_nodes)?;
+            lines("--without", &mut args.without)
+        }
         args::Command::Exit(args) => {
             lines("--beacon-node", &mut args.beacon.beacon_nodes)?;
             lines("--combine", &mut args.combine)
@@ -384,6 +426,21 @@ mod tests {
         }
         for text in ["", "\"", "a", "a\"b", "/it's/here", "\"a"] {
             assert!(!is_quoted(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_word_but_a_yes_is_a_yes() {
+        for yes in ["y", "Yes", "t", "TRUE", "on", "1", " true\r\n"] {
+            assert_eq!(yes_or_no(yes), Some(true), "{yes:?}");
+        }
+        for no in ["n", "NO", "f", "False", "off", "0", "false\r", "false\n", "off "] {
+            assert_eq!(yes_or_no(no), Some(false), "{no:?}");
+        }
+        for neither in [
+            "", " ", "disabled", "2", "00", "tru", "yes no", "\"true\"", "null",
+        ] {
+            assert_eq!(yes_or_no(neither), None, "{neither:?}");
         }
     }
 

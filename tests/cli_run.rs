@@ -475,6 +475,34 @@ fn run_refuses_what_it_must_not_sign_with() {
     folder.refuses(&run, 7, "no cluster-lock.json");
 }
 
+/// Whoever mends what was wrong gives the same command again.
+#[test]
+fn what_is_refused_leaves_no_new_database() {
+    let folder = Folder::hoodi();
+    let run = ["run", "--beacon-node", NOWHERE, "--new-slashing-database"];
+    let stranger = format!("/ip4/127.0.0.1/tcp/9/p2p/{}", libp2p::PeerId::random());
+    for (wrong, code, part) in [
+        (&["--peer", &stranger][..], 3, "--peer"),
+        (&["--without", "nobody"], 3, "none of the other operators"),
+    ] {
+        folder.refuses(&[&run[..], wrong].concat(), code, part);
+        assert!(!folder.path(DATABASE).exists(), "{wrong:?}");
+    }
+    // Empty lines of the variable name nobody.
+    let mut command = folder.command(&run);
+    let output = command.env("CONCLAVE_WITHOUT", "\n2\n").output().unwrap();
+    refused(&output, 3, "so many operators cannot be done without");
+    assert!(!folder.path(DATABASE).exists());
+    let keys = folder.path("validator_keys");
+    let aside = folder.path("aside");
+    fs::rename(&keys, &aside).unwrap();
+    folder.refuses(&run, 7, "");
+    assert!(!folder.path(DATABASE).exists());
+    fs::rename(&aside, &keys).unwrap();
+    folder.run(&run[1..]).until("Waiting for a beacon node");
+    assert!(folder.path(DATABASE).exists());
+}
+
 #[test]
 fn run_refuses_a_group_whose_halves_could_both_sign() {
     let dir = tempfile::tempdir().unwrap();

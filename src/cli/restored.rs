@@ -84,19 +84,17 @@ fn confirm(context: &Context, args: &RunArgs) -> Result<(), Problem> {
     .map(|_| ())
 }
 
-/// For whom a restored folder does not wait: operators that were given by name or number. Nobody if the folder waits for nobody.
+/// For whom a restored folder does not wait: those who were named. Nobody if the folder waits for nobody.
 ///
 /// # Errors
-/// If one is none of the others; if fewer than t others would be left to answer.
-pub(super) fn excused(
+/// If the database cannot be read.
+pub(super) fn if_it_waits(
     context: &Context,
-    args: &RunArgs,
-    group: &Group,
-    operator: u16,
+    excused: BTreeSet<u16>,
     guard: Option<&Guard>,
 ) -> Result<BTreeSet<u16>, Problem> {
-    if args.without.is_empty() {
-        return Ok(BTreeSet::new());
+    if excused.is_empty() {
+        return Ok(excused);
     }
     let mark = guard
         .map(Guard::mark)
@@ -108,10 +106,14 @@ pub(super) fn excused(
             .warn("--without has no effect: this folder waits for nobody");
         return Ok(BTreeSet::new());
     }
-    named(group, operator, &args.without)
+    Ok(excused)
 }
 
-fn named(group: &Group, operator: u16, given: &[String]) -> Result<BTreeSet<u16>, Problem> {
+/// Operators that were given by number or name.
+///
+/// # Errors
+/// If one is none of the others; if fewer than t others would be left to answer.
+pub(super) fn named(group: &Group, operator: u16, given: &[String]) -> Result<BTreeSet<u16>, Problem> {
     let others = || (1..=group.size()).filter(|other| *other != operator);
     let list = || {
         let names: Vec<String> = others()
@@ -122,15 +124,16 @@ fn named(group: &Group, operator: u16, given: &[String]) -> Result<BTreeSet<u16>
     let mut excused = BTreeSet::new();
     for text in given {
         let text = text.trim();
+        // Who calls itself by the number of another is not meant.
+        let by_number = text
+            .parse()
+            .ok()
+            .filter(|number| others().any(|other| other == *number));
         let by_name: Vec<u16> = others().filter(|other| group.name(*other) == text).collect();
-        let found = match by_name.as_slice() {
+        let found = by_number.or(match by_name.as_slice() {
             [one] => Some(*one),
-            [] => text
-                .parse()
-                .ok()
-                .filter(|number| others().any(|other| other == *number)),
             _ => None,
-        };
+        });
         let found = found.ok_or_else(|| {
             Problem::bad_input(
                 format!("{} names none of the other operators", printable(text)),
@@ -252,8 +255,8 @@ mod tests {
         assert_eq!(named(&five, &[" cleo ", "cleo"]).unwrap(), [3].into());
         assert_eq!(
             named(&five, &["3"]).unwrap(),
-            [4].into(),
-            "a name comes before a number"
+            [3].into(),
+            "a number comes before a name"
         );
         assert_eq!(named(&five, &["5"]).unwrap(), [5].into());
         for wrong in ["ana", "1", "ben", "Cleo", "6", "0", "", "dora"] {

@@ -108,6 +108,14 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         network.as_ref().map(Pinned::from).unwrap_or_default(),
     )?;
     let graffiti = graffiti(&args.graffiti)?;
+    let excused = restored::named(&group, operator, &args.without)?;
+    let keys: Vec<NodePublicKey> = group.operators.iter().map(|operator| operator.key).collect();
+    let ways = reach::judge(&folder, &args.reach, &keys)?;
+    let interrupted = watch_for_interrupts()?;
+    out.say("Opening the keystores ...");
+    let holding = holding::open(&folder, network.as_ref())?;
+    // The last to be judged: a new database, and the word of a restored folder, are kept for ever, and the same command, once it is right,
+    // must not meet what a wrong one left.
     let guard = if args.dry_run {
         out.say("Dry run: nothing is signed, and the slashing protection is not touched.");
         None
@@ -115,14 +123,9 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         let cluster = Cluster::of_lock(&lock, operator).map_err(|error| slashing::problem(&error))?;
         Some(restored::open_guard(context, args, &folder, cluster)?)
     };
-    let excused = restored::excused(context, args, &group, operator, guard.as_ref())?;
-    let keys: Vec<NodePublicKey> = group.operators.iter().map(|operator| operator.key).collect();
-    let ways = reach::judge(&folder, &args.reach, &keys)?;
+    let excused = restored::if_it_waits(context, excused, guard.as_ref())?;
     ways.warn(out);
     keep_ways(context, &folder, &ways);
-    let interrupted = watch_for_interrupts()?;
-    out.say("Opening the keystores ...");
-    let holding = holding::open(&folder, network.as_ref())?;
     let key = NodeKey::from_bytes(&holding.identity.key().to_bytes()).ok_or_else(|| {
         Problem::other(
             "the identity cannot be used",

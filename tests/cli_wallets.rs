@@ -264,7 +264,43 @@ fn an_execution_client_says_whether_the_contract_accepts() {
     let geth = json!({"code": 3, "message": "execution reverted: GS026", "data": "0x08c379a0"});
     let besu = json!({"code": -32000, "message": "Execution reverted", "data": "0x"});
     let nethermind = json!({"code": -32015, "message": "VM execution error.", "data": "Reverted 0x"});
+    // Whoever writes a contract chooses how it ends.
+    let ended = |code: i32, message: &str| error(&json!({"code": code, "message": message}));
+    let halted = json!({"code": -32015, "message": "VM execution error.", "data": "OutOfGas"});
     for (code, call, words) in [
+        ("0x6080", ended(-32000, "out of gas"), "out of gas"),
+        (
+            "0x6080",
+            ended(-32000, "invalid opcode: INVALID"),
+            "invalid opcode",
+        ),
+        ("0x6080", ended(-32000, "Invalid opcode: 0xfe"), "Invalid opcode"),
+        (
+            "0x6080",
+            ended(-32000, "invalid jump destination"),
+            "invalid jump",
+        ),
+        (
+            "0x6080",
+            ended(-32000, "stack underflow (0 <=> 1)"),
+            "stack underflow",
+        ),
+        (
+            "0x6080",
+            ended(-32000, "stack limit reached 1024 (1023)"),
+            "stack limit",
+        ),
+        (
+            "0x6080",
+            ended(-32000, "execution aborted (timeout = 5s)"),
+            "execution aborted",
+        ),
+        (
+            "0x6080",
+            ended(-32003, "EVM error: OpcodeNotFound"),
+            "OpcodeNotFound",
+        ),
+        ("0x6080", error(&halted), "VM execution error."),
         ("0x", no.clone(), "there is no contract"),
         ("0x6080", error(&geth), "execution reverted: GS026"),
         ("0x6080", error(&besu), "Execution reverted"),
@@ -317,8 +353,9 @@ fn an_execution_client_that_cannot_be_relied_on_is_told_and_nothing_is_taken_for
     ] {
         let client = Client::contract(HOODI, "0x6080", leak(odd.clone()));
         let all = place.ends(&["verify", "old", "--execution-client", &client.url], 12);
+        // Only the contract's call fails: nobody is told to go on without it.
         assert!(
-            all.contains("could not be asked") && all.contains("--contract-wallet"),
+            all.contains("could not be asked") && !all.contains("--contract-wallet"),
             "{all}"
         );
         // Neither credentials nor keys are shown.
@@ -348,6 +385,7 @@ fn an_execution_client_that_cannot_be_relied_on_is_told_and_nothing_is_taken_for
         });
         let all = place.ends(&["verify", "old", "--execution-client", &client.url], 12);
         assert!(all.contains(words) && all.contains("could not be asked"), "{all}");
+        assert!(all.contains("--contract-wallet"), "{all}");
     }
     let all = place.ends(
         &[

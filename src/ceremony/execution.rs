@@ -39,7 +39,7 @@ pub struct ExecutionClient {
 
 /// What came instead of a result.
 enum Failure {
-    /// The call was made, and the contract reverted; the client's words.
+    /// The call was made, and the contract reverted or did what no contract may; the client's words.
     Reverted(String),
     /// No answer, none that can be understood, or that it cannot: says nothing of any contract.
     Unasked(String),
@@ -191,21 +191,38 @@ impl ExecutionClient {
                 Some(_) => Ok(Verdict::Refused(
                     "it does not return the value that means yes (ERC-1271)".to_owned(),
                 )),
-                None => Err(self.unasked("its answer to eth_call is no data")),
+                None => Err(self.contract_unasked("its answer to eth_call is no data")),
             },
             // Wallets refuse by reverting.
             Err(Failure::Reverted(why)) => Ok(Verdict::Refused(format!("the execution client says: {why}"))),
-            Err(Failure::Unasked(why)) => Err(self.unasked(&why)),
+            Err(Failure::Unasked(why)) => Err(self.contract_unasked(&why)),
         }
     }
 
     fn unasked(&self, why: &str) -> Problem {
+        self.no_answer(
+            why,
+            "check --execution-client and that the client runs and has caught up, or name another one; or name the wallets with \
+             --contract-wallet, which leaves their signatures unchecked",
+        )
+    }
+
+    /// Everything else was answered: it may be the contract's doing, and whoever wrote that must not be the reason to leave its
+    /// signature unchecked.
+    fn contract_unasked(&self, why: &str) -> Problem {
+        self.no_answer(
+            why,
+            "ask again, or name another execution client with --execution-client. It answers everything but the call of this contract: \
+             if others do not answer it either, do not go on with this wallet",
+        )
+    }
+
+    fn no_answer(&self, why: &str, what_to_do: &str) -> Problem {
         Problem::new(
             Kind::NotAsked,
             format!("the execution client {} could not be asked", self.shown),
             format!("{why}; that says nothing about the signatures"),
-            "check --execution-client and that the client runs and has caught up, or name another one; or name the wallets with \
-             --contract-wallet, which leaves their signatures unchecked",
+            what_to_do,
         )
     }
 
@@ -277,27 +294,45 @@ impl ExecutionClient {
     }
 }
 
-/// Whether an error says that a contract was called and reverted. Clients have no common way to say so: Geth, Erigon and Reth use
-/// code 3, Besu -32000, Nethermind -32015 or -32000 with the word in the message or in the data. All other errors (of limits, methods,
-/// parameters, states that are not there) are about the client and not about the contract.
+/// How clients begin to say that a contract reverted, or did what ends a call: burnt all gas, ran into what is no instruction, went on for too
+/// long. A contract that would rather be unasked than refuse can do each of these.
+const ENDED: [&str; 21] = [
+    "execution reverted",
+    "vm execution error",
+    "reverted",
+    "revert",
+    "out of gas",
+    "outofgas",
+    "gas uint64 overflow",
+    "invalid opcode",
+    "badinstruction",
+    "invalid code: must not begin with 0xef",
+    "invalid jump",
+    "bad jump destination",
+    "invalidjump",
+    "stack ",
+    "stackunderflow",
+    "stackoverflow",
+    "max call depth exceeded",
+    "write protection",
+    "return data out of bounds",
+    "execution aborted",
+    "evm error",
+];
+
+/// Whether an error says that a contract was called, and how that ended. Clients have no common way to say so: Geth and Erigon use code 3 for
+/// reverts and -32000 for the rest, Reth 3 and -32003, Besu -32000, Nethermind -32015 or -32000 with the word in the message or in the
+/// data. All other errors (of limits, methods, parameters, states that are not there) are about the client and not about the contract.
 fn is_revert(method: &str, error: &Value) -> bool {
-    let reverts = |text: &str| text.trim_start().to_ascii_lowercase();
-    let message = error.get("message").and_then(Value::as_str).map(reverts);
-    let message = message.unwrap_or_default();
-    let data = error
-        .get("data")
-        .and_then(Value::as_str)
-        .map(reverts)
-        .unwrap_or_default();
-    let said = [
-        "execution reverted",
-        "vm execution error: reverted",
-        "reverted",
-        "revert",
-    ];
-    let in_words = said.iter().any(|start| message.starts_with(start)) || data.starts_with("reverted");
+    let ended = |field: &str| {
+        let text = error.get(field).and_then(Value::as_str).unwrap_or_default();
+        let text = text.trim_start().to_ascii_lowercase();
+        ENDED.iter().any(|start| text.starts_with(start))
+    };
     let code = error.get("code").and_then(Value::as_i64);
-    method == "eth_call" && matches!(code, Some(3 | -32000 | -32015)) && (in_words || code == Some(3))
+    method == "eth_call"
+        && (code == Some(3)
+            || (matches!(code, Some(-32000 | -32003 | -32015)) && (ended("message") || ended("data"))))
 }
 
 /// The beginning of what a client says, on one line.

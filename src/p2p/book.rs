@@ -57,6 +57,42 @@ fn scope_of(ip: IpAddr) -> Option<Scope> {
     }
 }
 
+/// Ends of names that no name server of the world knows: `.local` is for multicast (RFC 6762), `.internal`, `.home.arpa` (RFC 8375) and the
+/// others (appendix G of RFC 6762) are what routers and companies name their own machines with.
+const PRIVATE_NAMES: [&str; 9] = [
+    "local",
+    "localdomain",
+    "lan",
+    "home",
+    "home.arpa",
+    "internal",
+    "intranet",
+    "corp",
+    "private",
+];
+
+/// The scope of a name: what means something else in each network, or on each machine, reaches no further than that. `None` if nobody can be
+/// dialled there.
+fn scope_of_name(name: &str) -> Option<Scope> {
+    let name = name.to_ascii_lowercase();
+    let name = name.strip_suffix('.').unwrap_or(&name);
+    // The resolver takes it for what it looks like.
+    if let Ok(ip) = name.parse() {
+        return scope_of(ip);
+    }
+    let under = |end: &str| {
+        name.strip_suffix(end)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    Some(if under("localhost") {
+        Scope::Machine
+    } else if !name.contains('.') || PRIVATE_NAMES.iter().any(|end| under(end)) {
+        Scope::Private
+    } else {
+        Scope::World
+    })
+}
+
 /// The IP address in an address, if it is not one with a name.
 pub(super) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
     let ip = address.iter().find_map(|part| match part {
@@ -110,7 +146,7 @@ pub(super) fn dialable(address: &Multiaddr) -> Option<(Multiaddr, Scope, Option<
     let scope = match &host {
         Protocol::Ip4(ip) => scope_of(IpAddr::V4(*ip))?,
         Protocol::Ip6(ip) => scope_of(IpAddr::V6(*ip))?,
-        Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) => Scope::World,
+        Protocol::Dns(name) | Protocol::Dns4(name) | Protocol::Dns6(name) => scope_of_name(name)?,
         _ => return None,
     };
     plain.push(host);
@@ -191,14 +227,20 @@ impl Addresses {
             return news;
         }
         if word.is_some() && self.0.iter().filter(|known| !known.given).count() >= MAX_ADDRESSES {
-            // Whoever fills the list with nonsense must not keep the truth out: what does not answer makes room, and hearsay does for
-            // everything else.
-            let gives_way = |k: &Known| {
+            // Whoever fills the list with nonsense must not keep the truth out, and who has moved is where it says now: what does not answer
+            // makes room, and what is less believable does. Where it was reached before gives way to nobody's word but the operator's own.
+            let gives_way = |(_, k): &(usize, &Known)| {
                 !k.given
-                    && !k.proven
-                    && (k.slow.is_some() || (k.word == Some(Word::Hearsay) && word > k.word))
+                    && match (k.proven, k.slow) {
+                        (true, None) => false,
+                        (true, Some(_)) => word == Some(Word::Own),
+                        (false, Some(_)) => true,
+                        (false, None) => k.word < word,
+                    }
             };
-            let Some(worst) = self.0.iter().position(gives_way) else {
+            let known = self.0.iter().enumerate();
+            let least = |(_, k): &(usize, &Known)| (k.proven, k.word, k.slow.is_none());
+            let Some((worst, _)) = known.filter(gives_way).min_by_key(least) else {
                 return false;
             };
             self.0.remove(worst);
@@ -429,6 +471,21 @@ mod tests {
             ("/ip6/fd00::2/tcp/1", Scope::Private),
             ("/ip4/9.9.9.9/tcp/1", Scope::World),
             ("/dns/x.example/tcp/1", Scope::World),
+            ("/dns4/x.example./tcp/1", Scope::World),
+            ("/dns/notlocal/tcp/1", Scope::Private),
+            ("/dns/not.notlocal/tcp/1", Scope::World),
+            ("/dns/notlocalhost.example/tcp/1", Scope::World),
+            ("/dns/localhost/tcp/1", Scope::Machine),
+            ("/dns4/LocalHost./tcp/1", Scope::Machine),
+            ("/dns6/a.localhost/tcp/1", Scope::Machine),
+            ("/dns/127.0.0.1/tcp/1", Scope::Machine),
+            ("/dns/192.168.1.2/tcp/1", Scope::Private),
+            ("/dns/nas/tcp/1", Scope::Private),
+            ("/dns/nas./udp/1/quic-v1", Scope::Private),
+            ("/dns4/alice.local/tcp/1", Scope::Private),
+            ("/dns/Alice.LAN/tcp/1", Scope::Private),
+            ("/dns/a.b.internal/tcp/1", Scope::Private),
+            ("/dns/nas.home.arpa/tcp/1", Scope::Private),
         ];
         for (text, scope) in near {
             for from in [Scope::Machine, Scope::Private, Scope::World] {
@@ -534,6 +591,35 @@ mod tests {
         }
         assert!(!addresses.say(&numbered(19), Scope::World));
         assert_eq!(addresses.to_keep(), (11..=18).map(numbered).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_an_operator_says_now_takes_the_place_of_what_was_so_earlier() {
+        let now = Instant::now();
+        let numbered = |i: u16| address(&format!("/ip4/9.9.9.9/tcp/{i}"));
+        let all = |range: std::ops::RangeInclusive<u16>| range.map(numbered).collect::<Vec<_>>();
+        let mut addresses = Addresses::default();
+        for i in 1..=8 {
+            addresses.remember(&numbered(i));
+        }
+        assert!(!addresses.hear(&numbered(9), Scope::World));
+        for i in 11..=18 {
+            assert!(addresses.say(&numbered(i), Scope::World), "{i}");
+        }
+        assert_eq!(addresses.to_keep(), all(11..=18));
+        // It was reached at all of them, and is at none any more.
+        for i in 11..=18 {
+            addresses.proven(&numbered(i));
+        }
+        assert!(!addresses.say(&numbered(19), Scope::World));
+        addresses.slow(&numbered(14), now);
+        assert!(
+            !addresses.hear(&numbered(19), Scope::World),
+            "others make nobody forget it"
+        );
+        assert!(addresses.say(&numbered(19), Scope::World));
+        assert!(!addresses.to_keep().contains(&numbered(14)));
+        assert!(!addresses.say(&numbered(20), Scope::World));
     }
 
     #[test]

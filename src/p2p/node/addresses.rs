@@ -20,7 +20,7 @@ use super::{
     run::Node,
 };
 use crate::p2p::{
-    book::{Addresses, Backoff, Scope, dialable},
+    book::{Addresses, Backoff, dialable},
     courtesy::{self, Known},
     events::{Obstacle, Reason},
     protocol::Protocol,
@@ -251,7 +251,8 @@ impl<P: Protocol> Node<P> {
         };
         let mut own = Addresses::default();
         for address in self.announce.iter().chain(&self.own_addresses) {
-            own.say(address, Scope::Machine);
+            // What does not reach so far takes no place from what does.
+            own.say(address, live.scope);
         }
         let others = self.operators.iter().filter(|(number, _)| **number != to);
         let known = others

@@ -8,13 +8,22 @@ const MOST: usize = 8 * 1024;
 /// What stands at the end of a text that was cut.
 const CUT: &str = " ...";
 
-/// Characters that change how a screen shows the text around them, or are not seen at all: controls, directions, fillers, tags.
+/// Characters that change how a screen shows the text around them, or are not seen at all: controls, directions, fillers, blanks that are no
+/// white space, tags, and all that Unicode calls default ignorable but [variants](is_variant).
 pub fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}'
-            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
-            | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d159}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}')
+            && !is_variant(c)
+}
+
+/// Characters that choose how the one before them looks, such as the colours of an emoji, and are not seen themselves.
+pub fn is_variant(c: char) -> bool {
+    matches!(c,
+        '\u{180b}'..='\u{180d}' | '\u{180f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
 }
 
 /// A text as it may be shown: what is not printable, line breaks too, becomes U+FFFD; what is longer than 8 KiB is cut.
@@ -90,6 +99,60 @@ mod tests {
         assert!(!escaped.chars().any(is_unprintable), "{escaped}");
         let back: String = serde_json::from_str(&escaped).unwrap();
         assert_eq!(back, "a\u{1b}\u{202e}\u{e0041}\u{9b}b\"");
+    }
+
+    /// `Default_Ignorable_Code_Point` of Unicode 16.0 (DerivedCoreProperties.txt), and what has no picture beside that: line and paragraph
+    /// separators, directions, annotations, the empty Braille pattern, the note head that is none.
+    const UNSEEN: [(u32, u32); 28] = [
+        (0x00ad, 0x00ad),
+        (0x034f, 0x034f),
+        (0x061c, 0x061c),
+        (0x115f, 0x1160),
+        (0x17b4, 0x17b5),
+        (0x180b, 0x180d),
+        (0x180e, 0x180e),
+        (0x180f, 0x180f),
+        (0x200b, 0x200f),
+        (0x2028, 0x2029),
+        (0x202a, 0x202e),
+        (0x2060, 0x2064),
+        (0x2065, 0x2065),
+        (0x2066, 0x206f),
+        (0x2800, 0x2800),
+        (0x3164, 0x3164),
+        (0xfe00, 0xfe0f),
+        (0xfeff, 0xfeff),
+        (0xffa0, 0xffa0),
+        (0xfff0, 0xfff8),
+        (0xfff9, 0xfffb),
+        (0x1_bca0, 0x1_bca3),
+        (0x1_d159, 0x1_d159),
+        (0x1_d173, 0x1_d17a),
+        (0xe_0000, 0xe_0001),
+        (0xe_0002, 0xe_00ff),
+        (0xe_0100, 0xe_01ef),
+        (0xe_01f0, 0xe_0fff),
+    ];
+
+    #[test]
+    fn what_nobody_sees_is_not_printed() {
+        let variants = [
+            (0x180b, 0x180d),
+            (0x180f, 0x180f),
+            (0xfe00, 0xfe0f),
+            (0xe_0100, 0xe_01ef),
+        ];
+        for (first, last) in UNSEEN {
+            for c in (first..=last).filter_map(char::from_u32) {
+                let variant = variants.contains(&(first, last));
+                assert_eq!((is_variant(c), is_unprintable(c)), (variant, !variant), "{c:?}");
+            }
+        }
+        // What people write in names.
+        for c in "Zo\u{eb} O'Neil \u{540d}\u{524d} \u{5d0}\u{627} \u{2764}\u{fe0f} \u{1f600} \u{2801}".chars()
+        {
+            assert!(!is_unprintable(c), "{c:?}");
+        }
     }
 
     proptest! {

@@ -1,7 +1,8 @@
 //! What to call operators: the names given when the definition was made, else what their Joins said, else two words derived from the
 //! public key. The definition and the lock have no field for names, so they are kept here, for every command that shows an operator.
 //!
-//! Nobody can pass for another. What was given here counts more than what somebody says of itself; of two who say the same, the first
+//! Nobody can pass for another by case, accents, width, blanks or what is not seen. (By letters that look alike in other scripts somebody can, a
+//! Cyrillic `а` in the place of a Latin one: names say who is meant and prove nothing; numbers and keys do.) What was given here counts more than what somebody says of itself; of two who say the same, the first
 //! in the definition has it; and whatever could be taken for another operator's name gets its own number behind it. Names are given to all
 //! operators of a group at once, from what is known of all of them, so that it does not matter who came first.
 
@@ -12,7 +13,7 @@ use sha2::{Digest, Sha256};
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
 use crate::crypto::node::NodePublicKey;
-use crate::text::is_unprintable;
+use crate::text::{is_unprintable, is_variant};
 
 use super::files::{Cause, Disk, PUBLIC};
 use super::folder::{CEREMONY, DataFolder};
@@ -145,11 +146,8 @@ enum Rank {
 
 /// What a name looks like: without case, width, accents, blanks and what is not seen.
 fn look(name: &str) -> String {
-    let plain = |c: &char| {
-        let varies =
-            matches!(c, '\u{180b}'..='\u{180f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}');
-        !(is_combining_mark(*c) || is_unprintable(*c) || c.is_whitespace() || varies)
-    };
+    let plain =
+        |c: &char| !(is_combining_mark(*c) || is_unprintable(*c) || c.is_whitespace() || is_variant(*c));
     let lower = name.nfkd().filter(plain).flat_map(char::to_lowercase);
     let look: String = lower.collect();
     look.nfkd().filter(plain).collect()

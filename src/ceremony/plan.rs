@@ -22,6 +22,7 @@ use toml::{Table, Value};
 
 use crate::ethereum::address::Address;
 use crate::ethereum::unspendable::unspendable;
+use crate::text::is_unprintable;
 
 use super::problem::{Kind, Problem};
 
@@ -270,9 +271,9 @@ pub fn refuse_address_of_nobody(address: &Address, what: &str) -> Result<(), Pro
 /// # Errors
 /// With what is wrong.
 pub fn check_name(name: &str) -> Result<(), Problem> {
-    if name.trim().is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
+    if name.trim().is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(is_unprintable) {
         return Err(wrong(
-            "`name` is empty, too long or holds control characters",
+            "`name` is empty, too long or holds control characters or invisible ones",
             format!("give a name of 1 to {MAX_NAME_BYTES} bytes"),
         ));
     }

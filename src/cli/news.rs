@@ -123,6 +123,8 @@ pub(super) enum Event {
         without: Vec<Who>,
         /// Who is connected and has told.
         answered: Vec<Who>,
+        /// Those of `waits_for` who have told, but whose clocks differ too much from this machine's.
+        clocks_differ: Vec<Who>,
         /// From when on it signs, once that is known.
         signs_from_epoch: Option<u64>,
     },

@@ -108,6 +108,7 @@ impl Watcher {
             waits_for: all(&restoring.missing),
             without: all(&restoring.excused),
             answered: all(&restoring.answered),
+            clocks_differ: all(&restoring.clocks),
             signs_from_epoch: restoring.start.map(|start| start.first_target),
         });
         let answered = self.names_of(restoring.answered.iter().copied());
@@ -117,9 +118,18 @@ impl Watcher {
             } else {
                 format!(" Told so far: {answered}.")
             };
+            let clocks = if restoring.clocks.is_empty() {
+                String::new()
+            } else {
+                format!(
+                    " The clocks of {} and this machine differ by minutes or more, and nothing is begun before they agree: see with date \
+                     which of them is wrong, and set it right.",
+                    self.names_of(restoring.clocks)
+                )
+            };
             told.warn(format!(
                 "restored from a backup: nothing is signed before the others are connected and have told what they remember of this folder, and two \
-                 whole epochs more are over. Missing: {}.{told_so_far}",
+                 whole epochs more are over. Missing: {}.{told_so_far}{clocks}",
                 self.names_of(restoring.missing)
             ));
             return;

@@ -91,6 +91,11 @@ fn a_restored_folder_names_whom_it_waits_for_and_then_says_from_when_it_signs() 
             missing: missing.iter().copied().collect(),
             excused: [3].into(),
             answered: [2].into(),
+            clocks: missing
+                .iter()
+                .copied()
+                .filter(|operator| *operator == 1)
+                .collect(),
             start,
         }))
     };
@@ -102,7 +107,13 @@ fn a_restored_folder_names_whom_it_waits_for_and_then_says_from_when_it_signs() 
     assert_eq!(
         json(&told),
         "{\"event\":\"restoring\",\"waits_for\":[{\"operator\":4,\"name\":\"da\u{fffd}ve\"}],\"without\":[{\"operator\":3,\"name\":\
-         \"carol\"}],\"answered\":[{\"operator\":2,\"name\":\"bob\"}],\"signs_from_epoch\":null}"
+         \"carol\"}],\"answered\":[{\"operator\":2,\"name\":\"bob\"}],\"clocks_differ\":[],\"signs_from_epoch\":null}"
+    );
+    let told = watcher.told(report(&[1, 4], None), 1_000_000);
+    assert!(
+        text(&told).contains("The clocks of alice and this machine differ")
+            && json(&told).contains("\"clocks_differ\":[{\"operator\":1,"),
+        "{told:?}"
     );
     let start = Start {
         first_slot: 128,

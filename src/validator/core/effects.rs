@@ -508,8 +508,10 @@ pub struct Restoring {
     pub missing: BTreeSet<u16>,
     /// Operators who need not, by their own operator's word.
     pub excused: BTreeSet<u16>,
-    /// Operators who are connected and have told what they remember.
+    /// Operators who are connected and have told what they remember, and whose clocks agree with ours.
     pub answered: BTreeSet<u16>,
+    /// Those of the missing ones who have told, but whose clocks differ from ours by more than half an epoch.
+    pub clocks: BTreeSet<u16>,
     /// From when on it signs, once all have answered who must.
     pub start: Option<Start>,
 }

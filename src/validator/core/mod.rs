@@ -358,6 +358,7 @@ impl<S: Signatures> Core<S> {
             self.heads_changed(0);
             self.hear_again();
             self.beat(slot);
+            self.compare_again();
             self.restored_slot(slot);
             self.sign_sync_selections(slot.saturating_add(syncing::AHEAD));
         }

@@ -1,6 +1,6 @@
 //! The other operators as this node sees them: who is connected, who has answered, how far their clocks are off.
 
-use crate::validator::{alive::Instance, quota::Quota, wire::Abilities};
+use crate::validator::{alive::Instance, guard::Progress, quota::Quota, wire::Abilities};
 
 /// An operator other than this one.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +14,8 @@ pub struct Peer {
     pub answered: Option<Answer>,
     /// Since our start our guard was compared with all that it remembers of us.
     pub told: bool,
+    /// What it remembers of us by its last Hello since our start, unless it only watches: compared again until that is done.
+    pub remembers: Option<Progress>,
     /// Its process.
     pub instance: Option<Instance>,
     /// Its software.
@@ -22,7 +24,8 @@ pub struct Peer {
     pub abilities: Abilities,
     /// It only watches: a dry run.
     pub watches: bool,
-    /// Its clock less ours, in milliseconds, as well as the round trip lets us know.
+    /// Its clock less ours, in milliseconds, as well as the round trip lets us know: wrong by half a slot at most. Measured
+    /// on this connection, since our start.
     pub clock_offset_ms: Option<i64>,
     /// The newest clock that it told, and when that came by our clock.
     pub told_clock: Option<(u64, u64)>,
@@ -89,11 +92,14 @@ impl Peers {
             .all(|(_, peer)| peer.answered == Some(Answer::NothingNewer))
     }
 
-    /// Something counts as a start: nobody has answered yet.
+    /// Something counts as a start: nobody has answered yet, and by another clock nothing was measured.
     pub fn forget_answers(&mut self) {
         for peer in &mut self.list {
             peer.answered = None;
             peer.told = false;
+            peer.remembers = None;
+            peer.clock_offset_ms = None;
+            peer.told_clock = None;
         }
     }
 }

@@ -22,6 +22,8 @@ impl<S: Signatures> Core<S> {
         };
         peer.connected = true;
         peer.greeted = false;
+        peer.clock_offset_ms = None;
+        peer.told_clock = None;
         // Two processes with one key take each other's connection; to be told apart they must be heard.
         peer.greetings = Quota::default();
         self.say_hello(operator);
@@ -134,6 +136,8 @@ impl<S: Signatures> Core<S> {
         peer.told_clock = Some((hello.clock_ms, now));
         // Who only watches remembers nothing of the time before: that it shows nothing newer says nothing.
         let confirms = (!hello.watches).then(|| self.watch.instance());
+        let remembered = hello.proofs.progress();
+        peer.remembers = confirms.map(|_| remembered);
         if peer.answered.is_none() && confirms.is_some() {
             peer.answered = Some(Answer::Comparing);
         }
@@ -142,7 +146,7 @@ impl<S: Signatures> Core<S> {
         }
         self.effects.push(Effect::Compare {
             operator: from,
-            remembered: hello.proofs.progress(),
+            remembered,
             confirms,
         });
         for alive in self.watch.remembered().cloned().collect::<Vec<_>>() {
@@ -191,6 +195,21 @@ impl<S: Signatures> Core<S> {
             self.begin(start);
             self.report(Report::Confirmed);
         }
+    }
+
+    /// Has the guard compared once more with what others remember, where no answer has come since they said it: its disk may have
+    /// been full for a moment, and those who are connected say it only once.
+    pub(super) fn compare_again(&mut self) {
+        let instance = self.watch.instance();
+        let open = self.peers.iter().filter_map(|(operator, peer)| {
+            let remembered = peer.remembers.filter(|_| peer.connected && !peer.told)?;
+            Some(Effect::Compare {
+                operator,
+                remembered,
+                confirms: Some(instance),
+            })
+        });
+        self.effects.extend(open.collect::<Vec<_>>());
     }
 
     pub(super) fn restarted(&mut self, instance: Process, start: Start) {

@@ -1,15 +1,17 @@
 //! A folder that was restored from a backup: what its share signed since is not in it.
 //!
 //! The share signs nothing, and takes part in no agreement, until
-//! 1. every other operator is connected and has told what it remembers of this one, which the guard was raised to. Operators that are
-//!    excused by name need not, as long as t others did;
+//! 1. every other operator is connected and has told what it remembers of this one, which the guard was raised to, and its clock
+//!    differs from ours by half an epoch at most. Operators that are excused by name need not, as long as t others did;
 //! 2. two whole epochs more are over.
 //!
 //! What others tell is a lower bound: one that lies can hide what it alone was sent. So in the epoch e in which the first
 //! is done the guard is raised, durably, to source e, target e + 2, and the last slot of epoch e + 2. The original is gone, as
-//! its operator said by then, so all that it signed has a source and a target of e at most (its guard signs nothing of a slot that
-//! begins more than half a slot later): whatever is signed from epoch e + 3 on neither repeats it nor surrounds it,
-//! whoever lies.
+//! its operator said by then. At least one of those who told is correct, and its clock, so ours is behind by half an epoch at
+//! most, and what little clocks of correct operators differ is far less than the other half: by the original's clock it is epoch e + 1 at
+//! most (and its guard signs nothing of a slot that begins more than half a slot later). So it signed no target above e + 1,
+//! thus no source above e, and whatever is signed from epoch e + 3 on neither repeats that nor surrounds it, whoever lies. Nor is
+//! the guard raised to what lies far ahead, for good, by a clock that nobody else has.
 
 use std::collections::BTreeSet;
 
@@ -61,12 +63,18 @@ impl<S: Signatures> Core<S> {
 
     /// Who has answered, and who has to.
     fn restoring(&self) -> Restoring {
-        let answered: BTreeSet<u16> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.connected && peer.greeted && peer.told && !peer.watches)
-            .map(|(operator, _)| operator)
-            .collect();
+        let most = self.time.slot_ms.saturating_mul(self.time.slots_per_epoch) / 2;
+        let (mut answered, mut clocks) = (BTreeSet::new(), BTreeSet::new());
+        for (operator, peer) in self.peers.iter() {
+            if peer.connected && peer.greeted && peer.told && !peer.watches {
+                match peer.clock_offset_ms {
+                    Some(offset) if offset.unsigned_abs() <= most => answered.insert(operator),
+                    Some(_) => clocks.insert(operator),
+                    // Its clock will be known in a moment.
+                    None => false,
+                };
+            }
+        }
         let others = self.peers.iter().map(|(operator, _)| operator);
         let silent = others.filter(|operator| !answered.contains(operator));
         let (mut excused, mut missing): (BTreeSet<u16>, BTreeSet<u16>) =
@@ -75,10 +83,12 @@ impl<S: Signatures> Core<S> {
         if !excused.is_empty() && answered.len() < usize::from(self.group.threshold) {
             missing.append(&mut excused);
         }
+        clocks.retain(|operator| missing.contains(operator));
         Restoring {
             missing,
             excused,
             answered,
+            clocks,
             start: None,
         }
     }

@@ -607,12 +607,19 @@ impl Overview {
         {
             None => rule.to_owned(),
             Some(restoring) => {
-                let names: Vec<String> = restoring
-                    .missing
-                    .iter()
-                    .map(|operator| self.name(*operator))
-                    .collect();
-                format!("{rule}. It waits for {}", names.join(", "))
+                let names = |operators: &BTreeSet<u16>| {
+                    let names: Vec<String> = operators.iter().map(|operator| self.name(*operator)).collect();
+                    names.join(", ")
+                };
+                let clocks = if restoring.clocks.is_empty() {
+                    String::new()
+                } else {
+                    format!(
+                        ". The clocks of {} and this machine differ too much: set right whichever is wrong",
+                        names(&restoring.clocks)
+                    )
+                };
+                format!("{rule}. It waits for {}{clocks}", names(&restoring.missing))
             }
         }
     }
@@ -628,6 +635,7 @@ impl Overview {
             waits_for: list(restoring.missing),
             without: list(restoring.excused),
             answered: list(restoring.answered),
+            clocks_differ: list(restoring.clocks),
         })
     }
 

@@ -313,6 +313,11 @@ fn a_restored_folder_says_for_whom_it_waits() {
             missing: missing.iter().copied().collect(),
             excused: [3].into(),
             answered: [2].into(),
+            clocks: missing
+                .iter()
+                .copied()
+                .filter(|operator| *operator == 1)
+                .collect(),
             start,
         }))
     };
@@ -338,6 +343,18 @@ fn a_restored_folder_says_for_whom_it_waits() {
         (restored.waits_for, restored.without, restored.answered),
         (vec![4], vec![3], vec![2])
     );
+    assert!(restored.clocks_differ.is_empty());
+    // A clock that is wrong is why it waits, whoever's it is.
+    overview.tell(&report(&[1, 4], None), at(9));
+    let view = overview.view(at(9), 10);
+    assert!(
+        view.why
+            .contains("The clocks of alice and this machine differ too much"),
+        "{}",
+        view.why
+    );
+    assert_eq!(view.restored.unwrap().clocks_differ, [1]);
+    overview.tell(&report(&[4], None), at(9));
     let start = Start {
         first_slot: 32,
         first_target: 4,

@@ -171,6 +171,9 @@ pub struct RestoredView {
     pub without: Vec<u16>,
     /// Who is connected and has told.
     pub answered: Vec<u16>,
+    /// Those of `waits_for` who have told, but whose clocks differ too much from this machine's.
+    #[serde(default)]
+    pub clocks_differ: Vec<u16>,
 }
 
 /// A fork that this version does not know.

@@ -2,7 +2,10 @@
 
 use rand::RngExt as _;
 
-use crate::validator::core::{Report, Restoring};
+use crate::validator::{
+    core::{Report, Restoring},
+    guard::{Attested, Progress},
+};
 
 use super::sim::{Disk, Plan, Sim};
 
@@ -296,7 +299,7 @@ fn a_liar_among_the_others_gets_nothing_slashable_out_of_a_restored_folder() {
     assert!(again >= 3, "{again}");
 }
 
-/// What the others show counts beyond that: a clock that is behind does not lead below it.
+/// What the others show counts even by a clock that is behind, by which nothing else happens.
 #[test]
 fn what_others_show_is_never_signed_below() {
     let mut sim = Sim::new(3, plan(4, 3));
@@ -305,18 +308,132 @@ fn what_others_show_is_never_signed_below() {
     restore(&mut sim);
     sim.jump(0, -3_600_000);
     sim.run_to(5 * EPOCH + 4);
-    let highest = sim.nodes[0]
-        .disk
-        .records
-        .values()
-        .filter_map(|record| record.attested)
-        .map(|a| a.target)
-        .max();
-    assert!(highest.unwrap() >= 4, "{highest:?}");
+    assert_eq!(highest_of(&sim).map(|a| a.target), Some(5));
     sim.jump(0, 3_600_000);
     sim.run_to(12 * EPOCH);
     assert_eq!((sim.oracle.twice(1), sim.conflicts()), (0, 0));
     assert!(!signed_from(&sim, 5 * EPOCH + 1).is_empty());
+}
+
+/// The highest source and target of the first operator's records.
+fn highest_of(sim: &Sim) -> Option<Attested> {
+    let attested = sim.nodes[0]
+        .disk
+        .records
+        .values()
+        .filter_map(|record| record.attested);
+    attested.reduce(|a, b| Attested {
+        source: a.source.max(b.source),
+        target: a.target.max(b.target),
+    })
+}
+
+/// A clock is off while the others answer, who hide all that they can: by half an epoch it does no harm, by more
+/// nothing is raised by it, and once it is right all is as it should be.
+#[test]
+fn a_clock_that_is_off_raises_nothing_that_is_too_low_or_for_ever_too_high() {
+    let half = i64::try_from(EPOCH).unwrap() / 2;
+    let (lost, year) = (4 * EPOCH + 1, 365 * 7_200);
+    for skew in [-half - 1, 1 - half, half - 1, year] {
+        let mut plan = plan(4, 3);
+        plan.hiding = [2, 3, 4].into();
+        let mut sim = Sim::new(0, plan);
+        sim.run_to(lost);
+        let signed = highest_of(&sim).unwrap();
+        let block = sim.nodes[0]
+            .disk
+            .records
+            .values()
+            .filter_map(|record| record.block)
+            .max();
+        sim.kill(0);
+        sim.nodes[0].disk = empty();
+        let by = skew * i64::try_from(sim.chain.time().slot_ms).unwrap();
+        sim.plan.skew.insert(1, by);
+        sim.start(0);
+        sim.run_to(lost + 3);
+        let agrees = skew.abs() < half;
+        let told = restoring(&sim);
+        let last = told.last().unwrap();
+        assert_eq!(last.start.is_some(), agrees, "{skew}: {last:?}");
+        if agrees {
+            assert_eq!(sim.nodes[0].disk.records.len(), 8);
+            for record in sim.nodes[0].disk.records.values() {
+                let raised = record.attested.unwrap();
+                // Whatever is permitted from here on has a source that is not lower, and a higher target.
+                assert!(raised.source >= signed.source, "{skew}: {raised:?} {signed:?}");
+                assert!(raised.target >= signed.target, "{skew}: {raised:?} {signed:?}");
+                assert!(record.block >= block, "{skew}");
+                assert!(raised.target <= (lost + 4) / EPOCH + 3, "{skew}: {raised:?}");
+            }
+        } else {
+            assert_eq!(
+                (&last.clocks, &last.missing),
+                (&[2, 3, 4].into(), &[2, 3, 4].into()),
+                "{skew}"
+            );
+            assert!(last.answered.is_empty());
+            assert_eq!(highest_of(&sim), None, "{skew}: nothing was raised");
+        }
+        // It is set right.
+        sim.jump(0, -by);
+        sim.run_to(9 * EPOCH);
+        assert!(!signed_from(&sim, lost + 1).is_empty(), "{skew}");
+        assert_eq!((sim.oracle.twice(1), sim.conflicts()), (0, 0), "{skew}");
+    }
+}
+
+/// One of the others has a wrong clock: it is named, and counts as one who is missing.
+#[test]
+fn who_has_another_clock_is_named_and_can_be_excused() {
+    for (excused, starts) in [(vec![], false), (vec![5], true)] {
+        let mut plan = plan(5, 3);
+        plan.excused = excused.iter().copied().collect();
+        plan.skew.insert(5, 3_600_000);
+        let mut sim = Sim::new(2, plan);
+        sim.run_to(17);
+        restore(&mut sim);
+        sim.run_to(20);
+        let told = restoring(&sim);
+        let last = told.last().unwrap();
+        assert_eq!(last.start.is_some(), starts, "{last:?}");
+        assert_eq!(last.answered, [2, 3, 4].into());
+        if starts {
+            assert!(last.clocks.is_empty() && last.excused == [5].into());
+        } else {
+            assert!(last.clocks == [5].into() && last.missing == [5].into());
+        }
+    }
+}
+
+/// A disk that is full while the others tell what they remember is asked again: they say it only once.
+#[test]
+fn a_disk_that_was_full_for_a_while_is_asked_again() {
+    let mut sim = Sim::new(1, plan(4, 3));
+    sim.run_to(17);
+    sim.kill(0);
+    sim.nodes[0].disk = empty();
+    sim.nodes[0].full = true;
+    sim.start(0);
+    sim.run_to(20);
+    let last = restoring(&sim);
+    assert_eq!(last.last().unwrap().missing, [2, 3, 4].into());
+    sim.nodes[0].full = false;
+    sim.run_to(22);
+    assert!(restoring(&sim).last().unwrap().start.is_some());
+    assert!(
+        sim.nodes[0].disk.progress != Progress::default(),
+        "what they told was taken"
+    );
+    // The raise itself failed.
+    let mut sim = Sim::new(1, plan(4, 3));
+    sim.run_to(17);
+    restore(&mut sim);
+    sim.nodes[0].full = true;
+    sim.run_to(24);
+    sim.nodes[0].full = false;
+    sim.run_to(8 * EPOCH);
+    assert!(!signed_from(&sim, 18).is_empty());
 }
 
 /// Two lose their folders at the same time: each answers the other, and both go on.

@@ -243,6 +243,8 @@ pub(super) struct Node {
     pub(super) signed: Vec<(u64, u32)>,
     /// Only watches.
     pub(super) dry: bool,
+    /// Its disk is full: what the guard is asked for other operators is not answered.
+    pub(super) full: bool,
     /// Whom it refused to talk with.
     pub(super) refused: BTreeSet<u16>,
     /// Counts starts, so that results of an earlier life are not delivered.
@@ -342,6 +344,7 @@ impl Sim {
             reports: Vec::new(),
             signed: Vec::new(),
             dry: false,
+            full: false,
             refused: BTreeSet::new(),
             life: 0,
         });
@@ -965,6 +968,7 @@ impl Sim {
                     .or_default()
                     .take(proof);
             }
+            Effect::Compare { .. } | Effect::Raise { .. } if self.nodes[place].full => {}
             Effect::Compare {
                 operator,
                 remembered,

@@ -602,22 +602,45 @@ fn what_cannot_be_backed_up_is_refused_with_what_to_do_meanwhile() {
     fs::write(&keystore, "{").unwrap();
     place.refuses("old", &BACKUP, 6, "failed");
     fs::write(&keystore, content).unwrap();
-    // Without the password of a keystore: told.
+    // Without the password of a keystore it could never be imported.
     let password = place.path("old/validator_keys/keystore-0.txt");
     let content = fs::read(&password).unwrap();
     fs::remove_file(&password).unwrap();
-    let output = place.output("old", &BACKUP);
-    let err = text(&output.stderr);
-    assert!(
-        output.status.code() != Some(0) || err.contains("the passwords of 1 keystores"),
-        "{err}"
+    place.refuses(
+        "old",
+        &BACKUP,
+        7,
+        "the passwords of 1 keystores are not in this folder",
     );
-    let _ = fs::remove_file(place.path("backup"));
+    assert!(!place.path("backup").exists());
     fs::write(&password, content).unwrap();
     // Whose share works elsewhere has nothing to be backed up.
     place.works("old", &EXPORT);
     place.refuses("old", &BACKUP, 7, "is retired");
     assert!(!place.path("backup").exists());
+}
+
+/// Only an export takes along a memory that nobody adds to: one that was copied by hand is left out.
+#[test]
+fn what_somebody_made_of_a_folder_by_hand_is_a_backup_whatever_is_in_it() {
+    use conclave::ceremony::{
+        folder::DataFolder,
+        moving::{archive, pack},
+    };
+    let place = Place::new();
+    let folder = DataFolder::open(&Disk::new(), &place.path("old")).unwrap();
+    let files = pack(&folder).unwrap().entries;
+    drop(folder);
+    assert!(files.iter().any(|file| file.name == DATABASE));
+    let password = archive::Passphrase::new("correct horse battery").unwrap();
+    fs::write(
+        place.path("backup"),
+        archive::seal(&files, "By hand.", &password).unwrap(),
+    )
+    .unwrap();
+    let (out, _) = place.works("new", &RESTORE);
+    assert!(out.contains("counts as restored"), "{out}");
+    assert!(place.path("new/RESTORED").exists() && !place.path("new").join(DATABASE).exists());
 }
 
 #[test]
@@ -707,7 +730,11 @@ fn a_backup_becomes_a_folder_that_knows_that_it_has_forgotten() {
         "new",
         &["export", "moved", "--password-file", "password", "--yes"],
     );
-    place.works("fourth", &["import", "moved", "--password-file", "password"]);
+    let (out, _) = place.works("fourth", &["import", "moved", "--password-file", "password"]);
+    assert!(
+        out.contains("restored from a backup before it moved") && !out.contains("at once"),
+        "{out}"
+    );
     assert_eq!(mark(&place, "fourth"), Some(Mark::Restored));
 
     // An old copy of the database that somebody put into a restored folder is no memory.

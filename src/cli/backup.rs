@@ -47,6 +47,17 @@ pub(super) fn backup(context: &Context, args: &BackupArgs) -> Result<(), Problem
     let network = input::network_file(args.own_network.network_file.as_deref())?;
     out.say("Checking everything in this folder ...");
     let (lock, _, operator, names) = holding::examine_beside(&disk, root, network.as_ref())?;
+    let luggage = moving::copy(&disk, root)?;
+    let shut = without_password(&luggage.entries);
+    if shut > 0 {
+        return Err(Problem::folder_state(
+            format!("the passwords of {shut} keystores are not in this folder"),
+            "a backup without them could never be imported: nobody could open the shares in it",
+            format!(
+                "put each back beside its keystore ({VALIDATOR_KEYS}/keystore-N.txt), then make the backup again"
+            ),
+        ));
+    }
     check_files(&disk, root, network.as_ref())?;
     let when = timestamp(SystemTime::now());
     let target = moving::backup_target(&args.file, &lock.lock_hash(), operator, &when);
@@ -69,18 +80,10 @@ pub(super) fn backup(context: &Context, args: &BackupArgs) -> Result<(), Problem
         ));
     }
     let password = password(context, args.password.password_file.as_deref(), true)?;
-    let luggage = moving::copy(&disk, root)?;
     for name in &luggage.left {
         out.warn(&format!(
             "{} is not in the backup: it is none of conclave's files",
             printable(name)
-        ));
-    }
-    let shut = without_password(&luggage.entries);
-    if shut > 0 {
-        out.warn(&format!(
-            "the passwords of {shut} keystores are not in this folder, and so not in the backup: without them the backup is of no use. \
-             Keep them, too"
         ));
     }
     let about = about(

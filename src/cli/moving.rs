@@ -11,7 +11,7 @@ use crate::{
         holding::{self, Holding},
         moving::{
             self,
-            archive::{self, Entry, MAX_BYTES, MIN_PASSWORD, Passphrase},
+            archive::{self, Entry, MAX_BYTES, MIN_PASSWORD, Opened, Passphrase},
         },
         problem::{Kind, Problem},
         randomness::weight_seed,
@@ -22,7 +22,7 @@ use crate::{
     cluster::{lock::Lock, wallets::Wallets},
     ethereum::network::Network,
     validator::{
-        guard::{Cluster, Guard},
+        guard::{Cluster, Guard, Mark},
         node::SOFTWARE,
     },
 };
@@ -118,6 +118,7 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
         "It moved with everything, what its share has signed included, and the folder that it was made of is retired. Import it \
          once, with conclave import, then delete it: a share that works in two places costs the deposit.",
     );
+    let about = archive::about_moved(&about, &luggage.entries);
     let sealed = seal(context, &luggage.entries, &about, &password)?;
     moving::retire_and_write(&folder, &target, &sealed, &when)?;
     exported(context, &target);
@@ -193,7 +194,7 @@ pub(super) fn import(context: &Context, args: &ImportArgs) -> Result<(), Problem
     let sealed = disk.read(&args.file, MAX_BYTES)?;
     let password = password(context, args.password.password_file.as_deref(), false)?;
     out.say("Decrypting ...");
-    let mut entries = archive::open(&sealed, &password).map_err(|error| {
+    let Opened { mut entries, moved } = archive::open_told(&sealed, &password).map_err(|error| {
         Problem::bad_input(
             format!("{} cannot be imported", args.file.display()),
             error,
@@ -201,10 +202,12 @@ pub(super) fn import(context: &Context, args: &ImportArgs) -> Result<(), Problem
         )
     })?;
     drop(sealed);
-    // Without its memory it is a backup, whatever it is called.
+    // Only a folder that was retired took its whole memory along. Whatever else this is, it is a backup, and the memory that may
+    // be in it, made while the original went on, is none.
     let has = |name: &str| entries.iter().any(|entry| entry.name == name);
-    let is_backup = !has(SLASHING_PROTECTION) || has(RESTORED);
-    if is_backup && !has(RESTORED) {
+    let is_backup = !moved || !has(SLASHING_PROTECTION) || has(RESTORED);
+    if is_backup {
+        entries.retain(|entry| entry.name != SLASHING_PROTECTION && entry.name != RESTORED);
         entries.push(moving::mark());
     }
     let folder = moving::make_room(&disk, &context.data_dir)?;
@@ -213,23 +216,25 @@ pub(super) fn import(context: &Context, args: &ImportArgs) -> Result<(), Problem
         .and_then(|()| check(&folder, network.as_ref()))
         .and_then(|holding| {
             // What a backup's share signed is asked of the others by the first run.
+            let mut mark = Some(Mark::Restored);
             if !is_backup {
                 let cluster = Cluster::of_lock(&holding.lock, holding.operator);
                 let cluster = cluster.map_err(|error| slashing::problem(&error))?;
                 let guard = Guard::open(&folder.slashing_protection(), cluster);
                 let guard = guard.map_err(|error| slashing::problem(&error))?;
-                guard.mark_moved().map_err(|error| slashing::problem(&error))?;
+                let marked = guard.mark_moved().and_then(|()| guard.mark());
+                mark = marked.map_err(|error| slashing::problem(&error))?;
             }
-            Ok(holding)
+            Ok((holding, mark))
         })
-        .and_then(|holding| moving::settle(&folder).map(|()| holding));
-    let holding = settled.inspect_err(|_| moving::clear(&folder, &entries))?;
-    imported(context, &holding, is_backup);
+        .and_then(|done| moving::settle(&folder).map(|()| done));
+    let (holding, mark) = settled.inspect_err(|_| moving::clear(&folder, &entries))?;
+    imported(context, &holding, is_backup, mark);
     Ok(())
 }
 
 /// The last words of an import.
-fn imported(context: &Context, holding: &Holding, is_backup: bool) {
+fn imported(context: &Context, holding: &Holding, is_backup: bool, mark: Option<Mark>) {
     let out = &context.output;
     let (operator, operators) = (holding.operator, holding.names.len());
     if is_backup {
@@ -244,8 +249,8 @@ fn imported(context: &Context, holding: &Holding, is_backup: bool) {
         );
     } else {
         out.say(format!(
-            "Imported operator {operator} of {operators}. Start it with conclave run: it attests at once if all other operators confirm that \
-             they have\nseen nothing newer, else after two whole epochs.",
+            "Imported operator {operator} of {operators}. Start it with conclave run: {}.",
+            first_start(mark)
         ));
         out.warn(
             "nothing can prevent that this archive is imported a second time. A share that works in two places signs twice, and \
@@ -256,8 +261,24 @@ fn imported(context: &Context, holding: &Holding, is_backup: bool) {
         path: context.data_dir.display().to_string(),
         operator,
         lock_hash: format!("0x{}", hex::encode(holding.lock.lock_hash())),
-        restored: is_backup,
+        restored: mark == Some(Mark::Restored),
     });
+}
+
+/// What the first start of a folder that moved does, by the mark that its slashing protection came with.
+fn first_start(mark: Option<Mark>) -> &'static str {
+    match mark {
+        Some(Mark::Restored) => {
+            "it was restored from a backup before it moved, so it waits\nuntil all other operators are connected and have told what they \
+             remember, and signs from two whole epochs after that on"
+        }
+        Some(Mark::PartialImport) => {
+            "it attests after two whole epochs, as not all that was signed\nbefore is on record"
+        }
+        Some(Mark::New | Mark::LatePublication | Mark::Moved) | None => {
+            "it attests at once if all other operators confirm that they have\nseen nothing newer, else after two whole epochs"
+        }
+    }
 }
 
 /// All that `verify` checks, and that the shares can be worked with.

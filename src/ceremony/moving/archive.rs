@@ -8,6 +8,7 @@
 use std::io::{Read as _, Write as _};
 
 use age::secrecy::SecretString;
+use sha2::{Digest as _, Sha256};
 use unicode_normalization::UnicodeNormalization as _;
 use zeroize::Zeroizing;
 
@@ -154,6 +155,37 @@ pub fn belongs(name: &str) -> Option<u32> {
     }
 }
 
+/// The line by which an archive says that `export` made it, of exactly these files: it is not enough that they are whole, as those are that
+/// somebody's `tar` made of a folder that goes on, or of what an archive was unpacked to and has signed since.
+fn moved_line(entries: &[Entry]) -> String {
+    let mut entries: Vec<&Entry> = entries.iter().collect();
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut hash = Sha256::new();
+    for entry in entries {
+        for part in [entry.name.as_bytes(), &entry.content] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+    }
+    format!(
+        "These files moved, and have the hash {}.",
+        hex::encode(hash.finalize())
+    )
+}
+
+/// What an archive of `export` says of itself: `about`, and that these files moved.
+pub fn about_moved(about: &str, entries: &[Entry]) -> String {
+    format!("{about}{}\n", moved_line(entries))
+}
+
+/// What was in an archive.
+pub struct Opened {
+    /// The files, ascending by name.
+    pub entries: Vec<Entry>,
+    /// Whether `export` made it, of these files: the folder that they were in was retired, and what its share signed is all in them.
+    pub moved: bool,
+}
+
 /// Encrypts files. `about` says in it, for whoever opens it by hand, what it is. Takes a second, and 256 MiB.
 ///
 /// # Errors
@@ -184,15 +216,25 @@ pub(super) fn encrypt(bytes: &[u8], password: &Passphrase, work: u8) -> std::io:
     Ok(sealed)
 }
 
+/// As [`open_told`], the files alone.
+///
+/// # Errors
+/// [`ArchiveError`].
+pub fn open(archive: &[u8], password: &Passphrase) -> Result<Vec<Entry>, ArchiveError> {
+    open_told(archive, password).map(|opened| opened.entries)
+}
+
 /// Decrypts what [`seal()`] made, what the first release made, or the tar of a data folder that somebody encrypted with age. Names are
 /// checked, contents are not.
 ///
 /// # Errors
 /// [`ArchiveError`].
-pub fn open(archive: &[u8], password: &Passphrase) -> Result<Vec<Entry>, ArchiveError> {
+pub fn open_told(archive: &[u8], password: &Passphrase) -> Result<Opened, ArchiveError> {
     if archive.starts_with(first::MAGIC) {
         let password = Password::new(&password.0).map_err(|_| ArchiveError::Password)?;
-        return first::open(archive, &password);
+        // Only exports made such ones.
+        let moved = true;
+        return first::open(archive, &password).map(|entries| Opened { entries, moved });
     }
     if archive.starts_with(ARMOUR) {
         return Err(ArchiveError::Armoured);
@@ -205,7 +247,12 @@ pub fn open(archive: &[u8], password: &Passphrase) -> Result<Vec<Entry>, Archive
         .spellings()
         .iter()
         .find_map(|spelling| decrypt(archive, spelling));
-    tape::read(&opened.ok_or(ArchiveError::Password)?)
+    let (entries, about) = tape::read_told(&opened.ok_or(ArchiveError::Password)?)?;
+    let line = moved_line(&entries);
+    let moved = about
+        .split(|byte| *byte == b'\n')
+        .any(|said| said == line.as_bytes());
+    Ok(Opened { entries, moved })
 }
 
 /// The work factor in the header of an age file that is encrypted with one password and nothing else: that header has one form.
@@ -299,6 +346,32 @@ mod tests {
         }
         let more = [&sealed[..], b"x"].concat();
         assert_eq!(wrong(&more, "twelve chars"), ArchiveError::Password);
+    }
+
+    #[test]
+    fn only_an_export_of_these_very_files_has_moved() {
+        let password = password("twelve chars");
+        let files = vec![entry(LOCK, b"lock"), entry(SLASHING_PROTECTION, b"all")];
+        let moved = |files: &[Entry], about: &str| {
+            let sealed = seal_with(files, about, &password, LIGHT).unwrap();
+            open_told(&sealed, &password).unwrap().moved
+        };
+        let about = about_moved("It moved.\n", &files);
+        assert!(moved(&files, &about));
+        assert!(!moved(&files, "It moved.\n"));
+        // Somebody unpacked one, and made a tar of what came of it, with what it said of itself.
+        for (place, name, content) in [
+            (1, SLASHING_PROTECTION, "all and more"),
+            (0, IDENTITY, "lock"),
+            (0, LOCK, ""),
+        ] {
+            let mut other = files.clone();
+            other[place] = entry(name, content.as_bytes());
+            assert!(!moved(&other, &about), "{name}");
+        }
+        assert!(!moved(&files[..1], &about));
+        let more = [&files[..], &[entry(RESTORED, b"")]].concat();
+        assert!(!moved(&more, &about));
     }
 
     #[test]

@@ -133,20 +133,25 @@ fn look(
                 content: disk.read_secret(&path, MAX_FILE)?,
                 name,
             });
-        } else if !of_the_moment(&name) {
+        } else if !of_the_moment(&name) && !is_left_behind(&name) {
             luggage.left.push(name);
         }
     }
     Ok(())
 }
 
-/// Files that mean nothing elsewhere.
-fn of_the_moment(name: &str) -> bool {
-    let in_use = format!("{CEREMONY}/in-use");
+/// Files of ours that stay where they are: what was never finished, and the mark of a folder that moves.
+fn is_left_behind(name: &str) -> bool {
     let last = name.rsplit('/').next().unwrap_or(name);
-    last.starts_with(UNFINISHED)
-        || name == in_use
-        || name == retirement::RETIRED
+    last.starts_with(UNFINISHED) || name == retirement::RETIRED
+}
+
+/// Files that mean nothing elsewhere: the lock of whoever works in the folder, and sockets.
+fn of_the_moment(name: &str) -> bool {
+    let in_ceremony = name
+        .strip_prefix(CEREMONY)
+        .and_then(|rest| rest.strip_prefix('/'));
+    in_ceremony.is_some_and(|name| matches!(name, "in-use" | "run.sock.new"))
         || name == crate::validator::control::SOCKET
 }
 

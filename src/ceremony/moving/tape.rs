@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::{
     super::files::{PRIVATE_FOLDER, PUBLIC},
     archive::{ArchiveError, Entry, MAX_BYTES, MAX_FILES, belongs},
-    folders_of,
+    folders_of, of_the_moment,
 };
 
 /// Says to whoever opens it by hand what this is; not one of the folder's files.
@@ -102,17 +102,25 @@ fn foreign(name: &str) -> ArchiveError {
     ArchiveError::Content(format!("{name} does not belong there"))
 }
 
-/// Reads a tar that has been authenticated as a whole. Ascending by name.
+/// As [`read_told`], the files alone.
+#[cfg(test)]
+pub(super) fn read(bytes: &[u8]) -> Result<Vec<Entry>, ArchiveError> {
+    read_told(bytes).map(|(entries, _)| entries)
+}
+
+/// Reads a tar that has been authenticated as a whole: the files, ascending by name, and what it says about itself. What means
+/// nothing elsewhere ([`of_the_moment`]) lies in every folder in which conclave was at work, and is left out.
 ///
 /// # Errors
 /// [`ArchiveError::Content`].
-pub(super) fn read(bytes: &[u8]) -> Result<Vec<Entry>, ArchiveError> {
+pub(super) fn read_told(bytes: &[u8]) -> Result<(Vec<Entry>, Vec<u8>), ArchiveError> {
     let refused = |why: &str| ArchiveError::Content(why.to_owned());
     let not_tar =
         |error: std::io::Error| refused(&format!("it is no tar that is read here ({})", error.kind()));
     let mut entries: Vec<Entry> = Vec::new();
     let mut names = BTreeSet::new();
     let mut end = 0;
+    let mut about = Vec::new();
     let mut archive = Archive::new(bytes);
     for (count, entry) in archive.entries().map_err(not_tar)?.enumerate() {
         let mut entry = entry.map_err(not_tar)?;
@@ -129,6 +137,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Entry>, ArchiveError> {
             .checked_add(size)
             .filter(|end| *end <= bytes.len())
             .ok_or_else(|| refused("a file in it ends behind its end"))?;
+        if of_the_moment(name) {
+            continue;
+        }
         match entry.header().entry_type() {
             EntryType::Directory if is_folder(name) && size == 0 => continue,
             EntryType::Regular => {}
@@ -139,6 +150,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Entry>, ArchiveError> {
             return Err(refused(&format!("{} is in it twice", printable(name))));
         }
         if name == ABOUT {
+            entry.read_to_end(&mut about).map_err(not_tar)?;
             continue;
         }
         belongs(name).ok_or_else(|| foreign(name))?;
@@ -161,7 +173,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Entry>, ArchiveError> {
         return Err(refused("it does not end where its last file does"));
     }
     entries.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(entries)
+    Ok((entries, about))
 }
 
 fn printable(name: &str) -> String {
@@ -241,6 +253,10 @@ mod tests {
             (FILE, "./cluster-lock.json", b"lock"),
             (EntryType::Directory, "./validator_keys/", b""),
             (FILE, "./validator_keys/keystore-0.json", b"key"),
+            (EntryType::Directory, "./ceremony/", b""),
+            (FILE, "./ceremony/in-use", b""),
+            (FILE, "./run.sock", b""),
+            (EntryType::Fifo, "./ceremony/run.sock.new", b""),
         ]);
         let filled = [&tar[..], &[0; 10 * BLOCK]].concat();
         for tar in [&tar, &filled] {
@@ -259,9 +275,8 @@ mod tests {
             "validator_keys/../../x",
             "validator_keys//x",
             "././cluster-lock.json",
-            "ceremony/in-use",
+            "validator_keys/run.sock/x",
             "RETIRED",
-            "run.sock",
             ".ssh",
             "notes.txt",
             "x",

@@ -368,7 +368,7 @@ impl Tolerance {
         } else if self.twins == 0 {
             warnings.push(format!(
                 "{t} of {n} protects against machines that are offline, not against one that misbehaves, runs twice or is \
-                 restored from an old backup: one such machine can get the validator slashed."
+                 started from an old copy of its folder: one such machine can get the validator slashed."
             ));
         }
         if self.off == 0 {
@@ -412,7 +412,7 @@ impl fmt::Display for Tolerance {
         } else if self.twins == 0 {
             write!(
                 f,
-                " UNSAFE if even one operator misbehaves, runs twice or is restored from an old backup: that one can get \
+                " UNSAFE if even one operator misbehaves, runs twice or is started from an old copy of its folder: that one can get \
                  the validator slashed."
             )
         } else {
@@ -646,7 +646,7 @@ mod tests {
 
     #[test]
     fn what_a_group_tolerates_is_said_in_sentences() {
-        const SAFE: &str = "(malicious, running twice, or restored from an old backup).";
+        const SAFE: &str = "(malicious, running twice, or started from an old copy of its folder).";
         for (n, t, works, safe) in [
             (
                 4,
@@ -684,7 +684,7 @@ mod tests {
                 3,
                 2,
                 "Any 2 of the 3 operators can sign. The validator keeps working while 1 operator is offline. ",
-                "UNSAFE if even one operator misbehaves, runs twice or is restored from an old backup: that one can get the \
+                "UNSAFE if even one operator misbehaves, runs twice or is started from an old copy of its folder: that one can get the \
                  validator slashed."
                     .to_owned(),
             ),

@@ -23,7 +23,12 @@ use super::rules::{Attested, Message, Newest, Progress, Record};
 use crate::crypto::hash::Hash;
 
 /// Format of the tables below.
-pub(super) const FORMAT: u32 = 1;
+const FORMAT: u32 = 1;
+/// The same while the database bears [`Mark::Restored`]: the first release does not know what that demands, and says of a higher format
+/// that a newer version is needed.
+const FORMAT_RESTORED: u32 = 2;
+/// The highest format that is read.
+pub(super) const NEWEST_FORMAT: u32 = FORMAT_RESTORED;
 
 /// Names of single values and their bytes; integers are big-endian.
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("conclave/guard/meta");
@@ -409,12 +414,12 @@ impl Store {
             };
             let format = number::<4>(&meta, META_FORMAT)?.map(u32::from_be_bytes);
             match format {
-                Some(FORMAT) => {}
-                Some(found) if found > FORMAT => {
+                Some(FORMAT | FORMAT_RESTORED) => {}
+                Some(found) if found > NEWEST_FORMAT => {
                     return Err(Failure::Said(GuardError::NewerFormat {
                         path: path.to_owned(),
                         found,
-                        known: FORMAT,
+                        known: NEWEST_FORMAT,
                     }));
                 }
                 _ => return Err(Failure::damaged("It does not say its format")),
@@ -656,8 +661,14 @@ impl Writing {
         Ok(())
     }
 
+    /// Sets a mark, or takes it away, and says in the format whether the first release may read it.
     pub(super) fn set_mark(&self, mark: Option<Mark>) -> Result<(), Failure> {
         let mut meta = self.0.open_table(META)?;
+        let format = match mark {
+            Some(Mark::Restored) => FORMAT_RESTORED,
+            _ => FORMAT,
+        };
+        meta.insert(META_FORMAT, format.to_be_bytes().as_slice())?;
         match mark {
             Some(mark) => drop(meta.insert(META_MARK, [mark as u8].as_slice())?),
             None => drop(meta.remove(META_MARK)?),
@@ -696,7 +707,6 @@ pub(super) fn new_database(
     let writing = store.write()?;
     {
         let mut meta = writing.0.open_table(META)?;
-        meta.insert(META_FORMAT, FORMAT.to_be_bytes().as_slice())?;
         meta.insert(META_LOCK, cluster.lock_hash().as_slice())?;
         meta.insert(META_OPERATOR, cluster.operator().to_be_bytes().as_slice())?;
         writing.0.open_table(PEERS)?;

@@ -34,8 +34,8 @@ pub enum GuardError {
     #[error(
         "The slashing protection database {} is damaged.\n\
          {why}.\n\
-         Nothing is signed with it. Check the disk; move the file away, then import an EIP-3076 file, or start with \
-         --new-slashing-database while all other operators are connected.",
+         Nothing is signed with it. Check the disk, and leave the file where it is; import your backup into a new folder and start that \
+         one instead of this (conclave --data-dir NEW-FOLDER import FILE).",
         path.display()
     )]
     Damaged {

@@ -120,6 +120,34 @@ fn another_lock_operator_or_set_of_validators_is_refused() {
     Guard::open(&path, cluster).unwrap();
 }
 
+/// The first release reads format 1 alone, and says of a higher one that a newer version is needed.
+#[test]
+fn the_first_release_reads_none_that_bears_a_mark_that_it_does_not_know() {
+    let format = |path: &Path| {
+        const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("conclave/guard/meta");
+        let database = Database::open(path).unwrap();
+        let reading = redb::ReadableDatabase::begin_read(&database).unwrap();
+        let table = reading.open_table(META).unwrap();
+        let bytes = table.get("format").unwrap().unwrap().value().to_vec();
+        u32::from_be_bytes(bytes.try_into().unwrap())
+    };
+    let (_dir, path, cluster) = made(1);
+    assert_eq!(format(&path), 1);
+    let guard = in_file(&path, &cluster);
+    guard.mark_restored().unwrap();
+    drop(guard);
+    assert_eq!(format(&path), 2);
+    // The mark goes with the first attestation, and any version may go on.
+    let guard = in_file(&path, &cluster);
+    assert_eq!(guard.mark().unwrap(), Some(Mark::Restored));
+    assert!(may(&guard, attestation(3, 4)));
+    drop(guard);
+    assert_eq!(format(&path), 1);
+    let made = new_database(&cluster, Some(Mark::Restored)).unwrap();
+    std::fs::write(&path, made).unwrap();
+    assert_eq!(format(&path), 2);
+}
+
 #[test]
 fn newer_formats_and_other_databases_are_refused() {
     const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("conclave/guard/meta");
@@ -136,13 +164,13 @@ fn newer_formats_and_other_databases_are_refused() {
         }
         writing.commit().unwrap();
     };
-    change(Some(&2u32.to_be_bytes()));
+    change(Some(&3u32.to_be_bytes()));
     drop(database);
     assert!(matches!(
         problem(&path, &cluster),
         GuardError::NewerFormat {
-            found: 2,
-            known: 1,
+            found: 3,
+            known: 2,
             ..
         }
     ));

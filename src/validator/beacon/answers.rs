@@ -225,7 +225,12 @@ pub struct Vote {
 }
 
 fn signed<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
-    let text = <std::borrow::Cow<'_, str>>::deserialize(deserializer)?;
+    // In quotes, or as some write numbers, without.
+    let value = serde_json::Value::deserialize(deserializer)?;
+    let text = match &value {
+        serde_json::Value::Number(number) => number.to_string(),
+        value => value.as_str().unwrap_or_default().to_owned(),
+    };
     text.parse().map_err(serde::de::Error::custom)
 }
 

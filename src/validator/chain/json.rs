@@ -1,9 +1,16 @@
 //! The Beacon API's JSON: numbers are decimal text in quotes, bytes are `0x` and hexadecimal digits.
 //!
 //! For `#[serde(with = "json::number")]` and `#[serde(with = "json::bytes")]`. Nothing but the one spelling is
-//! read: what is signed must not depend on how somebody reads `"0x1"`.
+//! read, in quotes or, as some nodes and proxies write numbers, without: what is signed must not depend on how somebody reads
+//! `"0x1"`.
 
-use serde::{Deserializer as D, Serializer as S, de::Error as E};
+use std::fmt;
+
+use serde::{
+    Deserializer as D, Serializer as S,
+    de::{Error as E, Visitor},
+};
+use serde_json::Value;
 
 pub(crate) use crate::ethereum::json::or_default;
 
@@ -11,6 +18,15 @@ pub(crate) use crate::ethereum::json::or_default;
 pub fn parse_number(text: &str) -> Option<u64> {
     let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     canonical.then(|| text.parse().ok()).flatten()
+}
+
+/// The digits of a number that is not negative, in quotes or without.
+pub fn digits(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => number.as_u64().map(|number| number.to_string()),
+        _ => None,
+    }
 }
 
 /// Reads exactly N bytes: `0x` and 2N hexadecimal digits in upper or lower case.
@@ -29,9 +45,28 @@ fn text<'de, T: D<'de>>(deserializer: T) -> Result<String, T::Error> {
     serde::Deserialize::deserialize(deserializer)
 }
 
-/// A `u64` in quotes.
+/// For numbers in quotes and without.
+struct Number;
+
+impl Visitor<'_> for Number {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a decimal number of 64 bits")
+    }
+
+    fn visit_str<T: E>(self, text: &str) -> Result<u64, T> {
+        parse_number(text).ok_or_else(|| T::custom("not a decimal number of 64 bits"))
+    }
+
+    fn visit_u64<T: E>(self, number: u64) -> Result<u64, T> {
+        Ok(number)
+    }
+}
+
+/// A `u64`, written in quotes and read with or without.
 pub mod number {
-    use super::{D, E, S};
+    use super::{D, Number, S};
 
     /// Writes it.
     ///
@@ -44,10 +79,9 @@ pub mod number {
     /// Reads it.
     ///
     /// # Errors
-    /// Anything but decimal digits of a 64 bit number in quotes.
+    /// Anything but decimal digits of a 64 bit number.
     pub fn deserialize<'de, T: D<'de>>(deserializer: T) -> Result<u64, T::Error> {
-        super::parse_number(&super::text(deserializer)?)
-            .ok_or_else(|| T::Error::custom("not a decimal number of 64 bits in quotes"))
+        deserializer.deserialize_any(Number)
     }
 }
 

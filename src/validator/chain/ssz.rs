@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::crypto::hash::Hash;
 
 use super::{
-    json::{hex_text, parse_number},
+    json::{digits, hex_text, parse_number},
     merkle::{CHUNK, chunks_root, container_root, list_root, with_length},
 };
 
@@ -268,10 +268,11 @@ impl Schema {
         let error = || SszError::Json(name.to_owned());
         let bytes = match self {
             Self::Number => {
-                let number = parse_number(value.as_str().ok_or_else(error)?).ok_or_else(error)?;
+                let number = digits(value).and_then(|digits| parse_number(&digits));
+                let number = number.ok_or_else(error)?;
                 number.to_le_bytes().to_vec()
             }
-            Self::Number256 => from_decimal(value.as_str().ok_or_else(error)?)
+            Self::Number256 => from_decimal(&digits(value).ok_or_else(error)?)
                 .ok_or_else(error)?
                 .to_vec(),
             Self::Bytes(_) | Self::ByteList(_) | Self::Bitvector(_) | Self::Bitlist(_) => {
@@ -454,6 +455,14 @@ mod tests {
         let schema = example();
         let bytes = schema.from_json("x", &value()).unwrap();
         assert_eq!(schema.to_json(&bytes).unwrap(), value());
+        // Some write numbers without quotes.
+        let mut bare = value();
+        bare["a"] = json!(7);
+        assert_eq!(schema.from_json("x", &bare).unwrap(), bytes);
+        for number in [json!(-7), json!(7.0), json!(true), json!("07")] {
+            bare["a"] = number;
+            schema.from_json("x", &bare).unwrap_err();
+        }
         schema.check(&bytes).unwrap();
         for end in 0..bytes.len() {
             // Shorter bytes may only be another value where a list at the end has become shorter.
@@ -495,7 +504,7 @@ mod tests {
     fn limits_hold() {
         let schema = example();
         for (key, other) in [
-            ("a", json!(7)),
+            ("a", json!(7.5)),
             ("a", json!("18446744073709551616")),
             ("b", json!(["0x", "0x", "0x", "0x"])),
             ("b", json!(["0x0102030405"])),

@@ -677,8 +677,14 @@ pub(in crate::validator) mod tests {
         let text = "{\"epoch\":\"7\",\"root\":\"0x0000000000000000000000000000000000000000000000000000000000000001\"}";
         let checkpoint: Checkpoint = serde_json::from_str(text).unwrap();
         assert_eq!((checkpoint.epoch, checkpoint.root[31]), (7, 1));
+        // Some write them without quotes.
+        let bare: Checkpoint = serde_json::from_str(&text.replace("\"7\"", "7")).unwrap();
+        assert_eq!(bare, checkpoint);
         for bad in [
-            "7",
+            "7.0",
+            "-7",
+            "07",
+            "18446744073709551616",
             "\"07\"",
             "\"+7\"",
             "\"-7\"",

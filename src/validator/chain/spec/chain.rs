@@ -8,7 +8,7 @@ use crate::{
     validator::chain::{json, time::Time},
 };
 
-use super::{Due, MAX_GENESIS_BYTES, Sizes, Spec, SpecError, values::in_range};
+use super::{Due, MAX_GENESIS_BYTES, Sizes, Spec, SpecError, sizes::preset_of_epochs, values::in_range};
 
 /// The start of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,10 +117,10 @@ impl Pinned {
 impl From<&Network> for Pinned {
     fn from(network: &Network) -> Self {
         let known = Network::known().contains(network);
-        let sizes = network.slots_per_epoch.filter(|_| known).and_then(|slots| {
-            // The known networks have one of these two presets, which differ in this.
-            Sizes::of_preset(if slots == 16 { "gnosis" } else { "mainnet" })
-        });
+        let sizes = network
+            .slots_per_epoch
+            .filter(|_| known)
+            .and_then(|slots| Sizes::of_preset(preset_of_epochs(slots)));
         Self {
             genesis_time: known.then(|| network.chain_start()),
             likely_genesis_time: (!known).then(|| network.chain_start()),

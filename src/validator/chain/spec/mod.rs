@@ -27,11 +27,11 @@ pub use self::{
     sizes::Sizes,
 };
 
-use crate::ethereum::network::MAX_SLOTS_PER_EPOCH;
+use crate::ethereum::network::{MAX_SLOTS_PER_EPOCH, Network};
 
 use due::{DueTimes, due_times};
 use forks::{known_forks, unknown_forks};
-use sizes::{preset, size, sizes};
+use sizes::{preset, preset_of_epochs, size, sizes};
 use values::{Values, in_range};
 
 /// Most bytes of a specification. Those of today have about 15 KiB.
@@ -92,6 +92,12 @@ pub enum SpecError {
     Genesis([u8; 4], [u8; 4]),
 }
 
+/// The preset of the known network that begins with this fork version.
+fn preset_of(genesis_fork_version: [u8; 4]) -> Option<&'static str> {
+    let network = Network::by_fork_version(genesis_fork_version).ok()?;
+    network.slots_per_epoch.map(preset_of_epochs)
+}
+
 impl Spec {
     /// Reads the answer to `/eth/v1/config/spec`.
     ///
@@ -109,7 +115,12 @@ impl Spec {
         let genesis_fork_version = values.version("GENESIS_FORK_VERSION")?;
         let forks = known_forks(&values, genesis_fork_version)?;
         let due = due_times(&values, slot_ms, "", None)?;
-        let preset = preset(values.text("PRESET_BASE").unwrap_or_default());
+        let named = values.text("PRESET_BASE");
+        let preset = preset(
+            named
+                .or_else(|| preset_of(genesis_fork_version))
+                .unwrap_or_default(),
+        );
         Ok(Self {
             config_name: crate::text::line(values.text("CONFIG_NAME").unwrap_or_default(), 64),
             genesis_fork_version,

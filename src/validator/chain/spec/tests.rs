@@ -83,6 +83,23 @@ fn what_a_node_leaves_out_has_a_default() {
         file["data"].as_object_mut().unwrap().remove(key).unwrap();
     }
     assert_eq!(Spec::from_json(file.to_string().as_bytes()).unwrap(), whole);
+    // Of a network that is known here, what its node does not tell is known as well.
+    file["data"]
+        .as_object_mut()
+        .unwrap()
+        .remove("PRESET_BASE")
+        .unwrap();
+    for (version, slots) in [("0x10000910", 32), ("0x00000064", 16)] {
+        file["data"]["GENESIS_FORK_VERSION"] = version.into();
+        let known = Spec::from_json(file.to_string().as_bytes()).unwrap();
+        assert_eq!(known.slots_per_epoch, slots);
+        assert_eq!(Some(known.sizes), Sizes::of_preset(preset_of_epochs(slots)));
+    }
+    file["data"]["GENESIS_FORK_VERSION"] = "0x10000038".into();
+    assert_eq!(
+        Spec::from_json(file.to_string().as_bytes()),
+        Err(SpecError::Missing("SLOTS_PER_EPOCH".to_owned()))
+    );
     file["data"]["PRESET_BASE"] = "gnosis".into();
     let gnosis = Spec::from_json(file.to_string().as_bytes()).unwrap();
     assert_eq!(
@@ -187,7 +204,7 @@ fn genesis_is_read_strictly() {
         (1_590_832_934, [0xcf; 32])
     );
     for (old, new) in [
-        ("\"1590832934\"", "1590832934"),
+        ("\"1590832934\"", "1590832934.0"),
         ("1590832934", "253402300800"),
         ("0xcf", "cf"),
         ("0xcf", "0x"),

@@ -138,13 +138,13 @@ async fn follow(nodes: Nodes, place: usize, node: Node, idle: Duration, sender: 
                 };
                 if opened.elapsed() > PAUSES.1 {
                     pause = PAUSES.0;
+                    // It may have been stopped, and another version may be there next. What breaks all the time says nothing.
+                    node.forget_lacking();
                 }
                 node.error("events", kind)
             }
             Err(error) => error,
         };
-        // It may have been stopped, and another version may be there next.
-        node.forget_lacking();
         if !teller.tell(News::Lost(error)).await {
             return;
         }

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
 use crate::validator::chain::{
+    block::Unfit,
     json,
     spec::{Fork, Mismatch},
 };
@@ -23,12 +24,16 @@ use crate::validator::chain::{
 pub const MAX_HEADER_FILE_BYTES: usize = 16 * 1024;
 /// Most bytes of an error's body that are read.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
+/// What some programs write before a text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Most characters of an error message that are shown.
 const MAX_MESSAGE: usize = 300;
 /// Most refused items of one submission that are told one by one.
 const MAX_FAILURES: usize = 64;
 /// A node lacks an endpoint that says so this often, one time after the other: once may be a hiccup, or something that stands between.
 const LACKS_AFTER: u32 = 3;
+/// What is said of an answer that is no beacon node's, but a page for a browser.
+const WEB_PAGE: &str = "a web page: something before the beacon node answers in its place";
 /// How long a connection may take, unless the deadline is sooner.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -184,6 +189,9 @@ pub enum ErrorKind {
     /// No connection, or it broke.
     #[error("not reachable ({0})")]
     Unreachable(String),
+    /// What is asked for is elsewhere (a redirect); where, without path and query.
+    #[error("it says that this is at another address now ({0})")]
+    Moved(String),
     /// The node says that it is not in step with the chain (503).
     #[error("it is syncing ({0})")]
     Syncing(String),
@@ -219,8 +227,8 @@ pub enum ErrorKind {
     #[error("its head is optimistic: its execution client has not verified it")]
     Optimistic,
     /// The block that it made is none that the group signs.
-    #[error("its block cannot be signed: {0}")]
-    Refused(&'static str),
+    #[error("it made a block that {}", .0.why)]
+    Refused(Unfit),
 }
 
 impl ErrorKind {
@@ -235,10 +243,15 @@ impl ErrorKind {
             Self::NotImplemented(_) | Self::Malformed(_) | Self::TooLarge(_) => {
                 "Update the beacon node, or check what answers at its address."
             }
-            Self::Refused(_) => {
-                "Look at the beacon node's settings, its fee recipient above all, and its version."
+            Self::Refused(unfit) => unfit.advice,
+            Self::Moved(_) => {
+                "Give the address at which the beacon node is now with --beacon-node; often it has https for http. Nobody is followed \
+                 there, for your credentials go along."
             }
             Self::Credentials(_) => "Check user and password in the URL, or the header file.",
+            Self::Status { message, .. } if message == WEB_PAGE => {
+                "Check the proxy or service that stands before the beacon node, and that the node behind it runs."
+            }
             Self::Status { .. } => "Look into the beacon node's log.",
             Self::WrongNetwork(_) => {
                 "Give the address of a beacon node of the lock's network; if it was updated after a fork had begun, start anew."
@@ -266,7 +279,23 @@ impl ErrorKind {
     pub fn may_be_of_the_form(&self) -> bool {
         matches!(
             self,
-            Self::Status { .. } | Self::NotImplemented(405 | 501) | Self::Malformed(_) | Self::TooLarge(_)
+            Self::Status { .. }
+                | Self::NotImplemented(405 | 501)
+                | Self::Malformed(_)
+                | Self::TooLarge(_)
+                | Self::Moved(_)
+        )
+    }
+
+    /// Whether it is said of this form of the question: asked at once in another one, the node has lost no time.
+    pub fn is_of_the_form(&self) -> bool {
+        matches!(
+            self,
+            Self::Status {
+                status: 400 | 406 | 415,
+                ..
+            } | Self::Malformed(_)
+                | Self::TooLarge(_)
         )
     }
 
@@ -491,9 +520,18 @@ impl Node {
         })
     }
 
-    /// Forgets which endpoints it lacks: to be called when it was away or is another version, and when an epoch begins.
+    /// Forgets which endpoints it lacks: to be called when it was away or is another version.
     pub fn forget_lacking(&self) {
         self.lacks.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Has it asked once more for each endpoint that it lacks: to be called when an epoch begins. What is asked once in an epoch is
+    /// counted over several.
+    pub fn retry_lacking(&self) {
+        let mut lacks = self.lacks.lock().unwrap_or_else(PoisonError::into_inner);
+        for (times, _) in lacks.values_mut() {
+            *times = (*times).min(LACKS_AFTER - 1);
+        }
     }
 
     /// How it said that it lacks an endpoint, if it did so often enough.
@@ -589,18 +627,58 @@ impl Node {
         let short = |name: &str| text(name).map(|text| text.trim().chars().take(32).collect());
         let version = short("eth-consensus-version");
         let blinded = short("eth-execution-payload-blinded");
+        let compressed = text("content-encoding")
+            .filter(|encoding| !encoding.eq_ignore_ascii_case("identity"))
+            .map(line);
         if !status.is_success() {
-            // An error's body only explains: what is cut off or broken does not matter.
-            let body = read(response, MAX_ERROR_BYTES).await.unwrap_or_default();
-            return Err(refusal(status, &body));
+            return Err(self.refused(response).await);
         }
-        let body = read(response, request.limit).await?;
+        if let Some(how) = compressed {
+            let why = format!("it is compressed ({how}), which was not asked for");
+            return Err(ErrorKind::Malformed(why));
+        }
+        let mut body = read(response, request.limit).await?;
+        // No SSZ that is asked for begins like a byte order mark.
+        if let Some(text) = body.strip_prefix(BYTE_ORDER_MARK) {
+            body = text.to_vec();
+        }
+        let answers_json = Format::said(&kind) != Some(Format::Ssz);
+        if answers_json && is_web_page(&body) {
+            return Err(ErrorKind::Malformed(WEB_PAGE.to_owned()));
+        }
         Ok(Answer {
             status: status.as_u16(),
             said: Format::said(&kind),
             version,
             blinded,
             body,
+        })
+    }
+
+    /// What an answer with a status that is no success means.
+    async fn refused(&self, response: reqwest::Response) -> ErrorKind {
+        let status = response.status();
+        if status.is_redirection() {
+            let location = response.headers().get("location");
+            return self.moved(location.and_then(|value| value.to_str().ok()));
+        }
+        // An error's body only explains: what is cut off or broken does not matter.
+        let body = read(response, MAX_ERROR_BYTES).await.unwrap_or_default();
+        refusal(status, &body)
+    }
+
+    /// Where a redirect points; path and query may hold keys.
+    fn moved(&self, location: Option<&str>) -> ErrorKind {
+        let url = location.and_then(|location| self.address.url.join(location).ok());
+        let origin = |url: &Url| {
+            let host = url.host_str().unwrap_or_default();
+            let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+            format!("{}://{host}{port}", url.scheme())
+        };
+        ErrorKind::Moved(match url {
+            None => "it does not say where".to_owned(),
+            Some(url) if origin(&url) == origin(&self.address.url) => "another path there".to_owned(),
+            Some(url) => line(&origin(&url)),
         })
     }
 
@@ -617,8 +695,7 @@ impl Node {
             if status.is_success() {
                 return Ok(response);
             }
-            let body = read(response, MAX_ERROR_BYTES).await.unwrap_or_default();
-            Err(refusal(status, &body))
+            Err(self.refused(response).await)
         };
         match timeout_at(deadline, opened).await {
             Ok(result) => result.map_err(|kind| self.error(request.what, kind)),
@@ -649,6 +726,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> ErrorKind {
     let spoken = parsed.as_ref().is_some_and(|body| !body.message.is_empty());
     let message = match &parsed {
         Some(body) if spoken => line(&body.message),
+        _ if is_web_page(body) => WEB_PAGE.to_owned(),
         _ => line(&String::from_utf8_lossy(
             body.get(..MAX_MESSAGE * 4).unwrap_or(body),
         )),
@@ -658,7 +736,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> ErrorKind {
         404 if missing_route(spoken, &message) => ErrorKind::NotImplemented(404),
         404 => ErrorKind::NotFound(message),
         code @ (405 | 501) => ErrorKind::NotImplemented(code),
-        503 => ErrorKind::Syncing(message),
+        503 if message != WEB_PAGE => ErrorKind::Syncing(message),
         status => ErrorKind::Status {
             status,
             message,
@@ -671,6 +749,11 @@ fn refusal(status: StatusCode, body: &[u8]) -> ErrorKind {
                 .collect(),
         },
     }
+}
+
+/// Whether something for a browser came, where JSON was to come.
+fn is_web_page(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"<")
 }
 
 /// Whether a 404 is about the route and not about the thing: nodes differ, so a bare one and the usual words count.
@@ -737,6 +820,26 @@ mod tests {
     }
 
     #[test]
+    fn a_redirect_is_told_with_where_it_points_but_no_key() {
+        let node = Node::new(Address::new("http://a.example:5052/key/abc?k=1", None).unwrap()).unwrap();
+        for (location, said) in [
+            (
+                Some("https://a.example/key/abc/eth/v1/node/syncing?k=1"),
+                "(https://a.example)",
+            ),
+            (Some("http://u:p@b.example:81/key/abc/x"), "(http://b.example:81)"),
+            (Some("/key/abc/elsewhere"), "(another path there)"),
+            (Some("http://["), "(it does not say where)"),
+            (None, "(it does not say where)"),
+        ] {
+            let kind = node.moved(location);
+            let text = kind.to_string();
+            assert!(text.ends_with(said) && !text.contains("abc"), "{text}");
+            assert!(kind.advice().contains("--beacon-node"));
+        }
+    }
+
+    #[test]
     fn addresses_that_are_none_are_refused() {
         for url in [
             "",
@@ -796,6 +899,16 @@ mod tests {
         assert_eq!(said(body), []);
         let body = br#"{"message":"some","failures":[{"index":null,"message":null}]}"#;
         assert_eq!(said(body), [(u64::MAX, String::new())]);
+        for code in [500, 502, 503] {
+            let page = status(code, b"\n<html><body>Bad Gateway</body></html>");
+            let said = format!("{page}. {}", page.advice());
+            assert!(
+                said.contains("web page") && said.contains(&code.to_string()) && !said.contains('<'),
+                "{said}"
+            );
+            assert!(said.contains("stands before the beacon node"), "{said}");
+            assert!(page.is_trouble() && !page.is_missing());
+        }
         let text = status(500, "\u{1b}[31m<html>\n".repeat(100).as_bytes()).to_string();
         assert!(
             text.chars().count() < 400 && !text.contains(char::is_control),

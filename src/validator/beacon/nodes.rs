@@ -276,13 +276,13 @@ impl Shared {
         Some(then.saturating_add(since))
     }
 
-    /// A check begins. What nodes lacked in another epoch they may have by now.
+    /// A check begins. What nodes lacked in another epoch they may have by now: they are asked once more.
     fn clock_is(&mut self, now_ms: u64) {
         let before = self.clock.replace((now_ms, Instant::now()));
         let epoch = |now_ms: u64| self.chain.as_ref()?.time().epoch_at(now_ms);
         if before.and_then(|(before, _)| epoch(before)) != epoch(now_ms) {
             for member in &self.members {
-                member.node.forget_lacking();
+                member.node.retry_lacking();
             }
         }
     }

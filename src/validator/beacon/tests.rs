@@ -886,10 +886,7 @@ async fn rubbish_is_an_error() {
     // Nobody is followed elsewhere: credentials would be.
     let elsewhere =
         answered(|| (StatusCode::FOUND, [("location", "http://127.0.0.1:1/")]).into_response()).await;
-    assert!(
-        matches!(elsewhere, ErrorKind::Status { status: 302, .. }),
-        "{elsewhere}"
-    );
+    assert!(matches!(elsewhere, ErrorKind::Moved(_)), "{elsewhere}");
 }
 
 #[tokio::test]
@@ -1085,8 +1082,10 @@ async fn an_endpoint_that_a_node_lacks_is_asked_for_three_times_and_again_when_i
     for times in 1..=5 {
         all().await;
         nodes.check(NOW_MS + 4000, soon()).await;
+        // In a new epoch it is asked once more.
+        let expected = [3, 6, 9, 12, 13][times - 1];
         for part in lacked {
-            assert_eq!(count(part), times * 3, "{part} {times}");
+            assert_eq!(count(part), expected, "{part} {times}");
         }
         for part in needed {
             assert_eq!(count(part), times * 20, "{part}");
@@ -1117,6 +1116,147 @@ async fn an_endpoint_that_a_node_lacks_is_asked_for_three_times_and_again_when_i
             _ => nodes.check(NOW_MS + EPOCH_MS, soon()).await,
         }
         nodes.check(NOW_MS + 4000, soon()).await;
+    }
+}
+
+#[tokio::test]
+async fn numbers_without_quotes_and_byte_order_marks_are_read_and_what_cannot_be_read_is_named() {
+    type Answer = fn() -> Response;
+    let says = |answer: Answer| {
+        serve(7, move |call| {
+            let answer = (call.path() == "/eth/v1/node/syncing").then(answer);
+            async move { answer }.boxed()
+        })
+    };
+    let read: [Answer; 2] = [
+        || {
+            let syncing = json!({ "head_slot": 4, "sync_distance": 0, "is_syncing": false });
+            data(&syncing)
+        },
+        || {
+            let syncing = json!({ "head_slot": "4", "sync_distance": "0", "is_syncing": false });
+            format!("\u{feff}{}", json!({ "data": syncing })).into_response()
+        },
+    ];
+    for answer in read {
+        let server = says(answer).await;
+        let nodes = connect(&[&server]).await;
+        let health = &nodes.health()[0];
+        assert_eq!((&health.state, health.head_slot), (&State::Ready, 4));
+    }
+    let named: [(Answer, &str); 3] = [
+        (|| "<html>welcome</html>".into_response(), "web page"),
+        (
+            || ([("content-encoding", "gzip")], vec![0x1f, 0x8b, 8]).into_response(),
+            "compressed (gzip)",
+        ),
+        (
+            || {
+                let moved = [("location", "https://b.example/eth/v1/node/syncing")];
+                (StatusCode::PERMANENT_REDIRECT, moved, "<html>moved</html>").into_response()
+            },
+            "https://b.example",
+        ),
+    ];
+    for (answer, said) in named {
+        let server = says(answer).await;
+        let nodes = connect(&[&server]).await;
+        let text = nodes.health()[0].state.text();
+        assert!(text.contains(said) && !text.contains('<'), "{text}");
+    }
+}
+
+/// A server that lacks this endpoint, with a status, and ends every stream of events at once; and how often it was asked for it.
+async fn without(part: &'static str, status: u16) -> (Server, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = asked.clone();
+    let server = serve(7, move |call| {
+        let answer = if call.path().contains(part) {
+            counter.fetch_add(1, Ordering::SeqCst);
+            Some(error(status, "no such route"))
+        } else {
+            let stream = call.path() == "/eth/v1/events";
+            stream.then(|| ([("content-type", "text/event-stream")], "").into_response())
+        };
+        async move { answer }.boxed()
+    })
+    .await;
+    (server, asked)
+}
+
+#[tokio::test]
+async fn what_is_asked_twice_an_epoch_is_seen_to_be_lacking_after_three_times_too() {
+    let (server, asked) = without("/validator/liveness/", 404).await;
+    let nodes = connect(&[&server]).await;
+    for (epoch, times) in [2, 3, 4, 5].into_iter().enumerate() {
+        nodes.check(NOW_MS + EPOCH_MS * epoch as u64, soon()).await;
+        for _ in 0..2 {
+            let patience = Duration::from_secs(20);
+            nodes.liveness(1, &[1], patience).await.unwrap_err();
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), times, "{epoch}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_all_the_time_makes_nothing_asked_for_again() {
+    let (server, asked) = without("/validator/liveness/", 404).await;
+    let nodes = connect(&[&server]).await;
+    let mut events = Events::open(&nodes, Duration::from_secs(20));
+    let mut broken = 0;
+    for _ in 0..6 {
+        let patience = Duration::from_secs(20);
+        nodes.liveness(1, &[1], patience).await.unwrap_err();
+        nodes.liveness(1, &[1], patience).await.unwrap_err();
+        if broken < 3 {
+            while !matches!(events.next().await.unwrap().news, News::Lost(_)) {}
+            broken += 1;
+        }
+    }
+    assert_eq!((asked.load(Ordering::SeqCst), broken), (3, 3));
+}
+
+#[tokio::test]
+async fn blocks_that_a_node_tells_in_one_form_only_are_asked_for_in_that_form_soon() {
+    let chain = crate::validator::chain::spec::tests::chain("minimal");
+    let schemas = Arc::new(BlockSchemas::new(&chain.spec.sizes));
+    for status in [405, 501] {
+        let (server, asked) = without("/blinded_blocks/", status).await;
+        let nodes = connect(&[&server]).await;
+        for root in 0..6 {
+            nodes
+                .known_block(&schemas, &[root; 32], soon())
+                .await
+                .unwrap_err();
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 3, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_fails_slowly_is_not_asked_for_the_same_block_again() {
+    let chain = crate::validator::chain::spec::tests::chain("minimal");
+    let schemas = Arc::new(BlockSchemas::new(&chain.spec.sizes));
+    for (status, waits, times) in [(500, 0, 2), (500, 1500, 1), (504, 1500, 1), (406, 1500, 2)] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = asked.clone();
+        let server = serve(7, move |call| {
+            let makes = call.path().starts_with("/eth/v3/validator/blocks/");
+            if makes {
+                counter.fetch_add(1, Ordering::SeqCst);
+            }
+            async move {
+                if makes {
+                    tokio::time::sleep(Duration::from_millis(waits)).await;
+                }
+                makes.then(|| error(status, "the builder does not answer"))
+            }
+            .boxed()
+        })
+        .await;
+        let nodes = connect(&[&server]).await;
+        produce(&nodes, &schemas, 17, [0; 96], None).await.0.unwrap_err();
+        assert_eq!(asked.load(Ordering::SeqCst), times, "{status} {waits}");
     }
 }
 

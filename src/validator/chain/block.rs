@@ -77,6 +77,15 @@ pub struct Block {
     pub ssz: Vec<u8>,
 }
 
+/// Why a block of our own beacon nodes is not signed, for people: what is said behind "a block that", with the technical reason in
+/// brackets, and what to do about it, a sentence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "see above")]
+pub struct Unfit {
+    pub why: &'static str,
+    pub advice: &'static str,
+}
+
 /// Blobs and their proofs: they travel with a full block and are not part of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Blobs {

@@ -17,7 +17,10 @@ use crate::{
             Instance, Role, Signatures, Verdict,
             messages::{LAST_ROUND, Proposal, value_id},
         },
-        chain::spec::{Due, Fork},
+        chain::{
+            block::Unfit,
+            spec::{Due, Fork},
+        },
         combine::Combined,
         duty::{Duty, Kind, Purpose},
         wire::Message,
@@ -66,13 +69,13 @@ pub struct Measure {
 
 impl Measure {
     /// Why a block can never be right; `None` if it may be, as far as one can tell now.
-    pub fn refuse(&self, block: &Summary) -> Option<&'static str> {
+    pub fn refuse(&self, block: &Summary) -> Option<Unfit> {
         let parent = || self.ancestors.get(&block.header.parent_root)?.refuse_child(block);
         self.terms.refuse(block).or_else(parent)
     }
 
     /// Why a block of our own beacon nodes is not proposed.
-    pub fn refuse_own(&self, block: &Summary) -> Option<&'static str> {
+    pub fn refuse_own(&self, block: &Summary) -> Option<Unfit> {
         self.terms.refuse_own(block).or_else(|| self.refuse(block))
     }
 }
@@ -302,12 +305,12 @@ impl<S: Signatures> Core<S> {
         let refused = self
             .measure(slot)
             .and_then(|measure| measure.refuse_own(&made.summary));
-        if let Some(why) = refused {
+        if let Some(Unfit { why, advice }) = refused {
             self.report(Report::OwnBlock {
                 slot,
                 refused: true,
-                what: format!("the block of your own beacon node cannot be signed: {why}"),
-                advice: "Another operator proposes; look at the beacon node's fee recipient and version",
+                what: format!("your beacon node made a block that {why}; another operator proposes"),
+                advice: advice.trim_end_matches('.'),
             });
             // The next leader may have a better one: nobody needs to wait.
             return self.no_block(slot, round);
@@ -381,7 +384,7 @@ impl<S: Signatures> Core<S> {
     }
 
     /// Why a block can never be right; `None` if it may be, as far as one can tell now.
-    fn never(&self, slot: u64, block: &Summary) -> Option<&'static str> {
+    fn never(&self, slot: u64, block: &Summary) -> Option<Unfit> {
         self.measure(slot)?.refuse(block)
     }
 

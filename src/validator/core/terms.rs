@@ -6,8 +6,11 @@
 
 use crate::{
     crypto::hash::Hash,
-    validator::chain::{spec::Fork, types::BeaconBlockHeader},
+    validator::chain::{block::Unfit, spec::Fork, types::BeaconBlockHeader},
 };
+
+/// What helps where a beacon node makes a block that the chain would not take.
+const RESTART: &str = "Restart the beacon node and its execution client, or update them, if this goes on.";
 
 /// What a block says, as far as it matters before it is signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,31 +56,52 @@ pub struct Terms {
 
 impl Terms {
     /// Why a block can never be right; `None` if it may be, as far as one can tell without its parent.
-    pub fn refuse(&self, block: &Summary) -> Option<&'static str> {
+    pub fn refuse(&self, block: &Summary) -> Option<Unfit> {
+        let unfit = |why, advice| Some(Unfit { why, advice });
         let Some(fork) = self.fork else {
-            return Some("nothing can be signed in its slot's fork");
+            return unfit(
+                "is of rules that this version of conclave does not know (a fork that it cannot sign for)",
+                "Update conclave.",
+            );
         };
         if block.header.slot != self.slot {
-            Some("it is of another slot")
+            unfit(
+                "is not the one that was asked for (it is of another slot)",
+                RESTART,
+            )
         } else if block.header.proposer_index != self.proposer_index {
-            Some("it has another proposer")
+            unfit(
+                "is not the one that was asked for (it has another proposer)",
+                RESTART,
+            )
         } else if block.fork != fork {
-            Some("it is of another fork")
+            unfit("does not fit the chain (it is of another fork)", RESTART)
         } else if !block.blinded && block.fee_recipient != self.fee_recipient {
-            Some("its fee recipient is not the group's")
+            unfit(
+                "pays its fees to somebody else (its fee recipient is not the group's)",
+                "Look at the beacon node's setting of the fee recipient.",
+            )
         } else if self.randao.is_some_and(|randao| randao != block.randao) {
-            Some("its RANDAO reveal is not the group's")
+            unfit(
+                "is not the one that was asked for (its RANDAO reveal is not the group's)",
+                RESTART,
+            )
         } else if block.timestamp != self.timestamp {
-            Some("its execution payload is of another time")
+            unfit(
+                "does not fit the chain (its execution payload is of another time)",
+                RESTART,
+            )
         } else {
             None
         }
     }
 
     /// Why a block of our own beacon nodes is not proposed.
-    pub fn refuse_own(&self, block: &Summary) -> Option<&'static str> {
-        let unwanted = (block.blinded && !self.builder)
-            .then_some("it is of an external builder, and this node takes none of these without --builder");
+    pub fn refuse_own(&self, block: &Summary) -> Option<Unfit> {
+        let unwanted = (block.blinded && !self.builder).then_some(Unfit {
+            why: "is of an external builder, and this node takes none of these without --builder",
+            advice: "Turn external builders off in the beacon node, or start with --builder if the group agreed to.",
+        });
         self.refuse(block).or(unwanted)
     }
 }
@@ -117,15 +141,17 @@ impl Payload {
 
 impl Ancestor {
     /// Why no block that names this one as its parent can say what this one says; `None` if it can.
-    pub fn refuse_child(&self, block: &Summary) -> Option<&'static str> {
+    pub fn refuse_child(&self, block: &Summary) -> Option<Unfit> {
         let payload = self.payload?;
-        if block.parent_hash != payload.block_hash {
-            Some("its execution payload is not built on that of its parent")
+        let why = if block.parent_hash != payload.block_hash {
+            "does not fit the chain (its execution payload is not built on that of its parent)"
         } else if !gas_limit_may_follow(payload.gas_limit, block.gas_limit) {
-            Some("its gas limit is further from its parent's than one block may go")
+            "does not fit the chain (its gas limit is further from its parent's than one block may go)"
         } else {
-            None
-        }
+            return None;
+        };
+        let advice = RESTART;
+        Some(Unfit { why, advice })
     }
 }
 

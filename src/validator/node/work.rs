@@ -405,9 +405,9 @@ impl Works {
         let (what, advice) = match trouble {
             BlockTrouble::Odd { node, why } => (
                 format!(
-                    "beacon node {node}: its answer with a block is not as it should be: {why}; the block is used"
+                    "beacon node {node}: its answer with a block lacks something that belongs to it ({why}); the block is used"
                 ),
-                "Update the beacon node, or look at what stands between",
+                "Nothing is lost; update the beacon node, or the proxy before it, when you can",
             ),
             BlockTrouble::AskedAgain(error) => (
                 format!("{error}; it is asked again, for JSON"),

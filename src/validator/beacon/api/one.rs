@@ -1,6 +1,6 @@
 //! One beacon node is asked, and its answer held against the question.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -32,6 +32,8 @@ const PER_ITEM: usize = 2048;
 const KEYS_PER_URL: usize = 40;
 /// Most bytes of a block of the chain, without blobs: 10 MiB in hexadecimal, and its names.
 const MAX_CHAIN_BLOCK: usize = 32 << 20;
+/// A node that fails so soon did not try.
+const AT_ONCE: Duration = Duration::from_millis(500);
 /// Most bytes of the best possible rewards: one for each whole ETH up to 2048.
 const MAX_IDEAL_REWARDS: usize = 2 << 20;
 
@@ -514,7 +516,8 @@ impl Node {
     }
 
     /// Asks for what may be in SSZ. If the answer cannot be used, or there is none because the node cannot give it so, it is asked
-    /// once more, for JSON. `again` is told why.
+    /// once more, for JSON; where it fails for another reason only if it did so at once, for it would take as long again. `again` is
+    /// told why.
     async fn in_either_form<T: Send + 'static>(
         &self,
         request: &Request,
@@ -522,8 +525,14 @@ impl Node {
         read: impl Fn(Answer) -> Result<T, String> + Clone + Send + 'static,
         again: impl FnOnce(NodeError),
     ) -> Result<T, NodeError> {
+        let asked = Instant::now();
+        let helps = |kind: &ErrorKind| {
+            let lacks = request.lacking.is_some_and(|lacking| lacking(kind));
+            let at_once = || asked.elapsed() < AT_ONCE;
+            !lacks && (kind.is_of_the_form() || kind.may_be_of_the_form() && at_once())
+        };
         match self.ask_and_read(request, deadline, read.clone()).await {
-            Err(error) if error.kind.may_be_of_the_form() => {
+            Err(error) if helps(&error.kind) => {
                 again(error);
                 let request = request.clone().json_only();
                 self.ask_and_read(&request, deadline, read).await
@@ -586,7 +595,11 @@ impl Node {
         } else {
             format!("/eth/v2/beacon/blocks/{}", hex_text(root))
         };
-        let request = Request::get(WHAT, path, MAX_CHAIN_BLOCK).prefer_ssz();
+        // Some say 404 of a block that is not there in the words for an endpoint that is not.
+        let lacking = |kind: &ErrorKind| matches!(kind, ErrorKind::NotImplemented(405 | 501));
+        let request = Request::get(WHAT, path, MAX_CHAIN_BLOCK)
+            .prefer_ssz()
+            .unless(lacking);
         let (chain, schemas) = (chain.clone(), schemas.clone());
         let read = move |answer: Answer| read_signed_block(&answer, blinded, &chain, &schemas);
         let again = |error| tracing::debug!("{error}; it is asked again, for JSON");

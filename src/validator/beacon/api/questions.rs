@@ -15,7 +15,7 @@ use crate::{
             nodes::{AllFailed, From, Nodes, Slow},
         },
         chain::{
-            block::{Block, BlockSchemas},
+            block::{Block, BlockSchemas, Unfit},
             json::hex_text,
             spec::Chain,
             types::{Attestation, AttestationData, BeaconBlockHeader, SyncCommitteeContribution},
@@ -289,7 +289,7 @@ impl Nodes {
         schemas: &Arc<BlockSchemas>,
         wanted: &BlockRequest,
         deadline: Instant,
-        refuses: impl Fn(&Produced) -> Option<&'static str>,
+        refuses: impl Fn(&Produced) -> Option<Unfit>,
         tell: impl Fn(BlockTrouble),
     ) -> Result<From<Produced>, AllFailed> {
         const WHAT: &str = "block";

@@ -376,8 +376,13 @@ async fn a_wrong_address_goes_nowhere() {
 
 /// A node and a raw peer connected to it that has an open stream.
 async fn node_and_raw() -> (Node, u16, libp2p::Stream) {
+    node_that_knows_and_raw(2, &[]).await
+}
+
+/// The same of a group of so many operators, and a node that was given these addresses.
+async fn node_that_knows_and_raw(operators: u8, peers: &[Multiaddr]) -> (Node, u16, libp2p::Stream) {
     let (opener, other) = ordered();
-    let mut node = Node::start(config(other, 2, &[LOOPBACK], &[])).await;
+    let mut node = Node::start(config(other, operators, &[LOOPBACK], peers)).await;
     let mut raw = raw(opener);
     raw.swarm.dial(node.addresses[0].clone()).expect("it dials");
     let peer = node.handle.peer_id();
@@ -391,6 +396,38 @@ async fn node_and_raw() -> (Node, u16, libp2p::Stream) {
     let stream = control.open_stream(peer, JOURNAL).await.expect("a stream");
     node.connected_to(vec![u16::from(opener)]).await;
     (node, u16::from(opener), stream)
+}
+
+/// The bytes that go to others, as what they believe and keep says nothing of what they were told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_given_address_is_in_no_frame() {
+    let third = node::peer_id(&key(3).public()).expect("a key");
+    let nobody: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().expect("fine");
+    let given = format!("{nobody}/p2p/{third}").parse().expect("fine");
+    let (node, _, mut stream) = node_that_knows_and_raw(3, &[given]).await;
+    let own = without_peer(&node.addresses[0]);
+    let has = |payload: &[u8], address: &Multiaddr| {
+        let bytes = address.to_vec();
+        payload.windows(bytes.len()).any(|part| part == bytes)
+    };
+    let mut told = 0;
+    let until = Instant::now() + Duration::from_secs(3);
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        let frame = async {
+            let mut header = [0; 5];
+            stream.read_exact(&mut header).await.expect("a header");
+            let length = u32::from_be_bytes([header[0], header[1], header[2], header[3]]) as usize - 1;
+            let mut payload = vec![0; length];
+            stream.read_exact(&mut payload).await.expect("a payload");
+            payload
+        };
+        let Ok(payload) = timeout(left, frame).await else {
+            break;
+        };
+        assert!(!has(&payload, &nobody), "{payload:?}");
+        told += usize::from(has(&payload, &own));
+    }
+    assert!(told > 0, "it tells nobody of its own address either");
 }
 
 #[tokio::test(flavor = "multi_thread")]

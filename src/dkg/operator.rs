@@ -78,7 +78,7 @@ pub enum Effect {
     /// Open the stored keystores of this attempt, then call [`Operator::keys_opened`]: its seed is gone, the shares are not.
     OpenKeys(u32),
     /// Open whatever keystores there are of this attempt, then call [`Operator::keys_found`]: its seed is gone, and so is the record
-    /// of what they were stored for.
+    /// of what they were stored for, or it is not what was voted for.
     SeekKeys(u32),
     /// Make durable, again, that the keystores of this attempt are those of these outputs.
     RecordStored(u32, Hash),
@@ -218,12 +218,15 @@ impl Operator {
         self.restored = self.board.order().len();
         self.effects
             .retain(|effect| !matches!(effect, Effect::Persist(..)));
-        // Said when the Join was taken up, before the vote: whether the shares are lost, too, is found out first.
-        let (standing, own) = (&self.standing, &self.own);
-        self.effects.retain(|effect| {
-            let Effect::Lost(k) = effect else { return true };
-            !standing.voted.contains(k) || own.get(k).is_some_and(|own| own.stored.is_some())
+        // Said when the Join was taken up, before the vote: with all of the journal it is known whether there are shares, or they are to be
+        // looked for first.
+        let effects = std::mem::take(&mut self.effects).into_iter();
+        let effects = effects.filter_map(|effect| match effect {
+            Effect::Lost(k) | Effect::SeedGone(k) if self.is_seeking(k) => None,
+            Effect::Lost(k) if self.keeps_shares(k) => Some(Effect::SeedGone(k)),
+            other => Some(other),
         });
+        self.effects = effects.collect();
         let voted = self.standing.voted.iter().map(|k| (*k, Mark::Voted));
         let signed = self.standing.signed.iter().map(|k| (*k, Mark::Signed));
         let again: Vec<Effect> = voted
@@ -477,7 +480,7 @@ impl Operator {
         self.advance()
     }
 
-    /// Has keystores looked for that no record tells of: those of the newest vote.
+    /// Has keystores looked for that no record, or a wrong one, tells of: those of the newest vote.
     fn seek_keys(&mut self) {
         let Some(k) = self.standing.newest_vote().filter(|k| self.is_seeking(*k)) else {
             return;
@@ -524,14 +527,22 @@ impl Operator {
             .collect()
     }
 
-    /// Whether the shares that were voted for may be in keystores of which no record tells.
+    /// Whether the shares that were voted for may be in keystores of which no record tells, or one that tells of something else than what
+    /// was voted for: that it can be read does not make it right.
     fn is_seeking(&self, k: u32) -> bool {
         let own = self.own.get(&k);
         let without_seed = own.is_none_or(|own| own.foreign || own.secrets.is_none());
+        let stored = own.and_then(|own| own.stored);
+        let is_right = |stored: Hash| {
+            let votes = self.own_votes(k);
+            // The marker alone may be here so far; peers give the vote back.
+            votes.is_empty() || votes.contains(&stored)
+        };
         self.published.is_none()
             && self.standing.voted.contains(&k)
             && without_seed
-            && own.is_none_or(|own| own.stored.is_none() && !own.sought)
+            && own.is_none_or(|own| !own.sought)
+            && !stored.is_some_and(is_right)
     }
 
     /// The attempts that were voted for and whose keystores may hold the shares of these keys, though no record says so: the newest first.

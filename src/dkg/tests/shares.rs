@@ -324,19 +324,29 @@ fn a_share_is_not_lost_while_it_can_be_made_again() {
 #[test]
 fn keystores_are_the_truth_whatever_became_of_the_record_of_them() {
     for (seed, step) in (50..).zip([Step::Stored, Step::Sign, Step::Seal, Step::Done]) {
-        for journal_is_gone in [false, true] {
+        // The record is gone, or it is another folder's.
+        for (journal_is_gone, record) in [
+            (false, None),
+            (true, None),
+            (false, Some([9; 32])),
+            (true, Some([9; 32])),
+        ] {
             let mut sim = stopped_at(step, seed);
             let disk = &mut sim.peers[1].disk;
             let outputs = std::mem::take(&mut disk.outputs);
+            disk.outputs.extend(record.map(|record| (1, record)));
             disk.seeds.clear();
             (disk.published, disk.lock) = (None, None);
             if journal_is_gone {
                 (disk.entries, disk.notes) = Default::default();
-                disk.marks.clear();
+                // The marker stays beside a record, else nobody would read that.
+                disk.marks
+                    .retain(|mark| record.is_some() && *mark == (1, Mark::Voted));
             }
             sim.restart(1);
             sim.settle();
             assert_eq!(sim.peers[1].operator.own_lost_share(), None, "{step:?}");
+            assert!(sim.peers[1].lost.is_empty() || journal_is_gone, "{step:?}");
             assert!(!sim.peers[1].operator.is_lost(1));
             assert_finished(&sim);
             assert_eq!(sim.peers[1].disk.outputs, outputs, "the record is there again");

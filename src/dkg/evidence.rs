@@ -211,6 +211,18 @@ impl Evidence {
         board.verdict(self.attempt).contains(&self.finding)
     }
 
+    /// The entries of the attempt that the evidence is about and that hold by what it shows: those that an empty board admits. Whoever hands
+    /// evidence on can lay others beside them that prove nothing.
+    pub fn admitted(&self, terms: &Arc<Terms>, weight_seed: &[u8; 32]) -> Vec<Arc<Entry>> {
+        let mut board = Board::offline(terms.clone(), weight_seed);
+        self.judge(&mut board);
+        let admitted = board.order().iter().filter_map(|id| board.get(id));
+        admitted
+            .map(|admitted| admitted.entry.clone())
+            .filter(|entry| entry.attempt == self.attempt)
+            .collect()
+    }
+
     fn check_headers(&self, terms: &Terms) -> bool {
         let ([a, b], []) = (self.headers.as_slice(), self.entries.as_slice()) else {
             return false;

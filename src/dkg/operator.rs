@@ -620,11 +620,16 @@ impl Operator {
             return;
         };
         // What is wrong after the vote is shown with everybody's votes: a folder that has lost its own finds it there, and then the
-        // finding stops nothing (V5).
-        for entry in &evidence.entries {
-            let is_vote = entry.operator == self.index && matches!(entry.step, Step::Stored | Step::Sign);
-            if is_vote && self.key.public().verify(&entry.id(&self.terms), &entry.signature) {
-                self.note_own(entry);
+        // finding stops nothing (V5). Only what the evidence itself shows to hold counts: a liar can lay any entry beside it that this key
+        // ever signed, under another definition too.
+        let own = self.index;
+        let is_vote =
+            |entry: &&Arc<Entry>| entry.operator == own && matches!(entry.step, Step::Stored | Step::Sign);
+        if evidence.entries.iter().any(|entry| is_vote(&entry)) {
+            let weights = self.weights();
+            let admitted = evidence.admitted(&self.terms, &weights);
+            for vote in admitted.iter().filter(is_vote) {
+                self.note_own(vote);
             }
         }
         self.effects.push(Effect::PersistEvidence(evidence));

@@ -153,6 +153,10 @@ pub struct Operator {
     standing: Standing,
     own: BTreeMap<u32, Own>,
     consent: BTreeMap<u32, Reason>,
+    /// Attempts that this process joined itself: no other folder or copy of it has gone further in them unseen.
+    begun: BTreeSet<u32>,
+    /// The newest attempt that the journal alone showed to be over, if there is no own vote in it.
+    over_before: Option<u32>,
     compared: bool,
     /// How many entries the journal brought: those after them came in this run of the process.
     restored: usize,
@@ -175,6 +179,8 @@ impl Operator {
             standing: Standing::default(),
             own: BTreeMap::new(),
             consent: BTreeMap::new(),
+            begun: BTreeSet::new(),
+            over_before: None,
             compared: false,
             restored: 0,
             published: None,
@@ -235,6 +241,8 @@ impl Operator {
             .map(|(k, mark)| Effect::Mark(k, mark))
             .collect();
         self.effects.extend(again);
+        let over = self.current_attempt() - 1;
+        self.over_before = Some(over).filter(|k| !self.standing.voted.contains(k));
         self.seek_keys();
         std::mem::take(&mut self.effects)
     }
@@ -262,6 +270,25 @@ impl Operator {
     /// Whether an attempt was joined with secrets that this folder no longer has, and it has no shares of it either.
     pub fn is_lost(&self, attempt: u32) -> bool {
         self.is_foreign(attempt) && !self.keeps_shares(attempt) && !self.is_seeking(attempt)
+    }
+
+    /// As [`Operator::is_lost`], and what this operator said itself was compared with the others': what it voted for, without which
+    /// nobody knows whether keystores hold it, may be with them only, its marker lost like the journal.
+    pub fn is_surely_lost(&self, attempt: u32) -> bool {
+        self.compared && self.is_lost(attempt)
+    }
+
+    /// Whether nobody but this process can have voted for this operator in an attempt: it joined the attempt itself. A folder that was
+    /// joined with before may be an old copy, however intact.
+    pub fn has_begun(&self, attempt: u32) -> bool {
+        self.begun.contains(&attempt)
+    }
+
+    /// Whether an attempt may be taken for over without an own vote in it. `whole`: the journal was intact. What others show of it may be news to
+    /// an old copy only, so that inventories have to be compared first; where the own journal showed it, nothing was voted for since.
+    pub fn is_surely_over(&self, attempt: u32, whole: bool) -> bool {
+        let by_itself = whole && self.standing.joined.contains(&attempt) && self.over_before == Some(attempt);
+        attempt < self.current_attempt() && (by_itself || self.compared)
     }
 
     /// Whether the seed that an attempt was joined with is not here.
@@ -716,6 +743,9 @@ impl Operator {
         let id = entry.id(&self.terms);
         // The marker must be durable before the entry is.
         match step {
+            Step::Join => {
+                self.begun.insert(attempt);
+            }
             Step::Stored if self.standing.voted.insert(attempt) => {
                 self.effects.push(Effect::Mark(attempt, Mark::Voted));
             }

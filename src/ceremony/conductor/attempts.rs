@@ -52,9 +52,7 @@ impl Conductor<'_> {
                     return Ok(());
                 }
                 // Long enough for the others to notice a process that has them.
-                // What was voted for is known for sure only with what the others hold.
-                let voted = self.operator.standing().voted.contains(&k);
-                if (voted && !self.operator.has_compared()) || !self.lasts(Cause::Secrets(k), LOST) {
+                if !self.operator.is_surely_lost(k) || !self.lasts(Cause::Secrets(k), LOST) {
                     return Ok(());
                 }
                 self.refuse_beside_a_twin("secrets", k)?;
@@ -73,8 +71,7 @@ impl Conductor<'_> {
             return Ok(());
         }
         // What this folder said itself may be with the others only: had it voted, the attempt would go on.
-        let knows_itself = self.whole && self.has_joined(k - 1);
-        if !knows_itself && !self.operator.has_compared() {
+        if !self.operator.is_surely_over(k - 1, self.whole) {
             return Ok(());
         }
         let verdict = self.operator.board().closing(k - 1);
@@ -128,7 +125,7 @@ impl Conductor<'_> {
             guilty.join("; "),
             format!(
                 "make a new definition without them, or with a new identity of theirs if it was a mistake. {}",
-                if self.has_joined(k - 1) {
+                if self.operator.has_begun(k - 1) && !self.adopted && self.twin.is_none() {
                     "No key was made: that takes the confirmation of everybody, and this folder has not given yours"
                 } else {
                     "As far as this folder knows no key was made. If you took part with another folder, look there first: where there is a \
@@ -323,6 +320,10 @@ impl Conductor<'_> {
         }
         let voted = self.operator.standing().voted.contains(&(k - 1));
         let by_rule = offer.automatic && self.retries > 0 && !voted;
+        // The rule needs to know whether there is an own vote, and the others may have it.
+        if by_rule && k > self.allowed && !self.operator.has_compared() {
+            return Ok(());
+        }
         if k <= self.allowed || by_rule {
             if k > self.allowed {
                 self.retries -= 1;
@@ -359,10 +360,6 @@ impl Conductor<'_> {
             format!("{why}.{warning}"),
             format!("nobody is to blame: {}{}", offer.before, how_to_begin(k)),
         ))
-    }
-
-    fn has_joined(&self, k: u32) -> bool {
-        self.operator.standing().joined.contains(&k)
     }
 
     fn everybody_voted(&self, k: u32) -> bool {

@@ -10,7 +10,7 @@ use super::sim::{Sim, node_key};
 use crate::dkg::body::SealBody;
 use crate::dkg::entry::{Entry, Step};
 use crate::dkg::evidence::{Evidence, Finding, Kind};
-use crate::dkg::operator::Mark;
+use crate::dkg::operator::{Mark, Operator};
 use crate::dkg::terms::Terms;
 use crate::dkg::transcript::Transcript;
 
@@ -158,7 +158,7 @@ fn an_honest_operator_seals_a_lock_in_one_way_however_often_it_restarts() {
         .retain(|bytes| Entry::decode(&terms, bytes).unwrap().step < Step::Seal);
     (sim.peers[1].disk.published, sim.peers[1].disk.lock) = (None, None);
     sim.wake(1);
-    sim.with(1, crate::dkg::operator::Operator::compared);
+    sim.with(1, Operator::compared);
     assert!(sim.said(1, Step::Seal, 2) == before);
 }
 
@@ -217,4 +217,107 @@ fn what_is_wrong_after_the_vote_gives_whoever_lost_it_its_vote_back() {
     assert_eq!(operator.current_attempt(), 1);
     // Durable before anything else.
     assert!(sim.peers[2].disk.marks.contains(&(1, Mark::Voted)));
+}
+
+/// Evidence that operator 1 signed an invalid Join of attempt 1, with other entries beside it.
+fn bad_join(sim: &Sim, beside: Vec<Entry>) -> Evidence {
+    let mut join = sim.said(1, Step::Join, 1);
+    join.prev = vec![[7; 32]];
+    join.signature = node_key(1).sign(&join.id(&sim.terms));
+    let entries = std::iter::once(join).chain(beside);
+    Evidence {
+        attempt: 1,
+        finding: Finding {
+            operator: 1,
+            kind: Kind::BadEntry,
+        },
+        headers: vec![],
+        entries: entries.map(Arc::new).collect(),
+    }
+}
+
+#[test]
+fn what_is_laid_beside_evidence_is_no_vote() {
+    let mut sim = Sim::new(3, 2, 1, 77);
+    sim.forge = Some((
+        0,
+        Box::new(|_, _, e| if e.step > Step::Join { vec![] } else { vec![e] }),
+    ));
+    sim.start();
+    sim.run();
+    // What operator 3 signed under another definition: neither its session nor what it builds on is of this one.
+    let elsewhere = [
+        (1, Step::Stored),
+        (1, Step::Sign),
+        (7, Step::Stored),
+        (7, Step::Sign),
+    ];
+    let elsewhere = elsewhere.map(|(attempt, step)| {
+        let at = ([9; 32], attempt, 3);
+        Entry::signed(&node_key(3), &sim.terms, at, step, vec![[8; 32]; 3], vec![1; 32])
+    });
+    let evidence = bad_join(&sim, elsewhere.to_vec());
+    let finding = evidence.finding;
+    assert!(evidence.check(&sim.terms, &[0; 32]));
+    sim.with(2, |o| o.receive_evidence(evidence));
+    let operator = &sim.peers[2].operator;
+    assert!(
+        operator.board().evidence(1, finding).is_some(),
+        "it proves what it says"
+    );
+    assert_eq!(operator.standing().newest_vote(), None);
+    assert!(operator.standing().signed.is_empty());
+    let is_of_vote = |mark: &Mark| matches!(mark, Mark::Voted | Mark::Signed);
+    assert!(!sim.peers[2].disk.marks.iter().any(|(_, mark)| is_of_vote(mark)));
+}
+
+#[test]
+fn an_intact_old_copy_does_not_know_that_nothing_was_voted_for() {
+    let mut sim = Sim::new(3, 2, 1, 78);
+    sim.start();
+    sim.run();
+    let terms = sim.terms.clone();
+    // A whole journal from before the vote; operator 1 signs a Seal that is invalid, and whose evidence needs nobody's votes.
+    let disk = &mut sim.peers[2].disk;
+    disk.entries
+        .retain(|bytes| Entry::decode(&terms, bytes).unwrap().step < Step::Stored);
+    disk.notes.clear();
+    disk.marks.clear();
+    (disk.published, disk.lock) = (None, None);
+    sim.mail.clear();
+    let joined_itself = sim.peers[2].operator.has_begun(1);
+    sim.wake(2);
+    let mut seal = sim.said(1, Step::Seal, 1);
+    seal.prev = vec![[7; 32]];
+    seal.signature = node_key(1).sign(&seal.id(&terms));
+    sim.with(2, |o| o.receive(vec![seal]));
+    let operator = &sim.peers[2].operator;
+    assert_eq!(operator.current_attempt(), 2, "as far as this copy knows");
+    assert!(!operator.is_surely_over(1, true), "its vote is with the others");
+    assert!(joined_itself && !operator.has_begun(1));
+    sim.resync(1, 2);
+    sim.with(2, Operator::compared);
+    assert_eq!(sim.peers[2].operator.current_attempt(), 1);
+    assert!(!sim.peers[2].operator.is_surely_over(1, true));
+}
+
+#[test]
+fn what_the_own_journal_shows_to_be_over_is_over_without_the_others() {
+    let mut sim = Sim::new(3, 2, 1, 79);
+    sim.forge = Some((
+        0,
+        Box::new(|_, _, e| if e.step > Step::Join { vec![] } else { vec![e] }),
+    ));
+    sim.start();
+    sim.run();
+    let evidence = bad_join(&sim, vec![]);
+    sim.with(2, |o| o.receive_evidence(evidence));
+    assert!(sim.peers[2].operator.is_surely_over(1, true));
+    sim.wake(2);
+    let operator = &sim.peers[2].operator;
+    assert!(operator.is_surely_over(1, true), "nobody has to be there");
+    assert!(
+        !operator.is_surely_over(1, false),
+        "a damaged journal may lack the vote"
+    );
 }

@@ -387,11 +387,19 @@ impl Operator {
             .is_some_and(|(_, sid, _)| self.board.was_share_lost(&sid, self.index))
     }
 
+    /// Whether it was told to everybody that the own files of what everybody voted for are in place. What is lost then is the result: a backup
+    /// has it, and the others need nothing more of this operator.
+    pub fn has_told_end(&self) -> bool {
+        self.finishing()
+            .is_some_and(|(_, sid, _)| self.board.is_done(&sid, self.index))
+    }
+
     /// Tells everybody that the own share of what everybody voted for is lost. That may end the ceremony of the others: only for whoever
-    /// knows that no other process has the identity, and the share.
+    /// knows that no other process has the identity, and the share. Nothing is said after [`Operator::has_told_end`].
     pub fn say_share_is_lost(&mut self) -> Vec<Effect> {
         if let (Some((k, _)), Some((_, sid, _))) = (self.own_lost_share(), self.finishing())
             && !self.has_told_loss()
+            && !self.has_told_end()
         {
             let body = super::body::share_is_lost(&sid);
             self.say(sid, k, Step::Done, Vec::new(), body.to_vec());

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::ceremony::backups;
 use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::staging::KeyDeriver;
 use crate::ceremony::view::how_to_begin;
@@ -209,6 +210,15 @@ impl Conductor<'_> {
             return Ok(());
         }
         self.refuse_beside_a_twin("share", k)?;
+        // The others have all that they need, and no word of loss would bring the files back.
+        if self.operator.has_told_end() {
+            return Err(Problem::folder_state(
+                format!("the keystores of attempt {k} are gone"),
+                "you have told the others that your files are in place, and now neither the keystores nor what they could be made from again are \
+                 in this folder; the others were told nothing of that, as they need nothing more of yours",
+                backups::RESTORE,
+            ));
+        }
         if !self.operator.has_told_loss() {
             // They are to hear it, and a twin shows only where others are.
             let is_apart = |operator: &u16| self.sync.is_apart(*operator);

@@ -183,16 +183,17 @@ fn a_share_that_is_lost_after_everybody_voted_is_told_to_everybody() {
         // A folder without the share is no reason to say so: another process may have it.
         assert_eq!(sim.peers[2].operator.own_lost_share(), Some((1, sealed)));
         assert_eq!(sim.peers[1].operator.lost_shares(), None, "{step:?}");
+        assert_eq!(sim.peers[2].operator.has_told_end(), step == Step::Done);
         sim.with(2, Operator::say_share_is_lost);
         sim.settle();
-        // What it had confirmed before stands beside it.
+        // Who has confirmed its files needs a backup of them, and the others need nothing of it.
         let confirmed = step == Step::Done;
+        assert_eq!(sim.peers[2].operator.has_told_loss(), !confirmed);
         let lost = Some((1, std::collections::BTreeMap::from([(3, sealed)])));
         let operator = &sim.peers[1].operator;
         assert_eq!(operator.lost_shares(), lost.filter(|_| !confirmed), "{step:?}");
-        let unsure = BTreeSet::from_iter(confirmed.then_some(3));
-        assert_eq!(operator.unsure_shares(), Some((1, unsure)));
-        assert!(operator.heard_of_loss(3));
+        assert_eq!(operator.unsure_shares(), Some((1, BTreeSet::new())));
+        assert_eq!(operator.heard_of_loss(3), !confirmed);
         assert!(said(&sim, 3, Step::Sign), "it was adopted");
         assert!(
             sim.verdicts(1).iter().all(BTreeSet::is_empty),

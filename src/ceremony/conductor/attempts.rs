@@ -255,7 +255,7 @@ impl Conductor<'_> {
         lost.contains_key(&operator)
             && self.operator.heard_of_loss(operator)
             && !is_here
-            && !self.doubled.contains(&operator)
+            && !self.doubles.holds(operator, Instant::now())
             && self.lasts(Cause::Word(k, operator), LOST)
     }
 

@@ -42,6 +42,7 @@ use super::view::{self as board_view, Links, View};
 
 mod attempts;
 mod causes;
+mod doubles;
 mod effects;
 mod network;
 mod start;
@@ -135,6 +136,7 @@ enum Done {
 }
 
 use causes::Causes;
+use doubles::Doubles;
 use network::Arrived;
 
 /// The person's answer to the offer of an attempt.
@@ -182,7 +184,7 @@ struct Conductor<'a> {
     /// Another process may use the own identity: who said so.
     twin: Option<String>,
     /// Other operators whose identity may be used by two processes: what one of them says may not be so for the other.
-    doubled: BTreeSet<u16>,
+    doubles: Doubles,
     person: Person<'a>,
     start: Instant,
     ticked: Instant,

@@ -36,6 +36,9 @@ impl Conductor<'_> {
             }
             NetEvent::Disconnected { operator, reason } => {
                 self.connected.remove(&operator);
+                if reason == Gone::Left {
+                    self.doubles.left(operator);
+                }
                 if let Gone::Fault(why) = &reason {
                         let name = self.name(operator);
                         self.notice(format!("{name} was disconnected: {why}; it may come back"));
@@ -151,7 +154,7 @@ impl Conductor<'_> {
         if twin.own {
             self.twin = Some(name.clone());
         } else {
-            self.doubled.insert(operator);
+            self.doubles.meet(operator, twin.sure, Instant::now());
         }
         self.notice(match (twin.own, twin.sure) {
             (true, true) => format!(

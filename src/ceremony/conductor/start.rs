@@ -35,6 +35,7 @@ use crate::p2p::sync::{Config as SyncConfig, Sync};
 use crate::p2p::wire::{Ceremony, FrameLimits, Hello, PROTOCOL};
 
 use super::causes::Causes;
+use super::doubles::Doubles;
 use super::{Conductor, Outcome, Person, Setup, view};
 
 impl<'a> Conductor<'a> {
@@ -100,7 +101,7 @@ impl<'a> Conductor<'a> {
             adopted: false,
             joins: true,
             twin: None,
-            doubled: BTreeSet::new(),
+            doubles: Doubles::default(),
             person,
             start: Instant::now(),
             ticked: Instant::now(),

@@ -92,7 +92,7 @@ pub fn warning(disk: &Disk, root: &Path, further: &[&Path]) -> Option<String> {
 }
 
 /// A path as a shell reads it as one word.
-fn quoted(path: &Path) -> String {
+pub(super) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_');
     if !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {

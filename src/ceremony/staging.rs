@@ -22,6 +22,7 @@ use super::files::{Cause, SECRET};
 use super::folder::DataFolder;
 use super::problem::Problem;
 use super::publication::{MAX_KEY_FILE_BYTES, key_file_names, staged_keys};
+use super::secrecy::quoted;
 
 /// A random password and the key derived from it: all of a keystore but the share.
 pub struct PreparedKey {
@@ -364,16 +365,21 @@ pub fn open_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<Vec<S
         Problem::folder_state(
             format!("{} cannot be opened", path.display()),
             error,
-            backups::PUT_BACK,
+            without_some(folder, k),
         )
+    };
+    let read_file = |path: &Path| {
+        let read = folder.disk().read_secret(path, MAX_KEY_FILE_BYTES);
+        read.map_err(|error| match error.cause {
+            Cause::Missing | Cause::TooLarge(_) => fail(path, &error),
+            _ => error.into(),
+        })
     };
     let read = |i: u32| -> Result<(PathBuf, Keystore, Password), Problem> {
         let [json_name, password_name] = key_file_names(i);
         let path = place(&json_name);
-        let json = folder.disk().read_secret(&path, MAX_KEY_FILE_BYTES)?;
-        let password = folder
-            .disk()
-            .read_secret(&place(&password_name), MAX_KEY_FILE_BYTES)?;
+        let json = read_file(&path)?;
+        let password = read_file(&place(&password_name))?;
         let password = Password::from_bytes(&password).map_err(|error| fail(&path, &error))?;
         let keystore = Keystore::from_json(&json).map_err(|error| fail(&path, &error))?;
         Ok((path, keystore, password))
@@ -390,6 +396,23 @@ pub fn open_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<Vec<S
         shares.push(opened.map_err(|error| fail(path, &error))?);
     }
     Ok(shares)
+}
+
+/// What to do where some keystores of an attempt are missing or damaged: what is left of them is nobody's share, and as long as it is
+/// there the others wait for it.
+fn without_some(folder: &DataFolder, k: u32) -> String {
+    let places = [staged_keys(folder, k), folder.keys()];
+    let away = places.iter().filter(|place| place.exists()).map(|place| {
+        let mut aside = place.clone().into_os_string();
+        aside.push(".incomplete");
+        format!("mv {} {}", quoted(place), quoted(Path::new(&aside)))
+    });
+    format!(
+        "{}. Only if there is surely no copy, move what is left of them away and run the same command again: {}. Then it makes them again, if \
+         it still can, or tells the others that your share is lost, who wait for it until then",
+        backups::PUT_BACK,
+        away.collect::<Vec<_>>().join(" && ")
+    )
 }
 
 /// As [`open_staged`], but `None` if there is no keystore at all.
@@ -563,10 +586,17 @@ mod tests {
         let one = staged_keys(&folder, 1).join("keystore-0.txt");
         let password = std::fs::read(&one).unwrap();
         std::fs::remove_file(&one).unwrap();
-        assert!(
-            find_staged(&folder, 1, V).is_err(),
-            "they may be whole in a backup"
+        let problem = find_staged(&folder, 1, V).err().unwrap();
+        assert_eq!(problem.kind, Kind::FolderState, "they may be whole in a backup");
+        let (keys, aside) = (
+            staged_keys(&folder, 1),
+            folder.attempts().folder(1).join("keys.incomplete"),
         );
+        let command = format!("mv {} {}", quoted(&keys), quoted(&aside));
+        assert!(problem.what_to_do.contains(&command), "{problem:?}");
+        std::fs::rename(&keys, &aside).unwrap();
+        assert!(find_staged(&folder, 1, V).unwrap().is_none(), "as it says");
+        std::fs::rename(&aside, &keys).unwrap();
         std::fs::write(&one, password).unwrap();
         std::fs::write(stored_file(&folder, 1), "5").unwrap();
         // With the seed others are made.

@@ -128,7 +128,8 @@ impl Attempts {
                 format!("the seed of attempt {k} is damaged"),
                 format!("{} does not hold 32 secret bytes", path.display()),
                 format!(
-                    "{}. Or move it away: the ceremony then goes on in the next attempt",
+                    "{}. Or, if there is none, move it away: if you have confirmed your shares, the ceremony goes on with their keystores; else \
+                     it goes on in the next attempt",
                     backups::PUT_BACK
                 ),
             ));

@@ -159,7 +159,7 @@ impl ExecutionClient {
         let behind = now.as_secs().saturating_sub(time);
         if behind > MAX_BEHIND.as_secs() {
             return Err(self.unasked(&format!(
-                "its newest block is {} minutes old, so it may not know the contracts",
+                "its newest block is {} minutes old by the clock of this machine: either that clock is wrong, or it may not know the contracts",
                 behind / 60
             )));
         }

@@ -223,6 +223,11 @@ impl Conductor<'_> {
             // They are to hear it, and a twin shows only where others are.
             let is_apart = |operator: &u16| self.sync.is_apart(*operator);
             if self.connected.iter().all(is_apart) {
+                self.notice(format!(
+                    "your share of attempt {k} is not in this folder, nor what it could be made from again. Nobody is connected who could be \
+                     told so: conclave waits for one of the others. If the folder that you used is elsewhere, or there is a copy of it, leave \
+                     (Ctrl-C) and go on with that"
+                ));
                 return Ok(());
             }
             let effects = self.operator.say_share_is_lost();

@@ -59,9 +59,9 @@ impl Conductor<'_> {
                     self.publish(*finished);
                 }
                 Effect::Lost(k) => self.notice(format!(
-                    "attempt {k} was joined with secrets that this folder does not have: it is an old copy, or a new folder in the place of \
-                     another one. Nothing more is sent in that attempt from here. If you still have the folder that was used, or a newer \
-                     copy of it, leave (Ctrl-C) and go on with that"
+                    "attempt {k} was joined with secrets that this folder does not have, nor does it have keystores with the shares that you \
+                     confirmed, if you did: it is an old copy, or a new folder in the place of another one. Nothing more is sent in that attempt \
+                     from here. If you still have the folder that was used, or a newer copy of it, leave (Ctrl-C) and go on with that"
                 )),
                 Effect::SeedGone(k) => self.notice(format!(
                     "the secrets with which attempt {k} was joined are not in this folder, but the shares that you confirmed are: \

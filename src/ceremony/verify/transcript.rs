@@ -21,13 +21,13 @@ pub(super) fn show(file: &str, findings: &Findings, result: &mut Verification) {
     let attempt = findings.attempt;
     let attempts = if count <= 1 {
         format!(
-            "finished in attempt {attempt}; as far as this file shows, contributions to the keys were shown in no other (K is at least 1: an \
-             attempt that nobody voted in can be cut out of the file unseen)"
+            "finished in attempt {attempt}; as far as this file shows, it is the only one in which operators saw what the others add to the \
+             keys (K is at least 1, K being the number of such attempts: one that nobody voted in can be cut out of the file unseen)"
         )
     } else {
         format!(
-            "finished in attempt {attempt}; contributions to the keys were shown in the attempts {} (K is at least {count}: an attempt that \
-             nobody voted in can be cut out of the file unseen): nobody could choose the keys, but whoever stopped an attempt refused \
+            "finished in attempt {attempt}; operators saw what the others add to the keys in the attempts {} (K is at least {count}, K being \
+             the number of such attempts: one that nobody voted in can be cut out of the file unseen): nobody could choose the keys, but whoever stopped an attempt refused \
              one of {count}",
             some(shown)
         )

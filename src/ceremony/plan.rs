@@ -428,8 +428,8 @@ impl fmt::Display for Tolerance {
             };
             write!(
                 f,
-                " It cannot be slashed through the fault of {most}{who} (malicious, running twice, or restored from an old \
-                 backup)."
+                " It cannot be slashed through the fault of {most}{who} (malicious, running twice, or started from an old copy of \
+                 its folder)."
             )
         }
     }

@@ -780,6 +780,11 @@ fn run_on_a_full_disk(folder: &Folder, half_kib: u32, arguments: &[&str]) -> (bo
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    until_it_waits(child)
+}
+
+/// Lets it run until it waits for a beacon node, if it gets there, and has it end then: whether it did, its exit code, and what it said.
+fn until_it_waits(child: Child) -> (bool, Option<i32>, String) {
     let mut run = Running::new(child);
     let waits = run.reaches("\"waiting\"");
     if waits {
@@ -899,14 +904,7 @@ impl FailingDisk {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut run = Running::new(child);
-        let waits = run.reaches("\"waiting\"");
-        if waits {
-            run.signal(Signal::INT);
-        }
-        let said = run.seen.clone();
-        let (code, rest) = run.end();
-        (waits, code, said + &rest)
+        until_it_waits(child)
     }
 }
 

@@ -22,6 +22,8 @@ use crate::validator::guard::{Cluster, Guard, Mark};
 
 const HEADER: &str = "conclave/publication/1";
 const MANIFEST: &str = "manifest";
+/// The folder, in that of an attempt, of staged lock and deposit files, which are public.
+pub(super) const STAGED_FILES: &str = "out";
 /// Names and hashes of 20,000 key files and 256 deposit files.
 const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 /// A keystore is less than 2 KB.
@@ -35,7 +37,7 @@ pub fn staged_keys(folder: &DataFolder, k: u32) -> PathBuf {
 }
 
 fn staged_outputs(folder: &DataFolder, k: u32) -> PathBuf {
-    folder.attempts().folder(k).join("out")
+    folder.attempts().folder(k).join(STAGED_FILES)
 }
 
 /// The name of the keystore of validator `i` (from 0), and that of its password.

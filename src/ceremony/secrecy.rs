@@ -11,6 +11,7 @@ use std::{
 use super::{
     files::Disk,
     folder::{CEREMONY, IDENTITY, VALIDATOR_KEYS},
+    publication::STAGED_FILES,
 };
 
 /// Bits of a mode that let everybody read or write.
@@ -32,14 +33,16 @@ fn open_secrets(disk: &Disk, root: &Path) -> Vec<PathBuf> {
     };
     let keys = root.join(VALIDATOR_KEYS);
     let passwords = within(keys).filter(|path| path.extension().is_some_and(|extension| extension == "txt"));
-    // Seeds and staged keystores with their passwords.
+    // Seeds and staged keystores with their passwords. What is staged for everybody is public.
     let attempts = within(root.join(CEREMONY)).filter(|path| {
         let name = path.file_name().map(|name| name.to_string_lossy());
         name.is_some_and(|name| name.starts_with("attempt-"))
     });
     let deeper = |folder: PathBuf| {
         within(folder).flat_map(move |path| {
-            if path.is_dir() {
+            if path.ends_with(STAGED_FILES) {
+                Vec::new()
+            } else if path.is_dir() {
                 within(path).collect()
             } else {
                 vec![path]
@@ -126,6 +129,7 @@ mod tests {
             "cluster-lock.json",
             "validator_keys/keystore-0.json",
             "ceremony/journal",
+            "ceremony/attempt-1/out/cluster-lock.json",
         ];
         for name in secrets.iter().chain(&public) {
             let path = root.join(name);

@@ -1,16 +1,17 @@
 //! What to call operators: the names given when the definition was made, else what their Joins said, else two words derived from the
 //! public key. The definition and the lock have no field for names, so they are kept here, for every command that shows an operator.
 //!
-//! Nobody can pass for another by case, accents, width, blanks or what is not seen. (By letters that look alike in other scripts somebody can, a
-//! Cyrillic `а` in the place of a Latin one: names say who is meant and prove nothing; numbers and keys do.) What was given here counts more than what somebody says of itself; of two who say the same, the first
-//! in the definition has it; and whatever could be taken for another operator's name gets its own number behind it. Names are given to all
-//! operators of a group at once, from what is known of all of them, so that it does not matter who came first.
+//! Nobody can pass for another by case, accents, width, blanks, what is not seen, or letters of other scripts that look alike (Unicode Technical
+//! Standard 39). What was given here counts more than what somebody says of itself; of two who say the same, the first in the definition has it;
+//! and whatever could be taken for another operator's name gets its own number behind it. Names are given to all operators of a group at once,
+//! from what is known of all of them, so that it does not matter who came first. They say who is meant and prove nothing: keys do.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, iter};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
+use unicode_security::skeleton;
 
 use crate::crypto::node::NodePublicKey;
 use crate::text::{is_unprintable, is_variant};
@@ -109,24 +110,28 @@ impl Names {
                 given.or_else(said).unwrap_or((Rank::Words, words))
             })
             .collect();
-        let looks: Vec<(Rank, String)> = wanted.iter().map(|(rank, name)| (*rank, look(name))).collect();
+        let looks: Vec<(Rank, Look)> = wanted
+            .iter()
+            .map(|(rank, name)| (*rank, Look::of(name)))
+            .collect();
         // Two words are an operator's own, whatever else it is called.
-        let words: Vec<String> = words.iter().map(|words| look(words)).collect();
+        let words: Vec<Look> = words.iter().map(|words| Look::of(words)).collect();
         let mut names = Vec::with_capacity(keys.len());
-        for (place, (rank, name)) in wanted.iter().enumerate() {
-            let mine = look(name);
-            let before = |(other, (other_rank, other_look)): (usize, &(Rank, String))| {
-                *other_look == mine && (*other_rank, other) < (*rank, place)
+        for (place, ((rank, name), (_, mine))) in wanted.iter().zip(&looks).enumerate() {
+            let before = |(other, (other_rank, look)): (usize, &(Rank, Look))| {
+                (*other_rank, other) < (*rank, place) && look.is_like(mine)
             };
             let taken = looks.iter().enumerate().any(before)
                 || words
                     .iter()
                     .enumerate()
-                    .any(|(other, words)| other != place && *words == mine);
+                    .any(|(other, words)| other != place && words.is_like(mine));
             // Whatever ends like a number that is put behind a name is the name of that operator only.
             let number = place + 1;
-            let passes = ends_in_a_number(&mine).is_some_and(|end| end != format!("({number})"));
-            names.push(if taken || passes || mine.is_empty() {
+            let passes = mine
+                .ends()
+                .any(|end| end != format!("({number})") && end != skeleton_of(&format!("({number})")));
+            names.push(if taken || passes || mine.plain.is_empty() {
                 numbered(name, number)
             } else {
                 (*name).to_owned()
@@ -144,8 +149,34 @@ enum Rank {
     Said,
 }
 
-/// What a name looks like: without case, width, accents, blanks and what is not seen.
-fn look(name: &str) -> String {
+/// What a name looks like, in all the ways in which it could be taken for another.
+struct Look {
+    /// Without case, width, accents, blanks and what is not seen.
+    plain: String,
+    /// That, and the name as it is written, with one letter for all that look alike: small letters may be told apart where capitals are not.
+    skeletons: [String; 2],
+}
+
+impl Look {
+    fn of(name: &str) -> Self {
+        let plain = plain(name);
+        let skeletons = [skeleton_of(&plain), skeleton_of(name)];
+        Self { plain, skeletons }
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        self.plain == other.plain || self.skeletons.iter().any(|one| other.skeletons.contains(one))
+    }
+
+    /// Its end, where that looks like a number in parentheses.
+    fn ends(&self) -> impl Iterator<Item = &str> {
+        let all = iter::once(&self.plain).chain(&self.skeletons);
+        all.filter_map(|look| number_at_the_end(look))
+    }
+}
+
+/// Without case, width, accents, blanks and what is not seen.
+fn plain(name: &str) -> String {
     let plain =
         |c: &char| !(is_combining_mark(*c) || is_unprintable(*c) || c.is_whitespace() || is_variant(*c));
     let lower = name.nfkd().filter(plain).flat_map(char::to_lowercase);
@@ -153,11 +184,17 @@ fn look(name: &str) -> String {
     look.nfkd().filter(plain).collect()
 }
 
-/// The end of a look that is digits in parentheses.
-fn ends_in_a_number(look: &str) -> Option<&str> {
+/// With one letter for all that look alike, and plain.
+fn skeleton_of(name: &str) -> String {
+    plain(&skeleton(name).collect::<String>())
+}
+
+/// The end of a look that is digits in parentheses, or letters that look like digits.
+fn number_at_the_end(look: &str) -> Option<&str> {
     let inner = look.strip_suffix(')')?;
     let (before, digits) = inner.rsplit_once('(')?;
-    let number = !digits.is_empty() && digits.chars().all(char::is_numeric);
+    let like_a_digit = |c: char| c.is_numeric() || matches!(c, 'l' | 'i' | 'o');
+    let number = !digits.is_empty() && digits.chars().all(like_a_digit);
     number.then(|| look.get(before.len()..)).flatten()
 }
 
@@ -186,8 +223,6 @@ pub fn two_words(key: &NodePublicKey) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
@@ -270,6 +305,24 @@ mod tests {
                 "ann \u{ff08}\u{ff12}\u{ff09} (10)",
             ]
         );
+        // Cyrillic a, o and dze; a capital I for an l; a 0 for an O.
+        let given = [(1, "anna"), (2, "bob"), (3, "lisa"), (4, "OTTO")];
+        let said = [
+            (5, "\u{430}nn\u{430}"),
+            (6, "b\u{43e}b"),
+            (7, "IISA"),
+            (8, "Iisa"),
+            (9, "0TT0"),
+            (10, "bob (l0)"),
+            (11, "bob (Il)"),
+            (12, "\u{411}\u{43e}\u{431}"),
+        ];
+        let called = names(&given, &said).of_all(&group()[..12]);
+        let numbered = |place: usize| called[place - 1].ends_with(&format!(" ({place})"));
+        assert_eq!(called[..4], given.map(|(_, name)| name));
+        assert!((5..=6).all(numbered) && (8..=11).all(numbered), "{called:?}");
+        // Another word in another script is nobody else's name.
+        assert_eq!(called[11], "\u{411}\u{43e}\u{431}");
         let long = "\u{540d}".repeat(10);
         let called = names(&[], &[(5, &long), (64, &long)]).of_all(&group());
         assert_eq!(
@@ -296,8 +349,10 @@ mod tests {
             for name in &called {
                 prop_assert!(check_name(name).is_ok(), "{}", name);
             }
-            let looks: BTreeSet<String> = called.iter().map(|name| look(name)).collect();
-            prop_assert_eq!(looks.len(), called.len(), "{:?}", called);
+            let looks: Vec<Look> = called.iter().map(|name| Look::of(name)).collect();
+            for (place, look) in looks.iter().enumerate() {
+                prop_assert!(!looks[..place].iter().any(|one| one.is_like(look)), "{:?}", called);
+            }
             // In whatever order they came.
             let by = turn % said.len().max(1);
             said.rotate_left(by);

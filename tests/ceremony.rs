@@ -1,6 +1,7 @@
 //! Ceremonies as operators live them: real processes that talk over the loopback interface, leave, crash and come back.
 
 mod group;
+mod machine;
 #[path = "group/strangers.rs"]
 mod strangers;
 
@@ -1407,7 +1408,7 @@ impl SmallDisk {
             .ok()?;
         let disk = Self(child);
         if line != "ready\n" {
-            eprintln!("skipped: mounting a tmpfs is not permitted here");
+            machine::cannot("mount");
             return None;
         }
         Some(disk)

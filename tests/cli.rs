@@ -1,5 +1,7 @@
 //! The command as a user meets it: real processes, exit codes, messages, files.
 
+mod machine;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -954,7 +956,7 @@ fn with_tmpfs(size: &str, script: &str) -> Option<Output> {
         .arg(dir.path())
         .output();
     if !probe.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: mounting a tmpfs is not permitted here");
+        machine::cannot("mount");
         return None;
     }
     let program = Command::cargo_bin("conclave").unwrap().get_program().to_owned();

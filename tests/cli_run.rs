@@ -883,7 +883,7 @@ impl FailingDisk {
         Self { library, _dir: dir }
     }
 
-    /// A start whose disk does this (`DISK_FULL_AT`, `DISK_KILL_AT`) at the nth write: whether it came to wait for its beacon node, how it ended,
+    /// A start whose disk does this (`DISK_FULL_AT`, `DISK_SYNC_AT`, `DISK_KILL_AT`) at the nth write: whether it came to wait for its beacon node, how it ended,
     /// what it said.
     fn run(
         &self,
@@ -919,11 +919,11 @@ fn starts_well(folder: &Folder, after: &str) -> String {
     said
 }
 
-/// From the first write of a start to the last: a full disk is told and a kill is survived, nothing is half there, and nothing that was signed
+/// From the first write of a start to the last: a full disk, or one that breaks, is told and a kill is survived, nothing is half there, and nothing that was signed
 /// is forgotten. What is written while it signs is tried on a beacon chain (tests/interop/devnet).
 #[cfg(target_os = "linux")]
 #[test]
-fn a_start_survives_a_full_disk_and_a_kill_at_each_of_its_writes() {
+fn a_start_survives_a_full_or_broken_disk_and_a_kill_at_each_of_its_writes() {
     let disk = FailingDisk::new();
     let memory = |folder: &Folder, name: &str| {
         let file = folder.path(name);
@@ -937,7 +937,7 @@ fn a_start_survives_a_full_disk_and_a_kill_at_each_of_its_writes() {
         let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.contains("unfinished")).count()
     };
-    for fault in ["DISK_FULL_AT", "DISK_KILL_AT"] {
+    for fault in ["DISK_FULL_AT", "DISK_SYNC_AT", "DISK_KILL_AT"] {
         // With a history, and with a database that is made by this very start.
         for makes_one in [false, true] {
             let folder = Folder::hoodi();
@@ -961,12 +961,17 @@ fn a_start_survives_a_full_disk_and_a_kill_at_each_of_its_writes() {
                 };
                 let what = format!("{fault}={at} {arguments:?}");
                 let (waits, code, said) = disk.run(folder, fault, at, arguments);
-                let full = said.contains("No space left on device") || said.contains("the disk is full");
+                let causes: &[&str] = match fault {
+                    "DISK_FULL_AT" => &["No space left on device", "the disk is full"],
+                    "DISK_SYNC_AT" => &["Input/output error"],
+                    _ => &[],
+                };
+                let told = causes.iter().any(|cause| said.contains(cause));
                 match (fault, code) {
                     ("DISK_KILL_AT", None) => hit += 1,
-                    ("DISK_FULL_AT", Some(1 | 7)) if !waits && full => hit += 1,
+                    (_, Some(1 | 7)) if !waits && told => hit += 1,
                     // What need not be written does not stop it.
-                    ("DISK_FULL_AT", Some(0)) if waits && full => hit += 1,
+                    (_, Some(0)) if waits && told => hit += 1,
                     (_, Some(0)) if waits => break,
                     _ => panic!("{what}: {waits} {code:?} {said}"),
                 }

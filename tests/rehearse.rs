@@ -1,6 +1,7 @@
 //! `conclave rehearse`: a whole ceremony with one command, what it leaves, and what nobody may ever see.
 
 mod group;
+mod machine;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -214,7 +215,7 @@ fn on_a_tmpfs(size: &str, options: &str, folder: &Path, arguments: &[&str]) -> O
     };
     let mount = format!("mount -t tmpfs -o size={size} tmpfs \"$1\"");
     if !run(&mount, &[]).is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: mounting a tmpfs is not permitted here");
+        machine::cannot("mount");
         return None;
     }
     let program = conclave().get_program().to_owned();

@@ -6,6 +6,7 @@ use conclave::p2p::{events::Event, node::Config};
 
 use crate::{
     harness::{LOOPBACK, Node, everybody_connects},
+    machine,
     talk::{all_talk, config},
 };
 
@@ -20,7 +21,7 @@ fn own_address() -> Option<IpAddr> {
 #[tokio::test(flavor = "multi_thread")]
 async fn operators_on_one_network_find_each_other() {
     let Some(ip) = own_address() else {
-        eprintln!("skipped: this machine has no network, which multicast needs");
+        machine::cannot("network");
         return;
     };
     let listen = format!("/ip4/{ip}/tcp/0");

@@ -6,6 +6,8 @@ mod growing;
 mod harness;
 mod lan;
 mod liar;
+#[path = "../machine/mod.rs"]
+mod machine;
 mod relays;
 #[path = "../group/strangers.rs"]
 mod strangers;

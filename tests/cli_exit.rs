@@ -304,7 +304,10 @@ fn every_exit_in_a_pile_of_parts_counts_by_itself() {
     let output = group.exit(0, &words);
     let err = text(&output.stderr);
     assert_eq!(output.status.code(), Some(6), "{err}");
-    assert!(err.contains("1 exit is signed; of another one"), "{err}");
+    assert!(
+        err.contains("of 2 exits 1 is signed, 1 cannot be signed yet: the exit of"),
+        "{err}"
+    );
     assert!(
         err.contains(&keys[1]) && err.contains("missing are those of "),
         "{err}"

@@ -1289,7 +1289,7 @@ impl BeaconNode {
                 };
                 let list = validators["data"].as_array().unwrap().iter().filter(wanted);
                 let validators = json!({"data": list.collect::<Vec<_>>()});
-                heard.lock().unwrap().push((path.clone(), body));
+                heard.lock().unwrap().push((path.clone(), body.clone()));
                 let syncing = syncing();
                 let answer = match path.as_str() {
                     "/eth/v1/beacon/genesis" => Some(&genesis),
@@ -1299,6 +1299,12 @@ impl BeaconNode {
                     "/eth/v1/beacon/states/head/validators" => Some(&validators),
                     "/eth/v1/validator/prepare_beacon_proposer" | "/eth/v1/validator/register_validator" => {
                         Some(&Value::Null)
+                    }
+                    // The exit of every other validator cannot be taken.
+                    "/eth/v1/beacon/pool/voluntary_exits" => {
+                        let index = body["message"]["validator_index"].as_str();
+                        let index = index.and_then(|index| index.parse::<u64>().ok());
+                        index.is_some_and(|index| index % 2 == 0).then_some(&Value::Null)
                     }
                     _ => None,
                 };
@@ -1756,6 +1762,143 @@ fn a_beacon_node_that_stands_still_is_told_whatever_it_says_of_itself() {
     run.end();
 }
 
+/// It ended with this code, and its last event says this.
+#[track_caller]
+fn ended(output: &Output, code: i32, part: &str) {
+    let out = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(code), "{out}");
+    assert!(out.lines().last().unwrap().contains(part), "{out}");
+}
+
+/// Another operator of this ceremony signs its part of the exit of this index from this epoch on: its file, in the folder.
+fn part_of(
+    folder: &Folder,
+    (ceremony, node): (&str, usize),
+    network: &str,
+    key: &str,
+    (index, epoch): (&str, &str),
+) -> String {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/vectors/{ceremony}/node{node}"));
+    let other = tempfile::tempdir().unwrap();
+    group::copy(&from, other.path());
+    let name = format!("part-{node}-{index}-{epoch}");
+    let file = folder.path(&name).to_str().unwrap().to_owned();
+    let output = conclave()
+        .arg("--data-dir")
+        .arg(other.path())
+        .args([
+            "exit",
+            "--validator",
+            key,
+            "--validator-index",
+            index,
+            "--epoch",
+            epoch,
+            "--yes",
+        ])
+        .args(["--network-file", network, "--partial-out", &file])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    file
+}
+
+/// What lacks parts, what cannot be written and what no beacon node takes is told apart and counted right; the exit code is that of
+/// what lacks parts, if anything does.
+#[test]
+fn of_many_exits_each_is_told_as_what_became_of_it() {
+    let ceremony = "cluster-v1.10-custom-4x2";
+    let folder = Folder::of(ceremony);
+    let network = folder.write("network.toml", &custom_network(&format!("0x{}", "07".repeat(32))));
+    let keys = folder.keys();
+    let parts = |key: &str, index: &str| -> Vec<String> {
+        (1..4)
+            .map(|node| part_of(&folder, (ceremony, node), &network, key, (index, "0")))
+            .collect()
+    };
+    // The beacon node takes the first one, and not the second one.
+    let (first, second) = (parts(&keys[0], "6"), parts(&keys[1], "5"));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let node = BeaconNode::new(now - 3600);
+    let nowhere = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    let combine = |url: &str, out: &str, parts: &[&[String]]| {
+        let out = folder.path(out).to_str().unwrap().to_owned();
+        let mut words = vec!["--json", "exit", "--network-file", &network, "--submit"];
+        words.extend(["--beacon-node", url, "--out", &out, "--combine"]);
+        words.extend(parts.iter().flat_map(|parts| parts.iter().map(String::as_str)));
+        folder.output(&words)
+    };
+    let told = |output: &Output, what: &str| {
+        let out = text(&output.stdout);
+        let events = out
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let of: Vec<String> = events
+            .filter(|event| event["event"] == "exit" && event["what"] == what)
+            .map(|event| event["validator"].as_str().unwrap().to_owned())
+            .collect();
+        of
+    };
+
+    fs::create_dir(folder.path("a")).unwrap();
+    let output = combine(&node.url, "a", &[&first, &second]);
+    ended(
+        &output,
+        1,
+        &format!(
+            "of 2 exits 2 are signed, 1 of the signed was not taken by a beacon node: no beacon node took the exit of validator {}",
+            keys[1]
+        ),
+    );
+    assert_eq!(told(&output, "submitted"), [keys[0].clone()]);
+    assert_eq!(told(&output, "not_taken"), [keys[1].clone()]);
+
+    // One lacks a part, the other one is not taken: the first says more.
+    fs::create_dir(folder.path("b")).unwrap();
+    let output = combine(&node.url, "b", &[&first[..2], &second]);
+    ended(
+        &output,
+        6,
+        "of 2 exits 1 is signed, 1 cannot be signed yet, 1 of the signed was not taken by a beacon node; the first: the exit of",
+    );
+
+    // What could not be written is not signed, as nobody has it.
+    for (name, second, code, counts) in [
+        (
+            "c",
+            &second[..],
+            7,
+            "of 2 exits 1 is signed, 1 could not be written, 1 of the signed was not taken",
+        ),
+        (
+            "d",
+            &second[..2],
+            6,
+            "of 2 exits none is signed, 1 cannot be signed yet, 1 could not be written; the first: the exit of",
+        ),
+    ] {
+        let out = folder.path(name);
+        fs::create_dir(&out).unwrap();
+        fs::write(out.join(format!("{}-signed.json", keys[0])), "mine").unwrap();
+        ended(&combine(&node.url, name, &[&first, second]), code, counts);
+    }
+
+    // No beacon node can be asked: the files are there, and named.
+    fs::create_dir(folder.path("e")).unwrap();
+    let output = combine(&nowhere, "e", &[&first, &second]);
+    ended(
+        &output,
+        1,
+        "of 2 exits 2 are signed, 2 of the signed were not taken by a beacon node; the first: ",
+    );
+    assert_eq!(told(&output, "not_taken").len(), 2);
+    ended(&combine(&nowhere, "one", &[&second]), 1, "The file is there: ");
+    assert!(folder.path("one").exists());
+}
+
 #[test]
 fn a_running_node_takes_in_parts_of_exits_that_came_as_files() {
     let ceremony = "cluster-v1.10-custom-4x2";
@@ -1763,22 +1906,7 @@ fn a_running_node_takes_in_parts_of_exits_that_came_as_files() {
     let network = folder.write("network.toml", &custom_network(&format!("0x{}", "07".repeat(32))));
     let key = &folder.keys()[1];
     let files: Vec<String> = (1..4)
-        .map(|node| {
-            let from =
-                Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/vectors/{ceremony}/node{node}"));
-            let other = tempfile::tempdir().unwrap();
-            group::copy(&from, other.path());
-            let file = folder.path(&format!("part{node}")).to_str().unwrap().to_owned();
-            let output = conclave()
-                .arg("--data-dir")
-                .arg(other.path())
-                .args(["exit", "--validator", key, "--validator-index", "5", "--yes"])
-                .args(["--network-file", &network, "--partial-out", &file])
-                .output()
-                .unwrap();
-            assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-            file
-        })
+        .map(|node| part_of(&folder, (ceremony, node), &network, key, ("5", "0")))
         .collect();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let node = BeaconNode::new(now - 3600);
@@ -1858,6 +1986,38 @@ fn a_running_node_takes_in_parts_of_exits_that_came_as_files() {
     assert_eq!(fs::read(&out).unwrap(), fs::read(&path).unwrap());
     let own = folder.path("exits").join(format!("{key}-operator-1.json"));
     assert!(!own.exists());
+
+    // Every part counts in the end, or the command says which does not.
+    let key = &folder.keys()[0];
+    let part = |node: usize, epoch: &str| part_of(&folder, (ceremony, node), &network, key, ("6", epoch));
+    let (old, other) = (part(1, "0"), part(2, "0"));
+    let new = part(1, "9");
+    let hand_over = |parts: &[&str]| {
+        let words = combine(parts);
+        let output = folder.output(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        let events = text(&output.stdout);
+        let events = events.lines().map(|line| serde_json::from_str(line).unwrap());
+        let replaced: Vec<Value> = events
+            .filter(|event: &Value| event["what"] == "replaced")
+            .collect();
+        (output, replaced)
+    };
+    for parts in [[&old, &new, &other], [&new, &other, &old], [&other, &old, &new]] {
+        let (output, replaced) = hand_over(&parts.map(String::as_str));
+        ended(&output, 6, "1 of the 3 parts does not count: the part of ");
+        assert!(text(&output.stdout).contains("(index 6, epoch 0)"));
+        assert_eq!(replaced.len(), 1, "{replaced:?}");
+        let who = &replaced[0]["operators"][0]["operator"];
+        assert_eq!((&replaced[0]["epoch"], who), (&json!(0), &json!(2)));
+    }
+    let (output, replaced) = hand_over(&[&new, &other]);
+    assert_eq!((output.status.code(), replaced.len()), (Some(0), 0));
+    let (output, _) = hand_over(&[&new, &changed]);
+    ended(
+        &output,
+        6,
+        "1 of the 2 parts does not count: the part of operator 3",
+    );
     run.signal(Signal::KILL);
 }
 

@@ -31,7 +31,7 @@ impl About {
         }
     }
 
-    fn why(self, why: &str) -> Self {
+    pub(super) fn why(self, why: &str) -> Self {
         Self {
             why: Some(why.to_owned()),
             ..self

@@ -97,58 +97,96 @@ pub(super) fn combine(context: &Context, disk: &Disk, args: &ExitArgs, place: &P
             wrong.error
         ));
     }
-    let mut failures: Vec<Problem> = tally
-        .lacking
-        .iter()
-        .map(|lacking| tell_lack(context, place, lacking))
-        .collect();
+    let mut outcome = Outcome {
+        lacking: tally
+            .lacking
+            .iter()
+            .map(|lacking| tell_lack(context, place, lacking))
+            .collect(),
+        ..Outcome::default()
+    };
     let several = tally.made.len() + tally.lacking.len() > 1;
     let mut written = Vec::new();
     for made in &tally.made {
         match write_signed(context, disk, args, place, several, made) {
             Ok(path) => written.push((made, path)),
             // The others are exited all the same.
-            Err(problem) if several => {
-                out.warn(&printable(&format!("{}: {}", problem.what, problem.why)));
-                failures.push(problem);
+            Err(problem) => {
+                if several {
+                    out.warn(&printable(&format!("{}: {}", problem.what, problem.why)));
+                }
+                outcome.unwritten.push(problem);
             }
-            Err(problem) => return Err(problem),
         }
     }
+    outcome.signed = written.len();
     for (made, path) in &written {
         tell_signed(context, place, made, path);
     }
     if args.submit && !written.is_empty() {
-        failures.extend(submit(context, disk, args, place, &written)?);
+        outcome.untaken = submit(context, disk, args, place, &written);
     } else if !written.is_empty() {
         out.say("Give it to a beacon node with --submit, or: curl -X POST -H 'content-type: application/json' -d @FILE \
                  BEACON_NODE/eth/v1/beacon/pool/voluntary_exits");
     }
-    conclude(failures, tally.made.len())
+    outcome.conclude()
 }
 
-/// The end of the command: fine if every exit for which there was a part is signed, and taken where it was to be.
-fn conclude(mut failures: Vec<Problem>, signed: usize) -> Result<(), Problem> {
-    let count = failures.len();
-    let Some(last) = failures.pop() else {
-        return Ok(());
-    };
-    if count + signed < 2 {
-        return Err(last);
+/// What became of the exits of which there was a part: each is signed, or in one of the first two lists.
+#[derive(Default)]
+struct Outcome {
+    /// How many are signed, and in a file.
+    signed: usize,
+    /// Those that lack parts.
+    lacking: Vec<Problem>,
+    /// Those that could be signed, and not written.
+    unwritten: Vec<Problem>,
+    /// Of the signed ones those that were to be given to a beacon node, and none took.
+    untaken: Vec<Problem>,
+}
+
+impl Outcome {
+    /// The end of the command: fine if every exit is signed, and taken where it was to be. Else the first thing that went wrong, what
+    /// lacks parts before anything else, and how many of each there are.
+    fn conclude(self) -> Result<(), Problem> {
+        let Self {
+            signed,
+            lacking,
+            unwritten,
+            untaken,
+        } = self;
+        let counts = [
+            (signed, "is signed", "are signed"),
+            (lacking.len(), "cannot be signed yet", "cannot be signed yet"),
+            (unwritten.len(), "could not be written", "could not be written"),
+            (
+                untaken.len(),
+                "of the signed was not taken by a beacon node",
+                "of the signed were not taken by a beacon node",
+            ),
+        ];
+        let exits = signed + lacking.len() + unwritten.len();
+        let failures = lacking.len() + unwritten.len() + untaken.len();
+        let Some(first) = lacking.into_iter().chain(unwritten).chain(untaken).next() else {
+            return Ok(());
+        };
+        if exits < 2 {
+            return Err(first);
+        }
+        let counts: Vec<String> = counts
+            .iter()
+            .enumerate()
+            .filter(|(place, (count, ..))| *place == 0 || *count > 0)
+            .map(|(_, (count, one, many))| match count {
+                0 => format!("none {one}"),
+                1 => format!("1 {one}"),
+                count => format!("{count} {many}"),
+            })
+            .collect();
+        let which = if failures > 1 { "; the first: " } else { ": " };
+        let what = format!("of {exits} exits {}{which}{}", counts.join(", "), first.what);
+        Err(Problem { what, ..first })
     }
-    let done = match signed {
-        0 => "no exit is signed yet".to_owned(),
-        1 => "1 exit is signed".to_owned(),
-        signed => format!("{signed} exits are signed"),
-    };
-    let what = match count {
-        1 => format!("{done}; of another one: {}", last.what),
-        count => format!(
-            "{done}; {count} others failed, and of the last one: {}",
-            last.what
-        ),
-    };
-    Err(Problem { what, ..last })
 }
 
 /// Tells of an exit that lacks parts: whose are there, and whose are not.
@@ -213,127 +251,248 @@ fn tell_signed(context: &Context, place: &Place, made: &Combined, path: &Path) {
     out.line(&Event::from(about));
 }
 
-/// Gives signed exits to beacon nodes, each by itself. What was not taken.
+/// Gives signed exits to beacon nodes, each by itself. What was not taken: all of them if no beacon node could be asked.
 fn submit(
     context: &Context,
     disk: &Disk,
     args: &ExitArgs,
     place: &Place,
     written: &[(&Combined, PathBuf)],
-) -> Result<Vec<Problem>, Problem> {
+) -> Vec<Problem> {
     let out = &context.output;
-    with_beacon_nodes(disk, args, place, async |nodes, _| {
+    let not_taken = |(made, path): &(&Combined, PathBuf), kind, why: &dyn std::fmt::Display, advice: &str| {
+        let key = place.key(made.validator);
+        let problem = Problem::new(
+            kind,
+            format!("no beacon node took the exit of validator {key}"),
+            why,
+            format!("{advice}. The file is there: {}", path.display()),
+        );
+        out.warn(&printable(&format!("{}: {}", problem.what, problem.why)));
+        let about = About::of("not_taken", &key).why(&printable(&problem.why));
+        out.line(&Event::from(about));
+        problem
+    };
+    let asked = with_beacon_nodes(disk, args, place, async |nodes, _| {
         let mut failures = Vec::new();
-        for (made, path) in written {
+        for one in written {
             let deadline = tokio::time::Instant::now() + PATIENCE;
-            let key = place.key(made.validator);
-            if let Err(error) = nodes.submit_exit(&made.exit, deadline).await {
-                let problem = Problem::other(
-                    format!("no beacon node took the exit of validator {key}"),
-                    &error,
-                    format!("{} The file is there: {}", error.advice(), path.display()),
-                );
-                out.warn(&printable(&format!("{}: {}", problem.what, problem.why)));
-                failures.push(problem);
+            let key = place.key(one.0.validator);
+            if let Err(error) = nodes.submit_exit(&one.0.exit, deadline).await {
+                let advice = error.advice();
+                failures.push(not_taken(one, Kind::Other, &error, advice.trim_end_matches('.')));
             } else {
                 out.say(format!("A beacon node took the exit of validator {key}."));
                 out.line(&Event::from(About::of("submitted", &key)));
             }
         }
         Ok(failures)
+    });
+    asked.unwrap_or_else(|problem| {
+        let why = format!("{}: {}", problem.what, problem.why);
+        let advice = problem.what_to_do.trim_end_matches('.');
+        let all = written
+            .iter()
+            .map(|one| not_taken(one, problem.kind, &why, advice));
+        all.collect()
     })
 }
 
-/// Gives parts to the node that is at work in this folder. False if there is none.
+/// An exit of which parts were given to the running node, and what that said of it last.
+struct Handed<'a> {
+    /// A part of it.
+    part: &'a PartialExit,
+    /// Who consents to it.
+    operators: Vec<u16>,
+    threshold: u16,
+    /// The signed exit's file, once there is one.
+    signed: Option<String>,
+}
+
+impl Handed<'_> {
+    fn is_of(&self, part: &PartialExit) -> bool {
+        (self.part.validator, self.part.message) == (part.validator, part.message)
+    }
+}
+
+/// What a running node says of a part.
+enum Said {
+    Taken {
+        operators: Vec<u16>,
+        threshold: u16,
+        signed: Option<String>,
+    },
+    Refused(control::Refusal),
+    /// There is no node.
+    Nobody,
+}
+
+fn give(context: &Context, part: &PartialExit) -> Result<Said, Problem> {
+    let part = hex::encode(part.encode());
+    match control::ask(&context.data_dir, &Request::ExitPart { part }) {
+        Err(ControlError::NotRunning) => Ok(Said::Nobody),
+        Ok(Answer::Refused(refusal)) => Ok(Said::Refused(refusal)),
+        Ok(Answer::Exit {
+            operators,
+            threshold,
+            signed,
+        }) => Ok(Said::Taken {
+            operators,
+            threshold,
+            signed,
+        }),
+        Ok(_) => Err(unexpected()),
+        Err(error) => Err(Problem::other(
+            "the running node could not be asked",
+            error,
+            "use the same version of conclave for run and for this command, as the same user",
+        )),
+    }
+}
+
+/// Gives parts to the node that is at work in this folder. False if there is none. Every part must count in the end.
 fn hand_over(context: &Context, place: &Place, partials: &[PartialExit]) -> Result<bool, Problem> {
     let out = &context.output;
-    let mut refusals = Vec::new();
-    // Of each exit what was said last.
-    let mut exits: Vec<(&PartialExit, Answer)> = Vec::new();
-    for partial in partials {
-        let part = hex::encode(partial.encode());
-        match control::ask(&context.data_dir, &Request::ExitPart { part }) {
-            Err(ControlError::NotRunning) if exits.is_empty() && refusals.is_empty() => return Ok(false),
-            Ok(Answer::Refused(refusal)) => {
-                let name = place.names(&[partial.operator]);
+    let mut wrong: Vec<Problem> = Vec::new();
+    let mut taken: Vec<&PartialExit> = Vec::new();
+    let mut exits: Vec<Handed<'_>> = Vec::new();
+    // A part may take the place of one that was given before it, so that each exit is asked for once more when all were given.
+    for (again, part) in partials
+        .iter()
+        .map(|part| (false, part))
+        .chain(partials.iter().map(|part| (true, part)))
+    {
+        if again && !exits.iter().any(|exit| std::ptr::eq(exit.part, part)) {
+            continue;
+        }
+        match give(context, part)? {
+            Said::Taken {
+                operators,
+                threshold,
+                signed,
+            } => {
+                if !again {
+                    taken.push(part);
+                }
+                let known = exits.iter().position(|exit| exit.is_of(part));
+                let known = known.map(|place| exits.remove(place));
+                exits.push(Handed {
+                    part,
+                    operators,
+                    threshold,
+                    // What was signed once stays so, whatever else is signed of that validator.
+                    signed: signed.or(known.and_then(|known| known.signed)),
+                });
+            }
+            Said::Refused(refusal) => {
+                let name = place.names(&[part.operator]);
                 out.warn(&format!(
                     "{} ({name}): {}",
                     printable(&refusal.what),
                     printable(&refusal.why)
                 ));
-                refusals.push(refusal);
+                wrong.push(Problem::new(
+                    Kind::Verification,
+                    refusal.what,
+                    refusal.why,
+                    refusal.what_to_do,
+                ));
             }
-            Ok(answer @ Answer::Exit { .. }) => {
-                exits.retain(|(other, _)| {
-                    (other.validator, other.message) != (partial.validator, partial.message)
-                });
-                exits.push((partial, answer));
-            }
-            Ok(_) => return Err(unexpected()),
-            Err(error) => {
+            Said::Nobody if taken.is_empty() && wrong.is_empty() => return Ok(false),
+            Said::Nobody => {
                 return Err(Problem::other(
                     "the running node could not be asked",
-                    error,
-                    "use the same version of conclave for run and for this command, as the same user",
+                    "it has ended meanwhile",
+                    "start it, and give it the same files again",
                 ));
             }
         }
     }
-    for (partial, answer) in &exits {
-        let Answer::Exit {
-            operators,
-            threshold,
-            signed,
-        } = answer
-        else {
-            continue;
-        };
-        let key = place.key(partial.validator);
-        if !operators.contains(&partial.operator) {
-            out.warn(&format!(
-                "{} has since consented to another exit of validator {key}: this part does not count",
-                place.names(&[partial.operator])
-            ));
+    let counts = |part: &PartialExit, exit: &Handed<'_>| {
+        exit.signed.is_some() || exit.operators.contains(&part.operator)
+    };
+    for exit in &exits {
+        tell_handed(context, place, exit);
+        let replaced = taken
+            .iter()
+            .filter(|part| exit.is_of(part) && !counts(part, exit));
+        for part in replaced {
+            wrong.push(tell_replaced(context, place, part));
         }
-        let path = signed
-            .as_ref()
-            .map(|file| context.data_dir.join(EXITS).join(file));
-        out.say(format!(
-            "Your running node has these parts, and tells the others. {} of the {threshold} that are needed consent to the exit \
-             of validator {key}: {}.",
-            operators.len(),
-            place.names(operators)
-        ));
-        if let Some(path) = &path {
-            out.say(format!(
-                "The exit is signed: {}. The running nodes give it to their beacon nodes.",
-                path.display()
-            ));
-        }
-        let about = About::of(if path.is_some() { "signed" } else { "taken" }, &key);
-        let about = About {
-            path: path.map(|path| path.display().to_string()),
-            ..about.consents(partial.message, place.who(operators), *threshold)
-        };
-        out.line(&Event::from(about));
     }
-    let count = refusals.len();
-    match refusals.pop() {
+    let count = wrong.len();
+    match wrong.into_iter().next() {
         None => Ok(true),
-        Some(last) => Err(Problem::new(
-            Kind::Verification,
-            if count + exits.len() < 2 {
-                last.what
-            } else {
-                format!(
-                    "{count} of the parts were refused; of the last one: {}",
-                    last.what
-                )
+        Some(first) if partials.len() < 2 => Err(first),
+        Some(first) => Err(Problem {
+            what: match count {
+                1 => format!("1 of the {} parts does not count: {}", partials.len(), first.what),
+                count => format!(
+                    "{count} of the {} parts do not count; the first: {}",
+                    partials.len(),
+                    first.what
+                ),
             },
-            last.why,
-            last.what_to_do,
-        )),
+            ..first
+        }),
     }
+}
+
+/// Tells how far an exit is of which the running node has parts.
+fn tell_handed(context: &Context, place: &Place, exit: &Handed<'_>) {
+    let out = &context.output;
+    let key = place.key(exit.part.validator);
+    let path = exit
+        .signed
+        .as_ref()
+        .map(|file| context.data_dir.join(EXITS).join(file));
+    let message = exit.part.message;
+    let names = match exit.operators.as_slice() {
+        [] => String::new(),
+        operators => format!(": {}", place.names(operators)),
+    };
+    out.say(format!(
+        "Your running node was given these parts, and tells the others. {} of the {} that are needed consent to the exit of validator {key} \
+         (index {}, epoch {}){names}.",
+        exit.operators.len(),
+        exit.threshold,
+        message.validator_index,
+        message.epoch
+    ));
+    if let Some(path) = &path {
+        out.say(format!(
+            "The exit is signed: {}. The running nodes give it to their beacon nodes.",
+            path.display()
+        ));
+    }
+    let about = About::of(if path.is_some() { "signed" } else { "taken" }, &key);
+    let about = About {
+        path: path.map(|path| path.display().to_string()),
+        ..about.consents(message, place.who(&exit.operators), exit.threshold)
+    };
+    out.line(&Event::from(about));
+}
+
+/// Tells of a right part that counts for nothing: a newer one of the same operator, for another exit of that validator, is known.
+fn tell_replaced(context: &Context, place: &Place, part: &PartialExit) -> Problem {
+    let (key, name) = (place.key(part.validator), place.names(&[part.operator]));
+    let message = part.message;
+    let problem = Problem::new(
+        Kind::Verification,
+        format!(
+            "the part of {name} for the exit of validator {key} (index {}, epoch {}) does not count",
+            message.validator_index, message.epoch
+        ),
+        format!("{name} has consented to another exit of this validator since"),
+        format!(
+            "agree on one index and epoch; {name} consents to that once more with conclave exit, and its newest part counts"
+        ),
+    );
+    context.output.warn(&format!("{}: {}", problem.what, problem.why));
+    let about =
+        About::of("replaced", &key).consents(message, place.who(&[part.operator]), place.group.threshold);
+    context.output.line(&Event::from(about));
+    problem
 }
 
 /// Writes a signed exit where it is wanted. The very same file may be there already.

@@ -614,6 +614,13 @@ fn what_cannot_be_backed_up_is_refused_with_what_to_do_meanwhile() {
     );
     assert!(!place.path("backup").exists());
     fs::write(&password, content).unwrap();
+    // A crash between the lock's name and the end of the publication.
+    let staged = place.path("old/ceremony/attempt-1/out");
+    fs::create_dir_all(&staged).unwrap();
+    fs::write(staged.join("manifest"), "").unwrap();
+    place.refuses("old", &BACKUP, 7, "run conclave join once more");
+    assert!(!place.path("backup").exists());
+    fs::remove_dir_all(place.path("old/ceremony/attempt-1")).unwrap();
     // Whose share works elsewhere has nothing to be backed up.
     place.works("old", &EXPORT);
     place.refuses("old", &BACKUP, 7, "is retired");

@@ -39,8 +39,19 @@ impl Mark {
 /// The secret from which everything that an operator sends in an attempt is derived: 32 bytes.
 pub type Seed = Zeroizing<[u8; 32]>;
 
-const SEED: &str = "seed";
-const SEED_DESTROYED: &str = "seed-destroyed";
+/// The seed's file.
+pub(super) const SEED: &str = "seed";
+/// Says that there was a seed, and that none is ever made again.
+pub(super) const SEED_DESTROYED: &str = "seed-destroyed";
+/// What the names of attempts' folders begin with.
+const ATTEMPT: &str = "attempt-";
+
+/// Of a file's name in the `ceremony/` folder: the folder of the attempt that it is of, and its name in there.
+pub(super) fn of_attempt(name: &str) -> Option<(&str, &str)> {
+    let (folder, rest) = name.split_once('/')?;
+    let digits = folder.strip_prefix(ATTEMPT)?;
+    digits.parse::<u32>().ok().map(|_| (folder, rest))
+}
 
 /// The folders of all attempts of a ceremony.
 #[derive(Clone, Debug)]
@@ -61,7 +72,7 @@ impl Attempts {
 
     /// The folder of attempt `k`.
     pub fn folder(&self, k: u32) -> PathBuf {
-        self.ceremony.join(format!("attempt-{k}"))
+        self.ceremony.join(format!("{ATTEMPT}{k}"))
     }
 
     /// The numbers of all attempts that have a folder, ascending.
@@ -73,7 +84,7 @@ impl Attempts {
             .disk
             .list(&self.ceremony)?
             .iter()
-            .filter_map(|name| name.strip_prefix("attempt-")?.parse().ok())
+            .filter_map(|name| name.strip_prefix(ATTEMPT)?.parse().ok())
             .filter(|k| self.folder(*k).is_dir())
             .collect();
         numbers.sort_unstable();

@@ -110,6 +110,11 @@ pub fn begin(
     Ok(())
 }
 
+/// Whether a file of this name in an attempt's folder says that the publication was begun and is not finished.
+pub(super) fn is_manifest(name: &str) -> bool {
+    name.split_once('/') == Some((STAGED_FILES, MANIFEST))
+}
+
 /// The attempt whose publication was begun and is not finished, if there is one: for every start.
 ///
 /// # Errors

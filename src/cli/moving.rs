@@ -207,8 +207,7 @@ pub(super) fn import(context: &Context, args: &ImportArgs) -> Result<(), Problem
     let has = |name: &str| entries.iter().any(|entry| entry.name == name);
     let is_backup = !moved || !has(SLASHING_PROTECTION) || has(RESTORED);
     if is_backup {
-        entries.retain(|entry| entry.name != SLASHING_PROTECTION && entry.name != RESTORED);
-        entries.push(moving::mark());
+        moving::make_backup(&mut entries);
     }
     let folder = moving::make_room(&disk, &context.data_dir)?;
     out.say("Checking everything in it ...");

@@ -35,9 +35,11 @@ use zeroize::Zeroizing;
 
 use self::archive::{Entry, belongs};
 use super::{
+    attempt,
     files::{Disk, FileError, SECRET, UNFINISHED, parent},
     folder::{CEREMONY, DataFolder, LOCK, SLASHING_PROTECTION},
     problem::Problem,
+    publication,
     restored::{self, RESTORED},
     retirement::{self, State, UNFINISHED_IMPORT},
 };
@@ -77,9 +79,11 @@ pub fn pack(folder: &DataFolder) -> Result<Luggage, Problem> {
 }
 
 /// Reads what a backup holds of a finished folder in which another process may be at work: everything there is written once, or
-/// replaced as a whole, or only grows and may end anywhere. Marked as [`restored`].
+/// replaced as a whole, or only grows and may end anywhere. Marked as [`restored`]. Without the seeds of its attempts, which have done their
+/// work, and in whose place it says that none is ever made again.
 ///
 /// # Errors
+/// If the results are not all in place ([`publication`]): the rest of them could not be finished without the slashing protection.
 /// Anything the disk says; if a file changes whenever it is read.
 pub fn copy(disk: &Disk, root: &Path) -> Result<Luggage, Problem> {
     let mut tries = 1;
@@ -89,13 +93,55 @@ pub fn copy(disk: &Disk, root: &Path) -> Result<Luggage, Problem> {
             read => break read?,
         }
     };
-    luggage.entries.retain(|entry| entry.name != RESTORED);
-    luggage.entries.push(mark());
+    if luggage
+        .entries
+        .iter()
+        .any(|entry| of_attempt(&entry.name).is_some_and(|(_, file)| publication::is_manifest(file)))
+    {
+        return Err(Problem::folder_state(
+            "the ceremony's results are not all in their places yet",
+            "conclave join is giving them their names, or was interrupted when it did",
+            "wait for it, or run conclave join once more as you did before; then make the backup",
+        ));
+    }
+    make_backup(&mut luggage.entries);
     Ok(luggage)
 }
 
+/// Makes what is unpacked as a backup of the files of a finished folder, whoever put them together: without the memory of what was signed,
+/// which went on after, without what only a ceremony that is under way needs, and with the mark.
+pub fn make_backup(entries: &mut Vec<Entry>) {
+    leave_seeds(entries);
+    entries.retain(|entry| {
+        let published = of_attempt(&entry.name).is_some_and(|(_, file)| publication::is_manifest(file));
+        !published && entry.name != SLASHING_PROTECTION && entry.name != RESTORED
+    });
+    entries.push(mark());
+}
+
+/// Of a file's name in the data folder: the folder of the attempt that it is of, and its name in there.
+fn of_attempt(name: &str) -> Option<(&str, &str)> {
+    attempt::of_attempt(name.strip_prefix(CEREMONY)?.strip_prefix('/')?)
+}
+
+/// Leaves out the seeds. What was unpacked without one must not make another: that it was destroyed is said in its place.
+fn leave_seeds(entries: &mut Vec<Entry>) {
+    let seeds: Vec<Entry> = entries
+        .extract_if(.., |entry| {
+            of_attempt(&entry.name).is_some_and(|(_, file)| file == attempt::SEED)
+        })
+        .collect();
+    for (folder, _) in seeds.iter().filter_map(|seed| of_attempt(&seed.name)) {
+        let name = format!("{CEREMONY}/{folder}/{}", attempt::SEED_DESTROYED);
+        if !entries.iter().any(|entry| entry.name == name) {
+            let content = Zeroizing::default();
+            entries.push(Entry { name, content });
+        }
+    }
+}
+
 /// The mark of a restored folder, as a file of an archive.
-pub fn mark() -> Entry {
+fn mark() -> Entry {
     Entry {
         name: RESTORED.to_owned(),
         content: Zeroizing::new(restored::TEXT.to_vec()),

@@ -427,6 +427,58 @@ fn a_backup_holds_everything_but_what_was_signed_and_bears_the_mark() {
     assert_eq!(luggage.entries.len(), names.len());
 }
 
+/// Right after a crash between the lock's name and the end of the publication: such a backup could not be finished. And the seeds have
+/// done their work: whoever opens a backup finds none, and no folder that is made of it ever makes another for that attempt.
+#[test]
+fn a_backup_holds_no_seed_and_no_publication_that_is_not_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    house(dir.path());
+    let attempts = crate::ceremony::attempt::Attempts::new(Disk::new(), &dir.path().join(CEREMONY));
+    let seed = attempts.create_seed(1).unwrap();
+    attempts.create_seed(12).unwrap();
+    attempts.create_seed(3).unwrap();
+    attempts.destroy_seed(3).unwrap();
+    let out = attempts.folder(12).join("out");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("manifest"), "").unwrap();
+    let problem = copy(&Disk::new(), dir.path()).err().unwrap();
+    assert!(
+        problem.what_to_do.contains("conclave join once more"),
+        "{problem:?}"
+    );
+    fs::remove_file(out.join("manifest")).unwrap();
+    let entries = copy(&Disk::new(), dir.path()).unwrap().entries;
+    assert!(
+        entries
+            .iter()
+            .all(|entry| !entry.content.windows(32).any(|bytes| bytes == &seed[..]))
+    );
+    let new = tempfile::tempdir().unwrap();
+    let folder = make_room(&Disk::new(), new.path()).unwrap();
+    unpack(&folder, &entries).unwrap();
+    for k in [1, 3, 12] {
+        assert!(folder.attempts().seed(k).unwrap().is_none(), "{k}");
+        folder.attempts().create_seed(k).unwrap_err();
+    }
+    // Nor does a folder that is made of what somebody put together by hand.
+    let mut by_hand = pack(&DataFolder::open(&Disk::new(), dir.path()).unwrap())
+        .unwrap()
+        .entries;
+    let manifest = "ceremony/attempt-12/out/manifest".to_owned();
+    by_hand.push(Entry {
+        name: manifest.clone(),
+        content: Zeroizing::default(),
+    });
+    make_backup(&mut by_hand);
+    assert!(by_hand.iter().all(|entry| entry.name != manifest
+        && entry.name != SLASHING_PROTECTION
+        && !entry.content.windows(32).any(|bytes| bytes == &seed[..])));
+    assert_eq!(by_hand.iter().filter(|entry| entry.name == RESTORED).count(), 1);
+    // The folder that goes on has them as before, and one that moves takes them along.
+    assert!(attempts.seed(1).unwrap().is_some());
+    assert!(content(dir.path()).contains_key("ceremony/attempt-12/seed"));
+}
+
 /// Wherever the machine stops or the disk is full: the backup is there as a whole or not at all, and nothing else is touched.
 #[test]
 fn a_backup_is_whole_or_not_there_and_overwrites_nothing() {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rand::TryRng;
 use zeroize::Zeroizing;
 
+use super::folder::SLASHING_PROTECTION;
 use super::problem::{Kind, Problem};
 
 /// Mode of files with secrets.
@@ -134,7 +135,15 @@ impl FileError {
 
 impl From<FileError> for Problem {
     fn from(error: FileError) -> Self {
+        let is_memory = error
+            .path
+            .file_name()
+            .is_some_and(|name| name == SLASHING_PROTECTION);
         let (kind, what_to_do) = match &error.cause {
+            Cause::Exists if is_memory => (
+                Kind::FolderState,
+                "leave it where it is, and run the same command again: nothing else knows what your share has signed".to_owned(),
+            ),
             Cause::Exists => (
                 Kind::FolderState,
                 "use another folder, or move that file to a safe place first".to_owned(),
@@ -154,6 +163,10 @@ impl From<FileError> for Problem {
                 "free some space and run the same command again; nothing is lost".to_owned(),
             ),
             Cause::TooLarge(_) => (Kind::BadInput, "check that it is the right file".to_owned()),
+            Cause::NotAFile if is_memory => (
+                Kind::FolderState,
+                "leave it where it is until you know what it is and how it came there".to_owned(),
+            ),
             Cause::NotAFile => (
                 Kind::BadInput,
                 "check the path; move what is in the way".to_owned(),
@@ -738,6 +751,12 @@ mod tests {
             let problem = Problem::from(FileError::new("write", Path::new("/a/b"), cause));
             assert!(problem.what.contains("/a/b"));
             assert!(!problem.why.is_empty() && !problem.what_to_do.is_empty());
+        }
+        // Whoever moved that away would have a share that does not know what it signed.
+        let memory = Path::new("/a").join(SLASHING_PROTECTION);
+        for cause in [Cause::Exists, Cause::NotAFile] {
+            let problem = Problem::from(FileError::new("write", &memory, cause));
+            assert!(!problem.what_to_do.contains("move"), "{problem:?}");
         }
     }
 }

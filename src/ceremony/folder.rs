@@ -45,8 +45,8 @@ pub struct DataFolder {
 }
 
 impl DataFolder {
-    /// Opens a folder that is there, and keeps other processes out. Removes what a crash left unfinished, and seeds that have done
-    /// their work.
+    /// Opens a folder that is there, and keeps other processes out. Removes what a crash left unfinished or did not end, and seeds that
+    /// have done their work.
     ///
     /// # Errors
     /// If it is not there; if another process holds it; anything the disk says.
@@ -97,7 +97,7 @@ impl DataFolder {
         disk.remove_unfinished(&ceremony)?;
         disk.remove_unfinished(&folder.keys())?;
         folder.attempts().tidy()?;
-        publication::destroy_seeds_if_finished(&folder)?;
+        publication::tidy(&folder)?;
         Ok(folder)
     }
 

@@ -8,6 +8,7 @@
 //! publication takes the mark away, after everything else ([`settle`]). A folder that a later start finishes may be an
 //! old copy of one that has been used since, and its empty database would know nothing of that.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -120,10 +121,14 @@ pub(super) fn is_manifest(name: &str) -> bool {
 /// # Errors
 /// Anything the disk says.
 pub fn pending(folder: &DataFolder) -> Result<Option<u32>, Problem> {
-    let numbers = folder.attempts().numbers()?;
-    Ok(numbers
-        .into_iter()
-        .find(|k| staged_outputs(folder, *k).join(MANIFEST).exists()))
+    Ok(begun(folder)?.into_iter().next())
+}
+
+/// The attempts that have a manifest.
+fn begun(folder: &DataFolder) -> Result<Vec<u32>, Problem> {
+    let mut numbers = folder.attempts().numbers()?;
+    numbers.retain(|k| staged_outputs(folder, *k).join(MANIFEST).exists());
+    Ok(numbers)
 }
 
 /// Finishes a publication that was begun, and destroys the seeds, which have done their work. May be repeated after a crash at any
@@ -131,7 +136,8 @@ pub fn pending(folder: &DataFolder) -> Result<Option<u32>, Problem> {
 ///
 /// # Errors
 /// If another file has one of the names, or a staged file is missing or was changed; anything the disk says. Nothing
-/// is ever overwritten, and nothing staged is removed.
+/// is ever overwritten, and nothing staged is removed. The database is no reason: one that is in its place stays, and
+/// without a whole one there is none, as `conclave run` says.
 pub fn finish(folder: &DataFolder, k: u32) -> Result<(), Problem> {
     let disk = folder.disk();
     let out = staged_outputs(folder, k);
@@ -153,13 +159,65 @@ pub fn finish(folder: &DataFolder, k: u32) -> Result<(), Problem> {
             Some(key) => staged_keys(folder, k).join(key),
             None => out.join(name),
         };
-        publish_one(folder, &staged, &target, hash)?;
+        if name == SLASHING_PROTECTION {
+            publish_database(folder, &staged, hash)?;
+        } else {
+            publish_one(folder, &staged, &target, hash)?;
+        }
     }
-    disk.remove(&manifest_path)?;
+    conclude(folder, k)?;
+    destroy_seeds_if_finished(folder)
+}
+
+/// From here on the publication of attempt `k` is over.
+fn conclude(folder: &DataFolder, k: u32) -> Result<(), Problem> {
+    let out = staged_outputs(folder, k);
+    folder.disk().remove(&out.join(MANIFEST))?;
     // Only tidiness: both are empty now.
     let _ = std::fs::remove_dir(&out);
     let _ = std::fs::remove_dir(staged_keys(folder, k));
+    Ok(())
+}
+
+/// Ends what a crash right after the lock had got its name left of a publication, and destroys the seeds of a folder whose results are all
+/// in place. For every start, of every command: such a folder works, and what became of its files since is not compared with what they
+/// were then.
+///
+/// # Errors
+/// Anything the disk says.
+pub fn tidy(folder: &DataFolder) -> Result<(), Problem> {
+    if folder.lock().exists() {
+        for k in begun(folder)? {
+            if !waits(folder, k)? {
+                // What is left of the lock's staged file is a second name of the same one.
+                folder.disk().remove(&staged_outputs(folder, k).join(LOCK))?;
+                conclude(folder, k)?;
+            }
+        }
+    }
     destroy_seeds_if_finished(folder)
+}
+
+/// Whether anything of attempt `k` has not got its name yet. The lock is the last: a staged one that is not the very file in its place
+/// says that the one there came from elsewhere.
+fn waits(folder: &DataFolder, k: u32) -> Result<bool, Problem> {
+    let disk = folder.disk();
+    let out = staged_outputs(folder, k);
+    let is_published = |name: &str| name == LOCK && is_same_file(&out.join(LOCK), &folder.lock());
+    let keys = disk.list(&staged_keys(folder, k))?;
+    let outputs = disk.list(&out)?;
+    Ok(keys
+        .iter()
+        .any(|name| is_plain(&format!("{VALIDATOR_KEYS}/{name}")))
+        || outputs.iter().any(|name| is_plain(name) && !is_published(name)))
+}
+
+/// Whether two paths are names of one file: on some file systems a rename is a link and an unlink, and a crash can come between.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let (Ok(one), Ok(other)) = (std::fs::symlink_metadata(one), std::fs::symlink_metadata(other)) else {
+        return false;
+    };
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// Takes the mark from the database: only for the start that began the publication and has seen its end. To do nothing
@@ -175,12 +233,9 @@ pub fn settle(folder: &DataFolder, cluster: Cluster) -> Result<(), Problem> {
 }
 
 /// Destroys the seeds of a folder whose results are all in place: a crash may have come between the two, and the last file to get its
-/// name may have come from another operator. For every start, of every command. A lock alone proves nothing: anybody can copy one here
-/// while the ceremony still needs its seeds.
-///
-/// # Errors
-/// Anything the disk says.
-pub fn destroy_seeds_if_finished(folder: &DataFolder) -> Result<(), Problem> {
+/// name may have come from another operator. A lock alone proves nothing: anybody can copy one here while the ceremony still needs its
+/// seeds.
+fn destroy_seeds_if_finished(folder: &DataFolder) -> Result<(), Problem> {
     let [first, _] = key_file_names(0);
     if !folder.lock().exists() || !folder.keys().join(&first).exists() || pending(folder)?.is_some() {
         return Ok(());
@@ -202,22 +257,40 @@ pub fn destroy_seeds_if_finished(folder: &DataFolder) -> Result<(), Problem> {
     Ok(())
 }
 
+/// The hash of a file, if it is there.
+fn hash_of(folder: &DataFolder, path: &Path) -> Result<Option<[u8; 32]>, Problem> {
+    match folder.disk().read_secret(path, MAX_OUTPUT_BYTES) {
+        Ok(bytes) => Ok(Some(Sha256::digest(bytes.as_slice()).into())),
+        Err(error) if error.is_missing() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The empty database gets its name only where there is none: one that is there may have been used, and is not even looked into. Nothing
+/// of this one is kept then, nor if it is not whole.
+fn publish_database(folder: &DataFolder, staged: &Path, hash: &[u8; 32]) -> Result<(), Problem> {
+    let (disk, target) = (folder.disk(), folder.slashing_protection());
+    let is_there = || std::fs::symlink_metadata(&target).is_ok();
+    if !is_there() && hash_of(folder, staged)? == Some(*hash) {
+        match disk.rename_new(staged, &target) {
+            Err(error) if error.is_exists() => {}
+            done => return Ok(done?),
+        }
+    }
+    if is_there() {
+        disk.sync_folder(super::files::parent(&target))?;
+    }
+    // Only this name: it may be a second one of the file in its place.
+    Ok(disk.remove(staged)?)
+}
+
 fn publish_one(folder: &DataFolder, staged: &Path, target: &Path, hash: &[u8; 32]) -> Result<(), Problem> {
     let disk = folder.disk();
-    let hash_of = |path: &Path| -> Result<Option<[u8; 32]>, Problem> {
-        match disk.read_secret(path, MAX_OUTPUT_BYTES) {
-            Ok(bytes) => Ok(Some(Sha256::digest(bytes.as_slice()).into())),
-            Err(error) if error.is_missing() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    };
-    match hash_of(target)? {
+    match hash_of(folder, target)? {
         Some(there) if there == *hash => {
             disk.sync_folder(super::files::parent(target))?;
-            // On some file systems a rename is a link and an unlink, and a crash can come between.
-            if staged.exists() {
-                disk.remove(staged)?;
-            }
+            // A link without its unlink.
+            disk.remove(staged)?;
             return Ok(());
         }
         Some(_) => {
@@ -229,7 +302,7 @@ fn publish_one(folder: &DataFolder, staged: &Path, target: &Path, hash: &[u8; 32
         }
         None => {}
     }
-    match hash_of(staged)? {
+    match hash_of(folder, staged)? {
         Some(there) if there == *hash => Ok(disk.rename_new(staged, target)?),
         found => Err(Problem::folder_state(
             format!("{} cannot be published", staged.display()),
@@ -240,6 +313,17 @@ fn publish_one(folder: &DataFolder, staged: &Path, target: &Path, hash: &[u8; 32
             },
             format!("{}. Then run the same command again", backups::PUT_BACK),
         )),
+    }
+}
+
+/// Whether a name in the data folder is that of a result.
+fn is_plain(name: &str) -> bool {
+    match name.strip_prefix(VALIDATOR_KEYS) {
+        Some(rest) => rest
+            .strip_prefix("/keystore-")
+            .and_then(|key| key.strip_suffix(".json").or_else(|| key.strip_suffix(".txt")))
+            .is_some_and(|number| number.parse::<u32>().is_ok()),
+        None => name == LOCK || name == SLASHING_PROTECTION || (is_deposit_file(name) && !name.contains('/')),
     }
 }
 
@@ -255,18 +339,7 @@ fn parse_manifest(bytes: &[u8]) -> Option<Vec<([u8; 32], String)>> {
         let (digits, name) = line.split_once(' ')?;
         let mut hash = [0; 32];
         hex::decode_to_slice(digits, &mut hash).ok()?;
-        let plain = match name.strip_prefix(VALIDATOR_KEYS) {
-            Some(rest) => {
-                let key = rest.strip_prefix("/keystore-")?;
-                let number = key.strip_suffix(".json").or_else(|| key.strip_suffix(".txt"))?;
-                number.parse::<u32>().ok()?;
-                true
-            }
-            None => {
-                name == LOCK || name == SLASHING_PROTECTION || (is_deposit_file(name) && !name.contains('/'))
-            }
-        };
-        if !plain {
+        if !is_plain(name) {
             return None;
         }
         files.push((hash, name.to_owned()));
@@ -385,7 +458,8 @@ mod tests {
             let done = publish(&crashing_disk(k).0, dir.path()).is_ok();
             // Whatever command comes next, and once more, for what `join` has to finish first.
             let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
-            let is_there = folder.lock().exists() && pending(&folder).unwrap().is_none();
+            let is_there = folder.lock().exists();
+            assert!(!is_there || pending(&folder).unwrap().is_none(), "{k}");
             assert_eq!(
                 (seed_of(&folder, 1), seed_of(&folder, 3)),
                 (!is_there, !is_there),
@@ -399,6 +473,60 @@ mod tests {
                 break;
             }
         }
+    }
+
+    /// From the moment on that the lock is there `run` may sign, whatever else was not ended.
+    #[test]
+    fn what_was_signed_after_a_crash_is_in_nobodys_way() {
+        let root = [9; 32];
+        for opens_it in [true, false] {
+            let mut used = 0;
+            for k in 0.. {
+                let (dir, folder) = voted();
+                drop(folder);
+                let done = publish(&crashing_disk(k).0, dir.path()).is_ok();
+                let is_used = dir.path().join(LOCK).exists();
+                if is_used {
+                    used += 1;
+                    // An older version does not end it.
+                    if opens_it {
+                        drop(DataFolder::open(&Disk::new(), dir.path()).unwrap());
+                    }
+                    let guard = Guard::open(&dir.path().join(SLASHING_PROTECTION), cluster()).unwrap();
+                    guard.pin_genesis_validators_root(&root).unwrap();
+                    // Deposited, and put away.
+                    std::fs::remove_file(dir.path().join("deposit-data.json")).unwrap();
+                }
+                publish(&Disk::new(), dir.path()).unwrap();
+                let guard = Guard::open(&dir.path().join(SLASHING_PROTECTION), cluster()).unwrap();
+                let known = guard.genesis_validators_root().unwrap();
+                assert_eq!(known, is_used.then_some(root), "{k}");
+                let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+                assert_eq!(pending(&folder).unwrap(), None, "{k}");
+                let left = Disk::new().list(&staged_outputs(&folder, 3)).unwrap();
+                assert!(!seed_of(&folder, 3) && left.is_empty(), "{k}: {left:?}");
+                if done {
+                    break;
+                }
+            }
+            assert!(used > 4, "{used}");
+        }
+    }
+
+    #[test]
+    fn a_lock_that_somebody_put_here_meanwhile_ends_nothing() {
+        let (dir, folder) = voted();
+        begin(&folder, 3, V, &deposits(), Some(&database()), b"the lock").unwrap();
+        drop(folder);
+        std::fs::write(dir.path().join(LOCK), "the lock").unwrap();
+        let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        assert_eq!(pending(&folder).unwrap(), Some(3));
+        assert!(seed_of(&folder, 3));
+        finish(&folder, 3).unwrap();
+        assert!(!seed_of(&folder, 3));
+        drop(folder);
+        assert_eq!(outputs(dir.path()), expected());
+        assert_eq!(mark(dir.path()), Some(Mark::LatePublication));
     }
 
     #[test]
@@ -497,12 +625,7 @@ mod tests {
 
     #[test]
     fn a_file_in_the_way_stays_and_stops_the_publication() {
-        for name in [
-            LOCK,
-            "deposit-data.json",
-            "validator_keys/keystore-0.json",
-            SLASHING_PROTECTION,
-        ] {
+        for name in [LOCK, "deposit-data.json", "validator_keys/keystore-0.json"] {
             let dir = staged();
             let target = dir.path().join(name);
             let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
@@ -541,6 +664,44 @@ mod tests {
         assert!(settle(&folder, cluster()).is_err());
         drop(folder);
         assert_eq!(outputs(dir.path()), expected());
+    }
+
+    #[test]
+    fn a_database_that_came_between_stays_and_one_that_is_not_whole_is_none() {
+        let begun = || {
+            let dir = staged();
+            let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+            begin(&folder, 3, V, &deposits(), Some(&database()), b"the lock").unwrap();
+            let path = staged_outputs(&folder, 3).join(SLASHING_PROTECTION);
+            (dir, folder, path)
+        };
+        let (dir, folder, _) = begun();
+        std::fs::write(folder.slashing_protection(), "what was signed").unwrap();
+        finish(&folder, 3).unwrap();
+        let now = || std::fs::read(dir.path().join(SLASHING_PROTECTION)).unwrap();
+        assert_eq!(now(), b"what was signed");
+        drop(folder);
+        assert_eq!(outputs(dir.path()), expected());
+        // The same file under both names.
+        let (dir, folder, path) = begun();
+        std::fs::hard_link(&path, folder.slashing_protection()).unwrap();
+        std::fs::write(folder.slashing_protection(), "what was signed").unwrap();
+        finish(&folder, 3).unwrap();
+        assert!(!path.exists());
+        let now = std::fs::read(dir.path().join(SLASHING_PROTECTION)).unwrap();
+        assert_eq!(now, b"what was signed");
+        // As `run` says, there is none then.
+        for change in [true, false] {
+            let (dir, folder, path) = begun();
+            std::fs::remove_file(&path).unwrap();
+            if change {
+                std::fs::write(&path, "changed").unwrap();
+            }
+            finish(&folder, 3).unwrap();
+            assert!(!folder.slashing_protection().exists() && !path.exists());
+            drop(folder);
+            assert_eq!(outputs(dir.path()), expected());
+        }
     }
 
     #[test]

@@ -63,7 +63,8 @@ pub enum GuardError {
     #[error(
         "The slashing protection database {} belongs to another cluster.\n\
          It was made for the lock 0x{}, and the lock here is 0x{}.\n\
-         Bring each file back to the folder that it came from.",
+         Leave it where it is until you know how it came here. If two folders were mixed up, put each back as it was; never put a copy in \
+         the place of another one.",
         path.display(), hex::encode(pinned), hex::encode(found)
     )]
     OtherLock {
@@ -78,7 +79,8 @@ pub enum GuardError {
     #[error(
         "The slashing protection database {} belongs to another operator.\n\
          It was made for operator {pinned}, and this folder is that of operator {found}.\n\
-         Bring each file back to the folder that it came from.",
+         Leave it where it is until you know how it came here. If two folders were mixed up, put each back as it was; never put a copy in \
+         the place of another one.",
         path.display()
     )]
     OtherOperator {
@@ -114,7 +116,8 @@ pub enum GuardError {
     #[error(
         "The slashing protection database {} was replaced or removed.\n\
          What this process has signed is not in the file that is there now.\n\
-         Stop this process; bring the right file back before you start it again.",
+         Stop this process. Start it again only with the file that it wrote to; if that is gone, import your backup into a new folder and \
+         start that one instead (conclave --data-dir NEW-FOLDER import FILE).",
         .0.display()
     )]
     Replaced(PathBuf),

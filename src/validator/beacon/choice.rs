@@ -1,11 +1,12 @@
 //! Which of an operator's beacon nodes is asked first, and which of their heads is ours: one rule for everything.
 //!
 //! 1. How a node is ([`State::rank`](super::nodes::State)): in step before optimistic before behind.
-//! 2. Those that show their head before those that only say how new it is.
-//! 3. The newest head that fits: no head is of the future. So the node that told of a block is asked before those that have
+//! 2. Who failed this request lately after those that did not; whose head is ours does not depend on requests.
+//! 3. Those that show their head before those that only say how new it is.
+//! 4. The newest head that fits: no head is of the future. So the node that told of a block is asked before those that have
 //!    not got it yet, for attestation data and for blocks that are built on it.
-//! 4. Of how many of the nodes that are as well it is the head.
-//! 5. The order in which the nodes were given.
+//! 5. Of how many of the nodes that are as well it is the head.
+//! 6. The order in which the nodes were given.
 //!
 //! A head of the slot after the one by our clock is of the future, too, unless most of the nodes that are as well have such heads: then
 //! it is our clock that is behind. So no node is the first of several because it is ahead of all others.
@@ -30,6 +31,8 @@ pub struct Standing {
     pub place: usize,
     /// 0 is best.
     pub rank: u8,
+    /// Whether it failed lately what is asked, so that others that are as well are asked before it.
+    pub behind: bool,
     /// Its head, as far as it told of one.
     pub head: Option<Head>,
 }
@@ -70,7 +73,8 @@ pub fn order(standings: &mut [Standing], slot: Option<u64>) {
     standings.sort_by_cached_key(|one| {
         let said = fits(one.place).map(|head| head.slot);
         let shows = shown(one.place).is_some();
-        (one.rank, !shows, Reverse(said), Reverse(alike(one)), one.place)
+        let order = (Reverse(said), Reverse(alike(one)), one.place);
+        (one.rank, one.behind, !shows, order)
     });
 }
 
@@ -100,6 +104,7 @@ mod tests {
         let standing = |(place, (rank, slot, root)): (usize, &Case)| Standing {
             place,
             rank: *rank,
+            behind: false,
             head: slot.map(|slot| Head {
                 slot,
                 root: root.map(|root| [root; 32]),

@@ -186,6 +186,9 @@ pub enum ErrorKind {
     /// No whole answer before the deadline.
     #[error("no answer in time")]
     Timeout,
+    /// Another node that was asked later answered before it.
+    #[error("another beacon node that was asked later answered before it")]
+    Overtaken,
     /// No connection, or it broke.
     #[error("not reachable ({0})")]
     Unreachable(String),
@@ -235,7 +238,9 @@ impl ErrorKind {
     /// What the operator can do about it.
     pub fn advice(&self) -> &'static str {
         match self {
-            Self::Timeout => "Check the load of the beacon node's machine and the connection to it.",
+            Self::Timeout | Self::Overtaken => {
+                "Check the load of the beacon node's machine and the connection to it."
+            }
             Self::Unreachable(_) => "Check that the beacon node runs, and its address and port.",
             Self::Syncing(_) => "Wait until it has caught up, or give a second one with --beacon-node.",
             Self::Optimistic => "Check the execution client of the beacon node.",
@@ -270,9 +275,17 @@ impl ErrorKind {
         matches!(self, Self::NotImplemented(_) | Self::NotFound(_))
     }
 
-    /// Whether the node itself is of no use for now, whatever is asked.
-    pub fn is_down(&self) -> bool {
+    /// Whether another form of the same question has no better prospects.
+    pub fn is_of_every_form(&self) -> bool {
         matches!(self, Self::Timeout | Self::Unreachable(_) | Self::Credentials(_))
+    }
+
+    /// Whether the node gave no answer at all, so that what it said before is still the last that it said.
+    pub fn says_nothing(&self) -> bool {
+        !matches!(
+            self,
+            Self::WrongNetwork(_) | Self::Malformed(_) | Self::TooLarge(_)
+        )
     }
 
     /// Whether another form of the same question may have another answer: the node does not take this one, or fails with it.

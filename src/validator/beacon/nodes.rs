@@ -49,13 +49,23 @@ const TROUBLE_AFTER: u32 = 3;
 /// What was not asked again for so long is nothing to speak of any more; more than an epoch, for some duties are asked
 /// for once in it.
 const TROUBLE_FADES: Duration = Duration::from_secs(15 * 60);
+/// What is asked in every check, beside the chain.
+const SPECIFICATION: &str = "specification";
+const SYNCING: &str = "sync status";
+pub(super) const HEAD: &str = "its head";
 /// Pause before something is submitted again that no node took; each further one is twice as long, so that a node that
 /// always fails has it ten times in an epoch, not a hundred times.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// Longest wait for a node to take what is submitted.
 const SUBMISSION: Duration = Duration::from_secs(12);
 /// Time is ours: a node that had less than this says nothing by not answering in it.
-const FAIR: Duration = Duration::from_secs(1);
+pub(super) const FAIR: Duration = Duration::from_secs(1);
+/// The same for what may be hard to answer: a block that is made, or a whole one.
+pub(super) const FAIR_IF_HARD: Duration = Duration::from_secs(4);
+/// A node that had this long, and was overtaken by one that was asked after it, is the slower one.
+const OVERTAKEN_AFTER: Duration = Duration::from_millis(250);
+/// For most so many checks a node is asked after the others for what it failed.
+const MAX_BEHIND: u32 = 32;
 /// Shortest.
 const MIN_HEDGE: Duration = Duration::from_millis(20);
 
@@ -128,24 +138,27 @@ pub struct Health {
     pub parting: Option<Parting>,
 }
 
-/// What it says of a node if it does not answer a question before our deadline. If it had hardly any time, nothing in any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Slow {
-    /// That it is of no use for now: others are asked first until the next check. For what a node has at hand.
-    OfNoUse,
-    /// That it fails this question, which is told if it goes on. For what may be hard to answer.
-    Fails,
-    /// Nothing. For what is asked for in case it is needed, and what is not waited for.
-    SaysNothing,
-}
-
 /// A request that failed, one time after the other.
 #[derive(Debug, Clone)]
 struct Failing {
+    /// In how many times between two checks: what is asked often at a time fails often at a time.
     times: u32,
+    /// The number of the check before it was counted last.
+    check: u32,
     since: Instant,
     last: Instant,
     error: NodeError,
+    /// Whether duties need the answer: what they do not need is nothing to speak of.
+    needed: bool,
+}
+
+impl Failing {
+    /// Whether others are asked before it, after so many checks: until the next one if it failed once, and twice as many each further
+    /// time. Then it is asked first again, or nobody would see that it is well.
+    fn is_behind(&self, checks: u32) -> bool {
+        let shift = self.times.saturating_sub(1).min(MAX_BEHIND.ilog2());
+        checks.wrapping_sub(self.check) < 1 << shift
+    }
 }
 
 /// All nodes failed.
@@ -222,7 +235,7 @@ struct Member {
     /// When it told of that, and whether its execution client had not verified it.
     told_at: Instant,
     optimistic: bool,
-    /// Whether it was in step when it was asked last; a request that failed since says nothing about that.
+    /// Whether it was in step when it was asked last.
     in_step: bool,
     latency: Duration,
     /// The chain as it told it last; none of one that is gone, or is not what is expected of all.
@@ -245,10 +258,47 @@ impl Member {
         self.refused.as_ref().unwrap_or(&self.state)
     }
 
+    /// Whether it failed this request lately, so that others are asked before it.
+    fn is_behind(&self, request: &'static str) -> bool {
+        let failing = self.failing.get(request);
+        failing.is_some_and(|failing| failing.is_behind(self.checks))
+    }
+
+    /// It gave a good answer, or one that is no failure.
+    fn answered(&mut self, request: &'static str) {
+        self.failing.remove(request);
+    }
+
+    fn failed(&mut self, request: &'static str, error: &NodeError, needed: bool) {
+        if !error.kind.is_trouble() {
+            return self.answered(request);
+        }
+        let (now, check) = (Instant::now(), self.checks);
+        let failing = self.failing.entry(request).or_insert_with(|| Failing {
+            times: 0,
+            check: check.wrapping_sub(1),
+            since: now,
+            last: now,
+            error: error.clone(),
+            needed,
+        });
+        if failing.check != check {
+            failing.times = failing.times.saturating_add(1);
+            failing.check = check;
+        }
+        failing.last = now;
+        failing.error = error.clone();
+        if matches!(error.kind, ErrorKind::Unreachable(_)) {
+            // Perhaps it was started again, and is another version.
+            self.node.forget_lacking();
+        }
+    }
+
     fn trouble(&self) -> Option<NodeError> {
         let known = self.failing.values();
         known
-            .filter(|failing| failing.times >= TROUBLE_AFTER && failing.last.elapsed() < TROUBLE_FADES)
+            .filter(|failing| failing.needed && failing.times >= TROUBLE_AFTER)
+            .filter(|failing| failing.last.elapsed() < TROUBLE_FADES)
             .min_by_key(|failing| failing.since)
             .map(|failing| failing.error.clone())
     }
@@ -292,8 +342,8 @@ impl Shared {
         self.chain.as_ref()?.time().slot_at(self.now_ms()?)
     }
 
-    /// Nodes of the right chain, for a choice among them.
-    fn standings(&self) -> Vec<Standing> {
+    /// Nodes of the right chain, for a choice among them: of whom to ask this, or of whose head is ours.
+    fn standings(&self, request: Option<&'static str>) -> Vec<Standing> {
         let members = self.members.iter().enumerate();
         let standing = |(place, member): (usize, &Member)| {
             let least = if member.optimistic {
@@ -304,6 +354,7 @@ impl Shared {
             Standing {
                 place,
                 rank: member.state.rank().max(least),
+                behind: request.is_some_and(|request| member.is_behind(request)),
                 head: member.head,
             }
         };
@@ -536,20 +587,23 @@ impl Nodes {
         shared.members.get(place).is_some_and(Member::is_verified)
     }
 
-    /// Whether a node is asked and told things although there are others: it is in step with the chain, or none is.
+    /// Whether a node is told things, and what it tells of its head counts, although there are others: it is in step with the chain, or
+    /// none is. What it was asked and failed says nothing of that.
     pub(super) fn is_of_use(&self, place: usize) -> bool {
-        of_use(self.ranked()).iter().any(|(known, ..)| *known == place)
+        of_use(self.ranked(None))
+            .iter()
+            .any(|(known, ..)| *known == place)
     }
 
-    /// The node that is asked first.
-    pub(super) fn best(&self) -> Option<usize> {
-        self.ranked().first().map(|(place, ..)| *place)
+    /// The node that is asked this first.
+    pub(super) fn best(&self, request: &'static str) -> Option<usize> {
+        self.ranked(Some(request)).first().map(|(place, ..)| *place)
     }
 
-    /// Nodes of the right chain, best first.
-    fn ranked(&self) -> Vec<(usize, Node, u8)> {
+    /// Nodes of the right chain, best first, for this request if there is one.
+    fn ranked(&self, request: Option<&'static str>) -> Vec<(usize, Node, u8)> {
         let shared = self.shared();
-        let mut standings = shared.standings();
+        let mut standings = shared.standings(request);
         choice::order(&mut standings, shared.slot());
         let ranked = standings.iter().filter_map(|one| {
             let member = shared.members.get(one.place)?;
@@ -587,7 +641,7 @@ impl Nodes {
     /// tells waits for it, so that the newest word is the last one.
     pub fn new_head(&self, tell: impl FnOnce(u64, Hash)) {
         let mut shared = self.shared();
-        let head = choice::head(&shared.standings(), shared.slot());
+        let head = choice::head(&shared.standings(None), shared.slot());
         if let Some((slot, root)) = head.filter(|_| head != shared.head_told) {
             shared.head_told = head;
             tell(slot, root);
@@ -597,7 +651,7 @@ impl Nodes {
     /// Of the heads that the nodes told of the one that is ours, slot and root: see [`choice`].
     pub fn head(&self) -> Option<(u64, Hash)> {
         let shared = self.shared();
-        choice::head(&shared.standings(), shared.slot())
+        choice::head(&shared.standings(None), shared.slot())
     }
 
     /// Asks every node how it is and, where that is not known, which chain it follows; what counts of what they say is found
@@ -619,7 +673,7 @@ impl Nodes {
     }
 
     async fn check_one(&self, place: usize, node: &Node, now_ms: u64, deadline: Instant) {
-        let (asks, checks) = {
+        let (asks, knows, checks) = {
             let mut shared = self.shared();
             let Some(member) = shared.members.get_mut(place) else {
                 return;
@@ -627,41 +681,75 @@ impl Nodes {
             member.checks = member.checks.wrapping_add(1);
             // Whoever disagrees may be updated at any moment.
             let disagrees = member.refused.is_some() || member.parting.is_some();
-            (member.told.is_none() || disagrees, member.checks)
+            let knows = member.told.is_some();
+            (!knows || disagrees, knows, member.checks)
         };
-        if (asks || checks.is_multiple_of(SPEC_EVERY))
-            && let Err(error) = self.verify(place, node, now_ms, deadline).await
-        {
-            self.mark(place, &error);
-            return;
+        if asks || checks.is_multiple_of(SPEC_EVERY) {
+            let asked = self.ask(SPECIFICATION, place, FAIR);
+            let until = if knows {
+                // How it is must still be asked then.
+                asked.at + deadline.saturating_duration_since(asked.at) / 2
+            } else {
+                deadline
+            };
+            let verified = self.verify(place, node, now_ms, until).await;
+            asked.settle(&verified);
+            // One that says nothing has said nothing else.
+            if let Err(error) = verified
+                && !(knows && error.kind.says_nothing())
+            {
+                self.mark(place, &error);
+                return;
+            }
         }
         let asked = Instant::now();
         let syncing = async {
+            let question = self.ask(SYNCING, place, FAIR);
             let answer = syncing(node, deadline).await;
+            question.settle(&answer);
             (answer, asked.elapsed())
         };
-        let shown = async { node.header("head", deadline.min(asked + SHOW_HEAD)).await.ok() };
+        let shown = async {
+            let question = self.ask(HEAD, place, FAIR);
+            let shown = node.header("head", deadline.min(asked + SHOW_HEAD)).await;
+            question.settle(&shown);
+            shown.ok()
+        };
         let ((syncing, latency), shown) = futures::join!(syncing, shown);
+        let answered = syncing.is_ok();
+        // Who shows its head is not gone, whatever it does not say of itself.
+        let said = syncing.or_else(|error| {
+            let shown = shown.as_ref().ok_or(error)?;
+            Ok(Syncing {
+                head_slot: shown.header.slot,
+                sync_distance: 0,
+                is_syncing: false,
+                is_optimistic: shown.execution_optimistic,
+                el_offline: false,
+            })
+        });
         let mut shared = self.shared();
         let Some(member) = shared.members.get_mut(place) else {
             return;
         };
         let told = member.told.as_ref();
         let slot = told.and_then(|chain| chain.time().slot_at(now_ms));
-        match syncing {
-            Ok(syncing) => {
-                member.latency = latency;
+        match said {
+            Ok(said) => {
+                if answered {
+                    member.latency = latency;
+                }
                 // A head of which it told without being asked was seen, too; what it only says of its head was not.
                 let told = member.head.filter(|head| head.root.is_some());
-                member.state = state(&syncing, shown.as_ref(), told, slot);
+                member.state = state(&said, shown.as_ref(), told, slot);
                 member.in_step = member.state.rank() <= State::Optimistic.rank();
                 // What it told meanwhile is newer.
                 if member.told_at <= asked {
-                    let said = choice::Head {
-                        slot: syncing.head_slot,
+                    let only_said = choice::Head {
+                        slot: said.head_slot,
                         root: None,
                     };
-                    member.head = shown.map(|header| header.head()).or(told).or(Some(said));
+                    member.head = shown.map(|header| header.head()).or(told).or(Some(only_said));
                     member.optimistic = false;
                 }
             }
@@ -672,7 +760,20 @@ impl Nodes {
         }
     }
 
-    /// Notes that a node is of no use. What answers there next may be another one: it is verified anew.
+    /// One node is asked something. `fair` is how long it has at the least before it says something of it that it does not answer.
+    fn ask(&self, request: &'static str, place: usize, fair: Duration) -> Asked<'_> {
+        Asked {
+            nodes: self,
+            request,
+            place,
+            at: Instant::now(),
+            fair,
+            needed: true,
+            open: true,
+        }
+    }
+
+    /// Notes that a node answers nothing, or what cannot be used. What answers there next may be another one: it is verified anew.
     fn mark(&self, place: usize, error: &NodeError) {
         let mut shared = self.shared();
         if let Some(member) = shared.members.get_mut(place) {
@@ -739,8 +840,8 @@ impl Nodes {
     }
 
     /// Asks nodes until one gives a good answer: the best first, the next one when there is an error or when a
-    /// quarter of the time has passed. `slow` is what it says of a node not to answer in time; who is not waited for any longer,
-    /// because another one has answered or nobody wants to know, is not thought of worse.
+    /// quarter of the time has passed. `fair` is how long a node has at the least before it is held against it that it does not answer,
+    /// or that nobody wants to know any longer; see [`Asked`].
     ///
     /// # Errors
     /// [`AllFailed`] when none did before the deadline.
@@ -748,9 +849,29 @@ impl Nodes {
         &self,
         request: &'static str,
         deadline: Instant,
-        slow: Slow,
+        fair: Duration,
         ask: F,
     ) -> Result<From<T>, AllFailed>
+    where
+        F: Fn(Node) -> Fut,
+        Fut: Future<Output = Result<T, NodeError>>,
+    {
+        self.first_and_slower(request, deadline, fair, ask)
+            .await
+            .map(|(first, _)| first)
+    }
+
+    /// The same; with it those that were asked before, and had not answered yet.
+    ///
+    /// # Errors
+    /// [`AllFailed`] when none did before the deadline.
+    pub(super) async fn first_and_slower<T, F, Fut>(
+        &self,
+        request: &'static str,
+        deadline: Instant,
+        fair: Duration,
+        ask: F,
+    ) -> Result<(From<T>, Vec<NodeError>), AllFailed>
     where
         F: Fn(Node) -> Fut,
         Fut: Future<Output = Result<T, NodeError>>,
@@ -760,12 +881,14 @@ impl Nodes {
             found = Some(answer);
             true
         };
-        self.until(request, deadline, slow, ask, first).await?;
+        let slower = self.until(request, deadline, fair, ask, first).await?;
         let errors = Vec::new();
-        found.ok_or(AllFailed { request, errors })
+        let found = found.ok_or(AllFailed { request, errors })?;
+        Ok((found, slower))
     }
 
-    /// The same until there is an answer that is `enough`; the next one is asked at once when one is not.
+    /// Asks until there is an answer that is `enough`; the next one is asked at once when one is not. Who was asked before the one
+    /// that gave it, and had not answered yet, is told.
     ///
     /// # Errors
     /// [`AllFailed`] when there was no good answer at all before the deadline.
@@ -773,29 +896,31 @@ impl Nodes {
         &self,
         request: &'static str,
         deadline: Instant,
-        slow: Slow,
+        fair: Duration,
         ask: F,
         mut enough: impl FnMut(From<T>) -> bool,
-    ) -> Result<(), AllFailed>
+    ) -> Result<Vec<NodeError>, AllFailed>
     where
         F: Fn(Node) -> Fut,
         Fut: Future<Output = Result<T, NodeError>>,
     {
         let hedge = (deadline.saturating_duration_since(Instant::now()) / 4).clamp(MIN_HEDGE, MAX_HEDGE);
-        let mut waiting = self.ranked().into_iter();
+        let mut waiting = self.ranked(Some(request)).into_iter();
         let mut running = FuturesUnordered::new();
+        let mut open: BTreeMap<usize, Asked<'_>> = BTreeMap::new();
         let mut errors: Vec<NodeError> = Vec::new();
         let mut answered = false;
         loop {
             let next = waiting.next();
             let more = next.is_some();
             if let Some((place, node, _)) = next {
-                let (answer, asked) = (ask(node), Instant::now());
-                running.push(async move { (place, asked, answer.await) });
+                open.insert(place, self.ask(request, place, fair));
+                let answer = ask(node);
+                running.push(async move { (place, answer.await) });
             }
             if running.is_empty() {
                 return if answered {
-                    Ok(())
+                    Ok(Vec::new())
                 } else {
                     Err(AllFailed { request, errors })
                 };
@@ -806,25 +931,30 @@ impl Nodes {
                 done = running.next() => done,
                 () = sleep_until(patience), if more => None,
             };
-            match done {
-                Some((node, _, Ok(value))) => {
-                    self.note_answer(request, node);
+            let Some((node, answer)) = done else {
+                continue;
+            };
+            let at = open.remove(&node).map(|asked| {
+                let at = asked.at;
+                asked.settle(&answer);
+                at
+            });
+            match answer {
+                Ok(value) => {
                     answered = true;
                     if enough(From { value, node }) {
-                        return Ok(());
+                        let before = |asked: &Asked<'_>| at.is_some_and(|at| asked.at < at);
+                        let slower = open.into_values().filter(before);
+                        return Ok(slower.filter_map(Asked::overtaken).collect());
                     }
                 }
-                Some((place, asked, Err(error))) => {
-                    self.blame(request, place, &error, asked, slow);
-                    errors.push(error);
-                }
-                None => {}
+                Err(error) => errors.push(error),
             }
         }
     }
 
-    /// Asks nodes one after the other until one gives a good answer, each for at most this long. Whatever comes of it, no
-    /// node is thought of worse: for questions that no duty waits for, and that may be hard to answer.
+    /// Asks nodes one after the other until one gives a good answer, each for at most this long. Who fails is asked after the others for a
+    /// while, and nothing is told of it: for questions that no duty waits for, and that may be hard to answer.
     ///
     /// # Errors
     /// [`AllFailed`] when none did.
@@ -839,8 +969,11 @@ impl Nodes {
         Fut: Future<Output = Result<T, NodeError>>,
     {
         let mut errors = Vec::new();
-        for (place, node, _) in self.ranked() {
-            match ask(node, Instant::now() + patience).await {
+        for (place, node, _) in self.ranked(Some(request)) {
+            let asked = self.ask(request, place, FAIR).not_needed();
+            let answer = ask(node, Instant::now() + patience).await;
+            asked.settle(&answer);
+            match answer {
                 Ok(value) => return Ok(From { value, node: place }),
                 Err(error) => errors.push(error),
             }
@@ -854,19 +987,19 @@ impl Nodes {
         F: Fn(Node) -> Fut,
         Fut: Future<Output = Result<T, NodeError>>,
     {
-        let began = Instant::now();
-        let asked = self.ranked().into_iter().map(|(place, node, _)| {
+        let asked = self.ranked(Some(request)).into_iter().map(|(place, node, _)| {
+            let asked = self.ask(request, place, FAIR);
             let answer = ask(node);
-            async move { (place, answer.await) }
+            async move {
+                let answer = answer.await;
+                asked.settle(&answer);
+                answer
+            }
         });
         let mut running: FuturesUnordered<_> = asked.collect();
-        while let Some((place, answer)) = running.next().await {
-            match answer {
-                Ok(value) => {
-                    self.note_answer(request, place);
-                    tell(value);
-                }
-                Err(error) => self.blame(request, place, &error, began, Slow::OfNoUse),
+        while let Some(answer) = running.next().await {
+            if let Ok(value) = answer {
+                tell(value);
             }
         }
     }
@@ -909,11 +1042,16 @@ impl Nodes {
         Fut: Future<Output = Result<T, NodeError>>,
     {
         let started = Instant::now();
-        let mut running: FuturesUnordered<_> = of_use(self.ranked())
+        let mut running: FuturesUnordered<_> = of_use(self.ranked(Some(request)))
             .into_iter()
             .map(|(place, node, _)| {
+                let asked = self.ask(request, place, FAIR);
                 let answer = send(node);
-                async move { (place, answer.await) }
+                async move {
+                    let answer = answer.await;
+                    asked.settle(&answer);
+                    (place, answer)
+                }
             })
             .collect();
         let (mut accepted, mut refused, mut after) = (Vec::new(), Vec::new(), None);
@@ -921,13 +1059,9 @@ impl Nodes {
             match result {
                 Ok(value) => {
                     after.get_or_insert_with(|| started.elapsed());
-                    self.note_answer(request, node);
                     accepted.push(From { value, node });
                 }
-                Err(error) => {
-                    self.blame(request, node, &error, started, Slow::Fails);
-                    refused.push(error);
-                }
+                Err(error) => refused.push(error),
             }
         }
         match after {
@@ -942,51 +1076,76 @@ impl Nodes {
             }),
         }
     }
+}
 
-    fn note_answer(&self, request: &'static str, place: usize) {
-        if let Some(member) = self.shared().members.get_mut(place) {
-            member.failing.remove(request);
-        }
+/// A node that is asked something. It is the only way to ask one of several, so nobody is dropped without a word: an answer, a failure,
+/// having been overtaken by one that was asked later, and not being waited for any longer, each says something of the node. A
+/// node that fails a request is asked for that after those that are as well, until the next check, and for twice as long each
+/// further time; if it goes on, that is told. It is not down for that, and what it tells of its head counts as before.
+struct Asked<'a> {
+    nodes: &'a Nodes,
+    request: &'static str,
+    place: usize,
+    at: Instant,
+    fair: Duration,
+    needed: bool,
+    open: bool,
+}
+
+impl Asked<'_> {
+    /// For what no duty waits for.
+    fn not_needed(mut self) -> Self {
+        self.needed = false;
+        self
     }
 
-    /// Holds against a node that it failed a question which it was asked then.
-    fn blame(&self, request: &'static str, place: usize, error: &NodeError, asked: Instant, slow: Slow) {
-        let is_slow = error.kind == ErrorKind::Timeout;
-        if is_slow && (slow == Slow::SaysNothing || asked.elapsed() < FAIR) {
-            return;
-        }
-        if !is_slow || slow == Slow::OfNoUse {
-            self.note(place, error);
-        }
-        self.note_failure(request, place, error);
-    }
-
-    fn note_failure(&self, request: &'static str, place: usize, error: &NodeError) {
-        if !error.kind.is_trouble() {
-            return self.note_answer(request, place);
-        }
-        let now = Instant::now();
-        if let Some(member) = self.shared().members.get_mut(place) {
-            let failing = member.failing.entry(request).or_insert_with(|| Failing {
-                times: 0,
-                since: now,
-                last: now,
-                error: error.clone(),
-            });
-            failing.times = failing.times.saturating_add(1);
-            failing.last = now;
-            failing.error = error.clone();
-        }
-    }
-
-    /// A node that does not answer is asked last until the next check says otherwise.
-    fn note(&self, place: usize, error: &NodeError) {
-        if error.kind.is_down() {
-            let mut shared = self.shared();
-            if let Some(member) = shared.members.get_mut(place) {
-                member.state = State::Down(error.clone());
-                member.node.forget_lacking();
+    /// It answered, failed, or did not answer before our deadline.
+    fn settle<T>(mut self, answer: &Result<T, NodeError>) {
+        match answer {
+            // See `drop`.
+            Err(error) if error.kind == ErrorKind::Timeout => {}
+            Err(error) => self.failed(error),
+            Ok(_) => {
+                self.open = false;
+                if let Some(member) = self.nodes.shared().members.get_mut(self.place) {
+                    member.answered(self.request);
+                }
             }
+        }
+    }
+
+    /// One that was asked after it gave a good answer before it; none if it had too little time for that to say something.
+    fn overtaken(mut self) -> Option<NodeError> {
+        if self.at.elapsed() < OVERTAKEN_AFTER {
+            return None;
+        }
+        let error = self.error(ErrorKind::Overtaken)?;
+        self.failed(&error);
+        Some(error)
+    }
+
+    fn error(&self, kind: ErrorKind) -> Option<NodeError> {
+        let shared = self.nodes.shared();
+        let member = shared.members.get(self.place)?;
+        Some(member.node.error(self.request, kind))
+    }
+
+    fn failed(&mut self, error: &NodeError) {
+        self.open = false;
+        if let Some(member) = self.nodes.shared().members.get_mut(self.place) {
+            member.failed(self.request, error, self.needed);
+        }
+    }
+}
+
+impl Drop for Asked<'_> {
+    /// Nobody waits for it any longer.
+    fn drop(&mut self) {
+        if self.open
+            && self.at.elapsed() >= self.fair
+            && let Some(error) = self.error(ErrorKind::Timeout)
+        {
+            self.failed(&error);
         }
     }
 }
@@ -1036,9 +1195,9 @@ fn state(said: &Syncing, shown: Option<&Header>, told: Option<choice::Head>, slo
 
 /// Asks a node how it is.
 async fn syncing(node: &Node, deadline: Instant) -> Result<Syncing, NodeError> {
-    let request = Request::get("syncing", "/eth/v1/node/syncing", SMALL);
+    let request = Request::get(SYNCING, "/eth/v1/node/syncing", SMALL);
     let answer = node.send(&request, deadline).await?;
     let data: Data<Syncing> = serde_json::from_slice(&answer.body)
-        .map_err(|error| node.error("syncing", ErrorKind::Malformed(line(&error.to_string()))))?;
+        .map_err(|error| node.error(SYNCING, ErrorKind::Malformed(line(&error.to_string()))))?;
     Ok(data.data)
 }

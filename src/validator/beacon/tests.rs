@@ -24,7 +24,7 @@ use super::{
     api::{BlockRequest, BlockTrouble, KnownBlock, Produced, Published},
     events::{Events, News},
     http::{Address, ErrorKind, Node},
-    nodes::{AllFailed, From, Nodes, Slow, State},
+    nodes::{AllFailed, FAIR, FAIR_IF_HARD, From, Nodes, State},
 };
 use crate::{
     ethereum::exit::{SignedVoluntaryExit, VoluntaryExit},
@@ -399,7 +399,7 @@ async fn a_node_that_is_gone_has_no_say_and_nothing_needs_a_new_start() {
     nodes.check(NOW_MS + 3 * 4000, soon()).await;
     assert_eq!((signable(&nodes), of_other_schedule(&nodes)), (true, vec![0]));
     // A request that fails is not a node that is gone.
-    let failed = nodes.first("x", soon(), Slow::OfNoUse, |node| async move {
+    let failed = nodes.first("x", soon(), FAIR, |node| async move {
         Err::<(), _>(node.error("x", ErrorKind::Timeout))
     });
     failed.await.unwrap_err();
@@ -722,12 +722,182 @@ async fn the_next_node_is_asked_when_the_first_is_slow() {
     let answer = attestation_data(&nodes, 9, soon()).await.unwrap();
     assert_eq!((answer.node, answer.value), (1, vote(9)));
 
-    // Alone, it is an error in time, and the node is asked last from then on.
+    // Alone, it is an error in time. It answers how it is, so it is not down.
     let nodes = connect(&[&slow]).await;
     let deadline = Instant::now() + Duration::from_millis(1200);
     let failed = attestation_data(&nodes, 9, deadline).await.unwrap_err();
     assert_eq!(failed.errors[0].kind, ErrorKind::Timeout);
-    assert!(matches!(nodes.health()[0].state, State::Down(_)));
+    assert_eq!(nodes.health()[0].state, State::Ready);
+}
+
+/// A way of asking several nodes of which the first hangs.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    First,
+    Hard,
+    NotWhatWasWanted,
+    NoLongerWanted,
+    Each,
+    Aside,
+    Submit,
+}
+
+#[tokio::test]
+async fn who_hangs_with_one_request_is_asked_for_it_after_the_others_and_told_of_if_it_goes_on() {
+    use Way::{Aside, Each, First, Hard, NoLongerWanted, NotWhatWasWanted, Submit};
+    const WHAT: &str = "anything";
+    async fn ask(nodes: &Nodes, way: Way, known: &[String]) -> Vec<usize> {
+        let order = Mutex::new(Vec::new());
+        let (order, alone) = (&order, known.len() == 1);
+        let end = Instant::now() + Duration::from_millis(1150);
+        let one = |node: Node| async move {
+            let place = known.iter().position(|name| name == node.name()).unwrap();
+            order.lock().unwrap().push(place);
+            if place == 0 {
+                tokio::time::sleep_until(end).await;
+                return Err(node.error(WHAT, ErrorKind::Timeout));
+            }
+            Ok(())
+        };
+        match way {
+            First => assert_eq!(nodes.first(WHAT, end, FAIR, one).await.is_err(), alone),
+            Hard => assert_eq!(nodes.first(WHAT, end, FAIR_IF_HARD, one).await.is_err(), alone),
+            NotWhatWasWanted => {
+                let asked = nodes.until(WHAT, end, FAIR, one, |_| false).await;
+                assert_eq!(asked.is_err(), alone);
+            }
+            NoLongerWanted => {
+                let asked = nodes.until(WHAT, end, FAIR, one, |_| false);
+                let patience = end - Duration::from_millis(100);
+                tokio::time::timeout_at(patience, asked).await.unwrap_err();
+            }
+            Each => nodes.each(WHAT, one, |()| ()).await,
+            Aside => {
+                let patient = |node: Node, _| one(node);
+                let asked = nodes.aside(WHAT, Duration::ZERO, patient).await;
+                assert_eq!(asked.is_err(), alone);
+            }
+            Submit => {
+                let sent = nodes.submit(WHAT, end, |node, _| one(node)).await;
+                assert_eq!(sent.is_err(), alone);
+            }
+        }
+        order.lock().unwrap().clone()
+    }
+    let cases = [First, Hard, NotWhatWasWanted, NoLongerWanted, Each, Aside, Submit].map(async |way| {
+        let servers = [
+            says(98, false, 0, Some(98)).await,
+            says(98, false, 0, Some(98)).await,
+        ];
+        let nodes = connect_at(IN_SLOT, &servers).await;
+        let known: Vec<String> = nodes.health().into_iter().map(|one| one.name).collect();
+        let mut told = Vec::new();
+        for times in 1..=3 {
+            assert_eq!(ask(&nodes, way, &known).await[0], 0, "{way:?} {times}");
+            // What is asked again at once is not counted again.
+            told.push(nodes.health()[0].trouble.clone());
+            // Others are asked first until the next check, and twice as long each further time.
+            for _ in 0..1 << (times - 1) {
+                assert_eq!(nodes.best(WHAT), Some(1), "{way:?} {times}");
+                // For this request only; and its head is as good as before.
+                assert_eq!(
+                    (nodes.best("something else"), nodes.is_of_use(0)),
+                    (Some(0), true)
+                );
+                nodes.check(IN_SLOT, soon()).await;
+                assert!(nodes.health().iter().all(|one| one.state == State::Ready));
+            }
+            assert_eq!(nodes.best(WHAT), Some(0), "{way:?} {times}");
+        }
+        let is_told: Vec<bool> = told.iter().map(Option::is_some).collect();
+        // What no duty needs is not spoken of.
+        let expected = !matches!(way, Aside);
+        assert_eq!(is_told, [false, false, expected], "{way:?}");
+        if let Some(trouble) = &told[2] {
+            let kind = match way {
+                First | Hard => ErrorKind::Overtaken,
+                _ => ErrorKind::Timeout,
+            };
+            assert_eq!((trouble.request, &trouble.kind), (WHAT, &kind), "{way:?}");
+        }
+        assert_eq!(nodes.health()[1].trouble, None);
+        // One that answers it again is asked first as before, and nothing is told any more.
+        let good = |_: Node| async { Ok(()) };
+        nodes.each(WHAT, good, |()| ()).await;
+        assert_eq!((nodes.best(WHAT), &nodes.health()[0].trouble), (Some(0), &None));
+    });
+    futures::future::join_all(cases).await;
+}
+
+#[tokio::test]
+async fn a_failure_is_counted_once_between_two_checks_however_often_it_is_asked() {
+    let servers = [
+        says(98, false, 0, Some(98)).await,
+        says(98, false, 0, Some(98)).await,
+    ];
+    let nodes = connect_at(IN_SLOT, &servers).await;
+    let fails =
+        |node: Node| async move { Err::<(), _>(node.error("x", ErrorKind::Malformed(String::new()))) };
+    for times in 1..=3 {
+        for _ in 0..5 {
+            nodes.each("x", fails, |()| ()).await;
+        }
+        assert_eq!(nodes.health()[0].trouble.is_some(), times == 3);
+        nodes.check(IN_SLOT, soon()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_shows_its_head_is_not_down_whatever_else_of_itself_it_does_not_say() {
+    let fails = Arc::new(AtomicUsize::new(0));
+    let failing = fails.clone();
+    let server = serve(7, move |call| {
+        let (fails, end) = (
+            failing.load(Ordering::Relaxed),
+            ["", "/syncing", "/spec", "/head", "/"],
+        );
+        let head = (call.path() == "/eth/v1/beacon/headers/head")
+            .then(|| header(98, 1).1.to_string().into_response());
+        async move {
+            if fails > 0 && (fails == 4 || call.path().ends_with(end[fails])) {
+                std::future::pending::<()>().await;
+            }
+            head
+        }
+        .boxed()
+    })
+    .await;
+    let servers = [server];
+    let nodes = connect_at(IN_SLOT, &servers).await;
+    let check = async || {
+        let patience = Instant::now() + Duration::from_millis(2200);
+        nodes.check(IN_SLOT, patience).await;
+        let health = nodes.health().remove(0);
+        (health.state, health.trouble.map(|trouble| trouble.request))
+    };
+    // How it is.
+    fails.store(1, Ordering::Relaxed);
+    for told in [None, None, Some("sync status")] {
+        assert_eq!(check().await, (State::Ready, told));
+        assert_eq!(nodes.head(), Some((98, header(98, 1).0)));
+    }
+    fails.store(0, Ordering::Relaxed);
+    assert_eq!(check().await, (State::Ready, None));
+    // Of what chain it is, when it is asked again for that.
+    fails.store(2, Ordering::Relaxed);
+    for _ in 5..=64 {
+        assert_eq!(check().await, (State::Ready, None));
+    }
+    assert!(nodes.is_of_use(0));
+    // Its head.
+    fails.store(3, Ordering::Relaxed);
+    for told in [None, None, Some("its head")] {
+        assert_eq!(check().await, (State::Ready, told));
+    }
+    // Nothing.
+    fails.store(4, Ordering::Relaxed);
+    assert!(matches!(check().await.0, State::Down(_)));
+    assert!(!nodes.is_of_use(0));
 }
 
 #[tokio::test]
@@ -735,7 +905,13 @@ async fn our_own_impatience_is_not_held_against_a_node() {
     // Says that it is well, and answers nothing else.
     let slow = || {
         serve(7, |call| {
-            let says = ["/config/spec", "/genesis", "/version", "/syncing"];
+            let says = [
+                "/config/spec",
+                "/genesis",
+                "/version",
+                "/syncing",
+                "/headers/head",
+            ];
             let hangs = !says.iter().any(|end| call.path().ends_with(end));
             async move {
                 if hangs {
@@ -757,7 +933,8 @@ async fn our_own_impatience_is_not_held_against_a_node() {
         attestation_data(&nodes, 9, after(100)).await.unwrap_err();
         nodes.attestation_data_of_each(9, after(100), |_| {}).await;
         nodes.header(&root, after(100)).await.unwrap_err();
-        nodes.head_header(after(100)).await.unwrap_err();
+        nodes.head_root(after(100)).await.unwrap_err();
+        nodes.check(NOW_MS, soon()).await;
         nodes.submit_sync_messages(&[], after(100)).await.unwrap_err();
         nodes.known_block(&schemas, &root, after(100)).await.unwrap_err();
     }
@@ -784,6 +961,7 @@ async fn our_own_impatience_is_not_held_against_a_node() {
         futures::join!(block(after(1300)), async {
             nodes.known_block(&schemas, &root, after(1300)).await.unwrap_err();
         });
+        nodes.check(NOW_MS, soon()).await;
     }
     assert!(well(), "{:?}", nodes.health());
     for times in 1..=3 {
@@ -793,13 +971,11 @@ async fn our_own_impatience_is_not_held_against_a_node() {
             async { nodes.committee(9, 0, after(1300)).await.unwrap_err() },
             async { nodes.submit_sync_messages(&[], after(1300)).await.unwrap_err() },
         );
-        assert!(nodes.is_ready());
-        // It is told if it goes on.
+        // It is told if it goes on; who answers how it is is not down for that.
         assert_eq!(nodes.health()[0].trouble.is_some(), times == 3);
+        nodes.check(NOW_MS, soon()).await;
+        assert!(nodes.is_ready());
     }
-    // What a node has at hand it says in this time.
-    attestation_data(&nodes, 9, after(1600)).await.unwrap_err();
-    assert!(!nodes.is_ready());
 }
 
 #[tokio::test]
@@ -1099,7 +1275,7 @@ async fn an_endpoint_that_a_node_lacks_is_asked_for_three_times_and_again_when_i
             }
             // or when it was asked for something,
             2 => {
-                let failed = nodes.first("x", soon(), Slow::OfNoUse, |node| async move {
+                let failed = nodes.first("x", soon(), FAIR, |node| async move {
                     Err::<(), _>(node.error("x", ErrorKind::Unreachable("refused".to_owned())))
                 });
                 failed.await.unwrap_err();
@@ -1597,6 +1773,68 @@ async fn a_block_that_a_node_cannot_give_in_ssz_is_asked_for_as_json() {
 }
 
 #[tokio::test]
+async fn a_node_that_hangs_when_it_is_to_make_or_show_a_block_is_told_of_and_the_other_asked_first() {
+    let chain = crate::validator::chain::spec::tests::chain("minimal");
+    let schemas = Arc::new(BlockSchemas::new(&chain.spec.sizes));
+    let (block, blobs) = block(&schemas, Fork::Fulu, 17, false);
+    let ssz = BlockSchemas::contents_ssz(&block, blobs.as_ref().unwrap());
+    let (root, shown) = header(9, 1);
+    let calls: [Arc<AtomicUsize>; 2] = Default::default();
+    let server = |place: usize| {
+        let (calls, ssz, shown) = (calls[place].clone(), ssz.clone(), shown.to_string());
+        serve(7, move |call| {
+            let path = call.path();
+            let (made, is_header) = (path.starts_with("/eth/v3/"), path.contains("/beacon/headers/0x"));
+            let is_block = made || is_header || path.contains("blocks/");
+            calls.fetch_add(usize::from(is_block), Ordering::Relaxed);
+            let answer = if made {
+                Some(ssz.clone().into_response())
+            } else {
+                is_header.then(|| shown.clone().into_response())
+            };
+            async move {
+                if is_block && place == 0 {
+                    std::future::pending::<()>().await;
+                }
+                answer
+            }
+            .boxed()
+        })
+    };
+    let (hangs, good) = (server(0).await, server(1).await);
+    let nodes = connect(&[&hangs, &good]).await;
+    let asked = || calls[0].swap(0, Ordering::Relaxed);
+    for _ in 0..2 {
+        let (made, told) = produce(&nodes, &schemas, 17, block.randao_reveal, None).await;
+        assert_eq!((made.unwrap().block, asked()), (block.clone(), 1));
+        // In that slot somebody can still do something about it.
+        let slower = |one: &BlockTrouble| matches!(one, BlockTrouble::Failed(error) if error.kind == ErrorKind::Overtaken && hangs.url.ends_with(&error.node[7..]));
+        assert_eq!(told.iter().filter(|one| slower(one)).count(), 1, "{told:?}");
+        nodes.known_block(&schemas, &root, soon()).await.unwrap();
+        nodes.header(&root, soon()).await.unwrap();
+        assert_eq!(asked(), 2);
+        // Until the next check the other one is asked first, and answers at once.
+        let (made, told) = produce(&nodes, &schemas, 17, block.randao_reveal, None).await;
+        assert!(made.is_ok() && !told.iter().any(slower), "{told:?}");
+        nodes.known_block(&schemas, &root, soon()).await.unwrap();
+        nodes.header(&root, soon()).await.unwrap();
+        assert_eq!(asked(), 0);
+        for _ in 0..2 {
+            nodes.check(NOW_MS, soon()).await;
+        }
+        assert!(
+            nodes
+                .health()
+                .iter()
+                .all(|one| one.state == State::Ready && one.trouble.is_none())
+        );
+    }
+    let (made, _) = produce(&nodes, &schemas, 17, block.randao_reveal, None).await;
+    assert!(made.is_ok());
+    assert_eq!(nodes.health()[0].trouble.clone().unwrap().request, "block");
+}
+
+#[tokio::test]
 async fn a_block_of_the_chain_is_asked_for_in_every_form_and_nobody_can_lie_about_it() {
     let chain = crate::validator::chain::spec::tests::chain("minimal");
     let schemas = Arc::new(BlockSchemas::new(&chain.spec.sizes));
@@ -1942,12 +2180,10 @@ async fn asked(nodes: &Nodes) -> Vec<usize> {
     let ask = |node: Node| {
         let place = names.iter().position(|name| name == node.name());
         order.lock().unwrap().extend(place);
-        async move { Err::<(), _>(node.error("order", ErrorKind::Malformed(String::new()))) }
+        // Nobody is thought of worse for that.
+        async move { Err::<(), _>(node.error("order", ErrorKind::Timeout)) }
     };
-    nodes
-        .first("order", soon(), Slow::OfNoUse, ask)
-        .await
-        .unwrap_err();
+    nodes.first("order", soon(), FAIR, ask).await.unwrap_err();
     order.into_inner().unwrap()
 }
 
@@ -2059,6 +2295,35 @@ async fn nodes_are_asked_by_how_they_are_then_by_their_head_then_as_they_were_gi
         (asked(&nodes).await, nodes.head()),
         (vec![1, 2, 0], Some((100, [4; 32])))
     );
+    // One that failed a request is asked for that after the other; of which block it tells counts all the same.
+    let servers = [ready(98).await, ready(98).await];
+    let nodes = connect_at(IN_SLOT, &servers).await;
+    let name = nodes.health()[1].name.clone();
+    let fails = |node: Node| {
+        let unreachable = ErrorKind::Unreachable(String::new());
+        let answer = (node.name() != name).then_some(());
+        async move { answer.ok_or_else(|| node.error("order", unreachable)) }
+    };
+    for place in [0, 1] {
+        nodes.told(place, 98, [1; 32], false);
+    }
+    nodes.each("order", fails, |()| ()).await;
+    nodes.told(1, 99, [2; 32], false);
+    assert!(nodes.is_of_use(1));
+    assert_eq!(
+        (asked(&nodes).await, nodes.best("something else"), nodes.head()),
+        (vec![0, 1], Some(1), Some((99, [2; 32])))
+    );
+    // One that is worse is asked after it all the same: what it says may be old.
+    let servers = [ready(98).await, says(60, true, 38, None).await];
+    let nodes = connect_at(IN_SLOT, &servers).await;
+    let name = nodes.health()[0].name.clone();
+    let fails = |node: Node| {
+        let answer = (node.name() != name).then_some(());
+        async move { answer.ok_or_else(|| node.error("order", ErrorKind::Overtaken)) }
+    };
+    nodes.each("order", fails, |()| ()).await;
+    assert_eq!(asked(&nodes).await, [0, 1]);
     // What a node only says of its head is no head that it shows.
     let servers = [ready(99).await, says(98, false, 0, Some(98)).await];
     let nodes = connect_at(IN_SLOT, &servers).await;

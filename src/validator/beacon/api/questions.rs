@@ -12,7 +12,7 @@ use crate::{
                 AttesterDuty, BlockRoot, Duties, Header, ProposerDuties, SyncDuty, ValidatorStatus, Vote,
             },
             http::{ErrorKind, Node, Request},
-            nodes::{AllFailed, From, Nodes, Slow},
+            nodes::{AllFailed, FAIR, FAIR_IF_HARD, From, HEAD, Nodes},
         },
         chain::{
             block::{Block, BlockSchemas, Unfit},
@@ -47,7 +47,7 @@ impl Nodes {
         indices: &[u64],
         deadline: Instant,
     ) -> Result<From<Vec<(u64, [u8; 48])>>, AllFailed> {
-        self.first("public keys", deadline, Slow::Fails, |node| async move {
+        self.first("public keys", deadline, FAIR, |node| async move {
             node.public_keys(indices, deadline).await
         })
         .await
@@ -64,7 +64,7 @@ impl Nodes {
         deadline: Instant,
     ) -> Result<From<Vec<u64>>, AllFailed> {
         let chain = &*self.known_chain("committee")?;
-        self.first("committee", deadline, Slow::Fails, |node| async move {
+        self.first("committee", deadline, FAIR, |node| async move {
             node.committee(slot, index, chain, deadline).await
         })
         .await
@@ -76,7 +76,7 @@ impl Nodes {
     /// [`AllFailed`]; `is_not_found` when no node has the endpoint.
     pub async fn sync_committee(&self, epoch: u64, deadline: Instant) -> Result<From<Vec<u64>>, AllFailed> {
         let chain = &*self.known_chain("sync committee")?;
-        self.first("sync committee", deadline, Slow::Fails, |node| async move {
+        self.first("sync committee", deadline, FAIR, |node| async move {
             node.sync_committee(epoch, chain, deadline).await
         })
         .await
@@ -98,7 +98,7 @@ impl Nodes {
         pubkeys: &[[u8; 48]],
         deadline: Instant,
     ) -> Result<From<Vec<ValidatorStatus>>, AllFailed> {
-        self.first("validators", deadline, Slow::Fails, |node| async move {
+        self.first("validators", deadline, FAIR, |node| async move {
             node.validators(pubkeys, deadline).await
         })
         .await
@@ -148,7 +148,7 @@ impl Nodes {
         deadline: Instant,
     ) -> Result<From<Duties<AttesterDuty>>, AllFailed> {
         let chain = &*self.known_chain("attester duties")?;
-        self.first("attester duties", deadline, Slow::Fails, |node| async move {
+        self.first("attester duties", deadline, FAIR, |node| async move {
             node.attester_duties(epoch, chain, indices, deadline).await
         })
         .await
@@ -164,7 +164,7 @@ impl Nodes {
         deadline: Instant,
     ) -> Result<From<ProposerDuties>, AllFailed> {
         let chain = &*self.known_chain("proposer duties")?;
-        self.first("proposer duties", deadline, Slow::Fails, |node| async move {
+        self.first("proposer duties", deadline, FAIR, |node| async move {
             node.proposer_duties(epoch, chain, deadline).await
         })
         .await
@@ -181,12 +181,9 @@ impl Nodes {
         deadline: Instant,
     ) -> Result<From<Vec<SyncDuty>>, AllFailed> {
         let chain = &*self.known_chain("sync committee duties")?;
-        self.first(
-            "sync committee duties",
-            deadline,
-            Slow::Fails,
-            |node| async move { node.sync_duties(epoch, chain, indices, deadline).await },
-        )
+        self.first("sync committee duties", deadline, FAIR, |node| async move {
+            node.sync_duties(epoch, chain, indices, deadline).await
+        })
         .await
     }
 
@@ -206,7 +203,7 @@ impl Nodes {
         const WHAT: &str = "attestation data";
         let chain = &*self.known_chain(WHAT)?;
         let ask = |node: Node| async move { node.attestation_data(slot, chain, deadline).await };
-        let chosen = self.best();
+        let chosen = self.best(WHAT);
         let (mut first, mut chosen_answered) = (true, false);
         let enough = |answer: From<AttestationData>| {
             let ours = self.head().filter(|(of, _)| *of <= slot);
@@ -216,7 +213,7 @@ impl Nodes {
             tell(answer, std::mem::take(&mut first) || fits && counts);
             fits
         };
-        self.until(WHAT, deadline, Slow::OfNoUse, ask, enough).await
+        self.until(WHAT, deadline, FAIR, ask, enough).await.map(|_| ())
     }
 
     /// The same from every node: what one of them says is plausible. `tell` is given each answer as it comes.
@@ -246,12 +243,9 @@ impl Nodes {
         deadline: Instant,
     ) -> Result<From<Attestation>, AllFailed> {
         let chain = &*self.known_chain("aggregate attestation")?;
-        self.first(
-            "aggregate attestation",
-            deadline,
-            Slow::Fails,
-            |node| async move { node.aggregate(data, committee_index, chain, deadline).await },
-        )
+        self.first("aggregate attestation", deadline, FAIR, |node| async move {
+            node.aggregate(data, committee_index, chain, deadline).await
+        })
         .await
     }
 
@@ -267,15 +261,10 @@ impl Nodes {
         deadline: Instant,
     ) -> Result<From<SyncCommitteeContribution>, AllFailed> {
         let chain = &*self.known_chain("sync committee contribution")?;
-        self.first(
-            "sync committee contribution",
-            deadline,
-            Slow::Fails,
-            |node| async move {
-                node.contribution(slot, subcommittee_index, beacon_block_root, chain, deadline)
-                    .await
-            },
-        )
+        self.first("sync committee contribution", deadline, FAIR, |node| async move {
+            node.contribution(slot, subcommittee_index, beacon_block_root, chain, deadline)
+                .await
+        })
         .await
     }
 
@@ -311,7 +300,7 @@ impl Nodes {
         };
         let fork = chain.spec.fork_at(chain.epoch_of(slot)).ok_or_else(nothing)?.fork;
         let (request, refuses, tell) = (&request, &refuses, &tell);
-        self.first(WHAT, deadline, Slow::SaysNothing, |node| async move {
+        let ask = |node: Node| async move {
             let asked = node.produce_block(request, fork, schemas, deadline, tell).await;
             let checked = asked.and_then(|produced| {
                 let block = &produced.block;
@@ -324,8 +313,12 @@ impl Nodes {
                 }
             });
             checked.inspect_err(|error| tell(BlockTrouble::Failed(error.clone())))
+        };
+        let made = self.first_and_slower(WHAT, deadline, FAIR_IF_HARD, ask).await;
+        made.map(|(made, slower)| {
+            slower.into_iter().map(BlockTrouble::Failed).for_each(tell);
+            made
         })
-        .await
     }
 
     /// The root of a node's head.
@@ -333,7 +326,7 @@ impl Nodes {
     /// # Errors
     /// [`AllFailed`].
     pub async fn head_root(&self, deadline: Instant) -> Result<From<BlockRoot>, AllFailed> {
-        self.first("block root", deadline, Slow::OfNoUse, |node| async move {
+        self.first("block root", deadline, FAIR, |node| async move {
             node.block_root("head", deadline).await
         })
         .await
@@ -345,7 +338,7 @@ impl Nodes {
     /// [`AllFailed`]; `is_not_found` when no node knows the block.
     pub async fn header(&self, root: &Hash, deadline: Instant) -> Result<From<Header>, AllFailed> {
         let id = &hex_text(root);
-        self.first("block header", deadline, Slow::OfNoUse, |node| async move {
+        self.first("block header", deadline, FAIR, |node| async move {
             let header = node.header(id, deadline).await?;
             if header.root == *root {
                 Ok(header)
@@ -369,12 +362,12 @@ impl Nodes {
     ) -> Result<From<KnownBlock>, AllFailed> {
         const WHAT: &str = "a block";
         let chain = &self.known_chain(WHAT)?;
-        self.first(WHAT, deadline, Slow::SaysNothing, |node| async move {
+        self.first(WHAT, deadline, FAIR_IF_HARD, |node| async move {
             for blinded in [true, false] {
                 match node.block(blinded, root, chain, schemas, deadline).await {
                     Ok(block) => return Ok(KnownBlock::Whole(Box::new(block))),
                     // Then no other form of the question helps.
-                    Err(error) if error.kind.is_down() => return Err(error),
+                    Err(error) if error.kind.is_of_every_form() => return Err(error),
                     Err(error) => tracing::debug!("{error}"),
                 }
             }
@@ -393,7 +386,7 @@ impl Nodes {
     /// # Errors
     /// [`AllFailed`].
     pub async fn head_header(&self, deadline: Instant) -> Result<From<Header>, AllFailed> {
-        self.first("block header", deadline, Slow::OfNoUse, |node| async move {
+        self.first(HEAD, deadline, FAIR, |node| async move {
             node.header("head", deadline).await
         })
         .await

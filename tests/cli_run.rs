@@ -1530,6 +1530,9 @@ fn run_refuses_a_beacon_node_of_another_network() {
     ];
     let output = folder.output(&[&arguments[..], &["--beacon-node", &node.url]].concat());
     refused(&output, 10, "another network");
+    // The database that it leaves is as new as before: the same command goes on with it.
+    let right = [&arguments[1..], &["--beacon-node", NOWHERE]].concat();
+    folder.run(&right).until("Waiting for a beacon node");
     // Dry runs look as closely, and need no database.
     let folder = Folder::hoodi();
     let arguments = ["run", "--dry-run", "--listen", "/ip4/127.0.0.1/tcp/0"];

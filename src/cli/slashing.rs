@@ -16,7 +16,7 @@ use crate::{
     crypto::hash::Hash,
     ethereum::network::Network,
     validator::guard::{
-        self, Cluster, Future, Guard, GuardError, Imported, Key, Mark,
+        self, Cluster, Future, Guard, GuardError, Imported, Key, Mark, Progress, Record,
         interchange::{Horizon, Interchange, InterchangeError, MAX_FILE_BYTES},
     },
 };
@@ -318,25 +318,43 @@ pub(super) fn problem(error: &GuardError) -> Problem {
     problem
 }
 
-/// A database is never made over another one, and never in passing.
+/// A database is never made over another one, and never in passing. With `new`, one that was made so before and has signed nothing is opened.
 ///
 /// # Errors
 /// With what went wrong, and its exit code.
 pub(super) fn open_guard(disk: &Disk, path: &Path, cluster: Cluster, new: bool) -> Result<Guard, Problem> {
     if new {
         let bytes = guard::new_database(&cluster, Some(Mark::New)).map_err(|error| problem(&error))?;
-        place(disk, path, &bytes)?;
+        match disk.write_new(path, &bytes, SECRET) {
+            Err(error) if matches!(error.cause, Cause::Exists) => {
+                return unused(path, cluster).ok_or_else(|| exists(path));
+            }
+            done => done?,
+        }
     }
     Guard::open(path, cluster).map_err(|error| problem(&error))
+}
+
+/// The database of an earlier start with the same words that ended before it signed anything, over a port that was taken or a wrong beacon
+/// node: it is as new as another one would be.
+fn unused(path: &Path, cluster: Cluster) -> Option<Guard> {
+    let guard = Guard::open(path, cluster).ok()?;
+    let is_new = matches!(guard.mark(), Ok(Some(Mark::New)));
+    let nothing = guard.progress().ok()? == Progress::default() && guard.highest().ok()? == Record::default();
+    (is_new && nothing).then_some(guard)
 }
 
 /// Writes a new database: whole or not at all.
 pub(super) fn place(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), Problem> {
     disk.write_new(path, bytes, SECRET)
         .map_err(|error| match error.cause {
-            Cause::Exists => problem(&GuardError::Exists(path.to_owned())),
+            Cause::Exists => exists(path),
             _ => error.into(),
         })
+}
+
+fn exists(path: &Path) -> Problem {
+    problem(&GuardError::Exists(path.to_owned()))
 }
 
 fn hexadecimal(key: &Key) -> String {
@@ -379,9 +397,10 @@ mod tests {
             disk.remove_unfinished(dir.path()).unwrap();
             let again = open_guard(&disk, &path, cluster(), false);
             if path.exists() {
+                // Told again, as long as nothing was signed with it.
                 assert_eq!(again.unwrap().mark().unwrap(), Some(Mark::New));
-                let error = open_guard(&disk, &path, cluster(), true).unwrap_err();
-                assert!(error.what.contains("already"), "{error:?}");
+                let again = open_guard(&disk, &path, cluster(), true).unwrap();
+                assert_eq!(again.mark().unwrap(), Some(Mark::New));
             } else {
                 assert!(!done);
                 assert_eq!(again.unwrap_err().kind, Kind::DatabaseMissing);
@@ -408,5 +427,30 @@ mod tests {
             assert!(error.what.contains("already"), "{error:?}");
         }
         assert!(!dir.path().join("nowhere").exists());
+        // What knows of a signature, and what has no mark, or that of a restored folder, is no new one.
+        let knows = |guard: &Guard| {
+            let record = Record {
+                block: Some(1),
+                attested: None,
+            };
+            guard.raise(record).unwrap();
+        };
+        let proven = |guard: &Guard| {
+            let block = Progress {
+                block: Some(1),
+                attestation: None,
+            };
+            guard.catch_up(block).unwrap();
+        };
+        let unmarked = |guard: &Guard| assert!(guard.clear_mark(Mark::New).unwrap());
+        let restored = |guard: &Guard| guard.mark_restored().unwrap();
+        let changes: [&dyn Fn(&Guard); 4] = [&knows, &proven, &unmarked, &restored];
+        for (k, change) in changes.iter().enumerate() {
+            let path = dir.path().join(k.to_string());
+            change(&open_guard(&Disk::new(), &path, cluster(), true).unwrap());
+            let error = open_guard(&Disk::new(), &path, cluster(), true).unwrap_err();
+            assert!(error.what.contains("already"), "{k}: {error:?}");
+            open_guard(&Disk::new(), &path, cluster(), false).unwrap();
+        }
     }
 }

@@ -35,7 +35,8 @@ pub enum GuardError {
         "The slashing protection database {} is damaged.\n\
          {why}.\n\
          Nothing is signed with it. Check the disk, and leave the file where it is; import your backup into a new folder and start that \
-         one instead of this (conclave --data-dir NEW-FOLDER import FILE).",
+         one instead of this (conclave --data-dir NEW-FOLDER import FILE). If you have no backup, make one of this folder first: conclave backup \
+         FILE takes everything but this database.",
         path.display()
     )]
     Damaged {

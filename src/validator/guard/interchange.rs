@@ -90,7 +90,7 @@ pub enum InterchangeError {
          Check this machine's clock, and where the file comes from. If these entries are wrong, --future drop leaves them \
          out and takes the rest. Only if they were really signed, --future keep takes them: those keys then sign nothing \
          until that time has come.",
-        future_text(*validators, key, record, horizon)
+        future_text(*validators, key, record, *epoch, *slot)
     )]
     Future {
         /// How many validators here it is said of.
@@ -99,28 +99,29 @@ pub enum InterchangeError {
         key: Key,
         /// What is said of it, as far as it lies in the future.
         record: Record,
-        /// The end of the present.
-        horizon: Horizon,
+        /// The current epoch, if it is known how long epochs are.
+        epoch: Option<u64>,
+        /// Its last slot, or else the current one.
+        slot: u64,
     },
     /// Whether something lies in the future depends on how many slots an epoch has, and that is not known.
     #[error(
         "It is not known whether what this slashing protection file says lies in the future; nothing was imported.\n\
-         Of {} it says an attestation from epoch {} to epoch {}. By this machine's clock it is slot {} at most, and the network \
-         file does not say how many slots an epoch has.\n\
+         Of {} it says {}. By this machine's clock it is slot {} now, and the network file does not say how many slots an \
+         epoch has.\n\
          Add a line \"slots_per_epoch = ...\" to the network file, with what your beacon node calls SLOTS_PER_EPOCH (the preset \
          minimal has 8, gnosis 16, mainnet 32), and import again.",
         hexadecimal(key),
-        attested.source,
-        attested.target,
-        horizon.slot
+        what_is_said(record),
+        slot
     )]
     SlotsPerEpoch {
         /// The first validator here of which such a thing is said, by its distributed key.
         key: Key,
-        /// What is said of it.
-        attested: Attested,
-        /// The end of the present.
-        horizon: Horizon,
+        /// What is said of it, as far as that may lie in the future.
+        record: Record,
+        /// The current slot.
+        slot: u64,
     },
     /// By this machine's clock the chain has not begun.
     #[error(
@@ -145,25 +146,29 @@ fn chain_name(root: &Hash) -> String {
     format!("{name} (genesis validators root {})", hexadecimal(root))
 }
 
-fn future_text(validators: usize, key: &Key, record: &Record, horizon: &Horizon) -> String {
-    let mut what = Vec::new();
-    if let Some(slot) = record.block {
-        what.push(format!("a block of slot {slot}"));
-    }
-    if let Some(Attested { source, target }) = record.attested {
-        what.push(format!("an attestation from epoch {source} to epoch {target}"));
-    }
+/// `a block of slot 5 and an attestation from epoch 1 to epoch 2`.
+fn what_is_said(record: &Record) -> String {
+    let block = record.block.map(|slot| format!("a block of slot {slot}"));
+    let attested =
+        |Attested { source, target }| format!("an attestation from epoch {source} to epoch {target}");
+    let what: Vec<String> = block.into_iter().chain(record.attested.map(attested)).collect();
+    what.join(" and ")
+}
+
+fn future_text(validators: usize, key: &Key, record: &Record, epoch: Option<u64>, slot: u64) -> String {
     let others = match validators {
         0 | 1 => String::new(),
         2 => "; one more validator has such entries".to_owned(),
         more => format!("; {} more validators have such entries", more - 1),
     };
+    let now = epoch.map_or_else(
+        || format!("slot {slot} now"),
+        |epoch| format!("epoch {epoch} now, which ends with slot {slot}"),
+    );
     format!(
-        "Of {} it says {}, but by this machine's clock it is epoch {} now, which ends with slot {}{others}",
+        "Of {} it says {}, but by this machine's clock it is {now}{others}",
         hexadecimal(key),
-        what.join(" and "),
-        horizon.epoch,
-        horizon.slot
+        what_is_said(record)
     )
 }
 
@@ -175,8 +180,10 @@ pub struct Horizon {
     /// The same, or a later one: of what is between them it is not known whether it lies in the future, because it is not known
     /// how many slots an epoch has.
     pub latest_epoch: u64,
-    /// The last slot of the current epoch.
+    /// The last slot of the current epoch, or an earlier one.
     pub slot: u64,
+    /// The same, or a later one, of which it is not known either.
+    pub latest_slot: u64,
 }
 
 impl Horizon {
@@ -185,6 +192,7 @@ impl Horizon {
         epoch: u64::MAX,
         latest_epoch: u64::MAX,
         slot: u64::MAX,
+        latest_slot: u64::MAX,
     };
 
     /// At a time in Unix seconds.
@@ -196,31 +204,50 @@ impl Horizon {
             genesis: network.chain_start(),
             now,
         })?;
-        let length = network.slots_per_epoch.unwrap_or(MAX_SLOTS_PER_EPOCH).max(1);
-        let epoch = slot / length;
+        let end_of = |epoch: u64, length: u64| epoch.saturating_mul(length).saturating_add(length - 1);
+        if let Some(length) = network.slots_per_epoch {
+            let length = length.max(1);
+            let (epoch, end) = (slot / length, end_of(slot / length, length));
+            return Ok(Self {
+                epoch,
+                latest_epoch: epoch,
+                slot: end,
+                latest_slot: end,
+            });
+        }
+        // An epoch has one slot at least.
+        let epoch = slot / MAX_SLOTS_PER_EPOCH;
         Ok(Self {
             epoch,
-            // An epoch has one slot at least.
-            latest_epoch: if network.slots_per_epoch.is_some() {
-                epoch
-            } else {
-                slot
-            },
-            slot: epoch.saturating_mul(length).saturating_add(length - 1),
+            latest_epoch: slot,
+            slot,
+            latest_slot: end_of(epoch, MAX_SLOTS_PER_EPOCH),
         })
     }
 
-    fn has_block(&self, slot: u64) -> bool {
-        slot <= self.slot
+    /// The current epoch, if it is known how long epochs are.
+    pub(super) fn known_epoch(&self) -> Option<u64> {
+        (self.epoch == self.latest_epoch).then_some(self.epoch)
     }
 
     /// Whether it is not of the future; none if that is not known.
+    fn has_block(&self, slot: u64) -> Option<bool> {
+        Self::has(slot, self.slot, self.latest_slot)
+    }
+
     fn has_attestation(&self, attested: Attested) -> Option<bool> {
-        let epoch = attested.source.max(attested.target);
-        if epoch <= self.epoch {
+        Self::has(
+            attested.source.max(attested.target),
+            self.epoch,
+            self.latest_epoch,
+        )
+    }
+
+    fn has(value: u64, until: u64, at_most: u64) -> Option<bool> {
+        if value <= until {
             Some(true)
         } else {
-            (epoch > self.latest_epoch).then_some(false)
+            (value > at_most).then_some(false)
         }
     }
 }
@@ -240,24 +267,28 @@ pub struct Said {
 
 impl Said {
     fn add_block(&mut self, slot: u64, horizon: &Horizon) {
-        let record = if horizon.has_block(slot) {
-            &mut self.record
-        } else {
-            &mut self.beyond
+        let block = Record {
+            block: Some(slot),
+            attested: None,
         };
-        record.block = record.block.max(Some(slot));
+        self.add(block, horizon.has_block(slot));
     }
 
     fn add_attestation(&mut self, attested: Attested, horizon: &Horizon) {
-        let record = match horizon.has_attestation(attested) {
+        let attestation = Record {
+            block: None,
+            attested: Some(attested),
+        };
+        self.add(attestation, horizon.has_attestation(attested));
+    }
+
+    fn add(&mut self, one: Record, is_past: Option<bool>) {
+        let record = match is_past {
             Some(true) => &mut self.record,
             Some(false) => &mut self.beyond,
             None => &mut self.unsure,
         };
-        *record = record.raised(Record {
-            block: None,
-            attested: Some(attested),
-        });
+        *record = record.raised(one);
     }
 }
 

@@ -635,17 +635,15 @@ fn sort(cluster: &Cluster, chain: &Hash, file: &Interchange, future: Future) -> 
         };
         let known = records.entry(validator).or_default();
         *known = known.raised(said.record);
-        match said.unsure.attested {
-            None => {}
+        if future == Future::Keep {
             // Whatever it is, it counts.
-            Some(_) if future == Future::Keep => *known = known.raised(said.unsure),
-            Some(attested) => {
-                return Err(GuardError::Interchange(InterchangeError::SlotsPerEpoch {
-                    key: *cluster.distributed(validator).unwrap_or(key),
-                    attested,
-                    horizon: *file.horizon(),
-                }));
-            }
+            *known = known.raised(said.unsure);
+        } else if said.unsure != Record::default() {
+            return Err(GuardError::Interchange(InterchangeError::SlotsPerEpoch {
+                key: *cluster.distributed(validator).unwrap_or(key),
+                record: said.unsure,
+                slot: file.horizon().slot,
+            }));
         }
         if said.beyond != Record::default() {
             let known = beyond.entry(validator).or_default();
@@ -663,7 +661,8 @@ fn sort(cluster: &Cluster, chain: &Hash, file: &Interchange, future: Future) -> 
                     validators: beyond.len(),
                     key: *cluster.distributed(*validator).unwrap_or(&[0; 48]),
                     record: *record,
-                    horizon: *file.horizon(),
+                    epoch: file.horizon().known_epoch(),
+                    slot: file.horizon().slot,
                 }));
             }
         }

@@ -240,12 +240,12 @@ struct Preset {
     withdrawals: u64,
 }
 
-/// What a preset says; nothing of one that is not known here.
 /// The preset of a known network whose epochs have so many slots: they have one of these two, which differ in this.
 pub(super) fn preset_of_epochs(slots: u64) -> &'static str {
     if slots == 16 { "gnosis" } else { "mainnet" }
 }
 
+/// What a preset says; nothing of one that is not known here.
 pub(super) fn preset(name: &str) -> &'static [(&'static str, u64)] {
     match name {
         "mainnet" => &MAINNET,

@@ -31,6 +31,7 @@ const NOW: Horizon = Horizon {
     epoch: 100,
     latest_epoch: 100,
     slot: 3231,
+    latest_slot: 3231,
 };
 
 fn read(text: &str) -> Result<Interchange, InterchangeError> {
@@ -352,6 +353,35 @@ fn where_it_is_not_known_how_long_an_epoch_is_only_what_is_certain_is_judged() {
     // No epoch is shorter than a slot.
     let text = import(&unsaid, 3201, Future::Refuse).unwrap_err().to_string();
     assert!(text.contains("lies in the future"), "{text}");
+
+    // Blocks, too: the current epoch ends with this slot or a later one.
+    let propose = |network: &Network, slot: u64, future: Future| {
+        let text = file(&entry(&key(0xd1, 0), &format!(r#"{{"slot": "{slot}"}}"#), ""));
+        let history = Interchange::parse(text.as_bytes(), at(network)).unwrap();
+        let guard = in_memory(&cluster);
+        guard.pin_genesis_validators_root(&ROOT).unwrap();
+        guard
+            .import(&history, future)
+            .map(|imported| imported.highest.block)
+    };
+    assert_eq!(propose(&unsaid, 3200, Future::Refuse).unwrap(), Some(3200));
+    for slot in [3201, 4095] {
+        for future in [Future::Refuse, Future::Drop] {
+            let text = propose(&unsaid, slot, future).unwrap_err().to_string();
+            assert!(
+                text.contains("slots_per_epoch = ") && text.contains(&format!("a block of slot {slot}")),
+                "{text}"
+            );
+        }
+        assert_eq!(propose(&unsaid, slot, Future::Keep).unwrap(), Some(slot));
+    }
+    let text = propose(&unsaid, 4096, Future::Refuse).unwrap_err().to_string();
+    assert!(
+        text.contains("lies in the future") && text.contains("it is slot 3200 now"),
+        "{text}"
+    );
+    assert_eq!(propose(&minimal, 3207, Future::Refuse).unwrap(), Some(3207));
+    assert!(propose(&minimal, 3208, Future::Refuse).is_err());
 }
 
 fn present(epoch: u64, slot: u64) -> Horizon {
@@ -359,6 +389,7 @@ fn present(epoch: u64, slot: u64) -> Horizon {
         epoch,
         latest_epoch: epoch,
         slot,
+        latest_slot: slot,
     }
 }
 
@@ -411,7 +442,8 @@ fn what_lies_in_the_future_needs_a_word() {
                 target: 101,
             }),
         },
-        horizon: NOW,
+        epoch: Some(100),
+        slot: 3231,
     };
     let is_refused = |result: Result<Imported, GuardError>| {
         let Err(GuardError::Interchange(error)) = result else {

@@ -210,13 +210,18 @@ impl Conductor<'_> {
             return Ok(());
         }
         self.refuse_beside_a_twin("share", k)?;
-        // The others have all that they need, and no word of loss would bring the files back.
+        // The others have all that they need, and no word counts beside this operator's own that its files are in place.
         if self.operator.has_told_end() {
-            return Err(Problem::folder_state(
-                format!("the keystores of attempt {k} are gone"),
-                "you have told the others that your files are in place, and now neither the keystores nor what they could be made from again are \
-                 in this folder; the others were told nothing of that, as they need nothing more of yours",
-                backups::RESTORE,
+            return Err(Problem::new(
+                Kind::Aborted,
+                format!("your share of attempt {k} is not in this folder"),
+                "neither the keystores nor what they could be made from again are here. You have told the others before that your files are in \
+                 place, and conclave tells them nothing else: a backup has your share",
+                format!(
+                    "{}. Without a backup, or a copy of the folder that you used, your share is lost: tell the others, for {}. Delete nothing",
+                    backups::RESTORE,
+                    self.with_one_less()
+                ),
             ));
         }
         if !self.operator.has_told_loss() {
@@ -266,12 +271,20 @@ impl Conductor<'_> {
 
     /// What can still be done when one operator has no share. `sealed`: it had signed everything before.
     fn without_share(&self, sealed: bool, first: &str) -> String {
-        let (n, t) = (self.terms.n(), self.terms.t());
-        let rest = if !sealed {
+        let rest = if sealed {
+            self.with_one_less()
+        } else {
             "ask all the others whether one of them has a cluster-lock.json: if so, the keys exist, and that file finishes the ceremony of \
              whoever has its share (--lock); if nobody has, make a new definition together"
                 .to_owned()
-        } else if t < n {
+        };
+        format!("{first}. Otherwise {rest}. Delete nothing")
+    }
+
+    /// What the keys of a finished ceremony are worth when one operator has no share.
+    fn with_one_less(&self) -> String {
+        let (n, t) = (self.terms.n(), self.terms.t());
+        if t < n {
             format!(
                 "the validators work with any {t} of the other {} operators, but with one spare less: better make no deposits, and a new \
                  definition together",
@@ -279,8 +292,7 @@ impl Conductor<'_> {
             )
         } else {
             "the validators can never sign, as all operators are needed: make no deposits, and a new definition together".to_owned()
-        };
-        format!("{first}. Otherwise {rest}. Delete nothing")
+        }
     }
 
     /// Another operator offers the next attempt.

@@ -461,6 +461,35 @@ fn a_share_that_is_lost_ends_everybody_until_a_backup_is_brought_back() {
     group.assert_finished();
 }
 
+/// The disk dies on the evening of the ceremony, before there is a backup: all that was copied is the identity, as the guide says.
+#[test]
+fn a_share_that_is_lost_after_the_end_is_said_to_be_lost_where_there_is_no_backup() {
+    for (threshold, worth) in [
+        (2, "work with any 2 of the other 2 operators"),
+        (3, "can never sign, as all operators are needed"),
+    ] {
+        let group = Group::new(3, threshold, 1);
+        let mut processes = group.join_all();
+        // Carol cannot publish, so that the others go on waiting for her.
+        let mut carol = processes.pop().unwrap();
+        carol.until_step(2, "joined");
+        fs::write(group.folder(2).join("deposit-data.json"), "in the way").unwrap();
+        carol.end().refused(7, &["deposit-data.json is in the way"]);
+        all_good(processes);
+        lose(&group, 1);
+        let ann = group.join(0, &[1]);
+        let bob = group.join(1, &[0]).end();
+        ann.end().is_good();
+        let words = [
+            "import your backup",
+            "your share is lost: tell the others",
+            worth,
+            "make no deposits",
+        ];
+        bob.refused(5, &words);
+    }
+}
+
 #[test]
 fn a_backup_that_is_brought_back_while_the_others_wait_finishes_the_ceremony() {
     let group = Group::new(3, 2, 1);
@@ -751,6 +780,64 @@ fn a_lock_is_enough_to_finish() {
 }
 
 #[test]
+fn a_lock_that_is_lost_is_made_again_by_whoever_has_the_rest() {
+    let group = Group::new(3, 2, 2);
+    all_good(group.join_all());
+    let before = group.contents(1);
+    let folder = group.folder(1);
+    for name in ["cluster-lock.json", "deposit-data.json"] {
+        fs::remove_file(folder.join(name)).unwrap();
+    }
+    // The others have everything, and nobody of them is there any more.
+    group.join(1, &[]).end().is_good();
+    group.assert_finished();
+    let now = group.contents(1);
+    let changed: Vec<_> = before
+        .iter()
+        .filter(|(path, bytes)| now.get(*path) != Some(bytes))
+        .collect();
+    assert!(
+        changed
+            .iter()
+            .all(|(path, _)| path.starts_with(folder.join("ceremony"))),
+        "{:?}",
+        changed.iter().map(|(path, _)| path).collect::<Vec<_>>()
+    );
+    // Another operator's file does as well.
+    fs::remove_file(folder.join("cluster-lock.json")).unwrap();
+    fs::copy(
+        group.folder(0).join("cluster-lock.json"),
+        folder.join("cluster-lock.json"),
+    )
+    .unwrap();
+    group.join(1, &[]).end().is_good();
+    group.assert_finished();
+    // Nor is a lock made for keystores of somebody else.
+    fs::remove_file(folder.join("cluster-lock.json")).unwrap();
+    let key = |i: usize, suffix: &str| {
+        group
+            .folder(i)
+            .join(format!("validator_keys/keystore-1.{suffix}"))
+    };
+    for suffix in ["json", "txt"] {
+        fs::copy(key(0, suffix), key(1, suffix)).unwrap();
+    }
+    group
+        .join(1, &[])
+        .end()
+        .refused(7, &["are not your shares", "import your backup"]);
+    assert!(!folder.join("cluster-lock.json").exists());
+    // And where one is missing, it is missing where it was.
+    fs::remove_file(key(1, "txt")).unwrap();
+    let words = [
+        "validator_keys/keystore-1.txt",
+        "put that file back",
+        "import your backup",
+    ];
+    group.join(1, &[]).end().refused(7, &words);
+}
+
+#[test]
 fn folders_and_identities_that_do_not_fit() {
     let group = Group::new(3, 2, 1);
     let other = Group::new(3, 2, 1);
@@ -785,7 +872,13 @@ fn folders_and_identities_that_do_not_fit() {
     );
     // Results of an earlier ceremony.
     fs::write(group.folder(1).join("deposit-data.json"), "precious").unwrap();
-    join(&group.folder(1), &group.file()).refused(7, &["earlier ceremony", "deposit-data.json"]);
+    let words = [
+        "earlier ceremony",
+        "deposit-data.json",
+        "another operator's cluster-lock.json",
+        "new folder",
+    ];
+    join(&group.folder(1), &group.file()).refused(7, &words);
     assert_eq!(
         fs::read(group.folder(1).join("deposit-data.json")).unwrap(),
         b"precious"

@@ -74,6 +74,10 @@ pub fn examine(
     refuse_a_lock_that_was_put_here(folder, pending)?;
     let finished = pending.is_some() || (folder.lock().exists() && folder.ceremony().join(PIN).exists());
     if !finished {
+        // Of a ceremony that was entered here and voted for, the results are its own: what is lost of them is made again.
+        if !was_entered(folder, definition)? || publication::voted(folder)?.is_empty() {
+            folder.refuse_outputs()?;
+        }
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         folder.preflight(needed_bytes(
             count(definition.operators.len()),
@@ -279,6 +283,24 @@ mod tests {
             Kind::FolderState
         );
         assert!(!folder.definition().exists());
+    }
+
+    #[test]
+    fn own_results_without_their_lock_are_in_nobodys_way() {
+        let (_dir, folder, definition) = prepared();
+        let enter = || enter(&folder, &definition, hoodi(), &[7; 32], &Wallets::default());
+        enter().unwrap();
+        std::fs::create_dir(folder.keys()).unwrap();
+        std::fs::write(folder.keys().join("keystore-0.json"), "{}").unwrap();
+        let problem = enter().unwrap_err();
+        assert!(
+            problem
+                .what_to_do
+                .contains("another operator's cluster-lock.json"),
+            "before the vote they are of another ceremony: {problem:?}"
+        );
+        folder.attempts().mark(1, Mark::Voted).unwrap();
+        assert!(!enter().unwrap().finished);
     }
 
     #[test]

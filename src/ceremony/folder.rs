@@ -223,29 +223,45 @@ impl DataFolder {
         }
     }
 
-    /// Looks whether a ceremony could be carried to its end here, before anything is sent: no outputs of an earlier
-    /// one, a disk that can be written, and room for `needed` bytes.
+    /// Refuses outputs of which nothing here says that they are of the ceremony that is to be held.
+    ///
+    /// # Errors
+    /// If there are any; anything the disk says.
+    pub fn refuse_outputs(&self) -> Result<(), Problem> {
+        let outputs = self.outputs()?;
+        let Some(first) = outputs.first() else {
+            return Ok(());
+        };
+        let others = outputs.len() - 1;
+        let more = if others == 0 {
+            String::new()
+        } else {
+            format!(" and {others} more")
+        };
+        let finish = if outputs.iter().any(|name| name == LOCK) {
+            "see what conclave verify says of this folder".to_owned()
+        } else {
+            format!("put another operator's {LOCK} into it and see what conclave verify says")
+        };
+        Err(Problem::folder_state(
+            format!(
+                "the folder {} holds the results of an earlier ceremony",
+                self.root.display()
+            ),
+            format!("{first}{more} is there, and nothing is ever overwritten"),
+            format!(
+                "if they are the results of this very ceremony, it is finished: {finish}. For another one use a new folder with a new identity. \
+                 Keep this one safe, it may hold the only shares of a key"
+            ),
+        ))
+    }
+
+    /// Looks whether a ceremony could be carried to its end here, before anything is sent: a disk that can be written, and room for
+    /// `needed` bytes.
     ///
     /// # Errors
     /// With what is in the way.
     pub fn preflight(&self, needed: u64) -> Result<(), Problem> {
-        let outputs = self.outputs()?;
-        if let Some(first) = outputs.first() {
-            let others = outputs.len() - 1;
-            let more = if others == 0 {
-                String::new()
-            } else {
-                format!(" and {others} more")
-            };
-            return Err(Problem::folder_state(
-                format!(
-                    "the folder {} holds the results of an earlier ceremony",
-                    self.root.display()
-                ),
-                format!("{first}{more} would be overwritten, which never happens"),
-                "use a new folder with a new identity; keep this one safe, it may hold the only shares of a key",
-            ));
-        }
         for folder in [self.root.clone(), self.ceremony()] {
             let probe = folder.join(".conclave-unfinished-probe");
             self.disk.remove(&probe)?;
@@ -348,13 +364,19 @@ mod tests {
         ] {
             let dir = tempfile::tempdir().unwrap();
             let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
-            folder.preflight(4096).unwrap();
+            folder.refuse_outputs().unwrap();
             let path = dir.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(&path, "precious").unwrap();
-            let problem = folder.preflight(4096).unwrap_err();
+            let problem = folder.refuse_outputs().unwrap_err();
             assert_eq!(problem.kind, Kind::FolderState);
             assert!(problem.why.contains(name), "{problem:?}");
+            let has_lock = name == LOCK;
+            assert_eq!(
+                problem.what_to_do.contains("another operator's"),
+                !has_lock,
+                "{problem:?}"
+            );
             assert_eq!(std::fs::read(&path).unwrap(), b"precious");
         }
     }
@@ -373,6 +395,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
         std::fs::create_dir(folder.keys()).unwrap();
+        folder.refuse_outputs().unwrap();
         folder.preflight(4096).unwrap();
         assert_eq!(
             Disk::new().list(dir.path()).unwrap(),

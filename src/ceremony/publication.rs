@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::attempt;
 use super::backups;
-use super::files::{PUBLIC, SECRET};
+use super::files::{Cause, PUBLIC, SECRET};
 use super::folder::{DataFolder, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS, is_deposit_file};
 use super::problem::{Kind, Problem};
 use super::staging;
@@ -31,6 +31,9 @@ const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 pub(crate) const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
 /// Deposit files of 10,000 validators have about 7 MB.
 const MAX_OUTPUT_BYTES: u64 = super::folder::MAX_JSON_BYTES;
+
+/// The files of a publication, with their hashes, in the order in which they get their names.
+type Manifest = Vec<([u8; 32], String)>;
 
 /// The folder of an attempt's staged keystores and passwords.
 pub fn staged_keys(folder: &DataFolder, k: u32) -> PathBuf {
@@ -50,11 +53,15 @@ pub fn key_file_names(i: u32) -> [String; 2] {
 /// manifest. Only for a lock that has been verified, with staged keystores for all `validators`. May be repeated after a
 /// crash. Nothing is visible yet: call [`finish`].
 ///
+/// Keystores that an earlier publication has given their names already are taken as they are: a lock that was lost, or a manifest that is
+/// damaged, is made again.
+///
 /// `database` is an empty slashing protection database with the mark [`Mark::LatePublication`]; `None` where one may
-/// have been here before. One that is here stays.
+/// have been here before. One that is here stays. Gives whether nothing of an earlier publication was found: only then a database is
+/// published, and may be settled.
 ///
 /// # Errors
-/// If a staged keystore is not there; if a name is not that of a deposit file; anything the disk says.
+/// If a keystore is neither staged nor in its place; if a name is not that of a deposit file; anything the disk says.
 pub fn begin(
     folder: &DataFolder,
     k: u32,
@@ -62,15 +69,16 @@ pub fn begin(
     deposits: &[(String, Vec<u8>)],
     database: Option<&[u8]>,
     lock: &[u8],
-) -> Result<(), Problem> {
+) -> Result<bool, Problem> {
     let disk = folder.disk();
     let out = staged_outputs(folder, k);
     disk.create_folder(&folder.attempts().folder(k))?;
     disk.create_folder(&out)?;
-    let manifest = out.join(MANIFEST);
-    if manifest.exists() {
-        return Ok(());
+    if read_manifest(folder, k)?.is_some() {
+        return Ok(false);
     }
+    let manifest = out.join(MANIFEST);
+    let mut is_first = !manifest.exists() && std::fs::symlink_metadata(folder.slashing_protection()).is_err();
     // What an earlier, interrupted beginning left was never visible.
     for name in disk.list(&out)? {
         disk.remove(&out.join(name))?;
@@ -85,7 +93,15 @@ pub fn begin(
     let keys = staged_keys(folder, k);
     for i in 0..validators {
         for name in key_file_names(i) {
-            let bytes = disk.read_secret(&keys.join(&name), MAX_KEY_FILE_BYTES)?;
+            let bytes = match disk.read_secret(&keys.join(&name), MAX_KEY_FILE_BYTES) {
+                Err(error) if error.is_missing() => {
+                    is_first = false;
+                    let published = disk.read_secret(&folder.keys().join(&name), MAX_KEY_FILE_BYTES);
+                    // What is in neither place is to be put back where it was staged.
+                    published.map_err(|other| if other.is_missing() { error } else { other })?
+                }
+                staged => staged?,
+            };
             add(&format!("{VALIDATOR_KEYS}/{name}"), &bytes);
         }
     }
@@ -100,15 +116,14 @@ pub fn begin(
         disk.write_new(&out.join(name), bytes, PUBLIC)?;
         add(name, bytes);
     }
-    let was_there = std::fs::symlink_metadata(folder.slashing_protection()).is_ok();
-    if let Some(database) = database.filter(|_| !was_there) {
+    if let Some(database) = database.filter(|_| is_first) {
         disk.write_new(&out.join(SLASHING_PROTECTION), database, SECRET)?;
         add(SLASHING_PROTECTION, database);
     }
     disk.write_new(&out.join(LOCK), lock, PUBLIC)?;
     add(LOCK, lock);
     disk.write_new(&manifest, text.as_bytes(), SECRET)?;
-    Ok(())
+    Ok(is_first)
 }
 
 /// Whether a file of this name in an attempt's folder says that the publication was begun and is not finished.
@@ -116,12 +131,28 @@ pub(super) fn is_manifest(name: &str) -> bool {
     name.split_once('/') == Some((STAGED_FILES, MANIFEST))
 }
 
-/// The attempt whose publication was begun and is not finished, if there is one: for every start.
+/// The attempt whose publication was begun and is not finished, if there is one: for every start. One whose manifest is damaged is begun
+/// anew.
 ///
 /// # Errors
 /// Anything the disk says.
 pub fn pending(folder: &DataFolder) -> Result<Option<u32>, Problem> {
-    Ok(begun(folder)?.into_iter().next())
+    for k in begun(folder)? {
+        if read_manifest(folder, k)?.is_some() {
+            return Ok(Some(k));
+        }
+    }
+    Ok(None)
+}
+
+/// What is to be published in attempt `k`, with hashes, if that is written down and not damaged.
+fn read_manifest(folder: &DataFolder, k: u32) -> Result<Option<Manifest>, Problem> {
+    let path = staged_outputs(folder, k).join(MANIFEST);
+    match folder.disk().read(&path, MAX_MANIFEST_BYTES) {
+        Ok(bytes) => Ok(parse_manifest(&bytes)),
+        Err(error) if error.is_missing() || matches!(error.cause, Cause::TooLarge(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The attempts that have a manifest.
@@ -141,12 +172,11 @@ fn begun(folder: &DataFolder) -> Result<Vec<u32>, Problem> {
 pub fn finish(folder: &DataFolder, k: u32) -> Result<(), Problem> {
     let disk = folder.disk();
     let out = staged_outputs(folder, k);
-    let manifest_path = out.join(MANIFEST);
-    let manifest = parse_manifest(&disk.read(&manifest_path, MAX_MANIFEST_BYTES)?).ok_or_else(|| {
+    let manifest = read_manifest(folder, k)?.ok_or_else(|| {
         Problem::folder_state(
-            format!("{} is damaged", manifest_path.display()),
+            format!("{} is damaged", out.join(MANIFEST).display()),
             "it is no list of files with their hashes",
-            "move it away and run the same command again: the publication begins anew",
+            "run the same command again: the publication begins anew",
         )
     })?;
     disk.create_folder(&folder.keys())?;
@@ -237,24 +267,33 @@ pub fn settle(folder: &DataFolder, cluster: Cluster) -> Result<(), Problem> {
 /// seeds.
 fn destroy_seeds_if_finished(folder: &DataFolder) -> Result<(), Problem> {
     let [first, _] = key_file_names(0);
-    if !folder.lock().exists() || !folder.keys().join(&first).exists() || pending(folder)?.is_some() {
+    if !folder.lock().exists() || !folder.keys().join(&first).exists() || !begun(folder)?.is_empty() {
         return Ok(());
     }
+    // An own keystore that still waits beside its attempt has not been published.
+    let waits = |k: &u32| staged_keys(folder, *k).join(&first).exists();
+    if voted(folder)?.last().is_some_and(|newest| !waits(newest)) {
+        folder.attempts().destroy_seeds()?;
+    }
+    Ok(())
+}
+
+/// The attempts that this folder has stored keystores for, to vote for them or after that, ascending. Without one, no result in the folder
+/// is of its ceremony.
+///
+/// # Errors
+/// Anything the disk says.
+pub fn voted(folder: &DataFolder) -> Result<Vec<u32>, Problem> {
     let attempts = folder.attempts();
     let marks = attempts.marks()?;
-    let voted = |k: &u32| {
+    let mut numbers = attempts.numbers()?;
+    numbers.retain(|k| {
         let marked = marks
             .get(k)
             .is_some_and(|marks| marks.contains(&attempt::Mark::Voted));
         marked || staging::stored_file(folder, *k).exists()
-    };
-    // An own keystore that still waits beside its attempt has not been published.
-    let waits = |k: &u32| staged_keys(folder, *k).join(&first).exists();
-    let voted: Vec<u32> = attempts.numbers()?.into_iter().filter(voted).collect();
-    if voted.last().is_some_and(|newest| !waits(newest)) {
-        attempts.destroy_seeds()?;
-    }
-    Ok(())
+    });
+    Ok(numbers)
 }
 
 /// The hash of a file, if it is there.
@@ -328,7 +367,7 @@ fn is_plain(name: &str) -> bool {
 }
 
 /// Strict: the names are file names that this program writes, the lock is the last.
-fn parse_manifest(bytes: &[u8]) -> Option<Vec<([u8; 32], String)>> {
+fn parse_manifest(bytes: &[u8]) -> Option<Manifest> {
     let text = std::str::from_utf8(bytes).ok()?;
     let mut lines = text.strip_suffix('\n')?.split('\n');
     if lines.next()? != HEADER {
@@ -420,9 +459,13 @@ mod tests {
         if folder.lock().exists() {
             return Ok(());
         }
-        begin(&folder, 3, V, &deposits(), Some(&database()), b"the lock")?;
+        let is_first = begin(&folder, 3, V, &deposits(), Some(&database()), b"the lock")?;
         finish(&folder, 3)?;
-        settle(&folder, cluster())
+        if is_first {
+            settle(&folder, cluster())
+        } else {
+            Ok(())
+        }
     }
 
     fn expected() -> BTreeMap<String, Vec<u8>> {
@@ -441,7 +484,7 @@ mod tests {
     }
 
     /// A folder with staged keys that were voted for, and the seeds of two attempts.
-    fn voted() -> (tempfile::TempDir, DataFolder) {
+    fn voted_folder() -> (tempfile::TempDir, DataFolder) {
         let dir = staged();
         let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
         folder.attempts().create_seed(1).unwrap();
@@ -453,7 +496,7 @@ mod tests {
     #[test]
     fn every_start_of_a_finished_folder_has_no_seeds() {
         for k in 0.. {
-            let (dir, folder) = voted();
+            let (dir, folder) = voted_folder();
             drop(folder);
             let done = publish(&crashing_disk(k).0, dir.path()).is_ok();
             // Whatever command comes next, and once more, for what `join` has to finish first.
@@ -477,12 +520,58 @@ mod tests {
 
     /// From the moment on that the lock is there `run` may sign, whatever else was not ended.
     #[test]
+    fn a_publication_whose_manifest_is_damaged_begins_anew() {
+        let mut damaged = 0;
+        for k in 0.. {
+            let (dir, folder) = voted_folder();
+            drop(folder);
+            let done = publish(&crashing_disk(k).0, dir.path()).is_ok();
+            let manifest = dir.path().join("ceremony/attempt-3/out/manifest");
+            if manifest.exists() {
+                damaged += 1;
+                std::fs::write(&manifest, "damaged").unwrap();
+                let was_there = dir.path().join(SLASHING_PROTECTION).exists();
+                publish(&Disk::new(), dir.path()).unwrap();
+                assert_eq!(outputs(dir.path()), expected(), "{k}");
+                // What was here before is kept with its mark; no other one is made, as one may have been here.
+                let is_there = dir.path().join(SLASHING_PROTECTION).exists();
+                assert_eq!(is_there, was_there, "{k}");
+                assert!(
+                    !is_there || mark(dir.path()) == Some(Mark::LatePublication),
+                    "{k}"
+                );
+                let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+                assert!(!manifest.exists() && !seed_of(&folder, 3), "{k}");
+            }
+            if done {
+                break;
+            }
+        }
+        assert!(damaged > 10, "{damaged}");
+    }
+
+    #[test]
+    fn a_lock_that_was_lost_is_made_again_beside_what_is_left() {
+        let dir = staged();
+        publish(&Disk::new(), dir.path()).unwrap();
+        for name in [LOCK, "deposit-data.json", SLASHING_PROTECTION] {
+            std::fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        publish(&Disk::new(), dir.path()).unwrap();
+        assert_eq!(outputs(dir.path()), expected());
+        assert!(
+            !dir.path().join(SLASHING_PROTECTION).exists(),
+            "an empty one would know nothing of what was signed"
+        );
+    }
+
+    #[test]
     fn what_was_signed_after_a_crash_is_in_nobodys_way() {
         let root = [9; 32];
         for opens_it in [true, false] {
             let mut used = 0;
             for k in 0.. {
-                let (dir, folder) = voted();
+                let (dir, folder) = voted_folder();
                 drop(folder);
                 let done = publish(&crashing_disk(k).0, dir.path()).is_ok();
                 let is_used = dir.path().join(LOCK).exists();
@@ -515,7 +604,7 @@ mod tests {
 
     #[test]
     fn a_lock_that_somebody_put_here_meanwhile_ends_nothing() {
-        let (dir, folder) = voted();
+        let (dir, folder) = voted_folder();
         begin(&folder, 3, V, &deposits(), Some(&database()), b"the lock").unwrap();
         drop(folder);
         std::fs::write(dir.path().join(LOCK), "the lock").unwrap();
@@ -531,7 +620,7 @@ mod tests {
 
     #[test]
     fn a_lock_that_was_put_here_costs_no_seed() {
-        let (dir, folder) = voted();
+        let (dir, folder) = voted_folder();
         let reopen = |folder: DataFolder| {
             drop(folder);
             DataFolder::open(&Disk::new(), dir.path()).unwrap()

@@ -347,19 +347,29 @@ fn is_complete(folder: &DataFolder, k: u32, validators: usize) -> bool {
     })
 }
 
+/// Whether all keystores of attempt `k` wait for their publication.
+pub fn are_staged(folder: &DataFolder, k: u32, validators: u32) -> bool {
+    let staged = staged_keys(folder, k);
+    (0..validators).all(|i| key_file_names(i).iter().all(|name| staged.join(name).exists()))
+}
+
 /// Opens the keystores of attempt `k`, wherever a publication has them by now: for an operator that voted and whose
 /// seed is gone. Derives all keys anew, so it takes time.
 ///
 /// # Errors
 /// If a keystore is missing or does not open.
 pub fn open_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<Vec<SecretKey>, Problem> {
+    let (staged, published) = (staged_keys(folder, k), folder.keys());
+    // Whatever is missing is missing where the others are: put back elsewhere it would be of no use, or in the way.
+    let home = if folder.disk().list(&staged)?.is_empty() && published.exists() {
+        &published
+    } else {
+        &staged
+    };
     let place = |name: &str| -> PathBuf {
-        let staged = staged_keys(folder, k).join(name);
-        if staged.exists() {
-            staged
-        } else {
-            folder.keys().join(name)
-        }
+        let places = [&staged, &published].map(|place| place.join(name));
+        let is_there = places.into_iter().find(|path| path.exists());
+        is_there.unwrap_or_else(|| home.join(name))
     };
     let fail = |path: &Path, error: &dyn std::fmt::Display| {
         Problem::folder_state(
@@ -407,8 +417,14 @@ fn without_some(folder: &DataFolder, k: u32) -> String {
         aside.push(".incomplete");
         format!("mv {} {}", quoted(place), quoted(Path::new(&aside)))
     });
+    // Only of what was published there may be a backup.
+    let restore = if folder.keys().exists() {
+        format!("; {}", backups::RESTORE)
+    } else {
+        String::new()
+    };
     format!(
-        "{}. Only if there is surely no copy, move what is left of them away and run the same command again: {}. Then it makes them again, if \
+        "{}{restore}. Only if there is surely no copy, move what is left of them away and run the same command again: {}. Then it makes them again, if \
          it still can, or tells the others that your share is lost, who wait for it until then",
         backups::PUT_BACK,
         away.collect::<Vec<_>>().join(" && ")
@@ -588,6 +604,9 @@ mod tests {
         std::fs::remove_file(&one).unwrap();
         let problem = find_staged(&folder, 1, V).err().unwrap();
         assert_eq!(problem.kind, Kind::FolderState, "they may be whole in a backup");
+        // In its place, where it is of use.
+        let path = one.display().to_string();
+        assert!(problem.what.contains(&path), "{problem:?}");
         let (keys, aside) = (
             staged_keys(&folder, 1),
             folder.attempts().folder(1).join("keys.incomplete"),

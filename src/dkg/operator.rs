@@ -724,8 +724,28 @@ impl Operator {
     /// Says everything that there is to say now.
     fn advance(&mut self) -> Vec<Effect> {
         self.seek_keys();
+        if !self.compared {
+            self.ask_to_publish_again();
+        }
         while self.compared && self.act().is_some() {}
         std::mem::take(&mut self.effects)
+    }
+
+    /// Results that were in place before, and were lost, need nobody: nothing is said that was not said before. For every start, once what
+    /// was handed over as a file is in its place.
+    pub fn publish_again(&mut self) -> Vec<Effect> {
+        self.ask_to_publish_again();
+        std::mem::take(&mut self.effects)
+    }
+
+    fn ask_to_publish_again(&mut self) {
+        if self.published.is_none()
+            && let Some((k, sid, outputs)) = self.finishing()
+            && self.board.is_done(&sid, self.index)
+            && self.has_stored(k, &outputs)
+        {
+            self.publish(k, &sid, &outputs);
+        }
     }
 
     /// One action, the most urgent one; `None` if there is nothing to do.

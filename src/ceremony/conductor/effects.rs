@@ -12,7 +12,7 @@ use crate::ceremony::progress::Event;
 use crate::ceremony::randomness::weight_seed;
 use crate::ceremony::staging::{self, KeyDeriver};
 use crate::ceremony::view::item;
-use crate::ceremony::{attempt, publication, records};
+use crate::ceremony::{attempt, backups, publication, records};
 use crate::cluster::lock::Lock;
 use crate::cluster::wallets::Wallets;
 use crate::dkg::entry::{Id, Step};
@@ -176,9 +176,15 @@ impl Conductor<'_> {
             .ok_or_else(|| bad("its keys are not those that this folder holds shares of".to_owned()))?;
         let product = ClusterProduct::new(&self.definition, &self.network);
         // Whoever needs a lock from others may have had a database, and lost it.
-        publish_lock(&self.folder, &product, &lock, k, None)?;
+        publish_lock(&self.folder, &product, (&lock, self.operator.index()), k, None)?;
         self.result = self.read_result()?;
         let effects = self.operator.published(k);
+        self.carry_out(effects)
+    }
+
+    /// Results that were in place before, and were lost, are published again at once.
+    pub(super) fn publish_again(&mut self) -> Result<(), Problem> {
+        let effects = self.operator.publish_again();
         self.carry_out(effects)
     }
 
@@ -234,10 +240,10 @@ impl Conductor<'_> {
         // An own confirmation that this folder had to be given by others says that the ceremony was finished here before:
         // the folder is an old copy, and there has been a database.
         let index = self.operator.index();
-        let operator = (!self.has_confirmed(finished.attempt)).then_some(index);
+        let has_database = !self.has_confirmed(finished.attempt);
         std::thread::spawn(move || {
             let k = finished.attempt;
-            let result = publish(&folder, &product, &network, &finished, operator);
+            let result = publish(&folder, &product, &network, &finished, (index, has_database));
             let _ = jobs.send(Done::Published(k, result));
         });
     }
@@ -293,14 +299,14 @@ fn mark_file(mark: Mark) -> attempt::Mark {
     }
 }
 
-/// Builds the lock, verifies it as any reader would, and only then puts anything in its final place: with an empty slashing
-/// protection database of this operator, where one is named. Gives whose database it published.
+/// Builds the lock, verifies it as any reader would, and only then puts anything in its final place, for the operator of this number: with
+/// an empty slashing protection database if it is to have one, and there was none. Gives whose database it published.
 fn publish(
     folder: &DataFolder,
     product: &ClusterProduct,
     network: &Network,
     finished: &Finished,
-    operator: Option<u16>,
+    (index, has_database): (u16, bool),
 ) -> Result<Option<Cluster>, Problem> {
     let bug = |why: String| {
         Problem::other(
@@ -318,22 +324,43 @@ fn publish(
             .collect::<Vec<_>>()
             .join(", ")));
     }
-    let cluster = operator
-        .map(|operator| Cluster::of_lock(&lock, operator))
+    let cluster = has_database
+        .then(|| Cluster::of_lock(&lock, index))
         .transpose()
         .map_err(|error| bug(error.to_string()))?;
-    publish_lock(folder, product, &lock, finished.attempt, cluster.as_ref())?;
-    Ok(cluster)
+    let is_first = publish_lock(
+        folder,
+        product,
+        (&lock, index),
+        finished.attempt,
+        cluster.as_ref(),
+    )?;
+    Ok(cluster.filter(|_| is_first))
 }
 
-/// Puts a verified lock and all that belongs to it in its final place.
+/// Puts a verified lock and all that belongs to it in its final place, for the operator of this number. Gives whether nothing of that was
+/// there before.
 fn publish_lock(
     folder: &DataFolder,
     product: &ClusterProduct,
-    lock: &Lock,
+    (lock, index): (&Lock, u16),
     k: u32,
     database: Option<&Cluster>,
-) -> Result<(), Problem> {
+) -> Result<bool, Problem> {
+    let validators = u32::try_from(lock.validators().len()).unwrap_or(u32::MAX);
+    if !staging::are_staged(folder, k, validators) {
+        // They were given their names by an earlier publication, and may have been exchanged since.
+        let shares = staging::open_staged(folder, k, validators)?;
+        let place = usize::from(index).saturating_sub(1);
+        let mut pairs = lock.validators().iter().zip(&shares);
+        if !pairs.all(|(v, share)| v.public_shares.get(place) == Some(&share.public_key().to_bytes())) {
+            return Err(Problem::folder_state(
+                format!("the keystores in {} are not your shares", folder.keys().display()),
+                "they are of another operator or of another ceremony",
+                backups::RESTORE,
+            ));
+        }
+    }
     let deposits = product.deposit_files(lock, &weight_seed()?).map_err(|error| {
         Problem::other(
             "the deposit data does not verify, and nothing was published",
@@ -341,12 +368,11 @@ fn publish_lock(
             "this is a bug: please report it; your shares are safe in ceremony/, delete nothing",
         )
     })?;
-    let validators = u32::try_from(lock.validators().len()).unwrap_or(u32::MAX);
     let database = database
         .map(|cluster| guard::new_database(cluster, Some(guard::Mark::LatePublication)))
         .transpose()
         .map_err(|error| Problem::from_lines(Kind::Other, error))?;
-    publication::begin(
+    let is_first = publication::begin(
         folder,
         k,
         validators,
@@ -354,5 +380,6 @@ fn publish_lock(
         database.as_deref(),
         &lock.to_json(),
     )?;
-    publication::finish(folder, k)
+    publication::finish(folder, k)?;
+    Ok(is_first)
 }

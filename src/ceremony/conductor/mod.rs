@@ -209,6 +209,7 @@ pub fn hold(mut setup: Setup, person: Person<'_>) -> Result<Outcome, Problem> {
     let (mut conductor, mut events) = runtime.block_on(async { Conductor::open(setup, person) })?;
     let outcome = conductor
         .finish_with(lock)
+        .and_then(|()| conductor.publish_again())
         .and_then(|()| conductor.run(&mut events, wait));
     conductor.farewell(&mut events);
     drop(events);

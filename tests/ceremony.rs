@@ -454,6 +454,13 @@ fn a_share_that_is_lost_ends_everybody_until_a_backup_is_brought_back() {
         "{:?}",
         ann.last("progress")
     );
+    // Once bob has come again, without it, and left again, nobody is waited for any more.
+    group
+        .join(1, &[0, 2])
+        .end()
+        .refused(5, &["your share of attempt 1 is lost"]);
+    ann.end().refused(5, &[BOB_LOST]);
+    let ann = group.join(0, &[1, 2]);
     bring_back(&group, 1, &backup);
     let mut bob = group.join(1, &[0, 2]);
     bob.until_notice("that your share of attempt 1 is lost, but it is here");

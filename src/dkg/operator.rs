@@ -381,6 +381,25 @@ impl Operator {
         })
     }
 
+    /// Whether an operator has signed or sealed after its word that its share is lost, in the order in which that came here: then it may
+    /// have got its folder back.
+    pub fn has_signed_since_loss(&self, operator: u16) -> bool {
+        let Some((_, sid, _)) = self.finishing() else {
+            return false;
+        };
+        let Some(word) = self.board.word_of_loss(&sid, operator) else {
+            return false;
+        };
+        let mut since = self.board.order().iter().rev().take_while(|id| **id != word);
+        let signed = [Step::Sign, Step::Seal].map(|step| self.board.slot(&sid, operator, Slot::Step(step)));
+        since.any(|id| signed.iter().any(|slot| slot.contains(id)))
+    }
+
+    /// Whether everybody has voted for what this operator's newest vote is for: there is nothing but that to do any more.
+    pub fn is_finishing(&self) -> bool {
+        self.finishing().is_some()
+    }
+
     /// Whether it was told to everybody that the own share of what everybody voted for is lost.
     pub fn has_told_loss(&self) -> bool {
         self.finishing()

@@ -254,19 +254,31 @@ impl Conductor<'_> {
         ))
     }
 
-    /// Whether an operator said that its share is lost, and is not waited for any more. Its word counts if it came in this run: one that a
-    /// journal holds was told before, and its folder may have been brought back since. It does not count while a process with its
-    /// identity is there, as the one that said so ends, nor where there were two of them.
+    /// Whether an operator said that its share is lost, and is not waited for any more. Its word counts if it came in this run. One that a
+    /// journal holds was told before, and its folder may have been brought back since: it counts once that operator has come in this run and
+    /// left again, and was never seen to sign or seal after it. No word counts while a process with its author's identity is there, as the
+    /// one that said so ends, nor where there were two of them.
     pub(super) fn is_given_up(&mut self, operator: u16) -> bool {
         let Some((k, lost)) = self.operator.lost_shares() else {
             return false;
         };
-        let is_here = self.connected.contains(&operator) || self.sync.through(operator).is_some();
-        lost.contains_key(&operator)
-            && self.operator.heard_of_loss(operator)
-            && !is_here
-            && !self.doubles.holds(operator, Instant::now())
-            && self.lasts(Cause::Word(k, operator), LOST)
+        if !lost.contains_key(&operator) {
+            return false;
+        }
+        if self.connected.contains(&operator) || self.sync.through(operator).is_some() {
+            self.visits.seen(operator);
+            return false;
+        }
+        let time = if self.operator.heard_of_loss(operator) {
+            Some(LOST)
+        } else if self.operator.has_signed_since_loss(operator) {
+            None
+        } else {
+            self.visits.until_gone(operator)
+        };
+        time.is_some_and(|time| {
+            !self.doubles.holds(operator, Instant::now()) && self.lasts(Cause::Word(k, operator), time)
+        })
     }
 
     /// What can still be done when one operator has no share. `sealed`: it had signed everything before.

@@ -46,6 +46,7 @@ mod doubles;
 mod effects;
 mod network;
 mod start;
+mod visits;
 
 pub use start::{has_begun, network_problem};
 
@@ -138,6 +139,7 @@ enum Done {
 use causes::Causes;
 use doubles::Doubles;
 use network::Arrived;
+use visits::Visits;
 
 /// The person's answer to the offer of an attempt.
 type Answer = (u32, bool);
@@ -185,6 +187,7 @@ struct Conductor<'a> {
     twin: Option<String>,
     /// Other operators whose identity may be used by two processes: what one of them says may not be so for the other.
     doubles: Doubles,
+    visits: Visits,
     person: Person<'a>,
     start: Instant,
     ticked: Instant,

@@ -31,6 +31,7 @@ impl Conductor<'_> {
             NetEvent::ListenerLost(why) => self.notice(format!("an address is no longer listened on: {why}")),
             NetEvent::Connected { operator } => {
                 self.connected.insert(operator);
+                self.visits.came(operator);
                 let outputs = self.sync.connected(operator);
                 self.outputs(outputs)?;
             }
@@ -38,6 +39,7 @@ impl Conductor<'_> {
                 self.connected.remove(&operator);
                 if reason == Gone::Left {
                     self.doubles.left(operator);
+                    self.visits.left(operator);
                 }
                 if let Gone::Fault(why) = &reason {
                         let name = self.name(operator);

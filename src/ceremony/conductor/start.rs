@@ -36,6 +36,7 @@ use crate::p2p::wire::{Ceremony, FrameLimits, Hello, PROTOCOL};
 
 use super::causes::Causes;
 use super::doubles::Doubles;
+use super::visits::Visits;
 use super::{Conductor, Outcome, Person, Setup, view};
 
 impl<'a> Conductor<'a> {
@@ -102,6 +103,7 @@ impl<'a> Conductor<'a> {
             joins: true,
             twin: None,
             doubles: Doubles::default(),
+            visits: Visits::default(),
             person,
             start: Instant::now(),
             ticked: Instant::now(),

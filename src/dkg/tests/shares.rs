@@ -210,6 +210,7 @@ fn a_share_that_is_lost_after_everybody_voted_is_told_to_everybody() {
         sim.restart(1);
         let operator = &sim.peers[1].operator;
         assert!(!operator.heard_of_loss(3), "it was heard in another run");
+        assert!(!operator.has_signed_since_loss(3), "it had signed before");
         assert_eq!(operator.lost_shares().is_some(), !confirmed);
         let mut heard = sim.peers[2].disk.entries.clone();
         sim.peers[2].disk = whole;
@@ -242,6 +243,39 @@ fn whoever_has_its_share_hears_that_it_was_called_lost() {
     sim.settle();
     assert_finished(&sim);
     assert_eq!(sim.peers[2].operator.own_share_was_found(), None);
+}
+
+#[test]
+fn whoever_signs_after_its_word_of_loss_may_have_its_share_again() {
+    let mut sim = stopped_at(Step::Seal, 63);
+    let sign = sim.said(1, Step::Sign, 3);
+    let at = (sign.session, 1, 3);
+    let word = share_is_lost(&at.0).to_vec();
+    let word = Entry::signed(&node_key(3), &sim.terms, at, Step::Done, vec![], word);
+    let terms = sim.terms.clone();
+    for (words, since) in [([&sign, &word], false), ([&word, &sign], true)] {
+        // Operator 2 has heard neither so far.
+        let disk = &mut sim.peers[1].disk;
+        disk.entries.retain(|bytes| {
+            let entry = Entry::decode(&terms, bytes).unwrap();
+            entry.operator != 3 || entry.step < Step::Sign
+        });
+        disk.entries
+            .retain(|bytes| Entry::decode(&terms, bytes).unwrap().step < Step::Seal);
+        sim.wake(1);
+        sim.with(1, Operator::compared);
+        for word in words {
+            sim.with(1, |o| o.receive(vec![word.clone()]));
+        }
+        for restart in [false, true] {
+            if restart {
+                sim.wake(1);
+            }
+            let operator = &sim.peers[1].operator;
+            assert!(operator.lost_shares().is_some() && operator.heard_of_loss(3) != restart);
+            assert_eq!(operator.has_signed_since_loss(3), since);
+        }
+    }
 }
 
 /// The words of operator 1 that its share of attempt 1 is lost, and that its files are in place.

@@ -278,10 +278,10 @@ impl Operator {
         self.compared && self.is_lost(attempt)
     }
 
-    /// Whether nobody but this process can have voted for this operator in an attempt: it joined the attempt itself. A folder that was
+    /// Whether this operator has certainly voted for nothing, up to this attempt: this process joined all of them itself. A folder that was
     /// joined with before may be an old copy, however intact.
-    pub fn has_begun(&self, attempt: u32) -> bool {
-        self.begun.contains(&attempt)
+    pub fn has_surely_not_voted(&self, attempt: u32) -> bool {
+        self.standing.voted.is_empty() && (1..=attempt).all(|k| self.begun.contains(&k))
     }
 
     /// Whether an attempt may be taken for over without an own vote in it. `whole`: the journal was intact. What others show of it may be news to

@@ -42,16 +42,14 @@ impl Conductor<'_> {
         }
         self.causes.next_round();
         self.look_at_lost_shares()?;
-        if !self.operator.standing().signed.is_empty() || self.operator.published_attempt().is_some() {
+        // With everybody's votes in hand there is nothing else to do, also while the keystores are still being opened.
+        let is_bound = !self.operator.standing().signed.is_empty() || self.operator.is_finishing();
+        if is_bound || self.operator.published_attempt().is_some() {
             return Ok(());
         }
         let k = self.operator.current_attempt();
         if self.operator.standing().joined.contains(&k) {
             if self.operator.is_lost(k) {
-                if self.everybody_voted(k) {
-                    // No other attempt may follow: the others may have signed with their shares.
-                    return Ok(());
-                }
                 // Long enough for the others to notice a process that has them.
                 if !self.operator.is_surely_lost(k) || !self.lasts(Cause::Secrets(k), LOST) {
                     return Ok(());
@@ -116,6 +114,10 @@ impl Conductor<'_> {
                 },
             });
         }
+        // What finishes an earlier one that was voted for may be with the others.
+        if self.operator.standing().newest_vote().is_some() && !self.operator.has_compared() {
+            return Ok(());
+        }
         // The others get the evidence before this node leaves.
         if !self.lasts(Cause::Guilt(k - 1), GRACE) {
             return Ok(());
@@ -126,14 +128,26 @@ impl Conductor<'_> {
             guilty.join("; "),
             format!(
                 "make a new definition without them, or with a new identity of theirs if it was a mistake. {}",
-                if self.operator.has_begun(k - 1) && !self.adopted && self.twin.is_none() {
-                    "No key was made: that takes the confirmation of everybody, and this folder has not given yours"
-                } else {
-                    "As far as this folder knows no key was made. If you took part with another folder, look there first: where there is a \
-                     cluster-lock.json, there is a key"
-                }
+                self.whether_there_is_a_key(k - 1)
             ),
         ))
+    }
+
+    /// What is known of keys where an attempt is over, without an own vote in it.
+    fn whether_there_is_a_key(&self, attempt: u32) -> String {
+        if let Some(voted) = self.operator.standing().newest_vote() {
+            format!(
+                "But first ask all the others whether one of them has a cluster-lock.json: you had confirmed your share of attempt {voted}, and \
+                 where there is such a file, there is a key"
+            )
+        } else if self.operator.has_surely_not_voted(attempt) && !self.adopted && self.twin.is_none() {
+            "No key was made: that takes the confirmation of everybody, and this folder has not given yours"
+                .to_owned()
+        } else {
+            "As far as this folder knows no key was made. If you took part with another folder, look there first: where there is a \
+             cluster-lock.json, there is a key"
+                .to_owned()
+        }
     }
 
     /// Where the secrets are in another folder that is being used, another attempt, or the word that the share is lost, would only harm what
@@ -399,11 +413,6 @@ impl Conductor<'_> {
             format!("{why}.{warning}"),
             format!("nobody is to blame: {}{}", offer.before, how_to_begin(k)),
         ))
-    }
-
-    fn everybody_voted(&self, k: u32) -> bool {
-        let board = self.operator.board();
-        board.sessions(k).any(|sid| board.agreed(&sid).is_some())
     }
 
     pub(super) fn ask(&mut self, k: u32, why: String) {

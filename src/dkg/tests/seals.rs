@@ -7,7 +7,7 @@ use k256::ecdsa::signature::hazmat::RandomizedPrehashSigner as _;
 use rand::SeedableRng as _;
 
 use super::sim::{Sim, node_key};
-use crate::dkg::body::SealBody;
+use crate::dkg::body::{Reason, SealBody};
 use crate::dkg::entry::{Entry, Step};
 use crate::dkg::evidence::{Evidence, Finding, Kind};
 use crate::dkg::operator::{Mark, Operator};
@@ -285,7 +285,6 @@ fn an_intact_old_copy_does_not_know_that_nothing_was_voted_for() {
     disk.marks.clear();
     (disk.published, disk.lock) = (None, None);
     sim.mail.clear();
-    let joined_itself = sim.peers[2].operator.has_begun(1);
     sim.wake(2);
     let mut seal = sim.said(1, Step::Seal, 1);
     seal.prev = vec![[7; 32]];
@@ -294,11 +293,42 @@ fn an_intact_old_copy_does_not_know_that_nothing_was_voted_for() {
     let operator = &sim.peers[2].operator;
     assert_eq!(operator.current_attempt(), 2, "as far as this copy knows");
     assert!(!operator.is_surely_over(1, true), "its vote is with the others");
-    assert!(joined_itself && !operator.has_begun(1));
+    assert!(!operator.has_surely_not_voted(1));
     sim.resync(1, 2);
     sim.with(2, Operator::compared);
     assert_eq!(sim.peers[2].operator.current_attempt(), 1);
     assert!(!sim.peers[2].operator.is_surely_over(1, true));
+}
+
+#[test]
+fn nothing_was_surely_voted_for_only_where_this_process_joined_all_attempts_itself() {
+    let mut sim = Sim::new(3, 2, 1, 80);
+    let withhold = |step: Step| {
+        let forge: super::sim::Forge = Box::new(move |_, _, e| if e.step >= step { vec![] } else { vec![e] });
+        Some((0, forge))
+    };
+    sim.forge = withhold(Step::Reveal);
+    sim.start();
+    sim.run();
+    let surely = |sim: &Sim, attempt| sim.peers[2].operator.has_surely_not_voted(attempt);
+    assert!(surely(&sim, 1) && !surely(&sim, 2));
+    // Another start has not seen what became of the first attempt elsewhere.
+    sim.wake(2);
+    sim.with(2, Operator::compared);
+    for i in 0..3 {
+        sim.with(i, |o| o.consent(2, Reason::ByHand));
+    }
+    assert!(sim.peers[2].operator.standing().joined.contains(&2));
+    assert!(!surely(&sim, 2));
+    assert!(sim.peers[1].operator.has_surely_not_voted(2));
+    // The vote for an attempt may make a key although this process has joined another one.
+    let mut sim = Sim::new(3, 2, 1, 81);
+    sim.forge = withhold(Step::Stored);
+    sim.start();
+    sim.run();
+    sim.with(2, |o| o.consent(2, Reason::ByHand));
+    assert!(sim.peers[2].operator.standing().joined.contains(&2));
+    assert!(!surely(&sim, 1) && !surely(&sim, 2));
 }
 
 #[test]

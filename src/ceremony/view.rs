@@ -193,7 +193,7 @@ pub fn snapshot(operator: &Operator, names: &Names, links: &Links<'_>, keys_read
             }
         })
         .collect();
-    let status = status(&operators, connected.len());
+    let status = status(attempt, &operators, connected.len());
     let waits = operator.published_attempt().is_none() && operator.standing().voted.contains(&attempt);
     Snapshot {
         attempt,
@@ -268,8 +268,41 @@ fn why_it_goes_on(
     })
 }
 
-/// The first step that somebody lacks, and who.
-fn status(operators: &[OperatorProgress], connected: usize) -> String {
+/// The first step that somebody lacks, and who; and what these have to do if nothing will come of waiting.
+fn status(attempt: u32, operators: &[OperatorProgress], connected: usize) -> String {
+    let waiting = waiting(operators, connected);
+    match whom_to_ask(attempt, operators) {
+        Some(whom) => format!(
+            "{waiting} Attempt {attempt} takes all of you: ask {whom} to run the same command again with --attempt {attempt}."
+        ),
+        None => waiting,
+    }
+}
+
+/// Who has not joined another attempt that was joined here: a first one begins by itself, another one by somebody's word only.
+fn whom_to_ask(attempt: u32, operators: &[OperatorProgress]) -> Option<String> {
+    let has_joined = |o: &&OperatorProgress| o.has(progress::Step::Joined);
+    let is_joined_here = operators
+        .iter()
+        .filter(has_joined)
+        .any(|o| o.link == Link::Myself);
+    if attempt == 1 || !is_joined_here {
+        return None;
+    }
+    let missing: Vec<&str> = operators
+        .iter()
+        .filter(|o| !has_joined(o))
+        .map(|o| o.name.as_str())
+        .collect();
+    let (last, first) = missing.split_last()?;
+    Some(match first {
+        [] => (*last).to_owned(),
+        _ if missing.len() > 6 => "all the others".to_owned(),
+        _ => format!("{} and {last}", first.join(", ")),
+    })
+}
+
+fn waiting(operators: &[OperatorProgress], connected: usize) -> String {
     if connected == 0
         && operators
             .iter()
@@ -420,12 +453,31 @@ mod tests {
         operators.push(OperatorProgress::new(4, "dave", Link::Myself));
         operators[1].through = Some(1);
         assert_eq!(
-            status(&operators, 1),
+            status(1, &operators, 1),
             "Waiting for ann, bob (through ann), carol (not connected), this machine to join."
         );
         assert_eq!(
-            status(&operators, 0),
+            status(1, &operators, 0),
             "Waiting for a connection to any other operator."
         );
+        // Nobody joins another attempt by itself.
+        assert!(
+            !status(2, &operators, 1).contains("--attempt"),
+            "nor has this one"
+        );
+        operators[3].steps.push(progress::Step::Joined);
+        assert_eq!(
+            status(2, &operators, 0),
+            "Waiting for a connection to any other operator. Attempt 2 takes all of you: ask ann, bob and carol to run the same command \
+             again with --attempt 2."
+        );
+        operators[0].steps.push(progress::Step::Joined);
+        operators[1].steps.push(progress::Step::Joined);
+        assert_eq!(
+            status(2, &operators, 1),
+            "Waiting for carol (not connected) to join. Attempt 2 takes all of you: ask carol to run the same command again with --attempt 2."
+        );
+        operators[2].steps.push(progress::Step::Joined);
+        assert!(!status(2, &operators, 1).contains("--attempt"));
     }
 }

@@ -22,8 +22,10 @@ struct Offer {
     reason: Reason,
     /// Whether `--retries` speaks for it.
     automatic: bool,
-    /// Whether the attempt before it can never be finished.
+    /// Whether the attempt before it can never be finished, as far as this folder knows.
     over: bool,
+    /// Whether that is so for everybody, whatever the others know.
+    by_all: bool,
     /// Why, in words.
     why: String,
     /// What has to be done before.
@@ -60,6 +62,7 @@ impl Conductor<'_> {
                     reason: Reason::Lost,
                     automatic: true,
                     over: true,
+                    by_all: false,
                     why: format!("this folder lacks the secrets of attempt {k}"),
                     before: "make sure that no other process uses your identity; then ".to_owned(),
                 });
@@ -102,6 +105,7 @@ impl Conductor<'_> {
                 reason: if given_up { Reason::ByHand } else { Reason::Verdict },
                 automatic: !given_up,
                 over: true,
+                by_all: false,
                 why: if given_up {
                     format!("attempt {} was given up in this folder", k - 1)
                 } else {
@@ -359,6 +363,7 @@ impl Conductor<'_> {
             reason: Reason::ByHand,
             automatic,
             over,
+            by_all: offers.iter().any(|(j, _)| !voted(*j)),
             why,
             before: String::new(),
         })
@@ -381,10 +386,18 @@ impl Conductor<'_> {
             if k > self.allowed {
                 self.retries -= 1;
             }
-            self.notice(format!("attempt {k} begins: {why}"));
+            self.notice(format!(
+                "attempt {k} begins: {why}. It takes all of you: whoever has left, or is asked nothing, runs the same command again with \
+                 --attempt {k}"
+            ));
             return self.begin_attempt(k, offer.reason);
         }
-        let warning = if voted {
+        let warning = if voted && offer.by_all {
+            format!(
+                " You had confirmed your share of attempt {}, so that no other one begins without your word.",
+                k - 1
+            )
+        } else if voted {
             format!(
                 " You have confirmed attempt {}: others may still complete it. Connect everybody first, and go on only if that \
                  does not help.",

@@ -516,15 +516,30 @@ fn join_takes_part_only_if_the_wallet_is_named_or_its_contract_accepts() {
         all.contains("could not be asked") && all.contains("it goes on"),
         "{all}"
     );
-    // A contract that does not accept any more is heard.
+    // Its owners have changed, or there is none any more: that is told, and stops nobody who has begun.
     let (code, all) = join(&["--execution-client", &refuses.url]);
-    assert_eq!(code, Some(3), "{all}");
+    assert_eq!(code, Some(4), "{all}");
+    assert!(
+        all.contains("no contract of the creator") && all.contains("it goes on"),
+        "{all}"
+    );
+    let reverts = error(&json!({"code": 3, "message": "execution reverted", "data": "0x"}));
+    let reverts = Client::contract(HOODI, "0x6080", Box::leak(reverts.into_boxed_str()));
+    let (code, all) = join(&["--execution-client", &reverts.url]);
+    assert_eq!(code, Some(4), "{all}");
+    assert!(
+        all.contains("does not accept the signature any more") && all.contains("it goes on"),
+        "{all}"
+    );
     // Another folder has accepted nothing.
-    let output = conclave()
-        .arg("--data-dir")
-        .arg(group.folder(1))
-        .args(["join", file.to_str().unwrap(), "--yes", "--wait", "1s"])
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    for client in [None, Some(&reverts.url)] {
+        let output = conclave()
+            .arg("--data-dir")
+            .arg(group.folder(1))
+            .args(["join", file.to_str().unwrap(), "--yes", "--wait", "1s"])
+            .args(client.into_iter().flat_map(|url| ["--execution-client", url]))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
+    }
 }

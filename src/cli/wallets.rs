@@ -5,14 +5,14 @@ use crate::{
         execution::ExecutionClient,
         problem::{Kind, Problem},
     },
-    cluster::{definition::Definition, wallets::Wallets},
+    cluster::{definition::Definition, report::Outcome, wallets::Wallets},
     ethereum::{address::Address, network::Network},
 };
 
 use super::{Context, args::ContractWallets, output::printable};
 
-/// What is known for a ceremony that goes on: what was accepted when it was entered stays accepted. Whoever names an execution client again
-/// is heard, but need not have it running.
+/// What is known for a ceremony that goes on: what was accepted when it was entered stays accepted, whoever owns the wallets now. Whoever
+/// names an execution client again is told what it says, but need not have it running.
 ///
 /// # Errors
 /// An address that is none.
@@ -21,6 +21,7 @@ pub(super) fn known_again(
     args: &ContractWallets,
     definition: (Definition, &Network),
 ) -> Result<Wallets, Problem> {
+    let unproven = definition.0.unproven_signatures(definition.1.chain_id);
     let wallets = known(args, &[definition]).or_else(|problem| {
         if problem.kind == Kind::BadInput {
             return Err(problem);
@@ -31,7 +32,18 @@ pub(super) fn known_again(
         )));
         Ok(Wallets::default())
     })?;
-    Ok(wallets.or_unchecked())
+    let wallets = wallets.judged_before();
+    // What nobody was asked about is no news.
+    let asked: Vec<_> = unproven
+        .into_iter()
+        .filter(|signature| wallets.knows(signature))
+        .collect();
+    if let Outcome::NotChecked(why) = wallets.judge(&asked).0 {
+        context.output.warn(&printable(&format!(
+            "{why}. The signatures were accepted when this ceremony was begun here; it goes on"
+        )));
+    }
+    Ok(wallets)
 }
 
 /// Reads the addresses, and asks the execution client about every signature in these definitions that no key proves. It is asked

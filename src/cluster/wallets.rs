@@ -73,6 +73,7 @@ pub struct Wallets {
     named: HashSet<[u8; 20]>,
     verdicts: HashMap<WalletSignature, Verdict>,
     others_unchecked: bool,
+    judged_before: bool,
 }
 
 impl Wallets {
@@ -86,14 +87,19 @@ impl Wallets {
 
     /// For whoever is not the one to judge: what no key proves is told, and stops nobody.
     pub fn unchecked() -> Self {
-        Self::default().or_unchecked()
-    }
-
-    /// For whoever has judged before: of what nothing is known, as [`unchecked`](Self::unchecked).
-    #[must_use]
-    pub fn or_unchecked(self) -> Self {
         Self {
             others_unchecked: true,
+            ..Self::default()
+        }
+    }
+
+    /// For whoever has judged before, when what is signed was still as it was then: a contract that does not accept any more, as its owners
+    /// have changed, is told and stops nobody. Of what nothing is known, as [`unchecked`](Self::unchecked).
+    #[must_use]
+    pub fn judged_before(self) -> Self {
+        Self {
+            others_unchecked: true,
+            judged_before: true,
             ..self
         }
     }
@@ -117,6 +123,16 @@ impl Wallets {
                 Some(Verdict::Accepted) => (
                     &mut fine,
                     format!("the contract wallet of {who} accepts its signature"),
+                ),
+                Some(Verdict::Refused(why)) if self.judged_before => (
+                    &mut open,
+                    format!(
+                        "the contract of {who} does not accept the signature any more, as if its owners had changed ({why})"
+                    ),
+                ),
+                Some(Verdict::NoContract) if self.judged_before => (
+                    &mut open,
+                    format!("the execution client knows no contract of {who} any more"),
                 ),
                 Some(Verdict::Refused(why)) => (
                     &mut bad,
@@ -242,6 +258,16 @@ mod tests {
         let (outcome, finding) = wallets.judge(&[signature(1), signature(2)]);
         assert_eq!(outcome, Outcome::Ok);
         assert!(finding.unwrap().contains("operator 2"));
+        // Owners may change after a ceremony was begun.
+        for verdict in [Verdict::Refused("no".into()), Verdict::NoContract] {
+            let mut wallets = Wallets::default().judged_before();
+            wallets.learn(signature(1), verdict);
+            let (outcome, _) = wallets.judge(&[signature(1)]);
+            assert_eq!(outcome.word(), "not checked");
+            assert!(
+                matches!(outcome, Outcome::NotChecked(why) if why.contains("operator 1") && why.contains("any more"))
+            );
+        }
         // Another signature of the same wallet was not asked about.
         let other = WalletSignature {
             digest: [9; 32],

@@ -188,9 +188,7 @@ impl Lock {
             .map(|keys| (keys.group, keys.shares.as_slice()))
             .collect();
         let seed = sha256(&[b"public shares", weight_seed, &self.lock_hash()]);
-        let checked = check_public_shares(&rows, n, t, &seed);
-        let bad: Vec<String> = checked
-            .verdicts
+        let bad: Vec<String> = check_public_shares(&rows, n, t, &seed)
             .into_iter()
             .enumerate()
             .filter_map(|(i, verdict)| {

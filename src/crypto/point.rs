@@ -204,14 +204,41 @@ pub(super) fn multiply_vartime(points: &[G1], scalars: &[u8], bits: usize) -> G1
             if points.len() < BUCKETS {
                 straus(points, scalars.chunks_exact(size))
             } else {
+                #[cfg(test)]
+                work::add(points.len());
                 G1(raw::p1s_multiply(&G1::batch_to_affine(points), scalars, bits))
             }
         })
         .reduce(G1::identity, |a, b| a.add(&b))
 }
 
+/// How many points were multiplied by a number in sums: what tests count instead of time.
+#[cfg(test)]
+pub(super) mod work {
+    use std::cell::Cell;
+
+    thread_local! {
+        static POINTS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(super) fn add(points: usize) {
+        POINTS.with(|count| count.set(count.get() + points));
+    }
+
+    /// Does something on a thread of its own, with all that it hands to others, and counts.
+    pub(in crate::crypto) fn of<T: Send>(act: impl FnOnce() -> T + Send) -> (T, usize) {
+        let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+        alone.expect("a thread").install(|| {
+            let done = act();
+            (done, POINTS.with(Cell::take))
+        })
+    }
+}
+
 /// Interleaved windows over shared doublings. The scalars, little-endian, may differ in length.
 pub(super) fn straus<'a>(points: &[G1], scalars: impl Iterator<Item = &'a [u8]>) -> G1 {
+    #[cfg(test)]
+    work::add(points.len());
     let mut table = Vec::with_capacity(points.len() * ODD);
     for point in points {
         let double = point.double();

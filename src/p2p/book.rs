@@ -183,7 +183,7 @@ struct Known {
     scope: Scope,
     /// Given by the user of this node, never forgotten.
     given: bool,
-    /// `None` if only the user said so.
+    /// `None` if only the user said so, or it was only reached there.
     word: Option<Word>,
     /// Somebody of the right identity was there.
     proven: bool,
@@ -203,6 +203,30 @@ impl Addresses {
     /// Adds an address that the operator itself, in that scope, says it has. True if that is news.
     pub(super) fn say(&mut self, address: &Multiaddr, from: Scope) -> bool {
         self.add(address, from, Some(Word::Own))
+    }
+
+    /// Takes the list of all addresses that the operator itself, in that scope, says it has now. What it said before and does not say any more
+    /// is forgotten, unless it was reached there or the user gave it: whoever moves is where it says now. What reaches less far than that
+    /// scope it would not have told. True if anything is news.
+    pub(super) fn say_all(&mut self, list: &[Multiaddr], from: Scope) -> bool {
+        let now: Vec<Multiaddr> = list
+            .iter()
+            .filter_map(|address| Some(dialable(address)?.0))
+            .collect();
+        let is_over = |known: &Known| {
+            known.word == Some(Word::Own) && known.scope >= from && !now.contains(&known.address)
+        };
+        let mut news = false;
+        for known in self.0.iter_mut().filter(|known| is_over(known)) {
+            known.word = None;
+            news |= !known.proven;
+        }
+        self.0
+            .retain(|known| known.given || known.proven || known.word.is_some());
+        for address in list {
+            news |= self.say(address, from);
+        }
+        news
     }
 
     /// Adds an address that somebody else, in that scope, says it has. True if that is news.
@@ -620,6 +644,50 @@ mod tests {
         assert!(addresses.say(&numbered(19), Scope::World));
         assert!(!addresses.to_keep().contains(&numbered(14)));
         assert!(!addresses.say(&numbered(20), Scope::World));
+    }
+
+    #[test]
+    fn what_an_operator_says_no_more_is_forgotten() {
+        let numbered = |i: u16| address(&format!("/ip4/9.9.9.9/tcp/{i}"));
+        let all = |range: std::ops::RangeInclusive<u16>| range.map(numbered).collect::<Vec<_>>();
+        let sorted = |mut list: Vec<Multiaddr>| {
+            list.sort();
+            list
+        };
+        let mut addresses = Addresses::default();
+        let private = address("/ip4/192.168.1.2/tcp/1");
+        assert!(addresses.say_all(&[all(1..=4), vec![private.clone()]].concat(), Scope::Private));
+        assert!(!addresses.say_all(&[all(1..=4), vec![private.clone()]].concat(), Scope::Private));
+        addresses.proven(&numbered(1));
+        addresses.give(&numbered(2));
+        addresses.hear(&numbered(30), Scope::World);
+        addresses.remember(&numbered(31));
+        // It has moved, and says so to the world, to which it tells no private address.
+        assert!(addresses.say_all(&all(11..=12), Scope::World));
+        let told = [all(11..=12), vec![numbered(1), private.clone()]].concat();
+        assert_eq!(sorted(addresses.to_tell(Scope::Machine)), sorted(told));
+        let tried = addresses.to_dial(Instant::now());
+        for (number, is_tried) in [
+            (1, true),
+            (2, true),
+            (3, false),
+            (4, false),
+            (30, true),
+            (31, true),
+        ] {
+            assert_eq!(tried.contains(&numbered(number)), is_tried, "{number}");
+        }
+        // The user's stays the user's, and is told to nobody.
+        assert!(!addresses.to_keep().contains(&numbered(2)));
+        // Where it was reached is no news.
+        assert!(!addresses.say_all(&all(11..=12), Scope::World));
+        assert!(addresses.say_all(&[], Scope::World), "it says nothing any more");
+        assert_eq!(addresses.to_tell(Scope::World), [numbered(1)]);
+        // A full list of what is no longer said keeps nothing out.
+        assert!(addresses.say_all(&all(41..=48), Scope::World));
+        assert!(addresses.say_all(&all(51..=58), Scope::World));
+        let kept = addresses.to_keep();
+        assert!(kept.contains(&numbered(51)) && !all(41..=48).iter().any(|old| kept.contains(old)));
     }
 
     #[test]

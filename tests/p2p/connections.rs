@@ -431,6 +431,40 @@ async fn a_given_address_is_in_no_frame() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_says_no_more_of_its_addresses_is_not_kept() {
+    let (mut node, operator, mut stream) = node_and_raw().await;
+    let at = |port: u16| -> Multiaddr { format!("/ip4/127.0.0.1/tcp/{port}").parse().expect("fine") };
+    // What it says at first, when it has moved, and when it can be reached nowhere any more.
+    for said in [vec![at(1), at(2)], vec![at(2), at(3)], vec![]] {
+        let mut payload = Vec::new();
+        if !said.is_empty() {
+            payload.extend(operator.to_be_bytes());
+            payload.push(2);
+        }
+        for address in &said {
+            payload.extend([0, u8::try_from(address.len()).expect("short")]);
+            payload.extend(address.to_vec());
+        }
+        let length = u32::try_from(payload.len() + 1).expect("short");
+        let frame = [&length.to_be_bytes()[..], &[11], &payload].concat();
+        stream.write_all(&frame).await.expect("written");
+        stream.flush().await.expect("flushed");
+        let kept = node.until(|event| match event {
+            Event::AddressBook(book) => {
+                let of = book.iter().find(|(number, _)| *number == operator);
+                let mut kept = of.map(|(_, list)| list.clone()).unwrap_or_default();
+                kept.sort();
+                Some(kept)
+            }
+            _ => None,
+        });
+        assert_eq!(kept.await, said);
+        // It does so no more often.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn garbage_ends_the_connection_and_is_explained() {
     let mut random = vec![0, 0, 0, 9];
     random.extend_from_slice(&[6; 9]);

@@ -28,6 +28,8 @@ use crate::p2p::{
 
 /// New addresses are collected for so long before they are told.
 pub(super) const TELLING: Duration = Duration::from_millis(50);
+/// An operator makes others forget what it said before no more often, or it would keep the whole group busy with telling that.
+const FORGETTING: Duration = Duration::from_secs(2);
 /// While everything is passed on by somebody else, a direct connection is tried this often.
 const DIRECTLY: Duration = Duration::from_secs(15);
 
@@ -221,22 +223,40 @@ impl<P: Protocol> Node<P> {
         else {
             return;
         };
-        for (number, addresses) in list.iter().filter(|(number, _)| *number != self.me) {
+        // Who says nothing of itself has no address that reaches so far.
+        let itself = list
+            .iter()
+            .all(|(number, _)| *number != from)
+            .then(|| (from, Vec::new()));
+        for (number, addresses) in list
+            .iter()
+            .chain(&itself)
+            .filter(|(number, _)| *number != self.me)
+        {
             let Some(operator) = self.operators.get_mut(number) else {
                 let why = "it told addresses of an operator who does not exist";
                 return self.end(from, Reason::Fault(why.into()));
             };
-            for address in addresses {
-                let news = if *number == from {
-                    operator.addresses.say(address, scope)
-                } else {
-                    operator.addresses.hear(address, scope)
-                };
-                if news {
-                    operator.hurry(now);
-                    self.book_changed = true;
-                    self.tell_at.get_or_insert(now + TELLING);
+            let each = |tell: &mut dyn FnMut(&Multiaddr) -> bool| {
+                addresses
+                    .iter()
+                    .map(tell)
+                    .fold(false, |news, is_new| news | is_new)
+            };
+            let news = if *number != from {
+                each(&mut |address| operator.addresses.hear(address, scope))
+            } else if now < operator.forgets_at {
+                each(&mut |address| operator.addresses.say(address, scope))
+            } else {
+                operator.addresses.say_all(addresses, scope)
+            };
+            if news {
+                if *number == from {
+                    operator.forgets_at = now + FORGETTING;
                 }
+                operator.hurry(now);
+                self.book_changed = true;
+                self.tell_at.get_or_insert(now + TELLING);
             }
         }
     }

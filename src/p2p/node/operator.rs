@@ -82,6 +82,8 @@ pub(super) struct Operator {
     pub(super) dialling: Option<ConnectionId>,
     /// While a relayed connection serves, a direct one is not tried before.
     pub(super) direct_at: Instant,
+    /// What it says no more of its addresses is not forgotten before.
+    pub(super) forgets_at: Instant,
     /// A relayed connection that is being made.
     pub(super) circuit: Option<ConnectionId>,
     /// The next is not tried before.
@@ -112,6 +114,7 @@ impl Operator {
             deceived: false,
             dialling: None,
             direct_at: now,
+            forgets_at: now,
             circuit: None,
             circuit_at: now + HEAD_START,
             bad_relays: BadRelays::default(),

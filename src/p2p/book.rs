@@ -57,6 +57,11 @@ fn scope_of(ip: IpAddr) -> Option<Scope> {
     }
 }
 
+/// Whether somebody else than this machine may be at an IP address.
+pub(super) fn reaches_beyond_this_machine(ip: IpAddr) -> bool {
+    scope_of(ip).is_some_and(|scope| scope > Scope::Machine)
+}
+
 /// Ends of names that no name server of the world knows: `.local` is for multicast (RFC 6762), `.internal`, `.home.arpa` (RFC 8375) and the
 /// others (appendix G of RFC 6762) are what routers and companies name their own machines with.
 const PRIVATE_NAMES: [&str; 9] = [

@@ -5,9 +5,9 @@
 //!
 //! * a handshake has [`HANDSHAKE`], and there are [`PLACES`]. A caller is new for [`FRESH`], in which honest ones are done: many
 //!   who come at once behind one router or one proxy all get in. Who takes longer keeps one of the [`PLACES_EACH`] places of its
-//!   network;
-//! * a new caller is never turned away: when all places are taken, one gives way, at random: of the network that has the most,
-//!   if those are more than [`PLACES_EACH`], else of all.
+//!   network, and the one that has had it longest gives way to another;
+//! * a new caller is never turned away: when all places are taken, one gives way, at random: of the network that has the most slow
+//!   ones, or new ones beyond a [`CROWD`], if those are more than [`PLACES_EACH`], else of all.
 //!   Whoever wants to keep all places must call more often than an operator needs for a handshake, from as many networks as there are
 //!   places, and then still loses to whoever tries again;
 //! * callers from the addresses of operators have places of their own, [`PLACES_EACH_OPERATOR`] for each operator there. What names of
@@ -35,13 +35,15 @@ use libp2p::{
     core::transport::{Boxed, DialOpts, ListenerId, TransportError, TransportEvent},
 };
 
-use crate::p2p::book::{Host, ip_of};
+use crate::p2p::book::{Host, ip_of, reaches_beyond_this_machine};
 
 /// Handshakes that may be under way: so many with callers from addresses that no operator is known at, as many again with
 /// those from known ones, each for TCP and for UDP.
 const PLACES: usize = 256;
 /// Of these with one network of strangers whose handshakes take long: an IPv4 /24, an IPv6 /48.
 const PLACES_EACH: usize = 8;
+/// So many may come at once from one network without being to blame for anything: a whole group behind one router.
+const CROWD: usize = 64;
 /// A handshake takes no longer than this, unless something is wrong, or far away.
 const FRESH: Duration = Duration::from_secs(1);
 /// Of these with one known address, for each operator there. Strangers may live at the same address.
@@ -81,7 +83,9 @@ impl Door {
             for name in names {
                 let found = (name.as_str(), 0).to_socket_addrs();
                 let found = found.into_iter().flatten().map(|address| address.ip());
-                let found = found.take(MAX_ADDRESSES).collect();
+                // Who calls from this machine may come through a proxy on it: no name makes that an operator's place.
+                let elsewhere = found.filter(|ip| reaches_beyond_this_machine(*ip));
+                let found = elsewhere.take(MAX_ADDRESSES).collect();
                 door.with(|places| places.found(&name, found));
             }
             door.with(|places| places.looking = false);
@@ -116,7 +120,7 @@ impl Door {
             let ended = if let Ok(ended) = tokio::time::timeout(FRESH, handshake.as_mut()).await {
                 Ok(ended)
             } else {
-                door.with(|places| places.is_slow(number, |count| rand::random_range(..count)));
+                door.with(|places| places.is_slow(number));
                 tokio::time::timeout_at(begun + HANDSHAKE, handshake).await
             };
             match ended {
@@ -230,6 +234,7 @@ struct Places {
     names: BTreeMap<String, Name>,
     /// A thread looks up names.
     looking: bool,
+    /// In the order in which they came.
     taken: Vec<Place>,
     last: u64,
 }
@@ -303,13 +308,17 @@ impl Places {
         );
         let here = |place: &&Place| place.hall == hall;
         if self.taken.iter().filter(here).count() >= PLACES {
-            let mut counts: BTreeMap<Source, usize> = BTreeMap::new();
+            let mut counts: BTreeMap<Source, (usize, usize)> = BTreeMap::new();
             for place in self.taken.iter().filter(here) {
-                *counts.entry(place.source).or_default() += 1;
+                let (slow, new) = counts.entry(place.source).or_default();
+                *(if place.slow { slow } else { new }) += 1;
             }
-            let most = counts.values().copied().max().unwrap_or_default();
+            // Those who have just come keep nobody out, unless they are too many.
+            let weight = |(slow, new): &(usize, usize)| slow + new.saturating_sub(CROWD);
+            let most = counts.values().map(weight).max().unwrap_or_default();
             // Few from one network are no reason to think that it is to blame.
-            let one_of = |place: &Place| most <= PLACES_EACH || counts.get(&place.source) == Some(&most);
+            let one_of =
+                |place: &Place| most <= PLACES_EACH || counts.get(&place.source).map(weight) == Some(most);
             self.make_room(1, |place| place.hall == hall && one_of(place), &choose);
         }
         self.last += 1;
@@ -324,7 +333,7 @@ impl Places {
     }
 
     /// This handshake takes long. Few of one network of strangers may.
-    fn is_slow(&mut self, number: u64, choose: impl Fn(usize) -> usize) {
+    fn is_slow(&mut self, number: u64) {
         let Some(place) = self.taken.iter_mut().find(|place| place.number == number) else {
             return;
         };
@@ -334,12 +343,13 @@ impl Places {
             self.make_room(
                 PLACES_EACH + 1,
                 |place| place.slow && place.hall == hall && place.source == source,
-                &choose,
+                // Whoever has needed longest will hardly be ready next.
+                |_| 0,
             );
         }
     }
 
-    /// One of these gives way if there are so many.
+    /// One of these gives way if there are so many, the one that `choose` chooses: 0 is the one that came first.
     fn make_room(&mut self, most: usize, these: impl Fn(&Place) -> bool, choose: impl Fn(usize) -> usize) {
         let there: Vec<usize> = (0..)
             .zip(&self.taken)
@@ -349,7 +359,7 @@ impl Places {
         if there.len() >= most
             && let Some(at) = there.get(choose(there.len()))
         {
-            self.taken.swap_remove(*at).abort.abort();
+            self.taken.remove(*at).abort.abort();
         }
     }
 
@@ -399,7 +409,7 @@ mod tests {
         fn all_are_slow(&mut self) {
             let numbers: Vec<u64> = self.places.taken.iter().map(|place| place.number).collect();
             for number in numbers {
-                self.places.is_slow(number, |_| 0);
+                self.places.is_slow(number);
             }
         }
 
@@ -455,6 +465,43 @@ mod tests {
             }
             assert_eq!(calls.there(proxy), 63);
         }
+    }
+
+    #[test]
+    fn of_the_slow_of_one_network_the_one_that_came_first_gives_way() {
+        let mut calls = Calls::default();
+        for i in 1..=PLACES_EACH + 3 {
+            calls.call(&format!("/ip4/9.9.9.{i}/tcp/1"));
+            // Another network's, whose places the first one's are mixed with.
+            calls.call(&format!("/ip4/7.7.{i}.7/tcp/1"));
+        }
+        calls.all_are_slow();
+        for i in 1..=PLACES_EACH + 3 {
+            let is_there = calls.there(&format!("/ip4/9.9.9.{i}/")) == 1;
+            assert_eq!(is_there, i > 3, "{i}");
+        }
+    }
+
+    #[test]
+    fn a_crowd_behind_one_router_is_not_to_blame_for_slow_strangers_everywhere() {
+        let mut calls = Calls::default();
+        for i in 0..PLACES - 63 {
+            calls.call(&format!("/ip4/8.{}.9.9/tcp/1", i / 4));
+        }
+        calls.all_are_slow();
+        for i in 0..63 {
+            calls.call(&format!("/ip4/9.9.9.9/tcp/{}", i + 1));
+        }
+        // Everybody may have to give way now, and the first is none of the crowd.
+        for i in 0..30 {
+            calls.call(&format!("/ip4/{}.7.7.7/tcp/1", i + 20));
+        }
+        assert_eq!(calls.there("/ip4/9.9.9.9/"), 63);
+        // More than a group can be are no group.
+        for i in 63..200 {
+            calls.call(&format!("/ip4/9.9.9.9/tcp/{}", i + 1));
+        }
+        assert_eq!(calls.there("/ip4/9.9.9.9/"), CROWD + PLACES_EACH + 1);
     }
 
     #[test]
@@ -530,9 +577,16 @@ mod tests {
     fn names_of_operators_are_looked_up() {
         let door = Door::default();
         let named = || {
-            ["localhost", "nobody.invalid"]
-                .map(|name| Host::Name(name.into()))
-                .into_iter()
+            [
+                "localhost",
+                "127.0.0.2",
+                "::1",
+                "0.0.0.0",
+                "192.0.2.7",
+                "nobody.invalid",
+            ]
+            .map(|name| Host::Name(name.into()))
+            .into_iter()
         };
         let begun = Instant::now();
         // Two operators in one house.
@@ -540,18 +594,14 @@ mod tests {
             door.know(named().chain(named()));
             assert!(
                 begun.elapsed() < Duration::from_secs(60),
-                "this machine has no localhost"
+                "an address stands for itself"
             );
             std::thread::sleep(Duration::from_millis(10));
         }
         door.with(|places| {
-            assert!(
-                places
-                    .known
-                    .iter()
-                    .all(|(ip, operators)| ip.is_loopback() && *operators == 2),
-                "{places:?}"
-            );
+            // Whoever comes through a proxy on this machine is no operator for that.
+            let there = BTreeMap::from([(Ipv4Addr::new(192, 0, 2, 7).into(), 2)]);
+            assert_eq!(places.known, there);
         });
         let mut places = Places::default();
         let name = || std::iter::once(Host::Name("a.example".into()));

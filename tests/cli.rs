@@ -437,6 +437,74 @@ fn empty_variables_are_as_good_as_none() {
     }
 }
 
+/// What a Windows editor, a file or a block of YAML leaves at the end of a value is part of none.
+#[test]
+fn line_ends_in_variables_are_not_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    let plan = write_plan(dir.path(), "");
+    let records = operators(dir.path(), &["ann", "bob", "carol"]);
+    for end in ["\r", "\n", "\r\n"] {
+        let with = |variables: &[(&str, &str)], arguments: &[&str]| {
+            let mut command = Command::cargo_bin("conclave").unwrap();
+            command.envs(
+                variables
+                    .iter()
+                    .map(|(name, value)| (name, format!("{value}{end}"))),
+            );
+            command.current_dir(&folder).stdin(std::process::Stdio::null());
+            let output = command.args(arguments).output().unwrap();
+            let text = String::from_utf8(output.stdout.clone()).unwrap();
+            (output.status.code(), text + &err(&output))
+        };
+        // A name, a folder, a word.
+        let (code, text) = with(
+            &[
+                ("CONCLAVE_NAME", "Joe"),
+                ("CONCLAVE_DATA_DIR", &format!("joe{}", end.len())),
+                ("CONCLAVE_JSON", "yes"),
+            ],
+            &["identity", "new"],
+        );
+        assert_eq!(code, Some(0), "{end:?}: {text}");
+        let _ = fs::remove_dir_all(folder.join(format!("joe{}", end.len())));
+        // Numbers, words of a list, addresses, files, and a line for each value.
+        let lines = records.join(if end == "\n" { "\n" } else { "\r\n" });
+        let (code, text) = with(
+            &[
+                ("CONCLAVE_PLAN", &plan),
+                ("CONCLAVE_NETWORK", "hoodi"),
+                ("CONCLAVE_WITHDRAWAL_ADDRESS", ADDRESS),
+                ("CONCLAVE_FEE_RECIPIENT_ADDRESS", ADDRESS),
+                ("CONCLAVE_OPERATOR_RECORDS", &lines),
+            ],
+            &["define"],
+        );
+        assert_eq!(code, Some(0), "{end:?}: {text}");
+        fs::remove_file(folder.join("cluster-definition.json")).unwrap();
+        let missing = dir.path().join("nobody");
+        let (code, text) = with(
+            &[(
+                "CONCLAVE_VERIFY",
+                &format!("{}{end}{}", missing.display(), missing.display()),
+            )],
+            &["verify"],
+        );
+        assert!(code != Some(0) && !text.contains("\\r"), "{end:?}: {text}");
+        let (code, text) = with(
+            &[
+                ("CONCLAVE_WAIT", "1s"),
+                ("CONCLAVE_RETRIES", "3"),
+                ("CONCLAVE_KDF", "scrypt"),
+            ],
+            &["join"],
+        );
+        assert_eq!(code, Some(2), "{end:?}: {text}");
+        assert!(text.contains("no definition was given"), "{end:?}: {text}");
+    }
+}
+
 /// What variables are set to, for which command, and what is told: of which name, what. `@` is an address of the network.
 const MISTAKES: &str = r#"
 CONCLAVE_PEERS | "@" | join x | --peer | quotes
@@ -487,6 +555,15 @@ fn quotes_and_commas_that_nobody_means_are_named() {
         let said = err(&output);
         assert_eq!(output.status.code(), Some(2), "{line}: {said}");
         assert!(said.contains(name) && said.contains(what), "{line}: {said}");
+        // What a name, or a greeting in blocks, may really have around it.
+        let flag = match variable {
+            "CONCLAVE_NAME" | "CONCLAVE_CLUSTER_NAME" => Some("--name"),
+            "CONCLAVE_GRAFFITI" => Some("--graffiti"),
+            "CONCLAVE_WITHOUT" => Some("--without"),
+            _ => None,
+        };
+        let meant = flag.is_some_and(|flag| said.contains(&format!("with {flag}, where they stay")));
+        assert_eq!(meant, flag.is_some(), "{line}: {said}");
     }
     // The same on the command line, and what is meant stays.
     refuses(dir.path(), &["verify", "\"lock.json\""], 2, "quotes");

@@ -1,6 +1,7 @@
 //! What was given on the command line and in the environment, before anything is made of it.
 //!
-//! * An environment variable that is empty is as good as none: compose files and units have many of those.
+//! * An environment variable that is empty is as good as none: compose files and units have many of those. Line ends around a value are gone
+//!   already (see `environment`).
 //! * Quotes around a value, and a comma after it, are never meant. They are named, whatever it is a value of.
 //! * Addresses of the network are understood as multiaddresses and as `HOST:PORT`, and judged here, where the flag is known.
 
@@ -111,7 +112,8 @@ pub(super) fn judge(matches: &ArgMatches) -> Result<(), Problem> {
                 continue;
             }
             let given_by_variable = matches.value_source(id) == Some(ValueSource::EnvVariable);
-            if FREE_TEXT.contains(&id) && !given_by_variable {
+            let is_free_text = FREE_TEXT.contains(&id);
+            if is_free_text && !given_by_variable {
                 continue;
             }
             let variable = argument.get_env().filter(|_| given_by_variable);
@@ -125,7 +127,15 @@ pub(super) fn judge(matches: &ArgMatches) -> Result<(), Problem> {
                 if argument.get_value_delimiter() == Some(',') && is_blank(value) {
                     return Err(empty(&name()));
                 }
-                if let Some(problem) = mistake(&name(), value) {
+                if let Some(mut problem) = mistake(&name(), value) {
+                    if is_free_text {
+                        // They may be meant.
+                        let meant = format!(
+                            ". If they are meant, give the value with {}, where they stay",
+                            flag(argument)
+                        );
+                        problem.what_to_do.push_str(&meant);
+                    }
                     return Err(problem);
                 }
             }

@@ -28,6 +28,7 @@ mod aside;
 mod backup;
 mod define;
 mod dumps;
+mod environment;
 mod exit;
 mod exit_news;
 mod exit_parts;
@@ -73,6 +74,10 @@ pub struct Context {
 
 /// Parses the command line, runs the command, reports what went wrong.
 pub fn main() -> ExitCode {
+    if let Err(problem) = environment::clean() {
+        Output::new(given::wants_json()).problem(&problem);
+        return ExitCode::from(problem.kind.exit_code());
+    }
     // Before anything is read: whatever the command is, no secret of it ever gets into a file by a crash.
     let sealed = dumps::forbid();
     let matches = match given::command().try_get_matches_from(given::arguments()) {

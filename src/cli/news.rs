@@ -185,6 +185,13 @@ pub(super) enum Event {
         after_due_ms: u64,
         contributors: Vec<u16>,
     },
+    /// None of the own beacon nodes took what the group signed.
+    NotTaken {
+        slot: u64,
+        purpose: &'static str,
+        validators: usize,
+        message: String,
+    },
     /// A slot with duties is over.
     Over {
         slot: u64,

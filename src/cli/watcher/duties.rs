@@ -3,9 +3,14 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    cli::news::{self, Event},
+    cli::{
+        news::{self, Event},
+        output::printable,
+    },
     validator::{
         core::{Account, Cause, Decision, Missed},
+        duty::Purpose,
+        node::Delivery,
         overview::words::brief,
     },
 };
@@ -50,6 +55,42 @@ impl Watcher {
             slot,
             away: away.iter().copied().collect(),
             duties: duties.into_iter().map(news::Duty::from).collect(),
+        });
+    }
+
+    /// What the own beacon nodes made of it: a line when they begin to take none of it, one in each epoch in which that goes on, and one when
+    /// it is over.
+    pub(super) fn submitted(
+        &mut self,
+        told: &mut Told,
+        purpose: Purpose,
+        slot: u64,
+        count: usize,
+        delivery: Delivery,
+    ) {
+        let what = purpose.text();
+        let Delivery::NotTaken { why, advice } = delivery else {
+            if self.not_taken.remove(&purpose).is_some() {
+                told.say(format!("slot {slot}: {what}: your beacon nodes take it again."));
+            }
+            return;
+        };
+        let why = printable(&why);
+        let epoch = self.time.map_or(1, |time| time.slots_per_epoch);
+        let last = self.not_taken.get(&purpose);
+        if last.is_none_or(|last| last.saturating_add(epoch) <= slot) {
+            self.not_taken.insert(purpose, slot);
+            let plural = if count == 1 { "" } else { "s" };
+            told.warn(format!(
+                "slot {slot}: the group signed the {what} of {count} validator{plural}, and none of your beacon nodes took it: {why}. It                  counts only if another operator's beacon node took it. {}",
+                advice.trim_end_matches('.')
+            ));
+        }
+        told.events.push(Event::NotTaken {
+            slot,
+            purpose: news::purpose(purpose),
+            validators: count,
+            message: why,
         });
     }
 

@@ -23,6 +23,7 @@ use libp2p::{Multiaddr, PeerId};
 
 use crate::validator::{
     chain::{spec::Parting, time::Time},
+    duty::Purpose,
     guard::{Mark, Start},
     node::{ExitNews, News},
     overview::words::span,
@@ -88,6 +89,8 @@ pub(super) struct Watcher {
     troubled: BTreeSet<String>,
     /// Beacon nodes whose fork schedule is another one later.
     partings: BTreeMap<String, Parting>,
+    /// What the own beacon nodes do not take, and of which slot that was told last.
+    not_taken: BTreeMap<Purpose, u64>,
     /// How often something was said of somebody.
     repeated: BTreeMap<(u16, String), u64>,
 }
@@ -112,6 +115,7 @@ impl Watcher {
             connected: BTreeSet::new(),
             troubled: BTreeSet::new(),
             partings: BTreeMap::new(),
+            not_taken: BTreeMap::new(),
             repeated: BTreeMap::new(),
         }
     }
@@ -179,6 +183,12 @@ impl Watcher {
             )),
             News::UnknownFork { name, epoch } => self.unknown_fork(&mut told, &printable(&name), epoch, now_ms),
             News::Guard(trouble) => guard(&mut told, trouble),
+            News::Submitted {
+                purpose,
+                slot,
+                count,
+                delivery,
+            } => self.submitted(&mut told, purpose, slot, count, delivery),
             News::Marked(mark) => self.partial_history = mark == Some(Mark::PartialImport),
             // Seen in the overview; that it has stopped is said at the end of the command.
             News::Slot(_)

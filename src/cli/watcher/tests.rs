@@ -12,6 +12,7 @@ use crate::{
         chain::spec::{Chain, Genesis, Spec},
         core::{Account, Cause, Decision, Missed, Report, Restoring, Times},
         duty::{Duty, Kind, Purpose},
+        node::Delivery,
     },
 };
 
@@ -686,6 +687,52 @@ fn misdeeds_have_a_name_and_are_not_repeated_for_ever() {
         "{told:?}"
     );
     assert!(json(&told).contains(r#""event":"fault","operator":2,"name":"bob","kind":"Fault""#));
+}
+
+#[test]
+fn what_no_own_beacon_node_takes_is_told_once_an_epoch_and_when_it_is_over() {
+    let mut watcher = watcher();
+    watcher.time = Some(Time {
+        genesis_ms: 0,
+        slot_ms: 12_000,
+        slots_per_epoch: 4,
+    });
+    let news = |slot: u64, purpose, taken: bool| News::Submitted {
+        purpose,
+        slot,
+        count: 2,
+        delivery: if taken {
+            Delivery::Taken
+        } else {
+            Delivery::NotTaken {
+                why: "beacon node http://a: \u{1b}[31mit answers HTTP 400: wrong".to_owned(),
+                advice: "Look into the beacon node's log.",
+            }
+        },
+    };
+    let mut said = Vec::new();
+    for slot in 5..11 {
+        let told = watcher.told(news(slot, Purpose::Attestation, false), 0);
+        let event = json(&told);
+        assert!(
+            event.contains(r#""event":"not_taken""#)
+                && event.contains(r#""purpose":"attestation","validators":2"#),
+            "{event}"
+        );
+        said.extend(told.lines.iter().map(|_| (slot, text(&told))));
+    }
+    assert_eq!(said.iter().map(|(slot, _)| *slot).collect::<Vec<_>>(), [5, 9]);
+    let line = &said[0].1;
+    assert!(
+        line.starts_with("! slot 5: the group signed the attestation of 2 validators, and none of your beacon nodes took it: ")
+            && line.ends_with("Look into the beacon node's log")
+            && !line.contains('\u{1b}'),
+        "{line}"
+    );
+    assert_eq!(text(&watcher.told(news(11, Purpose::Block, true), 0)), "");
+    let over = text(&watcher.told(news(11, Purpose::Attestation, true), 0));
+    assert_eq!(over, "slot 11: attestation: your beacon nodes take it again.");
+    assert_eq!(text(&watcher.told(news(12, Purpose::Attestation, true), 0)), "");
 }
 
 #[test]

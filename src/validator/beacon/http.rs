@@ -264,6 +264,30 @@ impl ErrorKind {
         }
     }
 
+    /// Whether the node has what was sent already, from another operator or over the chain's network, and some nodes call that an
+    /// error. The Beacon API has no code for it, so their words count: `PriorAttestationKnown`, `ATTESTATION_ALREADY_KNOWN`,
+    /// `duplicate`.
+    pub fn is_known_already(&self) -> bool {
+        let Self::Status {
+            status: 400..=500,
+            message,
+            failures,
+        } = self
+        else {
+            return false;
+        };
+        let says_so = |text: &str| {
+            let text = text.to_ascii_lowercase();
+            ["already", "duplicate"].iter().any(|word| text.contains(word))
+                || (text.contains("known") && !text.contains("unknown"))
+        };
+        if failures.is_empty() {
+            says_so(message)
+        } else {
+            failures.iter().all(|(_, why)| says_so(why))
+        }
+    }
+
     /// Whether the endpoint itself is missing: an older one may be there.
     pub fn is_missing_endpoint(&self) -> bool {
         matches!(self, Self::NotImplemented(_))

@@ -189,6 +189,11 @@ impl AllFailed {
             })
     }
 
+    /// Whether every node says that it has what was sent already.
+    pub fn is_known_already(&self) -> bool {
+        !self.errors.is_empty() && self.errors.iter().all(|error| error.kind.is_known_already())
+    }
+
     /// Whether every node that answered says that it does not have it.
     pub fn is_not_found(&self) -> bool {
         // Some nodes say no word with their 404.
@@ -1024,7 +1029,12 @@ impl Nodes {
         loop {
             let patience = deadline.min(Instant::now() + SUBMISSION);
             let failed = match self.submit_once(request, |node| send(node, patience)).await {
-                Err(failed) if failed.errors.iter().all(|error| error.kind.is_trouble()) => failed,
+                Err(failed)
+                    if !failed.is_known_already()
+                        && failed.errors.iter().all(|error| error.kind.is_trouble()) =>
+                {
+                    failed
+                }
                 result => return result,
             };
             if Instant::now() + pause >= deadline {

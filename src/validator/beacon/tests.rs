@@ -2438,6 +2438,48 @@ async fn what_no_node_took_is_submitted_again_unless_it_was_refused() {
     }
 }
 
+/// Of what came from another operator before, some nodes say that it is wrong.
+#[tokio::test]
+async fn what_a_node_has_already_is_neither_refused_nor_sent_again() {
+    let one = |why: &str| {
+        format!(r#"{{"code":400,"message":"error processing","failures":[{{"index":0,"message":"{why}"}}]}}"#)
+    };
+    let plain = |code: u16, message: &str| (code, format!(r#"{{"code":{code},"message":"{message}"}}"#));
+    for ((code, body), known) in [
+        (
+            (
+                400,
+                one("PriorAttestationKnown { validator_index: 1, epoch: Epoch(3) }"),
+            ),
+            true,
+        ),
+        (plain(400, "ATTESTATION_ALREADY_KNOWN"), true),
+        (plain(400, "duplicate"), true),
+        (plain(500, "UNHANDLED_ERROR: block already known"), true),
+        ((400, one("UnknownHeadBlock")), false),
+        (plain(400, "unknown validator"), false),
+        (plain(400, "bad signature"), false),
+        (plain(404, "this was known before"), false),
+        ((400, String::new()), false),
+    ] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (counter, told) = (asked.clone(), body.clone());
+        let server = serve(7, move |call| {
+            let answer = call.path().ends_with("/sync_committees").then(|| {
+                counter.fetch_add(1, Ordering::SeqCst);
+                let code = StatusCode::from_u16(code).unwrap();
+                (code, [("content-type", "application/json")], told.clone()).into_response()
+            });
+            async move { answer }.boxed()
+        })
+        .await;
+        let nodes = connect(&[&server]).await;
+        let failed = nodes.submit_sync_messages(&[], soon()).await.unwrap_err();
+        assert_eq!(failed.is_known_already(), known, "{body}: {failed}");
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "{body}");
+    }
+}
+
 #[tokio::test]
 async fn streams_are_opened_again_when_they_end_break_or_fall_silent() {
     let opened = Arc::new(AtomicUsize::new(0));

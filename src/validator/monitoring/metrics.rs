@@ -336,6 +336,11 @@ fn duties(sheet: &mut Sheet<'_>, totals: &Totals) -> fmt::Result {
         "What the group should have signed and did not, one for each validator",
         by("duty", Purpose::text, totals.not_signed.iter().map(copied)),
     )?;
+    sheet.counters(
+        "not_taken",
+        "What the group signed and none of this operator's beacon nodes took, one for each validator",
+        by("duty", Purpose::text, totals.not_taken.iter().map(copied)),
+    )?;
     sheet.counter(
         "own_blocks_refused",
         "Blocks of this operator's beacon node that could not be signed",

@@ -10,6 +10,7 @@ mod duties;
 mod early;
 mod exits;
 mod protocol;
+mod submitting;
 mod votes;
 mod work;
 
@@ -50,6 +51,7 @@ use super::{
     },
     control::SOCKET,
     core::{Core, Effect, Event, History, Report, Settings, Stop},
+    duty::Purpose,
     exits::Shelf,
     group::Group,
     guard::{Guard, GuardError, Mark, Start},
@@ -64,6 +66,7 @@ pub use self::{
     control::{Control, Describe, was_killed},
     exits::ExitNews,
     protocol::Run,
+    submitting::Delivery,
 };
 
 use clock::{Clock, now_ms};
@@ -162,6 +165,17 @@ pub enum News {
     Marked(Option<Mark>),
     /// Why the slashing protection cannot be used, when that begins or changes; none when it can be again.
     Guard(Option<String>),
+    /// What became of something that the group signed and the own beacon nodes were given.
+    Submitted {
+        /// What it is.
+        purpose: Purpose,
+        /// Its slot.
+        slot: u64,
+        /// Of how many validators.
+        count: usize,
+        /// What became of it.
+        delivery: Delivery,
+    },
     /// A fork is scheduled that this version does not know; at the start with the chain, and again once an epoch.
     UnknownFork {
         /// Its name.

@@ -19,13 +19,13 @@ use crate::{
             nodes::{From, Nodes},
         },
         chain::{
-            block::{Blobs, Block, BlockSchemas},
+            block::{Block, BlockSchemas},
             spec::{Chain, Fork},
             types::AttestationData,
         },
         combine::{self, Job, items},
         core::{
-            Effect, Event, Report, Signed, Submission, Subscription, ToCheck,
+            Effect, Event, Report, Signed, Subscription, ToCheck,
             head::Place,
             proposing::{MAX_ANCESTORS, Made, Measure, decode_value, encode_value},
             terms::{Ancestor, Payload, Summary},
@@ -290,7 +290,7 @@ impl Works {
     }
 
     /// The end of the slot that is so many slots after this one.
-    fn within_slots(&self, slot: u64, more: u64) -> Instant {
+    pub(super) fn within_slots(&self, slot: u64, more: u64) -> Instant {
         instant_of(self.chain.time().end_of(slot.saturating_add(more)))
     }
 
@@ -493,47 +493,9 @@ impl Works {
         making.entry(slot).or_default().push(made.abort_handle());
     }
 
-    fn decode(&self, value: &[u8]) -> Option<Block> {
+    pub(super) fn decode(&self, value: &[u8]) -> Option<Block> {
         let (fork, blinded, ssz) = decode_value(value)?;
         self.schemas.block(fork, blinded, ssz.to_vec()).ok()
-    }
-
-    /// The block that is published, and what goes with it.
-    fn whole(&self, value: &[u8], contents: Option<&[u8]>) -> Option<(Block, Option<Blobs>)> {
-        let block = self.decode(value)?;
-        if block.blinded {
-            return Some((block, None));
-        }
-        let Some(contents) = contents else {
-            return Some((block, Some(Blobs::default())));
-        };
-        let (full, blobs) = self.schemas.block_with_blobs(block.fork, contents).ok()?;
-        (full.ssz == block.ssz).then_some((full, Some(blobs)))
-    }
-
-    async fn publish(&self, slot: u64, value: Arc<[u8]>, contents: Option<Arc<[u8]>>, signature: [u8; 96]) {
-        let works = self.clone();
-        let whole = tokio::task::spawn_blocking(move || works.whole(&value, contents.as_deref())).await;
-        let Ok(Some((block, blobs))) = whole else {
-            tracing::warn!(
-                slot,
-                "what another operator sent for publishing is not the block that was agreed on"
-            );
-            return;
-        };
-        let deadline = self.within_slots(slot, 1);
-        let published = self
-            .nodes
-            .publish_block(&self.schemas, &block, blobs.as_ref(), &signature, deadline)
-            .await;
-        match published {
-            Ok(done) => {
-                for refusal in done.refused {
-                    tracing::warn!(slot, "a beacon node refused the block: {refusal}");
-                }
-            }
-            Err(error) => tracing::error!(slot, "no beacon node took the block: {error}"),
-        }
     }
 
     fn look_up(&self, slot: u64, root: Hash) {
@@ -665,89 +627,12 @@ impl Works {
         });
     }
 
-    fn submit(&self, submission: Submission) {
-        let works = self.clone();
-        self.runtime.spawn(async move {
-            let submission = match submission {
-                Submission::Block {
-                    slot,
-                    value,
-                    contents,
-                    signature,
-                } => {
-                    return works.publish(slot, value, contents, signature).await;
-                }
-                other => other,
-            };
-            let nodes = &works.nodes;
-            let fork = |slot: u64| works.fork_at(slot);
-            let (what, slot, result) = match &submission {
-                Submission::Block { .. } => return,
-                Submission::Attestations(list) => {
-                    let Some(slot) = list.first().map(|attestation| attestation.data.slot) else {
-                        return;
-                    };
-                    let deadline = works.within_slots(slot, works.chain.time().slots_per_epoch);
-                    (
-                        "attestations",
-                        slot,
-                        nodes.submit_attestations(fork(slot), list, deadline).await,
-                    )
-                }
-                Submission::SyncMessages(list) => {
-                    let Some(slot) = list.first().map(|message| message.slot) else {
-                        return;
-                    };
-                    (
-                        "sync committee messages",
-                        slot,
-                        nodes
-                            .submit_sync_messages(list, works.within_slots(slot, 0))
-                            .await,
-                    )
-                }
-                Submission::Aggregates(list) => {
-                    let Some(slot) = list.first().map(|signed| signed.message.aggregate.data.slot) else {
-                        return;
-                    };
-                    (
-                        "aggregates",
-                        slot,
-                        nodes
-                            .submit_aggregates(fork(slot), list, works.within_slots(slot, 1))
-                            .await,
-                    )
-                }
-                Submission::Contributions(list) => {
-                    let Some(slot) = list.first().map(|signed| signed.message.contribution.slot) else {
-                        return;
-                    };
-                    (
-                        "contributions",
-                        slot,
-                        nodes
-                            .submit_contributions(list, works.within_slots(slot, 0))
-                            .await,
-                    )
-                }
-            };
-            match result {
-                Ok(done) => {
-                    for refusal in done.refused {
-                        tracing::warn!(slot, "a beacon node refused the {what}: {refusal}");
-                    }
-                }
-                Err(error) => tracing::error!(slot, "no beacon node took the {what}: {error}"),
-            }
-        });
-    }
-
     /// The chain as it is known now: a beacon node may have told of further forks. Time and sizes stay as they were.
     pub(super) fn newest_chain(&self) -> Arc<Chain> {
         self.nodes.chain().unwrap_or_else(|| self.chain.clone())
     }
 
-    fn fork_at(&self, slot: u64) -> Fork {
+    pub(super) fn fork_at(&self, slot: u64) -> Fork {
         let epoch = self.chain.epoch_of(slot);
         self.newest_chain()
             .spec

@@ -39,7 +39,7 @@ use super::{
     duty::Purpose,
     group::Group,
     guard::{Mark, Start},
-    node::News,
+    node::{Delivery, News},
     wire::Abilities,
 };
 
@@ -99,6 +99,8 @@ pub struct Overview {
     stopped: Option<Stop>,
     /// Why the slashing protection cannot be used.
     guard: Option<String>,
+    /// What none of the own beacon nodes took last: of which slot, and why. Gone with what one takes.
+    not_taken: BTreeMap<Purpose, (u64, String)>,
     /// Jumps of the clock since it last could sign attestations, or the last one.
     jumps: u32,
     /// The slot that was begun last.
@@ -153,6 +155,7 @@ impl Overview {
             stopping: false,
             stopped: None,
             guard: None,
+            not_taken: BTreeMap::new(),
             jumps: 0,
             begun: None,
             watched_since: None,
@@ -209,6 +212,12 @@ impl Overview {
             News::Stopping { .. } => self.stopping = true,
             News::Stopped(stop) => self.stopped = Some(*stop),
             News::Guard(trouble) => self.guard.clone_from(trouble),
+            News::Submitted {
+                purpose,
+                slot,
+                count,
+                delivery,
+            } => self.submitted(*purpose, *slot, *count, delivery),
             News::NoControl(_) | News::Exit(_) => {}
             News::Network(event) => self.network(event),
             News::Report(report) => self.report(report),
@@ -241,6 +250,10 @@ impl Overview {
         });
         let oldest = (slot + 1).saturating_sub(kept);
         self.grid.forget_before(oldest);
+        // What comes seldom would be warned of for ever.
+        let epoch = self.time.map_or(MAX_SLOTS, |time| time.slots_per_epoch);
+        self.not_taken
+            .retain(|_, (failed, _)| failed.saturating_add(epoch) >= slot);
         self.duties.forget_before(oldest);
     }
 
@@ -339,6 +352,18 @@ impl Overview {
     fn fault(&mut self, operator: u16) {
         if let Some(known) = self.operator(operator) {
             known.faults += 1;
+        }
+    }
+
+    fn submitted(&mut self, purpose: Purpose, slot: u64, count: usize, delivery: &Delivery) {
+        match delivery {
+            Delivery::Taken => {
+                self.not_taken.remove(&purpose);
+            }
+            Delivery::NotTaken { why, .. } => {
+                self.not_taken.insert(purpose, (slot, why.clone()));
+                *self.totals.not_taken.entry(purpose).or_default() += count as u64;
+            }
         }
     }
 
@@ -756,6 +781,12 @@ impl Overview {
             if let NodeState::Stalled(_) = node.state {
                 warnings.push(format!("the beacon node {} is {}", node.name, node.state.text()));
             }
+        }
+        for (purpose, (failed, why)) in &self.not_taken {
+            warnings.push(format!(
+                "none of your beacon nodes took the {} of slot {failed}: {why}. It counts only if another operator's beacon node took it",
+                purpose.text()
+            ));
         }
         let slashed = self.validators.slashed();
         if slashed > 0 {

@@ -223,6 +223,41 @@ fn why_a_node_cannot_do_its_part_is_said() {
         (state, why.as_str()),
         (State::Signing, "the slashing protection fails: no space left")
     );
+    // What the own beacon nodes do not take is warned of until they do, or an epoch is over.
+    let submitted = |overview: &mut Overview, slot, taken| {
+        let delivery = if taken {
+            Delivery::Taken
+        } else {
+            Delivery::NotTaken {
+                why: "it answers HTTP 400: wrong".to_owned(),
+                advice: "",
+            }
+        };
+        let news = News::Submitted {
+            purpose: Purpose::Attestation,
+            slot,
+            count: 2,
+            delivery,
+        };
+        overview.tell(&news, at(slot));
+    };
+    let warned = |overview: &Overview| {
+        let warnings = overview.view(at(9), 9).warnings;
+        warnings.iter().any(|one| {
+            one.starts_with(
+                "none of your beacon nodes took the attestation of slot 9: it answers HTTP 400: wrong",
+            )
+        })
+    };
+    let mut told_so = told(overview());
+    submitted(&mut told_so, 9, false);
+    assert!(warned(&told_so));
+    assert_eq!(told_so.totals().not_taken[&Purpose::Attestation], 2);
+    submitted(&mut told_so, 9, true);
+    assert!(!warned(&told_so));
+    submitted(&mut told_so, 9, false);
+    told_so.tell(&News::Slot(9 + 1000), at(9 + 1000));
+    assert!(!warned(&told_so));
     let twin = |overview: &mut Overview| overview.tell(&News::Stopped(Stop::Twin([7; 16])), at(9));
     let (state, why) = reasons(&twin, at(9));
     assert_eq!(state, State::Stopping);

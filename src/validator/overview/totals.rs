@@ -56,6 +56,8 @@ pub struct Totals {
     pub operators: Vec<(u64, u64)>,
     /// What the group should have signed and did not, one for each validator.
     pub not_signed: BTreeMap<Purpose, u64>,
+    /// What the group signed and none of the own beacon nodes took, one for each validator.
+    pub not_taken: BTreeMap<Purpose, u64>,
     /// Votes that a block has.
     pub votes_included: u64,
     /// Votes that no block has.

@@ -949,6 +949,174 @@ fn definitions_that_cannot_be_joined() {
     }
 }
 
+/// Another folder with what operator `i` has.
+fn copy_of(group: &Group, i: usize, name: &str) -> std::path::PathBuf {
+    let folder = group.dir.path().join(name);
+    fs::create_dir(&folder).unwrap();
+    group::copy(&group.folder(i), &folder);
+    folder
+}
+
+/// `conclave join` alone in a folder, and how it ends.
+fn join_alone(group: &Group, folder: &Path, more: &[&str]) -> End {
+    second(group, folder, &[], more).end()
+}
+
+/// All that is told with `notice`, in lines.
+fn notices(end: &End) -> String {
+    let told = end
+        .of("notice")
+        .into_iter()
+        .filter_map(|event| event["message"].as_str());
+    told.collect::<Vec<_>>().join("\n")
+}
+
+/// What `conclave join` says to a person.
+fn join_in_words(group: &Group, folder: &Path) -> String {
+    let mut command = conclave();
+    command.args(["--data-dir"]).arg(folder).args(["join", "--yes"]);
+    command.arg(group.file());
+    command.args(["--listen", &format!("/ip4/127.0.0.1/tcp/{}", group::free_port())]);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn who_asks_again_whether_all_is_done_is_told_what_is_there() {
+    type Change = fn(&Path);
+    let group = Group::new(3, 2, 2);
+    let mut processes = group.join_all();
+    let carol = processes.pop().unwrap();
+    carol.end().is_good();
+    all_good(processes);
+    let key = "validator_keys/keystore-1.json";
+    let password = "validator_keys/keystore-1.txt";
+    let lost: [(&str, Change, &[&str]); 6] = [
+        (
+            "none",
+            |f| fs::remove_dir_all(f.join("validator_keys")).unwrap(),
+            &["keystore of validator 0 is missing"],
+        ),
+        (
+            "one",
+            |f| fs::remove_file(f.join("validator_keys/keystore-1.json")).unwrap(),
+            &["keystore of validator 1 is missing"],
+        ),
+        (
+            "zeros",
+            |f| fs::write(f.join("validator_keys/keystore-1.json"), [0; 100]).unwrap(),
+            &["validator 1 cannot be opened", key],
+        ),
+        (
+            "shut",
+            |f| fs::remove_file(f.join("validator_keys/keystore-1.txt")).unwrap(),
+            &["keystore-1.txt is missing"],
+        ),
+        (
+            "wrong",
+            |f| fs::write(f.join("validator_keys/keystore-1.txt"), "x").unwrap(),
+            &["validator 1 cannot be opened", key],
+        ),
+        (
+            "foreign",
+            |f| {
+                for name in ["keystore-1.json", "keystore-1.txt"] {
+                    let theirs = f.parent().unwrap().join("bob/validator_keys").join(name);
+                    fs::copy(theirs, f.join("validator_keys").join(name)).unwrap();
+                }
+            },
+            &["share of operator 2 (bob)"],
+        ),
+    ];
+    for (name, change, words) in lost {
+        let folder = copy_of(&group, 2, name);
+        change(&folder);
+        let end = join_alone(&group, &folder, &[]);
+        end.refused(7, &["do not deposit", "import your backup", "tell the others"]);
+        end.refused(7, words);
+        assert!(end.of("finished").is_empty());
+        // At once, and not only when the last of the others has everything.
+        assert!(
+            notices(&end).contains(words[0]) || words[0].contains("txt"),
+            "{}",
+            notices(&end)
+        );
+    }
+    assert!(group.folder(2).join(password).exists());
+
+    // What is for everybody can be had from everybody.
+    let folder = copy_of(&group, 2, "no-deposit");
+    fs::remove_file(folder.join("deposit-data.json")).unwrap();
+    let end = join_alone(&group, &folder, &[]);
+    end.is_good();
+    assert!(
+        notices(&end).contains("not in this folder: deposit-data.json"),
+        "{}",
+        notices(&end)
+    );
+    let words = join_in_words(&group, &folder);
+    assert!(
+        !words.contains("Everything") && !words.contains("deposit-data*"),
+        "{words}"
+    );
+    fs::write(folder.join("deposit-data.json"), "[]").unwrap();
+    join_alone(&group, &folder, &[]).refused(6, &["deposit-data.json", "do not deposit with it"]);
+
+    // The memory of the shares.
+    let words = join_in_words(&group, &group.folder(2));
+    assert!(
+        words.contains("Everything") && words.contains("slashing-protection.redb"),
+        "{words}"
+    );
+    assert!(
+        !words.contains("nothing yet"),
+        "who knows what was signed since? {words}"
+    );
+    let folder = copy_of(&group, 2, "no-memory");
+    fs::remove_file(folder.join("slashing-protection.redb")).unwrap();
+    let end = join_alone(&group, &folder, &[]);
+    end.is_good();
+    let told = notices(&end);
+    assert!(
+        told.contains("not in this folder: slashing-protection.redb") && told.contains("Bring it back"),
+        "{told}"
+    );
+    let words = join_in_words(&group, &folder);
+    assert!(
+        !words.contains("  slashing-protection.redb\n") && !words.contains("nothing yet"),
+        "{words}"
+    );
+    fs::write(folder.join("RESTORED"), "").unwrap();
+    let words = join_in_words(&group, &folder);
+    assert!(
+        words.contains("restored from a backup") && !words.contains("Make a backup now"),
+        "{words}"
+    );
+    assert!(
+        !words.contains("  slashing-protection.redb\n") && !words.contains("nothing yet"),
+        "{words}"
+    );
+}
+
+#[test]
+fn shares_that_were_made_just_now_have_signed_nothing() {
+    let group = Group::new(2, 2, 1);
+    let mut command = group.command(0, &[1]);
+    let arguments: Vec<_> = command
+        .get_args()
+        .filter(|word| *word != "--json")
+        .map(ToOwned::to_owned)
+        .collect();
+    command = conclave();
+    command.args(arguments).stdout(std::process::Stdio::piped());
+    let ann = command.spawn().unwrap();
+    group.join(1, &[0]).end().is_good();
+    let words = String::from_utf8(ann.wait_with_output().unwrap().stdout).unwrap();
+    assert!(words.contains("Done. Everything is in"), "{words}");
+    assert!(words.contains("your shares have signed: nothing yet"), "{words}");
+}
+
 #[test]
 fn what_differs_is_said_in_words_on_both_sides() {
     // Another definition: one field.

@@ -17,7 +17,7 @@ use crate::{
 use super::{
     backups,
     files::Disk,
-    folder::{DataFolder, LOCK},
+    folder::{DataFolder, LOCK, VALIDATOR_KEYS},
     identity::Identity,
     keystores::{self, KeyFile, Opened, Places, Shut},
     names::Names,
@@ -113,8 +113,16 @@ pub fn examine_beside(
 /// # Errors
 /// As [`examine`]; if a share is missing or does not open.
 pub fn open(folder: &DataFolder, network: Option<&Network>) -> Result<Holding, Problem> {
-    let (lock, identity, operator, names) = examine(folder, network)?;
-    let shares = shares(folder, &lock, operator, &names)?;
+    open_beside(folder.disk(), folder.root(), network)
+}
+
+/// As [`open`], in a folder that another process may hold.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_beside(disk: &Disk, root: &Path, network: Option<&Network>) -> Result<Holding, Problem> {
+    let (lock, identity, operator, names) = examine_beside(disk, root, network)?;
+    let shares = shares(disk, root, &lock, (operator, &names))?;
     Ok(Holding {
         lock,
         identity,
@@ -126,15 +134,15 @@ pub fn open(folder: &DataFolder, network: Option<&Network>) -> Result<Holding, P
 
 /// Opens the keystores of an operator (from 1), in the order of the lock's validators.
 fn shares(
-    folder: &DataFolder,
+    disk: &Disk,
+    root: &Path,
     lock: &Lock,
-    operator: u16,
-    names: &[String],
+    (operator, names): (u16, &[String]),
 ) -> Result<Vec<SecretKey>, Problem> {
-    let keys = folder.keys();
+    let keys = root.join(VALIDATOR_KEYS);
     let places = Places::of(lock);
     let own = usize::from(operator).saturating_sub(1);
-    let files = KeyFile::all(folder.disk(), &keys)?;
+    let files = KeyFile::all(disk, &keys)?;
     // Those that name nobody's key may be ours.
     let wanted = |key: Option<[u8; 48]>| {
         key.is_none_or(|key| places.of_share(&key).is_some_and(|(_, owner)| owner == own))

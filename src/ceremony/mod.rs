@@ -15,6 +15,7 @@
 //! | [`secrecy`] | secrets that others on the machine can read |
 //! | [`staging`] | keystores before the vote |
 //! | [`publication`] | the results get their final names, the lock last |
+//! | [`results`] | what a folder has of the results, once the ceremony has ended |
 //! | [`product`] | what the shares sign, and the lock and deposits that come of it |
 //! | [`addresses`] | where the other operators were reached |
 //! | [`execution`] | an execution client, asked whether contract wallets accept signatures |
@@ -56,6 +57,7 @@ pub mod publication;
 pub mod randomness;
 pub mod records;
 pub mod restored;
+pub mod results;
 pub mod retirement;
 pub mod secrecy;
 pub mod staging;

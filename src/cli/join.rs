@@ -10,12 +10,14 @@ use crate::ceremony::backups;
 use crate::ceremony::conductor::{self, Ask, Outcome, Person, Setup};
 use crate::ceremony::entrance;
 use crate::ceremony::files::Disk;
-use crate::ceremony::folder::{DEFINITION, DataFolder};
+use crate::ceremony::folder::{DEFINITION, DataFolder, SLASHING_PROTECTION};
 use crate::ceremony::identity::Identity;
 use crate::ceremony::names::Names;
 use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::product;
 use crate::ceremony::progress::Event;
+use crate::ceremony::restored::RESTORED;
+use crate::ceremony::results::{self, Memory, Results};
 use crate::ceremony::retirement;
 use crate::ceremony::secrecy;
 use crate::ethereum::keystore::Kdf;
@@ -76,9 +78,20 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
     let lock = args.lock.as_deref().map(input::lock).transpose()?;
     let entrance = entrance::enter(&folder, &definition, &network, &product::net(&network), &wallets)?;
     ways.keep(&folder)?;
+    let found = entrance.finished.then(|| {
+        context.output.say("Checking everything in this folder ...");
+        results::check(&disk, &context.data_dir, &network)
+    });
+    if let Some(Err(problem)) = &found {
+        // The others may still need what this folder has to tell.
+        context
+            .output
+            .warn(&printable(&format!("{}: {}", problem.what, problem.why)));
+    }
     let interrupted = watch_for_interrupts()?;
     let screen = Arc::new(Mutex::new(Screen::new(&context.output)));
     let mut show = |event: Event| on(&screen).show(&event);
+    let own_network = network.clone();
     let setup = Setup {
         folder,
         definition,
@@ -105,7 +118,12 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
         let _ = console::Term::stderr().show_cursor();
     }
     let outcome = outcome?;
-    report(context, &outcome, start);
+    let results = match found {
+        Some(Ok(results)) => results,
+        _ if outcome.is_new => results::look(&disk, &context.data_dir)?,
+        _ => results::check(&disk, &context.data_dir, &own_network)?,
+    };
+    report(context, &outcome, &results, start);
     Ok(())
 }
 
@@ -183,26 +201,34 @@ fn asker(output: &Output, screen: &Arc<Mutex<Screen>>) -> Option<Ask> {
     }))
 }
 
-fn report(context: &Context, outcome: &Outcome, start: Instant) {
+fn report(context: &Context, outcome: &Outcome, results: &Results, start: Instant) {
     let validators: Vec<String> = outcome
         .validators
         .iter()
         .map(|key| format!("0x{}", hex::encode(key.to_bytes())))
         .collect();
-    context.output.event(&Event::Finished {
+    let out = &context.output;
+    for lack in lacks(results) {
+        out.warn(&lack);
+    }
+    out.event(&Event::Finished {
         lock_hash: Some(format!("0x{}", hex::encode(outcome.lock_hash))),
         validators: validators.clone(),
         seconds: start.elapsed().as_secs_f64(),
     });
-    let out = &context.output;
     out.say("");
-    out.say(format!("Done. Everything is in {}:", context.data_dir.display()));
-    out.say("  cluster-lock.json      what the group is; the same for everybody; public");
-    out.say("  deposit-data*.json     for the deposit; the same for everybody; public");
-    out.say("  validator_keys/        YOUR shares and their passwords: secret, and nobody else has them");
-    out.say("  charon-enr-private-key your identity: secret");
-    out.say("  slashing-protection.redb");
-    out.say("                         what your shares have signed: nothing yet; conclave run needs it");
+    out.say(format!(
+        "Done. {} is in {}:",
+        if results.absent.is_empty() && results.memory == Memory::Here {
+            "Everything"
+        } else {
+            "This"
+        },
+        context.data_dir.display()
+    ));
+    for line in listed(results, outcome.is_new) {
+        out.say(line);
+    }
     out.say(format!("Lock hash   0x{}", hex::encode(outcome.lock_hash)));
     for (i, key) in validators.iter().take(20).enumerate() {
         out.say(format!("Validator {i} {key}"));
@@ -225,7 +251,57 @@ fn report(context: &Context, outcome: &Outcome, start: Instant) {
             }
         ));
     }
-    out.say(backups::make_now());
+    if results.memory == Memory::Restored {
+        out.say("Keep the backup that this folder was made of.");
+    } else {
+        out.say(backups::make_now());
+    }
     out.say("Then compare the lock hash with the others.");
     out.say("Check this folder at any time with: conclave verify DIR");
+}
+
+/// What is there, a file a line. `is_new`: the ceremony has ended just now, and nothing can have been signed since.
+fn listed(results: &Results, is_new: bool) -> Vec<String> {
+    let mut lines =
+        vec!["  cluster-lock.json      what the group is; the same for everybody; public".to_owned()];
+    if !results.deposits.is_empty() {
+        lines.push("  deposit-data*.json     for the deposit; the same for everybody; public".to_owned());
+    }
+    lines.push(
+        "  validator_keys/        YOUR shares and their passwords: secret, and nobody else has them"
+            .to_owned(),
+    );
+    lines.push("  charon-enr-private-key your identity: secret".to_owned());
+    if results.memory == Memory::Here {
+        let what = if is_new { ": nothing yet" } else { "" };
+        lines.push("  slashing-protection.redb".to_owned());
+        lines.push(format!(
+            "                         what your shares have signed{what}; conclave run needs it"
+        ));
+    }
+    lines
+}
+
+/// What is not there, and what to do about it.
+fn lacks(results: &Results) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !results.absent.is_empty() {
+        lines.push(format!(
+            "not in this folder: {}. For the deposit take another operator's, which is the same for all, and see what conclave verify says of it",
+            results.absent.join(", ")
+        ));
+    }
+    match results.memory {
+        Memory::Here => {}
+        Memory::Restored => lines.push(format!(
+            "this folder was restored from a backup ({RESTORED}): what its shares signed since is not in it, and conclave run asks the other \
+             operators for that"
+        )),
+        Memory::Missing => lines.push(format!(
+            "not in this folder: {SLASHING_PROTECTION}, the record of what your shares have signed. Bring it back from where it went: conclave \
+             run does not start without it. If it is lost, import your backup into a new folder. Have no new one made, unless these shares have \
+             surely never signed anything"
+        )),
+    }
+    lines
 }

@@ -235,6 +235,7 @@ impl Conductor<'_> {
             lock_hash: finished.lock_hash,
             validators: finished.keys.validators().iter().map(|v| v.group).collect(),
             unconfirmed: Vec::new(),
+            is_new: false,
         });
         self.running += 1;
         // An own confirmation that this folder had to be given by others says that the ceremony was finished here before:
@@ -261,11 +262,16 @@ impl Conductor<'_> {
         if self.adopted || self.has_confirmed(k) {
             return;
         }
-        if let Err(problem) = publication::settle(&self.folder, cluster) {
-            self.notice(format!(
+        match publication::settle(&self.folder, cluster) {
+            Ok(()) => {
+                if let Some(result) = &mut self.result {
+                    result.is_new = true;
+                }
+            }
+            Err(problem) => self.notice(format!(
                 "the slashing protection database keeps the mark of an unfinished ceremony ({problem}): conclave run will wait \
                  two epochs before it signs for the first time"
-            ));
+            )),
         }
     }
 

@@ -126,6 +126,8 @@ pub struct Outcome {
     pub validators: Vec<PublicKey>,
     /// Operators (from 1) whose confirmation was not seen.
     pub unconfirmed: Vec<u16>,
+    /// This start began to give the results their names and saw the end of it: the shares are new, and nothing was signed with them.
+    pub is_new: bool,
 }
 
 /// Work that was done in the background.

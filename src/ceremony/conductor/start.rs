@@ -137,6 +137,7 @@ impl<'a> Conductor<'a> {
             lock_hash: lock.lock_hash(),
             validators,
             unconfirmed: Vec::new(),
+            is_new: false,
         }))
     }
 }

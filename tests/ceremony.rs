@@ -366,6 +366,45 @@ fn whoever_lost_its_secrets_ends_the_attempt_of_all() {
     group.assert_finished();
 }
 
+/// The others have confirmed their shares, so that no other attempt begins for them without their word: who has begun it is told so.
+#[test]
+fn whoever_begins_another_attempt_alone_is_told_whom_to_ask() {
+    let mut group = Group::new(3, 2, 1);
+    let mut command = group.command(2, &[0, 1]);
+    command.args(["--kdf", "scrypt"]);
+    let (mut ann, mut bob) = (group.join(0, &[1, 2]), group.join(1, &[0, 2]));
+    let carol = Process::start(command);
+    ann.until_step(2, "revealed");
+    carol.kill();
+    for process in [&mut ann, &mut bob] {
+        process.until_step(0, "stored");
+        process.until_step(1, "stored");
+    }
+    fs::remove_file(group.folder(2).join("ceremony/attempt-1/seed")).unwrap();
+    group.more = vec!["--retries".into(), "1".into()];
+    let mut carol = group.join(2, &[0, 1]);
+    for end in ends(vec![ann, bob]) {
+        end.refused(
+            5,
+            &[
+                "attempt 1 cannot be finished",
+                "carol lost its folder of attempt 1",
+                "You had confirmed your share",
+                "with --attempt 2",
+            ],
+        );
+        assert!(!end.error().contains("may still complete"), "{}", end.error());
+    }
+    carol.until("whom to ask", |event| {
+        let status = event["status"].as_str().unwrap_or_default();
+        status.contains("ask ann and bob to run the same command again with --attempt 2")
+    });
+    // And that is all that it takes.
+    group.more = vec!["--attempt".into(), "2".into()];
+    all_good(vec![carol, group.join(0, &[1, 2]), group.join(1, &[0, 2])]);
+    group.assert_finished();
+}
+
 /// Everybody has confirmed its share but `late`, who comes when those of `away` have left: then there are all confirmations, and what is
 /// missing are the signatures of those who are away.
 fn confirmed_by_all(group: &Group, late: usize, away: &[usize]) -> Vec<Option<Process>> {

@@ -514,6 +514,16 @@ fn mark(place: &Place, folder: &str) -> Option<Mark> {
     guard.mark().unwrap()
 }
 
+/// The number of a restored folder, as its refusal to start tells it.
+#[track_caller]
+fn number(place: &Place, folder: &str) -> String {
+    let output = place.output(folder, &["run", "--beacon-node", NOWHERE]);
+    let err = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    let (_, rest) = err.split_once("--original-is-gone ").unwrap();
+    rest.split(',').next().unwrap().to_owned()
+}
+
 #[test]
 fn a_backup_is_made_while_the_node_runs_and_leaves_the_folder_alone() {
     let place = Place::new();
@@ -678,6 +688,16 @@ fn a_backup_becomes_a_folder_that_knows_that_it_has_forgotten() {
     for _ in 0..2 {
         place.refuses("new", &run, 2, "--original-is-gone");
     }
+    let number = number(&place, "new");
+    // A yes of before, of another folder or to anything is no word about this one.
+    for given in ["true", "yes", "1", &number[..7], "0000000"] {
+        place.refuses(
+            "new",
+            &[&run[..], &["--original-is-gone", given]].concat(),
+            2,
+            &format!("the number of this restored folder is {number}"),
+        );
+    }
     place.refuses(
         "new",
         &[&run[..], &["--new-slashing-database"]].concat(),
@@ -708,11 +728,20 @@ fn a_backup_becomes_a_folder_that_knows_that_it_has_forgotten() {
     ];
     place.works("new", &exit);
 
-    drop(Running::of(&place, "new", &["--original-is-gone"]));
+    drop(Running::of(&place, "new", &["--original-is-gone", &number]));
     assert!(!place.path("new/RESTORED").exists());
     assert_eq!(mark(&place, "new"), Some(Mark::Restored));
-    // It has been said: nothing is asked again, and the mark stays.
+    // It has been said: nothing is asked again, and the mark stays. That the word is given for ever does no harm, here or
+    // in a folder that is restored later.
     drop(Running::of(&place, "new", &[]));
+    drop(Running::of(&place, "new", &["--original-is-gone", &number]));
+    place.refuses(
+        "third",
+        &[&run[..], &["--original-is-gone", &number]].concat(),
+        2,
+        "not about this folder",
+    );
+    assert!(place.path("third/RESTORED").exists());
     assert_eq!(mark(&place, "new"), Some(Mark::Restored));
     // A crash just before the folder's mark was taken away.
     fs::write(place.path("new/RESTORED"), "").unwrap();
@@ -752,6 +781,7 @@ fn a_backup_becomes_a_folder_that_knows_that_it_has_forgotten() {
     .unwrap();
     assert_eq!(mark(&place, "third"), None);
     place.refuses("third", &run, 2, "--original-is-gone");
-    drop(Running::of(&place, "third", &["--original-is-gone"]));
+    let own = self::number(&place, "third");
+    drop(Running::of(&place, "third", &["--original-is-gone", &own]));
     assert_eq!(mark(&place, "third"), Some(Mark::Restored));
 }

@@ -393,9 +393,10 @@ pub struct RunArgs {
     /// Begin with an empty slashing protection database: only for a share that never signed anything
     #[arg(long, env = "CONCLAVE_NEW_SLASHING_DATABASE", value_parser = Switch)]
     pub new_slashing_database: bool,
-    /// Of a folder that was restored from a backup: say that the original can never start again, without being asked
-    #[arg(long, env = "CONCLAVE_ORIGINAL_IS_GONE", value_parser = Switch)]
-    pub original_is_gone: bool,
+    /// Of the restored folder with this number: say that the original can never start again, without being asked. A start without it
+    /// tells the number
+    #[arg(long, env = "CONCLAVE_ORIGINAL_IS_GONE", value_name = "NUMBER")]
+    pub original_is_gone: Option<String>,
     /// Of a folder that was restored from a backup: do not wait for this operator (its name or number), who is gone too; once for each of
     /// several (in the variable one a line). As many others as make a signature together must answer all the same
     #[arg(long, env = "CONCLAVE_WITHOUT", value_name = "NAME", value_delimiter = '\n')]

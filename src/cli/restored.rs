@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    ceremony::{folder::DataFolder, problem::Problem, restored},
+    ceremony::{
+        folder::DataFolder,
+        problem::{Kind, Problem},
+        restored,
+    },
     validator::{
         group::Group,
         guard::{self, Cluster, Guard, Mark},
@@ -27,7 +31,10 @@ pub(super) fn open_guard(
     cluster: Cluster,
 ) -> Result<Guard, Problem> {
     if restored::is_marked(folder.disk(), folder.root())? {
-        return make_guard(folder, &cluster, || confirm(context, args));
+        return make_guard(folder, &cluster, || {
+            let number = restored::number(folder.disk(), folder.root())?;
+            confirm(context, args.original_is_gone.as_deref(), &number)
+        });
     }
     let path = folder.slashing_protection();
     slashing::open_guard(folder.disk(), &path, cluster, args.new_slashing_database)
@@ -58,20 +65,32 @@ fn make_guard(
     Ok(guard)
 }
 
-/// Has the operator say that nothing else will ever sign with this share.
-fn confirm(context: &Context, args: &RunArgs) -> Result<(), Problem> {
+/// Has the operator say that nothing else will ever sign with this share: of this one folder, whose number that is, and which may be `given`
+/// beforehand. What was said of another folder is no word about this one.
+fn confirm(context: &Context, given: Option<&str>, number: &str) -> Result<(), Problem> {
     let out = &context.output;
     out.say(
         "This folder was restored from a backup. What its share signed after the backup was made is not in it.\nIf the original runs, or is \
          ever started again, both sign, and that costs the deposit.\n",
     );
-    if args.original_is_gone {
-        return Ok(());
-    }
-    if !out.can_ask() {
-        return Err(prompt::unanswered(&[
-            "--original-is-gone, if the machine and the folder that the backup was made of can never start again",
-        ]));
+    let flag = format!(
+        "--original-is-gone {number}, if the machine and the folder that the backup was made of can never start again"
+    );
+    match given.map(str::trim) {
+        Some(given) if given.eq_ignore_ascii_case(number) => return Ok(()),
+        Some(given) => {
+            return Err(Problem::new(
+                Kind::Usage,
+                "the word that the original is gone is not about this folder",
+                format!(
+                    "--original-is-gone names {}, and the number of this restored folder is {number}",
+                    printable(given)
+                ),
+                format!("give {flag}; else do not start this folder"),
+            ));
+        }
+        None if !out.can_ask() => return Err(prompt::unanswered(&[&flag])),
+        None => {}
     }
     let question = format!("If the original can never start again, type \"{WORDS}\"");
     prompt::text(&question, None, false, |answer| {
@@ -167,7 +186,6 @@ mod tests {
     use crate::{
         ceremony::{
             files::{Disk, crashing_disk},
-            problem::Kind,
             restored::RESTORED,
         },
         crypto::node::NodeKey,

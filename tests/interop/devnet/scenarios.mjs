@@ -517,7 +517,8 @@ export const scenarios = {
       operator.start();
       await operator.until(() => !operator.alive, 10_000);
       checks.push([operator.ended === 2, `it does not start before it is said that the original is gone: exit code ${operator.ended}`]);
-      operator.settings.environment = { ...operator.settings.environment, CONCLAVE_ORIGINAL_IS_GONE: "true" };
+      const number = operator.found(/--original-is-gone ([0-9a-f]{8}), if/)?.[1] ?? "";
+      operator.settings.environment = { ...operator.settings.environment, CONCLAVE_ORIGINAL_IS_GONE: number };
       operator.start();
       const signsFrom = () => operator.found(/^Restored from a backup: .* Signs from epoch (\d+) on/)?.[1];
       await operator.until(signsFrom, 2 * clock.slotMs);

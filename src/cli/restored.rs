@@ -11,6 +11,7 @@ use crate::{
     validator::{
         group::Group,
         guard::{self, Cluster, Guard, Mark},
+        overview::words,
     },
 };
 
@@ -168,13 +169,16 @@ pub(super) fn named(group: &Group, operator: u16, given: &[String]) -> Result<BT
     }
     let most = others().count().saturating_sub(usize::from(group.threshold));
     if excused.len() > most {
-        let threshold = group.threshold;
+        let (n, threshold) = (usize::from(group.size()), group.threshold);
         return Err(Problem::bad_input(
             "so many operators cannot be done without",
             format!(
                 "at least {threshold} of the others must tell what they remember, so at most {most} may be missing"
             ),
-            "have more of them start their nodes; until then nothing is signed here",
+            format!(
+                "have more of them start their nodes; until then nothing is signed here. If they never can: {}",
+                words::if_gone_for_good(n, threshold)
+            ),
         ));
     }
     Ok(excused)
@@ -289,7 +293,21 @@ mod tests {
             problem.why.contains("at least 3") && problem.why.contains("at most 1"),
             "{problem:?}"
         );
+        assert!(
+            problem
+                .what_to_do
+                .contains("1 at most: if more are, this share can never attest"),
+            "{problem:?}"
+        );
         let four = group(&["ana", "ben", "cleo", "dora"], 3);
-        assert!(named(&four, &["dora"]).unwrap_err().why.contains("at most 0"));
+        let problem = named(&four, &["dora"]).unwrap_err();
+        assert!(problem.why.contains("at most 0"), "{problem:?}");
+        assert!(
+            problem
+                .what_to_do
+                .contains("in a group of 4 of whom 3 must sign, none of the others can be left out")
+                && problem.what_to_do.contains("conclave exit"),
+            "{problem:?}"
+        );
     }
 }

@@ -11,7 +11,7 @@ use crate::{
         agreement::Misbehaviour,
         core::{Report, Restoring},
         guard::Start,
-        overview::words::span,
+        overview::words::{self, span},
     },
 };
 
@@ -129,8 +129,9 @@ impl Watcher {
             };
             told.warn(format!(
                 "restored from a backup: nothing is signed before the others are connected and have told what they remember of this folder, and two \
-                 whole epochs more are over. Missing: {}.{told_so_far}{clocks}",
-                self.names_of(restoring.missing)
+                 whole epochs more are over. Missing: {}.{told_so_far}{clocks} If it waits in vain: {}.",
+                self.names_of(restoring.missing),
+                words::if_gone_for_good(self.names.len(), self.threshold)
             ));
             return;
         };

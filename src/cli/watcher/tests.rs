@@ -105,6 +105,11 @@ fn a_restored_folder_names_whom_it_waits_for_and_then_says_from_when_it_signs() 
         text(&told).contains("Missing: da\u{fffd}ve. Told so far: bob."),
         "{told:?}"
     );
+    assert!(
+        text(&told).contains("none of the others can be left out: if one of them is gone for good")
+            && text(&told).contains("conclave exit"),
+        "{told:?}"
+    );
     assert_eq!(
         json(&told),
         "{\"event\":\"restoring\",\"waits_for\":[{\"operator\":4,\"name\":\"da\u{fffd}ve\"}],\"without\":[{\"operator\":3,\"name\":\

@@ -644,7 +644,11 @@ impl Overview {
                         names(&restoring.clocks)
                     )
                 };
-                format!("{rule}. It waits for {}{clocks}", names(&restoring.missing))
+                let gone = words::if_gone_for_good(self.operators.len(), self.threshold);
+                format!(
+                    "{rule}. It waits for {}{clocks}. If it waits in vain: {gone}",
+                    names(&restoring.missing)
+                )
             }
         }
     }

@@ -50,6 +50,21 @@ pub fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// What remains where others, for whom a restored folder waits, are gone for good, in a group of `n` with threshold `t`. A clause of a
+/// sentence.
+pub fn if_gone_for_good(n: usize, t: u16) -> String {
+    let end = "this share can never attest or propose again, as too few are left who know what it signed. What remains then is to end the \
+               validators with conclave exit, which works in this folder too as long as as many have their shares as a signature needs";
+    match n.saturating_sub(1).saturating_sub(usize::from(t)) {
+        0 => format!(
+            "in a group of {n} of whom {t} must sign, none of the others can be left out: if one of them is gone for good, {end}"
+        ),
+        most => format!(
+            "whoever of them is gone for good can be left out with --without, {most} at most: if more are, {end}"
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,9 @@
 //! most (and its guard signs nothing of a slot that begins more than half a slot later). So it signed no target above e + 1,
 //! thus no source above e, and whatever is signed from epoch e + 3 on neither repeats that nor surrounds it, whoever lies. Nor is
 //! the guard raised to what lies far ahead, for good, by a clock that nobody else has.
+//!
+//! At a later start of the same folder, before its first attestation, all that goes again, but the guard raises no source to a later epoch, as
+//! long as nobody has shown that the share signed after the first one: see [`crate::validator::guard::Restoration`].
 
 use std::collections::BTreeSet;
 

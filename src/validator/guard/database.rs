@@ -19,7 +19,7 @@ use redb::{
 
 use super::cluster::{Cluster, Key};
 use super::error::GuardError;
-use super::rules::{Attested, Message, Newest, Progress, Record};
+use super::rules::{Attested, Message, Newest, Progress, Record, Restoration};
 use crate::crypto::hash::Hash;
 
 /// Format of the tables below.
@@ -44,6 +44,8 @@ const META_CHAIN: &str = "genesis validators root";
 const META_MARK: &str = "mark";
 /// [`PROGRESS`] bytes; missing as long as nothing was signed.
 const META_PROGRESS: &str = "progress";
+/// [`RESTORATION`] bytes; only with [`Mark::Restored`], once the others have told what they remember.
+const META_RESTORATION: &str = "restoration";
 
 /// Enough for every page of 10,000 validators.
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
@@ -53,6 +55,9 @@ const ROW: usize = 1 + 3 * 8 + 2 * 32;
 
 /// Bytes of a [`Progress`]: flags as of a row, slot of a block, target, source and slot of an attestation.
 const PROGRESS: usize = 1 + 4 * 8;
+
+/// Bytes of a [`Restoration`]: block, source and target of the first raise, the deferred source.
+const RESTORATION: usize = 4 * 8;
 
 const HAS_BLOCK: u8 = 1;
 const HAS_ATTESTED: u8 = 2;
@@ -445,6 +450,7 @@ impl Store {
             read.chain()?;
             read.mark()?;
             read.progress()?;
+            read.restoration()?;
             for validator in 0..count(cluster) {
                 read.row(cluster, validator)?;
             }
@@ -527,6 +533,32 @@ fn progress(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Pr
     }
 }
 
+fn restoration(
+    meta: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<Option<Restoration>, Failure> {
+    let Some(bytes) = number::<RESTORATION>(meta, META_RESTORATION)? else {
+        return Ok(None);
+    };
+    if mark(meta)? != Some(Mark::Restored) {
+        return Err(Failure::damaged("It was raised as a restored one, and is none"));
+    }
+    let (numbers, _) = bytes.as_chunks::<8>();
+    let numbers: Vec<u64> = numbers.iter().map(|bytes| u64::from_be_bytes(*bytes)).collect();
+    Ok(match numbers.as_slice() {
+        [block, source, target, deferred] => Some(Restoration {
+            first: Record {
+                block: Some(*block),
+                attested: Some(Attested {
+                    source: *source,
+                    target: *target,
+                }),
+            },
+            deferred: *deferred,
+        }),
+        _ => None,
+    })
+}
+
 /// What is not there is zero.
 fn encode_progress(progress: Progress) -> [u8; PROGRESS] {
     let mut bytes = [0; PROGRESS];
@@ -577,6 +609,10 @@ impl Reading {
 
     pub(super) fn progress(&self) -> Result<Progress, Failure> {
         progress(&self.0.open_table(META)?)
+    }
+
+    fn restoration(&self) -> Result<Option<Restoration>, Failure> {
+        restoration(&self.0.open_table(META)?)
     }
 
     pub(super) fn row(&self, cluster: &Cluster, validator: u32) -> Result<Row, Failure> {
@@ -661,7 +697,29 @@ impl Writing {
         Ok(())
     }
 
-    /// Sets a mark, or takes it away, and says in the format whether the first release may read it.
+    /// How the guard of a restored folder was raised.
+    pub(super) fn restoration(&self) -> Result<Option<Restoration>, Failure> {
+        restoration(&self.0.open_table(META)?)
+    }
+
+    /// Keeps it, or forgets it.
+    pub(super) fn set_restoration(&self, known: Option<Restoration>) -> Result<(), Failure> {
+        let mut meta = self.0.open_table(META)?;
+        let numbers = known.and_then(|known| {
+            let (block, first) = known.first.block.zip(known.first.attested)?;
+            Some([block, first.source, first.target, known.deferred])
+        });
+        match numbers {
+            Some(numbers) => {
+                let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
+                meta.insert(META_RESTORATION, bytes.as_slice())?;
+            }
+            None => drop(meta.remove(META_RESTORATION)?),
+        }
+        Ok(())
+    }
+
+    /// Sets a mark, or takes it away, and says in the format whether the first release may read it. Whatever mark it is, it is a new one.
     pub(super) fn set_mark(&self, mark: Option<Mark>) -> Result<(), Failure> {
         let mut meta = self.0.open_table(META)?;
         let format = match mark {
@@ -669,6 +727,7 @@ impl Writing {
             _ => FORMAT,
         };
         meta.insert(META_FORMAT, format.to_be_bytes().as_slice())?;
+        meta.remove(META_RESTORATION)?;
         match mark {
             Some(mark) => drop(meta.insert(META_MARK, [mark as u8].as_slice())?),
             None => drop(meta.remove(META_MARK)?),

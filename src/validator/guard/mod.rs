@@ -30,9 +30,9 @@ use crate::crypto::hash::Hash;
 pub use self::cluster::{Cluster, Key, ValidatorKeys};
 pub use self::database::{MAX_PROOF_BYTES, Mark, Memory};
 pub use self::error::GuardError;
-pub use self::rules::{Attested, Message, Newest, Progress, Record, Refusal, Start, Timing};
+pub use self::rules::{Attested, Message, Newest, Progress, Record, Refusal, Restoration, Start, Timing};
 
-use self::database::{Failure, Store, shielded};
+use self::database::{Failure, Store, Writing, shielded};
 use self::interchange::{History, Interchange, InterchangeError, Unreadable};
 
 /// The file's name in an operator's data folder.
@@ -338,33 +338,33 @@ impl Guard {
         self.with(|store| store.read()?.mark())
     }
 
-    /// Marks a database that came from another machine, unless it has a mark already.
+    /// Marks a database that came from another machine, unless it has a mark already. One of a restored folder may have come before: its next
+    /// start counts as the first one ([`Restoration`]).
     ///
     /// # Errors
     /// If the database cannot be read or written.
     pub fn mark_moved(&self) -> Result<(), GuardError> {
         self.with(|store| {
             let writing = store.write()?;
-            if writing.mark()?.is_none() {
-                writing.set_mark(Some(Mark::Moved))?;
-                writing.commit()?;
+            match writing.mark()? {
+                None => writing.set_mark(Some(Mark::Moved))?,
+                Some(Mark::Restored) => writing.set_mark(Some(Mark::Restored))?,
+                Some(_) => return Ok(()),
             }
-            Ok(())
+            writing.commit()
         })
     }
 
-    /// Marks a database of a folder that was restored from a backup, whatever mark it has: none says more.
+    /// Marks a database of a folder that was restored from a backup, whatever mark it has: none says more. Its next start counts as the first
+    /// one ([`Restoration`]), whatever was done with it before.
     ///
     /// # Errors
     /// If the database cannot be read or written.
     pub fn mark_restored(&self) -> Result<(), GuardError> {
         self.with(|store| {
             let writing = store.write()?;
-            if writing.mark()? != Some(Mark::Restored) {
-                writing.set_mark(Some(Mark::Restored))?;
-                writing.commit()?;
-            }
-            Ok(())
+            writing.set_mark(Some(Mark::Restored))?;
+            writing.commit()
         })
     }
 
@@ -429,7 +429,8 @@ impl Guard {
 
     /// Compares with what a peer has proven that this operator signed. If that is newer than anything that was signed
     /// with this database, it is an old copy, or a new one: then all keys are raised to it, for nobody knows which of
-    /// them have signed. True if any of them had to be; a peer's memory of what is known here changes nothing.
+    /// them have signed. True if any of them had to be; a peer's memory of what is known here changes nothing. In a restored folder
+    /// more is raised if it is newer than the first raise ([`Restoration`]).
     ///
     /// # Errors
     /// If the database cannot be read or written.
@@ -456,9 +457,42 @@ impl Guard {
                 })
             })?;
             writing.advance(newer)?;
+            raised |= self.distrust_if(&writing, |known| known.is_disproven_by(newer.record()))?;
             writing.commit()?;
             Ok(raised)
         })
+    }
+
+    /// Something else signs with these shares, or did: what starts of a restored folder left out, as all that was signed seemed to be
+    /// known ([`Restoration`]), is raised now.
+    ///
+    /// # Errors
+    /// If the database cannot be read or written.
+    pub fn distrust(&self) -> Result<(), GuardError> {
+        self.with(|store| {
+            let writing = store.write()?;
+            self.distrust_if(&writing, |_| true)?;
+            writing.commit()
+        })
+    }
+
+    /// The same within a change, if that is so. True if any key was raised.
+    fn distrust_if(
+        &self,
+        writing: &Writing,
+        is_so: impl FnOnce(&Restoration) -> bool,
+    ) -> Result<bool, Failure> {
+        let Some(known) = writing.restoration()?.filter(is_so) else {
+            return Ok(false);
+        };
+        let mut raised = false;
+        writing.change_rows(&self.cluster, self.all(), |_, row| {
+            let after = row.raised(known.rest());
+            raised |= after != row;
+            (after != row).then_some(after)
+        })?;
+        writing.set_restoration(None)?;
+        Ok(raised)
     }
 
     /// The highest of all validators' records.
@@ -474,8 +508,8 @@ impl Guard {
         })
     }
 
-    /// Raises all keys to what a peer has proven that this operator signed. Never lowers anything; telling the person is
-    /// the caller's part.
+    /// Raises all keys to what may have been signed: those of a restored folder once the others have told what they remember, the source only
+    /// at the first start ([`Restoration`]). Never lowers anything.
     ///
     /// # Errors
     /// If the database cannot be read or written.
@@ -486,6 +520,12 @@ impl Guard {
                 before: Record::default(),
             };
             let writing = store.write()?;
+            let restored = writing.mark()? == Some(Mark::Restored);
+            let (to, known) = if restored {
+                Restoration::raise(writing.restoration()?, to)
+            } else {
+                (to, None)
+            };
             writing.change_rows(&self.cluster, self.all(), |_, row| {
                 raised.before = raised.before.raised(row.record);
                 let after = row.raised(to);
@@ -494,7 +534,10 @@ impl Guard {
                     after
                 })
             })?;
-            if raised.keys > 0 {
+            if restored {
+                writing.set_restoration(known)?;
+            }
+            if restored || raised.keys > 0 {
                 writing.commit()?;
             }
             Ok(raised)
@@ -567,11 +610,12 @@ impl Guard {
                     after
                 })
             })?;
+            let distrusted = self.distrust_if(&writing, |known| known.is_disproven_by(imported.highest))?;
             imported.marked = !is_whole && writing.mark()?.is_none();
             if imported.marked {
                 writing.set_mark(Some(Mark::PartialImport))?;
             }
-            if imported.raised > 0 || imported.marked {
+            if imported.raised > 0 || imported.marked || distrusted {
                 writing.commit()?;
             }
             Ok(imported)

@@ -205,13 +205,14 @@ impl fmt::Display for Refusal {
             Self::SourceLower { source, highest } => {
                 write!(
                     f,
-                    "the source epoch {source} is before epoch {highest}, which was signed as a source"
+                    "the source epoch {source} is before epoch {highest}, the highest on record: something was signed with it, or the guard was \
+                     raised to it"
                 )
             }
             Self::TargetNotHigher { target, highest } => {
                 write!(
                     f,
-                    "the target epoch {target} is not after epoch {highest}, which was signed as a target"
+                    "the target epoch {target} is not after epoch {highest}, the highest on record: it was signed, or the guard was raised to it"
                 )
             }
             Self::OtherEpoch { target, epoch } => {
@@ -302,6 +303,55 @@ impl From<Message> for Record {
                 block: None,
                 attested: Some(Attested { source, target }),
             },
+        }
+    }
+}
+
+/// How the guard of a restored folder was raised (see [`Mark::Restored`](super::Mark::Restored)), until its first attestation.
+///
+/// Whatever the share signed before the first start to which all had answered, that start's raise is beyond it for good: the original was
+/// gone by then. And the database has all that was signed since, as long as nobody shows something else. So later starts raise no source
+/// again, which would bar the share once more until something newer is justified; but if somebody does show more, they raise what they left
+/// out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restoration {
+    /// What the first start raised all keys to.
+    pub first: Record,
+    /// The highest source that a later start would have raised them to.
+    pub deferred: u64,
+}
+
+impl Restoration {
+    /// A start raises to this, without what is known of earlier ones: what it raises to, and what is known then.
+    #[must_use]
+    pub fn raise(known: Option<Self>, to: Record) -> (Record, Option<Self>) {
+        let Some(latest) = to.attested else {
+            return (to, known);
+        };
+        let first = known.map_or(to, |known| known.first);
+        let source = first.attested.map_or(latest.source, |first| first.source);
+        let to = Record {
+            attested: Some(Attested { source, ..latest }),
+            ..to
+        };
+        let deferred = known.map_or(latest.source, |known| known.deferred.max(latest.source));
+        (to, Some(Self { first, deferred }))
+    }
+
+    /// Somebody shows that the share signed this, which the database did not know: whether it was after the first raise, so that more may
+    /// have been signed since that is not known here.
+    pub fn is_disproven_by(&self, shown: Record) -> bool {
+        self.first.raised(shown) != self.first
+    }
+
+    /// What later starts left out.
+    pub fn rest(&self) -> Record {
+        Record {
+            block: None,
+            attested: Some(Attested {
+                source: self.deferred,
+                target: self.deferred,
+            }),
         }
     }
 }

@@ -791,12 +791,30 @@ impl Driver<'_> {
                 Effect::Report(report) => (self.watch)(News::Report(report)),
                 Effect::Stop(stop) => {
                     (self.watch)(News::Stopped(stop));
+                    self.distrust().await;
                     stopped = Some(stop);
                 }
                 effect => self.works.begin(effect),
             }
         }
         stopped
+    }
+
+    /// Another process signs with this share. Whoever finds out which of them may go on, a restored folder begins its wait from the beginning.
+    /// A disk that hangs does not keep this process alive.
+    async fn distrust(&self) {
+        if let Some(guard) = self.works.guard.clone() {
+            // What is asked there at this moment is not signed any more.
+            guard.pause();
+            let done = tokio::task::spawn_blocking(move || guard.distrust());
+            match tokio::time::timeout(Duration::from_millis(self.chain.time().slot_ms), done).await {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(error))) => {
+                    tracing::warn!(%error, "the slashing protection cannot note that there are two");
+                }
+                Ok(Err(_)) | Err(_) => tracing::warn!("the slashing protection does not answer"),
+            }
+        }
     }
 
     async fn say(&mut self, to: Option<u16>, message: Message) {

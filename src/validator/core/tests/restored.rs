@@ -271,6 +271,95 @@ fn nothing_slashable_is_signed_even_if_everybody_hides_what_was_signed() {
     assert!(again >= 8, "{again}");
 }
 
+/// The folder is restarted once and again before it signs, while everybody hides what was signed: the source that was raised at first
+/// stays, so that the share signs again with what is justified since, and nothing slashable is signed.
+#[test]
+fn restarts_of_a_restored_folder_raise_no_source_again() {
+    for seed in 0..6 {
+        let mut plan = plan(4, 3);
+        plan.hiding = [2, 3, 4].into();
+        let mut sim = Sim::new(seed, plan);
+        let lost = 4 * EPOCH + seed;
+        sim.run_to(lost);
+        restore(&mut sim);
+        sim.run_to(lost + 3);
+        let raised = highest_of(&sim).unwrap();
+        let first = restoring(&sim).last().unwrap().start.unwrap().first_target - 3;
+        assert_eq!((raised.source, raised.target), (first, first + 2), "{seed}");
+        let mut restarts = 0;
+        while sim.slot() < 10 * EPOCH {
+            let wait = sim.rng.random_range(2..2 * EPOCH);
+            let slot = sim.slot() + wait;
+            sim.run_to(slot);
+            assert!(signed_from(&sim, lost + 1).is_empty(), "{seed}");
+            if sim.rng.random_range(0..3) == 0 {
+                sim.jump(0, 0);
+            } else {
+                sim.kill(0);
+                sim.start(0);
+            }
+            restarts += 1;
+        }
+        assert!(restarts > 3);
+        let slot = sim.slot() + 3;
+        sim.run_to(slot);
+        // Nothing newer than the epoch of the first answers is justified for long.
+        let again = restoring(&sim).last().unwrap().start.unwrap().first_target;
+        sim.justify(again - 2 - first);
+        let raised = highest_of(&sim).unwrap();
+        assert_eq!((raised.source, raised.target), (first, again - 1), "{seed}");
+        sim.run_to(slot + 6 * EPOCH);
+        let signed = signed_from(&sim, lost + 1);
+        assert!(!signed.is_empty(), "{seed}: it signs with what is justified");
+        assert!(signed.iter().all(|slot| *slot >= again * EPOCH), "{seed}");
+        assert_eq!((sim.oracle.twice(1), sim.conflicts()), (0, 0), "{seed}");
+    }
+}
+
+/// An old copy of a restored folder that has signed since: what is shown of it, before the raise or long after it, raises the source as if
+/// the folder had been restored just now, and nothing slashable is signed whatever else is hidden.
+#[test]
+fn a_restored_folder_that_signed_elsewhere_is_raised_anew() {
+    for late in [false, true] {
+        let mut plan = plan(5, 3);
+        plan.excused = [5].into();
+        // All that is not hidden is what the last one was sent.
+        plan.hiding = [2, 3, 4].into();
+        let mut sim = Sim::new(1, plan);
+        let lost = 2 * EPOCH + 1;
+        sim.run_to(lost);
+        restore(&mut sim);
+        sim.run_to(lost + 3);
+        let old = sim.nodes[0].disk.clone();
+        let first = highest_of(&sim).unwrap().source;
+        assert!(old.restored && old.restoration.is_some());
+        sim.run_to(9 * EPOCH);
+        assert!(!signed_from(&sim, lost + 1).is_empty());
+        sim.kill(0);
+        sim.nodes[0].disk = old;
+        if late {
+            sim.kill(4);
+        }
+        sim.run_to(9 * EPOCH + 2);
+        sim.start(0);
+        sim.run_to(9 * EPOCH + 4);
+        let raised = highest_of(&sim).unwrap();
+        if late {
+            // It waits, and nobody has shown anything yet.
+            assert_eq!((raised.source, raised.target), (first, 11));
+            sim.start(4);
+            sim.run_to(9 * EPOCH + 7);
+        }
+        let raised = highest_of(&sim).unwrap();
+        assert_eq!((raised.source, raised.target), (9, 11), "{late}");
+        assert_eq!(sim.nodes[0].disk.restoration.is_none(), late);
+        sim.justify(4);
+        sim.run_to(18 * EPOCH);
+        assert_eq!((sim.oracle.twice(1), sim.conflicts()), (0, 0), "{late}");
+        assert!(!signed_from(&sim, 12 * EPOCH).is_empty(), "{late}");
+    }
+}
+
 /// One of the others signs whatever it likes, shows two faces, and hides what it was sent: with the restored share it still cannot
 /// make two signatures of the group that conflict.
 #[test]

@@ -148,6 +148,81 @@ fn the_first_release_reads_none_that_bears_a_mark_that_it_does_not_know() {
     assert_eq!(format(&path), 2);
 }
 
+/// The source that a restored folder was raised to at first stays through later starts, until somebody shows that the share signed since, or
+/// the folder comes from elsewhere; the mark's end ends it.
+#[test]
+fn a_restored_database_is_raised_to_its_first_source_until_that_is_disproven() {
+    let to = |epoch: u64| Record {
+        block: Some((epoch + 3) * 8 - 1),
+        attested: Some(Attested {
+            source: epoch,
+            target: epoch + 2,
+        }),
+    };
+    let highest = |guard: &Guard| {
+        let attested = guard.highest().unwrap().attested.unwrap();
+        (attested.source, attested.target)
+    };
+    let progress = |source, target| Progress {
+        block: None,
+        attestation: Some(Newest {
+            target,
+            source,
+            slot: target * 8,
+        }),
+    };
+    let started = |path: &Path, cluster: &Cluster| {
+        std::fs::write(path, new_database(cluster, Some(Mark::Restored)).unwrap()).unwrap();
+        for (epoch, source) in [(10, 10), (20, 10), (19, 10), (30, 10)] {
+            let guard = in_file(path, cluster);
+            guard.raise(to(epoch)).unwrap();
+            let (is, target) = highest(&guard);
+            assert!(is == source && target >= epoch + 2);
+        }
+        // What was signed before the first raise disproves nothing, nor does a block that it signs meanwhile.
+        let guard = in_file(path, cluster);
+        guard.catch_up(progress(9, 11)).unwrap();
+        assert!(may(&guard, block(400)));
+        guard.raise(to(31)).unwrap();
+        assert_eq!(highest(&guard), (10, 33));
+        guard
+    };
+    let (dir, path, cluster) = made(2);
+    // Somebody shows more: by source, or by target alone.
+    for shown in [progress(11, 12), progress(10, 13)] {
+        let guard = started(&path, &cluster);
+        assert!(guard.catch_up(shown).unwrap());
+        assert_eq!(highest(&guard), (31, 33));
+        drop(guard);
+        let guard = in_file(&path, &cluster);
+        guard.raise(to(40)).unwrap();
+        assert_eq!(highest(&guard), (40, 42));
+    }
+    // A second process was seen.
+    let guard = started(&path, &cluster);
+    guard.distrust().unwrap();
+    assert_eq!(highest(&guard), (31, 33));
+    guard.raise(to(40)).unwrap();
+    assert_eq!(highest(&guard), (40, 42));
+    drop(guard);
+    // It comes from elsewhere: in an archive, or into another restored folder.
+    for comes in [Guard::mark_moved, Guard::mark_restored] {
+        let guard = started(&path, &cluster);
+        comes(&guard).unwrap();
+        assert_eq!(guard.mark().unwrap(), Some(Mark::Restored));
+        guard.raise(to(40)).unwrap();
+        assert_eq!(highest(&guard), (40, 42));
+    }
+    // The first attestation ends it, whatever comes later.
+    let guard = started(&path, &cluster);
+    assert!(may(&guard, attestation(12, 34)));
+    guard.distrust().unwrap();
+    assert_eq!((highest(&guard), guard.mark().unwrap()), ((12, 34), None));
+    drop(guard);
+    drop(in_file(&path, &cluster));
+    drop(dir);
+}
+
 #[test]
 fn newer_formats_and_other_databases_are_refused() {
     const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("conclave/guard/meta");

@@ -34,7 +34,7 @@ use crate::{
         },
         duty::{Duty, Kind, Purpose},
         group::{Group, Operator, Validator},
-        guard::{Message as Slashable, Progress, Record, Start, Timing},
+        guard::{Message as Slashable, Progress, Record, Restoration, Start, Timing},
         memory::Proofs,
         partials::Item,
         wire::{Hello, Message},
@@ -262,6 +262,8 @@ pub(super) struct Disk {
     pub(super) marked: bool,
     /// Made for a folder that was restored from a backup; until the first attestation.
     pub(super) restored: bool,
+    /// How it was raised then.
+    pub(super) restoration: Option<Restoration>,
 }
 
 pub(super) struct Sim {
@@ -989,6 +991,12 @@ impl Sim {
                         let record = disk.records.entry(validator).or_default();
                         *record = record.raised(newer.record());
                     }
+                    let disproven = |known: &Restoration| known.is_disproven_by(newer.record());
+                    if let Some(known) = disk.restoration.take_if(|known| disproven(known)) {
+                        for record in disk.records.values_mut() {
+                            *record = record.raised(known.rest());
+                        }
+                    }
                 }
                 let newer = disk.records != before;
                 let event = Event::Compared {
@@ -1000,6 +1008,8 @@ impl Sim {
             }
             Effect::Raise { to, instance } => {
                 let disk = &mut self.nodes[place].disk;
+                let (to, known) = Restoration::raise(disk.restoration, to);
+                disk.restoration = known.filter(|_| disk.restored);
                 for validator in 0..self.plan.validators {
                     let record = disk.records.entry(validator).or_default();
                     *record = record.raised(to);
@@ -1056,6 +1066,7 @@ impl Sim {
                 }
                 Slashable::Attestation { source, target, .. } => {
                     node.disk.restored = false;
+                    node.disk.restoration = None;
                     let signed = self.oracle.partials.entry((validator, root));
                     let signed = signed.or_insert(((source, target), BTreeSet::new()));
                     signed.1.insert(operator);

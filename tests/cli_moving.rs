@@ -623,6 +623,11 @@ fn what_cannot_be_backed_up_is_refused_with_what_to_do_meanwhile() {
         "the passwords of 1 keystores are not in this folder",
     );
     assert!(!place.path("backup").exists());
+    // Nor is one whose name is written otherwise taken for something else.
+    let other = place.path("old/validator_keys/keystore-0.JSON");
+    fs::rename(&keystore, &other).unwrap();
+    place.refuses("old", &BACKUP, 7, "the passwords of 1 keystores");
+    fs::rename(&other, &keystore).unwrap();
     fs::write(&password, content).unwrap();
     // A crash between the lock's name and the end of the publication.
     let staged = place.path("old/ceremony/attempt-1/out");
@@ -635,6 +640,48 @@ fn what_cannot_be_backed_up_is_refused_with_what_to_do_meanwhile() {
     place.works("old", &EXPORT);
     place.refuses("old", &BACKUP, 7, "is retired");
     assert!(!place.path("backup").exists());
+}
+
+/// After the deposit they are put away, and are no part of the share.
+#[test]
+fn whatever_became_of_public_files_a_share_has_its_backup_and_moves() {
+    let place = Place::new();
+    let deposits: Vec<PathBuf> = fs::read_dir(place.path("old"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with("deposit-data")
+        })
+        .collect();
+    let [first, ..] = deposits.as_slice() else {
+        panic!("there are deposit files");
+    };
+    // What is no keystore there needs no password.
+    fs::copy(first, place.path("old/validator_keys/deposit-data-copy.json")).unwrap();
+    let content = fs::read(first).unwrap();
+    fs::write(first, "[").unwrap();
+    let (_, err) = place.works("old", &BACKUP);
+    assert!(
+        err.contains("can be read") && err.contains("Your share does not need it"),
+        "{err}"
+    );
+    fs::remove_file(place.path("backup")).unwrap();
+    fs::remove_file(first).unwrap();
+    let (_, err) = place.works("old", &BACKUP);
+    assert!(err.contains("missing: deposit-data"), "{err}");
+    place.works("restored", &RESTORE);
+    place.works("old", &EXPORT);
+    let (_, err) = place.works("new", &IMPORT);
+    assert!(err.contains("missing: deposit-data"), "{err}");
+    // To whoever verifies a folder a missing file is missing.
+    let name = first.file_name().unwrap().to_str().unwrap();
+    place.refuses("new", &["verify", "new"], 6, name);
+    fs::write(place.path("new").join(name), content).unwrap();
+    place.works("new", &["verify", "new"]);
 }
 
 /// Only an export takes along a memory that nobody adds to: one that was copied by hand is left out.

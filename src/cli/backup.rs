@@ -8,6 +8,7 @@ use crate::ceremony::{
     files::Disk,
     folder::{LOCK, VALIDATOR_KEYS},
     holding,
+    keystores::KeyFile,
     moving::{
         self,
         archive::{self, Entry},
@@ -48,7 +49,8 @@ pub(super) fn backup(context: &Context, args: &BackupArgs) -> Result<(), Problem
     out.say("Checking everything in this folder ...");
     let (lock, _, operator, names) = holding::examine_beside(&disk, root, network.as_ref())?;
     let luggage = moving::copy(&disk, root)?;
-    let shut = without_password(&luggage.entries);
+    let keystores = KeyFile::all(&disk, &root.join(VALIDATOR_KEYS))?;
+    let shut = keystores.iter().filter(|file| !file.has_own_password).count();
     if shut > 0 {
         return Err(Problem::folder_state(
             format!("the passwords of {shut} keystores are not in this folder"),
@@ -58,7 +60,7 @@ pub(super) fn backup(context: &Context, args: &BackupArgs) -> Result<(), Problem
             ),
         ));
     }
-    check_files(&disk, root, network.as_ref())?;
+    check_files(context, &disk, root, network.as_ref())?;
     let when = timestamp(SystemTime::now());
     let target = moving::backup_target(&args.file, &lock.lock_hash(), operator, &when);
     let inside = |path: &std::path::Path| {
@@ -124,16 +126,6 @@ pub(super) fn backup(context: &Context, args: &BackupArgs) -> Result<(), Problem
         kind: "backup",
     });
     Ok(())
-}
-
-/// Keystores without their password beside them.
-fn without_password(entries: &[Entry]) -> usize {
-    let is_there = |name: &str| entries.iter().any(|entry| entry.name == name);
-    let keystores = entries.iter().filter_map(|entry| {
-        let name = entry.name.strip_suffix(".json")?;
-        name.starts_with(VALIDATOR_KEYS).then_some(name)
-    });
-    keystores.filter(|name| !is_there(&format!("{name}.txt"))).count()
 }
 
 /// Whether these are the same files.

@@ -17,9 +17,9 @@ use crate::{
         randomness::weight_seed,
         restored::{self, RESTORED},
         retirement::{self, State},
-        verify::{gather, verify_with},
+        verify::{DEPOSIT_FILES, Row, gather, verify_with},
     },
-    cluster::{lock::Lock, wallets::Wallets},
+    cluster::{lock::Lock, report::Outcome, wallets::Wallets},
     ethereum::network::Network,
     validator::{
         guard::{Cluster, Guard, Mark},
@@ -61,7 +61,7 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
     }
     let network = input::network_file(args.own_network.network_file.as_deref())?;
     out.say("Checking everything in this folder ...");
-    let holding = check(&folder, network.as_ref())?;
+    let holding = check(context, &folder, network.as_ref())?;
     let target = moving::target(&args.file, &holding.lock.lock_hash(), holding.operator);
     if state == State::Works && std::fs::symlink_metadata(&target).is_ok() {
         return Err(Problem::folder_state(
@@ -212,7 +212,7 @@ pub(super) fn import(context: &Context, args: &ImportArgs) -> Result<(), Problem
     let folder = moving::make_room(&disk, &context.data_dir)?;
     out.say("Checking everything in it ...");
     let settled = moving::unpack(&folder, &entries)
-        .and_then(|()| check(&folder, network.as_ref()))
+        .and_then(|()| check(context, &folder, network.as_ref()))
         .and_then(|holding| {
             // What a backup's share signed is asked of the others by the first run.
             let mut mark = Some(Mark::Restored);
@@ -281,17 +281,43 @@ fn first_start(mark: Option<Mark>) -> &'static str {
 }
 
 /// All that `verify` checks, and that the shares can be worked with.
-fn check(folder: &DataFolder, network: Option<&Network>) -> Result<Holding, Problem> {
-    check_files(folder.disk(), folder.root(), network)?;
+fn check(context: &Context, folder: &DataFolder, network: Option<&Network>) -> Result<Holding, Problem> {
+    check_files(context, folder.disk(), folder.root(), network)?;
     holding::open(folder, network)
 }
 
-/// All that `verify` checks.
-pub(super) fn check_files(disk: &Disk, root: &Path, network: Option<&Network>) -> Result<(), Problem> {
-    let materials = gather(disk, &[root.to_owned()], None)?;
+/// All that `verify` checks. What is wrong with deposit files is only told: the share needs none, and has to have its backup, and its way
+/// to another machine, whatever became of them.
+pub(super) fn check_files(
+    context: &Context,
+    disk: &Disk,
+    root: &Path,
+    network: Option<&Network>,
+) -> Result<(), Problem> {
+    let mut materials = gather(disk, &[root.to_owned()], None)?;
+    for material in &mut materials {
+        material.spares_deposits = true;
+    }
     // Whose wallet signed what was settled before the ceremony, and is no reason not to move.
     let wallets = Wallets::unchecked();
-    judge(&verify_with(&materials, network, &weight_seed()?, &wallets))
+    let mut result = verify_with(&materials, network, &weight_seed()?, &wallets);
+    let of_deposits = |row: &Row| {
+        let mut files = materials.iter().flat_map(|material| &material.deposits);
+        row.check == DEPOSIT_FILES || files.any(|item| item.file == row.file)
+    };
+    let (told, rest): (Vec<Row>, Vec<Row>) = result.rows.into_iter().partition(of_deposits);
+    for row in told
+        .iter()
+        .filter(|row| row.check == DEPOSIT_FILES || matches!(row.outcome, Outcome::Failed(_)))
+    {
+        let why = row.outcome.reason().unwrap_or_default();
+        context.output.warn(&printable(&format!(
+            "{}: {}: {why}. Your share does not need it. If you have still to deposit, take the file of another operator, which is the same",
+            row.file, row.check
+        )));
+    }
+    result.rows = rest;
+    judge(&result)
 }
 
 /// The archive's password, from a file or asked for: twice if it is a new one.

@@ -11,7 +11,7 @@ use crate::ceremony::conductor::network_problem;
 use crate::ceremony::folder::DataFolder;
 use crate::ceremony::problem::Problem;
 use crate::crypto::node::NodePublicKey;
-use crate::p2p::node::{can_dial, check_peers, check_ports};
+use crate::p2p::node::{can_dial, check_peers, check_ports, is_for_everybody};
 
 use super::args::Reach;
 use super::output::Output;
@@ -103,6 +103,16 @@ fn judge_or(
             warnings.push(kept("To announce", address, why.to_owned(), "--announce"));
             false
         });
+    }
+    for address in announce
+        .iter()
+        .filter(|address| can_dial(address) && !is_for_everybody(address))
+    {
+        warnings.push(format!(
+            "{address} is told only to operators who are connected through the same private network or machine: elsewhere it means something \
+             else, or nothing. If others are to reach you, give a name that everybody can look up, or the public address of your router, with \
+             --announce"
+        ));
     }
     if listen.is_empty() {
         listen = default();
@@ -250,6 +260,28 @@ mod tests {
             assert!(warning.contains(flag), "{warning}");
         }
         assert!(default_addresses().len() >= 2 && default_addresses().iter().all(can_listen));
+    }
+
+    #[test]
+    fn an_address_that_is_not_told_to_everybody_is_said_to_be_so_at_every_start() {
+        let (_place, folder) = folder();
+        let listen = "/ip4/127.0.0.1/tcp/0";
+        for (address, is_local) in [
+            ("/dns4/nas.local/tcp/9510", true),
+            ("/dns/alice/tcp/9510", true),
+            ("/dns4/alice.fritz.box/tcp/9510", true),
+            ("/ip4/192.168.1.7/tcp/9510", true),
+            ("/ip4/127.0.0.1/tcp/9510", true),
+            ("/dns4/alice.example.org/tcp/9510", false),
+            ("/ip4/203.0.113.7/tcp/9510", false),
+        ] {
+            let ways = judge(&folder, &reach(&[], &[listen], &[address]), &[]).unwrap();
+            let told = ways.warnings.iter().filter(|text| text.contains(address)).count();
+            assert_eq!(told, usize::from(is_local), "{address}: {:?}", ways.warnings);
+            ways.keep(&folder).unwrap();
+            let again = judge(&folder, &reach(&[], &[], &[]), &[]).unwrap();
+            assert_eq!(again.warnings, ways.warnings);
+        }
     }
 
     #[test]

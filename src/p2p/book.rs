@@ -62,9 +62,10 @@ pub(super) fn reaches_beyond_this_machine(ip: IpAddr) -> bool {
     scope_of(ip).is_some_and(|scope| scope > Scope::Machine)
 }
 
-/// Ends of names that no name server of the world knows: `.local` is for multicast (RFC 6762), `.internal`, `.home.arpa` (RFC 8375) and the
-/// others (appendix G of RFC 6762) are what routers and companies name their own machines with.
-const PRIVATE_NAMES: [&str; 9] = [
+/// Ends of names that mean something in one network only: `.local` is for multicast (RFC 6762), `.internal`, `.home.arpa` (RFC 8375) and the
+/// others (appendix G of RFC 6762) are what routers and companies name their own machines with, known to no name server of the world. Those
+/// of some usual routers are there, too, and lead to somebody else's machine, if anywhere, outside of the home.
+const PRIVATE_NAMES: [&str; 13] = [
     "local",
     "localdomain",
     "lan",
@@ -74,6 +75,10 @@ const PRIVATE_NAMES: [&str; 9] = [
     "intranet",
     "corp",
     "private",
+    "fritz.box",
+    "easy.box",
+    "o2.box",
+    "speedport.ip",
 ];
 
 /// The scope of a name: what means something else in each network, or on each machine, reaches no further than that. `None` if nobody can be
@@ -515,6 +520,9 @@ mod tests {
             ("/dns/Alice.LAN/tcp/1", Scope::Private),
             ("/dns/a.b.internal/tcp/1", Scope::Private),
             ("/dns/nas.home.arpa/tcp/1", Scope::Private),
+            ("/dns/nas.fritz.box/tcp/1", Scope::Private),
+            ("/dns/fritz.box./tcp/1", Scope::Private),
+            ("/dns/blitz.box/tcp/1", Scope::World),
         ];
         for (text, scope) in near {
             for from in [Scope::Machine, Scope::Private, Scope::World] {

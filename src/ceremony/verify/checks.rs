@@ -29,6 +29,9 @@ use crate::{
 /// The name of the check that a file can be read at all.
 pub(super) const READABLE: &str = "can be read";
 
+/// The check that all deposit files are there, where they may be missing.
+pub const DEPOSIT_FILES: &str = "deposit files";
+
 /// Said of a record whose format is a later one.
 pub(super) const LATER: &str =
     "a later conclave wrote it, in a format that this one does not know: update conclave";
@@ -524,7 +527,16 @@ pub(super) fn complete(
     // A file that cannot be read has its own row, and may be the one that is looked for.
     let unreadable = material.deposits.len().saturating_sub(amounts.len());
     if absent.len() > unreadable {
-        missing.extend(absent.into_iter().map(|amount| deposit_file_name(*amount)));
+        let names: Vec<String> = absent
+            .into_iter()
+            .map(|amount| deposit_file_name(*amount))
+            .collect();
+        if material.spares_deposits {
+            let why = format!("missing: {}", names.join(", "));
+            result.add(folder, DEPOSIT_FILES, Outcome::NotChecked(why));
+        } else {
+            missing.extend(names);
+        }
     }
     missing.extend(
         (0..lock.validators().len())

@@ -14,7 +14,7 @@ use std::{collections::HashMap, sync::Arc};
 use zeroize::Zeroizing;
 
 use self::checks::Against;
-pub use self::checks::network_of;
+pub use self::checks::{DEPOSIT_FILES, network_of};
 pub use self::gather::gather;
 use super::{keystores::KeyFile, names::Names};
 use crate::{
@@ -121,6 +121,9 @@ pub struct Material {
     pub lock: Option<Item>,
     /// Deposit files.
     pub deposits: Vec<Item>,
+    /// Whether some of them may be missing without a failure: they are public, everybody's are the same, and after the deposit they are of no
+    /// more use.
+    pub spares_deposits: bool,
     /// Keystores.
     pub keystores: Vec<KeyFile>,
     /// The transcript of the ceremony.

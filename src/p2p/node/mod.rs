@@ -46,7 +46,7 @@ use self::{
     door::Door, operator::Operator, refusals::Strangers, relays::Reservations, run::Node, swarm::Wanted,
 };
 use super::{
-    book::dialable,
+    book::{Scope, dialable},
     events::{self, Event, Events, Seen},
     protocol::{Bounds, Dialect, Protocol},
     stream::Names,
@@ -162,6 +162,11 @@ impl NodeError {
 /// Whether somebody can be dialled at an address.
 pub fn can_dial(address: &Multiaddr) -> bool {
     dialable(address).is_some()
+}
+
+/// Whether an address means the same for everybody: not that of a private network or of this machine, which is told to nobody outside of it.
+pub fn is_for_everybody(address: &Multiaddr) -> bool {
+    dialable(address).is_some_and(|(_, scope, _)| scope == Scope::World)
 }
 
 /// Whether an address is of a form that one can listen on: `/ip4|ip6/../tcp/..` or `/../udp/../quic-v1`.

@@ -517,8 +517,10 @@ export const scenarios = {
       operator.start();
       await operator.until(() => !operator.alive, 10_000);
       checks.push([operator.ended === 2, `it does not start before it is said that the original is gone: exit code ${operator.ended}`]);
-      const number = operator.found(/--original-is-gone ([0-9a-f]{8}), if/)?.[1] ?? "";
-      operator.settings.environment = { ...operator.settings.environment, CONCLAVE_ORIGINAL_IS_GONE: number };
+      // Its last lines may come after its end.
+      const number = () => operator.found(/--original-is-gone ([0-9a-f]{8}), if/)?.[1];
+      checks.push([await operator.until(number, 2000), `it tells the number of its restored folder: ${number()}`]);
+      operator.settings.environment = { ...operator.settings.environment, CONCLAVE_ORIGINAL_IS_GONE: number() ?? "" };
       operator.start();
       const signsFrom = () => operator.found(/^Restored from a backup: .* Signs from epoch (\d+) on/)?.[1];
       await operator.until(signsFrom, 2 * clock.slotMs);

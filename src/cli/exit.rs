@@ -31,6 +31,7 @@ use super::{
     output::printable,
     prompt,
     run::{beacon_nodes, now_ms, pinned},
+    status,
 };
 
 /// How long a beacon node may take.
@@ -262,11 +263,7 @@ fn ask(context: &Context, request: &Request) -> Result<Answer, Problem> {
             error,
             "start conclave run in this folder, or write your part into a file with --partial-out",
         )),
-        Err(error) => Err(Problem::other(
-            "the running node could not be asked",
-            error,
-            "use the same version of conclave for run and for this command, as the same user",
-        )),
+        Err(error) => Err(status::problem(context, &error)),
     }
 }
 

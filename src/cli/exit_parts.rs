@@ -24,7 +24,7 @@ use super::{
     exit_news::About,
     news::Event,
     output::printable,
-    prompt,
+    prompt, status,
 };
 
 /// Makes the signed exits from files, each by itself. A node that is at work in this folder takes them in, unless the exit is wanted here.
@@ -342,11 +342,7 @@ fn give(context: &Context, part: &PartialExit) -> Result<Said, Problem> {
             signed,
         }),
         Ok(_) => Err(unexpected()),
-        Err(error) => Err(Problem::other(
-            "the running node could not be asked",
-            error,
-            "use the same version of conclave for run and for this command, as the same user",
-        )),
+        Err(error) => Err(status::problem(context, &error)),
     }
 }
 

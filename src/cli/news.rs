@@ -135,8 +135,10 @@ pub(super) enum Event {
         #[serde(flatten)]
         who: Who,
     },
-    /// The clock jumped, or the machine slept.
-    ClockJumped,
+    /// The clock jumped, ahead or back, or the machine slept.
+    ClockJumped { by_ms: i64 },
+    /// This process did nothing for a while.
+    StoodStill { from_ms: u64, ms: u64 },
     /// A fork is scheduled that this version does not know.
     UnknownFork { name: String, epoch: u64 },
     /// Where this node listens: all addresses.

@@ -312,7 +312,8 @@ pub(super) fn problem(error: &GuardError) -> Problem {
     };
     let mut problem = Problem::from_lines(kind, error);
     if matches!(error, GuardError::NoChain) {
-        "start conclave run once, or give --network-file a file with the network's genesis_validators_root"
+        "give --network-file a file with the network's genesis_validators_root, which every beacon node tells at \
+         /eth/v1/beacon/genesis. Do not start conclave run before a history of other software is imported"
             .clone_into(&mut problem.what_to_do);
     }
     problem
@@ -382,6 +383,16 @@ mod tests {
             share: [2; 48],
         };
         Cluster::new([7; 32], 1, vec![keys]).unwrap()
+    }
+
+    /// A fresh database signs at once if the others confirm it: nobody is sent there before the history is in it.
+    #[test]
+    fn nobody_is_advised_to_run_before_a_history_is_imported() {
+        let text = problem(&GuardError::NoChain).what_to_do;
+        assert!(text.starts_with("give --network-file"), "{text}");
+        for text in [text, GuardError::NoChain.to_string()] {
+            assert!(!text.to_lowercase().contains("start conclave run once"), "{text}");
+        }
     }
 
     /// Wherever the machine stops or the disk is full: there is a whole database or none, the next start tidies up, and no

@@ -90,12 +90,24 @@ fn check(view: &View, is: Is) -> Result<(), Problem> {
     ))
 }
 
-fn problem(context: &Context, error: &ControlError) -> Problem {
+/// Why a running node gave no answer to a command.
+pub(super) fn problem(context: &Context, error: &ControlError) -> Problem {
     match error {
         ControlError::NotRunning => Problem::folder_state(
             "no conclave run is at work in this folder",
             format!("nobody answers in {}", context.data_dir.display()),
             "start it with conclave run, or name the right folder with --data-dir",
+        ),
+        ControlError::Hangs => Problem::other(
+            "conclave run does not answer",
+            error,
+            "see whether it was stopped (Ctrl-Z), and look at the load and the disk of this machine; if it stays so, end it and \
+             start it again",
+        ),
+        ControlError::Slow => Problem::other(
+            "conclave run took too long",
+            error,
+            "look at its beacon node with conclave status, then run this again",
         ),
         ControlError::Io(why) => Problem::other(
             "the running node could not be asked",

@@ -11,7 +11,9 @@ use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     os::{fd::AsRawFd as _, unix::net::UnixStream},
     path::{Path, PathBuf},
-    time::Duration,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -22,8 +24,10 @@ pub const SOCKET: &str = "run.sock";
 pub const MAX_REQUEST: usize = 64 * 1024;
 /// Most bytes of an answer, with the end of its line.
 pub const MAX_ANSWER: usize = 16 * 1024 * 1024;
-/// How long the asking side waits for the answer.
+/// How long the asking side waits for the answer to what may need beacon nodes, as long as the running node shows that it is well.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it waits for the answer to what needs nothing: then the running node hangs.
+const ALIVE: Duration = Duration::from_secs(4);
 /// Bytes that the path of a socket may have everywhere: 104 with a zero at the end on some systems, 108 on Linux.
 const MAX_PATH: usize = 100;
 
@@ -138,6 +142,12 @@ pub enum ControlError {
     /// Nobody listens.
     #[error("no conclave run is at work in this folder")]
     NotRunning,
+    /// Somebody listens, and says nothing.
+    #[error("conclave run is at work in this folder and gave no answer within {} s: it hangs, or the whole machine does", ALIVE.as_secs())]
+    Hangs,
+    /// It is well, and what it was asked took too long.
+    #[error("conclave run did not finish within {} s what it was asked", PATIENCE.as_secs())]
+    Slow,
     /// Talking failed.
     #[error("the running node could not be asked: {0}")]
     Io(#[from] io::Error),
@@ -146,27 +156,77 @@ pub enum ControlError {
     Malformed(String),
 }
 
-/// Asks the `run` of a data folder, and waits for its answer for at most a minute.
+/// Asks the `run` of a data folder. Whether it hangs is known within seconds; for what may need beacon nodes it has a minute.
 ///
 /// # Errors
 /// If nobody listens there, or does not answer as a node of this version does.
 pub fn ask(folder: &Path, request: &Request) -> Result<Answer, ControlError> {
-    let reach = Reach::new(folder, SOCKET)?;
-    let mut stream = UnixStream::connect(reach.path()).map_err(|error| match error.kind() {
-        // A file without a listener is what a crash left behind.
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ControlError::NotRunning,
-        _ => ControlError::Io(error),
-    })?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(&line(request)?)?;
-    let mut answer = Vec::new();
+    let alive = || exchange(folder, &Request::Status {}, |waited| waited < ALIVE);
+    if *request == (Request::Status {}) {
+        return alive();
+    }
+    alive()?;
+    let mut well = Ok(());
+    let goes_on = |waited: Duration| {
+        well = alive().map(drop);
+        well.is_ok() && waited < PATIENCE
+    };
+    let answer = exchange(folder, request, goes_on);
+    well?;
+    answer.map_err(|error| match error {
+        ControlError::Hangs => ControlError::Slow,
+        error => error,
+    })
+}
+
+/// Asks, and waits as long as `goes_on` says so: it is told every few seconds how long that was.
+fn exchange(
+    folder: &Path,
+    request: &Request,
+    mut goes_on: impl FnMut(Duration) -> bool,
+) -> Result<Answer, ControlError> {
+    let began = Instant::now();
+    let mut stream = connect(folder)?;
+    stream.set_read_timeout(Some(ALIVE))?;
+    stream.set_write_timeout(Some(ALIVE))?;
+    stream.write_all(&line(request)?).map_err(hangs)?;
     let limit = MAX_ANSWER as u64;
-    BufReader::new(stream.take(limit)).read_until(b'\n', &mut answer)?;
+    let mut reader = BufReader::new(stream.take(limit));
+    let mut answer = Vec::new();
+    while let Err(error) = reader.read_until(b'\n', &mut answer).map_err(hangs) {
+        match error {
+            ControlError::Hangs if goes_on(began.elapsed()) => {}
+            error => return Err(error),
+        }
+    }
     if answer.last() != Some(&b'\n') {
         return Err(ControlError::Malformed("it ends too early".to_owned()));
     }
     serde_json::from_slice(&answer).map_err(|error| ControlError::Malformed(error.to_string()))
+}
+
+/// A wait that was too long is no failure of the system.
+fn hangs(error: io::Error) -> ControlError {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ControlError::Hangs,
+        _ => ControlError::Io(error),
+    }
+}
+
+/// Connects to the socket of a folder. Where many have asked a node that hangs, the system lets the next one wait without end: that
+/// is left to a thread that ends with this process.
+fn connect(folder: &Path) -> Result<UnixStream, ControlError> {
+    let reach = Reach::new(folder, SOCKET)?;
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        let _ = tell.send(UnixStream::connect(reach.path()));
+    });
+    let connected = told.recv_timeout(ALIVE).map_err(|_| ControlError::Hangs)?;
+    connected.map_err(|error| match error.kind() {
+        // A file without a listener is what a crash left behind.
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ControlError::NotRunning,
+        _ => hangs(error),
+    })
 }
 
 /// A request or an answer as it is sent.
@@ -225,6 +285,57 @@ mod tests {
         // What a crash leaves behind.
         drop(UnixListener::bind(dir.path().join(SOCKET)).unwrap());
         assert!(matches!(ask(), ControlError::NotRunning));
+    }
+
+    #[test]
+    fn a_node_that_hangs_is_told_within_seconds_whatever_it_is_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        // It listens, and answers nobody: a stopped process.
+        let listener = UnixListener::bind(dir.path().join(SOCKET)).unwrap();
+        let exit = Request::ExitLook {
+            public_key: "0x12".to_owned(),
+        };
+        for request in [Request::Status {}, exit] {
+            let began = Instant::now();
+            let error = ask(dir.path(), &request).unwrap_err();
+            assert!(matches!(error, ControlError::Hangs), "{error}");
+            assert!(
+                began.elapsed() < ALIVE + Duration::from_secs(2),
+                "{:?}",
+                began.elapsed()
+            );
+        }
+        // Nobody else is taken in: the next one does not even reach it.
+        let mut waiting = Vec::new();
+        while let Ok(stream) = connect(dir.path()) {
+            waiting.push(stream);
+            assert!(waiting.len() < 10_000);
+        }
+        assert!(matches!(connect(dir.path()), Err(ControlError::Hangs)));
+        drop(listener);
+    }
+
+    #[test]
+    fn what_takes_long_is_waited_for_as_long_as_the_node_is_well() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join(SOCKET)).unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                thread::spawn(move || {
+                    let mut request = String::new();
+                    BufReader::new(&stream).read_line(&mut request).unwrap();
+                    if !request.contains("\"status\"") {
+                        thread::sleep(ALIVE + Duration::from_secs(1));
+                    }
+                    let _ = stream.write_all(b"{\"answer\":\"status\",\"status\":{\"slot\":3}}\n");
+                });
+            }
+        });
+        let look = Request::ExitLook {
+            public_key: "0x12".to_owned(),
+        };
+        assert!(matches!(ask(dir.path(), &look), Ok(Answer::Status { .. })));
     }
 
     #[test]

@@ -34,7 +34,8 @@ impl Watcher {
                     self.missing(&duty.partials, away)
                 ));
             }
-            for one in &duty.missed {
+            // Of what was not seen nothing is known, and that this stood still was said.
+            for one in duty.missed.iter().filter(|one| one.cause != Cause::Unseen) {
                 let why = self.why(duty, one, away);
                 let what = what(one.validators.len());
                 match missed.iter_mut().find(|(known, _)| *known == why) {
@@ -139,6 +140,7 @@ impl Watcher {
             )
         };
         match missed.cause {
+            Cause::Unseen => "not seen here".to_owned(),
             Cause::Unanswered => format!(
                 "not agreed on, and your own beacon node had no answer{}. Look at your beacon node",
                 missing_votes()

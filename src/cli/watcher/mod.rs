@@ -26,7 +26,7 @@ use crate::validator::{
     duty::Purpose,
     guard::{Mark, Start},
     node::{ExitNews, News},
-    overview::words::span,
+    overview::words::{span, stood_still},
 };
 
 use super::{
@@ -161,12 +161,25 @@ impl Watcher {
             News::Chain(chain) => self.chain(&mut told, &chain, now_ms),
             News::BeaconNodes(health) => self.beacon_nodes(&mut told, health),
             News::Starts(start) => self.starts(&mut told, start, now_ms),
-            News::ClockJumped => {
-                told.events.push(Event::ClockJumped);
-                told.warn(
-                    "the clock jumped, or this machine slept: that counts as a start. If nobody suspended it, see to its \
-                     time synchronisation",
-                );
+            News::ClockJumped { by_ms } => {
+                told.events.push(Event::ClockJumped { by_ms });
+                let by = span(by_ms.unsigned_abs());
+                let what = if by_ms < 0 {
+                    format!("the clock jumped back by {by}: that counts as a start. See")
+                } else {
+                    format!(
+                        "the clock jumped ahead by {by}, or this machine slept that long: that counts as a start. If nobody \
+                         suspended it, see"
+                    )
+                };
+                told.warn(format!("{what} to its time synchronisation"));
+            }
+            News::StoodStill(standstill) => {
+                told.events.push(Event::StoodStill {
+                    from_ms: standstill.from_ms,
+                    ms: standstill.ms(),
+                });
+                told.warn(stood_still(standstill, self.time));
             }
             News::Stopping { slot, left_ms } => {
                 told.events.push(Event::Stopping { slot });

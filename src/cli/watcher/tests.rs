@@ -10,7 +10,7 @@ use crate::{
             nodes::{Health, State},
         },
         chain::spec::{Chain, Genesis, Spec},
-        core::{Account, Cause, Decision, Missed, Report, Restoring, Times},
+        core::{Account, Cause, Decision, Missed, Report, Restoring, Standstill, Times},
         duty::{Duty, Kind, Purpose},
         node::Delivery,
     },
@@ -416,6 +416,57 @@ fn each_cause_of_a_missed_duty_has_words_of_its_own() {
 }
 
 #[test]
+fn a_standstill_is_told_once_and_nothing_of_what_was_not_seen() {
+    let mut watcher = watcher();
+    watcher.start = Some(Start {
+        first_slot: 0,
+        first_target: 0,
+    });
+    let begins = |slot: u64| 1_000_000 + slot * 12_000;
+    let standstill = Standstill {
+        from_ms: begins(70) + 4_000,
+        to_ms: begins(72) + 7_000,
+    };
+    let told = watcher.told(News::StoodStill(standstill), begins(72) + 7_000);
+    let said = text(&told);
+    assert!(
+        said.starts_with("! this program, or this machine, stood still for 27 s (from slot 70 to slot 72)"),
+        "{said}"
+    );
+    assert!(
+        json(&told).contains(r#"{"event":"stood_still","from_ms":1844000,"ms":27000}"#),
+        "{told:?}"
+    );
+    let unseen = Account {
+        missed: vec![Missed {
+            cause: Cause::Unseen,
+            validators: [0, 4].into(),
+            partials: [1].into(),
+        }],
+        signed: BTreeSet::new(),
+        signed_times: None,
+        ..account(Purpose::Attestation, &[1])
+    };
+    let told = over(&mut watcher, 71, &[], vec![unseen]);
+    assert_eq!(text(&told), "");
+    assert!(json(&told).contains(r#""cause":"unseen""#), "{told:?}");
+}
+
+#[test]
+fn a_jump_of_the_clock_says_whereto_and_how_far() {
+    for (by_ms, expected) in [
+        (
+            90_000,
+            "! the clock jumped ahead by 90 s, or this machine slept that long",
+        ),
+        (-90_000, "! the clock jumped back by 90 s: that counts as a start"),
+    ] {
+        let told = watcher().told(News::ClockJumped { by_ms }, 0);
+        assert!(text(&told).starts_with(expected), "{told:?}");
+    }
+}
+
+#[test]
 fn waiting_is_said_once_and_then_on_change() {
     let mut watcher = watcher();
     let mut wait = |why: &str| watcher.told(News::WaitingForBeaconNode(why.to_owned()), 0);
@@ -612,7 +663,7 @@ fn who_signs_nothing_never_says_from_when_on_it_signs() {
         assert!(text(&told).contains("nothing is signed"), "{told:?}");
         // If all confirm, it signs until a fork that is to come.
         let confirmed = (epoch != 2).then_some(News::Report(Report::Confirmed));
-        for news in [starts(2), News::ClockJumped, starts(2)]
+        for news in [starts(2), News::ClockJumped { by_ms: 60_000 }, starts(2)]
             .into_iter()
             .chain(confirmed)
         {

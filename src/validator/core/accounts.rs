@@ -7,7 +7,7 @@ use crate::validator::{
     duty::{Duty, Kind, Purpose},
 };
 
-use super::{Account, Cause, Core, Decision, Missed, Report, Times};
+use super::{Account, Cause, Core, Decision, Missed, Report, Standstill, Times};
 
 /// What went well has its account at the end of its slot; for the rest, aggregates above all, one more slot counts.
 const GRACE: u64 = 1;
@@ -233,6 +233,16 @@ impl<S: Signatures> Core<S> {
         accounts
     }
 
+    /// Whether this process stood still while something of this slot's duties may have happened.
+    fn stood_in(&self, slot: u64) -> bool {
+        let (begin, end) = (
+            self.time.start_of(slot),
+            self.time.end_of(slot.saturating_add(GRACE)),
+        );
+        let overlaps = |stood: &Standstill| stood.from_ms < end && stood.to_ms > begin;
+        self.unseen.iter().any(overlaps)
+    }
+
     fn account_of(&self, purpose: Purpose, slot: u64, validators: BTreeSet<u32>) -> Account {
         let kind = purpose.kind();
         let course = self.slots.get(&slot).map(|work| &work.course);
@@ -265,7 +275,11 @@ impl<S: Signatures> Core<S> {
         let without = account.validators.difference(&account.signed);
         if without.clone().next().is_some() {
             let (of_all, signers) = (
-                self.cause_of_all(&account, slot, answered_ms),
+                if self.stood_in(slot) {
+                    Some(Cause::Unseen)
+                } else {
+                    self.cause_of_all(&account, slot, answered_ms)
+                },
                 self.pools.signers_without_result((purpose, slot)),
             );
             let mut missed: Vec<Missed> = Vec::new();

@@ -58,6 +58,9 @@ pub enum Event {
         /// As in [`Effect::Compare`].
         confirms: Option<Instance>,
     },
+    /// This process did nothing for a while, by a clock that did not jump: what happened meanwhile it has not seen. Told before
+    /// anything else is.
+    StoodStill(Standstill),
     /// The clock jumped, or the process slept: this counts as a start.
     Restarted {
         /// A new number for this process.
@@ -553,9 +556,35 @@ pub struct Missed {
     pub partials: BTreeSet<u16>,
 }
 
+impl Account {
+    /// Of how many validators it is not known what became of the duty, because this process stood still.
+    pub fn unseen(&self) -> usize {
+        let unseen = self.missed.iter().filter(|one| one.cause == Cause::Unseen);
+        unseen.map(|one| one.validators.len()).sum()
+    }
+}
+
+/// A time in which this process did nothing, in milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standstill {
+    /// When it was seen to work last.
+    pub from_ms: u64,
+    /// When it went on.
+    pub to_ms: u64,
+}
+
+impl Standstill {
+    /// How long, in milliseconds.
+    pub fn ms(self) -> u64 {
+        self.to_ms.saturating_sub(self.from_ms)
+    }
+}
+
 /// Why a duty was missed: what came first of all that kept it from being done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
+    /// Not known, and perhaps it was not missed at all: this process stood still, or its clock jumped.
+    Unseen,
     /// Nothing was agreed on, and our own beacon nodes had no answer to the question what to agree on.
     Unanswered,
     /// Our own beacon nodes answered only when a signature was of no use any more.
@@ -585,6 +614,7 @@ impl Cause {
     /// For programs.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Unseen => "unseen",
             Self::Unanswered => "unanswered",
             Self::AnsweredLate => "answered_late",
             Self::FewVoters => "few_voters",

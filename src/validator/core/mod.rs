@@ -71,7 +71,7 @@ use super::{
 };
 
 pub use effects::{
-    Account, Cause, Decision, Effect, Event, Missed, Report, Restoring, Signed, Stop, Submission,
+    Account, Cause, Decision, Effect, Event, Missed, Report, Restoring, Signed, Standstill, Stop, Submission,
     Subscription, Times, ToCheck,
 };
 
@@ -152,6 +152,8 @@ pub struct Core<S> {
     heard: BTreeMap<[u8; 32], Heard>,
     /// Slots that began and were not spoken of yet ([`Report::Over`]).
     open: BTreeSet<u64>,
+    /// When this process stood still, as far as that is of use.
+    unseen: Vec<Standstill>,
     stopped: bool,
     /// How many heads were judged.
     #[cfg(test)]
@@ -252,6 +254,7 @@ impl<S: Signatures> Core<S> {
             newest_block: None,
             heard: BTreeMap::new(),
             open: BTreeSet::new(),
+            unseen: Vec::new(),
             stopped: false,
             #[cfg(test)]
             judged: 0,
@@ -278,6 +281,7 @@ impl<S: Signatures> Core<S> {
                 newer,
                 confirms,
             } => self.compared(operator, newer, confirms),
+            Event::StoodStill(standstill) => self.unseen.push(standstill),
             Event::Restarted { instance, start } => self.restarted(instance, start),
             Event::Raised { instance } => self.raised(instance),
             Event::Chain(chain) => {
@@ -385,6 +389,7 @@ impl<S: Signatures> Core<S> {
         self.pools.forget(slot, self.time.slots_per_epoch);
         self.schedule.forget_before(time.epoch_of(kept));
         self.heard.retain(|_, heard| heard.slot.saturating_add(2) >= slot);
+        self.unseen.retain(|stood| stood.to_ms >= time.start_of(kept));
     }
 
     /// The slot by our clock; 0 before genesis.

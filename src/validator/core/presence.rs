@@ -9,7 +9,7 @@ use crate::validator::{
     wire::{Abilities, Hello, Message, PROTOCOL},
 };
 
-use super::{Core, Effect, History, Report, Stop, peers::Answer, restored::Restored};
+use super::{Core, Effect, History, Report, Standstill, Stop, peers::Answer, restored::Restored};
 
 /// An operator may greet so often in a slot, on one connection. Each greeting is answered with all that it may lack, and
 /// compared with the guard's database, in whose queue duties stand too.
@@ -213,7 +213,14 @@ impl<S: Signatures> Core<S> {
     }
 
     pub(super) fn restarted(&mut self, instance: Process, start: Start) {
+        // When things happened in slots that were under way, nobody knows.
+        let all = Standstill {
+            from_ms: 0,
+            to_ms: u64::MAX,
+        };
+        self.unseen = vec![all];
         self.close_all();
+        self.unseen.clear();
         self.watch.renew(instance);
         self.peers.forget_answers();
         // The clock may have gone back. What was under way then is left to the others.

@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::backends::FileBackend;
@@ -349,6 +350,8 @@ pub(super) struct Store {
     database: Database,
     /// The file, unless it is in memory.
     inode: Option<Inode>,
+    /// Changes that are durable, since it was opened.
+    commits: Arc<AtomicU64>,
 }
 
 impl Store {
@@ -379,7 +382,11 @@ impl Store {
         let inode = Some(Inode::of(&metadata));
         let store = shielded(|| {
             let database = builder().create_with_backend(FileBackend::new(file)?)?;
-            Ok(Self { database, inode })
+            Ok(Self {
+                database,
+                inode,
+                commits: Arc::default(),
+            })
         });
         let store = store.map_err(|failure| failure.at(path))?;
         store.verify(path, cluster)?;
@@ -394,11 +401,17 @@ impl Store {
             Ok(Self {
                 database: builder().create_with_backend(backend)?,
                 inode: None,
+                commits: Arc::default(),
             })
         });
         let store = store.map_err(|failure| failure.at(path))?;
         store.verify(path, cluster)?;
         Ok(store)
+    }
+
+    /// How many changes are durable since it was opened.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
     }
 
     /// Whether the file of that name is still the one that is open.
@@ -467,7 +480,7 @@ impl Store {
     pub(super) fn write(&self) -> Result<Writing, Failure> {
         let mut transaction = self.database.begin_write()?;
         transaction.set_two_phase_commit(true);
-        Ok(Writing(transaction))
+        Ok(Writing(transaction, self.commits.clone()))
     }
 }
 
@@ -645,12 +658,14 @@ impl Reading {
 }
 
 /// A change that is made as a whole or not at all.
-pub(super) struct Writing(WriteTransaction);
+pub(super) struct Writing(WriteTransaction, Arc<AtomicU64>);
 
 impl Writing {
     /// Durable when this returns. If it fails, nobody knows: the database has to be opened anew.
     pub(super) fn commit(self) -> Result<(), Failure> {
-        Ok(self.0.commit()?)
+        self.0.commit()?;
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Shows each of these validators' rows to `change`, and keeps what it answers.
@@ -762,6 +777,7 @@ pub(super) fn new_database(
     let store = Store {
         database,
         inode: None,
+        commits: Arc::default(),
     };
     let writing = store.write()?;
     {

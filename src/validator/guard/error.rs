@@ -110,7 +110,8 @@ pub enum GuardError {
     #[error(
         "The slashing protection database is not bound to a chain yet.\n\
          Its genesis validators root becomes known when a beacon node is first asked.\n\
-         Start conclave run once, or name the network."
+         Name the network with --network-file; conclave run asks its beacon node, but is not to be started before a history of other \
+         software is imported."
     )]
     NoChain,
     /// The file was replaced or removed while it was open.

@@ -23,6 +23,7 @@ pub(in crate::validator) mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::crypto::hash::Hash;
@@ -156,6 +157,8 @@ pub struct Guard {
     /// must not wait for a disk.
     life: Mutex<Life>,
     state: Mutex<State>,
+    /// Changes that became durable.
+    writes: AtomicU64,
 }
 
 impl std::fmt::Debug for Guard {
@@ -188,6 +191,7 @@ impl Guard {
             cluster,
             life: Mutex::default(),
             state: Mutex::new(State { open, store }),
+            writes: AtomicU64::new(0),
         })
     }
 
@@ -214,8 +218,11 @@ impl Guard {
             state.store = Some(store);
             return Err(GuardError::Replaced(self.path.clone()));
         }
+        let before = store.commits();
         match shielded(|| work(&store)) {
             Ok(value) => {
+                let made = store.commits().saturating_sub(before);
+                self.writes.fetch_add(made, Ordering::Relaxed);
                 state.store = Some(store);
                 Ok(value)
             }
@@ -231,6 +238,12 @@ impl Guard {
                 Err(failure.at(&self.path))
             }
         }
+    }
+
+    /// How many changes became durable since this was opened. What is asked and leads to no change shows nothing of whether the disk
+    /// can be written.
+    pub fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
     }
 
     /// Says from when on this process may sign. Before, everything is refused. To be called at whatever counts as a

@@ -203,6 +203,11 @@ fn own(sheet: &mut Sheet<'_>, view: &View, totals: &Totals) -> fmt::Result {
         totals.clock_jumps,
     )?;
     sheet.counter(
+        "standstills",
+        "How often this program or its machine stood still for more than a quarter of a slot",
+        totals.standstills,
+    )?;
+    sheet.counter(
         "strangers",
         "Connections of others than the operators",
         totals.strangers,

@@ -50,7 +50,7 @@ use super::{
         time::Time,
     },
     control::SOCKET,
-    core::{Core, Effect, Event, History, Report, Settings, Stop},
+    core::{Core, Effect, Event, History, Report, Settings, Standstill, Stop},
     duty::Purpose,
     exits::Shelf,
     group::Group,
@@ -69,7 +69,7 @@ pub use self::{
     submitting::Delivery,
 };
 
-use clock::{Clock, now_ms};
+use clock::{Clock, Rounds, now_ms};
 use control::{Desk, Door};
 use duties::Service;
 use early::Early;
@@ -84,6 +84,10 @@ const CHAIN_PATIENCE: Duration = Duration::from_secs(10);
 const LAST_WRITE: Duration = Duration::from_secs(3);
 /// The loop looks at the clock at least this often.
 const LOOK: Duration = Duration::from_secs(1);
+/// A loop that is not back after this part of a slot more stood still.
+const STOOD_PART: u64 = 4;
+/// Longest round of the loop that waits for a beacon node, before the length of a slot is known, in milliseconds.
+const LONGEST_WAIT_MS: u64 = 4000;
 
 /// Stands between an operator and what it says: to whom (`None`: everybody) and what; gives what is said in its place.
 pub type Voice = dyn FnMut(Option<u16>, Message) -> Vec<(Option<u16>, Message)> + Send;
@@ -149,8 +153,13 @@ pub enum News {
     Report(Report),
     /// What happens in the network.
     Network(NetEvent<()>),
-    /// The clock jumped: this counts as a start.
-    ClockJumped,
+    /// The clock jumped by so many milliseconds, ahead or back, or the machine slept: this counts as a start.
+    ClockJumped {
+        /// Ahead, or back if negative.
+        by_ms: i64,
+    },
+    /// This process did nothing for a while, by a clock that did not jump.
+    StoodStill(Standstill),
     /// A slot has begun.
     Slot(u64),
     /// How the beacon nodes are, once a slot.
@@ -416,6 +425,7 @@ struct Lobby<'a, 'k> {
     net: &'a mut Events<Run>,
     early: Early,
     pulse: &'a Pulse,
+    rounds: Rounds,
     watch: &'a mut dyn FnMut(News),
     keep: &'a mut Keep<'k>,
 }
@@ -431,6 +441,7 @@ impl<'a, 'k> Lobby<'a, 'k> {
             net,
             early: Early::default(),
             pulse,
+            rounds: Rounds::new(LONGEST_WAIT_MS),
             watch,
             keep,
         }
@@ -485,6 +496,9 @@ impl<'a, 'k> Lobby<'a, 'k> {
         let mut look = tokio::time::interval(LOOK);
         loop {
             self.pulse.beat();
+            if let Some(standstill) = self.rounds.round() {
+                (self.watch)(News::StoodStill(standstill));
+            }
             tokio::select! {
                 biased;
                 value = &mut work => return Ok(Some(value)),
@@ -662,6 +676,9 @@ impl Driver<'_> {
             return Ok(Ended::Stopped(stop));
         }
         let mut stop_at = None;
+        let part = self.chain.time().slot_ms.checked_div(STOOD_PART).unwrap_or(0);
+        let look = u64::try_from(LOOK.as_millis()).unwrap_or(u64::MAX);
+        let mut rounds = Rounds::new(look.saturating_add(part));
         loop {
             self.pulse.beat();
             if interrupted.load(Ordering::Relaxed)
@@ -692,10 +709,15 @@ impl Driver<'_> {
                 () = tokio::time::sleep(wait) => Some(Event::Tick),
             };
             let (now, jumped) = self.clock.look();
-            if jumped {
-                self.restart(now).await?;
+            let stood = rounds.round();
+            if let Some(by_ms) = jumped {
+                self.restart(now, by_ms).await?;
                 // Whatever it was that was to be finished is over.
                 stop_at = stop_at.map(|_| now);
+            } else if let Some(standstill) = stood {
+                (self.watch)(News::StoodStill(standstill));
+                // It never stops because of this.
+                let _ = self.tell(now, Event::StoodStill(standstill)).await;
             }
             self.watch_chain(now).await;
             if let Some(why) = self.nodes.contradiction() {
@@ -838,11 +860,11 @@ impl Driver<'_> {
 
     /// Whatever was signed while the clock was wrong, or the machine asleep, may be forgotten here. Nothing in this waits
     /// for the disk.
-    async fn restart(&mut self, now: u64) -> Result<(), RunError> {
+    async fn restart(&mut self, now: u64, by_ms: i64) -> Result<(), RunError> {
         if let Some(guard) = &self.works.guard {
             guard.pause();
         }
-        (self.watch)(News::ClockJumped);
+        (self.watch)(News::ClockJumped { by_ms });
         let start = start_at(self.chain.time(), now, self.marked);
         (self.watch)(News::Starts(start));
         let event = Event::Restarted {

@@ -209,7 +209,7 @@ impl Works {
                 confirms,
             } => {
                 let works = self.clone();
-                self.watch_guard(Use::Reads, move || works.compare(operator, remembered, confirms));
+                self.watch_guard(Use::Writes, move || works.compare(operator, remembered, confirms));
             }
             Effect::Raise { to, instance } => {
                 let works = self.clone();
@@ -247,9 +247,22 @@ impl Works {
         self.runtime.spawn(async move {
             let mut asked = std::pin::pin!(async {
                 let _turn = works.turn.lock().await;
+                let writes = || works.guard.as_ref().map(|guard| guard.writes());
+                let before = writes();
+                let mut use_of = use_of;
                 let trouble = match tokio::task::spawn_blocking(ask).await {
-                    Ok(Ok(())) => None,
-                    Ok(Err(error)) => Some(one_line(&error)),
+                    Ok(Ok(())) => {
+                        // What needed no change shows only that it can be read.
+                        if before.is_some() && writes() == before {
+                            use_of = Use::Reads;
+                        }
+                        None
+                    }
+                    Ok(Err(error)) => {
+                        // A disk that is full may still be read.
+                        use_of = Use::Writes;
+                        Some(one_line(&error))
+                    }
                     Err(_) => Some("asking it failed: this is a bug, please report it".to_owned()),
                 };
                 works.guard_is(use_of, trouble);
@@ -667,27 +680,37 @@ impl Works {
         unwritten.insert((operator, proof.header().purpose == Purpose::Block), proof);
         drop(unwritten);
         if first {
-            let works = self.clone();
-            let wait = Duration::from_millis(self.chain.time().slot_ms / 4);
-            self.runtime.spawn(async move {
-                tokio::time::sleep(wait).await;
-                let again = works.clone();
-                again.watch_guard(Use::Writes, move || works.write_memories());
-            });
+            self.write_later(Duration::from_millis(self.chain.time().slot_ms / 4));
         }
     }
 
-    /// Writes what is to be remembered.
+    /// Writes what is to be remembered after this time, and again a slot after each failure.
+    fn write_later(&self, wait: Duration) {
+        let works = self.clone();
+        self.runtime.spawn(async move {
+            tokio::time::sleep(wait).await;
+            let again = works.clone();
+            again.watch_guard(Use::Writes, move || {
+                let written = works.write_memories();
+                if written.is_err() {
+                    works.write_later(Duration::from_millis(works.chain.time().slot_ms));
+                }
+                written
+            });
+        });
+    }
+
+    /// Writes what is to be remembered. What cannot be written is kept, unless there is something newer.
     ///
     /// # Errors
     /// If the guard cannot.
     pub(super) fn write_memories(&self) -> Result<(), GuardError> {
         let proofs = std::mem::take(&mut *self.unwritten.lock().unwrap_or_else(PoisonError::into_inner));
         let memories: Vec<Memory> = proofs
-            .into_iter()
+            .iter()
             .map(|((operator, block), proof)| {
                 let header = proof.header();
-                let message = if block {
+                let message = if *block {
                     Slashable::Block { slot: header.slot }
                 } else {
                     Slashable::Attestation {
@@ -697,7 +720,7 @@ impl Works {
                     }
                 };
                 Memory {
-                    operator,
+                    operator: *operator,
                     message,
                     proof: proof.encode().to_vec(),
                 }
@@ -706,7 +729,12 @@ impl Works {
         if let Some(guard) = &self.guard
             && !memories.is_empty()
         {
-            guard.remember(&memories)?;
+            guard.remember(&memories).inspect_err(|_| {
+                let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+                for (whose, proof) in proofs {
+                    unwritten.entry(whose).or_insert(proof);
+                }
+            })?;
         }
         Ok(())
     }
@@ -748,6 +776,7 @@ pub(super) mod tests {
                 },
             },
             core::{schedule::Attester, terms::Terms},
+            guard::{self, Cluster, ValidatorKeys},
         },
     };
 
@@ -830,6 +859,63 @@ pub(super) mod tests {
         assert!(next(&mut told).unwrap().contains("has not answered for a slot"));
         answer.send(()).unwrap();
         assert_eq!(next(&mut told), None);
+    }
+
+    #[test]
+    fn a_guard_works_again_when_it_has_written_something_and_loses_no_proof() {
+        let runtime = runtime::Runtime::new().unwrap();
+        let (mut works, mut told) = works(&runtime, 600_000);
+        let keys = ValidatorKeys {
+            distributed: [1; 48],
+            share: [2; 48],
+        };
+        let cluster = Cluster::new([7; 32], 1, vec![keys]).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let (path, away) = (dir.path().join("database"), dir.path().join("away"));
+        std::fs::write(&path, guard::new_database(&cluster, None).unwrap()).unwrap();
+        works.guard = Some(Arc::new(Guard::open(&path, cluster).unwrap()));
+        let write = || {
+            let (done, wait) = std::sync::mpsc::channel();
+            let again = works.clone();
+            works.watch_guard(Use::Writes, move || {
+                let written = again.write_memories();
+                done.send(()).unwrap();
+                written
+            });
+            wait.recv().unwrap();
+            // Until it has been told.
+            drop(runtime.block_on(works.turn.lock()));
+        };
+        let mut next = || match told.try_recv() {
+            Ok(News::Guard(trouble)) => Some(trouble.unwrap_or_default()),
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => None,
+        };
+        works.guard_is(Use::Writes, Some("full".to_owned()));
+        assert_eq!(next().as_deref(), Some("full"));
+        // There was nothing to write.
+        write();
+        assert_eq!(next(), None);
+        let mut bytes = [0; crate::validator::partials::PROOF];
+        bytes[0] = 2;
+        let proof = Proof::decode(&bytes).unwrap();
+        works.unwritten.lock().unwrap().insert((2, true), proof);
+        std::fs::rename(&path, &away).unwrap();
+        write();
+        let trouble = next().unwrap();
+        assert!(trouble.contains("was replaced or removed"), "{trouble}");
+        std::fs::rename(&away, &path).unwrap();
+        write();
+        assert_eq!(next().as_deref(), Some(""));
+        let guard = works.guard.as_ref().unwrap();
+        assert_eq!(guard.memories().unwrap().len(), 1);
+        // Whatever failed, only what is written shows that it works.
+        works.watch_guard(Use::Reads, || Err(GuardError::NoChain));
+        while next().is_none() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        write();
+        assert_eq!(next(), None);
     }
 
     #[test]

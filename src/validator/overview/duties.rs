@@ -101,7 +101,7 @@ impl Duties {
     }
 
     /// A slot is over: this is all that there is to know.
-    pub(super) fn over(&mut self, slot: u64, accounts: &[Account]) {
+    pub(super) fn over<'a>(&mut self, slot: u64, accounts: impl Iterator<Item = &'a Account>) {
         let Some(slot) = self.slot(slot) else { return };
         slot.done.clear();
         for account in accounts {

@@ -35,7 +35,7 @@ use crate::p2p::events::Event as NetEvent;
 use super::{
     beacon::nodes::{Health, State as NodeState},
     chain::time::Time,
-    core::{Account, Report, Restoring, Stop},
+    core::{Account, Report, Restoring, Standstill, Stop},
     duty::Purpose,
     group::Group,
     guard::{Mark, Start},
@@ -103,6 +103,8 @@ pub struct Overview {
     not_taken: BTreeMap<Purpose, (u64, String)>,
     /// Jumps of the clock since it last could sign attestations, or the last one.
     jumps: u32,
+    /// When it stood still last.
+    stood: Option<Standstill>,
     /// The slot that was begun last.
     begun: Option<u64>,
     /// Since this slot a beacon node has told who has which duty.
@@ -157,6 +159,7 @@ impl Overview {
             guard: None,
             not_taken: BTreeMap::new(),
             jumps: 0,
+            stood: None,
             begun: None,
             watched_since: None,
             nodes: Vec::new(),
@@ -188,7 +191,7 @@ impl Overview {
                 self.restoring = None;
             }
             News::Marked(mark) => self.mark = *mark,
-            News::ClockJumped => {
+            News::ClockJumped { .. } => {
                 self.totals.clock_jumps += 1;
                 self.jumps = if self.waits(now_ms) {
                     self.jumps.saturating_add(1)
@@ -197,6 +200,14 @@ impl Overview {
                 };
                 self.begun = None;
                 self.watched_since = None;
+            }
+            News::StoodStill(standstill) => {
+                self.totals.standstills += 1;
+                self.stood = Some(*standstill);
+                // Whether there were duties in that time is not known.
+                let slot = self.time.and_then(|time| time.slot_at(standstill.to_ms));
+                let next = slot.map_or(0, |slot| slot.saturating_add(1));
+                self.watched_since = self.watched_since.map(|since| since.max(next));
             }
             News::Slot(slot) => self.slot(*slot, now_ms),
             News::BeaconNodes(health) => self.nodes.clone_from(health),
@@ -341,9 +352,12 @@ impl Overview {
 
     /// A slot that had duties is over.
     fn over(&mut self, slot: u64, duties: &[Account]) {
-        self.grid
-            .over(slot, duties.iter().map(|account| &account.partials));
-        self.duties.over(slot, duties);
+        let mut seen = duties.iter().filter(|account| account.unseen() == 0).peekable();
+        if seen.peek().is_some() {
+            self.grid.over(slot, seen.map(|account| &account.partials));
+        }
+        let known = |account: &&Account| account.unseen() == 0 || !account.signed.is_empty();
+        self.duties.over(slot, duties.iter().filter(known));
         for account in duties {
             self.totals.over(account);
         }
@@ -791,6 +805,16 @@ impl Overview {
                 "none of your beacon nodes took the {} of slot {failed}: {why}. It counts only if another operator's beacon node took it",
                 purpose.text()
             ));
+        }
+        if let Some(standstill) = self.stood {
+            let kept = self.time.map_or(0, |time| {
+                time.slot_ms
+                    .saturating_mul(time.slots_per_epoch)
+                    .saturating_mul(EPOCHS)
+            });
+            if now_ms < standstill.to_ms.saturating_add(kept) {
+                warnings.push(words::stood_still(standstill, self.time));
+            }
         }
         let slashed = self.validators.slashed();
         if slashed > 0 {

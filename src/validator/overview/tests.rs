@@ -6,7 +6,7 @@ use crate::{
     p2p::events::Reason,
     validator::{
         chain::spec::{Parting, tests::chain},
-        core::{Decision, Times},
+        core::{Cause, Decision, Missed, Times},
         duty::{Duty, Kind},
         overview::news::{Seen, Vote, Votes},
         wire::Abilities,
@@ -264,7 +264,7 @@ fn why_a_node_cannot_do_its_part_is_said() {
     assert!(why.starts_with("a second copy of this folder runs"), "{why}");
     let jumps = |overview: &mut Overview| {
         for _ in 0..2 {
-            overview.tell(&News::ClockJumped, at(9));
+            overview.tell(&News::ClockJumped { by_ms: 60_000 }, at(9));
             overview.tell(&starts(3), at(9));
         }
     };
@@ -308,7 +308,7 @@ fn a_node_that_merely_waits_is_healthy_and_says_from_when_it_signs() {
     // A machine that slept once; and twice, long after the wait was over.
     let slept = |overview: &mut Overview| {
         for slot in [9, 40] {
-            overview.tell(&News::ClockJumped, at(slot));
+            overview.tell(&News::ClockJumped { by_ms: 60_000 }, at(slot));
             overview.tell(&starts(slot / 8 + 1), at(slot));
         }
     };
@@ -784,4 +784,55 @@ fn memory_does_not_grow() {
     assert!(sizes.len() <= 2, "{sizes:?}");
     let (slots, _, _) = sizes.pop_first().unwrap();
     assert_eq!(slots, 32);
+}
+
+#[test]
+fn what_was_not_seen_counts_neither_as_done_nor_as_missed() {
+    let mut overview = told(overview());
+    let before = overview.view(at(9), 10);
+    let totals = overview.totals().clone();
+    let standstill = Standstill {
+        from_ms: at(9) + 100,
+        to_ms: at(12) + 100,
+    };
+    overview.tell(&News::StoodStill(standstill), at(12) + 100);
+    let unseen = Account {
+        missed: vec![Missed {
+            cause: Cause::Unseen,
+            validators: [0, 1].into(),
+            partials: BTreeSet::new(),
+        }],
+        signed_times: None,
+        ..account(&[], &[])
+    };
+    for slot in 12..20 {
+        overview.tell(&News::Slot(slot), at(slot) + 100);
+        if slot == 13 {
+            for slot in 9..=11 {
+                let over = Report::Over {
+                    slot,
+                    away: BTreeSet::new(),
+                    duties: vec![unseen.clone()],
+                };
+                overview.tell(&News::Report(over), at(13) + 100);
+            }
+        }
+    }
+    let after = overview.view(at(19) + 200, 10);
+    for (before, after) in before.operators.iter().zip(&after.operators) {
+        assert_eq!((before.took_part, before.duties), (after.took_part, after.duties));
+        // Slots 9 to 12: not even whether there was something to do.
+        assert!(
+            after.participation.ends_with("????----???"),
+            "{}",
+            after.participation
+        );
+    }
+    assert_eq!(overview.totals().not_signed, totals.not_signed);
+    assert_eq!(overview.totals().operators, totals.operators);
+    assert_eq!(overview.totals().standstills, 1);
+    let warned = |view: &View| view.warnings.iter().any(|text| text.contains("stood still for "));
+    assert!(warned(&after) && !warned(&before), "{:?}", after.warnings);
+    // It is no news for ever.
+    assert!(!warned(&overview.view(at(60), 10)));
 }

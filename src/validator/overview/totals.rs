@@ -72,6 +72,8 @@ pub struct Totals {
     pub own_blocks_refused: u64,
     /// How often the clock jumped.
     pub clock_jumps: u64,
+    /// How often this process stood still.
+    pub standstills: u64,
     /// Strangers who called.
     pub strangers: u64,
 }
@@ -91,15 +93,17 @@ impl Totals {
 
     /// A slot with this duty is over.
     pub(super) fn over(&mut self, account: &Account) {
-        for (operator, (took_part, missing)) in (1u16..).zip(&mut self.operators) {
+        let unseen = account.unseen();
+        for (operator, (took_part, missing)) in (1u16..).zip(&mut self.operators).filter(|_| unseen == 0) {
             if account.partials.contains(&operator) {
                 *took_part += 1;
             } else {
                 *missing += 1;
             }
         }
-        if account.signed.len() < account.validators.len() {
-            let left = account.validators.len() - account.signed.len();
+        let known = account.signed.len().saturating_add(unseen);
+        if known < account.validators.len() {
+            let left = account.validators.len() - known;
             *self.not_signed.entry(account.purpose).or_default() += left as u64;
         }
     }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::validator::chain::spec::Parting;
+use crate::validator::{
+    chain::{spec::Parting, time::Time},
+    core::Standstill,
+};
 
 /// A time span as a person says it: `12 s`, `6 min`, `2 h`, `10 days`.
 pub fn span(ms: u64) -> String {
@@ -24,6 +27,21 @@ pub fn brief(ms: u64) -> String {
 pub fn offset(ms: i64) -> String {
     let sign = if ms < 0 { '-' } else { '+' };
     format!("{sign}{}", brief(ms.unsigned_abs()))
+}
+
+/// That this process did nothing for a while, what that means, and what to do about it.
+pub fn stood_still(standstill: Standstill, time: Option<Time>) -> String {
+    let slot = |at_ms| time?.slot_at(at_ms);
+    let slots = match (slot(standstill.from_ms), slot(standstill.to_ms)) {
+        (Some(first), Some(last)) if first == last => format!(" (in slot {first})"),
+        (Some(first), Some(last)) => format!(" (from slot {first} to slot {last})"),
+        _ => String::new(),
+    };
+    format!(
+        "this program, or this machine, stood still for {}{slots}: it took no part in duties then, and does not know what became \
+         of them. If nobody stopped or suspended it, look at the load of this machine, and of its host if it is a virtual one",
+        span(standstill.ms())
+    )
 }
 
 /// Why nothing is signed from a fork on, and what to do about it.

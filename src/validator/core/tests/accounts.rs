@@ -169,6 +169,45 @@ fn a_jump_of_the_clock_drops_nothing_untold() {
     );
 }
 
+#[test]
+fn who_stood_still_invents_no_causes() {
+    let mut sim = Sim::new(1, plan());
+    sim.run_to(17);
+    let middle = sim.chain.time().start_of(18) + 1_000;
+    sim.run_until(middle);
+    // Until some time in slot 22.
+    let slot_ms = sim.chain.time().slot_ms;
+    sim.freeze(0, 4 * slot_ms);
+    sim.run_to(30);
+    let mut unseen = BTreeSet::new();
+    for (slot, (_, duties)) in told(&sim, 0).range(16..) {
+        for missed in duties.iter().flat_map(|duty| &duty.missed) {
+            assert_eq!(missed.cause, Cause::Unseen, "slot {slot}: {missed:?}");
+            unseen.insert(*slot);
+        }
+    }
+    assert!(unseen.is_superset(&(19..=21).collect()), "{unseen:?}");
+    assert!(unseen.is_subset(&(17..=22).collect()), "{unseen:?}");
+    // Nothing was missed: the others did it.
+    for (slot, (_, duties)) in told(&sim, 1).range(16..) {
+        assert!(duties.iter().all(|duty| duty.missed.is_empty()), "slot {slot}");
+    }
+}
+
+#[test]
+fn whose_clock_jumped_invents_no_causes() {
+    let mut sim = Sim::new(1, plan());
+    sim.run_to(17);
+    let middle = sim.chain.time().start_of(18) + 1_000;
+    sim.run_until(middle);
+    sim.jump(0, 60_000);
+    sim.run_to(19);
+    let (_, duties) = &told(&sim, 0)[&18];
+    let mut missed = duties.iter().flat_map(|duty| &duty.missed).peekable();
+    assert!(missed.peek().is_some());
+    assert!(missed.all(|missed| missed.cause == Cause::Unseen), "{duties:?}");
+}
+
 /// The causes that a process told of for a purpose, from slot 16 on.
 fn causes(sim: &Sim, place: usize, purpose: Purpose) -> Vec<Option<Cause>> {
     let told = told(sim, place);

@@ -29,7 +29,7 @@ use crate::{
             types::{Bitvector, SyncCommitteeContribution},
         },
         core::{
-            Core, Effect, Event, History, Report, Settings, Stop, Submission,
+            Core, Effect, Event, History, Report, Settings, Standstill, Stop, Submission,
             effects::{Signed, ToCheck},
         },
         duty::{Duty, Kind, Purpose},
@@ -247,6 +247,8 @@ pub(super) struct Node {
     pub(super) full: bool,
     /// Whom it refused to talk with.
     pub(super) refused: BTreeSet<u16>,
+    /// Until when it stands still.
+    frozen: u64,
     /// Counts starts, so that results of an earlier life are not delivered.
     life: u64,
 }
@@ -347,6 +349,7 @@ impl Sim {
             signed: Vec::new(),
             dry: false,
             full: false,
+            frozen: 0,
             refused: BTreeSet::new(),
             life: 0,
         });
@@ -399,6 +402,17 @@ impl Sim {
             life: self.nodes[place].life,
             event: Box::new(Event::Restarted { instance, start }),
         });
+    }
+
+    /// A process does nothing for so many milliseconds: what happens to it meanwhile it finds when it goes on.
+    pub(super) fn freeze(&mut self, place: usize, ms: u64) {
+        let from_ms = self.clock(place);
+        let standstill = Standstill {
+            from_ms,
+            to_ms: from_ms + ms,
+        };
+        self.result(place, ms, Event::StoodStill(standstill));
+        self.nodes[place].frozen = self.now + ms;
     }
 
     /// The beacon nodes of all of these processes tell of other forks to come.
@@ -647,7 +661,20 @@ impl Sim {
                 return;
             };
             self.now = self.now.max(at);
-            self.happen(happening);
+            let (Happening::Wake(node)
+            | Happening::Kill(node)
+            | Happening::Start(node)
+            | Happening::Connect { node, .. }
+            | Happening::Disconnect { node, .. }
+            | Happening::Net { to: node, .. }
+            | Happening::Block { node, .. }
+            | Happening::Heard { node, .. }
+            | Happening::Result { node, .. }) = happening;
+            if self.nodes[node].frozen > self.now {
+                self.at(self.nodes[node].frozen, happening);
+            } else {
+                self.happen(happening);
+            }
         }
         self.now = self.now.max(time);
     }

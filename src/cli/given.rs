@@ -19,7 +19,10 @@ use libp2p::multiaddr::Protocol;
 use crate::ceremony::problem::{Kind, Problem};
 use crate::p2p::node::{can_dial, can_listen};
 
-use super::args::{self, Cli};
+use super::{
+    args::{self, Cli},
+    pasted,
+};
 
 /// Values that are free text: on a command line, where the shell has taken its quotes away, what remains is meant.
 const FREE_TEXT: [&str; 3] = ["name", "graffiti", "without"];
@@ -47,10 +50,27 @@ fn without_empty_variables(command: Command) -> Command {
         .mut_subcommands(without_empty_variables)
 }
 
-/// The arguments, the flag left out that stands twice when a line that `identity new` printed is pasted after it.
+/// Flags that stand in lines which `conclave` prints for others, who paste them.
+const PRINTED: [&str; 2] = ["--operator", "--peer"];
+
+/// The arguments. Of a printed line that was pasted after its flag, the flag is left out; one that was pasted within quotes, so that flag and value
+/// are one word, is two.
 pub(super) fn arguments() -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = std::env::args_os().collect();
-    arguments.dedup_by(|next, before| next == before && next == "--operator");
+    taken_apart(std::env::args_os())
+}
+
+fn taken_apart(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let apart = |argument: OsString| -> Vec<OsString> {
+        let words = argument
+            .to_str()
+            .and_then(|text| text.trim_start().split_once(pasted::is_blank));
+        match words {
+            Some((flag, value)) if PRINTED.contains(&flag) => vec![flag.into(), value.trim().into()],
+            _ => vec![argument],
+        }
+    };
+    let mut arguments: Vec<OsString> = arguments.flat_map(apart).collect();
+    arguments.dedup_by(|next, before| next == before && PRINTED.iter().any(|flag| next == flag));
     arguments
 }
 
@@ -320,10 +340,22 @@ fn multiaddr(text: &str) -> Result<Multiaddr, String> {
     if text.starts_with(is_quote) || text.ends_with(is_quote) {
         return Err("there are quotes around it: leave them out".to_owned());
     }
+    let text = &pasted::word(text);
     if text.starts_with('/') {
-        return text
-            .parse()
-            .map_err(|error| format!("{error}; it should look like /ip4/203.0.113.7/tcp/9510"));
+        return text.parse().map_err(|error| {
+            let before = text
+                .split_once("/p2p/")
+                .map(|(before, _)| before.parse::<Multiaddr>());
+            if let Some(Ok(_)) = before {
+                "what comes after /p2p/ is cut off or mistyped: copy the whole line again".to_owned()
+            } else {
+                format!("{error}; it should look like /ip4/203.0.113.7/tcp/9510")
+            }
+        });
+    }
+    let number = text.rsplit_once(':').map(|(_, port)| port.parse::<u64>());
+    if let Some(Ok(65_536..)) = number {
+        return Err("a port is a number up to 65535".to_owned());
     }
     host_and_port(text).ok_or_else(|| {
         "it should look like /ip4/203.0.113.7/tcp/9510, 203.0.113.7:9510 or name.example:9510".to_owned()
@@ -370,6 +402,11 @@ mod tests {
         let peer = libp2p::PeerId::random();
         for (text, meant) in [
             ("203.0.113.7:9510", "/ip4/203.0.113.7/tcp/9510".to_owned()),
+            (
+                "/ip4/203.0.113.7/tcp/9510/p2p/\r\n> 16Uiu2HAm\u{ad}1JVBaHtLnLQhwwPgJQi7b9RvKrNbDRNzQoBqhyvhDBFS",
+                "/ip4/203.0.113.7/tcp/9510/p2p/16Uiu2HAm1JVBaHtLnLQhwwPgJQi7b9RvKrNbDRNzQoBqhyvhDBFS"
+                    .to_owned(),
+            ),
             (" [2001:db8::7]:9510 ", "/ip6/2001:db8::7/tcp/9510".to_owned()),
             ("alice.example:9510", "/dns/alice.example/tcp/9510".to_owned()),
             ("localhost:9510", "/dns/localhost/tcp/9510".to_owned()),
@@ -389,7 +426,11 @@ mod tests {
             ("/ip4/203.0.113.7/tcp/0", "no port"),
             ("203.0.113.7", "should look like"),
             ("203.0.113.300:9510", "should look like"),
-            ("203.0.113.7:99999", "should look like"),
+            ("203.0.113.7:99999", "up to 65535"),
+            (
+                "/ip4/203.0.113.7/tcp/9510/p2p/16Uiu2HAm1JVBaHtLnLQ",
+                "after /p2p/ is cut off",
+            ),
             ("http://alice.example:9510", "should look like"),
             ("alice@example:9510", "should look like"),
             ("/ip4/203.0.113.7/tcp/9510/ws", "nobody can be reached"),
@@ -427,6 +468,21 @@ mod tests {
             let error = own_address(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_printed_line_is_one_flag_and_one_value_however_it_was_pasted() {
+        for line in [
+            &["--peer", "/ip4/1.2.3.4/tcp/9"][..],
+            &["--peer", "--peer", "/ip4/1.2.3.4/tcp/9"],
+            &["--peer /ip4/1.2.3.4/tcp/9"],
+            &["--peer", "--peer  /ip4/1.2.3.4/tcp/9 "],
+        ] {
+            let given = line.iter().map(OsString::from);
+            assert_eq!(taken_apart(given), ["--peer", "/ip4/1.2.3.4/tcp/9"], "{line:?}");
+        }
+        let others = ["--name", "--peer", "--name a b", "peer x"];
+        assert_eq!(taken_apart(others.iter().map(OsString::from)), others);
     }
 
     #[test]

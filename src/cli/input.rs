@@ -32,6 +32,13 @@ pub fn lock(path: &Path) -> Result<Lock, Problem> {
 /// With what is wrong, and what to do about it.
 pub fn text(path: &Path, limit: u64) -> Result<String, Problem> {
     let bytes = Disk::new().read(path, limit)?;
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(Problem::bad_input(
+            format!("{} cannot be read", path.display()),
+            "it was saved as UTF-16, as some editors on Windows do",
+            "save it again as UTF-8",
+        ));
+    }
     String::from_utf8(without_bom(&bytes).to_vec()).map_err(|_| {
         Problem::bad_input(
             format!("{} cannot be read", path.display()),

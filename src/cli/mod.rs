@@ -41,6 +41,7 @@ mod log;
 mod moving;
 mod news;
 pub mod output;
+mod pasted;
 mod payee;
 mod picture;
 mod plan;

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::ceremony::plan::{Plan, is_rehearsal_address, refuse_address_of_nobody};
-use crate::ceremony::problem::{Kind, Problem};
+use crate::ceremony::problem::Problem;
 use crate::cluster::definition::Definition;
 use crate::ethereum::address::Address;
 use crate::ethereum::network::Network;
 
-use super::{Context, prompt};
+use super::{Context, pasted, prompt};
 
 /// Of what an address can be.
 pub(super) const WITHDRAWAL: &str = "the withdrawal address";
@@ -85,8 +85,7 @@ impl Payees<'_> {
     }
 
     fn judge(self, what: &str, text: &str) -> Result<Address, Problem> {
-        let address = Address::parse_checksummed(text.trim()).map_err(|error| {
-            let mut problem = Problem::from_lines(Kind::BadInput, error);
+        let address = pasted::address(text).map_err(|mut problem| {
             problem.what = format!("{what}: {}", problem.what);
             problem
         })?;
@@ -118,7 +117,7 @@ impl Payees<'_> {
 
 /// Whether it was typed as before.
 fn same(what: &str, address: &Address, again: &str) -> Result<(), Problem> {
-    if again.trim() == address.to_checksum() {
+    if pasted::word(again) == address.to_checksum() {
         return Ok(());
     }
     Err(Problem::bad_input(
@@ -154,6 +153,7 @@ mod tests {
     use super::*;
     use crate::ceremony::define::definition;
     use crate::ceremony::plan::REHEARSAL_ADDRESS;
+    use crate::ceremony::problem::Kind;
     use crate::cli::output::Output;
     use crate::cluster::enr::Enr;
     use crate::crypto::node::NodeKey;

@@ -10,6 +10,7 @@ use crate::cluster::enr::Enr;
 
 use super::given::is_quote;
 use super::output::printable;
+use super::pasted::{is_blank, is_dash};
 
 /// What to do about a record that cannot be read.
 const ASK: &str = "ask that operator for the output of `conclave identity show` and paste it whole";
@@ -113,7 +114,7 @@ fn first(text: &str) -> Result<(Record, &str), Problem> {
         ));
     };
     let before = before.trim_end_matches(|c| is_blank(c) || is_quote(c));
-    let Some(name) = before.strip_suffix('=') else {
+    let Some(name) = before.strip_suffix(['=', ':']) else {
         return Err(nobody(&shortened(text), "the name and = are missing before enr:"));
     };
     let name = name_in(name);
@@ -129,7 +130,7 @@ fn first(text: &str) -> Result<(Record, &str), Problem> {
         if word.is_empty() || enr.len() + word.len() > MAX_ENR {
             break;
         }
-        enr.push_str(word);
+        enr.extend(word.chars().filter_map(of_enr));
         // What base 64 ends with, or mail marks a break with.
         rest = next.trim_start_matches('=');
         match Enr::parse(&enr) {
@@ -156,10 +157,9 @@ fn first(text: &str) -> Result<(Record, &str), Problem> {
 
 /// The name in what stands before the record: without the flag, without quotes, on one line.
 fn name_in(text: &str) -> String {
-    let text = trimmed(text);
-    let plain = text.trim_start_matches([
-        '-', '\u{2010}', '\u{2011}', '\u{2012}', '\u{2013}', '\u{2014}', '\u{2212}',
-    ]);
+    let text = trimmed(without_head(text));
+    let text = without_bullet(text);
+    let plain = text.trim_start_matches(|c| c == '-' || is_dash(c));
     let text = match plain.strip_prefix("operator") {
         Some(after)
             if plain.len() < text.len() && after.starts_with(|c| is_blank(c) || is_quote(c) || c == '=') =>
@@ -176,19 +176,76 @@ fn name_in(text: &str) -> String {
     words.join(" ")
 }
 
+/// Without the head that a chat puts before what somebody wrote: a time, a name, a colon.
+fn without_head(text: &str) -> &str {
+    let has_time = |head: &str| {
+        let bytes = head.as_bytes();
+        bytes.windows(4).any(|four| {
+            matches!(four, [hour, b':', tens, ones] if hour.is_ascii_digit() && tens.is_ascii_digit() && ones.is_ascii_digit())
+        })
+    };
+    if text.len() > MAX_ENR {
+        return text;
+    }
+    let is_end = |(place, c): &(usize, char)| {
+        let after = text.get(place + c.len_utf8()..).unwrap_or_default();
+        *c == '\n' || (*c == ':' && after.starts_with(is_blank))
+    };
+    let cut = |(place, c): (usize, char)| text.split_at_checked(place + c.len_utf8());
+    text.char_indices()
+        .filter(is_end)
+        .filter_map(cut)
+        .rfind(|(head, rest)| !rest.trim().is_empty() && has_time(head))
+        .map_or(text, |(_, rest)| rest)
+}
+
+/// Line breaks and entries of web pages.
+const TAGS: [&str; 7] = ["<br>", "<br/>", "<br />", "<p>", "</p>", "<li>", "</li>"];
+
+/// Without what a list puts before its entries: a bullet or a number, and a blank.
+fn without_bullet(text: &str) -> &str {
+    let mut text = text;
+    loop {
+        let entry = text.trim_start_matches(|c: char| c.is_ascii_digit());
+        let bullet = if entry.len() < text.len() {
+            entry.strip_prefix(['.', ')'])
+        } else {
+            text.strip_prefix(['-', '*', '\u{2022}', '\u{b7}', '\u{25e6}', '\u{25aa}'])
+                .or_else(|| text.strip_prefix(is_dash))
+        };
+        match bullet.filter(|rest| rest.starts_with(is_blank)) {
+            Some(rest) => text = trimmed(rest),
+            None => return text,
+        }
+    }
+}
+
+fn without_tag(text: &str) -> Option<&str> {
+    TAGS.iter().find_map(|tag| text.strip_prefix(tag))
+}
+
 /// Without what separates records, and what was put around them.
 fn trimmed(text: &str) -> &str {
-    text.trim_start_matches(|c| is_blank(c) || is_quote(c) || matches!(c, ',' | ';' | '>' | '\\'))
-        .trim_end_matches(is_blank)
+    let separates = |c| is_blank(c) || is_quote(c) || matches!(c, ',' | ';' | '>' | '\\');
+    let mut text = text.trim_start_matches(separates).trim_end_matches(is_blank);
+    while let Some(rest) = without_tag(text) {
+        text = rest.trim_start_matches(separates);
+    }
+    text
 }
 
-/// White space, seen or not.
-fn is_blank(c: char) -> bool {
-    c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}')
-}
-
+/// A letter of base 64 for URLs, or what chats make of one: another dash, a backslash before _.
 fn is_of_enr(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '-' || c == '_'
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '\\') || is_dash(c)
+}
+
+/// A letter of base 64, as it was.
+fn of_enr(c: char) -> Option<char> {
+    match c {
+        '\\' => None,
+        c if is_dash(c) => Some('-'),
+        c => Some(c),
+    }
 }
 
 fn nobody(what: &str, why: &str) -> Problem {
@@ -248,6 +305,23 @@ mod tests {
             (format!("operator one={enr}"), "operator one"),
             (format!("a=b={enr}"), "a=b"),
             (format!("bob={start}=\r\n{end}="), "bob"),
+            // Lists, chats, web pages.
+            (format!("- bob={enr}"), "bob"),
+            (format!("\u{2022} bob={enr}"), "bob"),
+            (format!("\u{2013} bob={enr}"), "bob"),
+            (format!("12) bob={enr}"), "bob"),
+            (format!("1. --operator 'bob={enr}'"), "bob"),
+            (format!("[30.11.26, 14:00] bob: bob={enr}"), "bob"),
+            (format!("Bob Smith \u{2014} today at 14:00\nbob={enr}"), "bob"),
+            (format!("<br>bob={enr}<br>"), "bob"),
+            (format!("bob: {enr}"), "bob"),
+            (format!("bob={}", enr.replace('_', "\\_")), "bob"),
+            (format!("bob={}", enr.replace('-', "\u{2011}")), "bob"),
+            // Names that only look a little like it.
+            (format!("2nd node={enr}"), "2nd node"),
+            (format!("Dr: Bob={enr}"), "Dr: Bob"),
+            (format!("Anna\u{2013}Maria={enr}"), "Anna\u{2013}Maria"),
+            (format!("-x-={enr}"), "-x-"),
         ] {
             assert_eq!(names(&text), [(name.to_owned(), enr.clone())], "{text}");
         }

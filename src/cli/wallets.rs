@@ -9,7 +9,7 @@ use crate::{
     ethereum::{address::Address, network::Network},
 };
 
-use super::{Context, args::ContractWallets, output::printable};
+use super::{Context, args::ContractWallets, output::printable, pasted};
 
 /// What is known for a ceremony that goes on: what was accepted when it was entered stays accepted, whoever owns the wallets now. Whoever
 /// names an execution client again is told what it says, but need not have it running.
@@ -84,6 +84,7 @@ pub(super) fn known(
 }
 
 fn address(text: &str) -> Result<Address, Problem> {
+    let text = &pasted::word(text);
     Address::parse_checksummed(text)
         .or_else(|error| {
             // Whoever copies from another tool may have one letter case throughout, which has no checksum.

@@ -1,7 +1,7 @@
 // usage: node genesis.mjs OUT_DIR --time UNIX --interop N [--fork fulu] [--slot-seconds 4] [--upgrade fulu=2]
-//        [--genesis-fork-version 0x10000038] [--withdrawal-address 0x..] PUBKEY...
+//        [--genesis-fork-version 0x10000038] [--withdrawal-address 0x..] [--first ours] PUBKEY...
 // Writes OUT_DIR/config.yaml and OUT_DIR/genesis.ssz: N interop validators first, then the given public keys, all active
-// from genesis with 32 ETH.
+// from genesis with 32 ETH. With --first ours one of the given validators proposes in slot 1.
 import fs from "node:fs";
 import path from "node:path";
 import { devnetParams, paramsToYaml, lodestarConfig } from "./config.mjs";
@@ -18,6 +18,7 @@ const slotSeconds = Number(opt("--slot-seconds", "4")),
   upgrade = opt("--upgrade");
 const genesisVersion = opt("--genesis-fork-version");
 const withdrawal = opt("--withdrawal-address", "0x" + "11".repeat(20));
+const first = opt("--first");
 const [out, ...pubkeys] = argv;
 const params = {
   ...devnetParams({ fork, slotSeconds, upgrades: upgrade ? Object.fromEntries([upgrade.split("=")]) : {} }),
@@ -35,7 +36,6 @@ const config = await lodestarConfig(params);
 const seq = config.getForkSeq(0),
   types = config.getForkTypes(0);
 
-const elHash = new Uint8Array(32).fill(0x0b);
 const secrets = ST.interopSecretKeys(interop);
 const keys = [
   ...secrets.map((s) => s.toPublicKey().toBytes()),
@@ -52,13 +52,7 @@ state.latestBlockHeader = ssz.phase0.BeaconBlockHeader.toViewDU({
   ...ssz.phase0.BeaconBlockHeader.defaultValue(),
   bodyRoot: types.BeaconBlockBody.hashTreeRoot(types.BeaconBlockBody.defaultValue()),
 });
-state.eth1Data = ssz.phase0.Eth1Data.toViewDU({
-  depositRoot: new Uint8Array(32),
-  depositCount: BigInt(keys.length),
-  blockHash: elHash,
-});
 state.eth1DepositIndex = keys.length;
-state.randaoMixes = ssz.phase0.RandaoMixes.toViewDU(Array(P.EPOCHS_PER_HISTORICAL_VECTOR).fill(elHash));
 for (const [i, pubkey] of keys.entries()) {
   const wc =
     i < interop
@@ -83,6 +77,25 @@ for (const [i, pubkey] of keys.entries()) {
 }
 state.commit();
 state.genesisValidatorsRoot = state.validators.hashTreeRoot();
+// The execution block before genesis is invented, and who proposes follows from it.
+const increments = new Uint16Array(keys.length).fill(P.MAX_EFFECTIVE_BALANCE / P.EFFECTIVE_BALANCE_INCREMENT);
+let elHash;
+for (let byte = 0x0b; ; byte++) {
+  if (byte > 0xff) throw new Error("no genesis has one of these validators propose in slot 1");
+  elHash = new Uint8Array(32).fill(byte);
+  state.randaoMixes = ssz.phase0.RandaoMixes.toViewDU(Array(P.EPOCHS_PER_HISTORICAL_VECTOR).fill(elHash));
+  state.commit();
+  const { syncCommittee } = ST.getNextSyncCommittee(seq, state, Uint32Array.from(keys.keys()), increments);
+  state.currentSyncCommittee = ssz.altair.SyncCommittee.toViewDU(syncCommittee);
+  state.nextSyncCommittee = ssz.altair.SyncCommittee.toViewDU(syncCommittee);
+  state.commit();
+  if (first !== "ours" || proposers()[1] >= interop) break;
+}
+state.eth1Data = ssz.phase0.Eth1Data.toViewDU({
+  depositRoot: new Uint8Array(32),
+  depositCount: BigInt(keys.length),
+  blockHash: elHash,
+});
 const header = types.BeaconState.fields.latestExecutionPayloadHeader.defaultValue();
 Object.assign(header, {
   blockHash: elHash,
@@ -94,19 +107,19 @@ Object.assign(header, {
 state.latestExecutionPayloadHeader = types.BeaconState.fields.latestExecutionPayloadHeader.toViewDU(header);
 if (seq >= P.ForkSeq.electra) state.depositRequestsStartIndex = P.UNSET_DEPOSIT_REQUESTS_START_INDEX;
 state.commit();
-const increments = new Uint16Array(keys.length).fill(P.MAX_EFFECTIVE_BALANCE / P.EFFECTIVE_BALANCE_INCREMENT);
-const { syncCommittee } = ST.getNextSyncCommittee(seq, state, Uint32Array.from(keys.keys()), increments);
-state.currentSyncCommittee = ssz.altair.SyncCommittee.toViewDU(syncCommittee);
-state.nextSyncCommittee = ssz.altair.SyncCommittee.toViewDU(syncCommittee);
-state.commit();
 if (seq >= P.ForkSeq.fulu) {
+  state.proposerLookahead = ssz.fulu.ProposerLookahead.toViewDU(proposers());
+  state.commit();
+}
+/** The proposers from slot 0 on, by their index. */
+function proposers() {
   const cached = createCachedBeaconState(
     state,
     { config: createBeaconConfig(config, state.genesisValidatorsRoot), ...emptyCaches() },
     { skipSyncPubkeys: false },
   );
-  state.proposerLookahead = ssz.fulu.ProposerLookahead.toViewDU(initializeProposerLookahead(cached));
-  state.commit();
+  if (seq >= P.ForkSeq.fulu) return initializeProposerLookahead(cached);
+  return Array.from({ length: P.SLOTS_PER_EPOCH }, (_, slot) => cached.epochCtx.getBeaconProposer(slot));
 }
 function emptyCaches() {
   const x = ST.createEmptyEpochCacheImmutableData(config, { genesisValidatorsRoot: state.genesisValidatorsRoot });

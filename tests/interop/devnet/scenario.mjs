@@ -90,9 +90,9 @@ async function play() {
   const { program, fork, upgrade, preset } = values;
   const chain = { fork, upgrade, preset, slotSeconds, delay: Number(values.delay) };
   progress("starting the chain");
-  const { islands, environment, nodes } = scenario;
+  const { islands, environment, nodes, first } = scenario;
   const liars = new Map((scenario.liars ?? []).map((place) => [place, values.adversary]));
-  devnet = new Devnet({ program, liars, ceremony, work, ...chain, islands, environment, nodes });
+  devnet = new Devnet({ program, liars, ceremony, work, ...chain, islands, environment, nodes, first });
   await devnet.begin();
   const { clock, operators } = devnet;
   console.log(

@@ -168,9 +168,15 @@ const failingDisk = (about, { count, fault, judge }) => ({
 
 export const scenarios = {
   "all-up": {
-    about: "nothing happens",
-    async play() {
-      return [];
+    about: "nothing happens; the group makes the chain's first block",
+    first: "ours", // a block on genesis, whose execution payload is all zeros
+    async play({ clock, url, pubkeys }) {
+      await clock.atSlot(2.5);
+      const get = async (what) => (await (await fetch(url + what)).json()).data;
+      const { message } = (await get("/eth/v1/beacon/headers/1"))?.header ?? {};
+      const ids = message ? await get(`/eth/v1/beacon/states/head/validators?id=${message.proposer_index}`) : [];
+      const ours = pubkeys.includes(ids[0]?.validator.pubkey);
+      return [[ours, `the block of slot 1 is the group's, and built on genesis: ${ours}`]];
     },
   },
   "one-killed": {

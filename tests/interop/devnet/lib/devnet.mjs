@@ -85,7 +85,7 @@ export class Devnet {
 
   /** Starts the chain; its genesis is `delay` seconds away. */
   async begin() {
-    const { ceremony, work, fork, upgrade, preset, slotSeconds, delay, nodes = 1 } = this.settings;
+    const { ceremony, work, fork, upgrade, preset, slotSeconds, delay, nodes = 1, first } = this.settings;
     const folders = fs
       .readdirSync(ceremony)
       .filter((name) => /^operator-\d+$/.test(name))
@@ -104,6 +104,7 @@ export class Devnet {
     const chain = path.join(work, "chain");
     const options = ["--time", genesis, "--fork", fork, "--slot-seconds", slotSeconds].map(String);
     if (upgrade) options.push("--upgrade", upgrade);
+    if (first) options.push("--first", first);
     const environment = { LODESTAR_PRESET: preset };
     await runToEnd(
       [

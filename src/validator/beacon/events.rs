@@ -15,7 +15,7 @@ use tokio::{
 use crate::{crypto::hash::Hash, validator::chain::json};
 
 use super::{
-    http::{ErrorKind, Node, NodeError, Request, line},
+    http::{BYTE_ORDER_MARK, ErrorKind, Node, NodeError, Request, line},
     nodes::Nodes,
 };
 
@@ -213,6 +213,8 @@ struct Raw {
 struct Parser {
     line: Vec<u8>,
     after_cr: bool,
+    /// Whether a line was read; the first one may begin with a byte order mark.
+    begun: bool,
     event: Raw,
 }
 
@@ -236,7 +238,10 @@ impl Parser {
     }
 
     fn end_line(&mut self, events: &mut Vec<Raw>) -> Result<(), ErrorKind> {
-        let bytes = std::mem::take(&mut self.line);
+        let mut bytes = std::mem::take(&mut self.line);
+        if !std::mem::replace(&mut self.begun, true) && bytes.starts_with(BYTE_ORDER_MARK) {
+            bytes.drain(..BYTE_ORDER_MARK.len());
+        }
         if bytes.is_empty() {
             let event = std::mem::take(&mut self.event);
             if !event.data.is_empty() {
@@ -283,9 +288,14 @@ mod tests {
     #[test]
     fn streams_are_taken_apart_wherever_they_are_cut() {
         let expected = [raw("head", "{\"a\":\n1}"), raw("block", "x"), raw("", "y")];
-        for size in [1, 2, 3, 7, 1000] {
+        // A byte order mark is not of the text, at its beginning and nowhere else.
+        let marked = format!("\u{feff}{}", STREAM.trim_start_matches(": hello\n\n"));
+        for (size, stream) in [1, 2, 3, 7, 1000]
+            .into_iter()
+            .flat_map(|size| [(size, STREAM), (size, &marked)])
+        {
             let mut parser = Parser::default();
-            let events: Vec<Raw> = STREAM
+            let events: Vec<Raw> = stream
                 .as_bytes()
                 .chunks(size)
                 .flat_map(|piece| parser.push(piece).unwrap())

@@ -9,7 +9,7 @@ use std::{
 
 use reqwest::{
     Client, Method, StatusCode, Url,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
@@ -25,7 +25,7 @@ pub const MAX_HEADER_FILE_BYTES: usize = 16 * 1024;
 /// Most bytes of an error's body that are read.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// What some programs write before a text in UTF-8.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Most characters of an error message that are shown.
 const MAX_MESSAGE: usize = 300;
 /// Most refused items of one submission that are told one by one.
@@ -664,14 +664,10 @@ impl Node {
         let short = |name: &str| text(name).map(|text| text.trim().chars().take(32).collect());
         let version = short("eth-consensus-version");
         let blinded = short("eth-execution-payload-blinded");
-        let compressed = text("content-encoding")
-            .filter(|encoding| !encoding.eq_ignore_ascii_case("identity"))
-            .map(line);
         if !status.is_success() {
             return Err(self.refused(response).await);
         }
-        if let Some(how) = compressed {
-            let why = format!("it is compressed ({how}), which was not asked for");
+        if let Some(why) = compressed(&response) {
             return Err(ErrorKind::Malformed(why));
         }
         let mut body = read(response, request.limit).await?;
@@ -700,7 +696,10 @@ impl Node {
             return self.moved(location.and_then(|value| value.to_str().ok()));
         }
         // An error's body only explains: what is cut off or broken does not matter.
-        let body = read(response, MAX_ERROR_BYTES).await.unwrap_or_default();
+        let body = match compressed(&response) {
+            Some(why) => why.into_bytes(),
+            None => read(response, MAX_ERROR_BYTES).await.unwrap_or_default(),
+        };
         refusal(status, &body)
     }
 
@@ -728,17 +727,31 @@ impl Node {
         let call = self.client.get(url).header(ACCEPT, "text/event-stream");
         let opened = async {
             let response = call.send().await.map_err(|error| transport(&error))?;
-            let status = response.status();
-            if status.is_success() {
-                return Ok(response);
+            if !response.status().is_success() {
+                return Err(self.refused(response).await);
             }
-            Err(self.refused(response).await)
+            let kind = response.headers().get(CONTENT_TYPE);
+            let is_page =
+                kind.is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/html"));
+            match compressed(&response) {
+                Some(why) => Err(ErrorKind::Malformed(why)),
+                None if is_page => Err(ErrorKind::Malformed(WEB_PAGE.to_owned())),
+                None => Ok(response),
+            }
         };
         match timeout_at(deadline, opened).await {
             Ok(result) => result.map_err(|kind| self.error(request.what, kind)),
             Err(_) => Err(self.error(request.what, ErrorKind::Timeout)),
         }
     }
+}
+
+/// That an answer is compressed, which nobody asked for, and how.
+fn compressed(response: &reqwest::Response) -> Option<String> {
+    let how = response.headers().get(CONTENT_ENCODING)?.as_bytes();
+    let how = line(&String::from_utf8_lossy(how));
+    (!how.eq_ignore_ascii_case("identity"))
+        .then(|| format!("it is compressed ({how}), which was not asked for"))
 }
 
 /// Reads a body piece by piece and stops where it is longer than it may be.
@@ -759,6 +772,7 @@ async fn read(mut response: reqwest::Response, limit: usize) -> Result<Vec<u8>, 
 
 /// What a status that is no success means.
 fn refusal(status: StatusCode, body: &[u8]) -> ErrorKind {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let parsed: Option<ErrorBody> = serde_json::from_slice(body).ok();
     let spoken = parsed.as_ref().is_some_and(|body| !body.message.is_empty());
     let message = match &parsed {
@@ -936,6 +950,11 @@ mod tests {
         assert_eq!(said(body), []);
         let body = br#"{"message":"some","failures":[{"index":null,"message":null}]}"#;
         assert_eq!(said(body), [(u64::MAX, String::new())]);
+        let marked = [BYTE_ORDER_MARK, br#"{"code":404,"message":"Block not found"}"#].concat();
+        assert_eq!(
+            status(404, &marked),
+            ErrorKind::NotFound("Block not found".to_owned())
+        );
         for code in [500, 502, 503] {
             let page = status(code, b"\n<html><body>Bad Gateway</body></html>");
             let said = format!("{page}. {}", page.advice());

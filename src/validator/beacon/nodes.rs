@@ -293,8 +293,8 @@ impl Member {
         }
         failing.last = now;
         failing.error = error.clone();
-        if matches!(error.kind, ErrorKind::Unreachable(_)) {
-            // Perhaps it was started again, and is another version.
+        if failing.times == 1 && matches!(error.kind, ErrorKind::Unreachable(_)) {
+            // Perhaps it was started again, and is another version. What breaks all the time says nothing.
             self.node.forget_lacking();
         }
     }
@@ -412,8 +412,7 @@ impl Shared {
     /// What most nodes say against the network that was settled: more of those that are there than there are nodes that said last
     /// what was settled, gone or not. So nobody is stopped by one node as long as another one has not changed its mind.
     fn contradict(&self) -> Option<String> {
-        // One node alone is no majority of anything: it may have been swapped for a moment, and is not used meanwhile.
-        let settled = self.chain.as_ref().filter(|_| self.members.len() > 1)?;
+        let settled = self.chain.as_ref()?;
         let is_settled = |chain: &&Arc<Chain>| settled.same_network(chain).is_ok();
         let last = self.members.iter().filter_map(|member| member.told_last.as_ref());
         let agree = last.filter(is_settled).count();
@@ -430,7 +429,10 @@ impl Shared {
                 .map(|(name, _)| *name)
                 .collect();
             let mismatch = settled.same_network(one).err()?;
-            (alike.len() > agree).then(|| format!("{} say: {mismatch}, as at the start", alike.join(", ")))
+            // One node alone is no majority of anything, whether it is the only one or the only one that is there: it may have been
+            // swapped for a moment, and is not used meanwhile.
+            (alike.len() > agree.max(1))
+                .then(|| format!("{} say: {mismatch}, as at the start", alike.join(", ")))
         })
     }
 

@@ -597,6 +597,31 @@ async fn the_only_node_is_not_used_while_it_says_something_else_and_ends_nothing
 }
 
 #[tokio::test]
+async fn the_only_node_that_is_there_ends_nothing_either() {
+    // The second one has never been there.
+    let (_servers, levers, nodes) = epochs_of(&[8, 8]).await;
+    levers[0].1.store(false, Ordering::SeqCst);
+    while nodes.settled().is_none() {
+        nodes.check(NOW_MS, soon()).await;
+    }
+    levers[0].0.store(16, Ordering::SeqCst);
+    levers[0].1.store(true, Ordering::SeqCst);
+    nodes.check(NOW_MS, soon()).await;
+    levers[0].1.store(false, Ordering::SeqCst);
+    for _ in 0..4 {
+        nodes.check(NOW_MS, soon()).await;
+        assert!(matches!(nodes.health()[0].state, State::WrongNetwork(_)));
+        assert_eq!(nodes.contradiction(), None);
+    }
+    // Two are a majority of two.
+    levers[1].0.store(16, Ordering::SeqCst);
+    levers[1].1.store(false, Ordering::SeqCst);
+    nodes.check(NOW_MS, soon()).await;
+    nodes.check(NOW_MS, soon()).await;
+    assert!(nodes.contradiction().is_some());
+}
+
+#[tokio::test]
 async fn of_a_networks_file_and_the_majority_the_file_counts_if_a_node_agrees_with_it() {
     let of = |time: &'static str| {
         serve(7, move |call| {
@@ -1320,7 +1345,14 @@ async fn numbers_without_quotes_and_byte_order_marks_are_read_and_what_cannot_be
         let health = &nodes.health()[0];
         assert_eq!((&health.state, health.head_slot), (&State::Ready, 4));
     }
-    let named: [(Answer, &str); 3] = [
+    let named: [(Answer, &str); 4] = [
+        (
+            || {
+                let gzip = [("content-encoding", "gzip")];
+                (StatusCode::INTERNAL_SERVER_ERROR, gzip, vec![0x1f, 0x8b, 8]).into_response()
+            },
+            "compressed (gzip)",
+        ),
         (|| "<html>welcome</html>".into_response(), "web page"),
         (
             || ([("content-encoding", "gzip")], vec![0x1f, 0x8b, 8]).into_response(),
@@ -1338,6 +1370,27 @@ async fn numbers_without_quotes_and_byte_order_marks_are_read_and_what_cannot_be
         let server = says(answer).await;
         let nodes = connect(&[&server]).await;
         let text = nodes.health()[0].state.text();
+        assert!(text.contains(said) && !text.contains('<'), "{text}");
+        // A stream of events is an answer, too.
+        let server = serve(7, move |call| {
+            let stream = (call.path() == "/eth/v1/events").then(|| {
+                let mut answer = answer();
+                if said == "web page" {
+                    let kind = "text/html; charset=utf-8".parse().unwrap();
+                    answer.headers_mut().insert("content-type", kind);
+                }
+                answer
+            });
+            async move { stream }.boxed()
+        })
+        .await;
+        let nodes = connect(&[&server]).await;
+        let mut events = Events::open(&nodes, Duration::from_secs(20));
+        let lost = tokio::time::timeout(Duration::from_secs(20), events.next()).await;
+        let Some(News::Lost(error)) = lost.unwrap().map(|event| event.news) else {
+            panic!("{said}");
+        };
+        let text = error.to_string();
         assert!(text.contains(said) && !text.contains('<'), "{text}");
     }
 }

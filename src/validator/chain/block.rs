@@ -77,6 +77,10 @@ pub struct Block {
     pub ssz: Vec<u8>,
 }
 
+/// What helps where a beacon node makes a block that the chain would not take.
+pub const RESTART: &str =
+    "Restart the beacon node and its execution client, or update them, if this goes on.";
+
 /// Why a block of our own beacon nodes is not signed, for people: what is said behind "a block that", with the technical reason in
 /// brackets, and what to do about it, a sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

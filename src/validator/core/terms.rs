@@ -6,11 +6,12 @@
 
 use crate::{
     crypto::hash::Hash,
-    validator::chain::{block::Unfit, spec::Fork, types::BeaconBlockHeader},
+    validator::chain::{
+        block::{RESTART, Unfit},
+        spec::Fork,
+        types::BeaconBlockHeader,
+    },
 };
-
-/// What helps where a beacon node makes a block that the chain would not take.
-const RESTART: &str = "Restart the beacon node and its execution client, or update them, if this goes on.";
 
 /// What a block says, as far as it matters before it is signed.
 #[derive(Debug, Clone, PartialEq, Eq)]

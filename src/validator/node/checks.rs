@@ -46,12 +46,20 @@ struct Untold {
     times: u32,
     /// When that was counted last.
     counted: Option<Instant>,
+    /// What the nodes said then that they are: others may tell it.
+    versions: Vec<String>,
 }
 
 impl Untold {
     /// They say so once more. Counted at most once in this long: what is asked twice in one moment is answered alike. Whether it
     /// was often enough.
-    fn again(&mut self, now: Instant, apart: Duration) -> bool {
+    fn again(&mut self, now: Instant, apart: Duration, versions: Vec<String>) -> bool {
+        if self.versions != versions {
+            *self = Self {
+                versions,
+                ..Self::default()
+            };
+        }
         let lately = |counted: Instant| now.saturating_duration_since(counted) < apart;
         if !self.counted.is_some_and(lately) {
             self.counted = Some(now);
@@ -82,7 +90,7 @@ impl Keys {
         for aggregate in aggregates {
             let committee = aggregate.committee_bits.ones().next()? as u64;
             let ask = || nodes.committee(aggregate.data.slot, committee, deadline);
-            let members = match members(&self.untold_committees, chain, ask).await {
+            let members = match members(&self.untold_committees, nodes, chain, ask).await {
                 Ok(members) => members,
                 Err(verdict) => return verdict,
             };
@@ -113,7 +121,7 @@ impl Keys {
         let slot = contributions.first()?.slot;
         let epoch = chain.epoch_of(slot.saturating_add(1));
         let ask = || nodes.sync_committee(epoch, deadline);
-        let members = match members(&self.untold_sync_committees, chain, ask).await {
+        let members = match members(&self.untold_sync_committees, nodes, chain, ask).await {
             Ok(members) => members,
             Err(verdict) => return verdict,
         };
@@ -181,9 +189,11 @@ impl Keys {
 
 /// The members of a committee, or the verdict without them: not every beacon node tells its committees. A wrong aggregate is
 /// refused by the network and costs nothing else, so where nobody can tell, the shape must do. Each time anew all of them
-/// must say so, and three times in a row, slots apart, before that counts; until then there is no verdict. `untold` counts.
+/// must say so, and three times in a row, slots apart and as the same versions, before that counts; until then there is no verdict. `untold`
+/// counts.
 async fn members<F>(
     untold: &Mutex<Untold>,
+    nodes: &Nodes,
     chain: &Chain,
     ask: impl Fn() -> F,
 ) -> Result<Vec<u64>, Option<Verdict>>
@@ -200,7 +210,10 @@ where
         Err(error) if !is_untold(&error) => Err(None),
         Err(_) => {
             let apart = Duration::from_millis(chain.time().slot_ms);
-            Err(untold.again(Instant::now(), apart).then_some(Verdict::Valid))
+            let versions = nodes.health().into_iter().map(|node| node.version).collect();
+            Err(untold
+                .again(Instant::now(), apart, versions)
+                .then_some(Verdict::Valid))
         }
     }
 }
@@ -423,10 +436,17 @@ mod tests {
     fn what_nobody_tells_is_counted_once_a_slot() {
         let (began, slot) = (Instant::now(), Duration::from_secs(12));
         let mut untold = Untold::default();
-        let mut often = |after: u64| untold.again(began + Duration::from_secs(after), slot);
+        let mut often = |(after, version): (u64, &str)| {
+            untold.again(began + Duration::from_secs(after), slot, vec![version.to_owned()])
+        };
         assert_eq!(
-            [0, 0, 0, 11, 12, 23, 24, 25].map(&mut often),
+            [0, 0, 0, 11, 12, 23, 24, 25].map(|after| often((after, "a"))),
             [false, false, false, false, false, false, true, true]
+        );
+        // Another version may tell it: it is counted anew.
+        assert_eq!(
+            [(26, "b"), (37, "b"), (38, "b"), (50, "b"), (51, "a")].map(often),
+            [false, false, false, true, false]
         );
     }
 

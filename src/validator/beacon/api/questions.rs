@@ -15,7 +15,7 @@ use crate::{
             nodes::{AllFailed, FAIR, FAIR_IF_HARD, From, HEAD, Nodes},
         },
         chain::{
-            block::{Block, BlockSchemas, Unfit},
+            block::{Block, BlockSchemas, RESTART, Unfit},
             json::hex_text,
             spec::Chain,
             types::{Attestation, AttestationData, BeaconBlockHeader, SyncCommitteeContribution},
@@ -305,7 +305,9 @@ impl Nodes {
             let checked = asked.and_then(|produced| {
                 let block = &produced.block;
                 if block.header.slot != slot || block.randao_reveal != randao_reveal {
-                    Err(node.malformed(WHAT, "its slot or RANDAO reveal is another"))
+                    let why = "is not the one that was asked for (its slot or RANDAO reveal is another)";
+                    let advice = RESTART;
+                    Err(node.error(WHAT, ErrorKind::Refused(Unfit { why, advice })))
                 } else if let Some(why) = refuses(&produced) {
                     Err(node.error(WHAT, ErrorKind::Refused(why)))
                 } else {

@@ -243,14 +243,33 @@ fn our_beacon_nodes_are_told_what_a_block_is_held_against_and_when_none_is_neede
     assert_eq!(measure.ancestors, [([1; 32], parent)].into());
     let right = slot.summary(0);
     assert_eq!((measure.refuse(&right), measure.refuse_own(&right)), (None, None));
-    for change in [
-        (|block| block.gas_limit *= 2) as fn(&mut Summary),
-        |block| block.parent_hash[0] ^= 1,
-        |block| block.timestamp += 1,
+    let misfit = "does not fit the chain (";
+    let (other, fees) = (
+        "is not the one that was asked for (",
+        "pays its fees to somebody else (",
+    );
+    let (restart, setting) = ("Restart the beacon node", "setting of the fee recipient");
+    for (change, said, advice) in [
+        (
+            (|block| block.gas_limit *= 2) as fn(&mut Summary),
+            misfit,
+            restart,
+        ),
+        (|block| block.parent_hash[0] ^= 1, misfit, restart),
+        (|block| block.timestamp += 1, misfit, restart),
+        (|block| block.header.slot += 1, other, restart),
+        (|block| block.header.proposer_index += 1, other, restart),
+        (|block| block.randao[0] ^= 1, other, restart),
+        (|block| block.fee_recipient[0] ^= 1, fees, setting),
     ] {
         let mut wrong = right.clone();
         change(&mut wrong);
-        assert!(measure.refuse(&wrong).is_some() && measure.refuse(&wrong) == measure.refuse_own(&wrong));
+        let why = measure.refuse(&wrong).unwrap();
+        assert_eq!(measure.refuse_own(&wrong), Some(why));
+        // In plain words first, what an engineer wants to know in brackets, and what helps against just that.
+        assert!(why.why.starts_with(said) && why.why.ends_with(')'), "{why:?}");
+        assert!(why.advice.contains(advice), "{why:?}");
+        assert_eq!(why.advice.contains("fee recipient"), advice == setting);
     }
 
     let stops = |effects: &[Effect]| {

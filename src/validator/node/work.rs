@@ -767,7 +767,7 @@ pub(super) mod tests {
     use crate::{
         cluster::lock::Lock,
         validator::{
-            beacon::tests::{connect, healthy, serve, soon},
+            beacon::tests::{connect, header, healthy, serve, soon},
             chain::{
                 spec::{Pinned, tests::chain},
                 types::{
@@ -968,6 +968,49 @@ pub(super) mod tests {
         }
         said.sort_unstable();
         assert_eq!(said, [0, 1]);
+    }
+
+    #[test]
+    fn a_head_that_was_asked_for_replaces_none_that_was_told_of_meanwhile() {
+        let runtime = runtime::Runtime::new().unwrap();
+        let (mut works, _news) = works(&runtime, 120_000);
+        let (events, mut heard) = mpsc::unbounded_channel();
+        works.events = events;
+        let (old, shown) = header(0, 1);
+        let (calls, arrived) = std::sync::mpsc::channel();
+        let answers = Arc::new(tokio::sync::Notify::new());
+        let gate = answers.clone();
+        let server = runtime.block_on(serve(7, move |call| {
+            let (shown, gate, calls) = (shown.to_string(), gate.clone(), calls.clone());
+            let asked = call.path() == "/eth/v1/beacon/headers/head";
+            async move {
+                if asked {
+                    let _ = calls.send(());
+                    gate.notified().await;
+                }
+                asked.then(|| shown.into_response())
+            }
+            .boxed()
+        }));
+        // Asked how it is it shows its head, too.
+        answers.notify_one();
+        works.nodes = runtime.block_on(connect(&[&server]));
+        let patience = Duration::from_secs(60);
+        arrived.recv_timeout(patience).unwrap();
+        let next = |heard: &mut mpsc::UnboundedReceiver<Event>| match heard.blocking_recv() {
+            Some(Event::Head { root, .. }) => root,
+            event => panic!("{event:?}"),
+        };
+        works.begin(Effect::AskHead);
+        arrived.recv_timeout(patience).unwrap();
+        works.nodes.told(0, 0, [9; 32], false);
+        answers.notify_one();
+        assert_eq!(next(&mut heard), [9; 32]);
+        // What is asked for later is newer.
+        works.begin(Effect::AskHead);
+        arrived.recv_timeout(patience).unwrap();
+        answers.notify_one();
+        assert_eq!(next(&mut heard), old);
     }
 
     #[test]

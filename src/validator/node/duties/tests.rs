@@ -22,7 +22,7 @@ use crate::{
     validator::{
         beacon::{
             answers::RegistrationMessage,
-            tests::{Call, SPEC, Server, connect, data, serve, soon},
+            tests::{Call, SPEC, Server, connect, data, header, serve, soon},
         },
         chain::spec::Pinned,
         group::Validator,
@@ -732,6 +732,30 @@ async fn the_core_hears_of_one_head_whichever_beacon_node_told_of_it() {
         let ours = service.asker.nodes.head().unwrap().1[0];
         assert_eq!(service.branch, Some(Branch::of(&head_of(ours), 0)), "{place}");
     }
+}
+
+#[tokio::test]
+async fn a_head_that_a_node_shows_when_it_is_asked_how_it_is_is_told_though_no_event_came() {
+    let shows = Arc::new(Mutex::new(None::<String>));
+    let shown = shows.clone();
+    let server = serve(7, move |call| {
+        let head = call.path() == "/eth/v1/beacon/headers/head";
+        let answer = shown.lock().unwrap().clone().filter(|_| head);
+        async move { answer.map(axum::response::IntoResponse::into_response) }.boxed()
+    })
+    .await;
+    let nodes = connect(&[&server]).await;
+    let time = nodes.chain().unwrap().time();
+    let slot = time.slot_at(now_ms()).unwrap();
+    let (root, header) = header(slot, 1);
+    *shows.lock().unwrap() = Some(header.to_string());
+    let (events, mut heard) = mpsc::unbounded_channel();
+    tokio::spawn(look_after(nodes, time, events));
+    let told = tokio::time::timeout(TEST_PATIENCE, heard.recv()).await.unwrap();
+    assert!(
+        matches!(told, Some(Event::Head { slot: of, root: head }) if (of, head) == (slot, root)),
+        "{told:?}"
+    );
 }
 
 #[tokio::test]

@@ -135,6 +135,23 @@ pub(super) enum Event {
         #[serde(flatten)]
         who: Who,
     },
+    /// Another operator ran twice: both copies stop.
+    RanTwice {
+        #[serde(flatten)]
+        who: Who,
+    },
+    /// A beacon node says something else of our validators than what counts, or no longer.
+    Disagrees {
+        name: String,
+        about: &'static str,
+        over: bool,
+    },
+    /// Validators were slashed, leave or have left.
+    Validators {
+        what: &'static str,
+        validators: Vec<u32>,
+        indices: Vec<u64>,
+    },
     /// The clock jumped, ahead or back, or the machine slept.
     ClockJumped { by_ms: i64 },
     /// This process did nothing for a while.
@@ -248,6 +265,8 @@ struct MissedDuty {
     cause: &'static str,
     validators: Vec<u32>,
     contributors: Vec<u16>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    differ: Vec<u16>,
 }
 
 impl From<Missed> for MissedDuty {
@@ -256,6 +275,7 @@ impl From<Missed> for MissedDuty {
             cause: missed.cause.name(),
             validators: missed.validators.into_iter().collect(),
             contributors: missed.partials.into_iter().collect(),
+            differ: missed.differ.into_iter().collect(),
         }
     }
 }

@@ -248,6 +248,20 @@ impl Watch {
         self.seen.get(&operator)?.values().map(|alive| alive.slot).max()
     }
 
+    /// Two processes of an operator that were at work at once: each has seen the other. After a restart only the new one names the old
+    /// one. Nobody else can make it look so, for its own key signs both.
+    pub fn twins(&self, operator: u16) -> Option<(Instance, Instance)> {
+        let instances = self.seen.get(&operator)?;
+        instances.values().find_map(|one| {
+            let names_back = |other: &&Instance| {
+                let other = instances.get(*other);
+                other.is_some_and(|other| other.others.contains(&one.instance))
+            };
+            let other = one.others.iter().find(names_back)?;
+            Some((one.instance, *other))
+        })
+    }
+
     /// How many of everything is kept.
     #[cfg(test)]
     pub(super) fn size(&self) -> usize {
@@ -440,5 +454,23 @@ mod tests {
         assert_eq!(one.remembered().count(), MAX_INSTANCES);
         one.say(&key(1), 200);
         assert_eq!(one.remembered().count(), 0);
+    }
+
+    #[test]
+    fn others_see_who_runs_twice_and_take_no_restart_for_it() {
+        let mut third = watch(2, 30);
+        let (mut one, mut other) = (watch(1, 10), watch(1, 11));
+        let first = one.say(&key(1), 5);
+        assert_eq!(third.take(&first, &key(2), 5), Shown::New);
+        // A restart: only the new one knows of the old one.
+        assert_eq!(other.take(&first, &key(1), 5), Shown::New);
+        let second = other.say(&key(1), 6);
+        assert_eq!(third.take(&second, &key(2), 6), Shown::New);
+        assert_eq!(third.twins(1), None);
+        // But the old one is still there.
+        assert_eq!(one.take(&second, &key(1), 6), Shown::Twin([11; 16]));
+        assert_eq!(third.take(&one.say(&key(1), 6), &key(2), 6), Shown::New);
+        assert!(matches!(third.twins(1), Some((one, other)) if one != other));
+        assert_eq!(third.twins(2), None);
     }
 }

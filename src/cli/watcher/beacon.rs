@@ -52,7 +52,13 @@ impl Watcher {
         let signed_nothing = self.never_signs(now_ms);
         match chain.spec.unknown_fork() {
             Some((name, epoch)) => self.unknown_fork(told, name, epoch, now_ms),
-            None => self.fork = None,
+            None => {
+                if let Some(((name, _, _), _)) = self.fork.take() {
+                    let message = format!("The fork {} is not in the way any more", printable(&name));
+                    told.say(format!("{message}: your beacon nodes do not schedule it now."));
+                    told.events.push(Event::Notice { message });
+                }
+            }
         }
         // What was said of a fork does not hold any more.
         if signed_nothing

@@ -121,7 +121,15 @@ impl Watcher {
 
     /// Why a duty failed for some validators, and what to do about it.
     fn why(&self, duty: &Account, missed: &Missed, away: &BTreeSet<u16>) -> String {
-        const OTHERS: &str = "Ask the others what their machines and beacon nodes say";
+        // Who is asked about the wrong validators, or at the wrong time, has nobody else to blame.
+        let own = self.dissent.first().map(|one| {
+            format!(
+                "Your beacon nodes disagree about {}, which may be why: see to them first",
+                one.about.text()
+            )
+        });
+        let or_own = |advice: &str| own.clone().unwrap_or_else(|| advice.to_owned());
+        let others = || or_own("Ask the others what their machines and beacon nodes say");
         let missing_votes = || self.missing(&duty.voters, away);
         let missing = || self.missing(&missed.partials, away);
         let took = || brief(duty.answered_in_ms.unwrap_or_default());
@@ -150,12 +158,13 @@ impl Watcher {
                  beacon node",
                 took()
             ),
-            Cause::FewVoters => format!("not agreed on{}. {OTHERS}", missing_votes()),
+            Cause::FewVoters => format!("not agreed on{}. {}", missing_votes(), others()),
             Cause::Disagreed => format!(
-                "not agreed on: {} operators voted, and nothing was proposed in time that {} of them found plausible{}. {OTHERS}",
+                "not agreed on: {} operators voted, and nothing was proposed in time that {} of them found plausible{}. {}",
                 duty.voters.len(),
                 self.threshold,
-                missing_votes()
+                missing_votes(),
+                others()
             ),
             Cause::AgreedLate { leader } => format!(
                 "agreed on only {} after it was due, when it was too late for this duty. {} proposed it: its beacon node may \
@@ -168,22 +177,42 @@ impl Watcher {
                 }
             ),
             Cause::Refused => format!(
-                "{}. Your own slashing protection did not permit it: the log says why",
-                signed()
+                "{}. Your own slashing protection did not permit it{}",
+                signed(),
+                own.as_ref()
+                    .map_or(": the log says why".to_owned(), |own| format!(". {own}"))
             ),
             Cause::Unguarded => format!(
                 "{}. Your own slashing protection gave no answer: look at this machine's disk",
                 signed()
             ),
             Cause::FewSigners if duty.purpose.slashable() => format!(
-                "{}. Those who have just started wait until the next epoch; ask the others what their machines say",
-                signed()
+                "{}. {}",
+                signed(),
+                or_own(
+                    "Those who have just started wait until the next epoch; ask the others what their machines say"
+                )
             ),
-            Cause::FewSigners => format!("{}. Ask the others what their machines say", signed()),
+            Cause::FewSigners => format!(
+                "{}. {}",
+                signed(),
+                or_own("Ask the others what their machines say")
+            ),
             Cause::SignedLate => format!(
-                "{}, and signed by enough operators only when it was too late for this duty. {OTHERS}",
-                agreed()
+                "{}, and signed by enough operators only when it was too late for this duty. {}",
+                agreed(),
+                others()
             ),
+            Cause::Unusable if !missed.differ.is_empty() => {
+                let same = missed.partials.difference(&missed.differ).copied();
+                let differ = self.names_of(missed.differ.iter().copied());
+                format!(
+                    "{}, and {differ} signed something else than {}: by another fork schedule or version, or of another lock. Compare \
+                     beacon nodes, versions and lock hashes with {differ}",
+                    agreed(),
+                    self.names_of(same)
+                )
+            }
             Cause::Unusable => format!(
                 "{}, and what {} signed does not make a signature together: not the same, or wrong. Compare versions and lock \
                  hashes with them",

@@ -13,6 +13,7 @@ mod beacon;
 mod duties;
 mod network;
 mod reports;
+mod standing;
 
 #[cfg(test)]
 mod tests;
@@ -21,12 +22,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use libp2p::{Multiaddr, PeerId};
 
+use standing::Leaving;
+
 use crate::validator::{
     chain::{spec::Parting, time::Time},
     duty::Purpose,
     guard::{Mark, Start},
     node::{ExitNews, News},
-    overview::words::{span, stood_still},
+    overview::{
+        news::Dissenter,
+        words::{span, stood_still},
+    },
 };
 
 use super::{
@@ -91,6 +97,10 @@ pub(super) struct Watcher {
     partings: BTreeMap<String, Parting>,
     /// What the own beacon nodes do not take, and of which slot that was told last.
     not_taken: BTreeMap<Purpose, u64>,
+    /// Beacon nodes that say something else of our validators than what counts.
+    dissent: Vec<Dissenter>,
+    /// Of each validator whether it was slashed, and how far it has left.
+    standing: BTreeMap<u32, (bool, Leaving)>,
     /// How often something was said of somebody.
     repeated: BTreeMap<(u16, String), u64>,
 }
@@ -116,6 +126,8 @@ impl Watcher {
             troubled: BTreeSet::new(),
             partings: BTreeMap::new(),
             not_taken: BTreeMap::new(),
+            dissent: Vec::new(),
+            standing: BTreeMap::new(),
             repeated: BTreeMap::new(),
         }
     }
@@ -204,9 +216,10 @@ impl Watcher {
             } => self.submitted(&mut told, purpose, slot, count, delivery),
             News::Marked(mark) => self.partial_history = mark == Some(Mark::PartialImport),
             // Seen in the overview; that it has stopped is said at the end of the command.
+            News::Validators(seen) => self.validators(&mut told, &seen),
+            News::Dissent(dissent) => self.dissent(&mut told, dissent),
             News::Slot(_)
             | News::Peers(_)
-            | News::Validators(_)
             | News::Votes(_)
             | News::Stopped(_) => {}
             News::Network(event) => self.network(&mut told, event),
@@ -295,7 +308,10 @@ impl Watcher {
         } else {
             String::new()
         };
-        told.say(if wait == 0 {
+        let begun = self.time.and_then(|time| time.slot_at(now_ms)) >= Some(start.first_slot);
+        told.say(if wait == 0 && begun {
+            format!("Signs from now on.{few}")
+        } else if wait == 0 {
             format!(
                 "Signs from slot {} on, attestations from epoch {} on.{few}",
                 start.first_slot, start.first_target

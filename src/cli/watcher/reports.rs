@@ -76,6 +76,12 @@ impl Watcher {
                     self.name(operator)
                 ));
             }
+            Report::RanTwice { operator } => {
+                told.events.push(Event::RanTwice {
+                    who: self.who(operator),
+                });
+                told.warn(words::ran_twice(&self.name(operator)));
+            }
             Report::OwnBlock {
                 slot, what, advice, ..
             } => {

@@ -13,6 +13,7 @@ use crate::{
         core::{Account, Cause, Decision, Missed, Report, Restoring, Standstill, Times},
         duty::{Duty, Kind, Purpose},
         node::Delivery,
+        overview::news::{About, Dissenter, Seen},
     },
 };
 
@@ -274,6 +275,7 @@ fn a_duty_that_failed_is_one_line_with_the_reason_unless_this_node_still_waits()
             },
             validators: [0, 4].into(),
             partials: BTreeSet::new(),
+            differ: BTreeSet::new(),
         }],
         signed: BTreeSet::new(),
         signed_times: None,
@@ -308,6 +310,7 @@ fn a_duty_that_failed_is_one_line_with_the_reason_unless_this_node_still_waits()
         cause: Cause::FewSigners,
         validators: [0].into(),
         partials: [1, 3].into(),
+        differ: BTreeSet::new(),
     }];
     let told = over(&mut watcher, 72, &[], vec![half.clone()]);
     assert!(
@@ -341,6 +344,7 @@ fn each_cause_of_a_missed_duty_has_words_of_its_own() {
                 cause,
                 validators: [0, 4].into(),
                 partials: [1, 3].into(),
+                differ: BTreeSet::new(),
             }],
             signed: BTreeSet::new(),
             signed_times: None,
@@ -442,6 +446,7 @@ fn a_standstill_is_told_once_and_nothing_of_what_was_not_seen() {
             cause: Cause::Unseen,
             validators: [0, 4].into(),
             partials: [1].into(),
+            differ: BTreeSet::new(),
         }],
         signed: BTreeSet::new(),
         signed_times: None,
@@ -450,6 +455,141 @@ fn a_standstill_is_told_once_and_nothing_of_what_was_not_seen() {
     let told = over(&mut watcher, 71, &[], vec![unseen]);
     assert_eq!(text(&told), "");
     assert!(json(&told).contains(r#""cause":"unseen""#), "{told:?}");
+}
+
+#[test]
+fn who_signed_something_else_is_named() {
+    let mut watcher = watcher();
+    watcher.start = Some(Start {
+        first_slot: 0,
+        first_target: 0,
+    });
+    let missed = Account {
+        missed: vec![Missed {
+            cause: Cause::Unusable,
+            validators: [0].into(),
+            partials: [1, 2, 3].into(),
+            differ: [3].into(),
+        }],
+        signed: BTreeSet::new(),
+        signed_times: None,
+        ..account(Purpose::Attestation, &[1, 2, 3])
+    };
+    let told = over(&mut watcher, 70, &[], vec![missed]);
+    assert!(
+        text(&told).contains("and carol signed something else than alice, bob: by another fork schedule"),
+        "{told:?}"
+    );
+    assert!(json(&told).contains(r#""differ":[3]"#), "{told:?}");
+}
+
+#[test]
+fn beacon_nodes_that_disagree_are_named_once_and_blamed_before_others() {
+    let mut watcher = watcher();
+    watcher.start = Some(Start {
+        first_slot: 0,
+        first_target: 0,
+    });
+    let one = Dissenter {
+        name: "http://a\u{1b}".to_owned(),
+        about: About::Attesters,
+    };
+    let news = |list: &[&Dissenter]| News::Dissent(list.iter().copied().cloned().collect());
+    let told = watcher.told(news(&[&one]), 0);
+    assert!(
+        text(&told).starts_with(
+            "! beacon node http://a\u{fffd} says something else about when your validators attest"
+        ),
+        "{told:?}"
+    );
+    assert!(
+        json(&told).contains(
+            "{\"event\":\"disagrees\",\"name\":\"http://a\u{fffd}\",\"about\":\"attesters\",\"over\":false}"
+        ),
+        "{told:?}"
+    );
+    assert_eq!(watcher.told(news(&[&one]), 0).lines, []);
+    for cause in [
+        Cause::FewSigners,
+        Cause::FewVoters,
+        Cause::Disagreed,
+        Cause::Refused,
+    ] {
+        let missed = Account {
+            missed: vec![Missed {
+                cause,
+                validators: [0].into(),
+                partials: [1].into(),
+                differ: BTreeSet::new(),
+            }],
+            signed: BTreeSet::new(),
+            signed_times: None,
+            ..account(Purpose::Attestation, &[1])
+        };
+        let said = text(&over(&mut watcher, 70, &[], vec![missed]));
+        assert!(
+            said.ends_with("Your beacon nodes disagree about when your validators attest, which may be why: see to them first"),
+            "{said}"
+        );
+        assert!(!said.to_lowercase().contains("ask the others"), "{said}");
+    }
+    let told = watcher.told(news(&[]), 0);
+    assert!(
+        text(&told).ends_with("says what counts about when your validators attest again."),
+        "{told:?}"
+    );
+    assert!(json(&told).contains(r#""over":true"#), "{told:?}");
+}
+
+#[test]
+fn validators_that_were_slashed_or_leave_are_told_of_once() {
+    let mut watcher = watcher();
+    let seen = |validator: u32, status: &str, slashed| Seen {
+        validator,
+        index: 1000 + u64::from(validator),
+        status: status.to_owned(),
+        balance: 32,
+        slashed,
+    };
+    let mut tell = |list: Vec<Seen>| watcher.told(News::Validators(list), 0);
+    let well = || vec![seen(0, "active_ongoing", false), seen(1, "active_ongoing", false)];
+    assert_eq!(tell(well()).lines, []);
+    let slashed = || vec![seen(0, "active_slashed", true), seen(1, "active_exiting", false)];
+    let told = tell(slashed());
+    assert!(
+        text(&told).starts_with(
+            "! validator 1000 was slashed: somebody signed twice with the key. Stop conclave run now"
+        ),
+        "{told:?}"
+    );
+    assert!(
+        text(&told).contains("\nvalidator 1001 leaves the chain"),
+        "{told:?}"
+    );
+    assert!(
+        json(&told).contains(r#"{"event":"validators","what":"slashed","validators":[0],"indices":[1000]}"#),
+        "{told:?}"
+    );
+    assert_eq!(tell(slashed()).lines, []);
+    let told = tell(vec![
+        seen(0, "exited_slashed", true),
+        seen(1, "withdrawal_done", false),
+    ]);
+    assert_eq!(
+        text(&told),
+        "validators 1000, 1001 have left the chain and have no duties any more."
+    );
+}
+
+#[test]
+fn an_operator_that_ran_twice_is_named_to_the_others() {
+    let told = watcher().told(News::Report(Report::RanTwice { operator: 2 }), 0);
+    assert!(
+        text(&told).starts_with("! bob ran twice with one share, so both copies stop")
+            && text(&told).contains("Tell its operator"),
+        "{told:?}"
+    );
+    assert_eq!(json(&told), r#"{"event":"ran_twice","operator":2,"name":"bob"}"#);
 }
 
 #[test]
@@ -686,8 +826,35 @@ fn who_signs_nothing_never_says_from_when_on_it_signs() {
     assert_eq!(text(&put_off.told(starts(2), now)), "");
     let told = put_off.told(News::Chain(Arc::new(mainnet(None))), now);
     assert!(json(&told).contains("signs_from"), "{told:?}");
+    assert!(
+        text(&told).contains("The fork gloas is not in the way any more"),
+        "{told:?}"
+    );
     let told = put_off.told(News::Chain(Arc::new(mainnet(Some(100)))), now);
     assert!(!json(&told).contains("signs_from"), "{told:?}");
+}
+
+#[test]
+fn when_a_fork_is_out_of_the_way_it_signs_from_now_on() {
+    let mut watcher = watcher();
+    let now = 1_000_000 + 91 * 12_000;
+    watcher.told(
+        News::Starts(Start {
+            first_slot: 0,
+            first_target: 0,
+        }),
+        now,
+    );
+    watcher.told(News::Chain(Arc::new(mainnet(Some(0)))), now);
+    let later = watcher.time.unwrap().start_of(91);
+    let told = watcher.told(News::Chain(Arc::new(mainnet(None))), later);
+    assert!(
+        text(&told).contains(
+            "The fork eip9999 is not in the way any more: your beacon nodes do not schedule it now."
+        ),
+        "{told:?}"
+    );
+    assert!(text(&told).contains("\nSigns from now on."), "{told:?}");
 }
 
 #[test]

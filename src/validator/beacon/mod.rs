@@ -9,7 +9,8 @@
 //! | [`api`] | what a validator asks and sends, typed |
 //! | [`answers`] | what beacon nodes answer |
 //! | [`choice`] | which of several nodes is asked first, and whose head is ours |
-//! | `schedule` | whose word on the chain counts when they disagree |
+//! | `majority` | whose word counts when they disagree |
+//! | `schedule` | the same of the chain, its forks above all |
 //! | [`nodes`] | several nodes: health, hedged questions, submissions to all |
 //! | [`http`] | one node: one request, bounded in time and size |
 //! | [`events`] | heads as they come (server-sent events), from all nodes at once |
@@ -21,6 +22,7 @@ pub mod events;
 pub mod http;
 pub mod nodes;
 
+pub(in crate::validator) mod majority;
 mod schedule;
 
 #[cfg(test)]

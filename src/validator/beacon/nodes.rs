@@ -5,6 +5,10 @@
 //! chain is never asked for anything but what chain it is on, and one of another fork schedule only until the schedules part
 //! (`schedule`).
 
+mod poll;
+
+pub use poll::Said;
+
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -312,6 +316,8 @@ impl Member {
 struct Shared {
     members: Vec<Member>,
     chain: Option<Arc<Chain>>,
+    /// The chain in use: where as many nodes say the one as the other, it stays. In so many checks in a row another one has counted.
+    in_use: Option<(Arc<Chain>, u32)>,
     pinned: Pinned,
     /// Whether a check has found a chain when not all nodes had said what theirs is.
     heard_some: bool,
@@ -401,12 +407,40 @@ impl Shared {
         if words.iter().any(is_likely) {
             words.retain(is_likely);
         }
-        let chain = counting(&words)
+        let in_use = self.in_use.as_ref().map(|(used, _)| {
+            let epoch = now.and_then(|now| used.time().epoch_at(now));
+            (&**used, epoch.unwrap_or(0))
+        });
+        let chain = counting(&words, in_use)
             .and_then(|place| words.get(place))
-            .map(|word| &word.chain);
-        if let Some(chain) = chain.filter(|chain| self.chain.as_ref() != Some(chain)) {
-            self.chain = Some(chain.clone());
+            .map(|word| word.chain.clone());
+        let Some(chain) = chain else {
+            return;
+        };
+        self.use_from_now_on(&chain);
+        if self.chain.as_ref() != Some(&chain) {
+            self.chain = Some(chain);
         }
+    }
+
+    /// A chain counts. That it does while those are away who say what was in use does not make it the one in use, before an epoch is over.
+    fn use_from_now_on(&mut self, chain: &Arc<Chain>) {
+        let is_told = |used: &Arc<Chain>| {
+            let mut last = self.members.iter().filter_map(|member| member.told_last.as_ref());
+            last.any(|told| told == used)
+        };
+        let checks = match &self.in_use {
+            Some((used, _)) if used == chain => Some(0),
+            Some((used, checks)) if is_told(used) => {
+                let checks = checks.saturating_add(1);
+                (u64::from(checks) < chain.spec.slots_per_epoch).then_some(checks)
+            }
+            _ => None,
+        };
+        self.in_use = match (self.in_use.take(), checks) {
+            (Some((used, _)), Some(checks)) => Some((used, checks)),
+            _ => Some((chain.clone(), 0)),
+        };
     }
 
     /// What most nodes say against the network that was settled: more of those that are there than there are nodes that said last
@@ -495,6 +529,7 @@ impl Nodes {
         Self(Arc::new(Mutex::new(Shared {
             members,
             chain: None,
+            in_use: None,
             pinned,
             heard_some: false,
             contradiction: None,
@@ -527,6 +562,7 @@ impl Nodes {
         // The next count is as if it were the first.
         shared.heard_some = true;
         shared.chain = None;
+        shared.in_use = None;
         None
     }
 
@@ -548,6 +584,7 @@ impl Nodes {
             .is_some_and(|chain| chain.fits(&pinned).is_err())
         {
             shared.chain = None;
+            shared.in_use = None;
         }
         for member in &mut shared.members {
             (member.told, member.refused, member.parting) = (None, None, None);

@@ -2,12 +2,11 @@
 //!
 //! Pure: what each of the nodes that have a say told last goes in, whose word counts comes out.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::sync::Arc;
 
 use crate::validator::chain::spec::Chain;
 
-/// Heads that are no further apart are equally new: they are asked for one after the other, while blocks come.
-const CLOSE: u64 = 2;
+use super::majority::{self, Voice};
 
 /// What a beacon node says.
 #[derive(Debug, Clone)]
@@ -19,46 +18,38 @@ pub(super) struct Word {
 }
 
 /// The place of the node whose chain counts, among the words in the order in which the nodes are listed; none if nobody
-/// says anything.
+/// says anything. `in_use` is the chain that counted before, and the current epoch.
 ///
 /// Of networks that of the majority. Then, from one epoch to the next in which fork schedules part, the schedule of the
 /// majority of those that agreed until there: who knows more of what is to come does not split those who agree on what is
-/// now. At last due times. Where as many say the one as the other, those with the newest head have it, then those who are
-/// listed first.
-pub(super) fn counting(words: &[Word]) -> Option<usize> {
-    let newest = words.iter().map(|word| word.head_slot).max()?;
-    let majority = |of: Vec<usize>, same: &dyn Fn(&Chain, &Chain) -> bool| {
-        let mut classes: Vec<Vec<usize>> = Vec::new();
-        for place in of {
-            let chain = |place: usize| &words[place].chain;
-            match classes
-                .iter_mut()
-                .find(|class| same(chain(class[0]), chain(place)))
-            {
-                Some(class) => class.push(place),
-                None => classes.push(vec![place]),
-            }
-        }
-        let weight = |class: &Vec<usize>| {
-            let is_new = |place: &usize| words[*place].head_slot.saturating_add(CLOSE) >= newest;
-            (class.len(), class.iter().any(is_new), Reverse(class[0]))
-        };
-        classes.into_iter().max_by_key(weight).unwrap_or_default()
+/// now. At last due times. Where as many say the one as the other, see [`majority`]: what was known counts as far as it is in force,
+/// for of what is to come nothing is in use.
+pub(super) fn counting(words: &[Word], in_use: Option<(&Chain, u64)>) -> Option<usize> {
+    let chain = |place: usize| &words[place].chain;
+    let count = |of: Vec<usize>, epoch: u64, same: &dyn Fn(&Chain, &Chain) -> bool| {
+        let voices: Vec<Voice> = words
+            .iter()
+            .map(|word| Voice {
+                head_slot: word.head_slot,
+                known: u8::from(in_use.is_some_and(|(known, now)| epoch <= now && same(known, &word.chain))),
+            })
+            .collect();
+        majority::counting(&voices, of, |one, other| same(chain(one), chain(other)))
     };
-    let mut left = majority((0..words.len()).collect(), &|one, other| {
+    let mut left = count((0..words.len()).collect(), 0, &|one, other| {
         one.same_network(other).is_ok()
     });
     loop {
-        let first = &words[*left.first()?].chain.spec;
+        let first = &chain(*left.first()?).spec;
         let partings = left
             .iter()
-            .filter_map(|place| first.parts_from(&words[*place].chain.spec));
+            .filter_map(|place| first.parts_from(&chain(*place).spec));
         let Some(epoch) = partings.map(|parting| parting.epoch).min() else {
             break;
         };
-        left = majority(left, &|one, other| one.spec.same_up_to(&other.spec, epoch));
+        left = count(left, epoch, &|one, other| one.spec.same_up_to(&other.spec, epoch));
     }
-    left = majority(left, &|one, other| one.spec.same_due_times(&other.spec));
+    left = count(left, 0, &|one, other| one.spec.same_due_times(&other.spec));
     left.first().copied()
 }
 
@@ -95,7 +86,7 @@ mod tests {
 
     #[test]
     fn the_majority_counts_then_the_newest_head_then_who_is_listed_first() {
-        assert_eq!(counting(&[]), None);
+        assert_eq!(counting(&[], None), None);
         let none: &[(&str, u64)] = &[];
         let late = &[("gloas", 9)][..];
         for (said, expected) in [
@@ -113,8 +104,27 @@ mod tests {
             (vec![(late, 10), (none, 10), (none, 50), (late, 10)], 1),
         ] {
             let words: Vec<Word> = said.iter().map(|(forks, head)| word(forks, *head)).collect();
-            assert_eq!(counting(&words), Some(expected), "{said:?}");
+            assert_eq!(counting(&words, None), Some(expected), "{said:?}");
         }
+    }
+
+    /// A node that was away comes back with another schedule, and as good a head: what blocks were signed by goes on.
+    #[test]
+    fn between_two_the_schedule_in_use_stays() {
+        let (with, without) = (word(&[("gloas", 9)], 50), word(&[], 50));
+        for words in [[with.clone(), without.clone()], [without.clone(), with.clone()]] {
+            for known in [&with, &without] {
+                let place = counting(&words, Some((&known.chain, 9))).unwrap();
+                assert_eq!(words[place].chain, known.chain);
+                // It is not in force yet.
+                assert_eq!(counting(&words, Some((&known.chain, 8))), Some(0));
+            }
+        }
+        // However new the other one's head is; but not against two.
+        let newer = word(&[], 99);
+        let known = Some((&*with.chain, 9));
+        assert_eq!(counting(&[newer.clone(), with.clone()], known), Some(1));
+        assert_eq!(counting(&[newer.clone(), with.clone(), newer], known), Some(0));
     }
 
     #[test]
@@ -126,14 +136,14 @@ mod tests {
             word(&[("x", 20)], 1),
             word(&[("x", 30)], 1),
         ];
-        assert_eq!(counting(&words), Some(1));
+        assert_eq!(counting(&words, None), Some(1));
         let words = [
             word(&[("x", 9)], 50),
             word(&[("x", 20)], 50),
             word(&[("x", 30)], 50),
             word(&[("x", 30), ("y", 40)], 50),
         ];
-        assert_eq!(counting(&words), Some(2));
+        assert_eq!(counting(&words, None), Some(2));
     }
 
     #[test]
@@ -143,9 +153,12 @@ mod tests {
         chain.genesis.time += 12;
         stranger.chain = Arc::new(chain);
         let ours = word(&[], 50);
-        assert_eq!(counting(&[stranger.clone(), ours.clone(), ours.clone()]), Some(1));
-        assert_eq!(counting(&[stranger, ours.clone()]), Some(0));
+        assert_eq!(
+            counting(&[stranger.clone(), ours.clone(), ours.clone()], None),
+            Some(1)
+        );
+        assert_eq!(counting(&[stranger, ours.clone()], None), Some(0));
         let odd = due(ours.clone(), 3999);
-        assert_eq!(counting(&[odd, ours.clone(), ours]), Some(1));
+        assert_eq!(counting(&[odd, ours.clone(), ours], None), Some(1));
     }
 }

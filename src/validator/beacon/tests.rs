@@ -394,9 +394,15 @@ async fn a_node_that_is_gone_has_no_say_and_nothing_needs_a_new_start() {
     );
     gone(0, false).await;
     assert_eq!((signable(&nodes), of_other_schedule(&nodes)), (false, vec![1]));
-    // Its head stands still while the other one's goes on.
+    // However new the other one's head is: what is in use stays. It was away for less than an epoch.
     says[1].head.store(3, Ordering::SeqCst);
     nodes.check(NOW_MS + 3 * 4000, soon()).await;
+    assert_eq!((signable(&nodes), of_other_schedule(&nodes)), (false, vec![1]));
+    // Away for an epoch, it comes back to what is in use by now.
+    for _ in 0..8 {
+        gone(0, true).await;
+    }
+    gone(0, false).await;
     assert_eq!((signable(&nodes), of_other_schedule(&nodes)), (true, vec![0]));
     // A request that fails is not a node that is gone.
     let failed = nodes.first("x", soon(), FAIR, |node| async move {
@@ -1197,7 +1203,7 @@ async fn older_endpoints_are_used_where_newer_ones_are_missing() {
         assert!(found[0].index == 3 && found[0].status == "active_ongoing");
         // A validator nobody asked for.
         assert!(nodes.validators(&[[6; 48]], soon()).await.is_err());
-        let duties = nodes.proposer_duties(1, soon()).await.unwrap().value;
+        let duties = nodes.proposer_duties(1, soon()).await.unwrap().remove(0).value;
         assert!(!duties.v2);
         assert_eq!(
             (duties.duties.data[0].slot, duties.duties.dependent_root),
@@ -1556,7 +1562,7 @@ async fn duties_that_cannot_be_are_refused() {
             "validator_sync_committee_indices": ["0", place] }] })
     };
     *body.lock().unwrap() = sync("31");
-    let duties = nodes.sync_duties(1, &[3], soon()).await.unwrap().value;
+    let duties = nodes.sync_duties(1, &[3], soon()).await.unwrap().remove(0).value;
     assert_eq!(duties[0].validator_sync_committee_indices, [0, 31]);
     *body.lock().unwrap() = sync("32");
     assert!(nodes.sync_duties(1, &[3], soon()).await.is_err());

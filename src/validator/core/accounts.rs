@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::validator::{
-    agreement::{Instance, Signatures},
-    duty::{Duty, Kind, Purpose},
+use crate::{
+    crypto::hash::Hash,
+    validator::{
+        agreement::{Instance, Signatures},
+        duty::{Duty, Kind, Purpose},
+    },
 };
 
 use super::{Account, Cause, Core, Decision, Missed, Report, Standstill, Times};
@@ -48,6 +51,17 @@ impl Course {
         let moments = self.begun_ms.len() + self.agreed_ms.len() + self.signed_times.len() + late;
         self.decisions.len() + self.asked.len() + moments + voters + away
     }
+}
+
+/// Who signed another root than most, or than `me` where as many signed the one as the other.
+fn differing(roots: &BTreeMap<u16, Hash>, me: u16) -> BTreeSet<u16> {
+    let signed = |root: &Hash| roots.values().filter(|other| *other == root).count();
+    let most = roots
+        .iter()
+        .max_by_key(|(operator, root)| (signed(root), **operator == me))
+        .map(|(_, root)| *root);
+    let others = roots.iter().filter(|(_, root)| Some(**root) != most);
+    others.map(|(operator, _)| *operator).collect()
 }
 
 impl Times {
@@ -284,10 +298,14 @@ impl<S: Signatures> Core<S> {
             );
             let mut missed: Vec<Missed> = Vec::new();
             for validator in without {
-                let partials = signers.get(validator).cloned().unwrap_or_default();
+                let roots = signers.get(validator);
+                let partials: BTreeSet<u16> = roots.into_iter().flat_map(BTreeMap::keys).copied().collect();
+                let differ = roots.map(|roots| differing(roots, self.me)).unwrap_or_default();
                 let of_one = || self.cause_of_one(purpose, slot, *validator, &partials);
                 let cause = of_all.unwrap_or_else(of_one);
-                let same = |one: &&mut Missed| (one.cause, &one.partials) == (cause, &partials);
+                let same = |one: &&mut Missed| {
+                    (one.cause, &one.partials, &one.differ) == (cause, &partials, &differ)
+                };
                 match missed.iter_mut().find(same) {
                     Some(one) => {
                         one.validators.insert(*validator);
@@ -296,6 +314,7 @@ impl<S: Signatures> Core<S> {
                         cause,
                         validators: [*validator].into(),
                         partials,
+                        differ,
                     }),
                 }
             }
@@ -359,6 +378,31 @@ impl<S: Signatures> Core<S> {
             Cause::SignedLate
         } else {
             Cause::Unusable
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_signed_something_else_is_the_smaller_part_or_not_this_operator() {
+        for (roots, me, expected) in [
+            (&[(1, 7), (2, 8), (4, 8)][..], 1, &[1][..]),
+            (&[(1, 7), (2, 8), (4, 8)], 2, &[1]),
+            (&[(1, 7), (2, 8)], 1, &[2]),
+            (&[(1, 7), (2, 8)], 2, &[1]),
+            (&[(1, 7), (2, 7), (3, 8), (4, 9)], 4, &[3, 4]),
+            (&[(1, 7), (2, 7)], 3, &[]),
+            (&[], 1, &[]),
+        ] {
+            let by_operator: BTreeMap<u16, Hash> = roots
+                .iter()
+                .map(|(operator, root)| (*operator, [*root; 32]))
+                .collect();
+            let expected: BTreeSet<u16> = expected.iter().copied().collect();
+            assert_eq!(differing(&by_operator, me), expected, "{roots:?} {me}");
         }
     }
 }

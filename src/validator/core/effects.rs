@@ -487,6 +487,11 @@ pub enum Report {
         /// Who remembers.
         operator: u16,
     },
+    /// Another operator ran twice, with one share: both copies stop.
+    RanTwice {
+        /// Who.
+        operator: u16,
+    },
     /// Something went wrong with the block that our own beacon nodes were asked for.
     OwnBlock {
         /// The slot.
@@ -554,6 +559,8 @@ pub struct Missed {
     pub validators: BTreeSet<u32>,
     /// Whose partial signatures came for them, late ones too; without those that were found to be wrong.
     pub partials: BTreeSet<u16>,
+    /// Who of these signed something else than most, or than this operator where as many say the one as the other.
+    pub differ: BTreeSet<u16>,
 }
 
 impl Account {

@@ -152,6 +152,8 @@ pub struct Core<S> {
     heard: BTreeMap<[u8; 32], Heard>,
     /// Slots that began and were not spoken of yet ([`Report::Over`]).
     open: BTreeSet<u64>,
+    /// Processes of other operators of which it was told that they ran at once.
+    twins: BTreeMap<u16, (Process, Process)>,
     /// When this process stood still, as far as that is of use.
     unseen: Vec<Standstill>,
     stopped: bool,
@@ -254,6 +256,7 @@ impl<S: Signatures> Core<S> {
             newest_block: None,
             heard: BTreeMap::new(),
             open: BTreeSet::new(),
+            twins: BTreeMap::new(),
             unseen: Vec::new(),
             stopped: false,
             #[cfg(test)]

@@ -283,14 +283,14 @@ impl Pools {
             .collect()
     }
 
-    /// Of each validator for which the group did not sign: whose partial signatures, wrong ones left out, there are.
-    pub fn signers_without_result(&self, key: Key) -> BTreeMap<u32, BTreeSet<u16>> {
-        let mut signers: BTreeMap<u32, BTreeSet<u16>> = BTreeMap::new();
+    /// Of each validator for which the group did not sign: whose partial signatures, wrong ones left out, there are, and of what root.
+    pub fn signers_without_result(&self, key: Key) -> BTreeMap<u32, BTreeMap<u16, Hash>> {
+        let mut signers: BTreeMap<u32, BTreeMap<u16, Hash>> = BTreeMap::new();
         if let Some(entry) = self.entries.get(&key) {
             let made: BTreeSet<u32> = entry.made.keys().map(|place| place.0).collect();
             let sound = entry.pool.sound();
-            for (place, operator, _) in sound.filter(|(place, ..)| !made.contains(&place.0)) {
-                signers.entry(place.0).or_default().insert(operator);
+            for (place, operator, root) in sound.filter(|(place, ..)| !made.contains(&place.0)) {
+                signers.entry(place.0).or_default().insert(operator, root);
             }
         }
         signers

@@ -256,7 +256,15 @@ impl<S: Signatures> Core<S> {
     fn shown(&mut self, from: u16, alive: &Alive) {
         let slot = self.slot_now();
         match self.watch.take(alive, self.committee.signatures(), slot) {
-            Shown::New => self.broadcast(Message::Alive(alive.clone())),
+            Shown::New => {
+                self.broadcast(Message::Alive(alive.clone()));
+                let operator = alive.operator;
+                if let Some(twins) = self.watch.twins(operator).filter(|_| operator != self.me)
+                    && self.twins.insert(operator, twins) != Some(twins)
+                {
+                    self.report(Report::RanTwice { operator });
+                }
+            }
             Shown::Nothing => {}
             Shown::Twin(_) if self.dry_run => {}
             Shown::Forged => self.report(Report::Fault {

@@ -56,7 +56,7 @@ use super::{
     group::Group,
     guard::{Guard, GuardError, Mark, Start},
     memory::Proofs,
-    overview::news::{Peer, Seen, Votes},
+    overview::news::{Dissenter, Peer, Seen, Votes},
     partials::Proof,
     pulse::Pulse,
     wire::{Limits, Message},
@@ -194,6 +194,8 @@ pub enum News {
     },
     /// Our validators as the chain has them, once an epoch; those that it does not know are left out.
     Validators(Vec<Seen>),
+    /// Own beacon nodes that say something else of our validators than what counts: all of them, when that changes.
+    Dissent(Vec<Dissenter>),
     /// What became of an epoch's votes.
     Votes(Votes),
     /// It was asked to stop, and finishes this slot first.

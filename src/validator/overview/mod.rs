@@ -45,7 +45,7 @@ use super::{
 
 use duties::Duties;
 use grid::Grid;
-use news::Peer;
+use news::{Dissenter, Peer};
 use totals::Totals;
 use validators::Validators;
 use view::{ForkView, Link, NodeView, OperatorView, RestoredView, State, View};
@@ -71,6 +71,8 @@ struct Operator {
     round_trip: Option<Duration>,
     peer: Peer,
     faults: u64,
+    /// It ran twice, and was not here since.
+    ran_twice: bool,
 }
 
 /// The picture. Operators are numbered from 1, validators from 0.
@@ -103,6 +105,8 @@ pub struct Overview {
     not_taken: BTreeMap<Purpose, (u64, String)>,
     /// Jumps of the clock since it last could sign attestations, or the last one.
     jumps: u32,
+    /// Beacon nodes that say something else of our validators than what counts.
+    dissent: Vec<Dissenter>,
     /// When it stood still last.
     stood: Option<Standstill>,
     /// The slot that was begun last.
@@ -159,6 +163,7 @@ impl Overview {
             guard: None,
             not_taken: BTreeMap::new(),
             jumps: 0,
+            dissent: Vec::new(),
             stood: None,
             begun: None,
             watched_since: None,
@@ -219,6 +224,7 @@ impl Overview {
                 }
             }
             News::Validators(seen) => self.validators.seen(seen),
+            News::Dissent(dissent) => self.dissent.clone_from(dissent),
             News::Votes(votes) => self.validators.voted(votes, &mut self.totals),
             News::Stopping { .. } => self.stopping = true,
             News::Stopped(stop) => self.stopped = Some(*stop),
@@ -274,6 +280,7 @@ impl Overview {
                 if let Some(known) = self.operator(*operator) {
                     known.connected = true;
                     known.through = None;
+                    known.ran_twice = false;
                 }
             }
             NetEvent::Disconnected { operator, .. } => {
@@ -331,6 +338,11 @@ impl Overview {
             Report::Fault { operator, .. } => self.fault(*operator),
             Report::Misbehaviour(deed) => self.fault(deed.operator()),
             Report::Forgotten { operator } => self.forgotten = Some(*operator),
+            Report::RanTwice { operator } => {
+                if let Some(known) = self.operator(*operator) {
+                    known.ran_twice = true;
+                }
+            }
             Report::OwnBlock { refused, .. } => self.totals.own_blocks_refused += u64::from(*refused),
             Report::Restoring(restoring) => {
                 self.start = restoring.start.or(self.start);
@@ -771,6 +783,9 @@ impl Overview {
                 ));
             }
         }
+        let twice = (1u16..).zip(&self.operators).filter(|(_, known)| known.ran_twice);
+        warnings.extend(twice.map(|(operator, _)| words::ran_twice(&self.name(operator))));
+        warnings.extend(self.dissent.iter().map(words::dissents));
         warnings.extend(self.differences(now_ms));
         if let Some(operator) = self.forgotten {
             warnings.push(format!(

@@ -30,6 +30,54 @@ pub struct Seen {
     pub slashed: bool,
 }
 
+/// What beacon nodes disagree about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum About {
+    /// The index of a validator that was active with another one.
+    Index,
+    /// When validators are active, and whether they were slashed.
+    Validators,
+    /// Who attests when.
+    Attesters,
+    /// Who proposes when.
+    Proposers,
+    /// Who is in the sync committee.
+    SyncMembers,
+}
+
+impl About {
+    /// For people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Index => "the index of your validators",
+            Self::Validators => "which of your validators are active or slashed",
+            Self::Attesters => "when your validators attest",
+            Self::Proposers => "when your validators propose",
+            Self::SyncMembers => "which of your validators are in the sync committee",
+        }
+    }
+
+    /// For programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Index => "index",
+            Self::Validators => "validators",
+            Self::Attesters => "attesters",
+            Self::Proposers => "proposers",
+            Self::SyncMembers => "sync_members",
+        }
+    }
+}
+
+/// A beacon node that says something else of our validators than what counts, so it is not used for that.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Dissenter {
+    /// Its address without credentials.
+    pub name: String,
+    /// What it says something else about.
+    pub about: About,
+}
+
 /// What became of a validator's vote of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vote {

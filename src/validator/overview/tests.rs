@@ -8,7 +8,7 @@ use crate::{
         chain::spec::{Parting, tests::chain},
         core::{Cause, Decision, Missed, Times},
         duty::{Duty, Kind},
-        overview::news::{Seen, Vote, Votes},
+        overview::news::{About, Seen, Vote, Votes},
         wire::Abilities,
     },
 };
@@ -801,6 +801,7 @@ fn what_was_not_seen_counts_neither_as_done_nor_as_missed() {
             cause: Cause::Unseen,
             validators: [0, 1].into(),
             partials: BTreeSet::new(),
+            differ: BTreeSet::new(),
         }],
         signed_times: None,
         ..account(&[], &[])
@@ -835,4 +836,34 @@ fn what_was_not_seen_counts_neither_as_done_nor_as_missed() {
     assert!(warned(&after) && !warned(&before), "{:?}", after.warnings);
     // It is no news for ever.
     assert!(!warned(&overview.view(at(60), 10)));
+}
+
+#[test]
+fn who_ran_twice_and_who_disagrees_is_warned_of_until_that_is_over() {
+    let mut overview = told(overview());
+    let warned = |overview: &Overview, what: &str| {
+        let view = overview.view(at(9), 10);
+        view.warnings.iter().any(|text| text.contains(what))
+    };
+    overview.tell(&News::Report(Report::RanTwice { operator: 2 }), at(9));
+    assert!(warned(&overview, "bob ran twice with one share"));
+    let reason = Reason::Lost(String::new());
+    overview.tell(
+        &News::Network(NetEvent::Disconnected { operator: 2, reason }),
+        at(9),
+    );
+    assert!(warned(&overview, "bob ran twice with one share"));
+    overview.tell(&News::Network(NetEvent::Connected { operator: 2 }), at(9));
+    assert!(!warned(&overview, "ran twice"));
+    let one = Dissenter {
+        name: "http://a".to_owned(),
+        about: About::Index,
+    };
+    overview.tell(&News::Dissent(vec![one]), at(9));
+    assert!(warned(
+        &overview,
+        "http://a says something else about the index of your validators"
+    ));
+    overview.tell(&News::Dissent(Vec::new()), at(9));
+    assert!(!warned(&overview, "http://a"));
 }

@@ -7,6 +7,8 @@ use crate::validator::{
     core::Standstill,
 };
 
+use super::news::Dissenter;
+
 /// A time span as a person says it: `12 s`, `6 min`, `2 h`, `10 days`.
 pub fn span(ms: u64) -> String {
     let seconds = ms.div_ceil(1000);
@@ -27,6 +29,24 @@ pub fn brief(ms: u64) -> String {
 pub fn offset(ms: i64) -> String {
     let sign = if ms < 0 { '-' } else { '+' };
     format!("{sign}{}", brief(ms.unsigned_abs()))
+}
+
+/// That another operator ran twice, and what to do about it.
+pub fn ran_twice(name: &str) -> String {
+    format!(
+        "{name} ran twice with one share, so both copies stop before that can get the validator slashed. Tell its operator: only the \
+         newest copy of its folder may be started again, and the other one has to go"
+    )
+}
+
+/// That a beacon node says something else of our validators than what counts, what that means, and what to do about it.
+pub fn dissents(one: &Dissenter) -> String {
+    format!(
+        "beacon node {} says something else about {} than what counts (what most of your beacon nodes say, or what was known before): it \
+         is not used for that. Look at its log, restart or update it, or take it out of --beacon-node",
+        one.name,
+        one.about.text()
+    )
 }
 
 /// That this process did nothing for a while, what that means, and what to do about it.

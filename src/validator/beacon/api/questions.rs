@@ -12,7 +12,7 @@ use crate::{
                 AttesterDuty, BlockRoot, Duties, Header, ProposerDuties, SyncDuty, ValidatorStatus, Vote,
             },
             http::{ErrorKind, Node, Request},
-            nodes::{AllFailed, FAIR, FAIR_IF_HARD, From, HEAD, Nodes},
+            nodes::{AllFailed, FAIR, FAIR_IF_HARD, From, HEAD, Nodes, Said},
         },
         chain::{
             block::{Block, BlockSchemas, RESTART, Unfit},
@@ -104,6 +104,21 @@ impl Nodes {
         .await
     }
 
+    /// The same, and what each node says.
+    ///
+    /// # Errors
+    /// [`AllFailed`].
+    pub async fn validators_of_all(
+        &self,
+        pubkeys: &[[u8; 48]],
+        deadline: Instant,
+    ) -> Result<Vec<Said<Vec<ValidatorStatus>>>, AllFailed> {
+        self.poll("validators", |node| async move {
+            node.validators(pubkeys, deadline).await
+        })
+        .await
+    }
+
     /// What became of validators' votes of an epoch whose following one is over; a validator may be left out. Nodes may take
     /// their time for this, and are not thought of worse for it.
     ///
@@ -137,7 +152,7 @@ impl Nodes {
         .await
     }
 
-    /// Attestations that are due in an epoch: at most the next one.
+    /// Attestations that are due in an epoch: at most the next one. What each node says.
     ///
     /// # Errors
     /// [`AllFailed`].
@@ -146,15 +161,15 @@ impl Nodes {
         epoch: u64,
         indices: &[u64],
         deadline: Instant,
-    ) -> Result<From<Duties<AttesterDuty>>, AllFailed> {
+    ) -> Result<Vec<Said<Duties<AttesterDuty>>>, AllFailed> {
         let chain = &*self.known_chain("attester duties")?;
-        self.first("attester duties", deadline, FAIR, |node| async move {
+        self.poll("attester duties", |node| async move {
             node.attester_duties(epoch, chain, indices, deadline).await
         })
         .await
     }
 
-    /// All proposals of an epoch, of anybody's validators.
+    /// All proposals of an epoch, of anybody's validators. What each node says.
     ///
     /// # Errors
     /// [`AllFailed`].
@@ -162,15 +177,15 @@ impl Nodes {
         &self,
         epoch: u64,
         deadline: Instant,
-    ) -> Result<From<ProposerDuties>, AllFailed> {
+    ) -> Result<Vec<Said<ProposerDuties>>, AllFailed> {
         let chain = &*self.known_chain("proposer duties")?;
-        self.first("proposer duties", deadline, FAIR, |node| async move {
+        self.poll("proposer duties", |node| async move {
             node.proposer_duties(epoch, chain, deadline).await
         })
         .await
     }
 
-    /// Which validators are in the sync committee of an epoch.
+    /// Which validators are in the sync committee of an epoch. What each node says.
     ///
     /// # Errors
     /// [`AllFailed`].
@@ -179,9 +194,9 @@ impl Nodes {
         epoch: u64,
         indices: &[u64],
         deadline: Instant,
-    ) -> Result<From<Vec<SyncDuty>>, AllFailed> {
+    ) -> Result<Vec<Said<Vec<SyncDuty>>>, AllFailed> {
         let chain = &*self.known_chain("sync committee duties")?;
-        self.first("sync committee duties", deadline, FAIR, |node| async move {
+        self.poll("sync committee duties", |node| async move {
             node.sync_duties(epoch, chain, indices, deadline).await
         })
         .await

@@ -358,6 +358,7 @@ fn of_validators_that_were_missed_the_cause_and_who_signed_are_told_for_each() {
                 cause: expected,
                 validators: other,
                 partials: [1, 4].into(),
+                differ: BTreeSet::new(),
             };
             assert_eq!(duty.missed, [missed], "slot {slot}");
         }

@@ -456,6 +456,11 @@ fn twins_see_each_other_and_stop_within_two_slots() {
                 );
             }
             assert!((1..4).all(|place| sim.nodes[place].stopped.is_none()));
+            // The others know why it is gone, and are told once.
+            for place in 1..4 {
+                let told = |report: &&Report| matches!(report, Report::RanTwice { operator: 1 });
+                assert_eq!(sim.nodes[place].reports.iter().filter(told).count(), 1, "{place}");
+            }
             sim.run_to(5 * EPOCH);
             assert_eq!(sim.conflicts(), 0);
             assert_eq!(sim.attested_in(0..5 * EPOCH).1, 5 * 8);
@@ -499,4 +504,6 @@ fn restarts_and_replays_stop_nobody() {
         }
     }
     assert!(sim.nodes.iter().all(|node| node.stopped.is_none()));
+    let twice = |report: &Report| matches!(report, Report::RanTwice { .. });
+    assert!((0..4).all(|place| !sim.reported(place, twice)));
 }

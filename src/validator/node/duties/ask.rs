@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::validator::{
     beacon::{
         answers::ValidatorStatus,
-        nodes::{AllFailed, Nodes},
+        nodes::{AllFailed, Nodes, Said},
     },
     chain::spec::{Chain, Fork},
     core::{
@@ -18,12 +18,44 @@ use crate::validator::{
 
 use super::known::{Depends, Question, Whom};
 
-/// What was answered.
+/// What was answered, by each node.
 pub(super) enum Answer {
     /// What the chain says of validators.
-    Validators(Vec<ValidatorStatus>),
-    /// Duties: what the core is to be told, and on which block that depends.
-    Duties(Box<Event>, Option<Depends>),
+    Validators(Vec<Said<Vec<ValidatorStatus>>>),
+    /// Duties, and on which block they depend.
+    Duties(Vec<Said<(Duties, Option<Depends>)>>),
+}
+
+/// Duties of our validators in an epoch, in an order of their own, so that what is the same is equal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Duties {
+    /// Who attests.
+    Attesters(Vec<(u64, Attester)>),
+    /// Who proposes.
+    Proposers(Vec<(u64, Proposer)>),
+    /// Who is in the sync committee.
+    Sync(Vec<SyncMember>),
+}
+
+impl Duties {
+    /// What the core is told.
+    pub(super) fn event(&self, epoch: u64) -> Event {
+        match self.clone() {
+            Self::Attesters(duties) => Event::Attesters { epoch, duties },
+            Self::Proposers(duties) => Event::Proposers { epoch, duties },
+            Self::Sync(members) => Event::SyncMembers { epoch, members },
+        }
+    }
+}
+
+/// The same of what each node says.
+fn each<T, U>(said: Vec<Said<T>>, put: impl Fn(T) -> U) -> Vec<Said<U>> {
+    let put = |one: Said<T>| Said {
+        node: one.node,
+        head_slot: one.head_slot,
+        value: put(one.value),
+    };
+    said.into_iter().map(put).collect()
 }
 
 /// Who asks whom.
@@ -38,7 +70,7 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    /// Asks about these validators; what the chain says is asked of all.
+    /// Asks all nodes about these validators; what the chain says is asked of all validators.
     ///
     /// # Errors
     /// [`AllFailed`].
@@ -51,8 +83,8 @@ impl Asker {
         match question {
             Question::Validators => {
                 let keys: Vec<[u8; 48]> = self.places.keys().copied().collect();
-                let found = self.nodes.validators(&keys, deadline).await?;
-                Ok(Answer::Validators(found.value))
+                let said = self.nodes.validators_of_all(&keys, deadline).await?;
+                Ok(Answer::Validators(said))
             }
             Question::Attesters(epoch) => self.attesters(epoch, whom, deadline).await,
             Question::Proposers(epoch) => self.proposers(epoch, whom, deadline).await,
@@ -61,72 +93,72 @@ impl Asker {
     }
 
     async fn attesters(&self, epoch: u64, whom: &Whom, deadline: Instant) -> Result<Answer, AllFailed> {
-        let answer = self
+        let said = self
             .nodes
             .attester_duties(epoch, &indices(whom), deadline)
-            .await?
-            .value;
-        let duties = answer.data.iter().filter_map(|duty| {
-            let attester = Attester {
-                validator: *whom.get(&duty.validator_index)?,
-                index: duty.validator_index,
-                committee: duty.committee_index,
-                committee_length: duty.committee_length,
-                committees_at_slot: duty.committees_at_slot,
-            };
-            Some((duty.slot, attester))
-        });
-        let duties = duties.collect();
-        let depends = Depends::of_attesters(epoch, answer.dependent_root);
-        Ok(Answer::Duties(
-            Box::new(Event::Attesters { epoch, duties }),
-            Some(depends),
-        ))
+            .await?;
+        Ok(Answer::Duties(each(said, |answer| {
+            let duties = answer.data.iter().filter_map(|duty| {
+                let attester = Attester {
+                    validator: *whom.get(&duty.validator_index)?,
+                    index: duty.validator_index,
+                    committee: duty.committee_index,
+                    committee_length: duty.committee_length,
+                    committees_at_slot: duty.committees_at_slot,
+                };
+                Some((duty.slot, attester))
+            });
+            let mut duties: Vec<(u64, Attester)> = duties.collect();
+            duties.sort_by_key(|(slot, attester)| (*slot, attester.validator));
+            let depends = Depends::of_attesters(epoch, answer.dependent_root);
+            (Duties::Attesters(duties), Some(depends))
+        })))
     }
 
     async fn proposers(&self, epoch: u64, whom: &Whom, deadline: Instant) -> Result<Answer, AllFailed> {
-        let answer = self.nodes.proposer_duties(epoch, deadline).await?.value;
-        let duties = answer.duties.data.iter().filter_map(|duty| {
-            let proposer = Proposer {
-                validator: *whom.get(&duty.validator_index)?,
-                index: duty.validator_index,
-            };
-            Some((duty.slot, proposer))
-        });
-        let duties = duties.collect();
-        // Those of Fulu's first epoch are not.
+        let said = self.nodes.proposer_duties(epoch, deadline).await?;
+        let decided_ahead = self.decides_ahead(epoch);
+        Ok(Answer::Duties(each(said, |answer| {
+            let duties = answer.duties.data.iter().filter_map(|duty| {
+                let proposer = Proposer {
+                    validator: *whom.get(&duty.validator_index)?,
+                    index: duty.validator_index,
+                };
+                Some((duty.slot, proposer))
+            });
+            let mut duties: Vec<(u64, Proposer)> = duties.collect();
+            duties.sort_by_key(|(slot, proposer)| (*slot, proposer.validator));
+            let depends =
+                Depends::of_proposers(epoch, answer.duties.dependent_root, answer.v2, decided_ahead);
+            (Duties::Proposers(duties), Some(depends))
+        })))
+    }
+
+    /// Whether proposers of an epoch are decided an epoch ahead; those of Fulu's first epoch are not.
+    pub(super) fn decides_ahead(&self, epoch: u64) -> bool {
         let chain = self.nodes.chain();
         let spec = &chain.as_ref().unwrap_or(&self.chain).spec;
         let fork_before = spec.fork_at(epoch.saturating_sub(1));
-        let decided_ahead = fork_before.is_some_and(|one| one.fork >= Fork::Fulu);
-        let depends = Depends::of_proposers(epoch, answer.duties.dependent_root, answer.v2, decided_ahead);
-        Ok(Answer::Duties(
-            Box::new(Event::Proposers { epoch, duties }),
-            Some(depends),
-        ))
+        fork_before.is_some_and(|one| one.fork >= Fork::Fulu)
     }
 
     async fn sync_members(&self, epoch: u64, whom: &Whom, deadline: Instant) -> Result<Answer, AllFailed> {
-        let answer = self
-            .nodes
-            .sync_duties(epoch, &indices(whom), deadline)
-            .await?
-            .value;
-        let members = answer.iter().filter_map(|duty| {
-            let places = &duty.validator_sync_committee_indices;
-            let subcommittees = self.chain.sync_subcommittees(places).into_iter();
-            Some(SyncMember {
-                validator: *whom.get(&duty.validator_index)?,
-                index: duty.validator_index,
-                subcommittees: subcommittees.filter_map(|one| u16::try_from(one).ok()).collect(),
-                places: places.clone(),
-            })
-        });
-        let members = members.collect();
-        Ok(Answer::Duties(
-            Box::new(Event::SyncMembers { epoch, members }),
-            None,
-        ))
+        let said = self.nodes.sync_duties(epoch, &indices(whom), deadline).await?;
+        Ok(Answer::Duties(each(said, |answer| {
+            let members = answer.iter().filter_map(|duty| {
+                let places = &duty.validator_sync_committee_indices;
+                let subcommittees = self.chain.sync_subcommittees(places).into_iter();
+                Some(SyncMember {
+                    validator: *whom.get(&duty.validator_index)?,
+                    index: duty.validator_index,
+                    subcommittees: subcommittees.filter_map(|one| u16::try_from(one).ok()).collect(),
+                    places: places.clone(),
+                })
+            });
+            let mut members: Vec<SyncMember> = members.collect();
+            members.sort_by_key(|member| member.validator);
+            (Duties::Sync(members), None)
+        })))
     }
 }
 

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use crate::{crypto::hash::Hash, validator::beacon::events::Head};
 
+use super::ask::Duties;
+
 /// What beacon nodes are asked about our validators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Question {
@@ -44,6 +46,8 @@ pub(super) struct Known {
     pub(super) half: u64,
     /// None for what no head changes.
     pub(super) depends: Option<Depends>,
+    /// What counts.
+    pub(super) duties: Duties,
 }
 
 /// The block on which duties depend: on another branch of the chain they are others.

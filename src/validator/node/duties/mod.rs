@@ -13,22 +13,24 @@
 //!   begins, when the last word on its duties is spoken.
 //! - In each slot until there is an answer.
 //!
-//! Answers are of different nodes, of which some lag: one of another branch than the newest head replaces none of that
-//! head's.
+//! All nodes are asked, and whose word counts is found in `counted`: no single one says alone who has which duty. Some lag: an answer of
+//! another branch than the newest head replaces none of that head's.
 //!
 //! | Module | What it is |
 //! |---|---|
 //! | `known` | what was asked and answered, and on which blocks that depends |
 //! | `ask` | the questions |
+//! | `counted` | whose answer counts, and who says something else |
 
 mod ask;
+mod counted;
 mod known;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Range,
     sync::Arc,
     time::Duration,
@@ -44,12 +46,12 @@ use crate::validator::{
     beacon::{
         answers::{ProposerPreparation, SignedRegistration, SyncSubscription, ValidatorStatus},
         events::{Events, Head, News},
-        nodes::{AllFailed, Nodes},
+        nodes::{AllFailed, Nodes, Said},
     },
     chain::{spec::Chain, time::Time},
     core::{Event, schedule::SyncMember},
     group::Group,
-    overview::news::Seen,
+    overview::news::{About, Dissenter, Seen},
 };
 
 use super::{
@@ -58,8 +60,9 @@ use super::{
     votes,
 };
 
-use ask::{Answer, Asker};
-use known::{Branch, Known, Question, Whom};
+use ask::{Answer, Asker, Duties};
+use counted::Dissent;
+use known::{Branch, Depends, Known, Question, Whom};
 
 /// One request for duties may take so long.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -98,6 +101,13 @@ pub(super) struct Service {
     events: mpsc::UnboundedSender<Event>,
     /// For whoever watches.
     news: mpsc::UnboundedSender<Told>,
+    /// What counts of what nodes say of our validators, by their place in the lock.
+    counted: BTreeMap<u32, ValidatorStatus>,
+    /// Whether questions wait for others that are under way.
+    postponed: bool,
+    /// Who says something else, and of whom that was told.
+    dissent: Dissent,
+    named: BTreeSet<(usize, About)>,
     /// By index on the chain.
     validators: HashMap<u64, OnChain>,
     /// The epoch in which they were looked up.
@@ -135,6 +145,10 @@ impl Service {
             registrations: registrations.into(),
             events,
             news,
+            counted: BTreeMap::new(),
+            postponed: false,
+            dissent: Dissent::default(),
+            named: BTreeSet::new(),
             validators: HashMap::new(),
             looked_up: None,
             branch: None,
@@ -229,6 +243,8 @@ impl Service {
             self.ask(Question::Validators);
         }
         self.known.retain(|question, _| question.epoch() >= Some(epoch));
+        self.dissent.forget_before(epoch);
+        self.name_dissenters();
         for question in [epoch, epoch.saturating_add(1)]
             .into_iter()
             .flat_map(Question::of)
@@ -237,7 +253,11 @@ impl Service {
             let holds = known.is_some_and(|known| {
                 known.half == half && !self.is_stale(known) && known.whom == self.whom(question)
             });
-            if !holds {
+            // First what is known: who contradicts that is not believed in what is not.
+            let waits = known.is_none() && self.under_way.keys().any(|other| self.known.contains_key(other));
+            if !holds && waits {
+                self.postponed = true;
+            } else if !holds {
                 self.ask(question);
             }
         }
@@ -255,7 +275,11 @@ impl Service {
 
     /// Whether the newest head is of another branch.
     fn is_stale(&self, known: &Known) -> bool {
-        let both = self.branch.as_ref().zip(known.depends.as_ref());
+        self.is_of_another_branch(known.depends.as_ref())
+    }
+
+    fn is_of_another_branch(&self, depends: Option<&Depends>) -> bool {
+        let both = self.branch.as_ref().zip(depends);
         both.is_some_and(|(branch, depends)| branch.contradicts(depends))
     }
 
@@ -299,18 +323,30 @@ impl Service {
             Err(error) => return self.under_way.retain(|_, task| *task != error.id()),
         };
         self.under_way.remove(&asked.question);
+        self.take(asked);
+        if self.postponed && !self.under_way.keys().any(|other| self.known.contains_key(other)) {
+            self.postponed = false;
+            self.refresh();
+        }
+    }
+
+    fn take(&mut self, asked: Asked) {
         match asked.answer {
             Ok(Answer::Validators(found)) => self.found(found),
-            Ok(Answer::Duties(event, depends)) => {
-                if let Event::SyncMembers { epoch, members } = &*event {
-                    self.subscribe(*epoch, members);
+            Ok(Answer::Duties(said)) => {
+                let Some((duties, depends)) = self.counting(asked.question, &asked.whom, said) else {
+                    return;
+                };
+                if let (Duties::Sync(members), Some(epoch)) = (&duties, asked.question.epoch()) {
+                    self.subscribe(epoch, members);
                 }
                 let known = Known {
                     whom: asked.whom,
                     half: asked.half,
                     depends,
+                    duties,
                 };
-                self.tell(asked.question, known, *event);
+                self.tell(asked.question, known);
             }
             // Before Fulu only the current epoch's proposers are known.
             Err(error) if matches!(asked.question, Question::Proposers(_)) => {
@@ -320,38 +356,95 @@ impl Service {
         }
     }
 
+    /// What counts of what nodes say of duties of these validators.
+    fn counting(
+        &mut self,
+        question: Question,
+        whom: &Whom,
+        mut said: Vec<Said<(Duties, Option<Depends>)>>,
+    ) -> Option<(Duties, Option<Depends>)> {
+        // Of nodes on another branch than our head none knows better than one on that head's.
+        let lags = |one: &Said<(Duties, Option<Depends>)>| self.is_of_another_branch(one.value.1.as_ref());
+        if !said.iter().all(lags) {
+            said.retain(|one| !lags(one));
+        }
+        let before = self
+            .known
+            .get(&question)
+            .filter(|known| known.whom == *whom && !self.is_stale(known));
+        let is_known = before.map(|before| |one: &(Duties, Option<Depends>)| one.0 == before.duties);
+        let is_known = is_known
+            .as_ref()
+            .map(|known| known as &dyn Fn(&(Duties, Option<Depends>)) -> bool);
+        // Before Fulu those who propose in the next epoch may change with every block.
+        let changes = match question {
+            Question::Proposers(epoch) => {
+                epoch > self.time.epoch_of(self.slot_now()) && !self.asker.decides_ahead(epoch)
+            }
+            _ => false,
+        };
+        let counts = self.dissent.of_duties(
+            question,
+            &said,
+            is_known,
+            |one, other| one.0 == other.0,
+            |one, other| !changes && one.1 == other.1,
+        )?;
+        self.name_dissenters();
+        Some(said.swap_remove(counts).value)
+    }
+
+    /// Tells who says something else than what counts, when that changes.
+    fn name_dissenters(&mut self) {
+        let named = self.dissent.named();
+        if named != self.named {
+            self.named = named;
+            let dissenter = |(node, about): &(usize, About)| Dissenter {
+                name: self.asker.nodes.name_of(*node),
+                about: *about,
+            };
+            let _ = self
+                .news
+                .send(Told::Dissent(self.named.iter().map(dissenter).collect()));
+        }
+    }
+
     /// Tells the core, unless it knows that, or better.
-    fn tell(&mut self, question: Question, told: Known, event: Event) {
+    fn tell(&mut self, question: Question, told: Known) {
         let before = self.known.get(&question);
         let better = |before: &Known| *before == told || self.is_stale(&told) && !self.is_stale(before);
         if !before.is_some_and(better) {
-            let _ = self.events.send(event);
+            if let Some(epoch) = question.epoch() {
+                let _ = self.events.send(told.duties.event(epoch));
+            }
             self.known.insert(question, told);
         }
     }
 
     /// Our validators as the chain has them.
-    fn found(&mut self, found: Vec<ValidatorStatus>) {
+    fn found(&mut self, said: Vec<Said<Vec<ValidatorStatus>>>) {
+        let epoch = self.time.epoch_of(self.slot_now());
+        let places = &self.asker.places;
+        self.counted = self.dissent.of_validators(places, said, &self.counted, epoch);
+        self.name_dissenters();
+        self.validators.clear();
         let mut seen = Vec::new();
-        for status in found {
-            let ValidatorStatus { index, validator, .. } = &status;
-            if let Some(place) = self.asker.places.get(&validator.pubkey) {
-                let one = OnChain {
-                    place: *place,
-                    active: validator.activation_epoch..validator.exit_epoch,
-                };
-                self.validators.insert(*index, one);
-                seen.push(Seen {
-                    validator: *place,
-                    index: *index,
-                    balance: status.balance,
-                    slashed: validator.slashed,
-                    status: status.status,
-                });
-            }
+        for (place, status) in &self.counted {
+            let ValidatorStatus { index, validator, .. } = status;
+            let one = OnChain {
+                place: *place,
+                active: validator.activation_epoch..validator.exit_epoch,
+            };
+            self.validators.insert(*index, one);
+            seen.push(Seen {
+                validator: *place,
+                index: *index,
+                balance: status.balance,
+                slashed: validator.slashed,
+                status: status.status.clone(),
+            });
         }
         let _ = self.news.send(Told::Validators(seen));
-        let epoch = self.time.epoch_of(self.slot_now());
         self.looked_up = Some(epoch);
         self.introduce();
         if self.votes_asked != Some(epoch) {

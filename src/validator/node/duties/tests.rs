@@ -17,6 +17,7 @@ use super::{
     known::{Branch, Depends, Known, Question},
     *,
 };
+use crate::validator::core::schedule::Attester;
 use crate::{
     cluster::lock::Lock,
     validator::{
@@ -81,6 +82,8 @@ struct Chain {
     validators: Vec<([u8; 48], Range<u64>)>,
     /// The last block before an epoch; of those that are not here it is block 1.
     blocks: BTreeMap<u64, u8>,
+    /// What is added to indices and to the slots of attesters: a liar.
+    lies: (u64, u64),
     /// Whether version 2 of proposer duties is there, and not version 1.
     v2: bool,
     /// What begins like this is never answered.
@@ -122,7 +125,7 @@ impl Chain {
                 let block = self.last_before(epoch.saturating_sub(1));
                 let duty = |index: &Value| {
                     json!({
-                        "pubkey": format!("0x{}", "05".repeat(48)), "validator_index": index, "slot": text(first_slot),
+                        "pubkey": format!("0x{}", "05".repeat(48)), "validator_index": index, "slot": text(first_slot + self.lies.1),
                         "committee_index": "0", "committee_length": text(block.into()), "committees_at_slot": "1",
                         "validator_committee_index": "0",
                     })
@@ -158,7 +161,7 @@ impl Chain {
                 "genesis_fork_version": "0x10000038",
             })),
             VALIDATORS => {
-                let found = self.validators.iter().zip(INDEX..);
+                let found = self.validators.iter().zip(INDEX + self.lies.0..);
                 let found = found.map(|((key, active), index)| {
                     json!({
                         "index": index.to_string(), "balance": "32000000000", "status": "any",
@@ -207,6 +210,7 @@ impl Test {
             genesis: now_ms() / 1000 - slot_ms * 8 * epoch / 1000,
             validators: keys.zip(active.iter().cloned()).collect(),
             blocks: BTreeMap::new(),
+            lies: (0, 0),
             v2: true,
             hangs: None,
             given_up: Arc::default(),
@@ -497,12 +501,9 @@ async fn an_answer_of_another_branch_replaces_none_of_the_heads() {
             whom: Whom::from([(INDEX, 0)]),
             half,
             depends: Some(Depends::of_attesters(6, [root; 32])),
+            duties: Duties::Attesters(Vec::new()),
         };
-        let event = Event::Attesters {
-            epoch: 6,
-            duties: Vec::new(),
-        };
-        service.tell(Question::Attesters(6), known, event);
+        service.tell(Question::Attesters(6), known);
         heard.try_recv().is_ok()
     };
     // Better than nothing, until there is something better.
@@ -512,6 +513,62 @@ async fn an_answer_of_another_branch_replaces_none_of_the_heads() {
     // The same is no news, but now and then it is told again.
     assert!(!told(2, 0));
     assert!(told(2, 1));
+}
+
+/// The one that is listed first begins to lie: about the index of a validator, and about when it attests.
+#[tokio::test]
+async fn one_of_two_beacon_nodes_moves_no_validator_and_no_duty() {
+    let mut test = Test::new(SHORT, 5, &[ALWAYS]).await;
+    let liar = Test::new(SHORT, 5, &[ALWAYS]).await;
+    liar.chain().genesis = test.chain().genesis;
+    let nodes = connect(&[&liar.server, &test.server]).await;
+    let chain = nodes.chain().unwrap();
+    let name = nodes.health().remove(0).name;
+    let (news, mut told) = mpsc::unbounded_channel();
+    let group = Arc::new(test.group.clone());
+    tokio::spawn(Service::new(nodes, chain, group, Vec::new(), test.events.clone(), news).run());
+    let (mut epochs, mut named) = (BTreeSet::new(), BTreeSet::new());
+    let both = BTreeSet::from([(name.clone(), About::Index), (name, About::Attesters)]);
+    let all = async {
+        while epochs.len() < 7 || !both.is_subset(&named) {
+            tokio::select! {
+                Some(event) = test.heard.recv() => if let Event::Attesters { epoch, duties } = event {
+                    let right = |(slot, attester): &(u64, Attester)| *slot == epoch * 8 && attester.index == INDEX;
+                    assert!(duties.len() == 1 && duties.iter().all(right), "epoch {epoch}: {duties:?}");
+                    epochs.insert(epoch);
+                    if epochs.len() == 2 {
+                        liar.chain().lies = (1, 1);
+                    }
+                },
+                Some(news) = told.recv() => if let Told::Dissent(dissent) = news {
+                    named.extend(dissent.into_iter().map(|one| (one.name, one.about)));
+                },
+            }
+        }
+    };
+    tokio::time::timeout(TEST_PATIENCE, all).await.unwrap();
+    assert_eq!(named, both);
+}
+
+/// One of two that hangs costs a second, not the duties.
+#[tokio::test]
+async fn duties_do_not_wait_for_a_beacon_node_that_hangs() {
+    let mut test = Test::new(LONG, 5, &[ALWAYS]).await;
+    let hung = Test::new(LONG, 5, &[ALWAYS]).await;
+    {
+        let mut chain = hung.chain();
+        chain.genesis = test.chain().genesis;
+        chain.hangs = Some("/eth/v1/validator/duties");
+    }
+    let nodes = connect(&[&hung.server, &test.server]).await;
+    let chain = nodes.chain().unwrap();
+    let (news, _told) = mpsc::unbounded_channel();
+    let group = Arc::new(test.group.clone());
+    let began = Instant::now();
+    tokio::spawn(Service::new(nodes, chain, group, Vec::new(), test.events.clone(), news).run());
+    test.hear(&["attesters 5 of block 1", "attesters 6 of block 1", "sync 5"])
+        .await;
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
 }
 
 #[tokio::test]

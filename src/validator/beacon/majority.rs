@@ -1,0 +1,74 @@
+//! Whose word counts when beacon nodes say different things: one rule for forks, indices and duties.
+
+use std::cmp::Reverse;
+
+/// Heads that are no further apart are equally new: they are asked for one after the other, while blocks come.
+const CLOSE: u64 = 2;
+
+/// What a beacon node says, as far as it matters for who is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::validator) struct Voice {
+    /// The slot of its head; 0 if it told of none.
+    pub(in crate::validator) head_slot: u64,
+    /// How well it goes with what was known before: more is better.
+    pub(in crate::validator) known: u8,
+}
+
+/// Of these voices (places in `voices`, in the order in which the nodes are listed) those that say what counts: what most say. Where as
+/// many say the one as the other, what was known before; then what a node with the newest head of all `voices` says, then who is listed
+/// first. Empty if nobody says anything.
+pub(in crate::validator) fn counting(
+    voices: &[Voice],
+    of: impl IntoIterator<Item = usize>,
+    same: impl Fn(usize, usize) -> bool,
+) -> Vec<usize> {
+    let newest = voices.iter().map(|voice| voice.head_slot).max().unwrap_or(0);
+    let mut classes: Vec<Vec<usize>> = Vec::new();
+    for place in of {
+        let alike = |class: &&mut Vec<usize>| class.first().is_some_and(|first| same(*first, place));
+        match classes.iter_mut().find(alike) {
+            Some(class) => class.push(place),
+            None => classes.push(vec![place]),
+        }
+    }
+    let weight = |class: &Vec<usize>| {
+        let said = || class.iter().filter_map(|place| voices.get(*place));
+        let known = said().map(|voice| voice.known).max();
+        let is_new = said().any(|voice| voice.head_slot.saturating_add(CLOSE) >= newest);
+        (class.len(), known, is_new, Reverse(class.first().copied()))
+    };
+    classes.into_iter().max_by_key(weight).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn most_then_the_known_then_the_newest_head_then_the_first() {
+        // What each says, its head, and how well it goes with what was known.
+        type Case = (&'static [(char, u64, u8)], &'static [usize]);
+        let cases: [Case; 8] = [
+            (&[], &[]),
+            (&[('a', 9, 0)], &[0]),
+            (&[('a', 9, 1), ('b', 9, 0), ('b', 9, 0)], &[1, 2]),
+            (&[('a', 9, 0), ('b', 9, 1)], &[1]),
+            (&[('a', 99, 0), ('b', 9, 1)], &[1]),
+            (&[('a', 6, 0), ('b', 9, 0)], &[1]),
+            // Two slots are no difference.
+            (&[('a', 7, 0), ('b', 9, 0)], &[0]),
+            (&[('a', 9, 1), ('b', 9, 0), ('b', 9, 2), ('a', 9, 1)], &[1, 2]),
+        ];
+        for (said, expected) in cases {
+            let voices: Vec<Voice> = said
+                .iter()
+                .map(|(_, head_slot, known)| Voice {
+                    head_slot: *head_slot,
+                    known: *known,
+                })
+                .collect();
+            let same = |one: usize, other: usize| said[one].0 == said[other].0;
+            assert_eq!(counting(&voices, 0..said.len(), same), expected, "{said:?}");
+        }
+    }
+}

@@ -1139,6 +1139,141 @@ fn who_asks_again_whether_all_is_done_is_told_what_is_there() {
 }
 
 #[test]
+fn a_record_that_shows_the_end_is_never_exchanged_for_a_poor_one() {
+    let group = Group::new(3, 2, 1);
+    all_good(group.join_all());
+    let password = group.dir.path().join("password");
+    fs::write(&password, "correct horse battery").unwrap();
+    let verify = |folder: &Path| {
+        conclave()
+            .arg("verify")
+            .arg(folder)
+            .output()
+            .unwrap()
+            .status
+            .code()
+    };
+    let backup = |folder: &Path, name: &str| {
+        let mut command = conclave();
+        command
+            .args(["--data-dir"])
+            .arg(folder)
+            .arg("backup")
+            .arg(group.dir.path().join(name));
+        command.arg("--password-file").arg(&password).output().unwrap()
+    };
+    let folder = copy_of(&group, 2, "journal");
+    let (journal, transcript) = (
+        folder.join("ceremony/journal"),
+        folder.join("ceremony/transcript"),
+    );
+    let before = fs::read(&transcript).unwrap();
+    for damaged in [false, true] {
+        fs::remove_file(&journal).unwrap();
+        if damaged {
+            fs::write(&journal, [0xa5; 300]).unwrap();
+        }
+        let end = join_alone(&group, &folder, &["--wait", "1"]);
+        end.is_good();
+        let told = notices(&end);
+        assert!(
+            told.contains(if damaged {
+                "journal was damaged"
+            } else {
+                "journal of the ceremony"
+            }),
+            "{told}"
+        );
+        // It is carol who asks: she has confirmed by having her files.
+        assert!(
+            told.contains("bob (operator 2) have not confirmed") && !told.contains("carol"),
+            "{told}"
+        );
+        assert!(fs::read(&transcript).unwrap() == before);
+        assert_eq!(verify(&folder), Some(0));
+    }
+    // Where there is none, or one that shows nothing, none that shows nothing is made.
+    let poor = [&before[..before.len().min(86)], &[0; 4]].concat();
+    fs::remove_file(&transcript).unwrap();
+    for there in [None, Some(&poor)] {
+        if let Some(bytes) = there {
+            fs::write(&transcript, bytes).unwrap();
+        }
+        let end = join_alone(&group, &folder, &["--wait", "1"]);
+        end.is_good();
+        assert!(
+            notices(&end).contains("copy that file from another operator"),
+            "{}",
+            notices(&end)
+        );
+        assert_eq!(fs::read(&transcript).ok().as_ref(), there);
+    }
+    assert_eq!(verify(&folder), Some(6));
+    // No share depends on what others have too.
+    fs::create_dir(folder.join("ceremony/evidence")).unwrap();
+    fs::write(
+        folder.join("ceremony/evidence/attempt-1-operator-1-badshare"),
+        "x",
+    )
+    .unwrap();
+    fs::remove_file(folder.join("deposit-data.json")).unwrap();
+    let output = backup(&folder, "one");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    for file in ["ceremony/transcript", "badshare"] {
+        assert!(told.contains(file), "{told}");
+    }
+    // A good one is made of what the journal has.
+    fs::copy(group.folder(2).join("ceremony/journal"), &journal).unwrap();
+    join_alone(&group, &folder, &[]).is_good();
+    assert!(fs::read(&transcript).unwrap() == before);
+    // A share does.
+    fs::write(folder.join("validator_keys/keystore-0.json"), "x").unwrap();
+    assert_eq!(backup(&folder, "two").status.code(), Some(6));
+}
+
+#[test]
+fn what_is_known_to_be_in_the_way_is_said_at_the_end() {
+    let group = Group::new(3, 2, 1);
+    let mut fields = (*group.definition).clone();
+    fields.name = "Foes".into();
+    let other = group.dir.path().join("other.json");
+    fs::write(&other, Definition::new(fields).unwrap().to_json()).unwrap();
+    let ann = group.join(0, &[]);
+    let mut command = conclave();
+    command
+        .args(["--json", "--data-dir"])
+        .arg(group.folder(1))
+        .args(["join", "--yes"])
+        .arg(&other);
+    command.args([
+        "--listen",
+        "/ip4/127.0.0.1/tcp/0",
+        "--wait",
+        "4",
+        "--peer",
+        &group.address(0),
+    ]);
+    // The same command would never help.
+    Process::start(command).end().refused(
+        4,
+        &[
+            "has another definition",
+            "Waiting for",
+            "copy charon-enr-private-key and nothing else",
+        ],
+    );
+    drop(ann);
+    // Nobody is there.
+    let mut carol = group.join(2, &[0]);
+    carol.until("refused", |event| event["event"] == "unreachable");
+    carol.interrupt();
+    carol
+        .end()
+        .refused(130, &["is not reached at", "refused", "same command again"]);
+}
+
+#[test]
 fn shares_that_were_made_just_now_have_signed_nothing() {
     let group = Group::new(2, 2, 1);
     let mut command = group.command(0, &[1]);

@@ -152,6 +152,22 @@ fn a_folder_moves_with_its_memory_and_is_retired() {
         "--yes",
     ];
     place.refuses("old", &part, 7, "is retired");
+    // Nobody is sent to start it, or to a ceremony with it; and the archive is named wherever one stands.
+    place.refuses("old", &["status"], 7, "is retired");
+    place.refuses("old", &["identity", "rename", "--name", "ana"], 7, "is retired");
+    let (out, err) = place.works("old", &["identity", "show"]);
+    assert!(
+        !out.contains("Send this") && err.contains("retired"),
+        "{out}{err}"
+    );
+    let (out, _) = place.works("old", &["verify", "old"]);
+    let archive_path = place.path("archive").display().to_string();
+    assert!(
+        out.contains("state of the folder") && out.contains("retired"),
+        "{out}"
+    );
+    let marked = fs::read_to_string(place.path("old/RETIRED")).unwrap();
+    assert!(marked.contains(&archive_path), "{marked}");
     place.refuses(
         "old",
         &["export", "second", "--password-file", "password", "--yes"],
@@ -166,7 +182,10 @@ fn a_folder_moves_with_its_memory_and_is_retired() {
     );
     assert!(!place.path("second").exists() && !place.path("part").exists());
     let err = text(&place.output("old", &["run", "--beacon-node", NOWHERE]).stderr);
-    assert!(err.contains("exported to archive on 2"), "{err}");
+    assert!(
+        err.contains(&format!("exported to {} on 2", place.path("archive").display())),
+        "{err}"
+    );
 
     let (out, err) = place.works("new", &IMPORT);
     assert!(out.contains("operator 1 of 4"), "{out}");
@@ -341,7 +360,8 @@ fn an_export_that_was_interrupted_after_its_archive_ends_well() {
     assert_eq!(fs::read(place.path("archive")).unwrap(), archive);
     let err = text(&place.output("old", &EXPORT).stderr);
     assert!(
-        err.contains("exported to archive on 2") && err.contains("import that archive"),
+        err.contains(&format!("exported to {} on 2", place.path("archive").display()))
+            && err.contains("import that archive"),
         "{err}"
     );
     let before = place.files("old");
@@ -831,4 +851,34 @@ fn a_backup_becomes_a_folder_that_knows_that_it_has_forgotten() {
     let own = self::number(&place, "third");
     drop(Running::of(&place, "third", &["--original-is-gone", &own]));
     assert_eq!(mark(&place, "third"), Some(Mark::Restored));
+}
+
+/// Whoever comes to a restored folder is told that it is one, whatever is asked of it.
+#[test]
+fn a_restored_folder_is_named_as_one_everywhere() {
+    let place = Place::new();
+    place.works("old", &BACKUP);
+    place.works("new", &RESTORE);
+    let (out, _) = place.works("new", &["verify", "new"]);
+    assert!(out.contains("restored from a backup"), "{out}");
+    place.refuses("new", &["status"], 7, "only if the original is gone");
+    let history = ["slashing-protection", "export", "nothing"];
+    place.refuses("new", &history, 7, "restored from a backup");
+
+    let number = number(&place, "new");
+    let running = Running::of(&place, "new", &["--original-is-gone", &number]);
+    let (out, _) = place.works("new", &["--json", "status"]);
+    let status: Value = serde_json::from_str(&out).unwrap();
+    assert!(
+        status["restored"].is_object(),
+        "no beacon node is needed to know that: {status}"
+    );
+    assert!(
+        status["why"].as_str().unwrap().contains("restored from a backup"),
+        "{status}"
+    );
+    drop(running);
+    // What was signed before is known no better for the word that was given.
+    place.refuses("new", &history, 7, "restored from a backup");
+    assert!(!place.path("nothing").exists() && !place.path("new/RESTORED").exists());
 }

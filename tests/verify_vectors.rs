@@ -889,3 +889,101 @@ fn what_shows_compatibility_is_there() {
         assert!(root.join(path).exists(), "{path}");
     }
 }
+
+/// Whoever names several folders or files wants to know whether they are of one ceremony.
+#[test]
+fn what_is_of_different_ceremonies_is_said() {
+    let lock = |folder: &str| vector(folder).join("node0/cluster-lock.json");
+    let (one, other) = ("dkg-v1.10-hoodi-4x2", "dkg-v1.10-hoodi-4x1-signed");
+    let hash = |folder: &str| {
+        let value: serde_json::Value = serde_json::from_slice(&fs::read(lock(folder)).unwrap()).unwrap();
+        value["lock_hash"].as_str().unwrap().to_owned()
+    };
+    let definition = |folder: &str| vector(folder).join("cluster-definition.json");
+    let deposit = vector(other).join("node0/deposit-data.json");
+    for paths in [
+        vec![lock(one), lock(other)],
+        vec![vector(QUICK).join("node0"), lock(other)],
+        vec![lock(other), vector(QUICK).join("node0")],
+        vec![vector(QUICK).join("node0"), deposit],
+    ] {
+        let result = check(one, &paths);
+        assert_fails(&result, "same ceremony", &hash(other));
+        assert!(
+            failed(&result)
+                .iter()
+                .all(|text| text.starts_with("same ceremony")),
+            "{:?}",
+            failed(&result)
+        );
+    }
+    assert_fails(
+        &check(one, &[lock(one), lock(other)]),
+        "same ceremony",
+        &hash(one),
+    );
+    let folders = [one, other].map(|folder| {
+        let dir = tempfile::tempdir().unwrap();
+        fs::copy(definition(folder), dir.path().join("cluster-definition.json")).unwrap();
+        dir
+    });
+    let paths = [folders[0].path().to_owned(), folders[1].path().to_owned()];
+    assert_fails(&check(one, &paths), "same ceremony", "the definition 0x");
+    let result = check(
+        one,
+        &[
+            lock(one),
+            vector(one).join("node1/cluster-lock.json"),
+            definition(one),
+        ],
+    );
+    assert!(result.passed(), "{:?}", failed(&result));
+}
+
+/// Without its identity no share of a folder can be used, and another one does not help.
+#[test]
+fn a_missing_identity_is_missing() {
+    let folder = copy(QUICK, 0);
+    fs::remove_file(folder.path().join("charon-enr-private-key")).unwrap();
+    let result = check(QUICK, &[folder.path().to_owned()]);
+    assert!(
+        result.passed(),
+        "other software keeps it elsewhere: {:?}",
+        failed(&result)
+    );
+    let open = |row: &conclave::ceremony::verify::Row| {
+        row.check == "identity of an operator" && matches!(row.outcome, Outcome::NotChecked(_))
+    };
+    assert!(result.rows.iter().any(open));
+    for ours in ["ceremony", "slashing-protection.redb"] {
+        fs::create_dir(folder.path().join(ours)).unwrap();
+        let result = check(QUICK, &[folder.path().to_owned()]);
+        assert_fails(&result, "nothing is missing", "charon-enr-private-key");
+        fs::remove_dir(folder.path().join(ours)).unwrap();
+    }
+}
+
+/// Whoever looks at a folder before working with it is told that nothing may work in it, or what it has forgotten.
+#[test]
+fn what_became_of_a_folder_is_said() {
+    for (mark, words) in [
+        ("RETIRED", "retired"),
+        ("RESTORED", "restored from a backup"),
+        ("IMPORT-UNFINISHED", "not complete"),
+    ] {
+        let folder = copy(QUICK, 0);
+        let said = |folder: &Path| {
+            let result = check(QUICK, &[folder.to_owned()]);
+            assert!(result.passed(), "{:?}", failed(&result));
+            let rows = result
+                .rows
+                .into_iter()
+                .filter(|row| row.check == "state of the folder");
+            rows.filter_map(|row| row.finding).collect::<Vec<_>>()
+        };
+        assert_eq!(said(folder.path()), [""; 0]);
+        fs::write(folder.path().join(mark), "").unwrap();
+        let said = said(folder.path());
+        assert!(said.len() == 1 && said[0].contains(words), "{said:?}");
+    }
+}

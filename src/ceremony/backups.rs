@@ -16,8 +16,11 @@ pub const RESTORE: &str = "if you cannot mend it, import your backup into a new 
 pub const PUT_BACK: &str =
     "put that file back if there is a copy of it, in a snapshot of the disk for example; delete nothing";
 /// What to do where the identity is lost or damaged: it is what is to be copied by hand before there is a backup.
-pub const PUT_BACK_IDENTITY: &str =
-    "put back your copy of charon-enr-private-key; do not make a new one under the same definition";
+pub const PUT_BACK_IDENTITY: &str = "put back your copy of charon-enr-private-key; a new one does not help, as the definition names the old one";
+
+/// How whoever joined with a wrong file starts again: with the identity that the right one names.
+pub const START_ANEW: &str = "make a new folder, copy charon-enr-private-key and nothing else into it, and join there with the right file \
+                              (--data-dir NEW-FOLDER); start nothing in the old folder any more, and delete nothing in it";
 
 /// For whom this folder is all there is of a share.
 pub fn make_now() -> String {

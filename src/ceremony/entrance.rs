@@ -6,6 +6,7 @@ use crate::cluster::wallets::Wallets;
 use crate::ethereum::network::Network;
 
 use super::attempt::Mark;
+use super::backups;
 use super::files::PUBLIC;
 use super::folder::{DEFINITION, DataFolder, needed_bytes};
 use super::identity::Identity;
@@ -141,7 +142,8 @@ fn refuse_a_lock_that_was_put_here(folder: &DataFolder, pending: Option<u32>) ->
     ))
 }
 
-const PIN: &str = "definition-hash";
+/// Where the hash of the definition that was entered is kept, in `ceremony/`.
+pub(super) const PIN: &str = "definition-hash";
 
 /// White space and the order of keys do not matter: the hash decides.
 fn refuse_another_definition(folder: &DataFolder, definition: &Definition) -> Result<(), Problem> {
@@ -171,7 +173,16 @@ fn refuse_another_definition(folder: &DataFolder, definition: &Definition) -> Re
             folder.root().display()
         ),
         format!("its {DEFINITION} is not the one you want to join"),
-        "use the definition in that folder, or a new folder with a new identity",
+        if folder.outputs()?.is_empty() {
+            format!(
+                "join without naming a file to go on with the one in that folder. If that was the wrong one, {}",
+                backups::START_ANEW
+            )
+        } else {
+            "that ceremony has its results, and keeps its identity: make a new one in a new folder (conclave --data-dir NEW-FOLDER identity new), \
+             and ask for a definition with its record"
+                .to_owned()
+        },
     ))
 }
 
@@ -283,6 +294,44 @@ mod tests {
             Kind::FolderState
         );
         assert!(!folder.definition().exists());
+    }
+
+    #[test]
+    fn whoever_joined_a_wrong_definition_is_told_what_works() {
+        let (dir, folder, wrong) = prepared();
+        let identity = Identity::load(folder.disk(), folder.root()).unwrap();
+        let right = make(vec![identity.enr(), other(3)]);
+        let enter = |folder: &DataFolder| enter(folder, &right, hoodi(), &[7; 32], &Wallets::default());
+        super::enter(&folder, &wrong, hoodi(), &[7; 32], &Wallets::default()).unwrap();
+        let problem = enter(&folder).unwrap_err();
+        assert_eq!(problem.kind, Kind::FolderState);
+        let todo = problem.what_to_do;
+        assert!(
+            todo.contains("copy charon-enr-private-key and nothing else"),
+            "{todo}"
+        );
+        assert!(
+            !todo.contains("new identity"),
+            "the right one would not name it: {todo}"
+        );
+        // It does.
+        let new = dir.path().join("new");
+        std::fs::create_dir(&new).unwrap();
+        let name = super::super::folder::IDENTITY;
+        std::fs::copy(dir.path().join(name), new.join(name)).unwrap();
+        enter(&DataFolder::open(&Disk::new(), &new).unwrap()).unwrap();
+        // The same definition on another network, once the file in the folder is lost.
+        std::fs::remove_file(folder.definition()).unwrap();
+        let todo = enter(&folder).unwrap_err().what_to_do;
+        assert!(todo.contains(backups::START_ANEW), "{todo}");
+        std::fs::write(folder.definition(), wrong.to_json()).unwrap();
+        // What validates keeps its identity for itself.
+        std::fs::write(folder.lock(), "{}").unwrap();
+        let todo = enter(&folder).unwrap_err().what_to_do;
+        assert!(
+            todo.contains("identity new") && todo.contains("definition with its record"),
+            "{todo}"
+        );
     }
 
     #[test]

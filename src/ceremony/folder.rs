@@ -16,6 +16,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::attempt::Attempts;
+use super::backups;
 use super::files::{Cause, Disk, FileError, SECRET};
 use super::problem::Problem;
 use super::publication;
@@ -206,7 +207,10 @@ impl DataFolder {
         Err(Problem::folder_state(
             format!("the folder {} belongs to another ceremony", self.root.display()),
             format!("it was begun with another {what}"),
-            "use the files this ceremony was begun with, or a new folder with a new identity",
+            format!(
+                "use the files this ceremony was begun with. If they were the wrong ones, {}",
+                backups::START_ANEW
+            ),
         ))
     }
 
@@ -250,7 +254,7 @@ impl DataFolder {
             ),
             format!("{first}{more} is there, and nothing is ever overwritten"),
             format!(
-                "if they are the results of this very ceremony, it is finished: {finish}. For another one use a new folder with a new identity. \
+                "if they are the results of this very ceremony, it is finished: {finish}. For another one use a new folder with a new identity, and a definition that names it. \
                  Keep this one safe, it may hold the only shares of a key"
             ),
         ))

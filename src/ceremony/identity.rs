@@ -1,5 +1,7 @@
 //! Who an operator is: the node key, in the file that other software reads too, and a name for the others' screens.
 
+use std::path::{Path, PathBuf};
+
 use rand::TryRng;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -9,8 +11,9 @@ use crate::crypto::node::NodeKey;
 use crate::text::is_unprintable;
 
 use super::backups;
-use super::files::{Disk, FileError, PUBLIC, SECRET};
-use super::folder::{CEREMONY, DataFolder, IDENTITY};
+use super::entrance::PIN;
+use super::files::{Disk, PUBLIC, SECRET};
+use super::folder::{CEREMONY, DataFolder, IDENTITY, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS};
 use super::problem::Problem;
 
 /// Most bytes of a name in UTF-8: what a Join has room for.
@@ -33,20 +36,30 @@ impl std::fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// Makes a new identity in a folder. An identity that is there is never overwritten.
+    /// Refuses a folder in which no identity may be made: one that has one, or that had one which its ceremony needs.
     ///
     /// # Errors
-    /// If there is one; if the name is not allowed; if there is no randomness; anything the disk says.
-    pub fn create(folder: &DataFolder, name: &str) -> Result<Self, Problem> {
-        check_name(name)?;
-        let path = folder.identity();
+    /// With what is to be done instead.
+    pub fn refuse_another(root: &Path) -> Result<(), Problem> {
+        let path = root.join(IDENTITY);
         if std::fs::symlink_metadata(&path).is_ok() {
             return Err(Problem::folder_state(
-                format!("there is an identity in {} already", folder.root().display()),
+                format!("there is an identity in {} already", root.display()),
                 format!("{} exists, and a key is never overwritten", path.display()),
                 "show it with `conclave identity show`, or name another folder with --data-dir",
             ));
         }
+        needed_in(root).map_or(Ok(()), |needed| Err(needed.missing(root)))
+    }
+
+    /// Makes a new identity in a folder. An identity that is there is never overwritten.
+    ///
+    /// # Errors
+    /// If there is one, or was one; if the name is not allowed; if there is no randomness; anything the disk says.
+    pub fn create(folder: &DataFolder, name: &str) -> Result<Self, Problem> {
+        check_name(name)?;
+        Self::refuse_another(folder.root())?;
+        let path = folder.identity();
         let key = random_key()?;
         // The name first: once the key is there, everything is.
         Self::rename(folder, name)?;
@@ -70,12 +83,15 @@ impl Identity {
     ///
     /// # Errors
     /// If there is none; if the file holds no key; anything the disk says.
-    pub fn load(disk: &Disk, root: &std::path::Path) -> Result<Self, Problem> {
+    pub fn load(disk: &Disk, root: &Path) -> Result<Self, Problem> {
         let path = root.join(IDENTITY);
         // Other software may have ended the line, or begun with a byte order mark.
         let text = match disk.read_secret(&path, 80) {
             Ok(text) => text,
             Err(error) if error.is_missing() => {
+                if let Some(needed) = needed_in(root) {
+                    return Err(needed.missing(root));
+                }
                 return Err(Problem::folder_state(
                     format!("there is no identity in {}", root.display()),
                     format!("{} does not exist", path.display()),
@@ -88,13 +104,30 @@ impl Identity {
             Problem::bad_input(
                 format!("{} holds no key", path.display()),
                 "it must be 64 hexadecimal digits",
-                backups::PUT_BACK_IDENTITY,
+                needed_in(root).unwrap_or(Needed::ByCeremony).put_back(),
             )
         })?;
-        Ok(Self {
-            key,
-            name: load_name(disk, root)?,
-        })
+        let name = match read_name(disk, root) {
+            Named::As(name) => Some(name),
+            Named::Nothing | Named::Damaged(_) => None,
+        };
+        Ok(Self { key, name })
+    }
+
+    /// Whether a folder holds what a ceremony made with its identity.
+    pub fn has_results(root: &Path) -> bool {
+        matches!(needed_in(root), Some(Needed::ByResults))
+    }
+
+    /// What is to be told of a name that cannot be read; nothing where there is a good one, or none.
+    pub fn damaged_name(disk: &Disk, root: &Path) -> Option<String> {
+        let Named::Damaged(why) = read_name(disk, root) else {
+            return None;
+        };
+        Some(format!(
+            "your name in {} is damaged ({why}). It is only for screens; give it again with conclave identity rename NAME",
+            root.join(CEREMONY).join(NAME).display()
+        ))
     }
 
     /// Gives the identity of a folder another name.
@@ -125,6 +158,60 @@ impl Identity {
     }
 }
 
+/// What in a folder is of no use without the identity that it was made with.
+#[derive(Clone, Copy)]
+enum Needed {
+    ByCeremony,
+    ByResults,
+}
+
+/// Whether anything in a folder needs its identity, so that another one would only be in the way.
+fn needed_in(root: &Path) -> Option<Needed> {
+    let is_there = |path: PathBuf| std::fs::symlink_metadata(path).is_ok();
+    let holds_any = |path: PathBuf, begins: &str| {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        let mut names = entries.map(|entry| entry.file_name());
+        names.any(|name| name.to_string_lossy().starts_with(begins))
+    };
+    let ceremony = root.join(CEREMONY);
+    if [LOCK, SLASHING_PROTECTION]
+        .iter()
+        .any(|name| is_there(root.join(name)))
+        || holds_any(root.join(VALIDATOR_KEYS), "")
+    {
+        Some(Needed::ByResults)
+    } else if ["journal", PIN].iter().any(|name| is_there(ceremony.join(name)))
+        || holds_any(ceremony, "attempt-")
+    {
+        Some(Needed::ByCeremony)
+    } else {
+        None
+    }
+}
+
+impl Needed {
+    fn missing(self, root: &Path) -> Problem {
+        let what = match self {
+            Self::ByCeremony => "a ceremony was begun",
+            Self::ByResults => "there are results of a ceremony",
+        };
+        Problem::folder_state(
+            format!("the identity of {} is missing", root.display()),
+            format!(
+                "{what} in this folder, which no other identity can go on with, and {IDENTITY} is not there"
+            ),
+            self.put_back(),
+        )
+    }
+
+    fn put_back(self) -> String {
+        match self {
+            Self::ByCeremony => backups::PUT_BACK_IDENTITY.to_owned(),
+            Self::ByResults => format!("{}; {}", backups::PUT_BACK_IDENTITY, backups::RESTORE),
+        }
+    }
+}
+
 /// The key in an identity file, whoever wrote it: 64 hexadecimal digits, perhaps with `0x`, a byte order mark or blanks around them.
 pub fn parse_key(text: &[u8]) -> Option<NodeKey> {
     let text = without_bom(text).trim_ascii();
@@ -134,13 +221,29 @@ pub fn parse_key(text: &[u8]) -> Option<NodeKey> {
     NodeKey::from_bytes(&bytes)
 }
 
-fn load_name(disk: &Disk, root: &std::path::Path) -> Result<Option<String>, FileError> {
+/// What a folder says of the name in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Named {
+    /// There is none, or none any more.
+    Nothing,
+    /// This one.
+    As(String),
+    /// Whatever is there is no name: why.
+    Damaged(String),
+}
+
+/// A name is for screens: whatever stands in its place is no reason to stop.
+fn read_name(disk: &Disk, root: &Path) -> Named {
     match disk.read(&root.join(CEREMONY).join(NAME), MAX_NAME_BYTES as u64) {
-        Ok(bytes) => Ok(String::from_utf8(bytes)
-            .ok()
-            .filter(|name| check_name(name).is_ok())),
-        Err(error) if error.is_missing() => Ok(None),
-        Err(error) => Err(error),
+        Err(error) if error.is_missing() => Named::Nothing,
+        Err(error) => Named::Damaged(error.cause.to_string()),
+        Ok(bytes) => match String::from_utf8(bytes) {
+            Err(_) => Named::Damaged("it is no text".to_owned()),
+            Ok(name) => match check_name(&name) {
+                Ok(()) => Named::As(name),
+                Err(problem) => Named::Damaged(problem.why),
+            },
+        },
     }
 }
 
@@ -222,6 +325,69 @@ mod tests {
             Some("Carol")
         );
         assert!(!format!("{loaded:?}").contains(std::str::from_utf8(&text).unwrap()));
+    }
+
+    #[test]
+    fn nobody_is_sent_to_make_another_identity_where_one_was_needed() {
+        let results = [LOCK, SLASHING_PROTECTION, "validator_keys/keystore-0.json"];
+        let begun = [
+            "ceremony/journal",
+            "ceremony/definition-hash",
+            "ceremony/attempt-1/seed",
+        ];
+        for name in results.iter().chain(&begun) {
+            let dir = tempfile::tempdir().unwrap();
+            let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "x").unwrap();
+            for problem in [
+                Identity::load(&Disk::new(), dir.path()).unwrap_err(),
+                Identity::create(&folder, "carol").unwrap_err(),
+            ] {
+                assert_eq!(problem.kind, Kind::FolderState, "{name}");
+                let todo = &problem.what_to_do;
+                assert!(
+                    todo.contains("put back your copy") && !todo.contains("identity new"),
+                    "{name}: {todo}"
+                );
+                assert_eq!(
+                    todo.contains("import your backup"),
+                    results.contains(name),
+                    "{name}: {todo}"
+                );
+            }
+            assert!(!folder.identity().exists());
+            // Nor is one that is damaged.
+            std::fs::write(folder.identity(), "zz").unwrap();
+            let todo = Identity::load(&Disk::new(), dir.path()).unwrap_err().what_to_do;
+            assert_eq!(
+                todo.contains("import your backup"),
+                results.contains(name),
+                "{name}: {todo}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_damaged_stops_nothing_and_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        let made = Identity::create(&folder, "carol").unwrap();
+        let told = || Identity::damaged_name(&Disk::new(), dir.path());
+        assert_eq!(told(), None);
+        let path = folder.ceremony().join(NAME);
+        for bytes in [&[0xff; 300][..], &[0xff; 3], b"a\x1bb", b""] {
+            std::fs::write(&path, bytes).unwrap();
+            let loaded = Identity::load(&Disk::new(), dir.path()).unwrap();
+            assert_eq!((loaded.name(), loaded.enr().text()), (None, made.enr().text()));
+            assert!(told().unwrap().contains("conclave identity rename"), "{bytes:?}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(told(), None, "an identity that other software made has none");
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(Identity::load(&Disk::new(), dir.path()).unwrap().name(), None);
+        assert!(told().is_some());
     }
 
     #[test]

@@ -111,6 +111,20 @@ pub fn finish(disk: &Disk, root: &Path, why: &str) -> Result<(), FileError> {
     disk.replace(&root.join(RETIRED), format!("{why}\n").as_bytes(), PUBLIC)
 }
 
+/// What a folder that bears a mark is, in words for whoever only looks at it; nothing if it bears none.
+///
+/// # Errors
+/// If that cannot be known.
+pub fn said(disk: &Disk, root: &Path) -> Result<Option<String>, FileError> {
+    Ok(match state(disk, root)? {
+        State::Works => None,
+        State::Begun { why, .. } | State::Retired(why) => {
+            Some(format!("retired, nothing works in it any more: {why}"))
+        }
+        State::HalfImported => Some("not complete: an import was begun in it and not finished".to_owned()),
+    })
+}
+
 /// Refuses a folder that bears a mark, and says when its share went where.
 ///
 /// # Errors

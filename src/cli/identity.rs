@@ -5,11 +5,15 @@ use crate::ceremony::folder::DataFolder;
 use crate::ceremony::identity::{Identity, check_name};
 use crate::ceremony::problem::Problem;
 use crate::ceremony::progress::Event;
+use crate::ceremony::retirement;
 
+use super::output::printable;
 use super::{Context, prompt};
 
 pub(super) fn new(context: &Context, name: Option<String>) -> Result<(), Problem> {
     let folder = DataFolder::open_or_create(&Disk::new(), &context.data_dir)?;
+    // Before anything is asked.
+    Identity::refuse_another(folder.root())?;
     let name = match name {
         Some(name) => name,
         None if context.output.can_ask() => {
@@ -22,35 +26,46 @@ pub(super) fn new(context: &Context, name: Option<String>) -> Result<(), Problem
         "Made the identity of {name} in {}. Keep that file secret and back it up: without it you cannot take part.\n",
         folder.identity().display()
     ));
-    announce(context, &identity);
-    Ok(())
+    announce(context, &identity)
 }
 
 pub(super) fn show(context: &Context) -> Result<(), Problem> {
-    let identity = Identity::load(&Disk::new(), &context.data_dir)?;
-    announce(context, &identity);
-    Ok(())
+    announce(context, &Identity::load(&Disk::new(), &context.data_dir)?)
 }
 
 pub(super) fn rename(context: &Context, name: &str) -> Result<(), Problem> {
     let folder = DataFolder::open(&Disk::new(), &context.data_dir)?;
+    retirement::refuse(folder.disk(), folder.root())?;
     Identity::load(folder.disk(), folder.root())?;
     Identity::rename(&folder, name)?;
-    announce(context, &Identity::load(folder.disk(), folder.root())?);
-    Ok(())
+    announce(context, &Identity::load(folder.disk(), folder.root())?)
 }
 
-fn announce(context: &Context, identity: &Identity) {
+fn announce(context: &Context, identity: &Identity) -> Result<(), Problem> {
+    let (disk, root) = (Disk::new(), &context.data_dir);
     let enr = identity.enr();
     let name = identity.name();
+    let moved = retirement::said(&disk, root)?;
+    for said in Identity::damaged_name(&disk, root)
+        .into_iter()
+        .chain(moved.clone())
+    {
+        context.output.warn(&printable(&said));
+    }
     context.output.event(&Event::Identity {
         name: name.map(str::to_owned),
         enr: enr.text().to_owned(),
     });
+    let what_for = if moved.is_some() || Identity::has_results(root) {
+        "This is who the folder is in its cluster. For another ceremony make another identity, in a new folder: conclave --data-dir NEW-FOLDER \
+         identity new"
+    } else {
+        "Send this to whoever makes the definition. It is public; send it in a way that shows that it is really from you."
+    };
     context.output.say(format!(
-        "Send this to whoever makes the definition. It is public; send it in a way that shows that it is really from you.\n\n\
-         --operator '{}={}'",
+        "{what_for}\n\n--operator '{}={}'",
         name.unwrap_or("NAME").replace('\'', "'\\''"),
         enr.text()
     ));
+    Ok(())
 }

@@ -46,7 +46,11 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
     if let (Some(key), Some(name)) = (&own, identity.as_ref().and_then(Identity::name)) {
         names.insert(key, name);
     }
-    if let Some(warning) = secrecy::warning(&disk, &context.data_dir, &[]) {
+    let secrecy = secrecy::warning(&disk, &context.data_dir, &[]);
+    for warning in secrecy
+        .into_iter()
+        .chain(Identity::damaged_name(&disk, &context.data_dir))
+    {
         context.output.warn(&printable(&warning));
     }
     let begun = conductor::has_begun(&context.data_dir);
@@ -240,15 +244,15 @@ fn report(context: &Context, outcome: &Outcome, results: &Results, start: Instan
         ));
     }
     if !outcome.unconfirmed.is_empty() {
-        let list: Vec<String> = outcome.unconfirmed.iter().map(ToString::to_string).collect();
+        let has = if outcome.unconfirmed.len() == 1 {
+            "has"
+        } else {
+            "have"
+        };
         out.warn(&format!(
-            "{} yet that the files are in place. Run the same command again later to help; deposit only when everybody has \
+            "{} {has} not confirmed yet that the files are in place. Run the same command again later to help; deposit only when everybody has \
              everything",
-            if let [one] = list.as_slice() {
-                format!("operator {one} has not confirmed")
-            } else {
-                format!("operators {} have not confirmed", list.join(", "))
-            }
+            printable(&outcome.unconfirmed.join(", "))
         ));
     }
     if results.memory == Memory::Restored {

@@ -286,8 +286,8 @@ fn check(context: &Context, folder: &DataFolder, network: Option<&Network>) -> R
     holding::open(folder, network)
 }
 
-/// All that `verify` checks. What is wrong with deposit files is only told: the share needs none, and has to have its backup, and its way
-/// to another machine, whatever became of them.
+/// All that `verify` checks. What is wrong with deposit files, or with the records of the ceremony (the transcript, proofs of faults), is only
+/// told: the share needs none of them, and has to have its backup, and its way to another machine, whatever became of them.
 pub(super) fn check_files(
     context: &Context,
     disk: &Disk,
@@ -305,14 +305,26 @@ pub(super) fn check_files(
         let mut files = materials.iter().flat_map(|material| &material.deposits);
         row.check == DEPOSIT_FILES || files.any(|item| item.file == row.file)
     };
-    let (told, rest): (Vec<Row>, Vec<Row>) = result.rows.into_iter().partition(of_deposits);
+    let of_records = |row: &Row| {
+        let mut files = materials
+            .iter()
+            .flat_map(|material| material.transcript.iter().chain(&material.evidence));
+        files.any(|item| item.file == row.file)
+    };
+    let is_told = |row: &Row| of_deposits(row) || of_records(row);
+    let (told, rest): (Vec<Row>, Vec<Row>) = result.rows.into_iter().partition(is_told);
     for row in told
         .iter()
         .filter(|row| row.check == DEPOSIT_FILES || matches!(row.outcome, Outcome::Failed(_)))
     {
         let why = row.outcome.reason().unwrap_or_default();
+        let advice = if of_records(row) {
+            "It is a record of the ceremony, and is taken along as it is"
+        } else {
+            "If you have still to deposit, take the file of another operator, which is the same"
+        };
         context.output.warn(&printable(&format!(
-            "{}: {}: {why}. Your share does not need it. If you have still to deposit, take the file of another operator, which is the same",
+            "{}: {}: {why}. Your share does not need it. {advice}",
             row.file, row.check
         )));
     }

@@ -104,6 +104,22 @@ fn confirm(context: &Context, given: Option<&str>, number: &str) -> Result<(), P
     .map(|_| ())
 }
 
+/// Says of a folder that was restored what it will wait for, before anything else is waited for.
+///
+/// # Errors
+/// If that cannot be known.
+pub(super) fn tell(context: &Context, folder: &DataFolder, guard: Option<&Guard>) -> Result<(), Problem> {
+    let mark = guard.map(Guard::mark).transpose();
+    let mark = mark.map_err(|error| slashing::problem(&error))?.flatten();
+    if mark == Some(Mark::Restored) || restored::is_marked(folder.disk(), folder.root())? {
+        context.output.warn(
+            "this folder was restored from a backup: nothing is signed before the other operators are connected and have told what they \
+             remember of it, and two whole epochs more are over",
+        );
+    }
+    Ok(())
+}
+
 /// For whom a restored folder does not wait: those who were named. Nobody if the folder waits for nobody.
 ///
 /// # Errors

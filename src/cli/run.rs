@@ -123,6 +123,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         let cluster = Cluster::of_lock(&lock, operator).map_err(|error| slashing::problem(&error))?;
         Some(restored::open_guard(context, args, &folder, cluster)?)
     };
+    restored::tell(context, &folder, guard.as_ref())?;
     let excused = restored::if_it_waits(context, excused, guard.as_ref())?;
     ways.warn(out);
     keep_ways(context, &folder, &ways);

@@ -11,7 +11,7 @@ use crate::{
         folder::DataFolder,
         holding,
         problem::{Kind, Problem},
-        retirement,
+        restored, retirement,
     },
     crypto::hash::Hash,
     ethereum::network::Network,
@@ -219,7 +219,9 @@ pub(super) fn export(context: &Context, args: &SlashingArgs) -> Result<(), Probl
         cluster,
         network,
     } = open(context, args)?;
+    refuse_restored(restored::is_marked(folder.disk(), folder.root())?)?;
     let guard = Guard::open(&folder.slashing_protection(), cluster).map_err(|error| problem(&error))?;
+    refuse_restored(guard.mark().map_err(|error| problem(&error))? == Some(Mark::Restored))?;
     if guard
         .genesis_validators_root()
         .map_err(|error| problem(&error))?
@@ -256,6 +258,18 @@ pub(super) fn export(context: &Context, args: &SlashingArgs) -> Result<(), Probl
         );
     }
     Ok(())
+}
+
+/// What a restored folder does not know yet, others would take for never signed.
+fn refuse_restored(is_restored: bool) -> Result<(), Problem> {
+    if !is_restored {
+        return Ok(());
+    }
+    Err(Problem::folder_state(
+        "what this share has signed is not known here yet",
+        "the folder was restored from a backup, and the other operators have not told yet what they remember of it",
+        "let conclave run work in it until it has signed for the first time, then export again; never use an older export instead",
+    ))
 }
 
 /// What both commands work with.

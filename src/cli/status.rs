@@ -3,7 +3,11 @@
 use serde::Serialize;
 
 use crate::{
-    ceremony::problem::{Kind, Problem},
+    ceremony::{
+        files::Disk,
+        problem::{Kind, Problem},
+        restored, retirement,
+    },
     validator::{
         control::{self, Answer, ControlError, Request},
         overview::view::View,
@@ -93,11 +97,7 @@ fn check(view: &View, is: Is) -> Result<(), Problem> {
 /// Why a running node gave no answer to a command.
 pub(super) fn problem(context: &Context, error: &ControlError) -> Problem {
     match error {
-        ControlError::NotRunning => Problem::folder_state(
-            "no conclave run is at work in this folder",
-            format!("nobody answers in {}", context.data_dir.display()),
-            "start it with conclave run, or name the right folder with --data-dir",
-        ),
+        ControlError::NotRunning => not_running(context).unwrap_or_else(|problem| problem),
         ControlError::Hangs => Problem::other(
             "conclave run does not answer",
             error,
@@ -116,6 +116,23 @@ pub(super) fn problem(context: &Context, error: &ControlError) -> Problem {
         ),
         ControlError::Malformed(why) => strange(why),
     }
+}
+
+/// Nobody is sent to start what must not be started.
+fn not_running(context: &Context) -> Result<Problem, Problem> {
+    let (disk, root) = (Disk::new(), &context.data_dir);
+    retirement::refuse(&disk, root)?;
+    let is_restored = restored::is_marked(&disk, root)?;
+    Ok(Problem::folder_state(
+        "no conclave run is at work in this folder",
+        format!("nobody answers in {}", root.display()),
+        if is_restored {
+            "this folder was restored from a backup: only if the original is gone for good, start it with conclave run, which asks for that; \
+             or name the right folder with --data-dir"
+        } else {
+            "start it with conclave run, or name the right folder with --data-dir"
+        },
+    ))
 }
 
 fn strange(why: &str) -> Problem {

@@ -108,6 +108,18 @@ impl Transcript {
         }
     }
 
+    /// Whether every entry of another transcript of these terms is in this one, too.
+    pub fn covers(&self, terms: &Terms, other: &Self) -> bool {
+        let ids = |transcript: &Self| -> BTreeSet<Id> {
+            transcript
+                .entries
+                .par_iter()
+                .map(|entry| entry.id(terms))
+                .collect()
+        };
+        ids(other).is_subset(&ids(self))
+    }
+
     /// The file: magic, definition hash, net, entry count (4 bytes), then each entry with its length (4 bytes).
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();

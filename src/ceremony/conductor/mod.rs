@@ -31,12 +31,13 @@ use crate::validator::guard::Cluster;
 use super::backups;
 use super::entrance::Entrance;
 use super::files::PUBLIC;
-use super::folder::DataFolder;
+use super::folder::{DataFolder, MAX_JSON_BYTES};
 use super::journal::Journal;
 use super::names::Names;
 use super::problem::{Kind, Problem};
 use super::product;
 use super::progress::{Event, Snapshot};
+use super::randomness::weight_seed;
 use super::staging::KeyDeriver;
 use super::view::{self as board_view, Links, View};
 
@@ -45,6 +46,7 @@ mod causes;
 mod doubles;
 mod effects;
 mod network;
+mod obstacles;
 mod start;
 mod visits;
 
@@ -124,8 +126,8 @@ pub struct Outcome {
     pub lock_hash: Hash,
     /// Public keys of the validators.
     pub validators: Vec<PublicKey>,
-    /// Operators (from 1) whose confirmation was not seen.
-    pub unconfirmed: Vec<u16>,
+    /// The other operators whose confirmation was not seen, by name and number.
+    pub unconfirmed: Vec<String>,
     /// This start began to give the results their names and saw the end of it: the shares are new, and nothing was signed with them.
     pub is_new: bool,
 }
@@ -141,6 +143,7 @@ enum Done {
 use causes::Causes;
 use doubles::Doubles;
 use network::Arrived;
+use obstacles::Obstacles;
 use visits::Visits;
 
 /// The person's answer to the offer of an attempt.
@@ -189,6 +192,8 @@ struct Conductor<'a> {
     twin: Option<String>,
     /// Other operators whose identity may be used by two processes: what one of them says may not be so for the other.
     doubles: Doubles,
+    /// What is known to keep this operator from the others.
+    obstacles: Obstacles,
     visits: Visits,
     person: Person<'a>,
     start: Instant,
@@ -380,6 +385,10 @@ impl Conductor<'_> {
                 )
             })?,
         };
+        let others = unconfirmed.iter().filter(|j| **j != self.operator.index());
+        let unconfirmed = others
+            .map(|j| format!("{} (operator {j})", self.name(*j)))
+            .collect();
         Ok(Some(Outcome {
             unconfirmed,
             ..outcome
@@ -411,31 +420,82 @@ impl Conductor<'_> {
         }
     }
 
-    fn write_transcript(&self) -> Result<(), Problem> {
-        let transcript = Transcript::of(self.operator.board(), product::net(&self.network));
+    /// The record of the ceremony, for whoever was not there. One that shows the end is never exchanged for one that shows less, as that of a
+    /// folder that has lost its journal; and one that does not show it is of no use to anybody.
+    fn write_transcript(&mut self) -> Result<(), Problem> {
+        let net = product::net(&self.network);
         let path = self.folder.ceremony().join(TRANSCRIPT);
-        Ok(self.folder.disk().replace(&path, &transcript.encode(), PUBLIC)?)
+        let ours = Transcript::of(self.operator.board(), net);
+        let before = match self.folder.disk().read(&path, MAX_JSON_BYTES) {
+            Ok(bytes) => Transcript::decode(&self.terms, &net, &bytes).ok(),
+            Err(_) => None,
+        };
+        let shows_end = self.shows_end();
+        if shows_end
+            && before
+                .as_ref()
+                .is_none_or(|before| ours.covers(&self.terms, before))
+        {
+            return Ok(self.folder.disk().replace(&path, &ours.encode(), PUBLIC)?);
+        }
+        let shown = before.and_then(|before| before.check(&self.terms, &weight_seed().ok()?).ok());
+        let is_ours = |lock_hash| {
+            self.result
+                .as_ref()
+                .is_none_or(|result| result.lock_hash == lock_hash)
+        };
+        if shown.is_some_and(|shown| is_ours(shown.lock_hash)) {
+            return Ok(());
+        }
+        if shows_end {
+            return Ok(self.folder.disk().replace(&path, &ours.encode(), PUBLIC)?);
+        }
+        self.notice(format!(
+            "the record of the ceremony ({}) is not made: this folder does not have what all operators said. If you want to have it, copy that file \
+             from another operator; nothing else depends on it",
+            path.display()
+        ));
+        Ok(())
+    }
+
+    /// Whether everybody's seal of the published attempt is here.
+    fn shows_end(&self) -> bool {
+        let board = self.operator.board();
+        let k = self.operator.published_attempt().unwrap_or(0);
+        board.sessions(k).any(|sid| board.sealed(&sid).is_some())
     }
 
     fn look_at_the_clock(&mut self, wait: Option<Duration>) -> Result<(), Problem> {
-        let missing = || self.snapshot((0, 0)).status;
-        if self.person.interrupted.load(Ordering::Relaxed) && self.running == 0 {
-            return Err(Problem::new(
+        if self.running > 0 {
+            return Ok(());
+        }
+        let (kind, what, otherwise) = if self.person.interrupted.load(Ordering::Relaxed) {
+            (
                 Kind::Interrupted,
                 "you left before the ceremony was finished",
-                missing(),
                 "run the same command again: it goes on where it was",
-            ));
-        }
-        if wait.is_some_and(|wait| self.start.elapsed() > wait) && self.running == 0 {
-            return Err(Problem::new(
+            )
+        } else if wait.is_some_and(|wait| self.start.elapsed() > wait) {
+            (
                 Kind::GaveUp,
                 "the ceremony was not finished in the time given",
-                missing(),
                 "run the same command again when the others are there: it goes on where it was",
-            ));
-        }
-        Ok(())
+            )
+        } else {
+            return Ok(());
+        };
+        let missing = self.snapshot((0, 0)).status;
+        let here = self
+            .connected
+            .iter()
+            .copied()
+            .filter(|operator| !self.sync.is_apart(*operator));
+        // What is known to be in the way the same command does not mend.
+        let (why, what_to_do) = match self.obstacles.last_words(&here.collect(), Instant::now()) {
+            Some((cause, what_to_do)) => (format!("{cause}. {missing}"), what_to_do),
+            None => (missing, otherwise.to_owned()),
+        };
+        Err(Problem::new(kind, what, why, what_to_do))
     }
 
     /// Sends what is queued, says goodbye.

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
 use crate::ceremony::addresses;
+use crate::ceremony::backups;
 use crate::ceremony::problem::Problem;
 use crate::ceremony::progress::{Event, Unreachable};
 use crate::cluster::definition::Definition;
@@ -16,6 +17,7 @@ use crate::p2p::sync::{Difference, Output};
 use crate::p2p::twins::Twin;
 use crate::p2p::wire::{Message, PROTOCOL, Verdict};
 
+use super::obstacles::Kind as Obstacle;
 use super::{Conductor, GATHERING, view};
 
 /// An entry that arrived: from whom, what, and its id.
@@ -31,6 +33,7 @@ impl Conductor<'_> {
             NetEvent::ListenerLost(why) => self.notice(format!("an address is no longer listened on: {why}")),
             NetEvent::Connected { operator } => {
                 self.connected.insert(operator);
+                self.obstacles.connected(operator);
                 self.visits.came(operator);
                 let outputs = self.sync.connected(operator);
                 self.outputs(outputs)?;
@@ -63,7 +66,7 @@ impl Conductor<'_> {
             )),
             NetEvent::Refused { operator, why } => {
                 let name = self.name(operator);
-                self.notice(match why {
+                let message = match why {
                     Refusal::Protocol { speaks, software } => format!(
                         "{name} was reached but speaks another protocol ({}; {software}): use the same version of conclave",
                         speaks.join(", ")
@@ -72,10 +75,16 @@ impl Conductor<'_> {
                         "{name} was reached but does not let you in: its definition probably does not name your identity"
                     ),
                     Refusal::Silent => format!("{name} was reached but says nothing: it may be busy, or another program"),
-                });
+                };
+                let todo = format!("ask {name} what it started with, and with which version; then both run the same command again");
+                self.obstacles.met((Obstacle::Refused, Some(operator), ""), &message, &todo, Instant::now());
+                self.notice(message);
             }
             NetEvent::Unreachable(told) => {
                 let told = Unreachable::new(&told, |operator| self.name(operator));
+                let todo = "run the same command again when the others are there and their addresses are right (--peer): it goes on where it was";
+                let whose = (Obstacle::Unreached, told.operator, told.address.as_str());
+                self.obstacles.met(whose, &told.message, todo, Instant::now());
                 (self.person.show)(Event::Unreachable(told));
             }
             NetEvent::AddressBook(book) => addresses::save(&self.folder, &book)?,
@@ -109,7 +118,8 @@ impl Conductor<'_> {
                     verdict,
                     bytes,
                 } => self.take_evidence(operator, verdict, &bytes)?,
-                Output::Compared(_) => {
+                Output::Compared(operator) => {
+                    self.obstacles.agrees(operator);
                     let effects = self.operator.compared();
                     self.carry_out(effects)?;
                 }
@@ -158,7 +168,7 @@ impl Conductor<'_> {
         } else {
             self.doubles.meet(operator, twin.sure, Instant::now());
         }
-        self.notice(match (twin.own, twin.sure) {
+        let message = match (twin.own, twin.sure) {
             (true, true) => format!(
                 "your identity runs twice: {name} is connected in turns with this process and with another one that has your identity. \
                  Find the other one (a copy of this folder, on this machine or elsewhere) and stop one of the two: one identity must \
@@ -178,7 +188,18 @@ impl Conductor<'_> {
                  there. If it was not started anew after a crash, tell {name} to find the other one (a copy of its folder) and to stop one of the two: one \
                  identity must never run twice"
             ),
-        });
+        };
+        let todo = if twin.own {
+            "find the other process with your identity and stop one of the two; then run the same command again".to_owned()
+        } else {
+            format!(
+                "{name} has to find the other process with its identity and stop one of the two; then run the same command again"
+            )
+        };
+        let whose = if twin.own { self.operator.index() } else { operator };
+        self.obstacles
+            .met((Obstacle::Twin, Some(whose), ""), &message, &todo, Instant::now());
+        self.notice(message);
     }
 
     /// Two operators hold different ceremonies: says what differs, first the hashes that people compare, then in words.
@@ -188,12 +209,15 @@ impl Conductor<'_> {
         match difference {
             Difference::Hello(hello) => {
                 if hello.definition_hash != *self.terms.definition_hash() {
-                    self.notice(format!(
-                        "{name} has another definition: 0x{}, yours is 0x{own_hash}. Nothing is exchanged with {name}. Ask everybody for \
-                         the hash: whoever has the wrong one starts again with the right file, in a new folder with a new identity if it \
-                         had joined already",
+                    let what = format!(
+                        "{name} has another definition: 0x{}, yours is 0x{own_hash}",
                         hex::encode(hello.definition_hash)
-                    ));
+                    );
+                    let todo = format!(
+                        "ask everybody for the hash. Whoever has the wrong one: stop, {}",
+                        backups::START_ANEW
+                    );
+                    self.meet_apart(operator, &what, &todo);
                 }
                 let mut parts = Vec::new();
                 if hello.protocol != PROTOCOL {
@@ -222,11 +246,12 @@ impl Conductor<'_> {
                     ));
                 }
                 if !parts.is_empty() {
-                    self.notice(format!(
-                        "{name} holds another ceremony: {}. Nothing is exchanged with {name}. Compare what you started with; one of you \
-                         has to start again with the right file",
-                        parts.join("; ")
-                    ));
+                    let what = format!("{name} holds another ceremony: {}", parts.join("; "));
+                    let todo = format!(
+                        "compare what you started with. Whoever has the wrong file: stop, {}",
+                        backups::START_ANEW
+                    );
+                    self.meet_apart(operator, &what, &todo);
                 }
             }
             Difference::Definition(bytes) => {
@@ -240,6 +265,16 @@ impl Conductor<'_> {
                 self.notice(format!("The definition of {name} {what}"));
             }
         }
+    }
+
+    /// Tells of an operator who holds something else, once; and at the end, if that has not changed.
+    fn meet_apart(&mut self, operator: u16, what: &str, todo: &str) {
+        let name = self.name(operator);
+        self.obstacles
+            .met((Obstacle::Apart, Some(operator), ""), what, todo, Instant::now());
+        self.notice(format!(
+            "{what}. Nothing is exchanged with {name}. What to do: {todo}"
+        ));
     }
 
     /// Judges what arrived together, then lets synchronisation go on.

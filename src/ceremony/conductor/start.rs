@@ -36,6 +36,7 @@ use crate::p2p::wire::{Ceremony, FrameLimits, Hello, PROTOCOL};
 
 use super::causes::Causes;
 use super::doubles::Doubles;
+use super::obstacles::Obstacles;
 use super::visits::Visits;
 use super::{Conductor, Outcome, Person, Setup, view};
 
@@ -103,6 +104,7 @@ impl<'a> Conductor<'a> {
             joins: true,
             twin: None,
             doubles: Doubles::default(),
+            obstacles: Obstacles::default(),
             visits: Visits::default(),
             person,
             start: Instant::now(),
@@ -150,6 +152,20 @@ fn open_journal(
 ) -> Result<(Journal, Said, bool), Problem> {
     let mut records = Vec::new();
     let (folder, limit) = (&setup.folder, records::max_bytes(terms));
+    // Whatever is kept of an attempt is kept after the first record.
+    if !folder.journal().exists() && (setup.entrance.finished || !folder.attempts().marks()?.is_empty()) {
+        let rest = if setup.entrance.finished {
+            "The results do not depend on it"
+        } else {
+            "The other operators have what was in it, and give it back while they run the same command"
+        };
+        (person.show)(Event::Notice {
+            message: format!(
+                "the journal of the ceremony ({}) is lost. {rest}",
+                folder.journal().display()
+            ),
+        });
+    }
     let each = |record| records.push(record);
     let (journal, damaged) = Journal::salvage(folder.disk(), &folder.journal(), limit, each)?;
     if let Some(aside) = &damaged {

@@ -244,7 +244,7 @@ fn retire_then_write(folder: &DataFolder, target: &Path, sealed: &[u8], when: &s
     try_out(disk, beside, sealed.len() as u64)?;
     let why = format!(
         "an export to {} was begun on {when} and not finished",
-        shown(target)
+        shown(&archive)
     );
     match begun {
         None => retirement::begin(disk, root, &why, &archive)?,
@@ -286,7 +286,10 @@ fn retired_all_the_same(folder: &DataFolder, problem: Problem) -> Problem {
 
 /// Step 4.
 fn finish(folder: &DataFolder, target: &Path, when: &str) -> Result<(), FileError> {
-    let why = format!("its share was exported to {} on {when}", shown(target));
+    // Whoever reads it may stand in another folder.
+    let archive = std::path::absolute(target);
+    let archive = archive.as_deref().unwrap_or(target);
+    let why = format!("its share was exported to {} on {when}", shown(archive));
     retirement::finish(folder.disk(), folder.root(), &why)
 }
 

@@ -8,6 +8,7 @@ use std::{
 use super::{IdentityItem, Item, Known, Material, Verification};
 use crate::{
     ceremony::{
+        folder::IDENTITY,
         identity::parse_key,
         keystores::{self, KeyFile, Places, Shut},
         product,
@@ -543,6 +544,16 @@ pub(super) fn complete(
             .filter(|i| !covered.contains(i))
             .map(|i| format!("keystore {i}")),
     );
+    let has_identity = material.identity.is_some();
+    // Our own folders have one, without which nothing in them can be used.
+    if !has_identity && material.slashing_protection.is_some() {
+        missing.insert(0, IDENTITY.to_owned());
+    } else if !has_identity && !material.keystores.is_empty() {
+        let why = format!(
+            "there is no {IDENTITY}: whose shares these are was not compared, and conclave run does not start"
+        );
+        result.add(folder, "identity of an operator", Outcome::NotChecked(why));
+    }
     let more = missing.len().saturating_sub(3);
     missing.truncate(3);
     let silent = wanted.is_empty() && material.deposits.is_empty();

@@ -17,6 +17,7 @@ use crate::{
         keystores::KeyFile,
         names::Names,
         problem::Problem,
+        restored, retirement,
     },
     cluster::{self, recognise::Content},
     dkg::{evidence, transcript},
@@ -187,6 +188,7 @@ fn data_folder(disk: &Disk, path: &Path) -> Result<Option<Material>, Problem> {
     if !material.evidence.is_empty() {
         material.names = Names::load(disk, path).unwrap_or_default();
     }
+    material.state = state(disk, path)?;
     let transcript = path.join(CEREMONY).join(TRANSCRIPT);
     if transcript.exists() {
         material.transcript = Some(read(disk, &transcript, FileKind::Transcript));
@@ -202,6 +204,15 @@ fn data_folder(disk: &Disk, path: &Path) -> Result<Option<Material>, Problem> {
         });
     }
     Ok(Some(material))
+}
+
+/// What the marks of a folder say, for whoever looks at it before working with it.
+fn state(disk: &Disk, path: &Path) -> Result<Option<String>, Problem> {
+    if let Some(said) = retirement::said(disk, path)? {
+        return Ok(Some(said));
+    }
+    let restored = "restored from a backup: what its share signed since is not in it, and conclave run asks the other operators for that";
+    Ok(restored::is_marked(disk, path)?.then(|| restored.to_owned()))
 }
 
 /// Puts single files together with their locks.

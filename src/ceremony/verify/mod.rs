@@ -134,6 +134,8 @@ pub struct Material {
     pub names: Names,
     /// The operator's node key.
     pub identity: Option<IdentityItem>,
+    /// What is to be known before anybody works with the folder: that it has moved, or was restored from a backup.
+    pub state: Option<String>,
     /// Whether there is a slashing protection database; `None` where nobody expects one: in the folder of other software.
     pub slashing_protection: Option<bool>,
 }
@@ -203,11 +205,18 @@ pub fn verify_with(
     let mut result = Verification::default();
     let mut known = Vec::new();
     let mut first: HashMap<Hash, (Hash, &str, Arc<Lock>)> = HashMap::new();
+    let mut first_ceremony: Option<Ceremony> = None;
     for material in materials {
-        let Some(lock) = material.verify((network, wallets), weight_seed, &mut known, &mut result) else {
+        let (lock, definition) = material.verify((network, wallets), weight_seed, &mut known, &mut result);
+        if let Some(ceremony) = material.ceremony(lock.as_deref(), definition.as_ref()) {
+            match &first_ceremony {
+                None => first_ceremony = Some(ceremony),
+                Some(first) => ceremony.compare(first, &mut result),
+            }
+        }
+        let (Some(lock), Some(item)) = (lock, &material.lock) else {
             continue;
         };
-        let Some(item) = &material.lock else { continue };
         let hashes = (lock.definition().definition_hash(), lock.lock_hash());
         let (first_hash, first_file, first_lock) = first
             .entry(hashes.0)
@@ -239,6 +248,42 @@ pub fn verify_with(
     result
 }
 
+/// Which ceremony some files are of.
+struct Ceremony {
+    /// The file that says so, as the user named it.
+    file: String,
+    /// The definition hash.
+    definition: Hash,
+    /// The lock hash, if there is a lock.
+    lock: Option<Hash>,
+    /// What the group called the cluster.
+    name: String,
+}
+
+impl Ceremony {
+    /// As people compare it: the hash, and the name.
+    fn words(&self) -> String {
+        let (what, hash) = match &self.lock {
+            Some(lock) => ("the lock", lock),
+            None => ("the definition", &self.definition),
+        };
+        format!("{what} 0x{} ({})", hex::encode(hash), self.name)
+    }
+
+    /// Whoever verifies several folders or locks at once wants to know whether they are of one ceremony.
+    fn compare(&self, first: &Self, result: &mut Verification) {
+        if self.definition != first.definition {
+            let why = format!(
+                "it is of another ceremony than {}: here is {}, there {}",
+                first.file,
+                self.words(),
+                first.words()
+            );
+            result.add(&self.file, "same ceremony", Outcome::Failed(why));
+        }
+    }
+}
+
 /// Operators (from 1) whose node signatures differ in two files of one lock. Its hash does not cover them, and each is right, as is checked by
 /// itself.
 fn sealed_twice(one: &Lock, other: &Lock) -> Vec<String> {
@@ -263,14 +308,30 @@ impl Material {
             .collect()
     }
 
-    /// Adds all checks of this material to `result`; gives the lock if there is one that can be read.
+    /// Which ceremony it is of. A proof is a whole by itself, and is not compared with anything.
+    fn ceremony(&self, lock: Option<&Lock>, definition: Option<&Definition>) -> Option<Ceremony> {
+        let said = lock.map(Lock::definition).or(definition)?;
+        let item = self.lock.as_ref().filter(|_| lock.is_some());
+        let item = item.or(self.definition.as_ref())?;
+        if self.folder.is_none() && !self.evidence.is_empty() {
+            return None;
+        }
+        Some(Ceremony {
+            file: item.file.clone(),
+            definition: said.definition_hash(),
+            lock: lock.map(Lock::lock_hash),
+            name: said.name.clone(),
+        })
+    }
+
+    /// Adds all checks of this material to `result`; gives the lock and the definition, if there are any that can be read.
     fn verify<'a>(
         &'a self,
         (custom, wallets): (Option<&Network>, &Wallets),
         weight_seed: &[u8; 32],
         known: &mut Vec<Known<'a>>,
         result: &mut Verification,
-    ) -> Option<Arc<Lock>> {
+    ) -> (Option<Arc<Lock>>, Option<Definition>) {
         let place = self
             .lock
             .as_ref()
@@ -319,7 +380,10 @@ impl Material {
         let covered = checks::keystores(&self.keystores, against, operator, folder, result);
         if let Some(folder) = folder {
             checks::complete(folder, self, against, &amounts, &covered, result);
+            if let Some(state) = &self.state {
+                result.tell(folder, "state of the folder", state.clone());
+            }
         }
-        lock
+        (lock, definition)
     }
 }

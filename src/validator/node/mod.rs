@@ -294,6 +294,7 @@ pub fn run(
     };
     let _door = open_door(&runtime, &setup.control, &desk, watch);
     expect(&setup.nodes, &setup.pinned, setup.guard.as_ref())?;
+    let marked = mark_of(setup.guard.as_ref(), watch)?;
     let mut lobby = Lobby::new(&mut net, &setup.pulse, &mut *watch, &mut *keep);
     let Some(chain) = runtime.block_on(lobby.chain_of(&setup.nodes, interrupted))? else {
         return Ok(Ended::Asked);
@@ -301,7 +302,6 @@ pub fn run(
     let early = lobby.early;
     pin(&chain, &setup.pinned, setup.guard.as_ref())?;
     watch(News::Chain(chain.clone()));
-    let marked = setup.guard.as_ref().map(Guard::mark).transpose()?.flatten();
     let (clock, start) = first_start(chain.time(), setup.guard.as_ref(), marked, watch);
     let group = Arc::new(setup.group);
     let (events, inbox) = mpsc::unbounded_channel();
@@ -571,6 +571,14 @@ async fn until(interrupted: &AtomicBool) {
     }
 }
 
+/// Why a database is not the whole memory of its share. Told before any beacon node is waited for: it says what is waited for then.
+fn mark_of(guard: Option<&Guard>, watch: &mut dyn FnMut(News)) -> Result<Option<Mark>, RunError> {
+    let Some(guard) = guard else { return Ok(None) };
+    let marked = guard.mark()?;
+    watch(News::Marked(marked));
+    Ok(marked)
+}
+
 /// From when on this process signs, and the clock by which that was found: what the start counts from is what later looks
 /// at the clock are compared with.
 fn first_start(
@@ -583,7 +591,6 @@ fn first_start(
     let start = start_at(time, clock.look().0, marked);
     if let Some(guard) = guard {
         guard.begin(start);
-        watch(News::Marked(marked));
     }
     watch(News::Starts(start));
     (clock, start)

@@ -581,9 +581,14 @@ impl Overview {
             );
         }
         if let Some(why) = &self.waiting {
+            let then = if self.mark == Some(Mark::Restored) {
+                format!("; and then: {}", self.restoring_words())
+            } else {
+                String::new()
+            };
             return (
                 State::WaitingForBeaconNode,
-                format!("no beacon node has told its chain ({why})"),
+                format!("no beacon node has told its chain ({why}){then}"),
             );
         }
         let (Some(time), Some(start)) = (self.time, self.start) else {

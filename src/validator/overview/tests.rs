@@ -330,6 +330,23 @@ fn a_node_that_merely_waits_is_healthy_and_says_from_when_it_signs() {
     assert!(!overview.view(at(9), 10).healthy);
 }
 
+/// That a folder was restored is known before any beacon node is there.
+#[test]
+fn a_restored_folder_says_so_while_it_waits_for_a_beacon_node() {
+    let mut overview = overview();
+    overview.tell(&News::WaitingForBeaconNode("http://a: refused".to_owned()), at(9));
+    assert!(!overview.view(at(9), 10).why.contains("restored"));
+    overview.tell(&News::Marked(Some(Mark::Restored)), at(9));
+    let view = overview.view(at(9), 10);
+    assert_eq!(view.state, State::WaitingForBeaconNode);
+    assert!(
+        view.why.contains("http://a: refused") && view.why.contains("restored from a backup"),
+        "{}",
+        view.why
+    );
+    assert_eq!(view.restored, Some(RestoredView::default()));
+}
+
 /// For whom a restored folder waits is a matter for people, until it waits for time alone.
 #[test]
 fn a_restored_folder_says_for_whom_it_waits() {

@@ -507,16 +507,16 @@ fn line_ends_in_variables_are_not_meant() {
 
 /// What variables are set to, for which command, and what is told: of which name, what. `@` is an address of the network.
 const MISTAKES: &str = r#"
-CONCLAVE_PEERS | "@" | join x | --peer | quotes
-CONCLAVE_PEERS | @, | join x | --peer | comma
-CONCLAVE_LISTEN | '@' | join x | --listen | quotes
-CONCLAVE_ANNOUNCE | @,,@ | join x | --announce | comma
+CONCLAVE_PEERS | "@" | join x | CONCLAVE_PEERS | quotes
+CONCLAVE_PEERS | @, | join x | CONCLAVE_PEERS | comma
+CONCLAVE_LISTEN | '@' | join x | CONCLAVE_LISTEN | quotes
+CONCLAVE_ANNOUNCE | @,,@ | join x | CONCLAVE_ANNOUNCE | comma
 CONCLAVE_BEACON_NODES | "http://localhost:5052" | run | CONCLAVE_BEACON_NODES | quotes
 CONCLAVE_BEACON_NODES | http://localhost:5052, | run | CONCLAVE_BEACON_NODES | comma
 CONCLAVE_DEFINITION | "x.json" | join | CONCLAVE_DEFINITION | quotes
-CONCLAVE_VALIDATORS | "3" | plan new | --validators | quotes
-CONCLAVE_VALIDATORS | 3, | plan new | --validators | comma
-CONCLAVE_AMOUNTS | 1,32, | plan new | --amounts | comma
+CONCLAVE_VALIDATORS | "3" | plan new | CONCLAVE_VALIDATORS | quotes
+CONCLAVE_VALIDATORS | 3, | plan new | CONCLAVE_VALIDATORS | comma
+CONCLAVE_AMOUNTS | 1,32, | plan new | CONCLAVE_AMOUNTS | comma
 CONCLAVE_EXIT_VALIDATORS | 0x00, | exit | CONCLAVE_EXIT_VALIDATORS | comma
 CONCLAVE_DATA_DIR | "/tmp" | status | CONCLAVE_DATA_DIR | quotes
 CONCLAVE_DATA_DIR | /tmp/x, | status | CONCLAVE_DATA_DIR | comma
@@ -526,22 +526,24 @@ CONCLAVE_CLUSTER_NAME | 'Friends' | plan new | CONCLAVE_CLUSTER_NAME | quotes
 CONCLAVE_GRAFFITI | “hello” | run --beacon-node http://127.0.0.1:1 | CONCLAVE_GRAFFITI | quotes
 CONCLAVE_NETWORK | hoodi, | plan new | CONCLAVE_NETWORK | comma
 CONCLAVE_WITHDRAWAL_ADDRESS | 0x11, | plan new | CONCLAVE_WITHDRAWAL_ADDRESS | comma
-CONCLAVE_WAIT | 1h, | join x | --wait | comma
-CONCLAVE_KDF | scrypt, | join x | --kdf | comma
+CONCLAVE_WAIT | 1h, | join x | CONCLAVE_WAIT | comma
+CONCLAVE_KDF | scrypt, | join x | CONCLAVE_KDF | comma
 CONCLAVE_YES | "false" | join x | CONCLAVE_YES | quotes
 CONCLAVE_YES | false, | join x | CONCLAVE_YES | comma
 CONCLAVE_EXECUTION_CLIENT | http://localhost:8545, | join x | CONCLAVE_EXECUTION_CLIENT | comma
 CONCLAVE_CONTRACT_WALLETS | '0x1111111111111111111111111111111111111111' | join x | CONCLAVE_CONTRACT_WALLETS | quotes
-CONCLAVE_MONITORING_ADDRESS | 127.0.0.1:9600, | run --beacon-node http://127.0.0.1:1 | --monitoring-address | comma
+CONCLAVE_MONITORING_ADDRESS | 127.0.0.1:9600, | run --beacon-node http://127.0.0.1:1 | CONCLAVE_MONITORING_ADDRESS | comma
 CONCLAVE_WITHOUT | "bob" | run --beacon-node http://127.0.0.1:1 | CONCLAVE_WITHOUT | quotes
 CONCLAVE_LOG_FILE | log, | run --beacon-node http://127.0.0.1:1 | CONCLAVE_LOG_FILE | comma
+CONCLAVE_OPERATORS | four | plan new | CONCLAVE_OPERATORS | digits only
+CONCLAVE_TARGET_GAS_LIMIT | 60,000,000 | plan new | CONCLAVE_TARGET_GAS_LIMIT | digits only
 "#;
 
 #[test]
 fn quotes_and_commas_that_nobody_means_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let lines: Vec<&str> = MISTAKES.trim().lines().collect();
-    assert_eq!(lines.len(), 28);
+    assert_eq!(lines.len(), 30);
     for line in lines {
         let [variable, value, command, name, what] = line.split(" | ").collect::<Vec<_>>()[..] else {
             panic!("{line}")

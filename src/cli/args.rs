@@ -199,10 +199,10 @@ pub struct PlanArgs {
     #[arg(long, env = "CONCLAVE_CLUSTER_NAME")]
     pub name: Option<String>,
     /// How many operators: 2 to 64
-    #[arg(long, env = "CONCLAVE_OPERATORS", value_name = "N")]
+    #[arg(long, env = "CONCLAVE_OPERATORS", value_name = "N", value_parser = given::number::<u32>)]
     pub operators: Option<u32>,
     /// How many operators must sign [default: two thirds, rounded up]
-    #[arg(long, env = "CONCLAVE_THRESHOLD", value_name = "T")]
+    #[arg(long, env = "CONCLAVE_THRESHOLD", value_name = "T", value_parser = given::number::<u32>)]
     pub threshold: Option<u32>,
     /// The network, such as mainnet or hoodi
     #[arg(long, env = "CONCLAVE_NETWORK")]
@@ -211,7 +211,7 @@ pub struct PlanArgs {
     #[command(flatten)]
     pub own_network: OwnNetwork,
     /// How many validators [default: 1]
-    #[arg(long, env = "CONCLAVE_VALIDATORS", value_name = "V")]
+    #[arg(long, env = "CONCLAVE_VALIDATORS", value_name = "V", value_parser = given::number::<u32>)]
     pub validators: Option<u32>,
     /// Where stake and rewards are withdrawn to; can be left to `define`
     #[arg(long, env = "CONCLAVE_WITHDRAWAL_ADDRESS", value_name = "ADDRESS")]
@@ -223,13 +223,13 @@ pub struct PlanArgs {
     #[command(flatten)]
     pub payees: PayeeArgs,
     /// Deposits of each validator in whole ETH, comma-separated [default: 32]
-    #[arg(long, env = "CONCLAVE_AMOUNTS", value_name = "ETH", value_delimiter = ',')]
+    #[arg(long, env = "CONCLAVE_AMOUNTS", value_name = "ETH", value_delimiter = ',', value_parser = given::number::<u64>)]
     pub amounts: Vec<u64>,
     /// Compounding (0x02) credentials: up to 2048 ETH on one validator
     #[arg(long, env = "CONCLAVE_COMPOUNDING", value_parser = Switch)]
     pub compounding: bool,
     /// Gas limit asked of block builders [default: 60000000]
-    #[arg(long, env = "CONCLAVE_TARGET_GAS_LIMIT", value_name = "GAS")]
+    #[arg(long, env = "CONCLAVE_TARGET_GAS_LIMIT", value_name = "GAS", value_parser = given::number::<u64>)]
     pub target_gas_limit: Option<u64>,
     /// Where to write the plan [default: plan.toml in the data folder]
     #[arg(long, env = "CONCLAVE_PLAN_OUT", value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -293,10 +293,10 @@ pub struct JoinArgs {
     #[arg(long, env = "CONCLAVE_WAIT", value_name = "DURATION", value_parser = parse_duration)]
     pub wait: Option<Duration>,
     /// Begin so many further attempts without asking, after faults that blame nobody
-    #[arg(long, env = "CONCLAVE_RETRIES", value_name = "K", default_value_t = 0)]
+    #[arg(long, env = "CONCLAVE_RETRIES", value_name = "K", default_value_t = 0, value_parser = given::number::<u32>)]
     pub retries: u32,
     /// Begin further attempts, up to this one, where the one before cannot be finished: the answer to the question, given beforehand
-    #[arg(long, env = "CONCLAVE_ATTEMPT", value_name = "K", default_value_t = 1)]
+    #[arg(long, env = "CONCLAVE_ATTEMPT", value_name = "K", default_value_t = 1, value_parser = given::number::<u32>)]
     pub attempt: u32,
     /// Finish with the cluster-lock.json of another operator, if it is the lock of the keys that you confirmed
     #[arg(long, env = "CONCLAVE_LOCK", value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -325,13 +325,13 @@ pub struct RehearseArgs {
     #[arg(env = "CONCLAVE_PLAN", value_hint = ValueHint::FilePath)]
     pub plan: Option<PathBuf>,
     /// How many operators, instead of the plan's
-    #[arg(long, env = "CONCLAVE_OPERATORS", value_name = "N")]
+    #[arg(long, env = "CONCLAVE_OPERATORS", value_name = "N", value_parser = given::number::<u32>)]
     pub operators: Option<u32>,
     /// How many operators must sign, instead of the plan's
-    #[arg(long, env = "CONCLAVE_THRESHOLD", value_name = "T")]
+    #[arg(long, env = "CONCLAVE_THRESHOLD", value_name = "T", value_parser = given::number::<u32>)]
     pub threshold: Option<u32>,
     /// How many validators, instead of the plan's
-    #[arg(long, env = "CONCLAVE_VALIDATORS", value_name = "V")]
+    #[arg(long, env = "CONCLAVE_VALIDATORS", value_name = "V", value_parser = given::number::<u32>)]
     pub validators: Option<u32>,
     /// A test network, instead of the plan's
     #[arg(long, env = "CONCLAVE_NETWORK")]
@@ -446,13 +446,13 @@ pub struct ExitArgs {
     #[arg(long, env = "CONCLAVE_EXIT_ALL", conflicts_with_all = ["validators", "combine", "validator_index"], value_parser = Switch)]
     pub all: bool,
     /// The exit is valid from this epoch on; all who consent must say the same
-    #[arg(long, env = "CONCLAVE_EXIT_EPOCH", value_name = "EPOCH", default_value_t = 0)]
+    #[arg(long, env = "CONCLAVE_EXIT_EPOCH", value_name = "EPOCH", default_value_t = 0, value_parser = given::number::<u64>)]
     pub epoch: u64,
     /// Sign into this new file, without a running node; t such files make the exit. In a folder, one file for each validator
     #[arg(long, env = "CONCLAVE_EXIT_PARTIAL_OUT", value_name = "FILE|DIR", conflicts_with = "combine", value_hint = ValueHint::AnyPath)]
     pub partial_out: Option<PathBuf>,
     /// The validator's index on the chain, where no beacon node is asked; only with --partial-out
-    #[arg(long, env = "CONCLAVE_EXIT_VALIDATOR_INDEX", value_name = "INDEX")]
+    #[arg(long, env = "CONCLAVE_EXIT_VALIDATOR_INDEX", value_name = "INDEX", value_parser = given::number::<u64>)]
     pub validator_index: Option<u64>,
     /// Parts that came as files: the node that runs in this folder takes them in and tells the others; without one, or
     /// with --out or --submit, at least t parts make the signed exit here, those that a node received counted

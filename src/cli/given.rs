@@ -7,7 +7,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, SocketAddr};
+use std::num::{IntErrorKind, ParseIntError};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::builder::{OsStringValueParser, Resettable, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -200,6 +202,8 @@ pub(super) fn usual_mistake(error: &clap::Error) -> Option<Problem> {
     let value = context(ContextKind::InvalidValue)?;
     let argument = context(ContextKind::InvalidArg)?;
     let flag = argument.split(' ').next().unwrap_or(argument);
+    let variable = variable_of(flag);
+    let flag = variable.as_deref().unwrap_or(flag);
     if is_quoted(value) || value.starts_with(is_quote) || value.ends_with(is_quote) {
         Some(quotes(flag))
     } else if value.trim().is_empty() {
@@ -290,6 +294,37 @@ fn lines<T: AsRef<OsStr>>(name: &str, given: &mut Vec<T>) -> Result<(), Problem>
 
 fn is_blank(text: &OsStr) -> bool {
     text.to_str().is_some_and(|text| text.trim().is_empty())
+}
+
+/// A whole number, however small.
+pub(super) fn number<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
+    text.trim().parse().map_err(|error: ParseIntError| {
+        match error.kind() {
+            IntErrorKind::PosOverflow => "it is too large",
+            _ => "write a whole number with digits only: no commas, blanks, signs or units",
+        }
+        .to_owned()
+    })
+}
+
+/// The variable that a flag's value came from, if it did not come from the command line.
+pub(super) fn variable_of(flag: &str) -> Option<String> {
+    fn look(command: &Command, flag: &str) -> Option<String> {
+        let set = |argument: &Arg| {
+            let variable = argument.get_env().filter(|_| self::flag(argument) == flag)?;
+            std::env::var_os(variable).map(|_| variable.to_string_lossy().into_owned())
+        };
+        command
+            .get_arguments()
+            .find_map(set)
+            .or_else(|| command.get_subcommands().find_map(|command| look(command, flag)))
+    }
+    let typed = std::env::args_os().any(|argument| {
+        argument
+            .to_str()
+            .is_some_and(|text| text.split('=').next() == Some(flag))
+    });
+    if typed { None } else { look(&Cli::command(), flag) }
 }
 
 /// Where another operator is, or where the others reach this one.
@@ -483,6 +518,18 @@ mod tests {
         }
         let others = ["--name", "--peer", "--name a b", "peer x"];
         assert_eq!(taken_apart(others.iter().map(OsString::from)), others);
+    }
+
+    #[test]
+    fn a_number_is_told_in_plain_words() {
+        assert_eq!(
+            (number::<u32>(" 4 "), number::<u64>("60000000")),
+            (Ok(4), Ok(60_000_000))
+        );
+        for text in ["60,000,000", "four", "", "-1", "32 ETH", "5.6"] {
+            assert!(number::<u32>(text).unwrap_err().contains("digits only"), "{text}");
+        }
+        assert!(number::<u32>("4294967296").unwrap_err().contains("too large"));
     }
 
     #[test]

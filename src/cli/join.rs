@@ -64,7 +64,7 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
         .operators
         .iter()
         .map(|operator| *operator.enr.node_public_key());
-    let ways = reach::judge(&folder, &args.reach, &keys.collect::<Vec<_>>())?;
+    let ways = reach::judge(&folder, &args.reach, &keys.collect::<Vec<_>>(), own.as_ref())?;
     ways.warn(&context.output);
     if begun {
         context

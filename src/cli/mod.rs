@@ -19,7 +19,7 @@
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::ceremony::problem::{Kind, Problem};
 
@@ -143,6 +143,10 @@ fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let json = given::wants_json();
+    let argument = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(argument)) => argument.split(' ').next(),
+        _ => None,
+    };
     if let Some(problem) = given::usual_mistake(error) {
         Output::new(json).problem(&problem);
     } else if json {
@@ -161,6 +165,9 @@ fn usage(error: &clap::Error) -> ExitCode {
         ));
     } else {
         let _ = error.print();
+        if let Some(variable) = argument.and_then(given::variable_of) {
+            Output::new(false).warn(&format!("that value is in the variable {variable}"));
+        }
     }
     ExitCode::from(Kind::Usage.exit_code())
 }

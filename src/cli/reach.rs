@@ -4,14 +4,14 @@
 //! What is said now must be right, is judged before anything is written, and is kept for later starts. What was kept may not
 //! fit any more, on another machine or in another network: then it is told, and the node starts without it.
 
-use libp2p::Multiaddr;
+use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
 use crate::ceremony::addresses::{self, Own};
 use crate::ceremony::conductor::network_problem;
 use crate::ceremony::folder::DataFolder;
-use crate::ceremony::problem::Problem;
+use crate::ceremony::problem::{Kind, Problem};
 use crate::crypto::node::NodePublicKey;
-use crate::p2p::node::{can_dial, check_peers, check_ports, is_for_everybody};
+use crate::p2p::node::{can_dial, check_peers, check_ports, is_for_everybody, peer_id};
 
 use super::args::Reach;
 use super::output::Output;
@@ -56,8 +56,38 @@ pub(super) fn judge(
     folder: &DataFolder,
     reach: &Reach,
     operators: &[NodePublicKey],
+    me: Option<&NodePublicKey>,
 ) -> Result<Ways, Problem> {
-    judge_or(folder, reach, operators, default_addresses)
+    let me = me.and_then(peer_id);
+    let mut ways = judge_or(folder, reach, operators, default_addresses)?;
+    if let Some(address) = reach.announce.iter().find(|address| is_of_another(address, me)) {
+        return Err(Problem::new(
+            Kind::Usage,
+            format!("--announce {address} does not name you"),
+            "what comes after /p2p/ is the id of somebody else, and whoever called there would not find you",
+            "leave out /p2p/ and what follows: your own id is added by itself",
+        ));
+    }
+    let mine = |address: &&Multiaddr| me.is_some() && id_in(address) == me;
+    ways.warnings
+        .extend(reach.peers.iter().filter(mine).map(|address| {
+            format!(
+                "--peer {address} is you yourself: the others need it, and this machine does not call there"
+            )
+        }));
+    Ok(ways)
+}
+
+/// The peer identity that an address ends with.
+fn id_in(address: &Multiaddr) -> Option<PeerId> {
+    address.iter().last().and_then(|part| match part {
+        Protocol::P2p(id) => Some(id),
+        _ => None,
+    })
+}
+
+fn is_of_another(address: &Multiaddr, me: Option<PeerId>) -> bool {
+    me.is_some() && id_in(address).is_some_and(|id| Some(id) != me)
 }
 
 /// The same, with where to listen if nobody said anything.
@@ -192,24 +222,47 @@ mod tests {
             &folder,
             &reach(&[], &["/ip4/127.0.0.1/tcp/0"], &["/ip4/9.9.9.9/tcp/9600"]),
             &[],
+            None,
         )
         .unwrap();
         assert_eq!((&said.listen, &said.announce), (&port, &router));
         said.keep(&folder).unwrap();
-        let again = judge(&folder, &reach(&[], &[], &[]), &[]).unwrap();
+        let again = judge(&folder, &reach(&[], &[], &[]), &[], None).unwrap();
         assert_eq!(
             (&again.listen, &again.announce, again.warnings.len()),
             (&port, &router, 0)
         );
-        let same = judge(&folder, &reach(&[], &["/ip4/127.0.0.1/tcp/0"], &[]), &[]).unwrap();
+        let same = judge(&folder, &reach(&[], &["/ip4/127.0.0.1/tcp/0"], &[]), &[], None).unwrap();
         assert_eq!((&same.listen, &same.announce), (&port, &router));
 
         // The router forwards another port now, or none.
-        let moved = judge(&folder, &reach(&[], &["/ip6/::/tcp/0"], &[]), &[]).unwrap();
+        let moved = judge(&folder, &reach(&[], &["/ip6/::/tcp/0"], &[]), &[], None).unwrap();
         assert_eq!(
             (moved.listen, moved.announce),
             (addresses(&["/ip6/::/tcp/0"]), Vec::new())
         );
+    }
+
+    #[test]
+    fn whose_id_an_address_ends_with_is_looked_at() {
+        let (_place, folder) = folder();
+        let keys = [1, 2].map(|byte| NodeKey::from_bytes(&[byte; 32]).unwrap().public());
+        let at = |key| format!("/ip4/203.0.113.7/tcp/9510/p2p/{}", peer_id(key).unwrap());
+        let (mine, others) = (at(&keys[0]), at(&keys[1]));
+        let free = "/ip4/127.0.0.1/tcp/0";
+        let judged = |peers: &[&str], announce: &[&str]| {
+            judge(&folder, &reach(peers, &[free], announce), &keys, Some(&keys[0]))
+        };
+        let problem = judged(&[], &[&others]).unwrap_err();
+        assert!(
+            problem.kind == Kind::Usage && problem.what.contains("--announce"),
+            "{problem:?}"
+        );
+        assert!(judged(&[], &[&mine]).is_ok());
+        // One list of everybody for everybody is fine, and says whom it does not concern.
+        let ways = judged(&[&mine, &others], &[]).unwrap();
+        assert_eq!(ways.warnings.len(), 1, "{:?}", ways.warnings);
+        assert!(ways.warnings[0].contains(&mine) && ways.warnings[0].contains("you yourself"));
     }
 
     #[test]
@@ -226,7 +279,7 @@ mod tests {
             announce: addresses(&["/ip4/203.0.113.7", "/ip4/203.0.113.7/tcp/9510"]),
         };
         kept.save(&folder).unwrap();
-        let ways = judge(&folder, &reach(&[], &[], &[]), &[]).unwrap();
+        let ways = judge(&folder, &reach(&[], &[], &[]), &[], None).unwrap();
         assert_eq!(ways.listen, addresses(&["/ip4/127.0.0.1/tcp/0"]));
         assert_eq!(ways.announce, addresses(&["/ip4/203.0.113.7/tcp/9510"]));
         let expected = [
@@ -275,11 +328,11 @@ mod tests {
             ("/dns4/alice.example.org/tcp/9510", false),
             ("/ip4/203.0.113.7/tcp/9510", false),
         ] {
-            let ways = judge(&folder, &reach(&[], &[listen], &[address]), &[]).unwrap();
+            let ways = judge(&folder, &reach(&[], &[listen], &[address]), &[], None).unwrap();
             let told = ways.warnings.iter().filter(|text| text.contains(address)).count();
             assert_eq!(told, usize::from(is_local), "{address}: {:?}", ways.warnings);
             ways.keep(&folder).unwrap();
-            let again = judge(&folder, &reach(&[], &[], &[]), &[]).unwrap();
+            let again = judge(&folder, &reach(&[], &[], &[]), &[], None).unwrap();
             assert_eq!(again.warnings, ways.warnings);
         }
     }
@@ -299,10 +352,18 @@ mod tests {
             (reach(&[], &[&taken], &[]), "--listen"),
             (reach(&[&stranger], &[free], &[]), "--peer"),
         ] {
-            let problem = judge(&folder, &given, &[key(1)]).unwrap_err();
+            let problem = judge(&folder, &given, &[key(1)], None).unwrap_err();
             assert!(problem.what_to_do.contains(flag), "{problem:?}");
         }
-        assert!(judge(&folder, &reach(&[&member, anybody], &[free], &[]), &[key(1)]).is_ok());
+        assert!(
+            judge(
+                &folder,
+                &reach(&[&member, anybody], &[free], &[]),
+                &[key(1)],
+                None
+            )
+            .is_ok()
+        );
         assert!(!addresses::own_path(&folder).exists());
     }
 }

@@ -110,7 +110,10 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
     let graffiti = graffiti(&args.graffiti)?;
     let excused = restored::named(&group, operator, &args.without)?;
     let keys: Vec<NodePublicKey> = group.operators.iter().map(|operator| operator.key).collect();
-    let ways = reach::judge(&folder, &args.reach, &keys)?;
+    let me = usize::from(operator)
+        .checked_sub(1)
+        .and_then(|place| keys.get(place));
+    let ways = reach::judge(&folder, &args.reach, &keys, me)?;
     let interrupted = watch_for_interrupts()?;
     out.say("Opening the keystores ...");
     let holding = holding::open(&folder, network.as_ref())?;

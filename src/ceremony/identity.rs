@@ -125,7 +125,7 @@ impl Identity {
             return None;
         };
         Some(format!(
-            "your name in {} is damaged ({why}). It is only for screens; give it again with conclave identity rename NAME",
+            "your name in {} is damaged ({why}). It is only for screens; give it again with conclave identity rename --name NAME",
             root.join(CEREMONY).join(NAME).display()
         ))
     }

@@ -11,14 +11,16 @@ use tokio::runtime::Runtime;
 
 use super::{exits::Tools, work::tests::works, *};
 use crate::validator::{
+    alive::Watch,
     beacon::tests::{SPEC, connect, serve, soon},
     chain::spec::tests::chain,
     core::schedule::Attester,
     group::Operator,
     guard::{
-        Answer, Message as Slashable, Request, Timing,
+        Answer, Attested, Message as Slashable, Record, Request, Timing,
         tests::{Mood, Moody},
     },
+    wire::{Abilities, Hello, PROTOCOL},
 };
 
 /// Long enough for any test on a busy machine.
@@ -295,6 +297,83 @@ fn a_clock_that_jumps_while_the_disk_hangs_lets_nothing_out_that_was_asked_befor
     let later = time.first_slot(start.first_target);
     assert!(attest(&bench.guard, time, later).unwrap().permit.is_some());
     bench.ends();
+}
+
+/// A second process with this share is seen: this one ends for good, and the guard of a restored folder raises what its later starts left
+/// out, as what was signed is not known any more. A disk that hangs then keeps nobody alive.
+#[test]
+fn a_twin_ends_the_process_and_begins_a_restored_wait_anew() {
+    let runtime = Arc::new(Runtime::new().unwrap());
+    let to = |epoch: u64| Record {
+        block: Some(epoch * 2 + 5),
+        attested: Some(Attested {
+            source: epoch,
+            target: epoch + 2,
+        }),
+    };
+    for mood in [Mood::Well, Mood::Hangs] {
+        let chain = hasty();
+        let time = chain.time();
+        let (guard, disk) = Moody::guard();
+        guard.mark_restored().unwrap();
+        guard.raise(to(10)).unwrap();
+        guard.raise(to(20)).unwrap();
+        let source = |guard: &Guard| guard.highest().unwrap().attested.unwrap().source;
+        assert_eq!(source(&guard), 10);
+        let bench = Bench::begin(&runtime, guard, nobody(), chain, Clock::new(SLOT_MS * 600));
+        bench.slots(1);
+        let operators: Vec<_> = (1..4)
+            .map(|byte| NodeKey::from_bytes(&[byte; 32]).unwrap().public())
+            .collect();
+        let signatures = NodeSignatures::new(NodeKey::from_bytes(&[1; 32]).unwrap(), operators);
+        let slot = time.slot_at(now_ms()).unwrap();
+        let watch = |instance| Watch::new(1, instance, [7; 32]);
+        let mut twin = watch([2; 16]);
+        twin.take(&watch([1; 16]).say(&signatures, slot), &signatures, slot);
+        let shown = twin.say(&signatures, slot);
+        disk.becomes(mood);
+        let hello = Hello {
+            protocol: PROTOCOL,
+            lock_hash: [7; 32],
+            instance: [3; 16],
+            clock_ms: now_ms(),
+            proofs: Proofs::default(),
+            watches: false,
+            software: String::new(),
+            abilities: Abilities::own(false),
+        };
+        for event in [
+            Event::Connected(2),
+            Event::Message {
+                from: 2,
+                message: Message::Hello(hello),
+            },
+            Event::Message {
+                from: 2,
+                message: Message::Alive(shown),
+            },
+        ] {
+            bench.works.events.send(event).unwrap();
+        }
+        let Bench {
+            guard, driver, news, ..
+        } = bench;
+        assert_eq!(
+            driver.join().unwrap().unwrap(),
+            Ended::Stopped(Stop::Twin([2; 16]))
+        );
+        assert!(
+            news.iter()
+                .any(|news| matches!(news, News::Stopped(Stop::Twin(_))))
+        );
+        disk.becomes(Mood::Well);
+        // What was asked of the disk while it hung is done, or not, a moment later.
+        if matches!(mood, Mood::Well) {
+            assert_eq!(source(&guard), 20);
+            guard.raise(to(30)).unwrap();
+            assert_eq!(source(&guard), 30, "the next start is the first one again");
+        }
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use redb::{Database, TableDefinition};
 
+use super::super::interchange::Horizon;
 use super::*;
 
 /// A guard with a file, begun.
@@ -197,6 +198,30 @@ fn a_restored_database_is_raised_to_its_first_source_until_that_is_disproven() {
         let guard = in_file(&path, &cluster);
         guard.raise(to(40)).unwrap();
         assert_eq!(highest(&guard), (40, 42));
+    }
+    // A file shows more, of one key: by source, or by target alone. What it has of the time before the first raise disproves nothing.
+    let history = |source: u64, target: u64| {
+        let (root, key) = (
+            hex::encode([3; 32]),
+            hex::encode(cluster.validators()[1].distributed),
+        );
+        let text = format!(
+            r#"{{"metadata":{{"interchange_format_version":"5","genesis_validators_root":"0x{root}"}},"data":[{{"pubkey":"0x{key}","signed_blocks":[],"signed_attestations":[{{"source_epoch":"{source}","target_epoch":"{target}"}}]}}]}}"#
+        );
+        Interchange::parse(text.as_bytes(), Horizon::NONE).unwrap()
+    };
+    for (source, target, shows) in [(9, 12, false), (10, 12, false), (11, 12, true), (10, 13, true)] {
+        let guard = started(&path, &cluster);
+        guard.pin_genesis_validators_root(&[3; 32]).unwrap();
+        guard.import(&history(source, target), Future::Refuse).unwrap();
+        assert_eq!(guard.mark().unwrap(), Some(Mark::Restored));
+        drop(guard);
+        let guard = in_file(&path, &cluster);
+        let is = if shows { (31, 33) } else { (10, 33) };
+        assert_eq!(highest(&guard), is, "{source} {target}");
+        guard.raise(to(40)).unwrap();
+        let is = if shows { (40, 42) } else { (10, 42) };
+        assert_eq!(highest(&guard), is, "{source} {target}");
     }
     // A second process was seen.
     let guard = started(&path, &cluster);

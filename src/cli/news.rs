@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     ceremony::progress::Unreachable,
     validator::{
-        core::{Account, Missed},
+        core::{Account, ChainClock, Missed},
         duty::{Kind, Purpose},
     },
 };
@@ -125,6 +125,8 @@ pub(super) enum Event {
         answered: Vec<Who>,
         /// Those of `waits_for` who have told, but whose clocks differ too much from this machine's.
         clocks_differ: Vec<Who>,
+        /// Whether its own beacon nodes speak against this machine's clock.
+        chain_clock: ChainClock,
         /// From when on it signs, once that is known.
         signs_from_epoch: Option<u64>,
     },

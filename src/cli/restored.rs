@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-use super::{Context, args::RunArgs, output::printable, prompt, slashing};
+use super::{Context, args::RunArgs, news::Event, output::printable, prompt, slashing};
 
 /// What a person types.
 const WORDS: &str = "the original is gone";
@@ -120,6 +120,25 @@ pub(super) fn tell(context: &Context, folder: &DataFolder, guard: Option<&Guard>
     Ok(())
 }
 
+/// An operator by number and name: `#2 (bob)`.
+fn numbered(group: &Group, operator: u16) -> String {
+    format!("#{operator} ({})", printable(group.name(operator)))
+}
+
+/// Says for whom this folder is not to wait, before anything is done about it.
+pub(super) fn tell_excused(context: &Context, group: &Group, excused: &BTreeSet<u16>) {
+    if excused.is_empty() {
+        return;
+    }
+    let names: Vec<String> = excused.iter().map(|other| numbered(group, *other)).collect();
+    let message = format!(
+        "--without: if this is a restored folder, it does not wait for {}",
+        names.join(", ")
+    );
+    context.output.say(format!("{message}."));
+    context.output.line(&Event::Notice { message });
+}
+
 /// For whom a restored folder does not wait: those who were named. Nobody if the folder waits for nobody.
 ///
 /// # Errors
@@ -146,43 +165,48 @@ pub(super) fn if_it_waits(
     Ok(excused)
 }
 
-/// Operators that were given by number or name.
+/// Operators that were given by number or name. `#2` is always a number; what is one operator's number and another one's name is nobody's.
 ///
 /// # Errors
-/// If one is none of the others; if fewer than t others would be left to answer.
+/// If one is none of the others, or may be several; if fewer than t others would be left to answer.
 pub(super) fn named(group: &Group, operator: u16, given: &[String]) -> Result<BTreeSet<u16>, Problem> {
     let others = || (1..=group.size()).filter(|other| *other != operator);
-    let list = || {
-        let names: Vec<String> = others()
-            .map(|other| format!("{other} ({})", printable(group.name(other))))
-            .collect();
+    let list = |operators: &BTreeSet<u16>| {
+        let names: Vec<String> = operators.iter().map(|other| numbered(group, *other)).collect();
         names.join(", ")
     };
     let mut excused = BTreeSet::new();
     for text in given {
         let text = text.trim();
-        // Who calls itself by the number of another is not meant.
-        let by_number = text
-            .parse()
-            .ok()
-            .filter(|number| others().any(|other| other == *number));
-        let by_name: Vec<u16> = others().filter(|other| group.name(*other) == text).collect();
-        let found = by_number.or(match by_name.as_slice() {
-            [one] => Some(*one),
-            _ => None,
-        });
-        let found = found.ok_or_else(|| {
-            Problem::bad_input(
-                format!("{} names none of the other operators", printable(text)),
-                if by_name.len() > 1 {
-                    "several have that name".to_owned()
-                } else {
-                    format!("they are {}", list())
-                },
-                "give --without one of their names, or the number",
-            )
-        })?;
-        excused.insert(found);
+        let number = |text: &str| {
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            let number = text.parse().ok().filter(|_| digits);
+            number.filter(|number| others().any(|other| other == *number))
+        };
+        let found: BTreeSet<u16> = match text.strip_prefix('#').and_then(number) {
+            Some(number) => [number].into(),
+            // Our own name, too: whoever gives it means somebody else by that.
+            None => (1..=group.size())
+                .filter(|other| number(text) == Some(*other) || group.name(*other) == text)
+                .collect(),
+        };
+        match found.first() {
+            Some(one) if found.len() == 1 && *one != operator => excused.insert(*one),
+            Some(_) if found.len() > 1 => {
+                return Err(Problem::bad_input(
+                    format!("{} may be one of several operators", printable(text)),
+                    format!("by name or by number it is {}", list(&found)),
+                    "give --without the number of the one that is meant, with # before it",
+                ));
+            }
+            _ => {
+                return Err(Problem::bad_input(
+                    format!("{} names none of the other operators", printable(text)),
+                    format!("they are {}", list(&others().collect())),
+                    "give --without one of their names, or the number, with # before it",
+                ));
+            }
+        };
     }
     let most = others().count().saturating_sub(usize::from(group.threshold));
     if excused.len() > most {
@@ -292,13 +316,35 @@ mod tests {
         };
         assert_eq!(named(&five, &["cleo"]).unwrap(), [3].into());
         assert_eq!(named(&five, &[" cleo ", "cleo"]).unwrap(), [3].into());
-        assert_eq!(
-            named(&five, &["3"]).unwrap(),
-            [3].into(),
-            "a number comes before a name"
-        );
         assert_eq!(named(&five, &["5"]).unwrap(), [5].into());
-        for wrong in ["ana", "1", "ben", "Cleo", "6", "0", "", "dora"] {
+        assert_eq!(named(&five, &["#5"]).unwrap(), [5].into());
+        // What is one's number and another's name is neither; with # it is the number.
+        assert_eq!(named(&five, &["#3"]).unwrap(), [3].into());
+        assert_eq!(named(&five, &["#4"]).unwrap(), [4].into());
+        for (word, several) in [("3", "#3 (cleo), #4 (3)"), ("ben", "#2 (ben), #5 (ben)")] {
+            let problem = named(&five, &[word]).unwrap_err();
+            assert!(
+                problem.what.contains("may be one of several") && problem.why.contains(several),
+                "{word}: {problem:?}"
+            );
+            assert!(problem.what_to_do.contains("with # before it"), "{problem:?}");
+        }
+        // Numbers are names of others, and of oneself.
+        let numbers = group(&["2", "1", "#2", "4", "x"], 3);
+        assert_eq!(named(&numbers, &["#2"]).unwrap(), [2].into());
+        assert_eq!(named(&numbers, &["4"]).unwrap(), [4].into());
+        assert!(
+            named(&numbers, &["2"])
+                .unwrap_err()
+                .why
+                .contains("#1 (2), #2 (1)")
+        );
+        assert_eq!(
+            named(&numbers, &["1"]).unwrap(),
+            [2].into(),
+            "its name; #1 is oneself"
+        );
+        for wrong in ["ana", "1", "Cleo", "6", "0", "", "#", "#1", "#6", "+5", "dora"] {
             let problem = named(&five, &[wrong]).unwrap_err();
             assert!(
                 problem.what.contains("none of the other operators"),

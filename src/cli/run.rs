@@ -1,6 +1,7 @@
 //! `conclave run`: validate with the shares of a finished ceremony.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -21,12 +22,12 @@ use crate::{
         progress, retirement, secrecy,
     },
     cluster::{
-        definition::Definition, lock::DistributedValidator, report::Outcome as Checked, wallets::Wallets,
+        definition::Definition, lock::DistributedValidator, recognise::without_bom,
+        report::Outcome as Checked, wallets::Wallets,
     },
     crypto::node::{NodeKey, NodePublicKey},
     ethereum::network::Network,
     p2p::node::peer_id,
-    recognise::without_bom,
     validator::{
         beacon::{
             answers::{RegistrationMessage, SignedRegistration},
@@ -45,7 +46,7 @@ use crate::{
 
 use super::{
     Context,
-    args::{BeaconNodes, RunArgs},
+    args::RunArgs,
     aside::Aside,
     input,
     join::watch_for_interrupts,
@@ -93,7 +94,8 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
             "hold a ceremony with a larger threshold",
         )
     })?;
-    introduce(context, &group, operator, args.dry_run);
+    let excused = restored::named(&group, operator, &args.without)?;
+    introduce(context, &group, operator, args.dry_run, &excused);
     tell_of_wallets(out, lock.definition(), network.as_ref());
     let headers: Vec<&Path> = args.beacon.beacon_headers.as_deref().into_iter().collect();
     if let Some(warning) = secrecy::warning(&disk, &context.data_dir, &headers) {
@@ -103,12 +105,11 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
     let monitoring = sight::take(args.monitoring_address)?;
     let nodes = beacon_nodes(
         &disk,
-        &args.beacon,
+        &args.beacon.beacon_nodes,
+        args.beacon.beacon_headers.as_deref(),
         network.as_ref().map(Pinned::from).unwrap_or_default(),
-        |repeated| out.warn(repeated),
     )?;
     let graffiti = graffiti(&args.graffiti)?;
-    let excused = restored::named(&group, operator, &args.without)?;
     let keys: Vec<NodePublicKey> = group.operators.iter().map(|operator| operator.key).collect();
     let me = usize::from(operator)
         .checked_sub(1)
@@ -253,7 +254,7 @@ fn control(folder: &DataFolder, sight: &Sight) -> Control {
 }
 
 /// Who validates here, and what the group bears.
-fn introduce(context: &Context, group: &Group, operator: u16, dry_run: bool) {
+fn introduce(context: &Context, group: &Group, operator: u16, dry_run: bool, excused: &BTreeSet<u16>) {
     let out = &context.output;
     out.line(&Event::Started {
         lock_hash: format!("0x{}", hex::encode(group.lock_hash)),
@@ -275,6 +276,9 @@ fn introduce(context: &Context, group: &Group, operator: u16, dry_run: bool) {
     ));
     for warning in tolerance.warnings() {
         out.warn(&warning);
+    }
+    if !dry_run {
+        restored::tell_excused(context, group, excused);
     }
 }
 
@@ -303,17 +307,17 @@ fn finished(group: &Group, begun: Instant) -> impl Fn() -> progress::Event + use
     }
 }
 
-/// The beacon nodes that were given, expected to be of this network; what was given twice is told, and taken once.
+/// The beacon nodes that were given, expected to be of this network.
 ///
 /// # Errors
 /// An address or a file of headers that cannot be used.
 pub(super) fn beacon_nodes(
     disk: &Disk,
-    given: &BeaconNodes,
+    urls: &[String],
+    headers: Option<&Path>,
     pinned: Pinned,
-    tell_repeated: impl Fn(&str),
 ) -> Result<Nodes, Problem> {
-    let headers = match given.beacon_headers.as_deref() {
+    let headers = match headers {
         None => None,
         Some(path) => {
             let bytes = disk.read_secret(path, MAX_HEADERS)?;
@@ -328,21 +332,9 @@ pub(super) fn beacon_nodes(
         }
     };
     let mut nodes = Vec::new();
-    let mut addresses: Vec<Address> = Vec::new();
-    for url in &given.beacon_nodes {
-        let address = Address::new(url, headers.as_ref().map(|text| text.as_str()));
-        if let Ok(address) = &address {
-            // Counted twice, one node would outvote others.
-            if addresses.iter().any(|known| known.is_same(address)) {
-                tell_repeated(&printable(&format!(
-                    "the beacon node {address} is given twice: it is asked and counted once. If you have two, give the address of \
-                     the other"
-                )));
-                continue;
-            }
-            addresses.push(address.clone());
-        }
-        nodes.push(address.and_then(Node::new).map_err(|error| {
+    for url in urls {
+        let node = Address::new(url, headers.as_ref().map(|text| text.as_str())).and_then(Node::new);
+        nodes.push(node.map_err(|error| {
             let mut problem = Problem::from_lines(Kind::BadInput, error);
             if [",http://", ",https://"]
                 .iter()

@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use super::{Item, Row, Verification, checks};
 use crate::{
-    ceremony::{
-        names::Names,
-        problem::{Remedy, Unread},
-        product,
-    },
+    ceremony::{names::Names, product},
     cluster::{definition::Definition, report::Outcome},
     crypto::hash::Hash,
     dkg::{
@@ -37,12 +33,12 @@ pub(super) fn check(
     };
     let Some(hash) = of_definition(bytes) else {
         let later = bytes.starts_with(FAMILY) && !bytes.starts_with(MAGIC);
-        let unread = if later {
-            Unread::new(checks::LATER, Remedy::Update)
+        let why = if later {
+            checks::LATER
         } else {
-            Unread::new("it is not evidence, or it is damaged", Remedy::Another)
+            "it is not evidence"
         };
-        return result.add_unread(&item.file, checks::READABLE, &unread);
+        return result.add(&item.file, checks::READABLE, Outcome::Failed(why.to_owned()));
     };
     let outcome = match definition {
         None => Err(Outcome::NotChecked(
@@ -64,7 +60,6 @@ pub(super) fn check(
         check: PROVES.to_owned(),
         outcome,
         finding,
-        remedy: Remedy::Doubt,
     });
 }
 

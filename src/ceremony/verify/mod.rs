@@ -16,11 +16,7 @@ use zeroize::Zeroizing;
 use self::checks::Against;
 pub use self::checks::{DEPOSIT_FILES, network_of};
 pub use self::gather::gather;
-use super::{
-    keystores::KeyFile,
-    names::Names,
-    problem::{Remedy, Unread},
-};
+use super::{keystores::KeyFile, names::Names};
 use crate::{
     cluster::{
         definition::Definition,
@@ -43,8 +39,6 @@ pub struct Row {
     pub outcome: Outcome,
     /// What evidence proves, or what somebody should know of a check that is ok, in words.
     pub finding: Option<String>,
-    /// What helps, where it failed.
-    pub remedy: Remedy,
 }
 
 /// The result of a verification.
@@ -75,24 +69,8 @@ impl Verification {
             check: check.into(),
             outcome: outcome.into(),
             finding: None,
-            remedy: Remedy::Doubt,
         };
         self.rows.push(row);
-    }
-
-    fn add_with(&mut self, file: &str, check: &str, outcome: Outcome, remedy: Remedy) {
-        self.rows.push(Row {
-            file: file.to_owned(),
-            check: check.to_owned(),
-            outcome,
-            finding: None,
-            remedy,
-        });
-    }
-
-    /// Adds that something failed for a cause that is known.
-    fn add_unread(&mut self, file: &str, check: &str, unread: &Unread) {
-        self.add_with(file, check, Outcome::Failed(unread.why.clone()), unread.remedy);
     }
 
     fn add_check(&mut self, file: &str, check: &Check) {
@@ -101,7 +79,6 @@ impl Verification {
             check: check.name.clone(),
             outcome: check.outcome.clone(),
             finding: check.finding.clone(),
-            remedy: Remedy::Doubt,
         });
     }
 
@@ -112,7 +89,6 @@ impl Verification {
             check: check.to_owned(),
             outcome: Outcome::Ok,
             finding: Some(finding),
-            remedy: Remedy::Doubt,
         });
     }
 }
@@ -123,7 +99,7 @@ pub struct Item {
     /// The path as the user named it.
     pub file: String,
     /// Its bytes.
-    pub content: Result<Vec<u8>, Unread>,
+    pub content: Result<Vec<u8>, String>,
 }
 
 /// The secret key by which a folder's operator is known: 32 bytes in hexadecimal.
@@ -131,7 +107,7 @@ pub struct IdentityItem {
     /// The path as the user named it.
     pub file: String,
     /// Its bytes.
-    pub content: Result<Zeroizing<Vec<u8>>, Unread>,
+    pub content: Result<Zeroizing<Vec<u8>>, String>,
 }
 
 /// Files that belong together.
@@ -152,8 +128,6 @@ pub struct Material {
     pub keystores: Vec<KeyFile>,
     /// The transcript of the ceremony.
     pub transcript: Option<Item>,
-    /// Whether the folder held a ceremony of conclave to its end, and the transcript of it is not there.
-    pub lacks_transcript: bool,
     /// Evidence of faults.
     pub evidence: Vec<Item>,
     /// What the folder calls operators, for those whom evidence names by their number only.
@@ -384,7 +358,7 @@ impl Material {
         }
         if let Some(item) = &self.transcript {
             let check = |result: &mut Verification| {
-                checks::transcript(item, against, definition.as_ref(), custom, weight_seed, result);
+                checks::transcript(item, against, custom, weight_seed, result);
                 None
             };
             match &mut known {

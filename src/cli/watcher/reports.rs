@@ -115,6 +115,7 @@ impl Watcher {
             without: all(&restoring.excused),
             answered: all(&restoring.answered),
             clocks_differ: all(&restoring.clocks),
+            chain_clock: restoring.chain,
             signs_from_epoch: restoring.start.map(|start| start.first_target),
         });
         let answered = self.names_of(restoring.answered.iter().copied());
@@ -133,11 +134,28 @@ impl Watcher {
                     self.names_of(restoring.clocks)
                 )
             };
+            let missing = if restoring.missing.is_empty() {
+                String::new()
+            } else {
+                format!(
+                    " Missing: {}{}.",
+                    self.names_of(restoring.missing.iter().copied()),
+                    words::not_waited_for(&self.names_of(restoring.excused))
+                )
+            };
+            let in_vain = if restoring.missing.is_empty() {
+                String::new()
+            } else {
+                let gone = words::if_gone_for_good(self.names.len(), self.threshold);
+                format!(" If it waits in vain: {gone}.")
+            };
+            let chain = match restoring.chain.words() {
+                "" => String::new(),
+                words => format!(" {words}."),
+            };
             told.warn(format!(
                 "restored from a backup: nothing is signed before the others are connected and have told what they remember of this folder, and two \
-                 whole epochs more are over. Missing: {}.{told_so_far}{clocks} If it waits in vain: {}.",
-                self.names_of(restoring.missing),
-                words::if_gone_for_good(self.names.len(), self.threshold)
+                 whole epochs more are over.{missing}{told_so_far}{clocks}{chain}{in_vain}"
             ));
             return;
         };

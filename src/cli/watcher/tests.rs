@@ -10,7 +10,7 @@ use crate::{
             nodes::{Health, State},
         },
         chain::spec::{Chain, Genesis, Spec},
-        core::{Account, Cause, Decision, Missed, Report, Restoring, Standstill, Times},
+        core::{Account, Cause, ChainClock, Decision, Missed, Report, Restoring, Standstill, Times},
         duty::{Duty, Kind, Purpose},
         node::Delivery,
         overview::news::{About, Dissenter, Seen},
@@ -98,12 +98,14 @@ fn a_restored_folder_names_whom_it_waits_for_and_then_says_from_when_it_signs() 
                 .copied()
                 .filter(|operator| *operator == 1)
                 .collect(),
+            chain: ChainClock::Agrees,
             start,
         }))
     };
     let told = watcher.told(report(&[4], None), 1_000_000);
     assert!(
-        text(&told).contains("Missing: da\u{fffd}ve. Told so far: bob."),
+        text(&told)
+            .contains("Missing: da\u{fffd}ve (not waited for, by your word: carol). Told so far: bob."),
         "{told:?}"
     );
     assert!(
@@ -114,7 +116,7 @@ fn a_restored_folder_names_whom_it_waits_for_and_then_says_from_when_it_signs() 
     assert_eq!(
         json(&told),
         "{\"event\":\"restoring\",\"waits_for\":[{\"operator\":4,\"name\":\"da\u{fffd}ve\"}],\"without\":[{\"operator\":3,\"name\":\
-         \"carol\"}],\"answered\":[{\"operator\":2,\"name\":\"bob\"}],\"clocks_differ\":[],\"signs_from_epoch\":null}"
+         \"carol\"}],\"answered\":[{\"operator\":2,\"name\":\"bob\"}],\"clocks_differ\":[],\"chain_clock\":\"agrees\",\"signs_from_epoch\":null}"
     );
     let told = watcher.told(report(&[1, 4], None), 1_000_000);
     assert!(
@@ -122,6 +124,29 @@ fn a_restored_folder_names_whom_it_waits_for_and_then_says_from_when_it_signs() 
             && json(&told).contains("\"clocks_differ\":[{\"operator\":1,"),
         "{told:?}"
     );
+    // All have told, and the own beacon node speaks against the clock.
+    for (chain, json_word, words) in [
+        (ChainClock::Ahead, "ahead", "the clock is behind"),
+        (
+            ChainClock::Unknown,
+            "unknown",
+            "your own beacon node has to confirm the clock",
+        ),
+    ] {
+        let alone = Restoring {
+            answered: [1, 2, 3, 4].into(),
+            chain,
+            ..Restoring::default()
+        };
+        let told = watcher.told(News::Report(Report::Restoring(alone)), 1_000_000);
+        assert!(
+            text(&told).contains(words)
+                && !text(&told).contains("Missing")
+                && !text(&told).contains("in vain")
+                && json(&told).contains(&format!("\"chain_clock\":\"{json_word}\"")),
+            "{told:?}"
+        );
+    }
     let start = Start {
         first_slot: 128,
         first_target: 4,

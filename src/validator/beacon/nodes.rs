@@ -21,7 +21,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     crypto::hash::Hash,
-    recognise::why_no_json,
     validator::chain::spec::{Chain, Genesis, MAX_GENESIS_BYTES, MAX_SPEC_BYTES, Parting, Pinned, Spec},
 };
 
@@ -627,7 +626,7 @@ impl Nodes {
     }
 
     /// Whether a node was seen to be of the right chain.
-    pub(super) fn is_verified(&self, place: usize) -> bool {
+    pub fn is_verified(&self, place: usize) -> bool {
         let shared = self.shared();
         shared.members.get(place).is_some_and(Member::is_verified)
     }
@@ -1248,6 +1247,6 @@ async fn syncing(node: &Node, deadline: Instant) -> Result<Syncing, NodeError> {
     let request = Request::get(SYNCING, "/eth/v1/node/syncing", SMALL);
     let answer = node.send(&request, deadline).await?;
     let data: Data<Syncing> = serde_json::from_slice(&answer.body)
-        .map_err(|error| node.error(SYNCING, ErrorKind::Malformed(why_no_json(&error))))?;
+        .map_err(|error| node.error(SYNCING, ErrorKind::Malformed(line(&error.to_string()))))?;
     Ok(data.data)
 }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     crypto::hash::Hash,
     validator::{
@@ -53,6 +55,8 @@ pub enum Event {
     Compared {
         /// Whose memory was compared.
         operator: u16,
+        /// With what, as in [`Effect::Compare`].
+        remembered: Progress,
         /// Whether it held something that the guard did not.
         newer: bool,
         /// As in [`Effect::Compare`].
@@ -509,17 +513,49 @@ pub enum Report {
     Restoring(Restoring),
 }
 
+/// What our own beacon nodes say about our clock, to a folder that was restored from a backup.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChainClock {
+    /// Nothing against it.
+    #[default]
+    Agrees,
+    /// Their newest head is more than half an epoch ahead of it.
+    Ahead,
+    /// Where all operators must sign, so that all others may lie: they have shown no head yet that is at most half an epoch old by it.
+    Unknown,
+}
+
+impl ChainClock {
+    /// What is wrong with the clock, or not known of it, and what is to be done; empty if nothing is.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Agrees => "",
+            Self::Ahead => {
+                "Your beacon node has blocks of slots that are still to come by the clock of this machine: the clock is behind, and nothing is \
+                 begun before it is set right. If it is right, see to the beacon node, and start run again"
+            }
+            Self::Unknown => {
+                "Where all operators must sign, your own beacon node has to confirm the clock of this machine, and it has shown no block of the \
+                 last minutes yet: see that it is in step with the chain, and that the clock is right"
+            }
+        }
+    }
+}
+
 /// What a folder that was restored from a backup still waits for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Restoring {
     /// Operators who are not connected, or have not told what they remember, and must.
     pub missing: BTreeSet<u16>,
-    /// Operators who need not, by their own operator's word.
+    /// Operators who have not told either, and need not, by their own operator's word.
     pub excused: BTreeSet<u16>,
     /// Operators who are connected and have told what they remember, and whose clocks agree with ours.
     pub answered: BTreeSet<u16>,
     /// Those of the missing ones who have told, but whose clocks differ from ours by more than half an epoch.
     pub clocks: BTreeSet<u16>,
+    /// Whether our beacon nodes speak against our clock.
+    pub chain: ChainClock,
     /// From when on it signs, once all have answered who must.
     pub start: Option<Start>,
 }

@@ -71,8 +71,8 @@ use super::{
 };
 
 pub use effects::{
-    Account, Cause, Decision, Effect, Event, Missed, Report, Restoring, Signed, Standstill, Stop, Submission,
-    Subscription, Times, ToCheck,
+    Account, Cause, ChainClock, Decision, Effect, Event, Missed, Report, Restoring, Signed, Standstill, Stop,
+    Submission, Subscription, Times, ToCheck,
 };
 
 use head::Views;
@@ -150,6 +150,8 @@ pub struct Core<S> {
     newest_block: Option<(u64, [u8; 32])>,
     /// Heads that our beacon nodes told of, by their root.
     heard: BTreeMap<[u8; 32], Heard>,
+    /// The newest slot of which they told since the start of the process, whatever our clock says: it bears witness against that.
+    shown: Option<u64>,
     /// Slots that began and were not spoken of yet ([`Report::Over`]).
     open: BTreeSet<u64>,
     /// Processes of other operators of which it was told that they ran at once.
@@ -255,6 +257,7 @@ impl<S: Signatures> Core<S> {
             begun: None,
             newest_block: None,
             heard: BTreeMap::new(),
+            shown: None,
             open: BTreeSet::new(),
             twins: BTreeMap::new(),
             unseen: Vec::new(),
@@ -274,6 +277,9 @@ impl<S: Signatures> Core<S> {
         if self.stopped {
             return Vec::new();
         }
+        if let Event::Heard { slot, .. } | Event::Head { slot, .. } = event {
+            self.shown = self.shown.max(Some(slot));
+        }
         match event {
             Event::Tick => {}
             Event::Connected(operator) => self.connected(operator),
@@ -281,9 +287,10 @@ impl<S: Signatures> Core<S> {
             Event::Message { from, message } => self.message(from, message),
             Event::Compared {
                 operator,
+                remembered,
                 newer,
                 confirms,
-            } => self.compared(operator, newer, confirms),
+            } => self.compared(operator, remembered, newer, confirms),
             Event::StoodStill(standstill) => self.unseen.push(standstill),
             Event::Restarted { instance, start } => self.restarted(instance, start),
             Event::Raised { instance } => self.raised(instance),

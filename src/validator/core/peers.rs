@@ -12,9 +12,9 @@ pub struct Peer {
     pub greeted: bool,
     /// Since our start it has told what it remembers of us; whether that was more than our guard knew.
     pub answered: Option<Answer>,
-    /// Since our start our guard was compared with all that it remembers of us.
+    /// Since our start our guard was compared with all that it remembers of us, by its last Hello.
     pub told: bool,
-    /// What it remembers of us by its last Hello since our start, unless it only watches: compared again until that is done.
+    /// What it remembers of us by its last Hello since our start, unless it only watches, until our guard was compared with that.
     pub remembers: Option<Progress>,
     /// Its process.
     pub instance: Option<Instance>,
@@ -31,6 +31,8 @@ pub struct Peer {
     pub told_clock: Option<(u64, u64)>,
     /// How often it greeted on this connection of late.
     pub greetings: Quota,
+    /// How often it told its clock of late.
+    pub clocks: Quota,
 }
 
 /// What a peer remembers of this operator.

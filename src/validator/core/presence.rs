@@ -3,7 +3,7 @@
 use crate::validator::{
     agreement::Signatures,
     alive::{Alive, Instance as Process, Shown},
-    guard::Start,
+    guard::{Progress, Start},
     overview::news::Peer,
     quota::Quota,
     wire::{Abilities, Hello, Message, PROTOCOL},
@@ -14,6 +14,8 @@ use super::{Core, Effect, History, Report, Standstill, Stop, peers::Answer, rest
 /// An operator may greet so often in a slot, on one connection. Each greeting is answered with all that it may lack, and
 /// compared with the guard's database, in whose queue duties stand too.
 const GREETINGS: u32 = 8;
+/// An operator's clock is taken so often in a slot: correct programs tell it once a slot, and after each greeting.
+const CLOCKS: u32 = 8;
 
 impl<S: Signatures> Core<S> {
     pub(super) fn connected(&mut self, operator: u16) {
@@ -138,6 +140,8 @@ impl<S: Signatures> Core<S> {
         let confirms = (!hello.watches).then(|| self.watch.instance());
         let remembered = hello.proofs.progress();
         peer.remembers = confirms.map(|_| remembered);
+        // It may be more than at the last time.
+        peer.told = false;
         if peer.answered.is_none() && confirms.is_some() {
             peer.answered = Some(Answer::Comparing);
         }
@@ -160,12 +164,22 @@ impl<S: Signatures> Core<S> {
     }
 
     /// The guard was compared with what an operator remembers.
-    pub(super) fn compared(&mut self, operator: u16, newer: bool, confirms: Option<Process>) {
+    pub(super) fn compared(
+        &mut self,
+        operator: u16,
+        remembered: Progress,
+        newer: bool,
+        confirms: Option<Process>,
+    ) {
         let confirms = confirms == Some(self.watch.instance());
         let Some(peer) = self.peers.get_mut(operator) else {
             return;
         };
-        peer.told |= confirms;
+        // What it has said since then is still to be compared.
+        if confirms && peer.remembers == Some(remembered) {
+            peer.remembers = None;
+            peer.told = true;
+        }
         // Asked before what counts as a start, answered after it: this says nothing about now. Nor does it if the other one
         // does not remember.
         if self.restored.is_some() {
@@ -202,7 +216,7 @@ impl<S: Signatures> Core<S> {
     pub(super) fn compare_again(&mut self) {
         let instance = self.watch.instance();
         let open = self.peers.iter().filter_map(|(operator, peer)| {
-            let remembered = peer.remembers.filter(|_| peer.connected && !peer.told)?;
+            let remembered = peer.remembers.filter(|_| peer.connected)?;
             Some(Effect::Compare {
                 operator,
                 remembered,
@@ -293,15 +307,17 @@ impl<S: Signatures> Core<S> {
 
     /// Half of the round trip is the best guess for one way.
     fn clock(&mut self, from: u16, clock_ms: u64, answers_ms: u64, waited_ms: u32) {
-        let now = self.now;
+        let (now, slot_ms) = (self.now, self.time.slot_ms);
         let Some(peer) = self.peers.get_mut(from) else {
             return;
         };
+        if !peer.clocks.take(now, slot_ms, CLOCKS) {
+            return;
+        }
         peer.told_clock = Some((clock_ms, now));
         let round_trip = now
             .checked_sub(answers_ms)
             .and_then(|ms| ms.checked_sub(waited_ms.into()));
-        let slot_ms = self.time.slot_ms;
         if let Some(round_trip) = round_trip.filter(|ms| answers_ms != 0 && *ms < slot_ms) {
             let theirs = clock_ms.saturating_add(round_trip / 2);
             peer.clock_offset_ms = i64::try_from(i128::from(theirs) - i128::from(now)).ok();

@@ -2,14 +2,17 @@
 //!
 //! The share signs nothing, and takes part in no agreement, until
 //! 1. every other operator is connected and has told what it remembers of this one, which the guard was raised to, and its clock
-//!    differs from ours by half an epoch at most. Operators that are excused by name need not, as long as t others did;
+//!    differs from ours by half an epoch at most. Operators that are excused by name need not, as long as t others did. And our own
+//!    beacon nodes have shown no head that is more than half an epoch ahead of our clock; where t = n they have shown one that is at most
+//!    half an epoch old by it;
 //! 2. two whole epochs more are over.
 //!
 //! What others tell is a lower bound: one that lies can hide what it alone was sent. So in the epoch e in which the first
 //! is done the guard is raised, durably, to source e, target e + 2, and the last slot of epoch e + 2. The original is gone, as
-//! its operator said by then. At least one of those who told is correct, and its clock, so ours is behind by half an epoch at
-//! most, and what little clocks of correct operators differ is far less than the other half: by the original's clock it is epoch e + 1 at
-//! most (and its guard signs nothing of a slot that begins more than half a slot later). So it signed no target above e + 1,
+//! its operator said by then. Where t < n at least one of those who told is correct (they are t at least, more than the 2t - n - 1 who
+//! may lie), and its clock, so ours is behind by half an epoch at most. Where t = n all others may lie, and our own beacon nodes are
+//! asked instead: either they or our clock must be right. What little clocks of correct operators, or the newest head and the time,
+//! differ is less than the other half: by the original's clock it is epoch e + 1 at most (and its guard signs nothing of a slot that begins more than half a slot later). So it signed no target above e + 1,
 //! thus no source above e, and whatever is signed from epoch e + 3 on neither repeats that nor surrounds it, whoever lies. Nor is
 //! the guard raised to what lies far ahead, for good, by a clock that nobody else has.
 //!
@@ -23,19 +26,28 @@ use crate::validator::{
     alive::Instance as Process,
     duty::Kind,
     guard::{Attested, Record, Start},
+    quota::Quota,
 };
 
-use super::{Core, Effect, Report, effects::Restoring};
+use super::{
+    Core, Effect, Report,
+    effects::{ChainClock, Restoring},
+};
 
+/// What others decide about is told once a slot at most, and so often in an epoch.
+const NEWS: u32 = 8;
 /// Whole epochs that are waited for once everybody has answered.
 const EPOCHS: u64 = 2;
 
 /// How far it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Restored {
     stage: Stage,
     /// What was reported last.
     told: Option<Restoring>,
+    /// How much was reported of late.
+    in_slot: Quota,
+    in_epoch: Quota,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +66,8 @@ impl Restored {
         (start == Start::NEVER).then_some(Self {
             stage: Stage::Asks,
             told: None,
+            in_slot: Quota::default(),
+            in_epoch: Quota::default(),
         })
     }
 }
@@ -82,8 +96,8 @@ impl<S: Signatures> Core<S> {
         let silent = others.filter(|operator| !answered.contains(operator));
         let (mut excused, mut missing): (BTreeSet<u16>, BTreeSet<u16>) =
             silent.partition(|operator| self.excused.contains(operator));
-        // However many are excused, t others must have answered; any of the excused will do.
-        if !excused.is_empty() && answered.len() < usize::from(self.group.threshold) {
+        // However many are excused, t others must have answered; any of the excused will do, once nobody else is waited for.
+        if missing.is_empty() && !excused.is_empty() && answered.len() < usize::from(self.group.threshold) {
             missing.append(&mut excused);
         }
         clocks.retain(|operator| missing.contains(operator));
@@ -92,8 +106,24 @@ impl<S: Signatures> Core<S> {
             excused,
             answered,
             clocks,
+            chain: self.chain_clock(),
             start: None,
         }
+    }
+
+    /// What our beacon nodes say about our clock.
+    fn chain_clock(&self) -> ChainClock {
+        let (now, half) = (self.slot_now(), self.time.slots_per_epoch / 2);
+        // No head is of the future.
+        if self.shown.is_some_and(|shown| shown > now.saturating_add(half)) {
+            return ChainClock::Ahead;
+        }
+        let all_may_lie = self.group.threshold == self.group.size();
+        let is_new = |shown: u64| shown.saturating_add(half) >= now;
+        if all_may_lie && !self.shown.is_some_and(is_new) {
+            return ChainClock::Unknown;
+        }
+        ChainClock::Agrees
     }
 
     /// Looks whether all have answered who must.
@@ -105,7 +135,7 @@ impl<S: Signatures> Core<S> {
             return;
         };
         let restoring = self.restoring();
-        if restoring.missing.is_empty() {
+        if restoring.missing.is_empty() && restoring.chain == ChainClock::Agrees {
             let epoch = self.time.epoch_of(self.slot_now());
             self.enter(Stage::Raises(epoch));
             let last = epoch.saturating_add(EPOCHS);
@@ -130,9 +160,20 @@ impl<S: Signatures> Core<S> {
     }
 
     fn tell_restoring(&mut self, restoring: Restoring) {
-        let told = self.restored.as_mut().map(|restored| &mut restored.told);
-        if let Some(told) = told.filter(|told| told.as_ref() != Some(&restoring)) {
-            *told = Some(restoring.clone());
+        let (now, slot_ms) = (self.now, self.time.slot_ms);
+        let epoch_ms = slot_ms.saturating_mul(self.time.slots_per_epoch);
+        let Some(restored) = &mut self.restored else {
+            return;
+        };
+        if restored.told.as_ref() == Some(&restoring) {
+            return;
+        }
+        // One that comes and goes, or tells another clock each time, fills no screen and no log. What is left out is told later, if it
+        // is still so.
+        let in_measure =
+            restored.in_slot.take(now, slot_ms, 1) && restored.in_epoch.take(now, epoch_ms, NEWS);
+        if in_measure || restoring.start.is_some() {
+            restored.told = Some(restoring.clone());
             self.report(Report::Restoring(restoring));
         }
     }

@@ -751,6 +751,7 @@ impl Works {
         };
         self.tell(Event::Compared {
             operator,
+            remembered,
             newer,
             confirms,
         });

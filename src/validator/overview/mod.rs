@@ -35,7 +35,7 @@ use crate::p2p::events::Event as NetEvent;
 use super::{
     beacon::nodes::{Health, State as NodeState},
     chain::time::Time,
-    core::{Account, Report, Restoring, Standstill, Stop},
+    core::{Account, ChainClock, Report, Restoring, Standstill, Stop},
     duty::Purpose,
     group::Group,
     guard::{Mark, Start},
@@ -659,7 +659,7 @@ impl Overview {
         match self
             .restoring
             .as_ref()
-            .filter(|restoring| !restoring.missing.is_empty())
+            .filter(|restoring| !restoring.missing.is_empty() || restoring.chain != ChainClock::Agrees)
         {
             None => rule.to_owned(),
             Some(restoring) => {
@@ -675,11 +675,21 @@ impl Overview {
                         names(&restoring.clocks)
                     )
                 };
-                let gone = words::if_gone_for_good(self.operators.len(), self.threshold);
-                format!(
-                    "{rule}. It waits for {}{clocks}. If it waits in vain: {gone}",
-                    names(&restoring.missing)
-                )
+                let waits = if restoring.missing.is_empty() {
+                    String::new()
+                } else {
+                    let gone = words::if_gone_for_good(self.operators.len(), self.threshold);
+                    format!(
+                        ". It waits for {}{}{clocks}. If it waits in vain: {gone}",
+                        names(&restoring.missing),
+                        words::not_waited_for(&names(&restoring.excused)),
+                    )
+                };
+                let chain = match restoring.chain.words() {
+                    "" => String::new(),
+                    words => format!(". {words}"),
+                };
+                format!("{rule}{waits}{chain}")
             }
         }
     }
@@ -696,6 +706,7 @@ impl Overview {
             without: list(restoring.excused),
             answered: list(restoring.answered),
             clocks_differ: list(restoring.clocks),
+            chain_clock: restoring.chain,
         })
     }
 

@@ -6,7 +6,7 @@ use crate::{
     p2p::events::Reason,
     validator::{
         chain::spec::{Parting, tests::chain},
-        core::{Cause, Decision, Missed, Times},
+        core::{Cause, ChainClock, Decision, Missed, Times},
         duty::{Duty, Kind},
         overview::news::{About, Seen, Vote, Votes},
         wire::Abilities,
@@ -370,6 +370,7 @@ fn a_restored_folder_says_for_whom_it_waits() {
                 .copied()
                 .filter(|operator| *operator == 1)
                 .collect(),
+            chain: ChainClock::Agrees,
             start,
         }))
     };
@@ -384,8 +385,9 @@ fn a_restored_folder_says_for_whom_it_waits() {
     overview.tell(&report(&[4], None), at(9));
     let view = overview.view(at(9), 10);
     assert!(
-        view.why
-            .contains("It waits for dave. If it waits in vain: in a group of "),
+        view.why.contains(
+            "It waits for dave (not waited for, by your word: carol). If it waits in vain: in a group of "
+        ),
         "{}",
         view.why
     );
@@ -401,6 +403,20 @@ fn a_restored_folder_says_for_whom_it_waits() {
         (vec![4], vec![3], vec![2])
     );
     assert!(restored.clocks_differ.is_empty());
+    // All have told, and the own beacon node speaks against the clock.
+    let alone = Restoring {
+        answered: [1, 2, 4].into(),
+        chain: ChainClock::Ahead,
+        ..Restoring::default()
+    };
+    overview.tell(&News::Report(Report::Restoring(alone)), at(9));
+    let view = overview.view(at(9), 10);
+    assert!(
+        view.why.contains("the clock is behind") && !view.why.contains("It waits for"),
+        "{}",
+        view.why
+    );
+    assert_eq!(view.restored.unwrap().chain_clock, ChainClock::Ahead);
     // A clock that is wrong is why it waits, whoever's it is.
     overview.tell(&report(&[1, 4], None), at(9));
     let view = overview.view(at(9), 10);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::validator::{chain::json::or_default, pulse::HANGS_AFTER};
+use crate::validator::{chain::json::or_default, core::ChainClock, pulse::HANGS_AFTER};
 
 use super::words::{milliseconds, span};
 
@@ -174,6 +174,9 @@ pub struct RestoredView {
     /// Those of `waits_for` who have told, but whose clocks differ too much from this machine's.
     #[serde(default)]
     pub clocks_differ: Vec<u16>,
+    /// Whether its beacon nodes speak against its clock.
+    #[serde(default)]
+    pub chain_clock: ChainClock,
 }
 
 /// A fork that this version does not know.

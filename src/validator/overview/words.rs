@@ -77,6 +77,15 @@ pub fn parts(parting: &Parting) -> String {
     )
 }
 
+/// For whom a restored folder does not wait, after those for whom it does; nothing where there are none.
+pub fn not_waited_for(names: &str) -> String {
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!(" (not waited for, by your word: {names})")
+    }
+}
+
 /// `1 validator`, `2 validators`.
 pub fn count(number: usize, one: &str, several: &str) -> String {
     let noun = if number == 1 { one } else { several };

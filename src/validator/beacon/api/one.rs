@@ -7,7 +7,6 @@ use tokio::time::Instant;
 
 use crate::{
     crypto::hash::Hash,
-    recognise::why_no_json,
     validator::{
         beacon::{
             answers::{
@@ -111,7 +110,7 @@ fn read_block(
         Err(no_json) => {
             let decoded = schemas.produced_ssz(fork, answer.body);
             if decoded.is_err() && is_meant_as_json {
-                return Err(why_no_json(&no_json));
+                return Err(no_json.to_string());
             }
             (Format::Ssz, decoded, answer.version, answer.blinded)
         }
@@ -166,7 +165,7 @@ fn read_signed_block(
     let read = schemas.signed_block_ssz(blinded, &answer.body, fork_of);
     read.map_err(|error| {
         if answer.is_meant_as_json() {
-            why_no_json(&no_json)
+            no_json.to_string()
         } else {
             error.to_string()
         }
@@ -175,7 +174,7 @@ fn read_signed_block(
 
 impl Node {
     fn parse<T: DeserializeOwned>(&self, what: &'static str, body: &[u8]) -> Result<T, NodeError> {
-        serde_json::from_slice(body).map_err(|error| self.malformed(what, &why_no_json(&error)))
+        serde_json::from_slice(body).map_err(|error| self.malformed(what, &error.to_string()))
     }
 
     pub(super) fn malformed(&self, what: &'static str, why: &str) -> NodeError {

@@ -3,8 +3,9 @@
 use rand::RngExt as _;
 
 use crate::validator::{
-    core::{Report, Restoring},
+    core::{ChainClock, Report, Restoring},
     guard::{Attested, Progress},
+    wire::Message,
 };
 
 use super::sim::{Disk, Plan, Sim};
@@ -42,7 +43,6 @@ fn signed_from(sim: &Sim, slot: u64) -> Vec<u64> {
 
 /// Whether the first operator's share signed anything at all for slots from here on, by what the others were sent.
 fn said_from(sim: &mut Sim, slot: u64) -> bool {
-    use crate::validator::wire::Message;
     let said = sim.log.replace(Vec::new()).unwrap_or_default();
     said.iter().any(|(from, message)| {
         *from == 1
@@ -178,6 +178,17 @@ fn who_is_excused_by_name_is_not_waited_for_as_long_as_t_others_answer() {
         }
         assert_eq!(sim.oracle.twice(1), 0);
     }
+    // Who is excused is none of those who are missed, from the start.
+    let mut plan1 = plan(5, 3);
+    plan1.excused = [5].into();
+    let mut sim = Sim::new(1, plan1);
+    sim.run_to(17);
+    (2..5).for_each(|place| sim.kill(place));
+    restore(&mut sim);
+    sim.run_to(20);
+    let last = restoring(&sim);
+    let last = last.last().unwrap();
+    assert_eq!((&last.missing, &last.excused), (&[3, 4].into(), &[5].into()));
     // Two of four are missing, and both are excused: two answers are too few.
     let mut plan = plan(5, 3);
     plan.excused = [4, 5].into();
@@ -518,11 +529,138 @@ fn a_disk_that_was_full_for_a_while_is_asked_again() {
     let mut sim = Sim::new(1, plan(4, 3));
     sim.run_to(17);
     restore(&mut sim);
-    sim.nodes[0].full = true;
+    sim.nodes[0].unraised = Some(0);
     sim.run_to(24);
-    sim.nodes[0].full = false;
+    let asked = sim.nodes[0].unraised.take();
+    assert!(asked.is_some_and(|times| times >= 3), "once a slot: {asked:?}");
+    assert!(restoring(&sim).last().unwrap().start.is_none());
     sim.run_to(8 * EPOCH);
     assert!(!signed_from(&sim, 18).is_empty());
+}
+
+/// Somebody greets again, and shows more than at first, while the disk is full: that is compared, too, and not only what it showed at first.
+#[test]
+fn what_is_shown_later_is_compared_once_the_disk_answers() {
+    let mut sim = Sim::new(1, plan(4, 3));
+    sim.run_to(17);
+    sim.plan.hiding = [2, 3, 4].into();
+    restore(&mut sim);
+    // It waits for the last one.
+    sim.kill(3);
+    sim.run_to(19);
+    assert_eq!(
+        sim.nodes[0].disk.progress,
+        Progress::default(),
+        "nobody shows anything"
+    );
+    sim.plan.hiding = [3, 4].into();
+    sim.nodes[0].full = true;
+    sim.set_cut(1, 2, true);
+    sim.run_to(20);
+    sim.set_cut(1, 2, false);
+    sim.run_to(21);
+    assert!(
+        restoring(&sim).last().unwrap().missing.contains(&2),
+        "what it shows is still to be compared"
+    );
+    sim.nodes[0].full = false;
+    sim.run_to(23);
+    assert!(
+        sim.nodes[0].disk.progress != Progress::default(),
+        "what it showed later was taken"
+    );
+    assert_eq!(restoring(&sim).last().unwrap().missing, [4].into());
+}
+
+/// Where all must sign all others may lie: they hide what was signed, and confirm a clock that is epochs behind. The own beacon nodes
+/// bear witness against it, and nothing is raised before the clock is right.
+#[test]
+fn where_all_others_may_lie_the_own_beacon_node_confirms_the_clock() {
+    for n in [2, 3] {
+        for epochs in [-4, -1, 3] {
+            let mut plan = plan(n, n);
+            let others: std::collections::BTreeSet<u16> = (2..=n).collect();
+            plan.hiding = others.clone();
+            plan.echoing = others.clone();
+            let mut sim = Sim::new(1, plan);
+            let lost = 6 * EPOCH + 1;
+            sim.run_to(lost);
+            let signed = highest_of(&sim).unwrap();
+            sim.kill(0);
+            sim.nodes[0].disk = empty();
+            let by = epochs * i64::try_from(EPOCH * sim.chain.time().slot_ms).unwrap();
+            sim.plan.skew.insert(1, by);
+            sim.start(0);
+            sim.run_to(lost + 3);
+            let told = restoring(&sim);
+            let last = told.last().unwrap();
+            let wrong = if epochs < 0 {
+                ChainClock::Ahead
+            } else {
+                ChainClock::Unknown
+            };
+            assert_eq!((last.chain, last.start), (wrong, None), "{n} {epochs}: {last:?}");
+            // Nobody else speaks against it.
+            assert_eq!(last.answered, others, "{n} {epochs}");
+            assert_eq!(highest_of(&sim), None, "{n} {epochs}: nothing is raised");
+            sim.jump(0, -by);
+            sim.run_to(lost + 6);
+            let raised = highest_of(&sim).unwrap();
+            assert!(
+                raised.source >= signed.source && raised.target > signed.target,
+                "{n} {epochs}"
+            );
+            sim.run_to(12 * EPOCH);
+            assert!(!signed_from(&sim, lost + 1).is_empty(), "{n} {epochs}");
+            assert_eq!((sim.oracle.twice(1), sim.conflicts()), (0, 0), "{n} {epochs}");
+        }
+    }
+}
+
+/// One of the others tells another clock again and again while somebody is away: neither screen nor log are filled.
+#[test]
+fn who_tells_another_clock_again_and_again_is_told_of_seldom() {
+    let mut sim = Sim::new(1, plan(4, 3));
+    sim.run_to(17);
+    sim.kill(3);
+    restore(&mut sim);
+    sim.run_to(19);
+    sim.begin(20);
+    let before = restoring(&sim).len();
+    let mut offsets = std::collections::BTreeSet::new();
+    let (answers_ms, hour) = (sim.clock(0), 3_600_000);
+    for lie in 0..1000 {
+        let clock_ms = answers_ms + hour * (lie % 2);
+        let message = Message::Clock {
+            clock_ms,
+            answers_ms,
+            waited_ms: 0,
+        };
+        sim.feed(0, 2, message);
+        let core = sim.nodes[0].core.as_ref().unwrap();
+        offsets.extend(core.others()[0].1.clock_offset_ms);
+    }
+    assert!(offsets.len() > 1, "it is listened to: {offsets:?}");
+    assert!(restoring(&sim).len() <= before + 1);
+    // And if it does so in every slot, little is told of it in an epoch.
+    let before = restoring(&sim).len();
+    for slot in 21..21 + 4 * EPOCH {
+        sim.begin(slot);
+        let answers_ms = sim.clock(0);
+        for lie in 0..20 {
+            let clock_ms = answers_ms + hour * ((lie + slot) % 2);
+            let message = Message::Clock {
+                clock_ms,
+                answers_ms,
+                waited_ms: 0,
+            };
+            sim.feed(0, 2, message);
+        }
+    }
+    assert!(u64::try_from(restoring(&sim).len() - before).unwrap() <= 4 * EPOCH + 1);
+    // What is true is told in the end.
+    sim.run_to(21 + 5 * EPOCH);
+    assert_eq!(restoring(&sim).last().unwrap().missing, [4].into());
 }
 
 /// Two lose their folders at the same time: each answers the other, and both go on.

@@ -7,7 +7,7 @@ use rand::RngExt as _;
 use crate::validator::{
     agreement::messages::Body,
     core::{Effect, Event, History, Report, Stop},
-    guard::Start,
+    guard::{Progress, Start},
     wire::Message,
 };
 
@@ -303,6 +303,7 @@ fn what_was_asked_for_an_earlier_process_confirms_nothing_to_a_later_one() {
     let compared = |process: &mut Process, operator, of: u8| {
         let effects = process.handle(Event::Compared {
             operator,
+            remembered: Progress::default(),
             newer: false,
             confirms: Some([of; 16]),
         });

@@ -206,8 +206,11 @@ impl Service {
             slot: head.slot,
             root: head.block,
         };
-        self.events.send(heard).ok()?;
         let nodes = &self.asker.nodes;
+        // One of another network says nothing about this chain, nor about the time.
+        if nodes.is_verified(place) {
+            self.events.send(heard).ok()?;
+        }
         nodes.told(place, head.slot, head.block, head.execution_optimistic);
         if nodes.head().is_some_and(|(_, root)| root == head.block) {
             self.follow(head);

@@ -79,6 +79,8 @@ pub(super) struct Plan {
     pub(super) excused: BTreeSet<u16>,
     /// These operators show nothing of what they remember of others.
     pub(super) hiding: BTreeSet<u16>,
+    /// These operators tell everybody that it is the time that it is by the other one's clock.
+    pub(super) echoing: BTreeSet<u16>,
     /// The beacon nodes of these operators refuse whatever they are asked.
     pub(super) failing: BTreeSet<u16>,
     /// The beacon nodes of these operators think that an older epoch is justified than the others do.
@@ -137,6 +139,7 @@ impl Plan {
             silent: BTreeSet::new(),
             excused: BTreeSet::new(),
             hiding: BTreeSet::new(),
+            echoing: BTreeSet::new(),
             failing: BTreeSet::new(),
             stale: BTreeSet::new(),
             second: BTreeSet::new(),
@@ -243,8 +246,10 @@ pub(super) struct Node {
     pub(super) signed: Vec<(u64, u32)>,
     /// Only watches.
     pub(super) dry: bool,
-    /// Its disk is full: what the guard is asked for other operators is not answered.
+    /// Its disk is full while the guard is to be compared with what others remember: that is not answered.
     pub(super) full: bool,
+    /// Its disk is full while the guard is to be raised: how often it was asked to in vain.
+    pub(super) unraised: Option<u32>,
     /// Whom it refused to talk with.
     pub(super) refused: BTreeSet<u16>,
     /// Until when it stands still.
@@ -349,6 +354,7 @@ impl Sim {
             signed: Vec::new(),
             dry: false,
             full: false,
+            unraised: None,
             frozen: 0,
             refused: BTreeSet::new(),
             life: 0,
@@ -763,6 +769,22 @@ impl Sim {
                 };
                 self.send(place, to, &Arc::new(Message::Hello(hello)));
             }
+            Effect::Send {
+                to,
+                message:
+                    Message::Clock {
+                        answers_ms,
+                        waited_ms,
+                        ..
+                    },
+            } if self.plan.echoing.contains(&operator) => {
+                let message = Message::Clock {
+                    clock_ms: answers_ms.saturating_add(waited_ms.into()),
+                    answers_ms,
+                    waited_ms,
+                };
+                self.send(place, to, &Arc::new(message));
+            }
             Effect::Send { to, message } => self.send(place, to, &Arc::new(message)),
             Effect::Broadcast(message) => {
                 let message = Arc::new(message);
@@ -997,7 +1019,10 @@ impl Sim {
                     .or_default()
                     .take(proof);
             }
-            Effect::Compare { .. } | Effect::Raise { .. } if self.nodes[place].full => {}
+            Effect::Compare { .. } if self.nodes[place].full => {}
+            Effect::Raise { .. } if self.nodes[place].unraised.is_some() => {
+                self.nodes[place].unraised = self.nodes[place].unraised.map(|times| times + 1);
+            }
             Effect::Compare {
                 operator,
                 remembered,
@@ -1028,6 +1053,7 @@ impl Sim {
                 let newer = disk.records != before;
                 let event = Event::Compared {
                     operator,
+                    remembered,
                     newer,
                     confirms,
                 };

@@ -33,8 +33,8 @@ fn serve(mut act: impl FnMut(std::net::TcpStream) + Send + 'static) -> u16 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_address_that_fails_is_told_with_its_cause() {
-    // No program has this one.
-    let nobody = 1;
+    // No program has these.
+    let (nobody, nobody_either) = (1, 2);
     let http = serve(|mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
     });
@@ -62,9 +62,12 @@ async fn each_address_that_fails_is_told_with_its_cause() {
             stranger.swarm.select_next_some().await;
         }
     });
-    let without: Multiaddr = at(nobody).parse().expect("fine");
+    let without: Multiaddr = at(nobody_either).parse().expect("fine");
+    // The same as operator 2's, and told with its name alone.
+    let again: Multiaddr = at(nobody).parse().expect("fine");
     let name = "/dns4/nobody.invalid/tcp/9510";
     let peers = [
+        again.clone(),
         with_peer(&at(nobody), 2),
         with_peer(&at(http), 3),
         with_peer(&at(silent), 4),
@@ -79,6 +82,7 @@ async fn each_address_that_fails_is_told_with_its_cause() {
     let all = timeout(Duration::from_secs(40), async {
         while found.len() < 7 {
             if let Event::Unreachable(told) = me.next().await {
+                assert!(told.operator.is_some() || told.address != again, "{told:?}");
                 assert!(told.times > 0 && told.next < Duration::from_secs(60), "{told:?}");
                 assert!(
                     told.words(|o| format!("o{o}"))
@@ -91,7 +95,7 @@ async fn each_address_that_fails_is_told_with_its_cause() {
     let in_time = all.await.is_ok();
     assert!(in_time, "{found:?}");
     let expected = [
-        (None, at(nobody), Obstacle::Refused),
+        (None, at(nobody_either), Obstacle::Refused),
         (Some(2), at(nobody), Obstacle::Refused),
         (Some(3), at(http), Obstacle::SomethingElse),
         (Some(4), at(silent), Obstacle::TimedOut),

@@ -102,8 +102,21 @@ impl<P: Protocol> Node<P> {
         }
     }
 
-    /// An attempt at an address of which only that is known failed.
+    /// An attempt at an address of which only that is known failed. If an operator is known to be there, or was said to be, nothing but who
+    /// answers instead is told of it: the rest is told with that operator's name.
     pub(super) fn target_unreached(&mut self, at: usize, why: Obstacle, now: Instant) {
+        let address = self.targets.get(at).map(|target| &target.address);
+        let is_an_operators = address.is_some_and(|address| {
+            let mut operators = self.operators.values();
+            operators.any(|operator| operator.addresses.is_worth_telling(address, TOLD))
+        });
+        let answers = matches!(
+            why,
+            Obstacle::Stranger(_) | Obstacle::Operator(_) | Obstacle::Myself
+        );
+        if is_an_operators && !answers {
+            return;
+        }
         let Some(target) = self.targets.get_mut(at) else {
             return;
         };

@@ -176,6 +176,7 @@ impl Watcher {
                     self.name(leader)
                 }
             ),
+            Cause::LeftOut { leader } => format!("{}, but {}", agreed(), self.left_out(duty.purpose, leader)),
             Cause::Refused => format!(
                 "{}. Your own slashing protection did not permit it{}",
                 signed(),
@@ -220,6 +221,26 @@ impl Watcher {
                 self.names_of(missed.partials.iter().copied())
             ),
         }
+    }
+
+    /// That what was agreed on held nothing for some validators, and what to do about it.
+    fn left_out(&self, purpose: Purpose, leader: u16) -> String {
+        let what = if purpose == Purpose::Aggregate {
+            "aggregate of their committees"
+        } else {
+            "contribution of their subcommittees"
+        };
+        if leader == self.me {
+            return format!(
+                "your own beacon node, which was asked for all, had no {what}. If it goes on, look at your beacon node: it may not listen \
+                 to all subnets that it was told to"
+            );
+        }
+        let name = self.name(leader);
+        format!(
+            "the beacon node of {name}, which was asked for all, had no {what}. If it goes on, ask {name} to look at it: nobody else did \
+             anything wrong"
+        )
     }
 
     /// `; missing: bob (not connected), dave`, or nothing.

@@ -362,6 +362,9 @@ impl<S: Signatures> Core<S> {
     /// What kept it from being done for one validator, of which these operators signed what was agreed on in time: the first thing
     /// that went wrong.
     fn cause_of_one(&self, purpose: Purpose, slot: u64, validator: u32, partials: &BTreeSet<u16>) -> Cause {
+        if let Some(leader) = self.left_out(purpose, slot, validator) {
+            return Cause::LeftOut { leader };
+        }
         if partials.len() < usize::from(self.group.threshold) {
             let (asked, refused) = self.pools.was_asked((purpose, slot), (validator, 0));
             return if refused {
@@ -379,6 +382,19 @@ impl<S: Signatures> Core<S> {
         } else {
             Cause::Unusable
         }
+    }
+
+    /// Who proposed what was agreed on, if that holds nothing that this validator could sign.
+    fn left_out(&self, purpose: Purpose, slot: u64, validator: u32) -> Option<u16> {
+        let holds = match purpose {
+            Purpose::Aggregate => self.is_in_aggregates(slot, validator),
+            Purpose::Contribution => self.is_in_contributions(slot, validator),
+            _ => return None,
+        };
+        let kind = purpose.kind();
+        let course = &self.slots.get(&slot)?.course;
+        let round = course.decisions.get(&kind)?.round;
+        (!holds?).then(|| self.committee.leader(Duty { slot, kind }, round))
     }
 }
 

@@ -251,6 +251,17 @@ impl<S: Signatures> Core<S> {
         self.sign(Purpose::Aggregate, slot, roots);
     }
 
+    /// Whether what was agreed on has an aggregate of this validator's committee; `None` if nothing was.
+    pub(super) fn is_in_aggregates(&self, slot: u64, validator: u32) -> Option<bool> {
+        let decided = self.slots.get(&slot)?.aggregates.as_deref()?;
+        let attesters = self.schedule.attesters(self.time.epoch_of(slot), slot);
+        let mut attesters = attesters.iter().filter(|one| one.validator == validator);
+        Some(attesters.any(|one| {
+            let mut of = decided.iter().map(only_committee);
+            of.any(|committee| committee == Some(one.committee))
+        }))
+    }
+
     /// What each aggregator signs.
     fn aggregate_messages(&self, slot: u64) -> Vec<(u32, AggregateAndProof)> {
         let decided = self

@@ -624,7 +624,7 @@ impl Standstill {
 }
 
 /// Why a duty was missed: what came first of all that kept it from being done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
     /// Not known, and perhaps it was not missed at all: this process stood still, or its clock jumped.
     Unseen,
@@ -638,6 +638,12 @@ pub enum Cause {
     Disagreed,
     /// Operators agreed only when a signature was of no use any more, on what this one proposed.
     AgreedLate {
+        /// Who led the round.
+        leader: u16,
+    },
+    /// Operators agreed on what holds nothing that the validator could sign: this one proposed it, and its beacon nodes had no aggregate
+    /// of the validator's committee, or no contribution of its subcommittee.
+    LeftOut {
         /// Who led the round.
         leader: u16,
     },
@@ -663,6 +669,7 @@ impl Cause {
             Self::FewVoters => "few_voters",
             Self::Disagreed => "disagreed",
             Self::AgreedLate { .. } => "agreed_late",
+            Self::LeftOut { .. } => "left_out",
             Self::FewSigners => "few_signers",
             Self::Refused => "refused",
             Self::Unguarded => "unguarded",

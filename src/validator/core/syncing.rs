@@ -206,6 +206,17 @@ impl<S: Signatures> Core<S> {
         self.sign(Purpose::Contribution, slot, roots);
     }
 
+    /// Whether what was agreed on has a contribution of a subcommittee of this validator's; `None` if nothing was.
+    pub(super) fn is_in_contributions(&self, slot: u64, validator: u32) -> Option<bool> {
+        let decided = self.slots.get(&slot)?.contributions.as_deref()?;
+        let contributors = self.contributors(slot);
+        let mut own = contributors.iter().filter(|one| one.0 == validator);
+        Some(own.any(|(_, _, subcommittee)| {
+            let mut of = decided.iter().map(|one| one.subcommittee_index);
+            of.any(|index| index == u64::from(*subcommittee))
+        }))
+    }
+
     /// What each contributor signs.
     fn contribution_messages(&self, slot: u64) -> Vec<(Place, ContributionAndProof)> {
         let decided = self

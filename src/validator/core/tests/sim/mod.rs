@@ -111,6 +111,8 @@ pub(super) struct Plan {
     pub(super) proposals: bool,
     /// Whether there are aggregates and sync committee messages too.
     pub(super) all_duties: bool,
+    /// Operators whose beacon nodes have contributions of other subcommittees only, and no aggregate of the first of several committees.
+    pub(super) incomplete: BTreeSet<u16>,
     /// How long beacon nodes take to answer what contributions there are, in milliseconds.
     pub(super) contributions_after: u64,
     /// Whether every message goes through its bytes.
@@ -155,6 +157,7 @@ impl Plan {
             unknown_fork: None,
             proposals: false,
             all_duties: true,
+            incomplete: BTreeSet::new(),
             contributions_after: 8,
             bytes: true,
             earlier: BTreeMap::new(),
@@ -800,8 +803,10 @@ impl Sim {
                 data,
                 committees,
             } => {
+                let is_incomplete = self.plan.incomplete.contains(&operator) && committees.len() > 1;
                 let aggregates = committees
                     .iter()
+                    .skip(usize::from(is_incomplete))
                     .map(|committee| aggregate(data, *committee))
                     .collect();
                 let slot = data.slot;
@@ -819,15 +824,18 @@ impl Sim {
                 subcommittees,
             } => {
                 let size = self.chain.spec.sizes.sync_subcommittee_size();
-                let contributions = subcommittees
-                    .iter()
-                    .map(|subcommittee| SyncCommitteeContribution {
-                        slot,
-                        beacon_block_root: root,
-                        subcommittee_index: u64::from(*subcommittee),
-                        aggregation_bits: Bitvector::with_ones(size, &[0]),
-                        signature: [0; 96],
-                    });
+                let other = u16::from(self.plan.incomplete.contains(&operator));
+                let contributions =
+                    subcommittees
+                        .iter()
+                        .map(|subcommittee| subcommittee ^ other)
+                        .map(|subcommittee| SyncCommitteeContribution {
+                            slot,
+                            beacon_block_root: root,
+                            subcommittee_index: u64::from(subcommittee),
+                            aggregation_bits: Bitvector::with_ones(size, &[0]),
+                            signature: [0; 96],
+                        });
                 let event = Event::Contributions {
                     slot,
                     round,

@@ -110,6 +110,9 @@ pub(super) enum Event {
         name: String,
         state: &'static str,
         message: String,
+        /// What that means, and what to do about it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        advice: Option<&'static str>,
         version: String,
         head_slot: u64,
     },

@@ -5,7 +5,7 @@ use crate::{
     validator::{
         beacon::nodes::{Health, State},
         chain::spec::Chain,
-        overview::words::{UNSIGNED_FORK, parts, span},
+        overview::words::{UNSIGNED_FORK, fails, parts, silent, span},
     },
 };
 
@@ -22,7 +22,7 @@ impl Watcher {
         let why_shown = printable(&why);
         told.say(if self.waiting.is_none() {
             format!(
-                "Waiting for a beacon node ({why_shown}). Start it, or look at --beacon-node; it is asked every two seconds."
+                "Waiting for a beacon node ({why_shown}). It is asked every two seconds, or less often if it wants that."
             )
         } else {
             format!("Still waiting for a beacon node ({why_shown}).")
@@ -99,7 +99,7 @@ impl Watcher {
     }
 
     pub(super) fn beacon_nodes(&mut self, told: &mut Told, health: Vec<Health>) {
-        let mut changed = false;
+        let had_none = self.has_no_nodes();
         for node in health {
             self.trouble(told, &node);
             self.parting(told, &node);
@@ -109,7 +109,6 @@ impl Watcher {
             if before == Some(state) {
                 continue;
             }
-            changed = true;
             let version = printable(&node.version);
             let message = printable(&node.state.text());
             let name = printable(&node.name);
@@ -121,36 +120,33 @@ impl Watcher {
                     format!(" ({version})")
                 }
             );
+            let advice = node.state.advice();
             match state {
                 "ready" => told.say(format!("{line}.")),
                 "unknown" => {}
-                "wrong_network" => told.warn(format!(
-                    "{line}. It is not used: take it out of --beacon-node, or point it at the right network"
-                )),
-                "stalled" => told.warn(format!(
-                    "{line}. It is asked only if no other one is better: look at its log, its peers and its disk, and restart it"
-                )),
-                "other_schedule" => told.warn(format!(
-                    "{line}. It is not used until it agrees, for what is signed by the wrong schedule counts for nothing: update \
-                     the one that is behind"
-                )),
-                _ => told.warn(line),
+                _ => told.warn(without_stop(&format!("{line}. {advice}"))),
             }
             told.events.push(Event::BeaconNode {
                 name,
                 state,
                 message,
+                advice: (!advice.is_empty()).then_some(advice),
                 version,
                 head_slot: node.head_slot,
             });
         }
-        let useless = |state: &str| matches!(state, "down" | "wrong_network" | "other_schedule");
-        if changed && !self.health.is_empty() && self.health.values().all(|state| useless(state)) {
+        if self.has_no_nodes() && !had_none {
             told.warn(
-                "no beacon node can be used: this machine takes part in what the others agree on, and submits nothing. \
-                 Start it again; a second one with another --beacon-node helps",
+                "no beacon node can be used: this machine takes part in what the others agree on, and submits nothing. A second one with \
+                 another --beacon-node helps",
             );
         }
+    }
+
+    /// Whether there are beacon nodes, and none of them can be used.
+    fn has_no_nodes(&self) -> bool {
+        let useless = |state: &&str| matches!(*state, "down" | "wrong_network" | "other_schedule");
+        !self.health.is_empty() && self.health.values().all(useless)
     }
 
     /// A node whose fork schedule is another one later: said when it begins, and when it has changed.
@@ -175,30 +171,48 @@ impl Watcher {
         told.events.push(Event::Notice { message });
     }
 
-    /// A node that calls itself well and fails some requests; one that is down has its own line.
+    /// A node that calls itself well and fails some requests, or tells of no blocks by itself; one that is down has its own line.
     fn trouble(&mut self, told: &mut Told, node: &Health) {
+        if node.state.is_useless() {
+            return;
+        }
         let name = printable(&node.name);
-        let message = match &node.trouble {
-            Some(error) if self.troubled.insert(node.name.clone()) => {
-                let what = printable(error.request);
-                let why = printable(&error.kind.to_string());
-                let message =
-                    format!("Beacon node {name} fails again and again when asked for {what}: {why}");
-                told.warn(format!(
-                    "{message}. {} Until then duties depend on your other beacon nodes and on the other operators",
-                    error.kind.advice()
-                ));
-                message
-            }
-            None if self.troubled.remove(&node.name) => {
-                let message = format!("Beacon node {name} answers all requests again");
-                told.say(format!("{message}."));
-                message
-            }
-            _ => return,
-        };
-        told.events.push(Event::Notice { message });
+        let kinds = [
+            (
+                node.trouble.as_ref().map(fails),
+                &mut self.troubled,
+                "answers all requests again",
+                " Until then duties depend on your other beacon nodes and on the other operators",
+            ),
+            (
+                node.silent.as_ref().map(silent),
+                &mut self.silent,
+                "tells of new blocks again",
+                "",
+            ),
+        ];
+        for (what, known, over, means) in kinds {
+            let message = match what {
+                Some((what, advice)) if known.insert(node.name.clone()) => {
+                    let message = format!("Beacon node {name} {}", printable(&what));
+                    told.warn(without_stop(&format!("{message}. {advice}{means}")));
+                    message
+                }
+                None if known.remove(&node.name) => {
+                    let message = format!("Beacon node {name} {over}");
+                    told.say(format!("{message}."));
+                    message
+                }
+                _ => continue,
+            };
+            told.events.push(Event::Notice { message });
+        }
     }
+}
+
+/// What is looked after ends without a full stop.
+fn without_stop(text: &str) -> String {
+    text.trim_end_matches('.').to_owned()
 }
 
 /// The state of a beacon node for programs.

@@ -93,6 +93,8 @@ pub(super) struct Watcher {
     connected: BTreeSet<u16>,
     /// Beacon nodes that fail some requests.
     troubled: BTreeSet<String>,
+    /// Beacon nodes that tell of no new blocks by themselves.
+    silent: BTreeSet<String>,
     /// Beacon nodes whose fork schedule is another one later.
     partings: BTreeMap<String, Parting>,
     /// What the own beacon nodes do not take, and of which slot that was told last.
@@ -124,6 +126,7 @@ impl Watcher {
             listening: BTreeSet::new(),
             connected: BTreeSet::new(),
             troubled: BTreeSet::new(),
+            silent: BTreeSet::new(),
             partings: BTreeMap::new(),
             not_taken: BTreeMap::new(),
             dissent: Vec::new(),

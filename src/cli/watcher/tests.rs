@@ -424,6 +424,19 @@ fn each_cause_of_a_missed_duty_has_words_of_its_own() {
             "2 of 3 operators who must sign did; missing: bob, da\u{fffd}ve. Ask the others",
         ),
         (
+            Purpose::Contribution,
+            Cause::LeftOut { leader },
+            true,
+            "agreed in 15 ms, but the beacon node of bob, which was asked for all, had no contribution of their subcommittees. If it goes \
+             on, ask bob",
+        ),
+        (
+            Purpose::Aggregate,
+            Cause::LeftOut { leader: 1 },
+            true,
+            "agreed in 15 ms, but your own beacon node, which was asked for all, had no aggregate of their committees. If it goes on, look",
+        ),
+        (
             Purpose::SyncMessage,
             Cause::SignedLate,
             true,
@@ -657,6 +670,7 @@ fn a_beacon_node_is_named_when_its_state_changes() {
                 head_slot: 7,
                 latency: std::time::Duration::ZERO,
                 trouble: None,
+                silent: None,
                 parting: None,
             }]),
             0,
@@ -676,6 +690,178 @@ fn a_beacon_node_is_named_when_its_state_changes() {
     assert!(json(&told).contains(r#""state":"stalled""#), "{told:?}");
 }
 
+/// Health of a beacon node with nothing to tell but this.
+fn health(name: &str, state: State) -> Health {
+    Health {
+        name: name.to_owned(),
+        state,
+        version: String::new(),
+        head_slot: 7,
+        latency: std::time::Duration::ZERO,
+        trouble: None,
+        silent: None,
+        parting: None,
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_beacon_node_is_told_once_with_the_advice_for_its_cause() {
+    let down = |kind| {
+        State::Down(NodeError {
+            node: "http://a".to_owned(),
+            request: "genesis",
+            kind,
+        })
+    };
+    let page = "a web page: something before the beacon node answers in its place".to_owned();
+    let failed = |status, message: &str| ErrorKind::Status {
+        status,
+        message: message.to_owned(),
+        failures: Vec::new(),
+    };
+    for (state, says, advises) in [
+        (
+            down(ErrorKind::Credentials(401)),
+            "HTTP 401",
+            "Check user and password in the URL",
+        ),
+        (
+            down(ErrorKind::Credentials(403)),
+            "HTTP 403",
+            "lets this machine in",
+        ),
+        (
+            down(ErrorKind::NotFound("x".to_owned())),
+            "HTTP 404: x",
+            "ends before /eth/v1",
+        ),
+        (
+            down(ErrorKind::NotImplemented(404)),
+            "HTTP 404",
+            "ends before /eth/v1",
+        ),
+        (
+            down(ErrorKind::NotImplemented(405)),
+            "HTTP 405",
+            "check what answers at its address",
+        ),
+        (
+            down(ErrorKind::Limited(None)),
+            "asks for fewer requests (HTTP 429)",
+            "allow more requests",
+        ),
+        (
+            down(ErrorKind::Malformed(page.clone())),
+            "web page",
+            "the proxy or service",
+        ),
+        (down(failed(502, &page)), "web page", "the proxy or service"),
+        (down(failed(500, "boom")), "HTTP 500: boom", "log"),
+        (
+            down(ErrorKind::Moved("https://b".to_owned())),
+            "https://b",
+            "Give the address at which",
+        ),
+        (down(ErrorKind::Timeout), "no answer in time", "Check the load"),
+        (
+            down(ErrorKind::Unreachable("refused".to_owned())),
+            "refused",
+            "Check that the beacon node runs",
+        ),
+        (
+            State::Optimistic,
+            "execution client behind or offline",
+            "Look whether the execution client",
+        ),
+        (State::Syncing(9), "9 slots behind", "Wait, or give a second one"),
+        (State::Stalled(9), "9 slots old", "restart it"),
+    ] {
+        let mut watcher = watcher();
+        watcher.told(News::BeaconNodes(vec![health("http://b", State::Ready)]), 0);
+        let both = |state: &State| {
+            News::BeaconNodes(vec![
+                health("http://a", state.clone()),
+                health("http://b", State::Ready),
+            ])
+        };
+        let told = watcher.told(both(&state), 0);
+        let said = text(&told);
+        assert!(said.contains(says) && said.contains(advises), "{said}");
+        assert_eq!(told.lines.len(), 1, "{said}");
+        assert!(!said.contains("Start it again") && !said.ends_with('.'), "{said}");
+        // Programs are told the same.
+        let event = json(&told);
+        assert!(
+            event.contains("\"advice\":\"") && event.contains(advises),
+            "{event}"
+        );
+        assert_eq!(watcher.told(both(&state), 0).lines, []);
+    }
+}
+
+#[test]
+fn that_no_beacon_node_can_be_used_is_told_once_until_one_can() {
+    let mut watcher = watcher();
+    let down = |request| {
+        State::Down(NodeError {
+            node: "http://a".to_owned(),
+            request,
+            kind: ErrorKind::Timeout,
+        })
+    };
+    let wrong = State::WrongNetwork(NodeError {
+        node: "http://a".to_owned(),
+        request: "network",
+        kind: ErrorKind::Timeout,
+    });
+    let mut lines = |state: State| {
+        let told = watcher.told(News::BeaconNodes(vec![health("http://a", state)]), 0);
+        text(&told).matches("no beacon node can be used").count()
+    };
+    assert_eq!(lines(State::Ready), 0);
+    assert_eq!(lines(down("genesis")), 1);
+    assert_eq!(lines(wrong), 0);
+    assert_eq!(lines(down("genesis")), 0);
+    assert_eq!(lines(State::Syncing(9)), 0);
+    assert_eq!(lines(down("genesis")), 1);
+}
+
+#[test]
+fn a_node_that_is_down_has_one_line_and_one_that_tells_of_no_blocks_one_of_its_own() {
+    let mut watcher = watcher();
+    let error = |request| NodeError {
+        node: "http://a".to_owned(),
+        request,
+        kind: ErrorKind::Unreachable("the stream ended".to_owned()),
+    };
+    let mut tell = |state: State, silent: bool, trouble: bool| {
+        let mut health = health("http://a", state);
+        health.silent = silent.then(|| error("events"));
+        health.trouble = trouble.then(|| error("specification"));
+        let told = watcher.told(News::BeaconNodes(vec![health]), 0);
+        (text(&told), json(&told))
+    };
+    tell(State::Ready, false, false);
+    let (said, event) = tell(State::Ready, true, false);
+    assert!(
+        said.starts_with("! Beacon node http://a tells of no new blocks by itself (the stream ended). It is asked again and again"),
+        "{said}"
+    );
+    assert!(event.contains(r#""event":"notice""#), "{event}");
+    assert_eq!(tell(State::Ready, true, false).0, "");
+    // All that is told of one that is gone is that.
+    let (said, _) = tell(State::Down(error("genesis")), false, true);
+    assert!(
+        !said.contains("again and again") && !said.contains("tells of new blocks"),
+        "{said}"
+    );
+    assert!(
+        tell(State::Ready, false, false)
+            .0
+            .contains("tells of new blocks again")
+    );
+}
+
 #[test]
 fn a_beacon_node_with_another_fork_schedule_is_named_when_that_begins_and_when_it_matters() {
     let mut watcher = watcher();
@@ -692,6 +878,7 @@ fn a_beacon_node_with_another_fork_schedule_is_named_when_that_begins_and_when_i
             head_slot: 7,
             latency: std::time::Duration::ZERO,
             trouble: None,
+            silent: None,
             parting,
         };
         watcher.told(News::BeaconNodes(vec![health]), 0)
@@ -738,6 +925,7 @@ fn a_beacon_node_that_fails_some_requests_is_told_of_when_it_begins_and_when_it_
             head_slot: 7,
             latency: std::time::Duration::ZERO,
             trouble: trouble.then_some(error),
+            silent: None,
             parting: None,
         };
         watcher.told(News::BeaconNodes(vec![health]), 0)

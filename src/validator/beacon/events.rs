@@ -16,7 +16,7 @@ use crate::{crypto::hash::Hash, validator::chain::json};
 
 use super::{
     http::{BYTE_ORDER_MARK, ErrorKind, Node, NodeError, Request, line},
-    nodes::Nodes,
+    nodes::{EVENTS, Nodes},
 };
 
 /// Most bytes of one event.
@@ -123,7 +123,8 @@ async fn follow(nodes: Nodes, place: usize, node: Node, idle: Duration, sender: 
         while !nodes.is_verified(place) {
             sleep(PAUSES.0).await;
         }
-        let request = Request::get("events", "/eth/v1/events", MAX_EVENT_BYTES).with("topics", "head");
+        let request = Request::get(EVENTS, "/eth/v1/events", MAX_EVENT_BYTES).with("topics", "head");
+        let head_then = nodes.head_of(place);
         let error = match node.stream(&request, Instant::now() + OPEN_TIMEOUT).await {
             Ok(response) => {
                 if !teller.tell(News::Connected).await {
@@ -132,7 +133,8 @@ async fn follow(nodes: Nodes, place: usize, node: Node, idle: Duration, sender: 
                 let opened = Instant::now();
                 // Heads of a node that catches up are old ones.
                 let counts = || nodes.is_of_use(place);
-                let kind = match listen(response, idle, &teller, counts).await {
+                let told = || nodes.stream_told(place);
+                let kind = match listen(response, idle, &teller, counts, told).await {
                     Ok(()) => return,
                     Err(kind) => kind,
                 };
@@ -141,10 +143,11 @@ async fn follow(nodes: Nodes, place: usize, node: Node, idle: Duration, sender: 
                     // It may have been stopped, and another version may be there next. What breaks all the time says nothing.
                     node.forget_lacking();
                 }
-                node.error("events", kind)
+                node.error(EVENTS, kind)
             }
             Err(error) => error,
         };
+        nodes.stream_failed(place, &error, head_then);
         if !teller.tell(News::Lost(error)).await {
             return;
         }
@@ -159,6 +162,7 @@ async fn listen(
     idle: Duration,
     teller: &Teller,
     counts: impl Fn() -> bool,
+    told: impl Fn(),
 ) -> Result<(), ErrorKind> {
     let mut parser = Parser::default();
     let (mut since, mut count) = (Instant::now(), 0);
@@ -179,6 +183,9 @@ async fn listen(
                 return Err(ErrorKind::Malformed("more events than a chain has".to_owned()));
             }
             let news = news(&event)?;
+            if news.is_some() {
+                told();
+            }
             let before = std::mem::replace(&mut counted, counts());
             if counted && !before && !teller.tell(News::Connected).await {
                 return Ok(());

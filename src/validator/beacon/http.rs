@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use reqwest::{
@@ -34,6 +34,9 @@ const MAX_FAILURES: usize = 64;
 const LACKS_AFTER: u32 = 3;
 /// What is said of an answer that is no beacon node's, but a page for a browser.
 const WEB_PAGE: &str = "a web page: something before the beacon node answers in its place";
+/// Longest time for which a node is asked nothing because it says so: its operator may have paid for more meanwhile.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+const WEB_PAGE_ADVICE: &str = "Check the address, the proxy or service that stands before the beacon node, and that the node behind it runs.";
 /// How long a connection may take, unless the deadline is sooner.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -204,6 +207,10 @@ pub enum ErrorKind {
     /// The node has no such endpoint (404 without the API's error, 405, 501).
     #[error("it does not know this request (HTTP {0})")]
     NotImplemented(u16),
+    /// The node, or the service before it, asks for fewer requests (429), and for none for so many seconds if it says how long: then
+    /// nothing is sent to it until that is over, or an hour.
+    #[error("it asks for fewer requests (HTTP 429){}", .0.map(|seconds| format!(", and for none for {seconds} s")).unwrap_or_default())]
+    Limited(Option<u64>),
     /// The node wants other credentials (401, 403).
     #[error("it refuses the credentials (HTTP {0})")]
     Credentials(u16),
@@ -245,18 +252,27 @@ impl ErrorKind {
             Self::Syncing(_) => "Wait until it has caught up, or give a second one with --beacon-node.",
             Self::Optimistic => "Check the execution client of the beacon node.",
             Self::NotFound(_) => "Nothing, unless it goes on: then check that the beacon node is in step.",
+            Self::Malformed(why) if why == WEB_PAGE => WEB_PAGE_ADVICE,
+            Self::NotImplemented(404) => {
+                "Check that the address is that of the beacon node's HTTP API, not of its execution client or its metrics, and ends before \
+                 /eth/v1; else update the beacon node."
+            }
             Self::NotImplemented(_) | Self::Malformed(_) | Self::TooLarge(_) => {
                 "Update the beacon node, or check what answers at its address."
+            }
+            Self::Limited(_) => {
+                "Have whoever runs it allow more requests, or give a beacon node of your own with --beacon-node. It is asked less until \
+                 then; who starts conclave again asks at once."
             }
             Self::Refused(unfit) => unfit.advice,
             Self::Moved(_) => {
                 "Give the address at which the beacon node is now with --beacon-node; often it has https for http. Nobody is followed \
                  there, for your credentials go along."
             }
-            Self::Credentials(_) => "Check user and password in the URL, or the header file.",
-            Self::Status { message, .. } if message == WEB_PAGE => {
-                "Check the proxy or service that stands before the beacon node, and that the node behind it runs."
+            Self::Credentials(_) => {
+                "Check user and password in the URL, the key in its path, or the header file, and that the node lets this machine in."
             }
+            Self::Status { message, .. } if message == WEB_PAGE => WEB_PAGE_ADVICE,
             Self::Status { .. } => "Look into the beacon node's log.",
             Self::WrongNetwork(_) => {
                 "Give the address of a beacon node of the lock's network; if it was updated after a fork had begun, start anew."
@@ -318,6 +334,7 @@ impl ErrorKind {
             self,
             Self::Status { .. }
                 | Self::NotImplemented(405 | 501)
+                | Self::Limited(None)
                 | Self::Malformed(_)
                 | Self::TooLarge(_)
                 | Self::Moved(_)
@@ -341,7 +358,7 @@ impl ErrorKind {
     pub fn is_trouble(&self) -> bool {
         match self {
             Self::NotFound(_) | Self::NotImplemented(_) | Self::Optimistic => false,
-            Self::Status { status, .. } => *status >= 500 || *status == 429,
+            Self::Status { status, .. } => *status >= 500,
             _ => true,
         }
     }
@@ -513,7 +530,9 @@ struct Failure {
 impl Answer {
     /// Whether the body is to be JSON, whether or not it can be read: for words about what cannot.
     pub fn is_meant_as_json(&self) -> bool {
-        let begins = || self.body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+        let begins = || {
+            is_text(&self.body) && self.body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
+        };
         self.said.map_or_else(begins, |said| said == Format::Json)
     }
 }
@@ -526,6 +545,8 @@ pub struct Node {
     /// Endpoints that it seems to lack: how often in a row it said so, and how. No more of them than there are requests that may be
     /// remembered.
     lacks: Arc<Mutex<BTreeMap<String, (u32, ErrorKind)>>>,
+    /// Until when it wants to be asked nothing, and for how many seconds it said so.
+    rests: Arc<Mutex<Option<(Instant, u64)>>>,
 }
 
 impl Node {
@@ -554,6 +575,7 @@ impl Node {
             address,
             client,
             lacks: Arc::default(),
+            rests: Arc::default(),
         })
     }
 
@@ -595,6 +617,12 @@ impl Node {
         lacks.insert(endpoint, (times, kind.clone()));
     }
 
+    /// That it wants to be asked nothing now, in the same words all the time.
+    fn rests(&self) -> Option<ErrorKind> {
+        let (until, seconds) = (*self.rests.lock().unwrap_or_else(PoisonError::into_inner))?;
+        (Instant::now() < until).then_some(ErrorKind::Limited(Some(seconds)))
+    }
+
     /// Tells it apart from other nodes of the same host and port, whose paths are not shown.
     #[must_use]
     pub fn numbered(mut self, number: usize) -> Self {
@@ -626,6 +654,9 @@ impl Node {
         if let Some((_, endpoint)) = &lacking
             && let Some(kind) = self.lacks(endpoint)
         {
+            return Err(self.error(request.what, kind));
+        }
+        if let Some(kind) = self.rests() {
             return Err(self.error(request.what, kind));
         }
         let answer = timeout_at(deadline, self.exchange(request))
@@ -671,13 +702,14 @@ impl Node {
             return Err(ErrorKind::Malformed(why));
         }
         let mut body = read(response, request.limit).await?;
-        // No SSZ that is asked for begins like a byte order mark.
-        if let Some(text) = body.strip_prefix(BYTE_ORDER_MARK) {
-            body = text.to_vec();
-        }
-        let answers_json = Format::said(&kind) != Some(Format::Ssz);
-        if answers_json && is_web_page(&body) {
-            return Err(ErrorKind::Malformed(WEB_PAGE.to_owned()));
+        // Bytes of SSZ may begin like a byte order mark, or like a page.
+        if Format::said(&kind) != Some(Format::Ssz) && is_text(&body) {
+            if let Some(text) = body.strip_prefix(BYTE_ORDER_MARK) {
+                body = text.to_vec();
+            }
+            if is_web_page(&body) {
+                return Err(ErrorKind::Malformed(WEB_PAGE.to_owned()));
+            }
         }
         Ok(Answer {
             status: status.as_u16(),
@@ -694,6 +726,16 @@ impl Node {
         if status.is_redirection() {
             let location = response.headers().get("location");
             return self.moved(location.and_then(|value| value.to_str().ok()));
+        }
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            let said = response.headers().get("retry-after");
+            let wait = said.and_then(|value| retry_after(value.to_str().ok()?, SystemTime::now()));
+            let seconds = wait.map(|wait| wait.as_secs()).filter(|seconds| *seconds > 0);
+            if let Some(seconds) = seconds {
+                let until = Instant::now() + Duration::from_secs(seconds);
+                *self.rests.lock().unwrap_or_else(PoisonError::into_inner) = Some((until, seconds));
+            }
+            return ErrorKind::Limited(seconds);
         }
         // An error's body only explains: what is cut off or broken does not matter.
         let body = match compressed(&response) {
@@ -723,6 +765,9 @@ impl Node {
     /// # Errors
     /// [`NodeError`] when it does not open.
     pub async fn stream(&self, request: &Request, deadline: Instant) -> Result<reqwest::Response, NodeError> {
+        if let Some(kind) = self.rests() {
+            return Err(self.error(request.what, kind));
+        }
         let url = self.address.join(&request.path, &request.query);
         let call = self.client.get(url).header(ACCEPT, "text/event-stream");
         let opened = async {
@@ -802,9 +847,31 @@ fn refusal(status: StatusCode, body: &[u8]) -> ErrorKind {
     }
 }
 
-/// Whether something for a browser came, where JSON was to come.
+/// How long `Retry-After` asks to wait, at most [`MAX_RETRY_AFTER`]: seconds, or a date. Source: RFC 9110, section 10.2.3.
+fn retry_after(said: &str, now: SystemTime) -> Option<Duration> {
+    let said = said.trim();
+    let wait = if !said.is_empty() && said.bytes().all(|byte| byte.is_ascii_digit()) {
+        // What is too large for a number is longer than what counts.
+        said.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs)
+    } else {
+        let until = httpdate::parse_http_date(said).ok()?;
+        until.duration_since(now).unwrap_or_default()
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
+/// Whether bytes may be a text, of whatever kind. All that is asked for in SSZ begins with a slot or an offset, little-endian, of
+/// which the upper bytes are zero, and no text has a zero byte.
+fn is_text(body: &[u8]) -> bool {
+    !body.iter().take(64).any(|byte| *byte == 0)
+}
+
+/// Whether something for a browser came, where JSON was to come: a tag, a comment, or a declaration.
 fn is_web_page(body: &[u8]) -> bool {
-    body.trim_ascii_start().starts_with(b"<")
+    match body.trim_ascii_start() {
+        [b'<', next, ..] => is_text(body) && (next.is_ascii_alphabetic() || matches!(next, b'!' | b'?')),
+        _ => false,
+    }
 }
 
 /// Whether a 404 is about the route and not about the thing: nodes differ, so a bare one and the usual words count.
@@ -887,6 +954,27 @@ mod tests {
             let text = kind.to_string();
             assert!(text.ends_with(said) && !text.contains("abc"), "{text}");
             assert!(kind.advice().contains("--beacon-node"));
+        }
+    }
+
+    #[test]
+    fn how_long_to_wait_is_read_as_seconds_or_as_a_date_and_is_bounded() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        for (said, expected) in [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("3601", Some(3600)),
+            ("99999999999999999999999", Some(3600)),
+            ("Sun, 06 Nov 1994 08:51:37 GMT", Some(120)),
+            ("Sun, 06 Nov 1994 08:49:36 GMT", Some(0)),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(3600)),
+            ("", None),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+        ] {
+            let wait = retry_after(said, now).map(|wait| wait.as_secs());
+            assert_eq!(wait, expected, "{said}");
         }
     }
 

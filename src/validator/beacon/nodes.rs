@@ -44,7 +44,8 @@ const SHOW_HEAD: Duration = Duration::from_secs(1);
 const AHEAD: u64 = 1;
 /// The specification is read again after this many checks: an updated node may know of new forks.
 const SPEC_EVERY: u32 = 64;
-/// In so many checks in a row most nodes must say something else of the network than what was settled before that counts.
+/// In so many checks in a row, a slot or more apart, most nodes must say something else of the network than what was settled before
+/// that counts.
 const CONTRADICTED_AFTER: u32 = 2;
 /// Longest wait for one node before the next is asked too.
 const MAX_HEDGE: Duration = Duration::from_millis(750);
@@ -53,6 +54,10 @@ const TROUBLE_AFTER: u32 = 3;
 /// What was not asked again for so long is nothing to speak of any more; more than an epoch, for some duties are asked
 /// for once in it.
 const TROUBLE_FADES: Duration = Duration::from_secs(15 * 60);
+/// The stream that tells of new blocks.
+pub(super) const EVENTS: &str = "events";
+/// A node that asks for fewer requests, and does not say for how long, is checked again after this; duties ask all the same.
+const SPARED: Duration = Duration::from_secs(12);
 /// What is asked in every check, beside the chain.
 const SPECIFICATION: &str = "specification";
 const SYNCING: &str = "sync status";
@@ -106,6 +111,41 @@ impl State {
         }
     }
 
+    /// Whether nothing is asked of it, or it answers nothing.
+    pub fn is_useless(&self) -> bool {
+        self.rank() > Self::Unknown.rank()
+    }
+
+    /// What that means and what the operator can do about it, by its cause; empty where there is nothing to do.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Ready | Self::Unknown => "",
+            Self::Optimistic => {
+                "Nobody votes for what no execution client has verified, so until it is well again duties depend on your other beacon \
+                 nodes and on the other operators. Look whether the execution client behind it runs, is in step, and is reached by it."
+            }
+            Self::Syncing(_) => {
+                "Until it has caught up duties depend on your other beacon nodes and on the other operators. Wait, or give a second one \
+                 with --beacon-node."
+            }
+            Self::Stalled(_) => {
+                "It is asked only if no other one is better: look at its log, its peers and its disk, and restart it."
+            }
+            Self::Down(error) => match &error.kind {
+                // What every beacon node has is not there.
+                ErrorKind::NotFound(_) => ErrorKind::NotImplemented(404).advice(),
+                kind => kind.advice(),
+            },
+            Self::WrongNetwork(_) => {
+                "It is not used: take it out of --beacon-node, or point it at the right network."
+            }
+            Self::OtherSchedule(_) => {
+                "It is not used until it agrees, for what is signed by the wrong schedule counts for nothing: update the one that is \
+                 behind."
+            }
+        }
+    }
+
     /// For people, in a few words.
     pub fn text(&self) -> String {
         match self {
@@ -116,6 +156,10 @@ impl State {
                 format!("stalled: it calls itself in step, but its newest block is {behind} slots old")
             }
             Self::Unknown => "not asked yet".to_owned(),
+            Self::Down(NodeError {
+                kind: ErrorKind::NotFound(message),
+                ..
+            }) => format!("it does not have what every beacon node has (HTTP 404: {message})"),
             Self::Down(error) | Self::WrongNetwork(error) => error.kind.to_string(),
             Self::OtherSchedule(parting) => parting.to_string(),
         }
@@ -138,6 +182,8 @@ pub struct Health {
     /// A request that it fails again and again, whatever it says of itself, with the last error; the one that fails for
     /// the longest time. `None` if all is well.
     pub trouble: Option<NodeError>,
+    /// Again and again it tells of no new blocks by itself, with the last error: it is asked for its head instead.
+    pub silent: Option<NodeError>,
     /// It is used, and tells another fork schedule than the one that counts: it will not be used when the two part.
     pub parting: Option<Parting>,
 }
@@ -157,6 +203,11 @@ struct Failing {
 }
 
 impl Failing {
+    /// Whether it is to be told.
+    fn is_trouble(&self) -> bool {
+        self.needed && self.times >= TROUBLE_AFTER && self.last.elapsed() < TROUBLE_FADES
+    }
+
     /// Whether others are asked before it, after so many checks: until the next one if it failed once, and twice as many each further
     /// time. Then it is asked first again, or nobody would see that it is well.
     fn is_behind(&self, checks: u32) -> bool {
@@ -252,6 +303,8 @@ struct Member {
     /// The same, even if it is gone.
     told_last: Option<Arc<Chain>>,
     checks: u32,
+    /// It asked for fewer requests: until then it is not asked how it is.
+    spared: Option<Instant>,
     /// By what was asked.
     failing: BTreeMap<&'static str, Failing>,
 }
@@ -282,6 +335,10 @@ impl Member {
         if !error.kind.is_trouble() {
             return self.answered(request);
         }
+        self.count_failure(request, error, needed);
+    }
+
+    fn count_failure(&mut self, request: &'static str, error: &NodeError, needed: bool) {
         let (now, check) = (Instant::now(), self.checks);
         let failing = self.failing.entry(request).or_insert_with(|| Failing {
             times: 0,
@@ -297,32 +354,47 @@ impl Member {
         }
         failing.last = now;
         failing.error = error.clone();
-        if failing.times == 1 && matches!(error.kind, ErrorKind::Unreachable(_)) {
+        if failing.times == 1 && request != EVENTS && matches!(error.kind, ErrorKind::Unreachable(_)) {
             // Perhaps it was started again, and is another version. What breaks all the time says nothing.
             self.node.forget_lacking();
         }
     }
 
     fn trouble(&self) -> Option<NodeError> {
-        let known = self.failing.values();
+        let known = self.failing.iter();
         known
-            .filter(|failing| failing.needed && failing.times >= TROUBLE_AFTER)
-            .filter(|failing| failing.last.elapsed() < TROUBLE_FADES)
-            .min_by_key(|failing| failing.since)
-            .map(|failing| failing.error.clone())
+            .filter(|(request, failing)| **request != EVENTS && failing.is_trouble())
+            .min_by_key(|(_, failing)| failing.since)
+            .map(|(_, failing)| failing.error.clone())
     }
+
+    fn silent(&self) -> Option<NodeError> {
+        let failing = self.failing.get(EVENTS)?;
+        failing.is_trouble().then(|| failing.error.clone())
+    }
+}
+
+/// Most nodes say another network than the one that was settled.
+struct Contradiction {
+    why: String,
+    /// In how many checks in a row, of those that were a slot or more apart: where no node is of use there are several in a slot, and
+    /// a proxy that points elsewhere for a moment is no reason to end.
+    times: u32,
+    /// When it was counted last, in milliseconds since the Unix epoch.
+    counted_ms: u64,
 }
 
 struct Shared {
     members: Vec<Member>,
     chain: Option<Arc<Chain>>,
-    /// The chain in use: where as many nodes say the one as the other, it stays. In so many checks in a row another one has counted.
-    in_use: Option<(Arc<Chain>, u32)>,
+    /// The chain in use: where as many nodes say the one as the other, it stays. With it since when another one has counted, in milliseconds since
+    /// the Unix epoch, if one does.
+    in_use: Option<(Arc<Chain>, Option<u64>)>,
     pinned: Pinned,
     /// Whether a check has found a chain when not all nodes had said what theirs is.
     heard_some: bool,
-    /// Why the chain cannot be what was settled, if most of several nodes say so, and in how many checks in a row they did.
-    contradiction: Option<(String, u32)>,
+    /// Why the chain cannot be what was settled, if most of several nodes say so in every check since.
+    contradiction: Option<Contradiction>,
     /// The head of which [`Nodes::new_head`] told last: slot and root.
     head_told: Option<(u64, Hash)>,
     /// The wall clock at the last check, in milliseconds since the Unix epoch.
@@ -379,8 +451,8 @@ impl Shared {
     /// is. The network is settled by the first count ([`Nodes::settled`]): what runs cannot change it. What was known stays the same
     /// thing if nothing is new.
     fn count(&mut self) {
-        let before = self.contradiction.take().map_or(0, |(_, checks)| checks);
-        self.contradiction = self.contradict().map(|why| (why, before.saturating_add(1)));
+        let before = self.contradiction.take();
+        self.contradiction = self.contradict().map(|why| self.counted(why, before));
         let (known, now) = (self.chain.as_ref(), self.now_ms());
         let words_of = |in_step: bool| {
             let members = self.members.iter().filter(|member| member.in_step || !in_step);
@@ -429,18 +501,40 @@ impl Shared {
             let mut last = self.members.iter().filter_map(|member| member.told_last.as_ref());
             last.any(|told| told == used)
         };
-        let checks = match &self.in_use {
-            Some((used, _)) if used == chain => Some(0),
-            Some((used, checks)) if is_told(used) => {
-                let checks = checks.saturating_add(1);
-                (u64::from(checks) < chain.spec.slots_per_epoch).then_some(checks)
+        let time = chain.time();
+        let epoch_ms = time.slot_ms.saturating_mul(time.slots_per_epoch);
+        let now_ms = self.clock.map_or(0, |(now_ms, _)| now_ms);
+        let since = match &self.in_use {
+            Some((used, _)) if used == chain => Some(None),
+            Some((used, since)) if is_told(used) => {
+                let since = since.unwrap_or(now_ms);
+                (now_ms.abs_diff(since) < epoch_ms).then_some(Some(since))
             }
             _ => None,
         };
-        self.in_use = match (self.in_use.take(), checks) {
-            (Some((used, _)), Some(checks)) => Some((used, checks)),
-            _ => Some((chain.clone(), 0)),
+        self.in_use = match (self.in_use.take(), since) {
+            (Some((used, _)), Some(since)) => Some((used, since)),
+            _ => Some((chain.clone(), None)),
         };
+    }
+
+    /// A contradiction is there in this check, too.
+    fn counted(&self, why: String, before: Option<Contradiction>) -> Contradiction {
+        let now_ms = self.clock.map_or(0, |(now_ms, _)| now_ms);
+        let apart = self.chain.as_ref().map_or(0, |chain| chain.time().slot_ms);
+        let first = Contradiction {
+            why: why.clone(),
+            times: 1,
+            counted_ms: now_ms,
+        };
+        match before {
+            None => first,
+            Some(before) if now_ms.abs_diff(before.counted_ms) < apart => Contradiction { why, ..before },
+            Some(before) => Contradiction {
+                times: before.times.saturating_add(1),
+                ..first
+            },
+        }
     }
 
     /// What most nodes say against the network that was settled: more of those that are there than there are nodes that said last
@@ -493,7 +587,7 @@ impl Shared {
                 member.refused = Some(State::OtherSchedule(parting));
             }
             if let Some(why) = member.refused.as_ref().filter(|_| before.is_none()) {
-                tracing::warn!("beacon node {} is not used: {}", member.node.name(), why.text());
+                tracing::info!("beacon node {} is not used: {}", member.node.name(), why.text());
             }
         }
     }
@@ -523,6 +617,7 @@ impl Nodes {
                 told: None,
                 told_last: None,
                 checks: 0,
+                spared: None,
                 failing: BTreeMap::new(),
             })
             .collect();
@@ -566,12 +661,12 @@ impl Nodes {
         None
     }
 
-    /// Why the chain cannot be what was settled, if most of several nodes say so by now, in more checks than one: to go on would be to
-    /// run with wrong times.
+    /// Why the chain cannot be what was settled, if most of several nodes say so by now, in more checks than one, a slot or more apart:
+    /// to go on would be to run with wrong times.
     pub fn contradiction(&self) -> Option<String> {
         let shared = self.shared();
-        let (why, checks) = shared.contradiction.as_ref()?;
-        (*checks >= CONTRADICTED_AFTER).then(|| why.clone())
+        let contradiction = shared.contradiction.as_ref()?;
+        (contradiction.times >= CONTRADICTED_AFTER).then(|| contradiction.why.clone())
     }
 
     /// Compares with more from now on, for example with the genesis validators root of the slashing database. Nodes
@@ -606,6 +701,7 @@ impl Nodes {
             head_slot: member.head.map_or(0, |head| head.slot),
             latency: member.latency,
             trouble: member.trouble(),
+            silent: member.silent(),
             parting: member.parting.clone(),
         };
         shared.members.iter().map(health).collect()
@@ -654,6 +750,31 @@ impl Nodes {
             Some((one.place, member.node.clone(), member.state.rank()))
         });
         ranked.collect()
+    }
+
+    /// The stream of events of a node ended, did not open, or was silent for too long, without a head since [`Nodes::stream_told`].
+    /// `head_then` is the slot of the node's head when it was opened: one that is silent while its node has no new block is well.
+    pub(super) fn stream_failed(&self, place: usize, error: &NodeError, head_then: u64) {
+        if let Some(member) = self.shared().members.get_mut(place) {
+            let has_newer = member.head.is_some_and(|head| head.slot > head_then);
+            if error.kind != ErrorKind::Timeout || has_newer {
+                member.count_failure(EVENTS, error, true);
+            }
+        }
+    }
+
+    /// The stream of events of a node told of a head.
+    pub(super) fn stream_told(&self, place: usize) {
+        if let Some(member) = self.shared().members.get_mut(place) {
+            member.answered(EVENTS);
+        }
+    }
+
+    /// The slot of a node's head; 0 if it told of none.
+    pub(super) fn head_of(&self, place: usize) -> u64 {
+        let shared = self.shared();
+        let member = shared.members.get(place);
+        member.and_then(|member| member.head).map_or(0, |head| head.slot)
     }
 
     /// A node told of its head: its slot and root, and whether its execution client has not verified it.
@@ -722,6 +843,10 @@ impl Nodes {
             let Some(member) = shared.members.get_mut(place) else {
                 return;
             };
+            if member.spared.is_some_and(|until| Instant::now() < until) {
+                return;
+            }
+            member.spared = None;
             member.checks = member.checks.wrapping_add(1);
             // Whoever disagrees may be updated at any moment.
             let disagrees = member.refused.is_some() || member.parting.is_some();
@@ -787,8 +912,11 @@ impl Nodes {
                 let told = member.head.filter(|head| head.root.is_some());
                 member.state = state(&said, shown.as_ref(), told, slot);
                 member.in_step = member.state.rank() <= State::Optimistic.rank();
-                // What it told meanwhile is newer.
+                // What it told meanwhile is newer, and what it is asked and answers before this is older.
                 if member.told_at <= asked {
+                    if shown.is_some() {
+                        member.told_at = asked;
+                    }
                     let only_said = choice::Head {
                         slot: said.head_slot,
                         root: None,
@@ -821,8 +949,15 @@ impl Nodes {
     fn mark(&self, place: usize, error: &NodeError) {
         let mut shared = self.shared();
         if let Some(member) = shared.members.get_mut(place) {
-            (member.told, member.refused, member.parting) = (None, None, None);
-            member.node.forget_lacking();
+            if let ErrorKind::Limited(_) = error.kind {
+                // It is there, and has said nothing else of its chain.
+                member.spared = Some(Instant::now() + SPARED);
+            } else {
+                (member.told, member.refused, member.parting) = (None, None, None);
+                member.node.forget_lacking();
+                // A node that is gone ends its streams, too.
+                member.answered(EVENTS);
+            }
             let before = member.state.rank();
             member.state = if matches!(error.kind, ErrorKind::WrongNetwork(_)) {
                 State::WrongNetwork(error.clone())
@@ -830,7 +965,8 @@ impl Nodes {
                 State::Down(error.clone())
             };
             if member.state.rank() != before {
-                tracing::warn!("{error}. {}", error.kind.advice());
+                // People are told by whoever looks at the nodes' health.
+                tracing::info!("{error}. {}", member.state.advice());
             }
         }
     }

@@ -272,12 +272,8 @@ pub fn run(
     let limits = Limits {
         validators: setup.group.validators.len(),
     };
-    let operators: Vec<_> = setup
-        .group
-        .operators
-        .iter()
-        .map(|operator| operator.key)
-        .collect();
+    let operators = setup.group.operators.iter();
+    let operators: Vec<_> = operators.map(|operator| operator.key).collect();
     let config = network::Config {
         listen: setup.listen,
         announce: setup.announce,
@@ -322,6 +318,7 @@ pub fn run(
         turn: Arc::default(),
         trouble: Arc::default(),
         unwritten: Arc::new(Mutex::new(BTreeMap::new())),
+        refusals: Arc::default(),
         ancestors: Arc::default(),
         making: Arc::default(),
     };
@@ -455,7 +452,7 @@ impl<'a, 'k> Lobby<'a, 'k> {
         nodes: &Nodes,
         interrupted: &AtomicBool,
     ) -> Result<Option<Arc<Chain>>, RunError> {
-        use super::beacon::nodes::State;
+        use super::beacon::nodes::{Health, State};
         loop {
             let check = nodes.check(now_ms(), Instant::now() + CHAIN_PATIENCE);
             if self.during(check, interrupted).await?.is_none() {
@@ -466,17 +463,24 @@ impl<'a, 'k> Lobby<'a, 'k> {
             }
             let health = nodes.health();
             let wrong = |state: &State| matches!(state, State::WrongNetwork(_));
-            let texts: Vec<String> = health
-                .iter()
-                .map(|node| format!("{}: {}", node.name, node.state.text()))
-                .collect();
+            let texts = |with_advice: bool| {
+                let text = |node: &Health| {
+                    let text = format!("{}: {}", node.name, node.state.text());
+                    match node.state.advice().trim_end_matches('.') {
+                        "" => text,
+                        advice if with_advice => format!("{text}. {advice}"),
+                        _ => text,
+                    }
+                };
+                health.iter().map(text).collect::<Vec<String>>().join("; ")
+            };
             // One wrong node beside others that are merely off may be a mistake; only wrong ones surely are.
             if !health.is_empty() && health.iter().all(|node| wrong(&node.state)) {
-                return Err(RunError::WrongNetwork(texts.join("; ")));
+                return Err(RunError::WrongNetwork(texts(false)));
             }
             // One that is well waits only for what the others say.
             if !nodes.is_ready() {
-                (self.watch)(News::WaitingForBeaconNode(texts.join("; ")));
+                (self.watch)(News::WaitingForBeaconNode(texts(true)));
             }
             if self
                 .during(tokio::time::sleep(ASK_CHAIN), interrupted)

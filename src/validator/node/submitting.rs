@@ -1,6 +1,6 @@
 //! Gives the beacon nodes what the group has signed, and tells what became of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use crate::validator::{
     beacon::nodes::{AllFailed, Submission as Submitted},
@@ -99,8 +99,13 @@ impl Works {
             for refusal in &done.refused {
                 if refusal.kind.is_known_already() {
                     tracing::debug!(slot, "a beacon node has the {what} already: {refusal}");
-                } else {
+                } else if self.is_new_refusal(&refusal.node, purpose, slot) {
                     tracing::warn!(
+                        slot,
+                        "a beacon node refused the {what}, another one took it: {refusal}. This is not told again in this epoch"
+                    );
+                } else {
+                    tracing::info!(
                         slot,
                         "a beacon node refused the {what}, another one took it: {refusal}"
                     );
@@ -113,6 +118,13 @@ impl Works {
             count,
             delivery: Delivery::of(result),
         });
+    }
+
+    /// Whether a node has not refused such things in this epoch before.
+    fn is_new_refusal(&self, node: &str, purpose: Purpose, slot: u64) -> bool {
+        let epoch = self.chain.time().epoch_of(slot);
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        refusals.insert((node.to_owned(), purpose), epoch) != Some(epoch)
     }
 
     async fn publish(&self, slot: u64, value: Arc<[u8]>, contents: Option<Arc<[u8]>>, signature: [u8; 96]) {
@@ -153,6 +165,19 @@ mod tests {
 
     use super::*;
     use crate::validator::{chain::types::SyncCommitteeMessage, node::work::tests::works};
+
+    #[test]
+    fn a_refusal_beside_a_node_that_took_it_is_told_once_an_epoch() {
+        let runtime = Runtime::new().unwrap();
+        let (works, _told) = works(&runtime, 12_000);
+        let mut told = 0;
+        for slot in 0..16 {
+            told += usize::from(works.is_new_refusal("a", Purpose::SyncMessage, slot));
+        }
+        assert_eq!(told, 2);
+        assert!(works.is_new_refusal("b", Purpose::SyncMessage, 15));
+        assert!(works.is_new_refusal("a", Purpose::Attestation, 15));
+    }
 
     #[test]
     fn what_becomes_of_a_submission_is_told() {

@@ -111,6 +111,8 @@ pub(super) struct Works {
     pub(super) trouble: Arc<Mutex<Option<(Use, String)>>>,
     /// Proofs that wait to be written: durable soon, off the way of duties.
     pub(super) unwritten: Arc<Mutex<BTreeMap<(u16, bool), Proof>>>,
+    /// Which beacon nodes refused what beside one that took it, and in which epoch that was told last.
+    pub(super) refusals: Arc<Mutex<BTreeMap<(String, Purpose), u64>>>,
     /// Blocks on which others may be built, as beacon nodes told of them lately, by root.
     pub(super) ancestors: Arc<Mutex<BTreeMap<Hash, Ancestor>>>,
     /// Blocks that beacon nodes are making, by slot.
@@ -322,7 +324,7 @@ impl Works {
                 });
             };
             if let Err(error) = works.nodes.attestation_data(slot, deadline, tell).await {
-                tracing::warn!(slot, "{error}");
+                tracing::info!(slot, "{error}");
                 let kind = Kind::Head;
                 works.tell(Event::Unanswered {
                     duty: Duty { slot, kind },
@@ -406,7 +408,7 @@ impl Works {
                         .nodes
                         .new_head(|slot, root| works.tell(Event::Head { slot, root }));
                 }
-                Err(error) => tracing::warn!("{error}"),
+                Err(error) => tracing::info!("{error}"),
             }
         });
     }
@@ -668,7 +670,7 @@ impl Works {
         self.runtime.spawn(async move {
             let deadline = instant_of(now_ms().saturating_add(works.chain.time().slot_ms));
             if let Err(error) = works.nodes.subscribe_committees(&list, deadline).await {
-                tracing::warn!("{error}");
+                tracing::info!("{error}");
             }
         });
     }
@@ -811,6 +813,7 @@ pub(super) mod tests {
             turn: Arc::default(),
             trouble: Arc::default(),
             unwritten: Arc::default(),
+            refusals: Arc::default(),
             ancestors: Arc::default(),
             making: Arc::default(),
         };

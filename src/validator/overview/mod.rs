@@ -822,7 +822,19 @@ impl Overview {
                      Update the one that is behind",
                     node.name
                 )),
-                _ => {}
+                NodeState::Down(_) | NodeState::Syncing(_) | NodeState::Optimistic => warnings.push(format!(
+                    "the beacon node {}: {}. {}",
+                    node.name,
+                    node.state.text(),
+                    node.state.advice()
+                )),
+                NodeState::Ready | NodeState::Stalled(_) | NodeState::Unknown => {}
+            }
+            if !node.state.is_useless() {
+                let fails = node.trouble.as_ref().map(words::fails);
+                for (what, advice) in fails.into_iter().chain(node.silent.as_ref().map(words::silent)) {
+                    warnings.push(format!("the beacon node {} {what}. {advice}", node.name));
+                }
             }
             if let Some(parting) = &node.parting {
                 warnings.push(format!("the beacon node {} {}", node.name, words::parts(parting)));

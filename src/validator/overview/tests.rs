@@ -72,6 +72,7 @@ fn health(state: NodeState) -> Health {
         head_slot: 8,
         latency: Duration::from_millis(3),
         trouble: None,
+        silent: None,
         parting: None,
     }
 }

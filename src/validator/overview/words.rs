@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::validator::{
+    beacon::http::{ErrorKind, NodeError},
     chain::{spec::Parting, time::Time},
     core::Standstill,
 };
@@ -84,6 +85,29 @@ pub fn not_waited_for(names: &str) -> String {
     } else {
         format!(" (not waited for, by your word: {names})")
     }
+}
+
+/// That a beacon node that calls itself well fails a request again and again: what, and what to do about it.
+pub fn fails(error: &NodeError) -> (String, &'static str) {
+    let what = format!(
+        "fails again and again when asked for {}: {}",
+        error.request, error.kind
+    );
+    (what, error.kind.advice())
+}
+
+/// That a beacon node tells of no new blocks by itself, and what that means and what to do about it.
+pub fn silent(error: &NodeError) -> (String, &'static str) {
+    let why = match &error.kind {
+        ErrorKind::Timeout => "it is silent, although it has new blocks".to_owned(),
+        ErrorKind::Unreachable(why) => why.clone(),
+        other => other.to_string(),
+    };
+    (
+        format!("tells of no new blocks by itself ({why})"),
+        "It is asked again and again instead, so votes may come a little later, and more of them for the block before. Check that it, and \
+         the proxy or service that stands before it if there is one, lets /eth/v1/events through, piece by piece and for long.",
+    )
 }
 
 /// `1 validator`, `2 validators`.

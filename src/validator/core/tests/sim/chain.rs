@@ -64,7 +64,7 @@ impl Sim {
                     let attester = Attester {
                         validator,
                         index: 1000 + u64::from(validator),
-                        committee: u64::from(validator + validator / 8) % 2,
+                        committee: u64::from(validator) % 2,
                         committee_length: if self.plan.all_duties { 64 } else { 1 << 40 },
                         committees_at_slot: 2,
                     };

@@ -111,7 +111,7 @@ pub(super) struct Plan {
     pub(super) proposals: bool,
     /// Whether there are aggregates and sync committee messages too.
     pub(super) all_duties: bool,
-    /// Operators whose beacon nodes have contributions of other subcommittees only, and no aggregate of the first of several committees.
+    /// Operators whose beacon nodes have contributions of other subcommittees only.
     pub(super) incomplete: BTreeSet<u16>,
     /// How long beacon nodes take to answer what contributions there are, in milliseconds.
     pub(super) contributions_after: u64,
@@ -803,10 +803,8 @@ impl Sim {
                 data,
                 committees,
             } => {
-                let is_incomplete = self.plan.incomplete.contains(&operator) && committees.len() > 1;
                 let aggregates = committees
                     .iter()
-                    .skip(usize::from(is_incomplete))
                     .map(|committee| aggregate(data, *committee))
                     .collect();
                 let slot = data.slot;

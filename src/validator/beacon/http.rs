@@ -34,8 +34,8 @@ const MAX_FAILURES: usize = 64;
 const LACKS_AFTER: u32 = 3;
 /// What is said of an answer that is no beacon node's, but a page for a browser.
 const WEB_PAGE: &str = "a web page: something before the beacon node answers in its place";
-/// Longest time for which a node is asked nothing because it says so: its operator may have paid for more meanwhile.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+/// Longest time for which a node is asked nothing because it says so: some say an hour, and it may be the only node that there is.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 const WEB_PAGE_ADVICE: &str = "Check the address, the proxy or service that stands before the beacon node, and that the node behind it runs.";
 /// How long a connection may take, unless the deadline is sooner.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -208,7 +208,7 @@ pub enum ErrorKind {
     #[error("it does not know this request (HTTP {0})")]
     NotImplemented(u16),
     /// The node, or the service before it, asks for fewer requests (429), and for none for so many seconds if it says how long: then
-    /// nothing is sent to it until that is over, or an hour.
+    /// nothing is sent to it until that is over, a minute at most.
     #[error("it asks for fewer requests (HTTP 429){}", .0.map(|seconds| format!(", and for none for {seconds} s")).unwrap_or_default())]
     Limited(Option<u64>),
     /// The node wants other credentials (401, 403).
@@ -961,13 +961,13 @@ mod tests {
     fn how_long_to_wait_is_read_as_seconds_or_as_a_date_and_is_bounded() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         for (said, expected) in [
-            ("120", Some(120)),
+            ("12", Some(12)),
             (" 0 ", Some(0)),
-            ("3601", Some(3600)),
-            ("99999999999999999999999", Some(3600)),
-            ("Sun, 06 Nov 1994 08:51:37 GMT", Some(120)),
+            ("61", Some(60)),
+            ("99999999999999999999999", Some(60)),
+            ("Sun, 06 Nov 1994 08:49:50 GMT", Some(13)),
             ("Sun, 06 Nov 1994 08:49:36 GMT", Some(0)),
-            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(3600)),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(60)),
             ("", None),
             ("-1", None),
             ("1.5", None),

@@ -2790,7 +2790,7 @@ async fn a_node_that_asks_for_fewer_requests_is_asked_less() {
         (&[][..], "it asks for fewer requests (HTTP 429)"),
         (
             &[("retry-after", "3600")],
-            "it asks for fewer requests (HTTP 429), and for none for 3600 s",
+            "it asks for fewer requests (HTTP 429), and for none for 60 s",
         ),
     ] {
         let (server, asked) = answers_all(429, headers).await;

@@ -130,7 +130,7 @@ fn first(text: &str) -> Result<(Record, &str), Problem> {
         if word.is_empty() || enr.len() + word.len() > MAX_ENR {
             break;
         }
-        enr.extend(word.chars().filter_map(of_enr));
+        enr.push_str(&of_enr(word));
         // What base 64 ends with, or mail marks a break with.
         rest = next.trim_start_matches('=');
         match Enr::parse(&enr) {
@@ -239,13 +239,19 @@ fn is_of_enr(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '\\') || is_dash(c)
 }
 
-/// A letter of base 64, as it was.
-fn of_enr(c: char) -> Option<char> {
-    match c {
-        '\\' => None,
-        c if is_dash(c) => Some('-'),
-        c => Some(c),
+/// Letters of base 64, as they were.
+fn of_enr(word: &str) -> String {
+    let mut plain = String::with_capacity(word.len());
+    for c in word.chars() {
+        match c {
+            '\\' => {}
+            // What programs make of two dashes.
+            '\u{2014}' => plain.push_str("--"),
+            c if is_dash(c) => plain.push('-'),
+            c => plain.push(c),
+        }
     }
+    plain
 }
 
 fn nobody(what: &str, why: &str) -> Problem {
@@ -324,6 +330,17 @@ mod tests {
             (format!("-x-={enr}"), "-x-"),
         ] {
             assert_eq!(names(&text), [(name.to_owned(), enr.clone())], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_record_with_two_dashes_is_read_when_they_have_become_one() {
+        let enr = (1..=255).map(enr).find(|enr| enr.contains("--")).unwrap();
+        for text in [
+            format!("bob={enr}"),
+            format!("--operator 'bob={enr}'").replace("--", "\u{2014}"),
+        ] {
+            assert_eq!(names(&text), [("bob".to_owned(), enr.clone())], "{text}");
         }
     }
 

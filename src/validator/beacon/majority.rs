@@ -14,6 +14,16 @@ pub(in crate::validator) struct Voice {
     pub(in crate::validator) known: u8,
 }
 
+/// The newest head of all voices, by its slot.
+pub(in crate::validator) fn newest(heads: impl IntoIterator<Item = u64>) -> u64 {
+    heads.into_iter().max().unwrap_or(0)
+}
+
+/// Whether a head is as new as the newest one.
+pub(in crate::validator) fn is_as_new(head_slot: u64, newest: u64) -> bool {
+    head_slot.saturating_add(CLOSE) >= newest
+}
+
 /// Of these voices (places in `voices`, in the order in which the nodes are listed) those that say what counts: what most say. Where as
 /// many say the one as the other, what was known before; then what a node with the newest head of all `voices` says, then who is listed
 /// first. Empty if nobody says anything.
@@ -22,7 +32,7 @@ pub(in crate::validator) fn counting(
     of: impl IntoIterator<Item = usize>,
     same: impl Fn(usize, usize) -> bool,
 ) -> Vec<usize> {
-    let newest = voices.iter().map(|voice| voice.head_slot).max().unwrap_or(0);
+    let newest = newest(voices.iter().map(|voice| voice.head_slot));
     let mut classes: Vec<Vec<usize>> = Vec::new();
     for place in of {
         let alike = |class: &&mut Vec<usize>| class.first().is_some_and(|first| same(*first, place));
@@ -34,7 +44,7 @@ pub(in crate::validator) fn counting(
     let weight = |class: &Vec<usize>| {
         let said = || class.iter().filter_map(|place| voices.get(*place));
         let known = said().map(|voice| voice.known).max();
-        let is_new = said().any(|voice| voice.head_slot.saturating_add(CLOSE) >= newest);
+        let is_new = said().any(|voice| is_as_new(voice.head_slot, newest));
         (class.len(), known, is_new, Reverse(class.first().copied()))
     };
     classes.into_iter().max_by_key(weight).unwrap_or_default()

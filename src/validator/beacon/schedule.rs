@@ -22,16 +22,18 @@ pub(super) struct Word {
 ///
 /// Of networks that of the majority. Then, from one epoch to the next in which fork schedules part, the schedule of the
 /// majority of those that agreed until there: who knows more of what is to come does not split those who agree on what is
-/// now. At last due times. Where as many say the one as the other, see [`majority`]: what was known counts as far as it is in force,
-/// for of what is to come nothing is in use.
+/// now. At last due times. Where as many say the one as the other, the newest head decides before what is in use: a node that was not
+/// updated cannot follow the chain behind a fork, whatever counted until then. What is in use counts as far as it is in force.
 pub(super) fn counting(words: &[Word], in_use: Option<(&Chain, u64)>) -> Option<usize> {
     let chain = |place: usize| &words[place].chain;
+    let newest = majority::newest(words.iter().map(|word| word.head_slot));
     let count = |of: Vec<usize>, epoch: u64, same: &dyn Fn(&Chain, &Chain) -> bool| {
         let voices: Vec<Voice> = words
             .iter()
             .map(|word| Voice {
                 head_slot: word.head_slot,
-                known: u8::from(in_use.is_some_and(|(known, now)| epoch <= now && same(known, &word.chain))),
+                known: 2 * u8::from(majority::is_as_new(word.head_slot, newest))
+                    + u8::from(in_use.is_some_and(|(known, now)| epoch <= now && same(known, &word.chain))),
             })
             .collect();
         majority::counting(&voices, of, |one, other| same(chain(one), chain(other)))
@@ -120,11 +122,11 @@ mod tests {
                 assert_eq!(counting(&words, Some((&known.chain, 8))), Some(0));
             }
         }
-        // However new the other one's head is; but not against two.
-        let newer = word(&[], 99);
-        let known = Some((&*with.chain, 9));
-        assert_eq!(counting(&[newer.clone(), with.clone()], known), Some(1));
-        assert_eq!(counting(&[newer.clone(), with.clone(), newer], known), Some(0));
+        // Not against two, and not where it keeps its node from following the chain.
+        let (known, other) = (Some((&*with.chain, 9)), word(&[], 52));
+        assert_eq!(counting(&[other.clone(), with.clone()], known), Some(1));
+        assert_eq!(counting(&[other.clone(), with.clone(), other], known), Some(0));
+        assert_eq!(counting(&[with, word(&[], 53)], known), Some(1));
     }
 
     #[test]

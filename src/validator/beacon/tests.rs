@@ -394,8 +394,12 @@ async fn a_node_that_is_gone_has_no_say_and_nothing_needs_a_new_start() {
     );
     gone(0, false).await;
     assert_eq!((signable(&nodes), of_other_schedule(&nodes)), (false, vec![1]));
-    // However new the other one's head is: what is in use stays. It was away for less than an epoch.
+    // Its head stands still while the other one's goes on.
     says[1].head.store(3, Ordering::SeqCst);
+    nodes.check(NOW_MS + 3 * 4000, soon()).await;
+    assert_eq!((signable(&nodes), of_other_schedule(&nodes)), (true, vec![0]));
+    // Where both go on, what is in use stays. It was away for less than an epoch.
+    says[0].head.store(3, Ordering::SeqCst);
     nodes.check(NOW_MS + 3 * 4000, soon()).await;
     assert_eq!((signable(&nodes), of_other_schedule(&nodes)), (false, vec![1]));
     // However often it is asked meanwhile, as where none is in step.

@@ -11,6 +11,7 @@
 //! | [`dkg`] | the protocol: a pure state machine over signed entries |
 //! | [`cluster`] | cluster definition and lock, ENR, EIP-712, hashes |
 //! | [`ethereum`] | networks, signing domains, deposits, registrations, exits, keystores |
+//! | [`recognise`] | what a file is by its content, and what is wrong with one that cannot be read |
 //! | [`text`] | what others wrote, before anybody sees it |
 //! | [`crypto`] | scalars and points, commitments, proofs, threshold signatures, sealing |
 
@@ -21,5 +22,6 @@ pub mod crypto;
 pub mod dkg;
 pub mod ethereum;
 pub mod p2p;
+pub mod recognise;
 pub mod text;
 pub mod validator;

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::io::{BufRead, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -810,7 +810,7 @@ fn a_lock_is_enough_to_finish() {
     fs::write(&bad, format!("{}{other}{}", &text[..at], &text[at + 1..])).unwrap();
     with(&bad).refused(3, &["does not verify"]);
     fs::write(&bad, "{}").unwrap();
-    with(&bad).refused(3, &["is not a lock"]);
+    with(&bad).refused(3, &["cluster-lock-bad.json cannot be used"]);
     let vector = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
     let foreign = group::files(&vector)
         .into_iter()
@@ -1956,4 +1956,96 @@ fn who_deals_a_bad_share_is_named_and_proven() {
     );
     // It stays so.
     group.join(0, &[]).end().refused(5, &["operator 2 (bob)"]);
+}
+
+/// What is named with a transcript is what it is judged by, and what is wrong with one is told apart.
+#[test]
+fn a_transcript_without_a_lock_is_judged_by_its_definition() {
+    let group = Group::new(2, 2, 1);
+    let other = Group::new(2, 2, 1);
+    group::all_good(group.join_all());
+    let whole = fs::read(group.folder(0).join("ceremony/transcript")).unwrap();
+    let alone = group.dir.path().join("alone");
+    fs::create_dir(&alone).unwrap();
+    let transcript = alone.join("transcript");
+    let verify = |bytes: &[u8], more: &[PathBuf], code: i32, parts: &[&str]| {
+        fs::write(&transcript, bytes).unwrap();
+        let mut command = group::conclave();
+        command.arg("verify").arg(&transcript).args(more);
+        let output = command.output().unwrap();
+        let text = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let text = words.join(" ");
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        for part in parts {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    };
+    let definition = [group.file()];
+    let lock = [group.folder(0).join("cluster-lock.json")];
+    let half = &whole[..whole.len() / 2];
+    let mut bent = whole.clone();
+    let middle = bent.len() / 2;
+    bent[middle] ^= 1;
+    let longer = [&whole[..], &vec![0; 3_000_000]].concat();
+    let zeros = [&whole[..22 + 64], &vec![0; 3_000_000]].concat();
+    verify(
+        &whole,
+        &[],
+        0,
+        &["not checked", "name the group's cluster-definition.json"],
+    );
+    verify(
+        &whole,
+        &definition,
+        0,
+        &[
+            "steps and proofs",
+            "no lock to compare it with",
+            "finished in attempt 1",
+        ],
+    );
+    verify(&whole, &lock, 0, &["steps and proofs", "leads to the lock"]);
+    for more in [&definition[..], &lock, &[]] {
+        verify(half, more, 6, &["it is cut off"]);
+        verify(&longer, more, 6, &["altered or damaged: it is longer"]);
+        verify(&zeros, more, 6, &["altered or damaged: it is longer"]);
+    }
+    for more in [&definition, &lock] {
+        verify(&bent, more, 6, &["it was altered"]);
+    }
+    verify(
+        &whole,
+        &[other.file()],
+        6,
+        &["it is the transcript of another ceremony"],
+    );
+    verify(
+        half,
+        &[other.file()],
+        6,
+        &["it is the transcript of another ceremony"],
+    );
+    // Beside a lock, with another definition: neither is left out.
+    let inside = group.folder(0).join("ceremony/transcript");
+    verify(&whole, &[inside.clone(), other.file()], 6, &["another"]);
+    // All that are named are verified.
+    verify(half, &[inside, group.file()], 6, &["it is cut off"]);
+    // One that is not there is told, and is no fault.
+    let folder = group.folder(1);
+    fs::remove_file(folder.join("ceremony/transcript")).unwrap();
+    verify(
+        &whole,
+        &[folder],
+        0,
+        &[
+            "not checked transcript there is none",
+            "there is none",
+            "every other operator has the same one",
+        ],
+    );
 }

@@ -1103,3 +1103,89 @@ fn an_address_that_would_be_ignored_is_refused() {
     refuses(&data, &define(&plan, &three, &ADDRESSES), 2, "given twice");
     works(&data, &define(&plan, &three, &ADDRESSES[2..]));
 }
+
+/// What people have instead of a good file is told without a parser's words, and what they are told to do helps against just that.
+#[test]
+fn what_is_wrong_with_a_file_is_told_plainly_and_the_advice_fits() {
+    const PARSER: [&str; 6] = ["EOF", "expected", "struct", "at line", "invalid type", "trailing"];
+    const DEPOSIT: &str = "do not deposit and do not use these files";
+    const ANOTHER: &str = "take that file from your backup or from another operator";
+    const OWN: &str = "put it back from your own backup";
+    let vector = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/cluster-v1.10-custom-4x2/node0");
+    let lock = fs::read(vector.join("cluster-lock.json")).unwrap();
+    let keystore = fs::read(vector.join("validator_keys/keystore-insecure-0.json")).unwrap();
+    let deposits = fs::read(vector.join("deposit-data.json")).unwrap();
+    let wide: Vec<u8> = lock.iter().flat_map(|byte| [*byte, 0]).collect();
+    let later = String::from_utf8(lock.clone())
+        .unwrap()
+        .replace("\"v1.10.0\"", "\"v1.99.0\"");
+    let altered =
+        String::from_utf8(lock.clone())
+            .unwrap()
+            .replacen("\"threshold\": 3", "\"threshold\": 4", 1);
+    assert!(later.as_bytes() != lock && altered.as_bytes() != lock);
+    let dir = tempfile::tempdir().unwrap();
+    let verify = |name: &str, bytes: &[u8], code: i32, why: &str, advice: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let output = run(dir.path(), &["verify", path.to_str().unwrap()]);
+        let text = err(&output);
+        assert_eq!(output.status.code(), Some(code), "{name}: {text}");
+        let all = format!("{}{text}", out(&output));
+        assert!(PARSER.iter().all(|word| !all.contains(word)), "{name}: {all}");
+        let to_do = text.split("\nTo do:").nth(1).unwrap_or_default();
+        assert!(text.contains(why) && to_do.contains(advice), "{name}: {text}");
+        assert_eq!(to_do.contains(DEPOSIT), advice == DEPOSIT, "{name}: {text}");
+        fs::remove_file(path).unwrap();
+    };
+    verify("cluster-lock.json", b"", 6, "an empty file", ANOTHER);
+    verify("cluster-lock.json", &[0; 100], 6, "zero bytes", ANOTHER);
+    verify(
+        "cluster-lock.json",
+        &lock[..lock.len() / 2],
+        6,
+        "it is cut off",
+        ANOTHER,
+    );
+    verify("cluster-lock.json", &wide, 6, "UTF-16", ANOTHER);
+    verify("cluster-lock.json", b"<!DOCTYPE html>", 6, "a web page", ANOTHER);
+    verify("cluster-lock.json", &keystore, 6, "this is a keystore", ANOTHER);
+    verify(
+        "cluster-lock.json",
+        later.as_bytes(),
+        6,
+        "v1.99.0",
+        "update conclave",
+    );
+    verify("cluster-lock.json", altered.as_bytes(), 6, "config hash", DEPOSIT);
+    verify("keystore-0.json", &keystore[..100], 6, "it is cut off", OWN);
+    verify("keystore-0.json", &[0; 100], 6, "zero bytes", OWN);
+    verify("deposit-data.json", &deposits[..100], 6, "it is cut off", ANOTHER);
+    // Of no known name: it is looked at for what it may be.
+    verify("ours", &lock[..lock.len() / 2], 3, "it is cut off", "name a file");
+    // What is missing in a folder is not there to be compared.
+    let folder = dir.path().join("folder");
+    fs::create_dir_all(folder.join("validator_keys")).unwrap();
+    fs::write(folder.join("cluster-lock.json"), &lock).unwrap();
+    for name in ["deposit-data.json", "deposit-data-1eth.json"] {
+        fs::copy(vector.join(name), folder.join(name)).unwrap();
+    }
+    refuses(dir.path(), &["verify", folder.to_str().unwrap()], 6, OWN);
+    // A folder in the place of a file, a file in that of a folder, and a folder that is not there.
+    let folder = folder.to_str().unwrap();
+    refuses(
+        dir.path(),
+        &["join", folder],
+        3,
+        "it is a folder, and this has to be a file",
+    );
+    let file = dir.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let inside = file.join("cluster-lock.json");
+    refuses(
+        dir.path(),
+        &["verify", inside.to_str().unwrap()],
+        3,
+        "file is a file, and this has to be a folder",
+    );
+}

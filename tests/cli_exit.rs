@@ -386,3 +386,56 @@ fn nothing_is_signed_by_accident() {
     group.refuses(0, &yes, 7, "is retired");
     assert!(!group.path("part").exists());
 }
+
+/// A typing error in one part: whose index differs is told, and not that parts are missing.
+#[test]
+fn parts_of_one_validator_for_different_exits_are_told_apart_by_their_authors() {
+    let group = Group::new();
+    let keys = group.keys();
+    for (node, index) in [(0, "5"), (1, "5"), (2, "6"), (3, "5")] {
+        group.part(node, &keys[0], index, &format!("part{node}"));
+    }
+    let name = |node: usize| {
+        let lock: Value =
+            serde_json::from_slice(&fs::read(group.path("node0/cluster-lock.json")).unwrap()).unwrap();
+        let output = group.exit(
+            0,
+            &["--json", "--combine", &format!("part{node}"), "--out", "nothing"],
+        );
+        assert!(lock["cluster_definition"]["operators"][node].is_object());
+        let event = text(&output.stdout)
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .find(|event| event["what"] == "lacking")
+            .unwrap();
+        event["operators"][0]["name"].as_str().unwrap().to_owned()
+    };
+    let names: Vec<String> = (0..4).map(name).collect();
+    let words = |output: &std::process::Output| {
+        let all = text(&output.stderr);
+        all.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let output = group.exit(0, &["--combine", "part0", "part1", "part2", "--out", "out"]);
+    let err = words(&output);
+    assert_eq!(output.status.code(), Some(6), "{err}");
+    let told = format!(
+        "index 5 is that of {}, {}; index 6 is that of {}",
+        names[0], names[1], names[2]
+    );
+    assert!(
+        err.contains(&format!(
+            "Why: the parts for validator {} are not for one exit: {told}",
+            keys[0]
+        )),
+        "{err}"
+    );
+    assert!(!err.contains("To do: collect"), "{err}");
+    // With enough of the others it is signed, and the odd one is still told.
+    let output = group.exit(
+        0,
+        &["--combine", "part0", "part1", "part2", "part3", "--out", "signed"],
+    );
+    let err = words(&output);
+    assert!(err.contains(&format!("index 6 is that of {}", names[2])), "{err}");
+    group.refuses(0, &["--combine", "part0,part1,part2"], 3, "one after the other");
+}

@@ -630,7 +630,7 @@ fn what_is_wrong_with_a_keystore_is_named() {
                 fs::copy(from, key_file(keys, &format!("0.{extension}"))).unwrap();
             }
         }),
-        ("keystore-insecure-0.json", "not a keystore", |keys| {
+        ("keystore-insecure-0.json", "as a keystore", |keys| {
             let path = key_file(keys, "0.json");
             let bytes = fs::read(&path).unwrap();
             fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
@@ -861,6 +861,12 @@ fn a_transcript_of_something_else_is_refused() {
     assert_fails(
         &check("", std::slice::from_ref(&transcript)),
         "can be read",
+        "it is cut off",
+    );
+    fs::write(&transcript, "conclave transcript 1\n").unwrap();
+    assert_fails(
+        &check("", std::slice::from_ref(&transcript)),
+        "can be read",
         "it is not a transcript",
     );
     // A well-formed one without any entries, of another definition.
@@ -870,7 +876,7 @@ fn a_transcript_of_something_else_is_refused() {
         assert_fails(
             &check("", &[path]),
             "steps and proofs",
-            "another definition or network",
+            "it is the transcript of another ceremony, of the definition 0x0707",
         );
     }
 }

@@ -64,7 +64,13 @@ pub enum Cause {
     Full,
     /// A file larger than any that belongs there; the limit in bytes.
     TooLarge(u64),
-    /// Not a regular file (a folder, a pipe, a device).
+    /// A folder, where a file is meant.
+    Folder,
+    /// A part of the path is a file, where a folder is meant: which.
+    NotAFolder(PathBuf),
+    /// The folder that something is to be written into is not there.
+    NoFolder(PathBuf),
+    /// Neither a regular file nor a folder (a pipe, a device), or a file where a folder is to be made.
     NotAFile,
     /// Anything else.
     Io(io::Error),
@@ -78,7 +84,8 @@ impl From<io::Error> for Cause {
             io::ErrorKind::PermissionDenied => Self::Permission,
             io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly,
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
-            io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => Self::NotAFile,
+            io::ErrorKind::IsADirectory => Self::Folder,
+            io::ErrorKind::NotADirectory => Self::NotAFile,
             _ => Self::Io(error),
         }
     }
@@ -95,6 +102,9 @@ impl std::fmt::Display for Cause {
             Self::TooLarge(limit) => {
                 write!(f, "it is larger than the {limit} bytes that such a file can have")
             }
+            Self::Folder => f.write_str("it is a folder, and this has to be a file"),
+            Self::NotAFolder(file) => write!(f, "{} is a file, and this has to be a folder", file.display()),
+            Self::NoFolder(folder) => write!(f, "there is no folder {}", folder.display()),
             Self::NotAFile => f.write_str("something that is no ordinary file is in the way"),
             Self::Io(error) => write!(f, "{error}"),
         }
@@ -114,11 +124,30 @@ pub struct FileError {
 }
 
 impl FileError {
+    /// Of a path through a file, or into a folder that is not there, it says which that is.
     fn new(doing: &'static str, path: &Path, cause: impl Into<Cause>) -> Self {
+        let cause = match cause.into() {
+            Cause::NotAFile => path
+                .ancestors()
+                .skip(1)
+                .find(|above| above.is_file())
+                .map_or(Cause::NotAFile, |file| Cause::NotAFolder(file.to_owned())),
+            Cause::Missing if doing == "write" && !parent(path).is_dir() => {
+                Cause::NoFolder(parent(path).to_owned())
+            }
+            cause => cause,
+        };
+        // Nobody knows the name of a file that was to be there for a moment.
+        let name = path.file_name().unwrap_or_default();
+        let path = if name.to_string_lossy().starts_with(UNFINISHED) {
+            parent(path)
+        } else {
+            path
+        };
         Self {
             doing,
             path: path.to_owned(),
-            cause: cause.into(),
+            cause,
         }
     }
 
@@ -163,13 +192,19 @@ impl From<FileError> for Problem {
                 "free some space and run the same command again; nothing is lost".to_owned(),
             ),
             Cause::TooLarge(_) => (Kind::BadInput, "check that it is the right file".to_owned()),
-            Cause::NotAFile if is_memory => (
+            Cause::NotAFile | Cause::Folder if is_memory => (
                 Kind::FolderState,
                 "leave it where it is until you know what it is and how it came there".to_owned(),
             ),
             Cause::NotAFile => (
                 Kind::BadInput,
                 "check the path; move what is in the way".to_owned(),
+            ),
+            Cause::Folder => (Kind::BadInput, "name the file itself, with its folder before it".to_owned()),
+            Cause::NotAFolder(_) => (Kind::BadInput, "check the path, and name a folder there".to_owned()),
+            Cause::NoFolder(_) => (
+                Kind::BadInput,
+                "check the path, or make that folder first".to_owned(),
             ),
             Cause::Io(_) => (
                 Kind::Other,
@@ -263,7 +298,9 @@ impl Disk {
             Err(error) if error.is_exists() => {
                 let there = match self.read_secret(path, bytes.len() as u64) {
                     // Whatever else is there, it is not this.
-                    Err(there) if matches!(there.cause, Cause::TooLarge(_) | Cause::NotAFile) => {
+                    Err(there)
+                        if matches!(there.cause, Cause::TooLarge(_) | Cause::NotAFile | Cause::Folder) =>
+                    {
                         return Err(error);
                     }
                     there => there?,
@@ -378,6 +415,9 @@ impl Disk {
         let fail = |cause: Cause| FileError::new("read", path, cause);
         // Looked at before it is opened: opening a pipe would wait for ever.
         let metadata = fs::metadata(path).map_err(|e| fail(e.into()))?;
+        if metadata.is_dir() {
+            return Err(fail(Cause::Folder));
+        }
         if !metadata.is_file() {
             return Err(fail(Cause::NotAFile));
         }
@@ -580,6 +620,36 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_file_or_no_folder_is_told_as_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new();
+        let cause = |error: FileError| error.to_string().replace(&dir.path().display().to_string(), "D");
+        assert_eq!(
+            cause(disk.read(dir.path(), 5).unwrap_err()),
+            "cannot read D: it is a folder, and this has to be a file"
+        );
+        let file = dir.path().join("file");
+        disk.write_new(&file, b"x", PUBLIC).unwrap();
+        let through = "D/file is a file, and this has to be a folder";
+        assert_eq!(
+            cause(disk.read(&file.join("a/b"), 5).unwrap_err()),
+            format!("cannot read D/file/a/b: {through}")
+        );
+        let probe = format!("{UNFINISHED}probe");
+        let nowhere = dir.path().join("nowhere");
+        for name in ["x", &probe] {
+            let error = cause(
+                disk.write_in_place(&nowhere.join(name), b"x", PUBLIC)
+                    .unwrap_err(),
+            );
+            assert!(error.ends_with("there is no folder D/nowhere"), "{error}");
+            assert!(!error.contains("probe"), "{error}");
+        }
+        let error = cause(disk.write_in_place(&file.join(&probe), b"x", PUBLIC).unwrap_err());
+        assert!(error.ends_with(through) && !error.contains("probe"), "{error}");
+    }
+
+    #[test]
     fn a_new_file_has_its_bytes_and_its_mode_and_is_never_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::new();
@@ -692,7 +762,7 @@ mod tests {
         ));
         assert!(matches!(
             disk.read(dir.path(), 99).unwrap_err().cause,
-            Cause::NotAFile
+            Cause::Folder
         ));
         assert!(matches!(
             disk.read(Path::new("/dev/zero"), 99).unwrap_err().cause,

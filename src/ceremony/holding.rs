@@ -152,7 +152,7 @@ fn shares(
     let mut refused = Vec::new();
     for (file, opened) in files.iter().zip(opened) {
         let (place, why) = match opened {
-            Err(why) => (None, why),
+            Err(unread) => (None, unread.why),
             Ok(Opened { key, share }) => {
                 let place = key.and_then(|key| places.of_share(&key));
                 let ours = place

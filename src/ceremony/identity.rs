@@ -6,8 +6,8 @@ use rand::TryRng;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::cluster::enr::Enr;
-use crate::cluster::recognise::without_bom;
 use crate::crypto::node::NodeKey;
+use crate::recognise::without_bom;
 use crate::text::is_unprintable;
 
 use super::backups;

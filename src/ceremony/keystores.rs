@@ -15,11 +15,13 @@ use zeroize::Zeroizing;
 use super::{
     files::{Disk, FileError},
     folder::key_file_number,
+    problem::Unread,
 };
 use crate::{
-    cluster::{lock::Lock, recognise::Content},
+    cluster::lock::Lock,
     crypto::bls::SecretKey,
     ethereum::keystore::{Keystore, KeystoreError, MAX_FILE_BYTES, Password},
+    recognise::Content,
 };
 
 /// Most bytes of a file that holds a password.
@@ -33,11 +35,11 @@ pub struct KeyFile {
     /// The keystore, as its user names it.
     pub file: String,
     /// The keystore's bytes.
-    pub content: Result<Vec<u8>, String>,
+    pub content: Result<Vec<u8>, Unread>,
     /// The index of the validator, from 0, if the name says so as ceremonies do.
     pub number: Option<usize>,
     /// The password's bytes; `None` when there is none.
-    pub password: Option<Result<Zeroizing<Vec<u8>>, String>>,
+    pub password: Option<Result<Zeroizing<Vec<u8>>, Unread>>,
     /// The name of the file that the password is expected in.
     pub password_name: String,
     /// Whether that file is there.
@@ -47,7 +49,7 @@ pub struct KeyFile {
 impl KeyFile {
     /// Reads a keystore and the password beside it.
     pub fn read(disk: &Disk, path: &Path) -> Self {
-        let cause = |error: FileError| error.cause.to_string();
+        let cause = |error: FileError| Unread::from(error).of_own();
         let password_file = path.with_extension("txt");
         let password = match disk.read_secret(&password_file, MAX_PASSWORD_BYTES) {
             Err(error) if error.is_missing() => None,
@@ -166,15 +168,12 @@ pub fn open<T: Send>(
     files: &[KeyFile],
     wanted: impl Fn(Option<[u8; 48]>) -> bool + Sync,
     keep: impl Fn(SecretKey) -> T + Sync,
-) -> Vec<Result<Opened<T>, String>> {
-    let read: Vec<Result<Parsed, String>> = files
+) -> Vec<Result<Opened<T>, Unread>> {
+    let read: Vec<Result<Parsed, Unread>> = files
         .par_iter()
         .map(|file| {
             let bytes = file.content.as_ref().map_err(Clone::clone)?;
-            let keystore = Keystore::from_json(bytes).map_err(|error| match Content::of(bytes) {
-                Some(Content::Keystore) | None => error.to_string(),
-                Some(other) => format!("it is {other}, not a keystore"),
-            })?;
+            let keystore = Keystore::from_json(bytes)?;
             let password = if wanted(keystore.pubkey()) {
                 file.password()
             } else {
@@ -190,7 +189,7 @@ pub fn open<T: Send>(
         .collect();
     let opened = Keystore::open_all(&pairs, |secret| (secret.public_key().to_bytes(), keep(secret)));
     let mut opened = opened.into_iter();
-    let mut results: Vec<Result<Opened<T>, String>> = Vec::with_capacity(files.len());
+    let mut results: Vec<Result<Opened<T>, Unread>> = Vec::with_capacity(files.len());
     let mut closed = Vec::new();
     for (place, (file, entry)) in files.iter().zip(&read).enumerate() {
         results.push(match entry {
@@ -248,7 +247,7 @@ fn in_words(error: &KeystoreError, file: &KeyFile) -> String {
 }
 
 /// The keystore that the password of the file at `place` belongs to, if it is one of these.
-fn whose_password(place: usize, files: &[KeyFile], read: &[Result<Parsed, String>]) -> Option<String> {
+fn whose_password(place: usize, files: &[KeyFile], read: &[Result<Parsed, Unread>]) -> Option<String> {
     let password = read.get(place)?.as_ref().ok()?.password.as_ref().ok()?;
     let others = || {
         let all = files.iter().zip(read).enumerate();

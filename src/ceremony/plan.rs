@@ -22,6 +22,7 @@ use toml::{Table, Value};
 
 use crate::ethereum::address::Address;
 use crate::ethereum::unspendable::unspendable;
+use crate::recognise::why_no_toml;
 use crate::text::is_unprintable;
 
 use super::problem::{Kind, Problem};
@@ -104,11 +105,7 @@ impl Plan {
     /// With the line or the key that is wrong.
     pub fn parse(text: &str) -> Result<Self, Problem> {
         let table: Table = text.parse().map_err(|error: toml::de::Error| {
-            let line = error.span().map_or(1, |span| 1 + count_lines(text, span.start));
-            wrong(
-                format!("line {line}: {}", error.message()),
-                "mend that line: a plan is a TOML file",
-            )
+            wrong(why_no_toml(text, &error), "mend that line: a plan is a TOML file")
         })?;
         refuse_unknown(&table, &KEYS, "")?;
         let operators = whole(&table, "operators")?.ok_or_else(|| missing("operators", "operators = 4"))?;
@@ -487,10 +484,6 @@ fn missing(key: &str, example: &str) -> Problem {
         format!("`{key}` is missing"),
         format!("add a line such as: {example}"),
     )
-}
-
-fn count_lines(text: &str, end: usize) -> usize {
-    text.bytes().take(end).filter(|byte| *byte == b'\n').count()
 }
 
 fn refuse_unknown(table: &Table, known: &[&str], place: &str) -> Result<(), Problem> {

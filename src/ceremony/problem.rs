@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use super::files::{Cause, FileError};
+use crate::cluster::{definition::DefinitionError, lock::LockError};
+use crate::ethereum::{deposit::DepositError, keystore::KeystoreError};
+
 /// Which of the documented exit codes a problem leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -121,5 +125,129 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.what, self.why)
+    }
+}
+
+/// What helps where a file cannot be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Remedy {
+    /// Nobody knows before somebody looks: what does not hold may be an attempt to steal.
+    #[default]
+    Doubt,
+    /// A later version of this program.
+    Update,
+    /// The right user.
+    Permission,
+    /// Another copy of the same file: everybody has one.
+    Another,
+    /// The operator's own copy: nobody else has one.
+    OwnCopy,
+}
+
+impl Remedy {
+    /// What to do, on one line.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Doubt => {
+                "do not deposit and do not use these files before you know why; compare them with those of the other operators, and \
+                 with those in your backup"
+            }
+            Self::Update => "update conclave on this machine, then verify again",
+            Self::Permission => {
+                "run the command again as the user who owns these files (ls -l shows who that is); nothing is known of what could not \
+                 be read"
+            }
+            Self::Another => {
+                "take that file from your backup or from another operator, who has the same one, then verify again; do not deposit \
+                 before that"
+            }
+            Self::OwnCopy => {
+                "put it back from your own backup, for nobody else has it, then verify again; do not deposit before that"
+            }
+        }
+    }
+}
+
+/// Why something could not be read, and what helps.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Unread {
+    /// One line: why.
+    pub why: String,
+    /// What helps.
+    pub remedy: Remedy,
+}
+
+impl Unread {
+    /// What is wrong with a file, and what helps.
+    pub fn new(why: impl fmt::Display, remedy: Remedy) -> Self {
+        Self {
+            why: why.to_string(),
+            remedy,
+        }
+    }
+
+    /// Of a file that only its operator has.
+    #[must_use]
+    pub fn of_own(self) -> Self {
+        let remedy = match self.remedy {
+            Remedy::Another => Remedy::OwnCopy,
+            remedy => remedy,
+        };
+        Self { remedy, ..self }
+    }
+}
+
+impl From<FileError> for Unread {
+    fn from(error: FileError) -> Self {
+        let remedy = match error.cause {
+            Cause::Permission => Remedy::Permission,
+            _ => Remedy::Another,
+        };
+        Self::new(error.cause, remedy)
+    }
+}
+
+impl From<DefinitionError> for Unread {
+    fn from(error: DefinitionError) -> Self {
+        let remedy = match error {
+            DefinitionError::LaterVersion(_) => Remedy::Update,
+            DefinitionError::Json(_) | DefinitionError::OtherFile(_) => Remedy::Another,
+            _ => Remedy::Doubt,
+        };
+        Self::new(error, remedy)
+    }
+}
+
+impl From<LockError> for Unread {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Definition(error) => {
+                let why = format!("the lock's definition: {error}");
+                Self::new(why, Self::from(error).remedy)
+            }
+            LockError::Json(_) | LockError::OtherFile(_) => Self::new(error, Remedy::Another),
+            LockError::Rule(_) => Self::new(error, Remedy::Doubt),
+        }
+    }
+}
+
+impl From<DepositError> for Unread {
+    fn from(error: DepositError) -> Self {
+        let remedy = match error {
+            DepositError::Malformed(_) => Remedy::Another,
+            _ => Remedy::Doubt,
+        };
+        Self::new(error, remedy)
+    }
+}
+
+impl From<KeystoreError> for Unread {
+    fn from(error: KeystoreError) -> Self {
+        let remedy = match error {
+            KeystoreError::LaterVersion(_) => Remedy::Update,
+            _ => Remedy::OwnCopy,
+        };
+        Self::new(error, remedy)
     }
 }

@@ -7,7 +7,7 @@ use super::{
     folder::{LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS, is_deposit_file},
     holding,
     keystores::KeyFile,
-    problem::{Kind, Problem},
+    problem::{Kind, Problem, Unread},
     randomness::weight_seed,
     restored,
     verify::{Item, Material, verify_with},
@@ -122,7 +122,7 @@ fn check_deposits(disk: &Disk, root: &Path, names: &[String], network: &Network)
         let content = disk.read(&path, limit as u64);
         Item {
             file: path.display().to_string(),
-            content: content.map_err(|error| error.cause.to_string()),
+            content: content.map_err(Unread::from),
         }
     };
     let material = Material {

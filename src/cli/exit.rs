@@ -475,7 +475,7 @@ fn to_files(
         }
         problem
     })?;
-    let (found, domain) = on_chain(disk, args, place, validators)?;
+    let (found, domain) = on_chain(context, disk, args, place, validators)?;
     let mut left_out = LeftOut::default();
     let mut exits = Vec::new();
     for (validator, index) in found {
@@ -632,6 +632,7 @@ type Found = (u32, Result<u64, Standing>);
 
 /// The validators' indices, and what exits are signed for: from a beacon node if there is one, else as given.
 fn on_chain(
+    context: &Context,
     disk: &Disk,
     args: &ExitArgs,
     place: &Place,
@@ -667,7 +668,7 @@ fn on_chain(
             .ok_or_else(unexpected)
     };
     let keys: Vec<[u8; 48]> = validators.iter().map(key).collect::<Result<_, _>>()?;
-    with_beacon_nodes(disk, args, place, async |nodes, domain| {
+    with_beacon_nodes(context, disk, args, place, async |nodes, domain| {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         let found = nodes.validators(&keys, deadline).await;
         let found = found.map_err(|error| {
@@ -701,6 +702,7 @@ pub(super) fn no_domain() -> Problem {
 
 /// Does something with beacon nodes of the lock's network.
 pub(super) fn with_beacon_nodes<T>(
+    context: &Context,
     disk: &Disk,
     args: &ExitArgs,
     place: &Place,
@@ -708,12 +710,9 @@ pub(super) fn with_beacon_nodes<T>(
 ) -> Result<T, Problem> {
     let fork_version = place.lock.definition().fork_version;
     let pinned: Pinned = pinned(place.network.as_ref(), fork_version);
-    let nodes = beacon_nodes(
-        disk,
-        &args.beacon.beacon_nodes,
-        args.beacon.beacon_headers.as_deref(),
-        pinned,
-    )?;
+    let nodes = beacon_nodes(disk, &args.beacon, pinned, |repeated| {
+        context.output.warn(repeated);
+    })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Problem::other("cannot ask a beacon node", error, "try again"))?;
     runtime.block_on(async {

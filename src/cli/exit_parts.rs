@@ -1,7 +1,7 @@
 //! Parts of voluntary exits that came as files: to the running node, or the signed exit of enough of them.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -11,6 +11,7 @@ use crate::{
         files::{Disk, SECRET},
         problem::{Kind, Problem},
     },
+    ethereum::exit::VoluntaryExit,
     validator::{
         control::{self, Answer, ControlError, Request},
         exits::{self, Combined, Lacking, MAX_FILE_BYTES, PartialExit, signed_file, signed_name},
@@ -33,7 +34,15 @@ pub(super) fn combine(context: &Context, disk: &Disk, args: &ExitArgs, place: &P
     let mut partials = Vec::with_capacity(args.combine.len());
     let mut exits = BTreeSet::new();
     for path in &args.combine {
-        let bytes = disk.read(path, MAX_FILE_BYTES as u64)?;
+        let bytes = disk.read(path, MAX_FILE_BYTES as u64).map_err(|error| {
+            let is_list = error.is_missing() && path.to_string_lossy().contains(',');
+            let mut problem = Problem::from(error);
+            if is_list {
+                "give the files one after the other, with a blank between them: --combine FILE FILE"
+                    .clone_into(&mut problem.what_to_do);
+            }
+            problem
+        })?;
         let partial = PartialExit::from_json(&bytes, &place.group).map_err(|error| {
             Problem::bad_input(
                 format!("{} cannot be used", path.display()),
@@ -85,7 +94,7 @@ pub(super) fn combine(context: &Context, disk: &Disk, args: &ExitArgs, place: &P
     let domain = match place.domain() {
         Some(domain) => domain,
         None if args.beacon.beacon_nodes.is_empty() => return Err(no_domain()),
-        None => with_beacon_nodes(disk, args, place, async |_, domain| Ok(domain))?,
+        None => with_beacon_nodes(context, disk, args, place, async |_, domain| Ok(domain))?,
     };
     let tally = exits::combine(&place.group, &domain, &partials);
     for wrong in &tally.wrong {
@@ -97,11 +106,23 @@ pub(super) fn combine(context: &Context, disk: &Disk, args: &ExitArgs, place: &P
             wrong.error
         ));
     }
+    let made = tally
+        .made
+        .iter()
+        .map(|made| (made.validator, made.exit.message, &made.operators));
+    let lacking = tally
+        .lacking
+        .iter()
+        .map(|one| (one.validator, one.message, &one.operators));
+    let differences = differences(place, made.chain(lacking));
+    for difference in differences.values() {
+        out.warn(difference);
+    }
     let mut outcome = Outcome {
         lacking: tally
             .lacking
             .iter()
-            .map(|lacking| tell_lack(context, place, lacking))
+            .map(|lacking| tell_lack(context, place, lacking, differences.get(&lacking.validator)))
             .collect(),
         ..Outcome::default()
     };
@@ -189,8 +210,58 @@ impl Outcome {
     }
 }
 
-/// Tells of an exit that lacks parts: whose are there, and whose are not.
-fn tell_lack(context: &Context, place: &Place, lacking: &Lacking) -> Problem {
+/// Of each validator whose parts are not all for one exit: who says which index, or which epoch. What most say comes first.
+fn differences<'a>(
+    place: &Place,
+    exits: impl Iterator<Item = (u32, VoluntaryExit, &'a Vec<u16>)>,
+) -> BTreeMap<u32, String> {
+    let mut by_validator: BTreeMap<u32, Vec<(VoluntaryExit, &[u16])>> = BTreeMap::new();
+    for (validator, message, operators) in exits.filter(|(_, _, operators)| !operators.is_empty()) {
+        by_validator
+            .entry(validator)
+            .or_default()
+            .push((message, operators));
+    }
+    let told = by_validator.into_iter().filter_map(|(validator, exits)| {
+        let (first, _) = exits.first()?;
+        let by_index = exits.iter().any(|(message, _)| message.validator_index != first.validator_index);
+        let by_epoch = exits.iter().any(|(message, _)| message.epoch != first.epoch);
+        let (word, value, advice): (_, fn(&VoluntaryExit) -> u64, _) = match (by_index, by_epoch) {
+            (false, false) => return None,
+            (true, _) => (
+                "index",
+                |message| message.validator_index,
+                "A validator has one index, which never changes: ask a beacon node which it is, and whoever has given another one \
+                 makes its part again",
+            ),
+            (false, true) => (
+                "epoch",
+                |message| message.epoch,
+                "Agree on one epoch, and whoever has given another one makes its part again",
+            ),
+        };
+        let mut said: BTreeMap<u64, BTreeSet<u16>> = BTreeMap::new();
+        for (message, operators) in &exits {
+            said.entry(value(message)).or_default().extend(operators.iter());
+        }
+        let mut said: Vec<(u64, Vec<u16>)> = said
+            .into_iter()
+            .map(|(value, operators)| (value, operators.into_iter().collect()))
+            .collect();
+        said.sort_by_key(|(value, operators)| (usize::MAX - operators.len(), *value));
+        let who: Vec<String> = said
+            .iter()
+            .map(|(value, operators)| format!("{word} {value} is that of {}", place.names(operators)))
+            .collect();
+        let key = place.key(validator);
+        let text = format!("the parts for validator {key} are not for one exit: {}. {advice}", who.join("; "));
+        Some((validator, text))
+    });
+    told.collect()
+}
+
+/// Tells of an exit that lacks parts: whose are there, and whose are not; and what differs, if others of that validator are for another exit.
+fn tell_lack(context: &Context, place: &Place, lacking: &Lacking, difference: Option<&String>) -> Problem {
     let (have, need) = (lacking.operators.len(), usize::from(place.group.threshold));
     let key = place.key(lacking.validator);
     let missing: Vec<u16> = (1..=place.group.size())
@@ -229,7 +300,15 @@ fn tell_lack(context: &Context, place: &Place, lacking: &Lacking) -> Problem {
     let about =
         About::of("lacking", &key).consents(message, place.who(&lacking.operators), place.group.threshold);
     context.output.line(&Event::from(about));
-    problem
+    match difference {
+        // More parts would not help before these agree.
+        Some(why) => Problem {
+            why: why.clone(),
+            what_to_do: "have that part made again for the right exit with conclave exit --partial-out, and give all of them again".to_owned(),
+            ..problem
+        },
+        None => problem,
+    }
 }
 
 fn tell_signed(context: &Context, place: &Place, made: &Combined, path: &Path) {
@@ -273,7 +352,7 @@ fn submit(
         out.line(&Event::from(about));
         problem
     };
-    let asked = with_beacon_nodes(disk, args, place, async |nodes, _| {
+    let asked = with_beacon_nodes(context, disk, args, place, async |nodes, _| {
         let mut failures = Vec::new();
         for one in written {
             let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -407,6 +486,12 @@ fn hand_over(context: &Context, place: &Place, partials: &[PartialExit]) -> Resu
     let counts = |part: &PartialExit, exit: &Handed<'_>| {
         exit.signed.is_some() || exit.operators.contains(&part.operator)
     };
+    let handed = exits
+        .iter()
+        .map(|exit| (exit.part.validator, exit.part.message, &exit.operators));
+    for difference in differences(place, handed).values() {
+        out.warn(difference);
+    }
     for exit in &exits {
         tell_handed(context, place, exit);
         let replaced = taken

@@ -8,8 +8,8 @@ use crate::ceremony::plan::{MAX_PLAN_BYTES, Plan};
 use crate::ceremony::problem::{Kind, Problem};
 use crate::cluster::definition::{Definition, DefinitionError, MAX_FILE};
 use crate::cluster::lock::{Lock, LockError};
-use crate::cluster::recognise::{Content, without_bom};
 use crate::ethereum::network::{MAX_FILE_BYTES, Network};
+use crate::recognise::{Content, without_bom};
 
 /// Reads a lock. Its hashes and signatures are not checked yet.
 ///
@@ -19,10 +19,11 @@ pub fn lock(path: &Path) -> Result<Lock, Problem> {
     let bytes = Disk::new().read(path, MAX_JSON_BYTES)?;
     Lock::from_json(&bytes).map_err(|error| {
         let what_to_do = match &error {
+            LockError::Json(_) => "it is damaged: take the cluster-lock.json of another operator",
             LockError::Definition(DefinitionError::LaterVersion(_)) => "update conclave on this machine",
             _ => "name the cluster-lock.json of another operator",
         };
-        Problem::bad_input(format!("{} is not a lock", path.display()), error, what_to_do)
+        Problem::bad_input(format!("{} cannot be used", path.display()), error, what_to_do)
     })
 }
 
@@ -42,8 +43,11 @@ pub fn text(path: &Path, limit: u64) -> Result<String, Problem> {
     String::from_utf8(without_bom(&bytes).to_vec()).map_err(|_| {
         Problem::bad_input(
             format!("{} cannot be read", path.display()),
-            "it is no text in UTF-8",
-            "check that it is the right file",
+            Content::of(&bytes).map_or_else(
+                || "it is no text in UTF-8".to_owned(),
+                |content| format!("it is {content}"),
+            ),
+            "check that it is the right file; text has to be saved as UTF-8",
         )
     })
 }
@@ -144,7 +148,7 @@ pub fn definition(path: &Path) -> Result<Definition, Problem> {
             DefinitionError::OtherFile(Content::Lock) => {
                 "name the cluster-definition.json; a lock is what comes out of a ceremony that is over"
             }
-            DefinitionError::OtherFile(Content::Page | Content::ErrorAnswer(_) | Content::Empty) => {
+            DefinitionError::OtherFile(content) if content.is_damage() => {
                 "download it again, or ask whoever made the definition for the file itself"
             }
             DefinitionError::OtherFile(_) => "name the cluster-definition.json that your group agreed on",

@@ -11,7 +11,7 @@ use crate::{
         holding::{self, Holding},
         moving::{
             self,
-            archive::{self, Entry, MAX_BYTES, MIN_PASSWORD, Opened, Passphrase},
+            archive::{self, ArchiveError, Entry, MAX_BYTES, MIN_PASSWORD, Opened, Passphrase},
         },
         problem::{Kind, Problem},
         randomness::weight_seed,
@@ -195,11 +195,22 @@ pub(super) fn import(context: &Context, args: &ImportArgs) -> Result<(), Problem
     let password = password(context, args.password.password_file.as_deref(), false)?;
     out.say("Decrypting ...");
     let Opened { mut entries, moved } = archive::open_told(&sealed, &password).map_err(|error| {
-        Problem::bad_input(
-            format!("{} cannot be imported", args.file.display()),
-            error,
-            "give the file that conclave export or conclave backup wrote, and its password",
-        )
+        let advice = match &error {
+            ArchiveError::Password => {
+                "give the password that was typed when it was made; if it is the right one, take another copy of the file"
+            }
+            ArchiveError::Damaged | ArchiveError::CutOff => {
+                "take another copy of the file, and copy it again from where it was made, as bytes and as a whole"
+            }
+            ArchiveError::Other(content) if content.is_damage() => {
+                "take another copy of the file that conclave export or conclave backup wrote"
+            }
+            ArchiveError::Content(_) => {
+                "give the file that conclave export or conclave backup wrote, or make one: tar c -C FOLDER . | age -p > FILE"
+            }
+            _ => "give the file that conclave export or conclave backup wrote, and its password",
+        };
+        Problem::bad_input(format!("{} cannot be imported", args.file.display()), error, advice)
     })?;
     drop(sealed);
     // Only a folder that was retired took its whole memory along. Whatever else this is, it is a backup, and the memory that may

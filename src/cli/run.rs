@@ -22,12 +22,12 @@ use crate::{
         progress, retirement, secrecy,
     },
     cluster::{
-        definition::Definition, lock::DistributedValidator, recognise::without_bom,
-        report::Outcome as Checked, wallets::Wallets,
+        definition::Definition, lock::DistributedValidator, report::Outcome as Checked, wallets::Wallets,
     },
     crypto::node::{NodeKey, NodePublicKey},
     ethereum::network::Network,
     p2p::node::peer_id,
+    recognise::without_bom,
     validator::{
         beacon::{
             answers::{RegistrationMessage, SignedRegistration},
@@ -46,7 +46,7 @@ use crate::{
 
 use super::{
     Context,
-    args::RunArgs,
+    args::{BeaconNodes, RunArgs},
     aside::Aside,
     input,
     join::watch_for_interrupts,
@@ -105,9 +105,9 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
     let monitoring = sight::take(args.monitoring_address)?;
     let nodes = beacon_nodes(
         &disk,
-        &args.beacon.beacon_nodes,
-        args.beacon.beacon_headers.as_deref(),
+        &args.beacon,
         network.as_ref().map(Pinned::from).unwrap_or_default(),
+        |repeated| out.warn(repeated),
     )?;
     let graffiti = graffiti(&args.graffiti)?;
     let keys: Vec<NodePublicKey> = group.operators.iter().map(|operator| operator.key).collect();
@@ -307,17 +307,17 @@ fn finished(group: &Group, begun: Instant) -> impl Fn() -> progress::Event + use
     }
 }
 
-/// The beacon nodes that were given, expected to be of this network.
+/// The beacon nodes that were given, expected to be of this network; what was given twice is told, and taken once.
 ///
 /// # Errors
 /// An address or a file of headers that cannot be used.
 pub(super) fn beacon_nodes(
     disk: &Disk,
-    urls: &[String],
-    headers: Option<&Path>,
+    given: &BeaconNodes,
     pinned: Pinned,
+    tell_repeated: impl Fn(&str),
 ) -> Result<Nodes, Problem> {
-    let headers = match headers {
+    let headers = match given.beacon_headers.as_deref() {
         None => None,
         Some(path) => {
             let bytes = disk.read_secret(path, MAX_HEADERS)?;
@@ -332,9 +332,21 @@ pub(super) fn beacon_nodes(
         }
     };
     let mut nodes = Vec::new();
-    for url in urls {
-        let node = Address::new(url, headers.as_ref().map(|text| text.as_str())).and_then(Node::new);
-        nodes.push(node.map_err(|error| {
+    let mut addresses: Vec<Address> = Vec::new();
+    for url in &given.beacon_nodes {
+        let address = Address::new(url, headers.as_ref().map(|text| text.as_str()));
+        if let Ok(address) = &address {
+            // Counted twice, one node would outvote others.
+            if addresses.iter().any(|known| known.is_same(address)) {
+                tell_repeated(&printable(&format!(
+                    "the beacon node {address} is given twice: it is asked and counted once. If you have two, give the address of \
+                     the other"
+                )));
+                continue;
+            }
+            addresses.push(address.clone());
+        }
+        nodes.push(address.and_then(Node::new).map_err(|error| {
             let mut problem = Problem::from_lines(Kind::BadInput, error);
             if [",http://", ",https://"]
                 .iter()

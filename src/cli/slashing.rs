@@ -160,7 +160,12 @@ fn tell(
         .collect();
     if !missing.is_empty() {
         out.warn(&format!(
-            "the file has no record of {}. {}",
+            "the file has no {}record of {}. {}",
+            if imported.unreadable.count > 0 {
+                "readable "
+            } else {
+                ""
+            },
             list(&missing),
             if created {
                 "If they have signed elsewhere, import that history too"

@@ -6,7 +6,7 @@ use std::time::Instant;
 use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::ceremony::files::Disk;
-use crate::ceremony::problem::{Kind, Problem};
+use crate::ceremony::problem::{Kind, Problem, Remedy};
 use crate::ceremony::progress::Event;
 use crate::ceremony::randomness::weight_seed;
 use crate::ceremony::secrecy;
@@ -130,15 +130,15 @@ fn summary(result: &Verification) -> String {
     format!("{ok} ok, {failed} failed, {open} could not be checked.")
 }
 
-/// The problem of the first failed check, if there is one.
+/// The problem of the worst failed check, if there is one: the first of which nobody knows why, else the first.
 pub(super) fn judge(result: &Verification) -> Result<(), Problem> {
-    let mut failures = result.failures();
-    let Some(first) = failures.next() else {
+    // What a check refuses comes before what could not be read: the advice is that of the worst.
+    let Some(first) = result.failures().min_by_key(|row| row.remedy != Remedy::Doubt) else {
         return Ok(());
     };
-    let what = match failures.count() {
-        0 => "a check failed".to_owned(),
-        more => format!("{} checks failed", more + 1),
+    let what = match result.failures().count() {
+        1 => "a check failed".to_owned(),
+        all => format!("{all} checks failed"),
     };
     let why = format!(
         "{}: {}: {}",
@@ -146,9 +146,7 @@ pub(super) fn judge(result: &Verification) -> Result<(), Problem> {
         first.check,
         first.outcome.reason().unwrap_or_default()
     );
-    let what_to_do = "do not deposit and do not use these files before you know why; compare them with those of the \
-                      other operators, and with those in your backup";
-    Err(Problem::new(Kind::Verification, what, why, what_to_do))
+    Err(Problem::new(Kind::Verification, what, why, first.remedy.advice()))
 }
 
 fn finished(result: &Verification, seconds: f64) -> Event {

@@ -11,13 +11,13 @@ use super::eip712;
 use super::enr::{self, Enr};
 use super::hashes;
 use super::json::{self, JsonError, Node, Writer};
-use super::recognise::Content;
 use super::report::Outcome;
 use super::wallets::{WalletSignature, Wallets};
 use crate::crypto::hash::Hash;
 use crate::ethereum::address::Address;
 use crate::ethereum::deposit;
 use crate::ethereum::network::Network;
+use crate::recognise::Content;
 use crate::text::line;
 
 /// Largest definition file in bytes that is read.

@@ -11,7 +11,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-use super::recognise::without_bom;
+use crate::recognise::{why_no_json, without_bom};
 use crate::text::line;
 
 /// Most bytes of an error's place, and of what is said of it.
@@ -64,8 +64,7 @@ pub fn parse(bytes: &[u8], limit: usize) -> Result<Value, JsonError> {
     if bytes.len() > limit {
         return Err(JsonError::new("", format!("larger than {limit} bytes")));
     }
-    serde_json::from_slice(without_bom(bytes))
-        .map_err(|error| JsonError::new("", format!("not readable as JSON: {error}")))
+    serde_json::from_slice(without_bom(bytes)).map_err(|error| JsonError::new("", why_no_json(&error)))
 }
 
 impl<'de> Deserialize<'de> for Value {

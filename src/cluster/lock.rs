@@ -6,8 +6,8 @@
 use super::definition::{ClaimedHashes, Definition, DefinitionError, MAX_VALIDATORS};
 use super::hashes::{self, MAX_PER_VALIDATOR};
 use super::json::{self, JsonError, Node, Writer};
-use super::recognise::Content;
 use crate::crypto::hash::Hash;
+use crate::recognise::Content;
 
 /// Largest lock file in bytes that is read: 10,000 validators of 64 operators have about 90 million.
 pub const MAX_FILE: usize = 128 << 20;

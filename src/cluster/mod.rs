@@ -7,7 +7,6 @@
 //! | Module | What it is |
 //! |---|---|
 //! | [`json`] | JSON as these files use it: bounded and strict on reading, byte-exact on writing |
-//! | [`recognise`] | what a file is that stands in the place of another |
 //! | [`ssz`] | the hash trees behind every hash of these files |
 //! | [`enr`] | node records: an operator's public key with a signature |
 //! | [`eip712`] | what the wallets of creator and operators sign |
@@ -25,7 +24,6 @@ pub mod enr;
 mod hashes;
 pub mod json;
 pub mod lock;
-pub mod recognise;
 pub mod report;
 pub mod ssz;
 pub mod verify;

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use crate::crypto::hash::Hash;
 
 use super::board::{Board, Data};
-use super::entry::{Entry, Id, Step, decode_list, encode_list};
+use super::entry::{Entry, Id, Step, encode_list};
 use super::evidence::Finding;
 use super::outputs::GroupKeys;
 use super::terms::Terms;
@@ -66,23 +66,39 @@ pub struct Findings {
 /// Why a transcript does not show a finished ceremony.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TranscriptError {
-    /// Not a transcript, cut off, or entries that do not fit the definition.
-    #[error("not a transcript of this definition")]
-    Malformed,
-    /// Of another definition or network.
-    #[error("the transcript is of another definition or network")]
-    OtherCeremony,
+    /// Not a transcript.
+    #[error("it is not a transcript")]
+    NotOne,
+    /// It ends before its last entry does: how many entries are whole, and of how many.
+    #[error("it is cut off: {}", if *.1 == 0 { "it ends before its first entry".to_owned() } else { format!("{} of its {} entries are there", .0, .1) })]
+    CutOff(usize, usize),
+    /// There is something behind its last entry, or it says that it has more entries than there can be.
+    #[error("it was altered or damaged: it is longer than its {0} entries")]
+    TooLong(usize),
+    /// An entry (from 1) has no form that one of this definition has.
+    #[error("it was altered or damaged: entry {0} of {1} is none of this ceremony")]
+    Malformed(usize, usize),
+    /// Of another definition.
+    #[error("it is the transcript of another ceremony, of the definition 0x{}", hex::encode(.0))]
+    OtherCeremony(Hash),
+    /// Of the same definition, on a network that was described otherwise.
+    #[error(
+        "it was made for a network of this fork version that has another genesis time or chain id: give the same network file"
+    )]
+    OtherNetwork,
     /// An entry is not signed, or does not hold: how many of the first part of a step in which any does not, and of how many in all.
-    #[error("at least {0} of {1} entries do not hold")]
+    #[error("it was altered: at least {0} of its {1} entries do not hold")]
     BadEntries(usize, usize),
     /// Not in the order of transcripts, or something is there twice.
-    #[error("its entries are not in order")]
+    #[error("it was altered: its entries are not in order")]
     Order,
     /// A Join of this attempt names a vote that is not there: something was cut out.
     #[error("something was cut out: attempt {0} builds on votes of earlier attempts that are not in it")]
     Trimmed(u32),
     /// No attempt has everybody's seal.
-    #[error("no attempt of the transcript was finished by everybody")]
+    #[error(
+        "no attempt of the transcript was finished by everybody: the ceremony was not over, or the end of it was taken out"
+    )]
     Unfinished,
 }
 
@@ -141,30 +157,64 @@ impl Transcript {
         Some((reader.array()?, reader.array()?))
     }
 
+    /// Whether a file is whole, as far as that shows without knowing the definition it is of.
+    ///
+    /// # Errors
+    /// [`TranscriptError::NotOne`], [`TranscriptError::CutOff`], [`TranscriptError::TooLong`].
+    pub fn look(bytes: &[u8]) -> Result<(), TranscriptError> {
+        Self::parts(bytes).map(|_| ())
+    }
+
+    /// The bytes of each entry.
+    fn parts(bytes: &[u8]) -> Result<Vec<&[u8]>, TranscriptError> {
+        let mut reader = Reader::new(bytes);
+        if reader.bytes(MAGIC.len()) != Some(MAGIC) {
+            return Err(TranscriptError::NotOne);
+        }
+        let head = reader.bytes(64).and_then(|_| reader.u32());
+        let count = head.ok_or(TranscriptError::CutOff(0, 0))?;
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        if count > MAX_ENTRIES {
+            return Err(TranscriptError::TooLong(MAX_ENTRIES));
+        }
+        let mut parts = Vec::new();
+        for whole in 0..count {
+            let length = reader.u32().and_then(|length| usize::try_from(length).ok());
+            let part = length.and_then(|length| reader.bytes(length));
+            parts.push(part.ok_or(TranscriptError::CutOff(whole, count))?);
+        }
+        if reader.is_empty() {
+            Ok(parts)
+        } else {
+            Err(TranscriptError::TooLong(count))
+        }
+    }
+
     /// Reads a file that must be of these terms.
     ///
     /// # Errors
-    /// [`TranscriptError::Malformed`] or [`TranscriptError::OtherCeremony`].
+    /// What [`Transcript::look`] says; [`TranscriptError::OtherCeremony`], [`TranscriptError::OtherNetwork`],
+    /// [`TranscriptError::Malformed`].
     pub fn decode(terms: &Terms, net: &Hash, bytes: &[u8]) -> Result<Self, TranscriptError> {
-        let (definition_hash, its_net) = Self::peek(bytes).ok_or(TranscriptError::Malformed)?;
-        if definition_hash != *terms.definition_hash() || its_net != *net {
-            return Err(TranscriptError::OtherCeremony);
+        let Some((definition_hash, its_net)) = Self::peek(bytes) else {
+            return Err(Self::look(bytes).err().unwrap_or(TranscriptError::NotOne));
+        };
+        // Whose it is comes first: entries of another ceremony would look damaged.
+        if definition_hash != *terms.definition_hash() {
+            return Err(TranscriptError::OtherCeremony(definition_hash));
         }
-        let entries = Self::decode_entries(terms, bytes).ok_or(TranscriptError::Malformed)?;
+        let parts = Self::parts(bytes)?;
+        if its_net != *net {
+            return Err(TranscriptError::OtherNetwork);
+        }
+        let entries = (1..).zip(&parts).map(|(place, part)| {
+            Entry::decode(terms, part).map_err(|_| TranscriptError::Malformed(place, parts.len()))
+        });
         Ok(Self {
             definition_hash,
             net: its_net,
-            entries,
+            entries: entries.collect::<Result<_, _>>()?,
         })
-    }
-
-    fn decode_entries(terms: &Terms, bytes: &[u8]) -> Option<Vec<Entry>> {
-        let mut reader = Reader::new(bytes.get(MAGIC.len() + 64..)?);
-        let count = usize::try_from(reader.u32()?).ok()?;
-        if count > MAX_ENTRIES {
-            return None;
-        }
-        decode_list(terms, &mut reader, count)
     }
 
     /// Judges every entry anew and says what the transcript shows. Ends at the first step that does not hold: what comes before it in

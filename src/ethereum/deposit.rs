@@ -20,6 +20,7 @@ use super::{
 };
 use crate::crypto::bls::{PublicKey, Signature, verify_batch};
 use crate::crypto::hash::{Hash, WeightStream, sha256};
+use crate::recognise::Content;
 
 /// Gwei in one ETH. All amounts are in gwei.
 pub const GWEI_PER_ETH: u64 = 1_000_000_000;
@@ -126,7 +127,7 @@ pub struct DepositEntry {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DepositError {
     /// The file is not a deposit file.
-    #[error("not a deposit file: {0}")]
+    #[error("it cannot be read as a deposit file: {0}")]
     Malformed(String),
     /// There is nothing in the file.
     #[error("the file holds no deposit")]
@@ -371,7 +372,8 @@ pub fn write_deposit_file(
 /// # Errors
 /// [`DepositError`] when it is not such a file.
 pub fn read_deposit_file(bytes: &[u8]) -> Result<Vec<DepositEntry>, DepositError> {
-    let file: Vec<FileEntry> = json::read(bytes, MAX_FILE_BYTES).map_err(DepositError::Malformed)?;
+    let file: Vec<FileEntry> =
+        json::read(bytes, MAX_FILE_BYTES, &Content::Deposits).map_err(DepositError::Malformed)?;
     let entries: Vec<DepositEntry> = file
         .into_iter()
         .enumerate()

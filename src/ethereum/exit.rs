@@ -12,6 +12,7 @@ use super::{
     json,
 };
 use crate::crypto::bls::{PublicKey, Signature};
+use crate::recognise::Content;
 
 /// Most bytes that a signed exit file may have.
 pub const MAX_FILE_BYTES: usize = 4096;
@@ -94,7 +95,7 @@ impl SignedVoluntaryExit {
     /// # Errors
     /// [`ExitError::Malformed`] for anything that is not such a file.
     pub fn from_json(bytes: &[u8]) -> Result<Self, ExitError> {
-        let file: File = json::read(bytes, MAX_FILE_BYTES).map_err(ExitError::Malformed)?;
+        let file: File = json::read(bytes, MAX_FILE_BYTES, &Content::Exit).map_err(ExitError::Malformed)?;
         let digits = file.signature.strip_prefix("0x").unwrap_or_default();
         Ok(Self {
             message: VoluntaryExit {

@@ -2,17 +2,14 @@
 
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
-/// Reads a JSON value of at most `max` bytes. The error says where and why.
-pub(super) fn read<T: DeserializeOwned>(bytes: &[u8], max: usize) -> Result<T, String> {
+use crate::recognise::{self, Content};
+
+/// Reads a JSON value of at most `max` bytes, which should be what is `wanted`. The error says what is wrong with the file.
+pub(super) fn read<T: DeserializeOwned>(bytes: &[u8], max: usize, wanted: &Content) -> Result<T, String> {
     if bytes.len() > max {
         return Err(format!("it has more than {max} bytes"));
     }
-    serde_json::from_slice(without_bom(bytes)).map_err(|error| one_line(&error.to_string()))
-}
-
-/// A file without the byte order mark that some editors put before it.
-pub(crate) fn without_bom(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+    recognise::json(bytes, wanted)
 }
 
 /// For `#[serde(default, deserialize_with = "...")]` of everything that may be left out: `null` is absent. Many programs
@@ -26,11 +23,6 @@ where
     D: Deserializer<'de>,
 {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
-}
-
-/// The beginning of a parser's message, on one line: it may quote as much of the file as it likes.
-pub(super) fn one_line(message: &str) -> String {
-    crate::text::line(message, 200)
 }
 
 /// Writes a JSON value with one blank per level and no newline at the end.
@@ -125,11 +117,10 @@ pub(crate) mod tests {
         #[serde(deny_unknown_fields)]
         struct Nothing {}
         let file = format!("{{\"{}\": 1}}", "\u{e9}".repeat(5000));
-        let error = read::<Nothing>(file.as_bytes(), 1 << 20).unwrap_err();
+        let error = read::<Nothing>(file.as_bytes(), 1 << 20, &Content::Keystore).unwrap_err();
         assert!(
-            error.starts_with("unknown field") && error.ends_with(" ...") && error.len() <= 200,
+            error.contains(" ...\", which does not belong there") && error.len() <= 200,
             "{error}"
         );
-        assert_eq!(one_line("a\nb\u{1b}c"), "a b c");
     }
 }

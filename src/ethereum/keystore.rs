@@ -20,6 +20,7 @@ use crate::crypto::{
     hash::sha256,
     pbkdf2::{self, LANES, Lane},
 };
+use crate::recognise::{Content, without_bom};
 
 /// The path in every share's keystore. A share is not derived from a seed, so it says nothing; other software
 /// wants one to be there.
@@ -107,7 +108,7 @@ impl Password {
     /// # Errors
     /// [`PasswordError`] when it is empty, too long or not UTF-8.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PasswordError> {
-        Self::new(std::str::from_utf8(json::without_bom(bytes)).map_err(|_| PasswordError::NotText)?)
+        Self::new(std::str::from_utf8(without_bom(bytes)).map_err(|_| PasswordError::NotText)?)
     }
 
     /// A password made of 16 random bytes of the operating system: 32 hexadecimal characters.
@@ -251,7 +252,7 @@ pub struct Keystore {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeystoreError {
     /// Not an EIP-2335 keystore.
-    #[error("not a keystore (EIP-2335, version 4): {0}")]
+    #[error("it cannot be read as a keystore (EIP-2335, version 4): {0}")]
     Malformed(String),
     /// A version of the format that is not known here.
     #[error(
@@ -447,13 +448,15 @@ impl Keystore {
     /// absurd time (2^24 PBKDF2 rounds) or memory (1 GiB with scrypt).
     pub fn from_json(bytes: &[u8]) -> Result<Self, KeystoreError> {
         // First, since another version has other fields.
-        let Version { version } = json::read(bytes, MAX_FILE_BYTES).map_err(KeystoreError::Malformed)?;
+        let Version { version } =
+            json::read(bytes, MAX_FILE_BYTES, &Content::Keystore).map_err(KeystoreError::Malformed)?;
         match version {
             0..=3 => return Err(KeystoreError::Malformed(format!("its version is {version}"))),
             4 => {}
             5.. => return Err(KeystoreError::LaterVersion(version)),
         }
-        let file: File = json::read(bytes, MAX_FILE_BYTES).map_err(KeystoreError::Malformed)?;
+        let file: File =
+            json::read(bytes, MAX_FILE_BYTES, &Content::Keystore).map_err(KeystoreError::Malformed)?;
         let Crypto {
             checksum,
             cipher,

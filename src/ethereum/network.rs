@@ -7,6 +7,8 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
+use crate::recognise::why_no_toml;
+
 /// Most bytes that a network file may have.
 pub const MAX_FILE_BYTES: usize = 16 * 1024;
 
@@ -285,15 +287,9 @@ impl Network {
             )));
         }
         let file: File = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| {
-                1 + text
-                    .bytes()
-                    .take(span.start)
-                    .filter(|byte| *byte == b'\n')
-                    .count()
-            });
-            let what = super::json::one_line(error.message());
-            NetworkError::File(format!("Line {line}: {what}"))
+            let why = why_no_toml(text, &error);
+            let (first, rest) = why.split_at(1);
+            NetworkError::File(first.to_ascii_uppercase() + rest)
         })?;
         file.into_network()
     }

@@ -18,6 +18,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::recognise::why_no_json;
+
 /// The socket's name in the data folder.
 pub const SOCKET: &str = "run.sock";
 /// Most bytes of a request, with the end of its line.
@@ -202,7 +204,7 @@ fn exchange(
     if answer.last() != Some(&b'\n') {
         return Err(ControlError::Malformed("it ends too early".to_owned()));
     }
-    serde_json::from_slice(&answer).map_err(|error| ControlError::Malformed(error.to_string()))
+    serde_json::from_slice(&answer).map_err(|error| ControlError::Malformed(why_no_json(&error)))
 }
 
 /// A wait that was too long is no failure of the system.

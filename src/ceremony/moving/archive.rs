@@ -12,9 +12,9 @@ use sha2::{Digest as _, Sha256};
 use unicode_normalization::UnicodeNormalization as _;
 use zeroize::Zeroizing;
 
-use crate::ethereum::{
-    json::without_bom,
-    keystore::{MAX_PASSWORD_BYTES, Password, PasswordError},
+use crate::{
+    ethereum::keystore::{MAX_PASSWORD_BYTES, Password, PasswordError},
+    recognise::{Content, without_bom},
 };
 
 use super::super::{
@@ -57,6 +57,15 @@ pub enum ArchiveError {
     /// It does not begin like one.
     #[error("it is no archive of conclave, nor an age file that is encrypted with a password alone")]
     NotOne,
+    /// It is something else that is known.
+    #[error("it is {0}, and no archive")]
+    Other(Content),
+    /// It ends before anything can be said of the password.
+    #[error("it is cut off in its first bytes")]
+    CutOff,
+    /// The password opens it, and what is behind its head is not what was written.
+    #[error("the password is right, but the file is cut off or damaged")]
+    Damaged,
     /// It is one as text.
     #[error("it is an age file as text: turn it into bytes first (age -d, then age -p without -a)")]
     Armoured,
@@ -239,20 +248,38 @@ pub fn open_told(archive: &[u8], password: &Passphrase) -> Result<Opened, Archiv
     if archive.starts_with(ARMOUR) {
         return Err(ArchiveError::Armoured);
     }
-    let work = work_of(archive).ok_or(ArchiveError::NotOne)?;
+    let work = work_of(archive).ok_or_else(|| no_archive(archive))?;
     if work > MAX_WORK {
         return Err(ArchiveError::Work(work));
     }
-    let opened = password
-        .spellings()
-        .iter()
-        .find_map(|spelling| decrypt(archive, spelling));
-    let (entries, about) = tape::read_told(&opened.ok_or(ArchiveError::Password)?)?;
+    let mut opened = Err(ArchiveError::Password);
+    for spelling in password.spellings() {
+        opened = decrypt(archive, &spelling);
+        if !matches!(opened, Err(ArchiveError::Password)) {
+            break;
+        }
+    }
+    let (entries, about) = tape::read_told(&opened?)?;
     let line = moved_line(&entries);
     let moved = about
         .split(|byte| *byte == b'\n')
         .any(|said| said == line.as_bytes());
     Ok(Opened { entries, moved })
+}
+
+/// What a file is that has not the head of an archive.
+fn no_archive(archive: &[u8]) -> ArchiveError {
+    // The longest head that is read has less.
+    const HEAD: usize = 160;
+    let begun = [AGE, b"-> scrypt "].concat();
+    let is_begun = archive.starts_with(&begun) || begun.starts_with(archive);
+    if !archive.is_empty() && is_begun && archive.len() < HEAD {
+        return ArchiveError::CutOff;
+    }
+    match Content::of(archive) {
+        None | Some(Content::Archive | Content::Binary) => ArchiveError::NotOne,
+        Some(other) => ArchiveError::Other(other),
+    }
 }
 
 /// The work factor in the header of an age file that is encrypted with one password and nothing else: that header has one form.
@@ -274,17 +301,26 @@ fn work_of(archive: &[u8]) -> Option<u8> {
     std::str::from_utf8(digits).ok()?.parse().ok().filter(|_| formed)
 }
 
-/// All of it, once all of it is authenticated.
-fn decrypt(archive: &[u8], password: &str) -> Option<Zeroizing<Vec<u8>>> {
+/// All of it, once all of it is authenticated. The head opens with the password alone, and its sum tells whether it was changed: what
+/// fails behind it is no fault of the password.
+fn decrypt(archive: &[u8], password: &str) -> Result<Zeroizing<Vec<u8>>, ArchiveError> {
     let mut identity = age::scrypt::Identity::new(SecretString::from(password));
     identity.set_max_work_factor(MAX_WORK);
-    let decryptor = age::Decryptor::new_buffered(archive).ok()?;
+    let decryptor = age::Decryptor::new_buffered(archive).map_err(|error| match error {
+        age::DecryptError::Io(_) => ArchiveError::CutOff,
+        _ => ArchiveError::NotOne,
+    })?;
     let identities = std::iter::once(&identity as &dyn age::Identity);
-    let mut reader = decryptor.decrypt(identities).ok()?;
+    let mut reader = decryptor.decrypt(identities).map_err(|error| match error {
+        age::DecryptError::InvalidMac | age::DecryptError::Io(_) => ArchiveError::Damaged,
+        _ => ArchiveError::Password,
+    })?;
     // It is shorter than what is encrypted: the vector never moves, and leaves no copies of secrets behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(archive.len()));
-    reader.read_to_end(&mut bytes).ok()?;
-    Some(bytes)
+    reader
+        .read_to_end(&mut bytes)
+        .map_err(|_| ArchiveError::Damaged)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -332,20 +368,32 @@ mod tests {
             assert!(
                 matches!(
                     error,
-                    ArchiveError::Password | ArchiveError::NotOne | ArchiveError::Work(_)
+                    ArchiveError::Password
+                        | ArchiveError::NotOne
+                        | ArchiveError::Work(_)
+                        | ArchiveError::Damaged
                 ),
                 "{place}: {error}"
             );
+            assert!(place < 170 || error == ArchiveError::Damaged, "{place}: {error}");
         }
         for length in [0, 21, 60, 150, 300, 65_700, 140_000, sealed.len() - 1] {
             let error = wrong(&sealed[..length], "twelve chars");
+            let expected = match length {
+                0 => ArchiveError::Other(Content::Empty),
+                21..=150 => ArchiveError::CutOff,
+                _ => ArchiveError::Damaged,
+            };
+            assert_eq!(error, expected, "{length}");
+            // Of a wrong password that is said, whatever else is wrong.
+            let error = wrong(&sealed[..length], "twelve Chars");
             assert!(
-                matches!(error, ArchiveError::Password | ArchiveError::NotOne),
+                length <= 150 || error == ArchiveError::Password,
                 "{length}: {error}"
             );
         }
         let more = [&sealed[..], b"x"].concat();
-        assert_eq!(wrong(&more, "twelve chars"), ArchiveError::Password);
+        assert_eq!(wrong(&more, "twelve chars"), ArchiveError::Damaged);
     }
 
     #[test]
@@ -414,8 +462,14 @@ mod tests {
         let foreign = [AGE, key, b"EmECAEcKN+n/Vs9SbWiV+Hu0r+E8R77DdWYyd83nw7U\n--- "].concat();
         assert_eq!(wrong(&foreign, "twelve chars"), ArchiveError::NotOne);
         assert_eq!(wrong(ARMOUR, "twelve chars"), ArchiveError::Armoured);
-        assert_eq!(wrong(b"", "twelve chars"), ArchiveError::NotOne);
-        assert_eq!(wrong(b"PK\x03\x04", "twelve chars"), ArchiveError::NotOne);
+        assert_eq!(wrong(b"", "twelve chars"), ArchiveError::Other(Content::Empty));
+        let zip = ArchiveError::Other(Content::Packed("zip"));
+        assert_eq!(wrong(b"PK\x03\x04", "twelve chars"), zip);
+        assert_eq!(
+            wrong(b"<html>", "twelve chars"),
+            ArchiveError::Other(Content::Page)
+        );
+        assert_eq!(wrong(b"hello", "twelve chars"), ArchiveError::NotOne);
     }
 
     /// The same keys on another machine may give another sequence of characters; age takes those that are typed.
@@ -423,7 +477,7 @@ mod tests {
     fn a_password_with_marks_is_as_typed_and_opens_however_it_is_written() {
         let files = [entry(LOCK, b"lock")];
         let composed = seal_with(&files, "", &password("tw\u{e9}lve chars"), LIGHT).unwrap();
-        assert!(decrypt(&composed, "tw\u{e9}lve chars").is_some());
+        assert!(decrypt(&composed, "tw\u{e9}lve chars").is_ok());
         assert!(open(&composed, &password("twe\u{301}lve chars")).is_ok());
         let decomposed = |text: &str| Passphrase(Zeroizing::new(text.to_owned()));
         let sealed = seal_with(&files, "", &decomposed("twe\u{301}lve chars"), LIGHT).unwrap();

@@ -146,7 +146,12 @@ fn look(disk: &Disk, path: &Path, entries: &[Entry], open: &Open<'_>) -> Result<
     };
     let there = match open(&sealed) {
         Ok(there) => there,
-        Err(error @ (ArchiveError::Password | ArchiveError::Work(_))) => return Ok(Found::Unknown(error)),
+        Err(
+            error @ (ArchiveError::Password
+            | ArchiveError::Damaged
+            | ArchiveError::CutOff
+            | ArchiveError::Work(_)),
+        ) => return Ok(Found::Unknown(error)),
         Err(error) => return Ok(other(&error.to_string())),
     };
     let Some(name) = different(&there, entries) else {

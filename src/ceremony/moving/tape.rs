@@ -14,9 +14,11 @@ use zeroize::Zeroizing;
 
 use super::{
     super::files::{PRIVATE_FOLDER, PUBLIC},
+    super::folder::{IDENTITY, LOCK},
     archive::{ArchiveError, Entry, MAX_BYTES, MAX_FILES, belongs},
     folders_of, of_the_moment,
 };
+use crate::recognise::Content;
 
 /// Says to whoever opens it by hand what this is; not one of the folder's files.
 const ABOUT: &str = "ABOUT-THIS-ARCHIVE.txt";
@@ -115,8 +117,28 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Entry>, ArchiveError> {
 /// [`ArchiveError::Content`].
 pub(super) fn read_told(bytes: &[u8]) -> Result<(Vec<Entry>, Vec<u8>), ArchiveError> {
     let refused = |why: &str| ArchiveError::Content(why.to_owned());
-    let not_tar =
-        |error: std::io::Error| refused(&format!("it is no tar that is read here ({})", error.kind()));
+    match Content::of(bytes) {
+        Some(Content::Empty) => return Err(refused("there is nothing in it")),
+        Some(packed @ Content::Packed(_)) => {
+            return Err(refused(&format!(
+                "it is {packed}; conclave reads a plain tar, as tar c -C FOLDER . makes it"
+            )));
+        }
+        _ => {}
+    }
+    let not_tar = |_: std::io::Error| {
+        refused(
+            "it is no tar, or one that was cut off before it was encrypted; tar c -C FOLDER . makes one that is read",
+        )
+    };
+    // Whoever names the folder when making a tar has it before all names.
+    let foreign = |name: &str| match wrapped(bytes) {
+        Some(folder) => refused(&format!(
+            "its files are not at its top, but in the folder {folder}/; tar c -C {folder} . makes one that is read",
+            folder = printable(&folder)
+        )),
+        None => foreign(name),
+    };
     let mut entries: Vec<Entry> = Vec::new();
     let mut names = BTreeSet::new();
     let mut end = 0;
@@ -136,7 +158,7 @@ pub(super) fn read_told(bytes: &[u8]) -> Result<(Vec<Entry>, Vec<u8>), ArchiveEr
         end = start
             .checked_add(size)
             .filter(|end| *end <= bytes.len())
-            .ok_or_else(|| refused("a file in it ends behind its end"))?;
+            .ok_or_else(|| refused("the tar was cut off before it was encrypted"))?;
         if of_the_moment(name) {
             continue;
         }
@@ -170,10 +192,25 @@ pub(super) fn read_told(bytes: &[u8]) -> Result<(Vec<Entry>, Vec<u8>), ArchiveEr
     // Two blocks of zeros end it, and programs fill it up with more of them.
     let rest = bytes.get(end.div_ceil(BLOCK) * BLOCK..).unwrap_or_default();
     if rest.len() < 2 * BLOCK || rest.iter().any(|byte| *byte != 0) {
-        return Err(refused("it does not end where its last file does"));
+        return Err(refused(
+            "the tar was cut off before it was encrypted, or something stands behind its end",
+        ));
     }
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     Ok((entries, about))
+}
+
+/// The folder that the files of a data folder are in, if they are not at the top.
+fn wrapped(bytes: &[u8]) -> Option<String> {
+    let mut archive = Archive::new(bytes);
+    let names = archive.entries().ok()?.take(2 * MAX_FILES).map_while(Result::ok);
+    names
+        .filter_map(|entry| String::from_utf8(entry.path_bytes().into_owned()).ok())
+        .find_map(|name| {
+            let (folder, file) = name.rsplit_once('/')?;
+            let folder = folder.strip_prefix("./").unwrap_or(folder);
+            (matches!(file, LOCK | IDENTITY) && !matches!(folder, "" | ".")).then(|| folder.to_owned())
+        })
 }
 
 fn printable(name: &str) -> String {
@@ -263,6 +300,33 @@ mod tests {
             let names: Vec<String> = read(tar).unwrap().into_iter().map(|entry| entry.name).collect();
             assert_eq!(names, ["cluster-lock.json", "validator_keys/keystore-0.json"]);
         }
+    }
+
+    #[test]
+    fn a_tar_that_was_made_in_another_way_is_told_how_to_make_it() {
+        let said = |tar: &[u8]| read(tar).map(|_| ()).unwrap_err().to_string();
+        for folder in ["carol", "c1/carol", "./carol"] {
+            let name = |file: &str| format!("{folder}/{file}");
+            let tar = foreign_tar(&[
+                (EntryType::Directory, &name(""), b""),
+                (EntryType::Directory, &name("validator_keys/"), b""),
+                (FILE, &name("validator_keys/keystore-0.json"), b"key"),
+                (FILE, &name("cluster-lock.json"), b"lock"),
+            ]);
+            let folder = folder.trim_start_matches("./");
+            let text = said(&tar);
+            assert!(
+                text.contains(&format!("in the folder {folder}/; tar c -C {folder} .")),
+                "{text}"
+            );
+        }
+        let tar = foreign_tar(&[(FILE, "cluster-lock.json", b"lock"), (FILE, "notes.txt", b"x")]);
+        assert!(said(&tar).ends_with("notes.txt does not belong there"));
+        assert!(said(b"").contains("there is nothing in it"));
+        assert!(said(b"\x1f\x8b\x08\0").contains("a packed file (gzip"));
+        assert!(said(b"hello").contains("it is no tar"));
+        let good = foreign_tar(&[(FILE, "cluster-lock.json", &[1; 2000])]);
+        assert!(said(&good[..3 * BLOCK]).contains("cut off"));
     }
 
     #[test]

@@ -11,16 +11,16 @@ use crate::{
         folder::IDENTITY,
         identity::parse_key,
         keystores::{self, KeyFile, Places, Shut},
+        problem::{Remedy, Unread},
         product,
     },
     cluster::{
         definition::Definition,
         lock::Lock,
-        recognise::Content,
         report::{Check, Outcome},
         wallets::Wallets,
     },
-    dkg::transcript::{FAMILY, MAGIC, Transcript},
+    dkg::transcript::{FAMILY, MAGIC, Transcript, TranscriptError},
     ethereum::{
         deposit::{self, DepositEntry, deposit_file_name, read_deposit_file},
         network::Network,
@@ -72,22 +72,22 @@ pub fn network_of(fork_version: [u8; 4], custom: Option<&Network>) -> Option<&Ne
 pub(super) fn content<'a>(item: &'a Item, result: &mut Verification) -> Option<&'a [u8]> {
     match &item.content {
         Ok(bytes) => Some(bytes),
-        Err(why) => {
-            result.add(&item.file, READABLE, Outcome::Failed(why.clone()));
+        Err(unread) => {
+            result.add_unread(&item.file, READABLE, unread);
             None
         }
     }
 }
 
 /// Makes a row of whether a file has the right form, and gives what it holds.
-fn parsed<T, E: ToString>(file: &str, value: Result<T, E>, result: &mut Verification) -> Option<T> {
+fn parsed<T, E: Into<Unread>>(file: &str, value: Result<T, E>, result: &mut Verification) -> Option<T> {
     match value {
         Ok(value) => {
             result.add(file, READABLE, Outcome::Ok);
             Some(value)
         }
-        Err(why) => {
-            result.add(file, READABLE, Outcome::Failed(why.to_string()));
+        Err(error) => {
+            result.add_unread(file, READABLE, &error.into());
             None
         }
     }
@@ -179,12 +179,7 @@ pub(super) fn deposits(
 ) -> Option<u64> {
     let file = &item.file;
     let bytes = content(item, result)?;
-    let entries =
-        read_deposit_file(bytes).map_err(|error| match Content::instead_of(&Content::Deposits, bytes) {
-            Some(other) => format!("this is {other}, not a deposit file"),
-            None => error.to_string(),
-        });
-    let entries = parsed(file, entries, result)?;
+    let entries = parsed(file, read_deposit_file(bytes), result)?;
     let fork_version = match against {
         Against::Lock(lock) => lock.definition().fork_version,
         _ => entries.first()?.fork_version,
@@ -289,10 +284,12 @@ fn unfit_deposit(entries: &[DepositEntry], lock: &Lock) -> Result<Vec<(usize, bo
     Ok(left)
 }
 
-/// A transcript: every signed step of the ceremony, judged anew, and whether it leads to the lock.
+/// A transcript: every signed step of the ceremony, judged anew, and whether it leads to the lock. Without a lock it is judged by the
+/// definition, which says as well what was to be signed, by whom.
 pub(super) fn transcript(
     item: &Item,
     against: Against<'_>,
+    definition: Option<&Definition>,
     custom: Option<&Network>,
     weight_seed: &[u8; 32],
     result: &mut Verification,
@@ -301,16 +298,35 @@ pub(super) fn transcript(
         return;
     };
     let later = bytes.starts_with(FAMILY) && !bytes.starts_with(MAGIC);
-    let header = Transcript::peek(bytes).ok_or(if later { LATER } else { "it is not a transcript" });
-    if parsed(&item.file, header, result).is_none() {
+    let whole = Transcript::look(bytes).map_err(|error| match error {
+        _ if later => Unread::new(LATER, Remedy::Update),
+        error => Unread::new(error, Remedy::Another),
+    });
+    let (steps, leads) = ("steps and proofs", "leads to the lock");
+    let lock = against.lock();
+    let definition = match (&lock, definition) {
+        (Ok(lock), _) => Some(lock.definition()),
+        (Err(_), definition) => definition,
+    };
+    // Whose it is comes first: a lock of another ceremony is no reason to look for a better copy.
+    let foreign = Transcript::peek(bytes)
+        .map(|(hash, _)| hash)
+        .filter(|hash| definition.is_some_and(|definition| definition.definition_hash() != *hash));
+    if let Some(hash) = foreign {
+        let why = TranscriptError::OtherCeremony(hash).to_string();
+        return result.add(&item.file, steps, Outcome::Failed(why));
+    }
+    if parsed(&item.file, whole, result).is_none() {
         return;
     }
-    let steps = "steps and proofs";
-    let lock = match against.lock() {
-        Ok(lock) => lock,
-        Err(outcome) => return result.add(&item.file, steps, outcome),
+    let Some(definition) = definition else {
+        let why = match lock {
+            Err(Outcome::NotChecked(why)) if matches!(against, Against::Unreadable) => why,
+            _ => "there is neither a lock nor a definition to check it with: name the group's cluster-definition.json too"
+                .to_owned(),
+        };
+        return result.add(&item.file, steps, Outcome::NotChecked(why));
     };
-    let definition = lock.definition();
     let Some(network) = network_of(definition.fork_version, custom) else {
         let why = "the network is not known; a network file would tell what was signed for";
         return result.add(&item.file, steps, Outcome::NotChecked(why.to_owned()));
@@ -329,13 +345,23 @@ pub(super) fn transcript(
         Err(why) => return result.add(&item.file, steps, Outcome::Failed(why)),
     };
     result.add(&item.file, steps, Outcome::Ok);
-    let same = findings.lock_hash == lock.lock_hash();
-    let same = if same {
-        Ok(())
-    } else {
-        Err("it leads to another lock".to_owned())
-    };
-    result.add(&item.file, "leads to the lock", same);
+    match lock {
+        Ok(lock) if findings.lock_hash == lock.lock_hash() => result.add(&item.file, leads, Outcome::Ok),
+        Ok(_) => result.add(
+            &item.file,
+            leads,
+            Outcome::Failed("it leads to another lock".to_owned()),
+        ),
+        Err(Outcome::NotChecked(why)) => {
+            let hash = hex::encode(findings.lock_hash);
+            result.add(
+                &item.file,
+                leads,
+                Outcome::NotChecked(format!("{why}; it leads to the lock 0x{hash}")),
+            );
+        }
+        Err(outcome) => result.add(&item.file, leads, outcome),
+    }
     super::transcript::show(&item.file, &findings, result);
 }
 
@@ -346,7 +372,8 @@ pub(super) fn identity(
     result: &mut Verification,
 ) -> Option<usize> {
     let key = item.content.as_ref().map_err(Clone::clone).and_then(|text| {
-        parse_key(text).ok_or_else(|| "it is not a key of 64 hexadecimal digits".to_owned())
+        parse_key(text)
+            .ok_or_else(|| Unread::new("it is not a key of 64 hexadecimal digits", Remedy::OwnCopy))
     });
     let key = parsed(&item.file, key, result)?;
     let check = "identity of an operator";
@@ -378,15 +405,15 @@ struct Collected(BTreeMap<&'static str, Outcomes>);
 #[derive(Default)]
 struct Outcomes {
     fine: usize,
-    others: Vec<(String, Outcome)>,
+    others: Vec<(String, Outcome, Remedy)>,
 }
 
 impl Collected {
-    fn add(&mut self, check: &'static str, file: &str, outcome: impl Into<Outcome>) {
+    fn add(&mut self, check: &'static str, file: &str, outcome: Outcome, remedy: Remedy) {
         let Outcomes { fine, others } = self.0.entry(check).or_default();
-        match outcome.into() {
+        match outcome {
             Outcome::Ok => *fine += 1,
-            outcome => others.push((file.to_owned(), outcome)),
+            outcome => others.push((file.to_owned(), outcome, remedy)),
         }
     }
 
@@ -400,8 +427,8 @@ impl Collected {
                 1 if others.is_empty() => result.add(first, check, Outcome::Ok),
                 _ => result.add(&format!("{fine} keystores"), check, Outcome::Ok),
             }
-            for (file, outcome) in others {
-                result.add(file, check, outcome.clone());
+            for (file, outcome, remedy) in others {
+                result.add_with(file, check, outcome.clone(), *remedy);
             }
         }
     }
@@ -429,14 +456,14 @@ pub(super) fn keystores(
     for (item, opened) in files.iter().zip(keystores::open(files, |_| true, drop)) {
         let file = &item.file;
         let opened = match opened {
-            Err(why) => {
-                collected.add(READABLE, file, Outcome::Failed(why));
+            Err(unread) => {
+                collected.add(READABLE, file, Outcome::Failed(unread.why), unread.remedy);
                 covered.extend(item.number);
                 continue;
             }
             Ok(opened) => opened,
         };
-        collected.add(READABLE, file, Outcome::Ok);
+        collected.add(READABLE, file, Outcome::Ok, Remedy::Doubt);
         let outcome = match (&places, opened.key) {
             (Err(outcome), _) => outcome.clone(),
             (Ok(_), None) => {
@@ -455,14 +482,18 @@ pub(super) fn keystores(
                 }
             },
         };
-        collected.add(share, file, outcome);
+        collected.add(share, file, outcome, Remedy::Doubt);
         let password = match opened.share {
             Ok(()) => Outcome::Ok,
             Err(Shut::Closed(why)) => Outcome::Failed(why),
             Err(Shut::NoPassword(why)) => Outcome::NotChecked(why),
             Err(Shut::NotWanted) => Outcome::NotChecked("it was not opened".to_owned()),
         };
-        collected.add(opens, file, password);
+        let remedy = match &item.password {
+            Some(Err(unread)) => unread.remedy,
+            _ => Remedy::OwnCopy,
+        };
+        collected.add(opens, file, password, remedy);
     }
     collected.rows(CHECKS, &first.file, result);
     let Some(folder) = folder else { return covered };
@@ -554,6 +585,14 @@ pub(super) fn complete(
         );
         result.add(folder, "identity of an operator", Outcome::NotChecked(why));
     }
+    let remedy = if missing
+        .iter()
+        .any(|name| name == IDENTITY || name.starts_with("keystore "))
+    {
+        Remedy::OwnCopy
+    } else {
+        Remedy::Another
+    };
     let more = missing.len().saturating_sub(3);
     missing.truncate(3);
     let silent = wanted.is_empty() && material.deposits.is_empty();
@@ -566,7 +605,7 @@ pub(super) fn complete(
         (false, 0) => Outcome::Failed(format!("missing: {}", missing.join(", "))),
         (false, more) => Outcome::Failed(format!("missing: {} and {more} more", missing.join(", "))),
     };
-    result.add(folder, CHECK, outcome);
+    result.add_with(folder, CHECK, outcome, remedy);
     if let Some(is_there) = material.slashing_protection {
         let outcome = if is_there {
             Outcome::Ok
@@ -574,5 +613,10 @@ pub(super) fn complete(
             Outcome::NotChecked("there is none: conclave run will ask for one before it signs".to_owned())
         };
         result.add(folder, "slashing protection", outcome);
+    }
+    if material.lacks_transcript {
+        let why = "there is none: what shows that everybody took part in making the keys is missing; every other operator has the same \
+                   one, at ceremony/transcript";
+        result.add(folder, "transcript", Outcome::NotChecked(why.to_owned()));
     }
 }

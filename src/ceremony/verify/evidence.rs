@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use super::{Item, Row, Verification, checks};
 use crate::{
-    ceremony::{names::Names, product},
+    ceremony::{
+        names::Names,
+        problem::{Remedy, Unread},
+        product,
+    },
     cluster::{definition::Definition, report::Outcome},
     crypto::hash::Hash,
     dkg::{
@@ -33,12 +37,12 @@ pub(super) fn check(
     };
     let Some(hash) = of_definition(bytes) else {
         let later = bytes.starts_with(FAMILY) && !bytes.starts_with(MAGIC);
-        let why = if later {
-            checks::LATER
+        let unread = if later {
+            Unread::new(checks::LATER, Remedy::Update)
         } else {
-            "it is not evidence"
+            Unread::new("it is not evidence, or it is damaged", Remedy::Another)
         };
-        return result.add(&item.file, checks::READABLE, Outcome::Failed(why.to_owned()));
+        return result.add_unread(&item.file, checks::READABLE, &unread);
     };
     let outcome = match definition {
         None => Err(Outcome::NotChecked(
@@ -60,6 +64,7 @@ pub(super) fn check(
         check: PROVES.to_owned(),
         outcome,
         finding,
+        remedy: Remedy::Doubt,
     });
 }
 

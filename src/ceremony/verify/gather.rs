@@ -1,9 +1,8 @@
 //! Finds the files that belong together.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
+
+use serde::de::IgnoredAny;
 
 use super::{IdentityItem, Item, Material};
 use crate::{
@@ -16,12 +15,13 @@ use crate::{
         },
         keystores::KeyFile,
         names::Names,
-        problem::Problem,
+        problem::{Problem, Unread},
         restored, retirement,
     },
-    cluster::{self, recognise::Content},
+    cluster,
     dkg::{evidence, transcript},
     ethereum::{deposit, keystore},
+    recognise::{Content, why_no_json, without_bom},
 };
 
 /// Most bytes of a file that holds a password or a node key.
@@ -192,12 +192,16 @@ fn data_folder(disk: &Disk, path: &Path) -> Result<Option<Material>, Problem> {
     let transcript = path.join(CEREMONY).join(TRANSCRIPT);
     if transcript.exists() {
         material.transcript = Some(read(disk, &transcript, FileKind::Transcript));
+    } else if material.lock.is_some() {
+        // Other software's folder has no journal and no attempts, wherever it was run with.
+        let of_ceremony = |name: &String| name.starts_with("journal") || name.starts_with("attempt-");
+        material.lacks_transcript = disk.list(&path.join(CEREMONY))?.iter().any(of_ceremony);
     }
     if names.iter().any(|name| name == IDENTITY) {
         let file = path.join(IDENTITY);
         let content = disk
             .read_secret(&file, MAX_SECRET_BYTES)
-            .map_err(|error| error.cause.to_string());
+            .map_err(|error| Unread::from(error).of_own());
         material.identity = Some(IdentityItem {
             file: file.display().to_string(),
             content,
@@ -228,13 +232,18 @@ fn single_files(disk: &Disk, files: &[(&Path, FileKind)]) -> Vec<Material> {
     } else {
         None
     };
-    let mut by_lock: BTreeMap<Option<PathBuf>, Material> = BTreeMap::new();
+    let transcripts = files.iter().filter(|(_, kind)| *kind == FileKind::Transcript);
+    let transcript_lock = transcripts
+        .map(|(path, _)| home(path).join(LOCK))
+        .find(|lock| lock.exists());
+    let mut by_lock: Vec<(Option<PathBuf>, Material)> = Vec::new();
     let mut proofs = Vec::new();
+    let mut beside: Vec<(usize, PathBuf)> = Vec::new();
     for (path, kind) in files {
-        let beside = match kind {
+        let its_lock = match kind {
             FileKind::Lock => Some(path.to_path_buf()),
-            // A definition is a whole without a lock.
-            FileKind::Definition => None,
+            // A definition is a whole without a lock, and what a transcript is judged by that has one beside it is both.
+            FileKind::Definition => transcript_lock.clone(),
             FileKind::Deposits => Some(path.with_file_name(LOCK)),
             FileKind::Keystore | FileKind::Transcript => Some(home(path).join(LOCK)),
             // It is as good as it will ever be without what came of the ceremony, if anything did.
@@ -243,15 +252,45 @@ fn single_files(disk: &Disk, files: &[(&Path, FileKind)]) -> Vec<Material> {
                 continue;
             }
         };
-        let lock = named.clone().or(beside.filter(|lock| lock.exists()));
-        let material = by_lock.entry(lock).or_default();
+        let lock = named.clone().or(its_lock.filter(|lock| lock.exists()));
+        // There is one of each with a lock: what is named twice is verified twice.
+        let has_room = |material: &Material| match kind {
+            FileKind::Definition => material.definition.is_none(),
+            FileKind::Transcript => material.transcript.is_none(),
+            _ => true,
+        };
+        let place = by_lock
+            .iter()
+            .position(|(of, material)| *of == lock && has_room(material))
+            .unwrap_or_else(|| {
+                by_lock.push((lock, Material::default()));
+                by_lock.len() - 1
+            });
+        let Some((_, material)) = by_lock.get_mut(place) else {
+            continue;
+        };
         match kind {
-            // A lock is read below, as the key of the map; evidence is no part of it.
+            // A lock is read below, as what the others belong to; evidence is no part of it.
             FileKind::Lock | FileKind::Evidence => {}
             FileKind::Definition => material.definition = Some(read(disk, path, *kind)),
             FileKind::Deposits => material.deposits.push(read(disk, path, *kind)),
-            FileKind::Transcript => material.transcript = Some(read(disk, path, *kind)),
+            FileKind::Transcript => {
+                material.transcript = Some(read(disk, path, *kind));
+                beside.push((place, home(path).join(DEFINITION)));
+            }
             FileKind::Keystore => material.keystores.push(KeyFile::read(disk, path)),
+        }
+    }
+    // With no lock a transcript is judged by the definition: the one that was named, or else the one beside it.
+    let named = files.iter().find(|(_, kind)| *kind == FileKind::Definition);
+    let named = named.map(|(path, _)| path.to_path_buf());
+    for (place, beside) in beside {
+        let Some((None, material)) = by_lock.get_mut(place) else {
+            continue;
+        };
+        let definition = named.clone().or(beside.exists().then_some(beside));
+        if let (None, Some(path)) = (&material.definition, definition) {
+            material.definition = Some(read(disk, &path, FileKind::Definition));
         }
     }
     let mut materials: Vec<Material> = by_lock
@@ -318,9 +357,12 @@ fn kind(disk: &Disk, path: &Path) -> Result<FileKind, Problem> {
     FileKind::by_content(&bytes)
         .or(proof.then_some(FileKind::Evidence))
         .ok_or_else(|| {
-            let why = match Content::of(&bytes) {
-                Some(other) => format!("it is {other}"),
-                None => "it is neither a definition, a lock, a deposit file, a keystore, a transcript nor evidence".to_owned(),
+            let why = match (Content::of(&bytes), serde_json::from_slice::<IgnoredAny>(without_bom(&bytes))) {
+                (Some(other), _) => format!("it is {other}"),
+                (None, Err(error)) if matches!(without_bom(&bytes).trim_ascii_start(), [b'{' | b'[', ..]) => {
+                    why_no_json(&error)
+                }
+                _ => "it is neither a definition, a lock, a deposit file, a keystore, a transcript nor evidence".to_owned(),
             };
             Problem::bad_input(
                 format!("{} cannot be verified", path.display()),
@@ -331,9 +373,7 @@ fn kind(disk: &Disk, path: &Path) -> Result<FileKind, Problem> {
 }
 
 fn read(disk: &Disk, path: &Path, kind: FileKind) -> Item {
-    let content = disk
-        .read(path, kind.limit())
-        .map_err(|error| error.cause.to_string());
+    let content = disk.read(path, kind.limit()).map_err(Unread::from);
     Item {
         file: path.display().to_string(),
         content,

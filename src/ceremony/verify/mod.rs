@@ -16,7 +16,11 @@ use zeroize::Zeroizing;
 use self::checks::Against;
 pub use self::checks::{DEPOSIT_FILES, network_of};
 pub use self::gather::gather;
-use super::{keystores::KeyFile, names::Names};
+use super::{
+    keystores::KeyFile,
+    names::Names,
+    problem::{Remedy, Unread},
+};
 use crate::{
     cluster::{
         definition::Definition,
@@ -39,6 +43,8 @@ pub struct Row {
     pub outcome: Outcome,
     /// What evidence proves, or what somebody should know of a check that is ok, in words.
     pub finding: Option<String>,
+    /// What helps, where it failed.
+    pub remedy: Remedy,
 }
 
 /// The result of a verification.
@@ -69,8 +75,24 @@ impl Verification {
             check: check.into(),
             outcome: outcome.into(),
             finding: None,
+            remedy: Remedy::Doubt,
         };
         self.rows.push(row);
+    }
+
+    fn add_with(&mut self, file: &str, check: &str, outcome: Outcome, remedy: Remedy) {
+        self.rows.push(Row {
+            file: file.to_owned(),
+            check: check.to_owned(),
+            outcome,
+            finding: None,
+            remedy,
+        });
+    }
+
+    /// Adds that something failed for a cause that is known.
+    fn add_unread(&mut self, file: &str, check: &str, unread: &Unread) {
+        self.add_with(file, check, Outcome::Failed(unread.why.clone()), unread.remedy);
     }
 
     fn add_check(&mut self, file: &str, check: &Check) {
@@ -79,6 +101,7 @@ impl Verification {
             check: check.name.clone(),
             outcome: check.outcome.clone(),
             finding: check.finding.clone(),
+            remedy: Remedy::Doubt,
         });
     }
 
@@ -89,6 +112,7 @@ impl Verification {
             check: check.to_owned(),
             outcome: Outcome::Ok,
             finding: Some(finding),
+            remedy: Remedy::Doubt,
         });
     }
 }
@@ -99,7 +123,7 @@ pub struct Item {
     /// The path as the user named it.
     pub file: String,
     /// Its bytes.
-    pub content: Result<Vec<u8>, String>,
+    pub content: Result<Vec<u8>, Unread>,
 }
 
 /// The secret key by which a folder's operator is known: 32 bytes in hexadecimal.
@@ -107,7 +131,7 @@ pub struct IdentityItem {
     /// The path as the user named it.
     pub file: String,
     /// Its bytes.
-    pub content: Result<Zeroizing<Vec<u8>>, String>,
+    pub content: Result<Zeroizing<Vec<u8>>, Unread>,
 }
 
 /// Files that belong together.
@@ -128,6 +152,8 @@ pub struct Material {
     pub keystores: Vec<KeyFile>,
     /// The transcript of the ceremony.
     pub transcript: Option<Item>,
+    /// Whether the folder held a ceremony of conclave to its end, and the transcript of it is not there.
+    pub lacks_transcript: bool,
     /// Evidence of faults.
     pub evidence: Vec<Item>,
     /// What the folder calls operators, for those whom evidence names by their number only.
@@ -358,7 +384,7 @@ impl Material {
         }
         if let Some(item) = &self.transcript {
             let check = |result: &mut Verification| {
-                checks::transcript(item, against, custom, weight_seed, result);
+                checks::transcript(item, against, definition.as_ref(), custom, weight_seed, result);
                 None
             };
             match &mut known {

@@ -5,7 +5,7 @@ use crate::crypto::threshold::recover_signature;
 use crate::dkg::board::Slot;
 use crate::dkg::entry::{Entry, Step};
 use crate::dkg::evidence::{Finding, Kind};
-use crate::dkg::transcript::Transcript;
+use crate::dkg::transcript::{Transcript, TranscriptError};
 
 pub(super) fn assert_finished(sim: &Sim) {
     let locks = sim.locks();
@@ -152,9 +152,34 @@ fn the_transcript_shows_the_ceremony_and_nothing_else() {
             Transcript::decode(&sim.terms, &[2; 32], &bent).map(|t| t.check(&sim.terms, &[0; 32]).is_err());
         assert!(refused.is_err() || refused == Ok(true), "byte {at}");
     }
-    for cut in 0..200 {
-        assert!(Transcript::decode(&sim.terms, &[2; 32], &bytes[..cut]).is_err());
+    let error = |bytes: &[u8]| Transcript::decode(&sim.terms, &[2; 32], bytes).err();
+    let count = read.entries.len();
+    for cut in (0..200).chain([bytes.len() / 2, bytes.len() - 1]) {
+        let expected = Transcript::look(&bytes[..cut]).err();
+        assert_eq!(error(&bytes[..cut]), expected, "{cut}");
+        match expected {
+            Some(TranscriptError::NotOne) => assert!(cut < 22),
+            Some(TranscriptError::CutOff(_, 0)) => assert!((22..90).contains(&cut)),
+            Some(TranscriptError::CutOff(whole, all)) => assert!(cut >= 90 && whole < all && all == count),
+            other => panic!("{cut}: {other:?}"),
+        }
     }
+    assert_eq!(
+        error(&[&bytes[..], &[0; 1000]].concat()),
+        Some(TranscriptError::TooLong(count))
+    );
+    let mut other = bytes.clone();
+    other[22] ^= 1;
+    assert!(matches!(
+        error(&other[..100]),
+        Some(TranscriptError::OtherCeremony(_))
+    ));
+    let mut other = bytes.clone();
+    other[22 + 32] ^= 1;
+    assert_eq!(error(&other), Some(TranscriptError::OtherNetwork));
+    let mut bent = bytes.clone();
+    bent[22 + 64 + 4 + 4] = 9;
+    assert_eq!(error(&bent), Some(TranscriptError::Malformed(1, count)));
 }
 
 /// Operator 1 sends its own version of an entry instead of the honest one.

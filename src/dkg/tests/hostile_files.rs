@@ -234,7 +234,7 @@ fn a_transcript_of_more_entries_than_there_can_be_is_refused_unread() {
     bytes[at..at + 4].copy_from_slice(&(most + 1).to_be_bytes());
     assert_eq!(
         Transcript::decode(&sim.terms, &[2; 32], &bytes).err(),
-        Some(TranscriptError::Malformed)
+        Some(TranscriptError::TooLong(MAX_ENTRIES))
     );
 }
 

@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{crypto::hash::Hash, validator::chain::json};
+use crate::{crypto::hash::Hash, recognise::why_no_json, validator::chain::json};
 
 use super::{
     http::{BYTE_ORDER_MARK, ErrorKind, Node, NodeError, Request, line},
@@ -201,7 +201,7 @@ async fn listen(
 
 /// Understands an event; others than those asked for are skipped.
 fn news(event: &Raw) -> Result<Option<News>, ErrorKind> {
-    let malformed = |error: serde_json::Error| ErrorKind::Malformed(line(&error.to_string()));
+    let malformed = |error: serde_json::Error| ErrorKind::Malformed(why_no_json(&error));
     Ok(match event.name.as_str() {
         "head" => Some(News::Head(serde_json::from_str(&event.data).map_err(malformed)?)),
         _ => None,

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -57,6 +58,20 @@ pub enum AddressError {
          Correct the file."
     )]
     Header(usize),
+    /// A header that every request has already, or that says how it is sent: the line, and the name.
+    #[error(
+        "Line {0} of the header file names {1}, which cannot be set there.\n\
+         It says how a request is sent or what is in it, which differs from request to request: with another value none would be understood.\n\
+         Take that line out. The file is for credentials, such as \"Authorization: Bearer TOKEN\"."
+    )]
+    Reserved(usize, String),
+    /// A part of the API in the address.
+    #[error(
+        "The beacon node's address has {0} in it, which conclave adds itself.\n\
+         Behind the address it asks for /eth/v1/..., and a node knows no {0}/eth/v1/...\n\
+         Leave out {0} and what follows it: {1} is the address."
+    )]
+    ApiPath(String, String),
     /// More than a file of headers needs.
     #[error(
         "The header file has more than {MAX_HEADER_FILE_BYTES} bytes.\n\
@@ -71,8 +86,51 @@ pub enum AddressError {
     Client(String),
 }
 
-/// A beacon node's address with its credentials. `Display` and `Debug` show neither credentials, path nor query:
-/// hosted nodes have keys there.
+/// Whether a header says how a request is sent, or what is in it: the HTTP client and the requests themselves set these.
+fn is_reserved(name: &HeaderName) -> bool {
+    const NAMES: [&str; 17] = [
+        "accept",
+        "connection",
+        "date",
+        "eth-consensus-version",
+        "expect",
+        "host",
+        "http2-settings",
+        "keep-alive",
+        "proxy-connection",
+        "range",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "via",
+        "max-forwards",
+        "content-range",
+    ];
+    let name = name.as_str();
+    NAMES.contains(&name)
+        || ["accept-", "content-", "if-", "eth-"]
+            .iter()
+            .any(|family| name.starts_with(family))
+}
+
+/// How much of a path is a part of the Beacon API, as of `/eth/v1`, if any of it is.
+fn api_part(path: &str) -> Option<String> {
+    let parts: Vec<&str> = path.split('/').collect();
+    let is_version = |part: &str| {
+        part.strip_prefix(['v', 'V'])
+            .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    parts.windows(2).find_map(|pair| match pair {
+        [eth, version] if eth.eq_ignore_ascii_case("eth") && is_version(version) => {
+            Some(format!("/{eth}/{version}"))
+        }
+        _ => None,
+    })
+}
+
+/// A beacon node's address with its credentials. `Display` and `Debug` show neither credentials, path nor query, as hosted nodes have
+/// keys there; but that there is a path.
 #[derive(Clone)]
 pub struct Address {
     url: Url,
@@ -111,14 +169,57 @@ impl Address {
             let error = AddressError::Header(number + 1);
             let (name, value) = line.split_once(':').ok_or(error.clone())?;
             let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| error.clone())?;
+            if is_reserved(&name) {
+                return Err(AddressError::Reserved(number + 1, name.as_str().to_owned()));
+            }
             let mut value = HeaderValue::from_str(value.trim()).map_err(|_| error)?;
             value.set_sensitive(true);
             headers.insert(name, value);
         }
         let host = url.host_str().unwrap_or_default();
         let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-        let shown = format!("{}://{host}{port}", url.scheme());
+        let root = format!("{}://{host}{port}", url.scheme());
+        if let Some(part) = api_part(url.path()) {
+            // What stands before it may be a key.
+            let begins = url
+                .path()
+                .get(..part.len())
+                .is_some_and(|beginning| beginning == part);
+            let right = if begins {
+                root
+            } else {
+                "what is before it".to_owned()
+            };
+            return Err(AddressError::ApiPath(part, right));
+        }
+        let has_path = !url.path().trim_matches('/').is_empty();
+        let shown = if has_path { format!("{root}/...") } else { root };
         Ok(Self { url, headers, shown })
+    }
+
+    /// Whether both are one server's: the same host, port, path and query, whatever the credentials. All names of this machine are one.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let host = |url: &Url| {
+            // A name that ends with a dot is the same without it.
+            let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+            let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
+            let is_here = ip.is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified());
+            if is_here {
+                "localhost".to_owned()
+            } else {
+                host.to_owned()
+            }
+        };
+        let parts = |url: &Url| {
+            let path = url.path().trim_end_matches('/').to_owned();
+            (
+                host(url),
+                url.port_or_known_default(),
+                path,
+                url.query().map(str::to_owned),
+            )
+        };
+        parts(&self.url) == parts(&other.url)
     }
 
     /// The URL of an endpoint: the path is appended to the address's, the address's query is kept.
@@ -921,8 +1022,8 @@ mod tests {
             Some("# for the proxy\nX-Token:  t0ken\n\n"),
         )
         .unwrap();
-        assert_eq!(address.to_string(), "https://example.org:8443");
-        assert_eq!(format!("{address:?}"), "Address(https://example.org:8443)");
+        assert_eq!(address.to_string(), "https://example.org:8443/...");
+        assert_eq!(format!("{address:?}"), "Address(https://example.org:8443/...)");
         assert_eq!(
             address.join("/eth/v1/x", &[("a", "1 2".into())]).as_str(),
             "https://example.org:8443/key/abc/eth/v1/x?apikey=xyz&a=1+2"
@@ -975,6 +1076,96 @@ mod tests {
         ] {
             let wait = retry_after(said, now).map(|wait| wait.as_secs());
             assert_eq!(wait, expected, "{said}");
+        }
+    }
+
+    #[test]
+    fn headers_that_say_how_a_request_is_sent_are_refused() {
+        let address = |file: &str| Address::new("http://localhost:5052", Some(file));
+        for name in [
+            "Content-Length",
+            "transfer-encoding",
+            "Host",
+            "CONNECTION",
+            "Keep-Alive",
+            "TE",
+            "Trailer",
+            "Upgrade",
+            "Expect",
+            "Proxy-Connection",
+            "Content-Type",
+            "Content-Encoding",
+            "Accept",
+            "Accept-Encoding",
+            "Eth-Consensus-Version",
+            "Range",
+            "If-None-Match",
+        ] {
+            let error = address(&format!("X-Token: a\n{name}: 5")).unwrap_err();
+            assert_eq!(error, AddressError::Reserved(2, name.to_ascii_lowercase()));
+            assert_eq!(error.to_string().lines().count(), 3);
+        }
+        for name in [
+            "Authorization",
+            "X-Api-Key",
+            "Cookie",
+            "User-Agent",
+            "CF-Access-Client-Id",
+            "Proxy-Authorization",
+        ] {
+            assert!(address(&format!("{name}: 5")).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_the_api_in_an_address_is_told_and_another_path_is_shown_to_be_there() {
+        let shown = |url: &str| Address::new(url, None).map(|address| address.to_string());
+        for (url, part) in [
+            ("http://n:5052/eth/v1", "/eth/v1"),
+            ("http://n:5052/eth/v1/", "/eth/v1"),
+            ("http://n:5052/eth/v2/beacon", "/eth/v2"),
+            ("http://n:5052/ETH/V1/node/health", "/ETH/V1"),
+        ] {
+            let error = shown(url).unwrap_err();
+            assert_eq!(
+                error,
+                AddressError::ApiPath(part.into(), "http://n:5052".into()),
+                "{url}"
+            );
+        }
+        let error = shown("https://n/s3cret/eth/v1").unwrap_err();
+        assert!(error.to_string().contains("Leave out /eth/v1") && !error.to_string().contains("s3cret"));
+        assert_eq!(shown("http://n:5052/").unwrap(), "http://n:5052");
+        assert_eq!(shown("http://n:5052/ethereum").unwrap(), "http://n:5052/...");
+        assert_eq!(
+            shown("http://n:5052/eth/s3cret?k=v").unwrap(),
+            "http://n:5052/..."
+        );
+    }
+
+    #[test]
+    fn one_server_under_two_addresses_is_one() {
+        let is_same = |one: &str, other: &str| {
+            let address = |url| Address::new(url, None).unwrap();
+            address(one).is_same(&address(other))
+        };
+        for other in [
+            "http://127.0.0.1:5052/",
+            "http://127.0.0.1:5052//",
+            "http://LOCALHOST:5052",
+            "http://[::1]:5052",
+            "http://ada:x@localhost:5052/#a",
+        ] {
+            assert!(is_same("http://127.0.0.1:5052", other), "{other}");
+        }
+        assert!(is_same("https://n.example", "https://N.example.:443/"));
+        for other in [
+            "http://127.0.0.1:5053",
+            "http://n:5052",
+            "http://127.0.0.1:5052/a",
+            "http://127.0.0.1:5052?k",
+        ] {
+            assert!(!is_same("http://127.0.0.1:5052", other), "{other}");
         }
     }
 

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     crypto::hash::Hash,
+    recognise::why_no_json,
     validator::chain::spec::{Chain, Genesis, MAX_GENESIS_BYTES, MAX_SPEC_BYTES, Parting, Pinned, Spec},
 };
 
@@ -1383,6 +1384,6 @@ async fn syncing(node: &Node, deadline: Instant) -> Result<Syncing, NodeError> {
     let request = Request::get(SYNCING, "/eth/v1/node/syncing", SMALL);
     let answer = node.send(&request, deadline).await?;
     let data: Data<Syncing> = serde_json::from_slice(&answer.body)
-        .map_err(|error| node.error(SYNCING, ErrorKind::Malformed(line(&error.to_string()))))?;
+        .map_err(|error| node.error(SYNCING, ErrorKind::Malformed(why_no_json(&error))))?;
     Ok(data.data)
 }

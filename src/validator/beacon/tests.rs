@@ -1180,7 +1180,12 @@ fn nodes_that_differ_in_what_is_not_shown_are_told_apart() {
     let names: Vec<&str> = health.iter().map(|node| node.name.as_str()).collect();
     assert_eq!(
         names,
-        ["http://one", "http://two:1", "http://one (2)", "http://one (3)"]
+        [
+            "http://one/...",
+            "http://two:1",
+            "http://one/... (2)",
+            "http://one"
+        ]
     );
 }
 

@@ -11,6 +11,7 @@ use crate::{
     },
     dkg::wire::Reader,
     ethereum::exit::VoluntaryExit,
+    recognise::{self, Content},
     validator::group::Group,
 };
 
@@ -193,8 +194,7 @@ impl PartialExit {
         if bytes.len() > MAX_FILE_BYTES {
             return Err(malformed("it is too long"));
         }
-        let file: File =
-            serde_json::from_slice(bytes).map_err(|_| malformed("it is not the JSON of such a file"))?;
+        let file: File = recognise::json(bytes, &Content::ExitPart).map_err(PartialError::Malformed)?;
         if array::<32>("lock_hash", &file.lock_hash)? != group.lock_hash {
             return Err(PartialError::OtherCluster);
         }

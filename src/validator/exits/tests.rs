@@ -128,6 +128,28 @@ fn files_of_others_and_other_spellings_are_refused() {
 }
 
 #[test]
+fn a_part_that_went_through_another_system_is_read_and_a_broken_one_is_told_plainly() {
+    let group = group();
+    let part = partial(2, 1, EXIT, 5);
+    let text = String::from_utf8(part.to_json(&group)).unwrap();
+    let windows = format!("\u{feff}{}\r\n", text.replace('\n', "\r\n"));
+    assert_eq!(PartialExit::from_json(windows.as_bytes(), &group), Ok(part));
+    for (bytes, expected) in [
+        (&text.as_bytes()[..60], "it is cut off"),
+        (b"", "an empty file"),
+        (b"<p>", "a web page"),
+        (b"{\"cluster_definition\":{}}", "a cluster lock"),
+        (
+            b"{\"message\":{\"epoch\":\"1\",\"validator_index\":\"1\"},\"signature\":\"0x\"}",
+            "a signed voluntary exit",
+        ),
+    ] {
+        let error = PartialExit::from_json(bytes, &group).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn any_three_make_the_exit_and_a_wrong_one_is_named() {
     let group = group();
     for left_out in 1..=4 {

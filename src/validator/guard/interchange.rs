@@ -18,8 +18,8 @@ use serde_json::value::RawValue;
 use super::cluster::Key;
 use super::rules::{Attested, Record};
 use crate::crypto::hash::Hash;
-use crate::ethereum::json::without_bom;
 use crate::ethereum::network::{MAX_SLOTS_PER_EPOCH, Network};
+use crate::recognise::{self, Content, why_no_json};
 use crate::text::line;
 
 /// Most bytes of a file: complete histories of some thousand keys.
@@ -62,6 +62,22 @@ pub enum InterchangeError {
          Check that it was exported for this cluster, and by this operator."
     )]
     NoneOfOurs,
+    /// What it says of all validators of this lock, or whose it is, cannot be read.
+    #[error(
+        "Nothing in this slashing protection file that may be about the validators here can be read; nothing was imported.\n\
+         {} and {} not taken over: {}.\n\
+         Export it anew from the other client, in the EIP-3076 interchange format, version 5. Do not go on without this history: \
+         it says what your share must not sign again.",
+        if *count == 1 { "One thing in it could not be read".to_owned() } else { format!("{count} things in it could not be read") },
+        if *count == 1 { "was" } else { "were" },
+        first
+    )]
+    Unreadable {
+        /// How many things.
+        count: usize,
+        /// Where and what the first of them is.
+        first: String,
+    },
     /// It names validators of this lock, and says of none that it signed anything.
     #[error(
         "This slashing protection file says of no validator here that it signed anything.\n\
@@ -338,23 +354,15 @@ impl Interchange {
         if bytes.len() as u64 > MAX_FILE_BYTES {
             return Err(InterchangeError::TooLarge);
         }
-        let malformed = |why: String| InterchangeError::Malformed(why);
-        if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-            return Err(malformed(
-                "It is text in UTF-16, as some editors and shells of Windows write it: save it as UTF-8"
-                    .to_owned(),
-            ));
-        }
-        let bytes = without_bom(bytes);
-        let json = |error: serde_json::Error| malformed(one_line(&error));
+        let malformed = |why: String| InterchangeError::Malformed(sentence(&why));
         // The version first: another one may have other fields.
-        let version: AnyVersion<'_> = serde_json::from_slice(bytes).map_err(json)?;
+        let version: AnyVersion<'_> = recognise::json(bytes, &Content::History).map_err(malformed)?;
         let version = version.metadata.interchange_format_version.get();
         let version = version.trim_matches('"');
         if version != VERSION {
             return Err(InterchangeError::Version(version.chars().take(20).collect()));
         }
-        let file: File<'_> = serde_json::from_slice(bytes).map_err(json)?;
+        let file: File<'_> = recognise::json(bytes, &Content::History).map_err(malformed)?;
         let root = file.metadata.genesis_validators_root;
         let mut read = Self {
             genesis_validators_root: hex_of(root).ok_or_else(|| {
@@ -372,7 +380,7 @@ impl Interchange {
             number += 1;
             read.add(number, entry)
         })
-        .map_err(|error| malformed(format!("In its data: {}", one_line(&error))))?;
+        .map_err(|error| malformed(format!("in its data: {}", why_no_json(&error))))?;
         Ok(read)
     }
 
@@ -492,9 +500,12 @@ fn twice(error: &serde_json::Error) -> Option<String> {
     Some(line(field, MAX_QUOTED))
 }
 
-/// A parser's message on one line.
-fn one_line(error: &serde_json::Error) -> String {
-    line(&error.to_string(), 200)
+/// With a capital at its beginning.
+fn sentence(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next()
+        .map(|first| first.to_uppercase().chain(rest).collect())
+        .unwrap_or_default()
 }
 
 fn quoted(value: &RawValue) -> String {

@@ -708,6 +708,18 @@ fn sort(cluster: &Cluster, chain: &Hash, file: &Interchange, future: Future) -> 
         }
         imported.unreadable.join(&said.unreadable);
     }
+    // What cannot be read is not nothing: it may be all that these shares have signed.
+    let is_silent = |record: &Record| *record == Record::default();
+    if records.values().all(is_silent)
+        && beyond.values().all(is_silent)
+        && let Some(first) = &imported.unreadable.first
+    {
+        return Err(InterchangeError::Unreadable {
+            count: imported.unreadable.count,
+            first: first.clone(),
+        }
+        .into());
+    }
     if records.is_empty() {
         return Err(InterchangeError::NoneOfOurs.into());
     }

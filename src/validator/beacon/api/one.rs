@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     crypto::hash::Hash,
+    recognise::why_no_json,
     validator::{
         beacon::{
             answers::{
@@ -110,7 +111,7 @@ fn read_block(
         Err(no_json) => {
             let decoded = schemas.produced_ssz(fork, answer.body);
             if decoded.is_err() && is_meant_as_json {
-                return Err(no_json.to_string());
+                return Err(why_no_json(&no_json));
             }
             (Format::Ssz, decoded, answer.version, answer.blinded)
         }
@@ -165,7 +166,7 @@ fn read_signed_block(
     let read = schemas.signed_block_ssz(blinded, &answer.body, fork_of);
     read.map_err(|error| {
         if answer.is_meant_as_json() {
-            no_json.to_string()
+            why_no_json(&no_json)
         } else {
             error.to_string()
         }
@@ -174,7 +175,7 @@ fn read_signed_block(
 
 impl Node {
     fn parse<T: DeserializeOwned>(&self, what: &'static str, body: &[u8]) -> Result<T, NodeError> {
-        serde_json::from_slice(body).map_err(|error| self.malformed(what, &error.to_string()))
+        serde_json::from_slice(body).map_err(|error| self.malformed(what, &why_no_json(&error)))
     }
 
     pub(super) fn malformed(&self, what: &'static str, why: &str) -> NodeError {

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use crate::{
     crypto::hash::Hash,
     ethereum::network::Network,
+    recognise::why_no_json,
     validator::chain::{json, time::Time},
 };
 
@@ -49,7 +50,7 @@ impl Genesis {
             )));
         }
         let file: GenesisFile =
-            serde_json::from_slice(bytes).map_err(|error| SpecError::Malformed(error.to_string()))?;
+            serde_json::from_slice(bytes).map_err(|error| SpecError::Malformed(why_no_json(&error)))?;
         // The year 9999 ends there; times beyond are nonsense, and in milliseconds they would overflow.
         in_range("genesis_time", file.data.genesis_time, 0, 253_402_300_799)?;
         Ok(Self {

@@ -75,7 +75,7 @@ pub struct Spec {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     /// It cannot be read.
-    #[error("it is not the JSON of the Beacon API: {0}")]
+    #[error("it is not what the Beacon API says: {0}")]
     Malformed(String),
     /// A value is missing that has no default.
     #[error("{0} is missing")]

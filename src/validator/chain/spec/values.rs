@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::validator::chain::json;
+use crate::{recognise::why_no_json, validator::chain::json};
 
 use super::SpecError;
 
@@ -22,7 +22,7 @@ impl Values {
     /// Reads the answer to `/eth/v1/config/spec`, whose length was looked at before.
     pub(super) fn from_json(bytes: &[u8]) -> Result<Self, SpecError> {
         let file: SpecFile =
-            serde_json::from_slice(bytes).map_err(|error| SpecError::Malformed(error.to_string()))?;
+            serde_json::from_slice(bytes).map_err(|error| SpecError::Malformed(why_no_json(&error)))?;
         Ok(Self(file.data))
     }
 

@@ -658,6 +658,77 @@ fn a_file_of_another_network_is_told_by_its_name() {
 }
 
 #[test]
+fn what_cannot_be_read_is_not_taken_for_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = cluster(2);
+    let keys = cluster.validators().to_vec();
+    let ours = entry(
+        &keys[0].distributed,
+        r#"{"slot": 100.0}"#,
+        r#"{"source_epoch": "3", "target_epoch": 1.1e1}"#,
+    );
+    let twice = entry(&keys[0].distributed, r#"{"slot": "1"}"#, "")
+        .replace("{\"pubkey\"", "{\"signed_blocks\": [], \"pubkey\"");
+    let strangers = entry(&key(9, 9), r#"{"slot": "7"}"#, "");
+    let good = entry(&keys[1].share, r#"{"slot": "7"}"#, "");
+    let path = dir.path().join(FILE);
+    for data in [
+        vec![&ours],
+        vec![&twice],
+        vec![&twice, &twice],
+        vec![&ours, &strangers],
+    ] {
+        let data: Vec<&str> = data.into_iter().map(String::as_str).collect();
+        let parsed = read(&file(&data.join(","))).unwrap();
+        let error = place(&path, &cluster, &ROOT, &parsed, Future::Refuse).unwrap_err();
+        let other = pinned(2).import(&parsed, Future::Refuse).unwrap_err();
+        for error in [error, other] {
+            assert!(
+                matches!(
+                    error,
+                    GuardError::Interchange(InterchangeError::Unreadable { .. })
+                ),
+                "{data:?}: {error}"
+            );
+            let text = error.to_string();
+            assert!(
+                text.contains("entry 1") && text.contains("nothing was imported"),
+                "{text}"
+            );
+        }
+        assert!(!path.exists());
+    }
+    // One that can be read is taken, and the rest is told.
+    let parsed = read(&file(&format!("{ours},{good}"))).unwrap();
+    let imported = place(&path, &cluster, &ROOT, &parsed, Future::Refuse).unwrap();
+    assert_eq!(imported.unreadable.count, 2);
+}
+
+#[test]
+fn a_file_that_is_no_history_is_told_without_the_words_of_a_parser() {
+    let good = file("");
+    for (text, expected) in [
+        ("", "It is an empty file"),
+        (&good[..40], "It is cut off"),
+        ("<html>", "It is a web page"),
+        ("[]", "It is a deposit file"),
+        ("null", "nothing (null)"),
+        ("{\"data\": []}", "\"metadata\" is missing"),
+        ("\u{1f}\u{8b}\u{8}", "It is a file of another kind"),
+        ("PK\u{3}\u{4}", "It is a packed file (zip"),
+    ] {
+        let error = read(text).unwrap_err().to_string();
+        assert!(
+            error.lines().nth(1).is_some_and(|why| why.contains(expected)),
+            "{error}"
+        );
+        for word in ["EOF", "expected", "struct", "AnyVersion"] {
+            assert!(!error.contains(word), "{error}");
+        }
+    }
+}
+
+#[test]
 fn a_database_made_from_a_file_is_marked_unless_it_knows_attestations_of_everybody() {
     let dir = tempfile::tempdir().unwrap();
     let cluster = cluster(2);

@@ -804,7 +804,7 @@ fn hostile_plans_are_bad_input() {
             "name = \"x\"\noperators = 3\nnetwork = \"hoodi\"\ntreshold = 2",
             "did you mean `threshold`?",
         ),
-        ("\u{0}\u{1}", "line 1"),
+        ("\u{0}\u{1}", "it holds no text"),
         (
             "name = \"x\"\noperators = 3\nnetwork = \"nowhere\"",
             "\"nowhere\" is not known",

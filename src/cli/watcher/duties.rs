@@ -83,7 +83,8 @@ impl Watcher {
             self.not_taken.insert(purpose, slot);
             let plural = if count == 1 { "" } else { "s" };
             told.warn(format!(
-                "slot {slot}: the group signed the {what} of {count} validator{plural}, and none of your beacon nodes took it: {why}. It                  counts only if another operator's beacon node took it. {}",
+                "slot {slot}: the group signed the {what} of {count} validator{plural}, and none of your beacon nodes took it: {why}. It \
+                 counts only if another operator's beacon node took it. {}",
                 advice.trim_end_matches('.')
             ));
         }

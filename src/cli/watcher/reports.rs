@@ -77,10 +77,13 @@ impl Watcher {
                 ));
             }
             Report::RanTwice { operator } => {
-                told.events.push(Event::RanTwice {
-                    who: self.who(operator),
-                });
-                told.warn(words::ran_twice(&self.name(operator)));
+                // Who lies shows pairs without end.
+                if self.once_in_a_while(operator, "ran twice").is_some() {
+                    told.events.push(Event::RanTwice {
+                        who: self.who(operator),
+                    });
+                    told.warn(words::ran_twice(&self.name(operator)));
+                }
             }
             Report::OwnBlock {
                 slot, what, advice, ..

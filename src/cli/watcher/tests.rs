@@ -1161,7 +1161,7 @@ fn what_no_own_beacon_node_takes_is_told_once_an_epoch_and_when_it_is_over() {
     let line = &said[0].1;
     assert!(
         line.starts_with("! slot 5: the group signed the attestation of 2 validators, and none of your beacon nodes took it: ")
-            && line.ends_with("Look into the beacon node's log")
+            && line.ends_with("wrong. It counts only if another operator's beacon node took it. Look into the beacon node's log")
             && !line.contains('\u{1b}'),
         "{line}"
     );

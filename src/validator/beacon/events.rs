@@ -15,7 +15,7 @@ use tokio::{
 use crate::{crypto::hash::Hash, recognise::why_no_json, validator::chain::json};
 
 use super::{
-    http::{BYTE_ORDER_MARK, ErrorKind, Node, NodeError, Request, line},
+    http::{BYTE_ORDER_MARK, ErrorKind, Node, NodeError, Request},
     nodes::{EVENTS, Nodes},
 };
 

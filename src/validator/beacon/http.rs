@@ -385,6 +385,15 @@ impl ErrorKind {
     /// error. The Beacon API has no code for it, so their words count: `PriorAttestationKnown`, `ATTESTATION_ALREADY_KNOWN`,
     /// `duplicate`.
     pub fn is_known_already(&self) -> bool {
+        // `PriorAttestationKnown`, `AttestationSupersetKnown`, `PriorSyncCommitteeMessageKnown`, `block already known`.
+        const WORDS: [&str; 6] = [
+            "alreadyknown",
+            "alreadyexist",
+            "attestationknown",
+            "supersetknown",
+            "messageknown",
+            "duplicate",
+        ];
         let Self::Status {
             status: 400..=500,
             message,
@@ -394,9 +403,9 @@ impl ErrorKind {
             return false;
         };
         let says_so = |text: &str| {
-            let text = text.to_ascii_lowercase();
-            ["already", "duplicate"].iter().any(|word| text.contains(word))
-                || (text.contains("known") && !text.contains("unknown"))
+            let letters: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
+            let letters = letters.to_ascii_lowercase();
+            WORDS.iter().any(|word| letters.contains(word))
         };
         if failures.is_empty() {
             says_so(message)

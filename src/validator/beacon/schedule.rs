@@ -126,7 +126,7 @@ mod tests {
         let (known, other) = (Some((&*with.chain, 9)), word(&[], 52));
         assert_eq!(counting(&[other.clone(), with.clone()], known), Some(1));
         assert_eq!(counting(&[other.clone(), with.clone(), other], known), Some(0));
-        assert_eq!(counting(&[with, word(&[], 53)], known), Some(1));
+        assert_eq!(counting(&[with.clone(), word(&[], 53)], known), Some(1));
     }
 
     #[test]

@@ -2587,6 +2587,12 @@ async fn what_a_node_has_already_is_neither_refused_nor_sent_again() {
         ((400, one("UnknownHeadBlock")), false),
         (plain(400, "unknown validator"), false),
         (plain(400, "bad signature"), false),
+        // Another block of the slot.
+        (
+            plain(400, "proposal for this slot and proposer has already been seen"),
+            false,
+        ),
+        (plain(400, "the parent is not known"), false),
         (plain(404, "this was known before"), false),
         ((400, String::new()), false),
     ] {

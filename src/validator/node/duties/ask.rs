@@ -146,13 +146,16 @@ impl Asker {
         let said = self.nodes.sync_duties(epoch, &indices(whom), deadline).await?;
         Ok(Answer::Duties(each(said, |answer| {
             let members = answer.iter().filter_map(|duty| {
-                let places = &duty.validator_sync_committee_indices;
-                let subcommittees = self.chain.sync_subcommittees(places).into_iter();
+                // Some nodes tell them in one order, some in another.
+                let mut places = duty.validator_sync_committee_indices.clone();
+                places.sort_unstable();
+                places.dedup();
+                let subcommittees = self.chain.sync_subcommittees(&places).into_iter();
                 Some(SyncMember {
                     validator: *whom.get(&duty.validator_index)?,
                     index: duty.validator_index,
                     subcommittees: subcommittees.filter_map(|one| u16::try_from(one).ok()).collect(),
-                    places: places.clone(),
+                    places,
                 })
             });
             let mut members: Vec<SyncMember> = members.collect();

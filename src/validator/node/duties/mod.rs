@@ -104,7 +104,7 @@ pub(super) struct Service {
     /// What counts of what nodes say of our validators, by their place in the lock.
     counted: BTreeMap<u32, ValidatorStatus>,
     /// Whether questions wait for others that are under way.
-    postponed: bool,
+    postponed: BTreeSet<Question>,
     /// Who says something else, and of whom that was told.
     dissent: Dissent,
     named: BTreeSet<(usize, About)>,
@@ -146,7 +146,7 @@ impl Service {
             events,
             news,
             counted: BTreeMap::new(),
-            postponed: false,
+            postponed: BTreeSet::new(),
             dissent: Dissent::default(),
             named: BTreeSet::new(),
             validators: HashMap::new(),
@@ -259,7 +259,7 @@ impl Service {
             // First what is known: who contradicts that is not believed in what is not.
             let waits = known.is_none() && self.under_way.keys().any(|other| self.known.contains_key(other));
             if !holds && waits {
-                self.postponed = true;
+                self.postponed.insert(question);
             } else if !holds {
                 self.ask(question);
             }
@@ -327,9 +327,11 @@ impl Service {
         };
         self.under_way.remove(&asked.question);
         self.take(asked);
-        if self.postponed && !self.under_way.keys().any(|other| self.known.contains_key(other)) {
-            self.postponed = false;
-            self.refresh();
+        if !self.under_way.keys().any(|other| self.known.contains_key(other)) {
+            // Only those: what failed is asked again at the next look, not at once.
+            for question in std::mem::take(&mut self.postponed) {
+                self.ask(question);
+            }
         }
     }
 

@@ -397,7 +397,7 @@ pub struct RunArgs {
     /// tells the number
     #[arg(long, env = "CONCLAVE_ORIGINAL_IS_GONE", value_name = "NUMBER")]
     pub original_is_gone: Option<String>,
-    /// Of a folder that was restored from a backup: do not wait for this operator (its name, or # and its number), who is gone too; once for each of
+    /// Of a folder that was restored from a backup: do not wait for this operator (its name, or its number: '#2', in quotes), who is gone too; once for each of
     /// several (in the variable one a line). As many others as make a signature together must answer all the same
     #[arg(long, env = "CONCLAVE_WITHOUT", value_name = "NAME", value_delimiter = '\n')]
     pub without: Vec<String>,

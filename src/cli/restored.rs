@@ -196,14 +196,14 @@ pub(super) fn named(group: &Group, operator: u16, given: &[String]) -> Result<BT
                 return Err(Problem::bad_input(
                     format!("{} may be one of several operators", printable(text)),
                     format!("by name or by number it is {}", list(&found)),
-                    "give --without the number of the one that is meant, with # before it",
+                    "give --without the number of the one that is meant, with # before it and in quotes: --without '#2'",
                 ));
             }
             _ => {
                 return Err(Problem::bad_input(
                     format!("{} names none of the other operators", printable(text)),
                     format!("they are {}", list(&others().collect())),
-                    "give --without one of their names, or the number, with # before it",
+                    "give --without one of their names, or the number, with # before it and in quotes: --without '#2'",
                 ));
             }
         };

@@ -240,7 +240,7 @@ fn only_this_folders_last_archive_ends_an_interrupted_export() {
             whole[..whole.len() - 1].to_vec(),
             "cannot tell whether",
         ),
-        ("its beginning", whole[..30].to_vec(), "cannot write"),
+        ("its beginning", whole[..30].to_vec(), "cannot tell whether"),
         ("nothing", Vec::new(), "cannot write"),
         ("no archive", b"precious".to_vec(), "cannot write"),
         (

@@ -474,13 +474,13 @@ async fn a_question_that_hangs_holds_up_neither_heads_nor_other_questions() {
     }
 }
 
-#[tokio::test]
-async fn an_answer_of_another_branch_replaces_none_of_the_heads() {
+/// A service without a beacon node: everything that it asks fails at once. What it tells, too.
+fn alone() -> (Service, mpsc::UnboundedReceiver<Event>) {
     let chain = crate::validator::chain::spec::tests::chain("minimal");
-    let (events, mut heard) = mpsc::unbounded_channel();
+    let (events, heard) = mpsc::unbounded_channel();
     let (news, _told) = mpsc::unbounded_channel();
     let nodes = Nodes::new(Vec::new(), Pinned::default());
-    let mut service = Service::new(
+    let service = Service::new(
         nodes,
         Arc::new(chain),
         Arc::new(group(1)),
@@ -488,6 +488,42 @@ async fn an_answer_of_another_branch_replaces_none_of_the_heads() {
         events,
         news,
     );
+    (service, heard)
+}
+
+/// Where all beacon nodes fail when an epoch begins: of one epoch duties are known, and have to be asked for again before those of the next.
+#[tokio::test]
+async fn what_failed_is_asked_again_at_the_next_look_and_not_at_once() {
+    let (mut service, _heard) = alone();
+    let epoch = service.time.epoch_of(service.slot_now());
+    service.looked_up = Some(epoch);
+    let one = OnChain {
+        place: 0,
+        active: ALWAYS,
+    };
+    service.validators.insert(INDEX, one);
+    for question in Question::of(epoch) {
+        let known = Known {
+            whom: service.whom(question),
+            half: u64::MAX,
+            depends: None,
+            duties: Duties::Attesters(Vec::new()),
+        };
+        service.known.insert(question, known);
+    }
+    service.refresh();
+    let mut asked = 0;
+    while let Some(one) = service.asking.join_next().await {
+        asked += 1;
+        assert!(asked <= 6, "again at once");
+        service.answered(one);
+    }
+    assert_eq!(asked, 6);
+}
+
+#[tokio::test]
+async fn an_answer_of_another_branch_replaces_none_of_the_heads() {
+    let (mut service, mut heard) = alone();
     let head = Head {
         slot: 40,
         block: [7; 32],

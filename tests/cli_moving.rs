@@ -399,7 +399,7 @@ fn nobody_elses_archive_ends_an_interrupted_export() {
 
     for (content, part, what_to_do) in [
         (&own[..own.len() / 2], "cannot tell whether", "move it away first"),
-        (&own[..20], "cannot write", "move that file away"),
+        (&own[..20], "cannot tell whether", "move it away first"),
         (
             &fs::read(place.path("foreign")).unwrap(),
             "cannot write",

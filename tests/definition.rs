@@ -496,7 +496,7 @@ fn hostile_files_are_refused_in_words() {
         ),
         ("0xABaBaBaBABabABabAbAbABAbABabababaBaBABaB", "", "missing"),
         ("enr:-", "enr:+", "operators[0].enr"),
-        ("\"creator\": {", "\"creator\": [{", "not readable"),
+        ("\"creator\": {", "\"creator\": [{", "cannot be read"),
     ];
     for (from, to, words) in cases {
         assert!(text.contains(from), "{from}");

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -203,7 +203,11 @@ impl Address {
             // A name that ends with a dot is the same without it.
             let host = url.host_str().unwrap_or_default().trim_end_matches('.');
             let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
-            let is_here = ip.is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified());
+            // Another address of 127.0.0.0/8 may be another server's.
+            let is_here = ip.is_ok_and(|ip| {
+                ip.is_unspecified()
+                    || [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()].contains(&ip)
+            });
             if is_here {
                 "localhost".to_owned()
             } else {
@@ -1170,6 +1174,7 @@ mod tests {
         assert!(is_same("https://n.example", "https://N.example.:443/"));
         for other in [
             "http://127.0.0.1:5053",
+            "http://127.0.0.2:5052",
             "http://n:5052",
             "http://127.0.0.1:5052/a",
             "http://127.0.0.1:5052?k",

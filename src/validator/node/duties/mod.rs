@@ -325,8 +325,13 @@ impl Service {
             // It panicked: it is asked again like what failed.
             Err(error) => return self.under_way.retain(|_, task| *task != error.id()),
         };
-        self.under_way.remove(&asked.question);
+        let (question, whom) = (asked.question, asked.whom.clone());
+        self.under_way.remove(&question);
         self.take(asked);
+        // Validators that were found meanwhile could not be asked about while this was under way.
+        if whom != self.whom(question) {
+            self.ask(question);
+        }
         if !self.under_way.keys().any(|other| self.known.contains_key(other)) {
             // Only those: what failed is asked again at the next look, not at once.
             for question in std::mem::take(&mut self.postponed) {

@@ -234,7 +234,7 @@ export const scenarios = {
       const { clock, operators } = devnet;
       await Promise.all(operators.map(({ proxy }) => proxy.set({ bare: true })));
       await clock.at(epochs - 1, clock.slotsPerEpoch - 0.5);
-      const told = operators.filter((operator) => operator.said(/its answer with a block is not as it should be/));
+      const told = operators.filter((operator) => operator.said(/its answer with a block lacks something/));
       return [[told.length > 0, `operators who were told in the slot what was wrong with a block: ${told.length}`]];
     },
   },

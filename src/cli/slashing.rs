@@ -168,7 +168,7 @@ fn tell(
             },
             list(&missing),
             if created {
-                "If they have signed elsewhere, import that history too"
+                "If any of these validators signed elsewhere, import that history too"
             } else {
                 "What was known of them stays as it was"
             }

@@ -335,6 +335,13 @@ impl Addresses {
         best || believed.any(|known| known.given && known.address == *address)
     }
 
+    /// Whether more than anybody's word says that it is here: the user, or that it was reached here.
+    pub(super) fn is_certain(&self, address: &Multiaddr) -> bool {
+        self.0
+            .iter()
+            .any(|known| (known.given || known.proven) && known.address == *address)
+    }
+
     /// Until when it is not dialled, because nobody answered here.
     pub(super) fn rests_until(&self, address: &Multiaddr) -> Option<Instant> {
         let known = self.0.iter().find(|known| known.address == *address)?;

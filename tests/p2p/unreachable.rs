@@ -119,6 +119,27 @@ async fn each_address_that_fails_is_told_with_its_cause() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_operator_who_is_here_silences_no_address_by_claiming_it() {
+    // No program has it.
+    let missing: Multiaddr = at(3).parse().expect("fine");
+    let mut claims = config(2, 3, &[LOOPBACK], &[]);
+    claims.announce = vec![missing.clone()];
+    let liar = Node::start(claims).await;
+    let peers = [liar.addresses[0].clone(), missing.clone()];
+    let mut me = Node::start(config(1, 3, &[], &peers)).await;
+    me.connected_to(vec![2]).await;
+    let told = me.until(|event| match event {
+        Event::Unreachable(told) => Some(told.clone()),
+        _ => None,
+    });
+    let told = told.await;
+    assert_eq!(
+        (told.operator, &told.address, &told.why),
+        (None, &missing, &Obstacle::Refused)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ones_own_address_is_told() {
     let port = crate::strangers::free_port();
     let own: Multiaddr = at(port).parse().expect("fine");

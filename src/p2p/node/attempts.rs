@@ -23,8 +23,8 @@ const AGAIN_MAX: Duration = Duration::from_secs(3600);
 const CHANGED: Duration = Duration::from_secs(15);
 /// Addresses of one operator that are told of, beside those that the user gave.
 pub(super) const TOLD: usize = 3;
-/// Addresses that are remembered: more are never known of one operator, unless the user gives them.
-const MOST: usize = 256;
+/// From so many remembered addresses on, those that are not worth telling any more are forgotten.
+const MANY: usize = 256;
 
 /// The failed attempts at the addresses of one operator, or at an address of nobody knows whom.
 #[derive(Debug, Default)]
@@ -40,11 +40,9 @@ struct Failed {
 }
 
 impl Attempts {
-    /// One more failed. How many there were in all, if that is to be told now.
-    fn failed(&mut self, address: &Multiaddr, why: &Obstacle, now: Instant) -> Option<u64> {
-        if self.0.len() >= MOST && !self.0.contains_key(address) {
-            return None;
-        }
+    /// One more failed. How many there were in all, if that is to be told now. `needed`: whether anybody wants to know; what is not told
+    /// is due as soon as somebody does.
+    fn failed(&mut self, address: &Multiaddr, why: &Obstacle, needed: bool, now: Instant) -> Option<u64> {
         let failed = self.0.entry(address.clone()).or_insert_with(|| Failed {
             since: now,
             times: 0,
@@ -57,7 +55,7 @@ impl Attempts {
             None => !why.heals() || (failed.times > 1 && now >= failed.since + PATIENCE),
             Some((before, when, pause)) => now >= *when + if before == why { *pause } else { CHANGED },
         };
-        if !due {
+        if !due || !needed {
             return None;
         }
         let pause = match &failed.told {
@@ -66,6 +64,13 @@ impl Attempts {
         };
         failed.told = Some((why.clone(), now, pause));
         Some(failed.times)
+    }
+
+    /// Keeps those only of which this is so, if there are many.
+    fn keep(&mut self, wanted: impl Fn(&Multiaddr) -> bool) {
+        if self.0.len() >= MANY {
+            self.0.retain(|address, _| wanted(address));
+        }
     }
 
     /// Those at one address, apart from the others.
@@ -85,10 +90,15 @@ impl<P: Protocol> Node<P> {
         let Some(operator) = self.operators.get_mut(&number) else {
             return;
         };
-        let failed = operator.attempts.failed(address, &why, now);
-        if operator.session.is_some() || !operator.addresses.is_worth_telling(address, TOLD) {
+        if !operator.addresses.is_worth_telling(address, TOLD) {
             return;
         }
+        let known = &operator.addresses;
+        operator
+            .attempts
+            .keep(|address| known.is_worth_telling(address, TOLD));
+        let needed = operator.session.is_none();
+        let failed = operator.attempts.failed(address, &why, needed, now);
         let rests = operator.addresses.rests_until(address).unwrap_or(now);
         let next = operator.backoff.next().max(rests).saturating_duration_since(now);
         if let Some(times) = failed {
@@ -102,25 +112,22 @@ impl<P: Protocol> Node<P> {
         }
     }
 
-    /// An attempt at an address of which only that is known failed. If an operator is known to be there, or was said to be, nothing but who
-    /// answers instead is told of it: the rest is told with that operator's name.
+    /// An attempt at an address of which only that is known failed. If an operator is known to be there, or is looked for there, nothing but
+    /// who answers instead is told of it: the rest is told with that operator's name.
     pub(super) fn target_unreached(&mut self, at: usize, why: Obstacle, now: Instant) {
-        let address = self.targets.get(at).map(|target| &target.address);
-        let is_an_operators = address.is_some_and(|address| {
-            let mut operators = self.operators.values();
-            operators.any(|operator| operator.addresses.is_worth_telling(address, TOLD))
-        });
+        let Some(target) = self.targets.get_mut(at) else {
+            return;
+        };
         let answers = matches!(
             why,
             Obstacle::Stranger(_) | Obstacle::Operator(_) | Obstacle::Myself
         );
-        if is_an_operators && !answers {
-            return;
-        }
-        let Some(target) = self.targets.get_mut(at) else {
-            return;
-        };
-        if let Some(times) = target.attempts.failed(&target.address, &why, now) {
+        let needed = answers
+            || !self
+                .operators
+                .values()
+                .any(|o| o.stands_for(&target.address, TOLD));
+        if let Some(times) = target.attempts.failed(&target.address, &why, needed, now) {
             let address = target.address.clone();
             let next = target.backoff.next().saturating_duration_since(now);
             self.tell(Event::Unreachable(Box::new(Unreachable {
@@ -220,7 +227,7 @@ mod tests {
         let mut told = Vec::new();
         for second in 0..8 * 3600 {
             let now = start + Duration::from_secs(second);
-            if let Some(times) = attempts.failed(&address, &Obstacle::Refused, now) {
+            if let Some(times) = attempts.failed(&address, &Obstacle::Refused, true, now) {
                 assert_eq!(times, second + 1);
                 told.push(second);
             }
@@ -232,17 +239,42 @@ mod tests {
         // Somebody was there; then it begins anew.
         attempts.reached(&address);
         let now = start + Duration::from_secs(9 * 3600);
-        assert_eq!(attempts.failed(&address, &Obstacle::Refused, now), None);
+        assert_eq!(attempts.failed(&address, &Obstacle::Refused, true, now), None);
         // Another cause is told soon, not each time that causes take turns.
         let mut attempts = Attempts::default();
         let told = (0..120).filter(|second| {
             let why = [Obstacle::NoSuchName, Obstacle::TimedOut];
             let now = start + Duration::from_secs(*second);
             let why = &why[usize::from(second % 2 == 1)];
-            attempts.failed(&address, why, now).is_some()
+            attempts.failed(&address, why, true, now).is_some()
         });
         let told: Vec<u64> = told.collect();
         assert_eq!((told[0], told.len()), (0, 8), "{told:?}");
+    }
+
+    #[test]
+    fn what_nobody_needed_to_know_is_told_as_soon_as_somebody_does() {
+        let start = Instant::now();
+        let address: Multiaddr = "/ip4/9.9.9.9/tcp/1".parse().expect("a multiaddr");
+        let mut attempts = Attempts::default();
+        let mut failed = |second, needed| {
+            let now = start + Duration::from_secs(second);
+            attempts.failed(&address, &Obstacle::Refused, needed, now)
+        };
+        for second in 0..3600 {
+            assert_eq!(failed(second, false), None);
+        }
+        assert_eq!(failed(3600, true), Some(3601));
+        // Others came and went meanwhile, and none is kept out.
+        for port in 1..1000 {
+            let other = format!("/ip4/9.9.9.9/tcp/{port}").parse().expect("fine");
+            attempts.keep(|wanted| *wanted == address);
+            assert_eq!(
+                attempts.failed(&other, &Obstacle::NoSuchName, true, start),
+                (port != 1).then_some(1)
+            );
+            assert!(attempts.0.len() <= MANY);
+        }
     }
 
     #[test]

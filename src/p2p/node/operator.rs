@@ -141,6 +141,16 @@ impl Operator {
         }
     }
 
+    /// Whether what fails at an address needs no words without its name: it is looked for there, and told of with its name, or it is here
+    /// and that is certainly its address. Its own word, while it is here, keeps no silence: anybody can claim any address.
+    pub(super) fn stands_for(&self, address: &Multiaddr, most: usize) -> bool {
+        if self.session.is_some() || self.directly() {
+            self.addresses.is_certain(address)
+        } else {
+            self.barred.is_none() && self.addresses.is_worth_telling(address, most)
+        }
+    }
+
     /// Whether it is time to reach it through somebody else.
     pub(super) fn wants_circuit(&self, now: Instant) -> bool {
         let free = self.connections.is_empty() && self.circuit.is_none() && self.barred.is_none();
@@ -181,4 +191,44 @@ pub(super) struct Target {
     pub(super) backoff: Backoff,
     pub(super) attempts: Attempts,
     pub(super) dialling: Option<ConnectionId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn only_certain_addresses_of_who_is_here_need_no_words() {
+        let now = Instant::now();
+        let numbered = |port: u16| -> Multiaddr { format!("/ip4/9.9.9.9/tcp/{port}").parse().expect("fine") };
+        let [given, proven, said] = [1, 2, 3].map(numbered);
+        let mut operator = Operator::new(PeerId::random(), PeerId::random(), now);
+        operator.addresses.give(&given);
+        operator.addresses.proven(&proven);
+        operator.addresses.say(&said, Scope::World);
+        let stands_for = |operator: &Operator| {
+            [&given, &proven, &said, &numbered(4)].map(|address| operator.stands_for(address, 3))
+        };
+        assert_eq!(
+            stands_for(&operator),
+            [true, true, true, false],
+            "it is looked for"
+        );
+        operator.barred = Some(now + Duration::from_secs(1));
+        assert_eq!(stands_for(&operator), [false; 4], "nobody looks for it");
+        operator.barred = None;
+        operator.connections.push(Connection {
+            id: ConnectionId::new_unchecked(1),
+            since: now,
+            dialled: true,
+            scope: Scope::World,
+            remote: proven.clone(),
+            relay: None,
+            used: true,
+            unsupported: false,
+        });
+        assert_eq!(stands_for(&operator), [true, true, false, false], "it is here");
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use libp2p::Multiaddr;
 
-use super::given::{self, Switch};
+use super::given::{self, Several, Switch};
 use super::sight::MonitoringAddress;
 
 /// Key ceremonies for groups who validate together.
@@ -108,27 +108,44 @@ pub struct Reach {
         env = "CONCLAVE_PEERS",
         value_name = "ADDR",
         value_delimiter = ',',
-        value_parser = given::address
+        value_parser = given::addresses(given::address)
     )]
-    pub peers: Vec<Multiaddr>,
+    pub peers: Vec<Several<Multiaddr>>,
     /// Where to listen, such as /ip4/0.0.0.0/tcp/9510 or /ip6/::/tcp/9510; kept in the folder for later starts
     #[arg(
         long = "listen",
         env = "CONCLAVE_LISTEN",
         value_name = "ADDR",
         value_delimiter = ',',
-        value_parser = given::own_address
+        value_parser = given::addresses(given::own_address)
     )]
-    pub listen: Vec<Multiaddr>,
+    pub listen: Vec<Several<Multiaddr>>,
     /// An address under which the others reach you too, such as that of a router that forwards the port; kept, too
     #[arg(
         long = "announce",
         env = "CONCLAVE_ANNOUNCE",
         value_name = "ADDR",
         value_delimiter = ',',
-        value_parser = given::address
+        value_parser = given::addresses(given::address)
     )]
-    pub announce: Vec<Multiaddr>,
+    pub announce: Vec<Several<Multiaddr>>,
+}
+
+impl Reach {
+    /// The addresses of others.
+    pub fn peers(&self) -> impl Iterator<Item = &Multiaddr> {
+        given::all(&self.peers)
+    }
+
+    /// Where to listen.
+    pub fn listen(&self) -> impl Iterator<Item = &Multiaddr> {
+        given::all(&self.listen)
+    }
+
+    /// Where the others reach this node, too.
+    pub fn announce(&self) -> impl Iterator<Item = &Multiaddr> {
+        given::all(&self.announce)
+    }
 }
 
 /// Beacon nodes, and what they are told with every request.
@@ -223,8 +240,8 @@ pub struct PlanArgs {
     #[command(flatten)]
     pub payees: PayeeArgs,
     /// Deposits of each validator in whole ETH, comma-separated [default: 32]
-    #[arg(long, env = "CONCLAVE_AMOUNTS", value_name = "ETH", value_delimiter = ',', value_parser = given::number::<u64>)]
-    pub amounts: Vec<u64>,
+    #[arg(long, env = "CONCLAVE_AMOUNTS", value_name = "ETH", value_delimiter = ',', value_parser = given::numbers())]
+    pub amounts: Vec<Several<u64>>,
     /// Compounding (0x02) credentials: up to 2048 ETH on one validator
     #[arg(long, env = "CONCLAVE_COMPOUNDING", value_parser = Switch)]
     pub compounding: bool,
@@ -439,9 +456,10 @@ pub struct ExitArgs {
         long = "validator",
         env = "CONCLAVE_EXIT_VALIDATORS",
         value_name = "KEY",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = given::keys()
     )]
-    pub validators: Vec<String>,
+    pub validators: Vec<Several<String>>,
     /// All validators of the lock that can still exit
     #[arg(long, env = "CONCLAVE_EXIT_ALL", conflicts_with_all = ["validators", "combine", "validator_index"], value_parser = Switch)]
     pub all: bool,

@@ -26,7 +26,7 @@ use super::{
     Context,
     args::ExitArgs,
     exit_news::About,
-    exit_parts, input,
+    exit_parts, given, input,
     news::{Event, Who},
     output::printable,
     prompt,
@@ -135,8 +135,8 @@ impl Place {
             found.next().ok_or_else(|| not_named(given, &prefixed, &keys))
         };
         let mut chosen: Vec<u32> = Vec::new();
-        for given in &args.validators {
-            let place = find(given)?;
+        for named in given::all(&args.validators) {
+            let place = find(named)?;
             if !chosen.contains(&place) {
                 chosen.push(place);
             }

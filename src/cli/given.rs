@@ -11,7 +11,7 @@ use std::num::{IntErrorKind, ParseIntError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::builder::{OsStringValueParser, Resettable, TypedValueParser};
+use clap::builder::{OsStringValueParser, Resettable, StringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory};
@@ -296,6 +296,88 @@ fn is_blank(text: &OsStr) -> bool {
     text.to_str().is_some_and(|text| text.trim().is_empty())
 }
 
+/// What was given at once: several values where each is in a line of its own, as in variables.
+#[derive(Debug, Clone)]
+pub struct Several<T>(pub(super) Vec<T>);
+
+/// All values.
+pub(super) fn all<T>(given: &[Several<T>]) -> impl Iterator<Item = &T> {
+    given.iter().flat_map(|several| &several.0)
+}
+
+/// One value or several, each in a line of its own. `begins` tells, of what came before it in the same value and a line, whether that line
+/// begins another value or is the rest of one that was broken on its way.
+fn several<T: Clone + Send + Sync + 'static>(
+    begins: fn(&str, &str) -> bool,
+    read: fn(&str) -> Result<T, String>,
+) -> impl TypedValueParser<Value = Several<T>> {
+    StringValueParser::new().try_map(move |text| {
+        let values = in_lines(&text, begins);
+        let named = |value: &String, error| match values.len() {
+            1 => error,
+            _ => format!("{}: {error}", pasted::word(value)),
+        };
+        let read = |value: &String| read(value).map_err(|error| named(value, error));
+        values
+            .iter()
+            .map(read)
+            .collect::<Result<_, String>>()
+            .map(Several)
+    })
+}
+
+/// The values in a text, as they are written there; one, if there are none.
+fn in_lines(text: &str, begins: fn(&str, &str) -> bool) -> Vec<String> {
+    let mut values: Vec<String> = Vec::new();
+    for line in text.split(['\n', '\r']) {
+        let word = pasted::word(line);
+        match values.last_mut() {
+            _ if word.is_empty() => {}
+            Some(last) if !begins(&pasted::word(last), &word) => {
+                last.push('\n');
+                last.push_str(line);
+            }
+            _ => values.push(line.to_owned()),
+        }
+    }
+    if values.is_empty() {
+        values.push(text.to_owned());
+    }
+    values
+}
+
+/// Addresses of the network.
+pub(super) fn addresses(
+    read: fn(&str) -> Result<Multiaddr, String>,
+) -> impl TypedValueParser<Value = Several<Multiaddr>> {
+    several(begins_address, read)
+}
+
+/// A multiaddress may be broken anywhere; `HOST:PORT` is too short for that, and is never put together from two lines: that could make
+/// another name.
+fn begins_address(before: &str, line: &str) -> bool {
+    match line.strip_prefix('/').and_then(|rest| rest.split('/').next()) {
+        Some(first) => matches!(first, "ip4" | "ip6" | "dns" | "dns4" | "dns6" | "dnsaddr"),
+        None => !before.starts_with('/') || (line.contains(':') && !line.contains('/')),
+    }
+}
+
+/// Whole numbers.
+pub(super) fn numbers() -> impl TypedValueParser<Value = Several<u64>> {
+    several(|_, _| true, number::<u64>)
+}
+
+/// Public keys of validators.
+pub(super) fn keys() -> impl TypedValueParser<Value = Several<String>> {
+    several(begins_key, |text| Ok(pasted::word(text)))
+}
+
+fn begins_key(before: &str, line: &str) -> bool {
+    /// Hexadecimal digits of 48 bytes.
+    const DIGITS: usize = 96;
+    line.starts_with("0x") || before.len() >= DIGITS
+}
+
 /// A whole number, however small.
 pub(super) fn number<T: FromStr<Err = ParseIntError>>(text: &str) -> Result<T, String> {
     text.trim().parse().map_err(|error: ParseIntError| {
@@ -518,6 +600,125 @@ mod tests {
         }
         let others = ["--name", "--peer", "--name a b", "peer x"];
         assert_eq!(taken_apart(others.iter().map(OsString::from)), others);
+    }
+
+    #[test]
+    fn several_addresses_have_a_line_each_and_one_that_was_broken_is_put_together() {
+        let peer = "16Uiu2HAm1JVBaHtLnLQhwwPgJQi7b9RvKrNbDRNzQoBqhyvhDBFS";
+        let (one, other) = (
+            format!("/ip4/203.0.113.7/tcp/9510/p2p/{peer}"),
+            format!("/dns4/alice.example/udp/9510/quic-v1/p2p/{peer}"),
+        );
+        let read = |text: &str| -> Result<Vec<Multiaddr>, String> {
+            in_lines(text, begins_address)
+                .iter()
+                .map(|value| address(value))
+                .collect()
+        };
+        let meant = |texts: &[&str]| {
+            Ok(texts
+                .iter()
+                .map(|text| text.parse().unwrap())
+                .collect::<Vec<Multiaddr>>())
+        };
+        for between in ["\n", "\r\n", "\n\n> ", "\n  \u{200b}"] {
+            let text = format!(
+                "\n{one}{between}{other}{between}bob.example:9{between}203.0.113.9:9{between}[2001:db8::7]:9\n"
+            );
+            let all = [
+                one.as_str(),
+                &other,
+                "/dns/bob.example/tcp/9",
+                "/ip4/203.0.113.9/tcp/9",
+                "/ip6/2001:db8::7/tcp/9",
+            ];
+            assert_eq!(read(&text), meant(&all), "{text}");
+        }
+        // Wherever mail broke it.
+        for at in 4..one.len() {
+            let (first, rest) = one.split_at(at);
+            let text = format!("{other}\n{first}\r\n> {rest}\n{other}");
+            assert_eq!(read(&text), meant(&[&other, &one, &other]), "{text}");
+        }
+        // No name is ever made of two.
+        for text in [
+            "alice.example\nbob.example:9510",
+            "alice.exam\nple:9510",
+            "203.0.113.7\n203.0.113.8:9510",
+            "203.0.113.7:9\n510",
+        ] {
+            assert!(read(text).unwrap_err().contains("should look like"), "{text}");
+        }
+        assert!(read("").unwrap_err().contains("nothing was given"));
+        // Numbers and keys.
+        let key = |digit: char| digit.to_string().repeat(96);
+        let text = format!("0x{}\n{}\n0x{}\n> {}", key('a'), key('b'), key('c'), "\n\n");
+        assert_eq!(in_lines(&text, begins_key).len(), 3);
+        let text = format!("0x{}", key('a'));
+        let broken = format!("{}\n> {}", &text[..40], &text[40..]);
+        let put_together: Vec<String> = in_lines(&broken, begins_key)
+            .iter()
+            .map(|key| pasted::word(key))
+            .collect();
+        assert_eq!(put_together, [text]);
+    }
+
+    #[test]
+    fn every_list_takes_a_line_for_each_value() {
+        use clap::Parser;
+
+        fn look(command: &Command, found: &mut Vec<String>) {
+            let lists = command
+                .get_arguments()
+                .filter(|argument| argument.get_value_delimiter() == Some(','));
+            found.extend(lists.map(|argument| argument.get_id().to_string()));
+            command.get_subcommands().for_each(|command| look(command, found));
+        }
+        let mut lists = Vec::new();
+        look(&Cli::command(), &mut lists);
+        lists.sort();
+        lists.dedup();
+        // What is not among these is not tried below.
+        assert_eq!(lists, ["amounts", "announce", "listen", "peers", "validators"]);
+        let given = |arguments: &[&str]| {
+            let mut words = vec!["conclave"];
+            words.extend(arguments);
+            Cli::try_parse_from(words).unwrap().command
+        };
+        let ways = "203.0.113.7:1\n203.0.113.8:1, 203.0.113.9:1,\n/ip4/203.0.113.10/tcp/1";
+        let args::Command::Join(join) =
+            given(&["join", "--peer", ways, "--listen", ways, "--announce", ways])
+        else {
+            panic!()
+        };
+        let reach = &join.reach;
+        assert_eq!(
+            (
+                reach.peers().count(),
+                reach.listen().count(),
+                reach.announce().count()
+            ),
+            (4, 4, 4)
+        );
+        let args::Command::Plan(args::PlanCommand::New(plan)) =
+            given(&["plan", "new", "--amounts", "1\n 32 \n\n8,\n2"])
+        else {
+            panic!()
+        };
+        assert_eq!(all(&plan.amounts).collect::<Vec<_>>(), [&1, &32, &8, &2]);
+        let args::Command::Exit(exit) = given(&["exit", "--validator", "0x0a\n> 0x0b,0x0c"]) else {
+            panic!()
+        };
+        assert_eq!(
+            all(&exit.validators).collect::<Vec<_>>(),
+            ["0x0a", "0x0b", "0x0c"]
+        );
+        // The line that is wrong is named.
+        let error = Cli::try_parse_from(["conclave", "join", "--peer", "203.0.113.7:1\nalice"]).unwrap_err();
+        assert!(
+            error.to_string().contains("alice: it should look like"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -102,7 +102,7 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
         network,
         entrance,
         names,
-        peers: args.reach.peers.clone(),
+        peers: args.reach.peers().cloned().collect(),
         listen: ways.listen,
         announce: ways.announce,
         wait: args.wait,

@@ -11,7 +11,7 @@ use crate::ethereum::network::Network;
 
 use super::args::PlanArgs;
 use super::payee::{FEE_RECIPIENT, Payees, WITHDRAWAL};
-use super::{Context, input, prompt};
+use super::{Context, given, input, prompt};
 
 pub(super) fn new(context: &Context, args: PlanArgs) -> Result<(), Problem> {
     let path = args
@@ -92,7 +92,7 @@ fn from_flags(payees: Payees<'_>, args: PlanArgs) -> Result<Plan, Problem> {
         network,
         args.validators,
         payout,
-        args.amounts,
+        given::all(&args.amounts).copied().collect(),
         args.compounding,
         args.target_gas_limit,
     )
@@ -191,7 +191,7 @@ fn ask(payees: Payees<'_>, mut args: PlanArgs) -> Result<Plan, Problem> {
         )?;
         amounts_of(&answer).unwrap_or_default()
     } else {
-        args.amounts
+        given::all(&args.amounts).copied().collect()
     };
     // Empty answers leave it to `define`.
     let payout = Payout {

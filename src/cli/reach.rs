@@ -19,6 +19,9 @@ use super::output::Output;
 /// Where a node listens unless told otherwise.
 const DEFAULT_PORT: u16 = 9510;
 
+/// Why an address is not to be announced.
+const OF_ANOTHER: &str = "what comes after /p2p/ is the id of somebody else";
+
 /// What a node starts with.
 #[derive(Debug)]
 pub(super) struct Ways {
@@ -59,22 +62,19 @@ pub(super) fn judge(
     me: Option<&NodePublicKey>,
 ) -> Result<Ways, Problem> {
     let me = me.and_then(peer_id);
-    let mut ways = judge_or(folder, reach, operators, default_addresses)?;
-    if let Some(address) = reach.announce.iter().find(|address| is_of_another(address, me)) {
+    let mut ways = judge_or(folder, reach, operators, me, default_addresses)?;
+    if let Some(address) = reach.announce().find(|address| is_of_another(address, me)) {
         return Err(Problem::new(
             Kind::Usage,
             format!("--announce {address} does not name you"),
-            "what comes after /p2p/ is the id of somebody else, and whoever called there would not find you",
+            format!("{OF_ANOTHER}, and whoever called there would not find you"),
             "leave out /p2p/ and what follows: your own id is added by itself",
         ));
     }
     let mine = |address: &&Multiaddr| me.is_some() && id_in(address) == me;
-    ways.warnings
-        .extend(reach.peers.iter().filter(mine).map(|address| {
-            format!(
-                "--peer {address} is you yourself: the others need it, and this machine does not call there"
-            )
-        }));
+    ways.warnings.extend(reach.peers().filter(mine).map(|address| {
+        format!("--peer {address} is you yourself: the others need it, and this machine does not call there")
+    }));
     Ok(ways)
 }
 
@@ -95,10 +95,15 @@ fn judge_or(
     folder: &DataFolder,
     reach: &Reach,
     operators: &[NodePublicKey],
+    me: Option<PeerId>,
     default: impl FnOnce() -> Vec<Multiaddr>,
 ) -> Result<Ways, Problem> {
-    check_peers(&reach.peers, operators).map_err(|error| network_problem(&error))?;
-    let own = own_addresses(folder, &reach.listen, &reach.announce);
+    let peers: Vec<Multiaddr> = reach.peers().cloned().collect();
+    check_peers(&peers, operators).map_err(|error| network_problem(&error))?;
+    let listen: Vec<Multiaddr> = reach.listen().cloned().collect();
+    let announce: Vec<Multiaddr> = reach.announce().cloned().collect();
+    let own = own_addresses(folder, &listen, &announce);
+    let (was_listen_said, was_announce_said) = (!listen.is_empty(), !announce.is_empty());
     let mut warnings = Vec::new();
     let kept = |what: &str, address: &Multiaddr, why: String, flag: &str| {
         format!(
@@ -109,7 +114,7 @@ fn judge_or(
     };
 
     let mut listen = own.listen.clone();
-    if reach.listen.is_empty() {
+    if !was_listen_said {
         listen.retain(|address| match check_ports(std::slice::from_ref(address)) {
             Ok(()) => true,
             Err(error) => {
@@ -121,12 +126,14 @@ fn judge_or(
     // What is announced belongs to what is listened on.
     let moved = listen.is_empty() && !own.listen.is_empty();
     let mut announce = own.announce.clone();
-    if reach.announce.is_empty() {
+    if !was_announce_said {
         announce.retain(|address| {
             let why = if moved {
                 "it belongs to where you listened then"
             } else if !can_dial(address) {
                 "nobody can be reached there"
+            } else if is_of_another(address, me) {
+                OF_ANOTHER
             } else {
                 return true;
             };
@@ -186,6 +193,7 @@ fn default_addresses() -> Vec<Multiaddr> {
 mod tests {
     use std::net::TcpListener;
 
+    use super::super::given::Several;
     use super::*;
     use crate::ceremony::files::Disk;
     use crate::crypto::node::NodeKey;
@@ -197,9 +205,9 @@ mod tests {
 
     fn reach(peers: &[&str], listen: &[&str], announce: &[&str]) -> Reach {
         Reach {
-            peers: addresses(peers),
-            listen: addresses(listen),
-            announce: addresses(announce),
+            peers: vec![Several(addresses(peers))],
+            listen: vec![Several(addresses(listen))],
+            announce: vec![Several(addresses(announce))],
         }
     }
 
@@ -207,6 +215,39 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let folder = DataFolder::open_or_create(&Disk::new(), place.path()).unwrap();
         (place, folder)
+    }
+
+    #[test]
+    fn an_address_with_somebody_elses_id_is_announced_by_no_later_start_either() {
+        let (_place, folder) = folder();
+        let keys: Vec<NodePublicKey> = [1, 2]
+            .map(|seed| NodeKey::from_bytes(&[seed; 32]).unwrap().public())
+            .into();
+        let [me, other] = [0, 1].map(|i| peer_id(&keys[i]).unwrap());
+        let kept = addresses(&[
+            "/ip4/203.0.113.7/tcp/9510",
+            &format!("/ip4/203.0.113.8/tcp/9510/p2p/{other}"),
+            &format!("/ip4/203.0.113.9/tcp/9510/p2p/{me}"),
+        ]);
+        let listen = ["/ip4/127.0.0.1/tcp/0"];
+        let own = Own {
+            listen: addresses(&listen),
+            announce: kept.clone(),
+        };
+        own.save(&folder).unwrap();
+        let ways = judge(&folder, &reach(&[], &[], &[]), &keys, Some(&keys[0]));
+        let ways = ways.unwrap();
+        assert_eq!(ways.announce, [kept[0].clone(), kept[2].clone()]);
+        let told = ways.warnings.join("\n");
+        assert!(
+            told.contains(&kept[1].to_string())
+                && told.contains("somebody else")
+                && told.contains("own-addresses"),
+            "{told}"
+        );
+        // Said now, it is refused.
+        let said = reach(&[], &listen, &[&kept[1].to_string()]);
+        judge(&folder, &said, &keys, Some(&keys[0])).unwrap_err();
     }
 
     #[test]
@@ -305,7 +346,7 @@ mod tests {
         kept.save(&folder).unwrap();
         // Whether the usual port is free here is not what this is about.
         let usual = || addresses(&["/ip4/0.0.0.0/tcp/0"]);
-        let ways = judge_or(&folder, &reach(&[], &[], &[]), &[], usual).unwrap();
+        let ways = judge_or(&folder, &reach(&[], &[], &[]), &[], None, usual).unwrap();
         assert_eq!((ways.listen, ways.announce.len()), (usual(), 0));
         assert_eq!(ways.warnings.len(), 2, "{:?}", ways.warnings);
         let flags = ["--listen", "--announce"];

@@ -166,7 +166,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         builder: args.builder,
         registrations: lock.validators().iter().map(registration).collect(),
         graffiti,
-        peers: args.reach.peers.clone(),
+        peers: args.reach.peers().cloned().collect(),
         book: addresses::load(&folder),
         control: control(&folder, &sight),
         pulse,

@@ -649,10 +649,11 @@ fn what_cannot_be_backed_up_is_refused_with_what_to_do_meanwhile() {
     place.refuses("old", &BACKUP, 7, "the passwords of 1 keystores");
     fs::rename(&other, &keystore).unwrap();
     fs::write(&password, content).unwrap();
-    // A crash between the lock's name and the end of the publication.
+    // Results that wait for their names.
     let staged = place.path("old/ceremony/attempt-1/out");
     fs::create_dir_all(&staged).unwrap();
     fs::write(staged.join("manifest"), "").unwrap();
+    fs::write(staged.join("deposit-data.json"), "").unwrap();
     place.refuses("old", &BACKUP, 7, "run conclave join once more");
     assert!(!place.path("backup").exists());
     fs::remove_dir_all(place.path("old/ceremony/attempt-1")).unwrap();
@@ -660,6 +661,42 @@ fn what_cannot_be_backed_up_is_refused_with_what_to_do_meanwhile() {
     place.works("old", &EXPORT);
     place.refuses("old", &BACKUP, 7, "is retired");
     assert!(!place.path("backup").exists());
+}
+
+/// The machine stopped after the lock had got its name: all results are in place, and what is left of making them are a list and a seed.
+#[test]
+fn whatever_command_comes_first_ends_what_a_crash_left() {
+    let place = Place::new();
+    let attempt = place.path("old/ceremony/attempt-1");
+    let (list, seed) = (attempt.join("out/manifest"), attempt.join("seed"));
+    let leave = || {
+        let _ = fs::remove_dir_all(&attempt);
+        fs::create_dir_all(attempt.join("out")).unwrap();
+        for file in [&list, &attempt.join("voted")] {
+            fs::write(file, "").unwrap();
+        }
+        fs::write(&seed, [7; 32]).unwrap();
+    };
+    leave();
+    let (out, _) = place.works("old", &BACKUP);
+    assert!(out.contains("Wrote"), "{out}");
+    assert!(!list.exists() && !seed.exists());
+    for command in [
+        &["status"][..],
+        &["identity", "show"],
+        &["exit", "--yes"],
+        &["slashing-protection", "export", "spent"],
+    ] {
+        leave();
+        let output = place.output("old", command);
+        assert!(!list.exists() && !seed.exists(), "{command:?}: {output:?}");
+    }
+    // Whoever verifies a folder changes nothing in it.
+    leave();
+    let folder = place.path("old");
+    let output = place.output("old", &["verify", folder.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(list.exists() && seed.exists());
 }
 
 /// After the deposit they are put away, and are no part of the share.

@@ -22,6 +22,10 @@ pub const PUT_BACK_IDENTITY: &str = "put back your copy of charon-enr-private-ke
 pub const START_ANEW: &str = "make a new folder, copy charon-enr-private-key and nothing else into it, and join there with the right file \
                               (--data-dir NEW-FOLDER); start nothing in the old folder any more, and delete nothing in it";
 
+/// What to do where another ceremony is wanted in a folder that has the results of one: its identity stays with them.
+pub const ANOTHER_CEREMONY: &str = "that ceremony has its results, and keeps its identity: make a new one in a new folder (conclave --data-dir \
+                                    NEW-FOLDER identity new), and ask for a definition with its record";
+
 /// For whom this folder is all there is of a share.
 pub fn make_now() -> String {
     format!("Make a backup now, to a place that only you can open: {MAKE}.")

@@ -179,9 +179,7 @@ fn refuse_another_definition(folder: &DataFolder, definition: &Definition) -> Re
                 backups::START_ANEW
             )
         } else {
-            "that ceremony has its results, and keeps its identity: make a new one in a new folder (conclave --data-dir NEW-FOLDER identity new), \
-             and ask for a definition with its record"
-                .to_owned()
+            backups::ANOTHER_CEREMONY.to_owned()
         },
     ))
 }

@@ -102,6 +102,21 @@ impl DataFolder {
         Ok(folder)
     }
 
+    /// Ends what a crash did not end in a finished folder, as [`Self::open`] does, for commands that look at a folder which another process may
+    /// hold. Whoever holds it has done so when it opened it. Where there is nothing to end, nothing is touched.
+    ///
+    /// # Errors
+    /// Anything the disk says.
+    pub fn end_leftovers(disk: &Disk, root: &Path) -> Result<(), Problem> {
+        if !root.join(CEREMONY).is_dir() || !publication::has_leftovers(disk, root)? {
+            return Ok(());
+        }
+        match Self::open(disk, root) {
+            Err(problem) if problem.kind == super::problem::Kind::FolderState => Ok(()),
+            opened => opened.map(drop),
+        }
+    }
+
     /// Opens a folder, making it (not its parents) if it is not there.
     ///
     /// # Errors
@@ -207,10 +222,14 @@ impl DataFolder {
         Err(Problem::folder_state(
             format!("the folder {} belongs to another ceremony", self.root.display()),
             format!("it was begun with another {what}"),
-            format!(
-                "use the files this ceremony was begun with. If they were the wrong ones, {}",
-                backups::START_ANEW
-            ),
+            if self.outputs()?.is_empty() {
+                format!(
+                    "use the files this ceremony was begun with. If they were the wrong ones, {}",
+                    backups::START_ANEW
+                )
+            } else {
+                backups::ANOTHER_CEREMONY.to_owned()
+            },
         ))
     }
 
@@ -417,6 +436,12 @@ mod tests {
         let problem = folder.pin("net", "network", &[2; 32]).unwrap_err();
         assert!(problem.why.contains("another network"));
         assert_eq!(problem.kind, Kind::FolderState);
+        // Of a folder with results nobody is told to leave it alone and go on with its key elsewhere.
+        assert!(problem.what_to_do.contains(backups::START_ANEW), "{problem:?}");
+        std::fs::write(folder.lock(), "precious").unwrap();
+        let problem = folder.pin("net", "network", &[2; 32]).unwrap_err();
+        assert_eq!(problem.what_to_do, backups::ANOTHER_CEREMONY);
+        std::fs::remove_file(folder.lock()).unwrap();
         // Damage is healed, and is no other ceremony.
         let path = folder.ceremony().join("net");
         for damaged in [Vec::new(), vec![0; 64], vec![b'0'; 63], vec![b'0'; 5000]] {

@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::attempt;
+use super::attempt::{self, Attempts};
 use super::backups;
-use super::files::{Cause, PUBLIC, SECRET};
-use super::folder::{DataFolder, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS, is_deposit_file};
+use super::files::{Cause, Disk, FileError, PUBLIC, SECRET};
+use super::folder::{CEREMONY, DataFolder, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS, is_deposit_file};
 use super::problem::{Kind, Problem};
 use super::staging;
 use crate::validator::guard::{Cluster, Guard, Mark};
@@ -210,7 +210,7 @@ fn conclude(folder: &DataFolder, k: u32) -> Result<(), Problem> {
 }
 
 /// Ends what a crash right after the lock had got its name left of a publication, and destroys the seeds of a folder whose results are all
-/// in place. For every start, of every command: such a folder works, and what became of its files since is not compared with what they
+/// in place. For every start, of every command (those that open no folder call [`DataFolder::end_leftovers`]): such a folder works, and what became of its files since is not compared with what they
 /// were then.
 ///
 /// # Errors
@@ -226,6 +226,19 @@ pub fn tidy(folder: &DataFolder) -> Result<(), Problem> {
         }
     }
     destroy_seeds_if_finished(folder)
+}
+
+/// Whether there may be something to [`tidy`] in a finished folder, held or not.
+///
+/// # Errors
+/// Anything the disk says.
+pub(super) fn has_leftovers(disk: &Disk, root: &Path) -> Result<bool, FileError> {
+    let attempts = Attempts::new(disk.clone(), &root.join(CEREMONY));
+    let is_left = |k: &u32| {
+        let folder = attempts.folder(*k);
+        folder.join(STAGED_FILES).join(MANIFEST).exists() || folder.join(attempt::SEED).exists()
+    };
+    Ok(root.join(LOCK).exists() && attempts.numbers()?.iter().any(is_left))
 }
 
 /// Whether anything of attempt `k` has not got its name yet. The lock is the last: a staged one that is not the very file in its place
@@ -391,7 +404,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::os::unix::fs::PermissionsExt;
 
-    use super::super::files::{Disk, crashing_disk};
+    use super::super::files::crashing_disk;
     use super::*;
     use crate::validator::guard::{self, ValidatorKeys};
 

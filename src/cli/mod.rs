@@ -21,6 +21,8 @@ use std::process::ExitCode;
 use clap::FromArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::ceremony::files::Disk;
+use crate::ceremony::folder::DataFolder;
 use crate::ceremony::problem::{Kind, Problem};
 
 pub mod args;
@@ -113,7 +115,32 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Whether a command is about the data folder, and may change what is in it.
+fn works_in_folder(command: &Command) -> bool {
+    match command {
+        Command::Identity(_)
+        | Command::Define(_)
+        | Command::Join(_)
+        | Command::Run(_)
+        | Command::Exit(_)
+        | Command::Backup(_)
+        | Command::Export(_)
+        | Command::Status(_)
+        | Command::SlashingProtection(_) => true,
+        Command::Plan(_)
+        | Command::Import(_)
+        | Command::Rehearse(_)
+        | Command::Verify(_)
+        | Command::Completions { .. }
+        | Command::Man { .. } => false,
+    }
+}
+
 fn dispatch(context: &Context, command: Command) -> Result<(), Problem> {
+    if works_in_folder(&command) {
+        // Where that cannot be, the command itself says what it finds.
+        let _ = DataFolder::end_leftovers(&Disk::new(), &context.data_dir);
+    }
     match command {
         Command::Identity(IdentityCommand::New { name }) => identity::new(context, name),
         Command::Identity(IdentityCommand::Show) => identity::show(context),

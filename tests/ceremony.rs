@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use conclave::ceremony::{product, records};
 use conclave::cluster::definition::Definition;
+use conclave::dkg::board::{Board, Slot};
 use conclave::dkg::body::Reason;
 use conclave::dkg::entry::{Entry, Step};
 use conclave::dkg::evidence::Evidence;
@@ -370,12 +371,8 @@ fn whoever_lost_its_secrets_ends_the_attempt_of_all() {
 #[test]
 fn whoever_begins_another_attempt_alone_is_told_whom_to_ask() {
     let mut group = Group::new(3, 2, 1);
-    let mut command = group.command(2, &[0, 1]);
-    command.args(["--kdf", "scrypt"]);
     let (mut ann, mut bob) = (group.join(0, &[1, 2]), group.join(1, &[0, 2]));
-    let carol = Process::start(command);
-    ann.until_step(2, "revealed");
-    carol.kill();
+    ends_before_it_votes(&group, 2, &mut ann);
     for process in [&mut ann, &mut bob] {
         process.until_step(0, "stored");
         process.until_step(1, "stored");
@@ -405,22 +402,28 @@ fn whoever_begins_another_attempt_alone_is_told_whom_to_ask() {
     group.assert_finished();
 }
 
+/// Starts `join` of an operator, who contributes, cannot store its keystores, and ends before it votes. The others know by then what it
+/// contributed, as `other` shows.
+fn ends_before_it_votes(group: &Group, i: usize, other: &mut Process) {
+    let attempt = group.folder(i).join("ceremony/attempt-1");
+    fs::create_dir_all(&attempt).unwrap();
+    // In the place of the folder that they would be in.
+    fs::write(attempt.join("keys"), "").unwrap();
+    let all: Vec<usize> = (0..group.n()).collect();
+    let end = group.join(i, &all).end();
+    assert!(end.error().contains("attempt-1/keys"), "{}", end.error());
+    other.until_step(i, "revealed");
+    assert!(attempt.join("seed").exists() && !attempt.join("voted").exists());
+    fs::remove_file(attempt.join("keys")).unwrap();
+}
+
 /// Everybody has confirmed its share but `late`, who comes when those of `away` have left: then there are all confirmations, and what is
 /// missing are the signatures of those who are away.
 fn confirmed_by_all(group: &Group, late: usize, away: &[usize]) -> Vec<Option<Process>> {
     let all: Vec<usize> = (0..group.n()).collect();
-    let start = |i: usize| {
-        let mut command = group.command(i, &all);
-        if i == late {
-            // It takes its time with its keystores, and leaves before it confirms.
-            command.args(["--kdf", "scrypt"]);
-        }
-        Some(Process::start(command))
-    };
+    let start = |i: usize| (i != late).then(|| group.join(i, &all));
     let mut processes: Vec<Option<Process>> = all.iter().map(|i| start(*i)).collect();
-    let first = processes[0].as_mut().unwrap();
-    first.until_step(late, "revealed");
-    processes[late].take().unwrap().kill();
+    ends_before_it_votes(group, late, processes[0].as_mut().unwrap());
     for i in all.iter().filter(|i| **i != late) {
         processes[0].as_mut().unwrap().until_step(*i, "stored");
         processes[*i].as_mut().unwrap().until_step(*i, "stored");
@@ -701,12 +704,8 @@ fn a_seed_that_is_lost_after_the_vote_is_not_needed_any_more() {
     let group = Group::new(3, 2, 2);
     let ann = group.join(0, &[1, 2]);
     let mut carol = group.join(2, &[0, 1]);
-    // Bob takes his time with his keystores, and leaves before he votes: so nobody gets beyond the vote.
-    let mut command = group.command(1, &[0, 2]);
-    command.args(["--kdf", "scrypt"]);
-    let bob = Process::start(command);
-    carol.until_step(1, "revealed");
-    bob.kill();
+    // Nobody gets beyond the vote.
+    ends_before_it_votes(&group, 1, &mut carol);
     carol.until_step(2, "stored");
     carol.kill();
     let folder = group.folder(2).join("ceremony/attempt-1");
@@ -730,11 +729,7 @@ fn lost_markers_and_a_damaged_header_cost_nothing_while_the_journal_is_whole() {
     let group = Group::new(3, 2, 2);
     let ann = group.join(0, &[1, 2]);
     let mut carol = group.join(2, &[0, 1]);
-    let mut command = group.command(1, &[0, 2]);
-    command.args(["--kdf", "scrypt"]);
-    let bob = Process::start(command);
-    carol.until_step(1, "revealed");
-    bob.kill();
+    ends_before_it_votes(&group, 1, &mut carol);
     carol.until_step(2, "stored");
     carol.kill();
     let ceremony = group.folder(2).join("ceremony");
@@ -1556,8 +1551,18 @@ fn nothing_of_a_ceremony_gets_into_a_core_dump() {
     assert_eq!(values, ["0", "0"], "{core}");
 }
 
-/// Plays operator 2 by the rules, but what it seals in its Deal is damaged.
-fn deal_badly(group: &Group, until: &std::sync::atomic::AtomicBool) {
+/// How many operators have voted in the first attempt.
+fn votes_in_first(board: &Board) -> usize {
+    let has_voted =
+        |sid: &[u8; 32], operator: u16| !board.slot(sid, operator, Slot::Step(Step::Stored)).is_empty();
+    let votes = board
+        .sessions(1)
+        .map(|sid| (1..=3).filter(|j| has_voted(&sid, *j)).count());
+    votes.sum()
+}
+
+/// Plays operator 2 by the rules in an attempt, but what it seals in its Deal is damaged.
+fn deal_badly(group: &Group, attempt: u32, until: &std::sync::atomic::AtomicBool) {
     let network = Network::by_name("hoodi").unwrap();
     let terms = Arc::new(product::terms(&group.definition, network).unwrap());
     let limits = FrameLimits {
@@ -1588,7 +1593,8 @@ fn deal_badly(group: &Group, until: &std::sync::atomic::AtomicBool) {
         chain_id: network.chain_id,
     };
     let mut operator = Operator::new(terms.clone(), 2, group.key(1), "bob".into(), &[1; 32]);
-    let mut effects: VecDeque<Effect> = operator.consent(1, Reason::First).into();
+    let mut effects = VecDeque::new();
+    let mut has_joined = false;
     let mut connected = BTreeSet::new();
     let mut said: Vec<Message> = Vec::new();
     let send = |operator: u16, message: &Message| {
@@ -1596,19 +1602,27 @@ fn deal_badly(group: &Group, until: &std::sync::atomic::AtomicBool) {
         let _ = handle.blocking_give(Command::Send { operator, message });
     };
     while !until.load(Ordering::Relaxed) {
+        // Of what was before its attempt it knows then what the others do.
+        if !has_joined && (attempt == 1 || votes_in_first(operator.board()) == 2) {
+            has_joined = true;
+            let reason = if attempt == 1 { Reason::First } else { Reason::Lost };
+            effects.extend(operator.consent(attempt, reason));
+        }
         while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::NeedSeed(k) => effects.extend(operator.seed(k, &Seed::new(&[9; 32]))),
-                Effect::Persist(_, entry) if entry.operator == 2 && entry.step <= Step::Deal => {
+                Effect::Persist(_, entry)
+                    if (entry.operator, entry.attempt) == (2, attempt) && entry.step <= Step::Deal =>
+                {
                     let mut body = entry.body.clone();
                     if entry.step == Step::Deal {
                         *body.last_mut().unwrap() ^= 1;
                     }
-                    let at = (entry.session, 1, 2);
+                    let at = (entry.session, attempt, 2);
                     let entry =
                         Entry::signed(&group.key(1), &terms, at, entry.step, entry.prev.clone(), body);
                     let item = Item {
-                        attempt: 1,
+                        attempt,
                         step: entry.step as u8,
                         operator: 2,
                         id: entry.id(&terms),
@@ -1924,7 +1938,7 @@ fn who_deals_a_bad_share_is_named_and_proven() {
         let mut carol = group.join(2, &[0]);
         ann.until_listening();
         carol.until_listening();
-        scope.spawn(|| deal_badly(&group, &stop));
+        scope.spawn(|| deal_badly(&group, 1, &stop));
         let ends = vec![ann.end(), carol.end()];
         stop.store(true, Ordering::Relaxed);
         ends
@@ -1956,6 +1970,54 @@ fn who_deals_a_bad_share_is_named_and_proven() {
     );
     // It stays so.
     group.join(0, &[]).end().refused(5, &["operator 2 (bob)"]);
+}
+
+/// Whoever had voted before it came out waits for the others, who may have finished the attempt that it voted for: and says so.
+#[test]
+fn whoever_had_voted_before_a_fault_in_another_attempt_says_what_it_waits_for() {
+    let mut group = Group::new(3, 2, 1);
+    let (mut ann, mut carol) = (group.join(0, &[1, 2]), group.join(2, &[0, 1]));
+    ends_before_it_votes(&group, 1, &mut ann);
+    for process in [&mut ann, &mut carol] {
+        process.until_step(0, "stored");
+        process.until_step(2, "stored");
+    }
+    ann.kill();
+    carol.kill();
+    group.more = vec!["--attempt".into(), "2".into()];
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let ends: Vec<End> = std::thread::scope(|scope| {
+        let (mut ann, mut carol) = (group.join(0, &[2]), group.join(2, &[0]));
+        ann.until_listening();
+        carol.until_listening();
+        scope.spawn(|| deal_badly(&group, 2, &stop));
+        let ends = vec![ann.end(), carol.end()];
+        stop.store(true, Ordering::Relaxed);
+        ends
+    });
+    let said = [
+        "somebody broke the protocol",
+        "operator 2 (bob)",
+        "cluster-lock.json",
+    ];
+    for end in ends {
+        end.refused(5, &said);
+    }
+    group.more.clear();
+    // Nobody is there, and nobody can be asked.
+    let mut ann = group.join(0, &[2]);
+    let told = ann.until_notice("attempt 2 is over: operator 2 (bob)");
+    for part in [
+        "you had confirmed your share of attempt 1",
+        "conclave waits for any of them",
+        "If all the others say that nobody has such a file, leave (Ctrl-C)",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let carol = group.join(2, &[0]);
+    for end in [ann.end(), carol.end()] {
+        end.refused(5, &said);
+    }
 }
 
 /// What is named with a transcript is what it is judged by, and what is wrong with one is told apart.

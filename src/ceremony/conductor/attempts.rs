@@ -119,7 +119,17 @@ impl Conductor<'_> {
             });
         }
         // What finishes an earlier one that was voted for may be with the others.
-        if self.operator.standing().newest_vote().is_some() && !self.operator.has_compared() {
+        if let Some(voted) = self.operator.standing().newest_vote()
+            && !self.operator.has_compared()
+        {
+            self.notice(format!(
+                "attempt {} is over: {}. But you had confirmed your share of attempt {voted}, so one of the others may have a cluster-lock.json, \
+                 and with it there is a key: conclave waits for any of them to run the same command. If all the others say that nobody has such \
+                 a file, leave (Ctrl-C), delete nothing, and make a new definition without whoever broke the protocol, or with a new identity of \
+                 theirs if it was a mistake",
+                k - 1,
+                guilty.join("; ")
+            ));
             return Ok(());
         }
         // The others get the evidence before this node leaves.

@@ -62,6 +62,8 @@ const BATCH: usize = 256;
 const GATHERING: Duration = Duration::from_millis(200);
 /// How often a screen is drawn anew at most.
 const LOOK: Duration = Duration::from_millis(50);
+/// What was told is not told again, as long as it is no more than this.
+const MOST_TOLD: usize = 10_000;
 /// How long no further own address must come before they are told.
 const LISTENING: Duration = Duration::from_millis(250);
 /// How long a node stays after a fault, so that the others get the evidence.
@@ -292,7 +294,11 @@ impl Conductor<'_> {
     }
 
     fn notice(&mut self, message: String) {
-        if self.told.len() < 10_000 && self.told.insert(message.clone()) {
+        // Whoever makes us say very much must not make us silent about what comes after it.
+        if self.told.len() >= MOST_TOLD {
+            self.told.clear();
+        }
+        if self.told.insert(message.clone()) {
             (self.person.show)(Event::Notice { message });
         }
     }
@@ -368,8 +374,9 @@ impl Conductor<'_> {
         // Whoever has everything stays for those who have not, until its person leaves.
         let leaves = self.person.interrupted.load(Ordering::Relaxed)
             || wait.is_some_and(|wait| self.start.elapsed() > wait);
-        // Whose share is lost will not come with files.
-        if !(unconfirmed.iter().all(|j| self.is_given_up(*j)) || leaves) {
+        // Whose share is lost will not come with files. Each is looked at: its time runs from now on, whoever else is waited for.
+        let waited_for = unconfirmed.iter().filter(|j| !self.is_given_up(**j)).count();
+        if waited_for > 0 && !leaves {
             return Ok(None);
         }
         self.write_transcript()?;

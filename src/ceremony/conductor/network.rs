@@ -20,6 +20,9 @@ use crate::p2p::wire::{Message, PROTOCOL, Verdict};
 use super::obstacles::Kind as Obstacle;
 use super::{Conductor, GATHERING, view};
 
+/// What the protocols of running nodes begin with.
+const RUN: &str = "/conclave/run/";
+
 /// An entry that arrived: from whom, what, and its id.
 pub(super) type Arrived = (u16, Entry, Id);
 
@@ -65,19 +68,9 @@ impl Conductor<'_> {
                  its identity is not the one in the definition"
             )),
             NetEvent::Refused { operator, why } => {
-                let name = self.name(operator);
-                let message = match why {
-                    Refusal::Protocol { speaks, software } => format!(
-                        "{name} was reached but speaks another protocol ({}; {software}): use the same version of conclave",
-                        speaks.join(", ")
-                    ),
-                    Refusal::Unwelcome => format!(
-                        "{name} was reached but does not let you in: its definition probably does not name your identity"
-                    ),
-                    Refusal::Silent => format!("{name} was reached but says nothing: it may be busy, or another program"),
-                };
-                let todo = format!("ask {name} what it started with, and with which version; then both run the same command again");
-                self.obstacles.met((Obstacle::Refused, Some(operator), ""), &message, &todo, Instant::now());
+                let (message, todo) = refused(&self.name(operator), &why);
+                self.obstacles
+                    .met((Obstacle::Refused, Some(operator), ""), &message, &todo, Instant::now());
                 self.notice(message);
             }
             NetEvent::Unreachable(told) => {
@@ -340,5 +333,65 @@ impl Conductor<'_> {
             let judged = |j| !board.slot(session, j, Slot::Step(Step::Sign)).is_empty();
             self.terms.indices().all(|j| here(j) || judged(j))
         })
+    }
+}
+
+/// What is said of an operator who was reached and with whom nothing is exchanged, and what to do about it.
+fn refused(name: &str, why: &Refusal) -> (String, String) {
+    let todo = format!(
+        "ask {name} what it started with, and with which version; then both run the same command again"
+    );
+    match why {
+        Refusal::Protocol { speaks, .. } if speaks.iter().any(|id| id.starts_with(RUN)) => {
+            let todo = format!(
+                "if everything was here too, and is lost, import your backup into a new folder (conclave --data-dir NEW-FOLDER import FILE); \
+                 without a backup your share is lost: tell the others. If this folder was never finished, {name} or another one stops run and runs \
+                 conclave join until you have everything"
+            );
+            let message = format!(
+                "{name} was reached and is validating already (conclave run): for {name} the ceremony is over. What to do: {todo}"
+            );
+            (message, todo)
+        }
+        Refusal::Protocol { speaks, software } => {
+            let message = format!(
+                "{name} was reached but speaks another protocol ({}; {software}): use the same version of conclave",
+                speaks.join(", ")
+            );
+            (message, todo)
+        }
+        Refusal::Unwelcome => {
+            let message = format!(
+                "{name} was reached but does not let you in: its definition probably does not name your identity"
+            );
+            (message, todo)
+        }
+        Refusal::Silent => {
+            let message = format!("{name} was reached but says nothing: it may be busy, or another program");
+            (message, todo)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_validates_already_has_no_other_version() {
+        let speaks = |ids: &[&str]| Refusal::Protocol {
+            speaks: ids.iter().map(|id| (*id).to_owned()).collect(),
+            software: "conclave/0.1.0".to_owned(),
+        };
+        let (message, todo) = refused("bob", &speaks(&["/conclave/run/1", "/conclave/run/2"]));
+        for part in ["validating already", "import your backup", "conclave join"] {
+            assert!(
+                message.contains(part) && !message.contains("version"),
+                "{message}"
+            );
+        }
+        assert!(message.contains(&todo), "{todo}");
+        let (message, _) = refused("bob", &speaks(&["/conclave/journal/9"]));
+        assert!(message.contains("use the same version"), "{message}");
     }
 }

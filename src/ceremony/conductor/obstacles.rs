@@ -50,9 +50,14 @@ impl Obstacles {
             met: now,
         };
         let whose = (kind, operator, address.to_owned());
-        if self.0.len() < KEPT || self.0.contains_key(&whose) {
-            self.0.insert(whose, obstacle);
+        if self.0.len() >= KEPT && !self.0.contains_key(&whose) {
+            // The least grave one gives way to one that is graver.
+            match self.0.last_entry() {
+                Some(last) if whose.0 < last.key().0 => _ = last.remove(),
+                _ => return,
+            }
         }
+        self.0.insert(whose, obstacle);
     }
 
     /// An operator is connected: neither its addresses nor its door are in the way any more.
@@ -143,5 +148,14 @@ mod tests {
             obstacles.met((Kind::Unreached, None, &i.to_string()), "why", "what", now);
         }
         assert_eq!(obstacles.0.len(), KEPT);
+        // And hide nothing that is graver.
+        for kind in [Kind::Refused, Kind::Apart, Kind::Twin] {
+            obstacles.met((kind, Some(5), ""), &format!("{kind:?}"), "what", now);
+            assert_eq!(obstacles.0.len(), KEPT);
+        }
+        let (why, _) = told(&obstacles, &[], now).unwrap();
+        assert_eq!(why, "dave runs twice; Twin; Apart");
+        let refused = obstacles.0.keys().filter(|whose| whose.0 == Kind::Refused);
+        assert_eq!(refused.count(), 1);
     }
 }

@@ -116,11 +116,18 @@ impl Watcher {
     }
 }
 
+/// What the protocols of ceremonies begin with.
+const CEREMONY: &str = "/conclave/journal/";
+
 fn refused(name: &str, why: &Refusal) -> String {
     match why {
+        Refusal::Protocol { speaks, .. } if speaks.iter().any(|id| id.starts_with(CEREMONY)) => format!(
+            "{name} was reached and is holding the ceremony (conclave join), not validating. If it has everything, ask it to start conclave run; \
+             if it lacks something, stop here for a moment and run conclave join, until it is finished there too"
+        ),
         Refusal::Protocol { speaks, software } => format!(
-            "{name} was reached but speaks another protocol ({}; {}): it may be in a ceremony, or have another version. Use \
-             the same one",
+            "{name} was reached but speaks another protocol ({}; {}): it may have another version. Use the same \
+             one",
             printable(&speaks.join(", ")),
             printable(software)
         ),
@@ -132,5 +139,24 @@ fn refused(name: &str, why: &Refusal) -> String {
                 "{name} was reached but says nothing: it may be starting, or another program answers there"
             )
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_still_holds_the_ceremony_has_no_other_version() {
+        let speaks = |id: &str| Refusal::Protocol {
+            speaks: vec![id.to_owned()],
+            software: "conclave/0.1.0".to_owned(),
+        };
+        let told = refused("bob", &speaks("/conclave/journal/2"));
+        assert!(
+            told.contains("conclave join") && !told.contains("version"),
+            "{told}"
+        );
+        assert!(refused("bob", &speaks("/conclave/run/9")).contains("version"));
     }
 }

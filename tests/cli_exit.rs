@@ -439,3 +439,36 @@ fn parts_of_one_validator_for_different_exits_are_told_apart_by_their_authors() 
     assert!(err.contains(&format!("index 6 is that of {}", names[2])), "{err}");
     group.refuses(0, &["--combine", "part0,part1,part2"], 3, "one after the other");
 }
+
+#[test]
+fn an_absurd_index_or_epoch_is_told_before_anything_is_signed() {
+    let group = Group::new();
+    let key = group.keys().remove(0);
+    let arguments = |index: &'static str, epoch: &'static str| {
+        let key = key.clone();
+        [
+            "--validator".to_owned(),
+            key,
+            "--validator-index".to_owned(),
+            index.to_owned(),
+            "--epoch".to_owned(),
+            epoch.to_owned(),
+            "--partial-out".to_owned(),
+            "part".to_owned(),
+            "--yes".to_owned(),
+        ]
+    };
+    for (index, epoch, part) in [
+        ("99999999999", "0", "99999999999 is no validator's index"),
+        ("18446744073709551615", "0", "is no validator's index"),
+        ("5", "99999999", "epoch 99999999 cannot be meant"),
+        ("5", "18446744073709551615", "cannot be meant"),
+    ] {
+        let arguments = arguments(index, epoch);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        group.refuses(0, &arguments, 3, part);
+        assert!(!group.path("part").exists());
+    }
+    let arguments = arguments("5", "3");
+    group.works(0, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+}

@@ -594,6 +594,25 @@ fn a_backup_is_made_while_the_node_runs_and_leaves_the_folder_alone() {
         3,
         "password",
     );
+    // What nobody sees would be missed on the day on which the backup is needed.
+    for (password, why) in [
+        ("            ", "made of blanks only"),
+        (
+            "\u{a0}\u{a0}\u{a0}\u{a0}\u{a0}\u{a0}\u{a0}\u{a0}\u{a0}\u{a0}\u{a0}\u{a0}\n",
+            "made of blanks only",
+        ),
+        ("correct horse battery \n", "begins or ends with a blank"),
+        ("\tcorrect horse battery", "begins or ends with a blank"),
+        ("correct horse\nbattery", "several lines"),
+    ] {
+        fs::write(place.path("unseen"), password).unwrap();
+        for command in ["backup", "export"] {
+            let yes: &[&str] = if command == "export" { &["--yes"] } else { &[] };
+            let arguments = [&[command, "second", "--password-file", "unseen"], yes].concat();
+            place.refuses("old", &arguments, 3, why);
+            assert!(!place.path("second").exists());
+        }
+    }
     assert!(!place.path("second").exists() && !place.path("old/backup").exists());
     // A folder for it; an event.
     fs::create_dir(place.path("usb")).unwrap();

@@ -4,12 +4,13 @@
 use crate::cluster::definition::Definition;
 use crate::cluster::wallets::Wallets;
 use crate::ethereum::network::Network;
+use crate::text::printable;
 
 use super::attempt::Mark;
 use super::backups;
 use super::files::PUBLIC;
 use super::folder::{DEFINITION, DataFolder, needed_bytes};
-use super::identity::Identity;
+use super::identity::{Identity, is_like_a_number};
 use super::problem::{Kind, Problem};
 use super::publication;
 
@@ -56,6 +57,9 @@ pub fn examine(
             )
         })?;
     let identity = Identity::load(folder.disk(), folder.root())?;
+    if !was_entered(folder, definition)? {
+        refuse_a_number_as_name(&identity)?;
+    }
     let own = identity.key().public();
     let index = definition
         .operators
@@ -118,6 +122,18 @@ pub fn enter(
         publication::finish(folder, k)?;
     }
     Ok(entrance)
+}
+
+/// The others are told the name of whoever joins, and nobody may be called like somebody else's number.
+fn refuse_a_number_as_name(identity: &Identity) -> Result<(), Problem> {
+    match identity.name() {
+        Some(name) if is_like_a_number(name) => Err(Problem::folder_state(
+            format!("you cannot join under the name {}", printable(name)),
+            "it looks like an operator's number: nobody could tell whether the name or the number is meant",
+            "take another name, with letters in it: conclave identity rename --name NAME; then join again",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// A lock in the folder means that everything else is there; one that somebody copied here does not.
@@ -229,6 +245,22 @@ mod tests {
         }
         let kept = Definition::from_json(&std::fs::read(folder.definition()).unwrap()).unwrap();
         assert_eq!(kept.definition_hash(), definition.definition_hash());
+    }
+
+    #[test]
+    fn nobody_joins_under_a_number_but_who_did_goes_on() {
+        let (_dir, folder, definition) = prepared();
+        let enter = || enter(&folder, &definition, hoodi(), &[7; 32], &Wallets::default());
+        // As an earlier version took it.
+        std::fs::write(folder.ceremony().join("name"), "#3").unwrap();
+        let problem = enter().unwrap_err();
+        assert_eq!(problem.kind, Kind::FolderState);
+        assert!(problem.what_to_do.contains("identity rename"), "{problem:?}");
+        assert!(!folder.definition().exists());
+        Identity::rename(&folder, "ann").unwrap();
+        enter().unwrap();
+        std::fs::write(folder.ceremony().join("name"), "#3").unwrap();
+        enter().unwrap();
     }
 
     #[test]

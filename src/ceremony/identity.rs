@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rand::TryRng;
+use unicode_normalization::UnicodeNormalization as _;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::cluster::enr::Enr;
@@ -57,7 +58,7 @@ impl Identity {
     /// # Errors
     /// If there is one, or was one; if the name is not allowed; if there is no randomness; anything the disk says.
     pub fn create(folder: &DataFolder, name: &str) -> Result<Self, Problem> {
-        check_name(name)?;
+        check_new_name(name)?;
         Self::refuse_another(folder.root())?;
         let path = folder.identity();
         let key = random_key()?;
@@ -135,7 +136,7 @@ impl Identity {
     /// # Errors
     /// If the name is not allowed; anything the disk says.
     pub fn rename(folder: &DataFolder, name: &str) -> Result<(), Problem> {
-        check_name(name)?;
+        check_new_name(name)?;
         folder
             .disk()
             .replace(&folder.ceremony().join(NAME), name.as_bytes(), PUBLIC)?;
@@ -290,6 +291,44 @@ pub fn check_name(name: &str) -> Result<(), Problem> {
     ))
 }
 
+/// Checks a name that is given now: as [`check_name`], and it must not be taken for a number, as operators have numbers, too. Names that were
+/// given before are still read.
+///
+/// # Errors
+/// With what is wrong.
+pub fn check_new_name(name: &str) -> Result<(), Problem> {
+    check_name(name)?;
+    if is_like_a_number(name) {
+        return Err(Problem::bad_input(
+            format!("{name} cannot be the name of an operator"),
+            "it looks like an operator's number: nobody could tell whether the name or the number is meant",
+            "give a name with letters, such as --name carol",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a name could be taken for an operator's number, as messages, screens and flags show one: `2`, `#2`, `(2)`, `No. 2`, `operator 2`,
+/// `#2 (bob)`, in any script and width.
+pub fn is_like_a_number(name: &str) -> bool {
+    /// What stands before numbers.
+    const HEADS: [&str; 5] = ["operator", "number", "node", "no", "nr"];
+    let text: String = name.nfkc().flat_map(char::to_lowercase).collect();
+    let text = text.trim();
+    // Whatever else comes after it.
+    let numbered = text.strip_prefix('#').map(str::trim_start);
+    if numbered.is_some_and(|rest| rest.starts_with(char::is_numeric)) {
+        return true;
+    }
+    let plain = |text: &str| text.contains(char::is_numeric) && !text.contains(char::is_alphabetic);
+    // `operator-2` is a name that nobody writes for a number, and `node2` is one of machines.
+    let after = |head: &&str| {
+        text.strip_prefix(*head)
+            .filter(|rest| rest.starts_with(|c: char| c.is_whitespace() || matches!(c, '.' | ':' | '#')))
+    };
+    plain(text) || HEADS.iter().filter_map(after).any(plain)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -438,6 +477,67 @@ mod tests {
                 Kind::BadInput,
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn no_new_name_looks_like_a_number() {
+        for good in [
+            "a",
+            "Carol",
+            "名前",
+            "bob2",
+            "2bob",
+            "node2",
+            "operator-2",
+            "operator",
+            "x #2",
+            "No",
+            "nora 2",
+            "🦊",
+            "#",
+            "R2-D2",
+            "Ⅱa",
+        ] {
+            check_new_name(good).unwrap();
+        }
+        let numbers = [
+            "2",
+            "02",
+            "007",
+            "+2",
+            "-2",
+            "2.",
+            "2)",
+            "(2)",
+            "#2",
+            "# 2",
+            "#2 (bob)",
+            "#2a",
+            "２",
+            "٣",
+            "४",
+            "②",
+            "2️⃣",
+            "1 2",
+            "1/2",
+            "½",
+            "№ 2",
+            "No. 2",
+            "nr 2",
+            "Operator 2",
+            "OPERATOR #2",
+            "operator: 2",
+            "node 2",
+            "2 3",
+            "0x",
+            "2²",
+        ];
+        for bad in numbers {
+            let is_bad = check_new_name(bad).is_err();
+            assert_eq!(is_bad, bad != "0x", "{bad}");
+            // What was named so before is still read.
+            check_name(bad).unwrap();
         }
     }
 

@@ -18,7 +18,7 @@ use crate::text::{is_unprintable, is_variant};
 
 use super::files::{Cause, Disk, PUBLIC};
 use super::folder::{CEREMONY, DataFolder};
-use super::identity::{MAX_NAME_BYTES, check_name};
+use super::identity::{MAX_NAME_BYTES, check_name, is_like_a_number};
 use super::problem::Problem;
 
 const FILE: &str = "names.toml";
@@ -92,7 +92,8 @@ impl Names {
     /// What to call an operator where nobody else is named.
     pub fn of(&self, key: &NodePublicKey) -> String {
         let hex = hex::encode(key.to_bytes());
-        let known = self.given.get(&hex).or_else(|| self.said.get(&hex));
+        let said = || self.said.get(&hex).filter(|name| !is_like_a_number(name));
+        let known = self.given.get(&hex).or_else(said);
         known.cloned().unwrap_or_else(|| two_words(key))
     }
 
@@ -106,7 +107,9 @@ impl Names {
             .map(|(key, words)| {
                 let key = hex::encode(key.to_bytes());
                 let given = self.given.get(&key).map(|name| (Rank::Given, name.as_str()));
-                let said = || self.said.get(&key).map(|name| (Rank::Said, name.as_str()));
+                // What somebody calls itself is never another one's number.
+                let said = || self.said.get(&key).filter(|name| !is_like_a_number(name));
+                let said = || said().map(|name| (Rank::Said, name.as_str()));
                 given.or_else(said).unwrap_or((Rank::Words, words))
             })
             .collect();
@@ -274,6 +277,24 @@ mod tests {
         assert!(!names.learn(&key(1), "a\u{1b}[2Jnn") && !names.learn(&key(2), ""));
         assert!(names.learn(&key(2), "bob"));
         assert_eq!(names.of_all([&key(1), &key(2)]), ["anne", "bob"]);
+    }
+
+    #[test]
+    fn nobody_is_called_like_the_number_of_another() {
+        let said = [
+            (1, "2"),
+            (2, "#1"),
+            (3, "\u{ff12}"),
+            (4, "operator 1"),
+            (5, "bob2"),
+        ];
+        let names = names(&[(6, "1")], &said);
+        let called = names.of_all(&group()[..6]);
+        let words: Vec<String> = group()[..4].iter().map(two_words).collect();
+        assert_eq!(called[..4], words);
+        assert_eq!(names.of(&key(1)), two_words(&key(1)));
+        // What was given by hand for an earlier definition is still read.
+        assert_eq!(called[4..], ["bob2", "1"]);
     }
 
     #[test]

@@ -20,11 +20,15 @@ use crate::ceremony::{
 use super::{
     Context,
     args::BackupArgs,
-    input,
-    moving::{about, check_files, password, seal},
+    input, interrupts,
+    moving::{about, check_files, new_password, seal},
     news::Event,
     output::printable,
+    prompt::Prompt,
 };
+
+/// True until there is a file.
+const UNDONE: &str = "no backup was made, and this folder is as it was";
 
 /// Writes everything but the slashing protection into an archive. Another process may be at work in the folder meanwhile.
 ///
@@ -46,6 +50,7 @@ pub(super) fn backup(context: &Context, args: &BackupArgs) -> Result<(), Problem
         ));
     }
     let network = input::network_file(args.own_network.network_file.as_deref())?;
+    let meanwhile = interrupts::meanwhile(UNDONE);
     out.say("Checking everything in this folder ...");
     let (lock, _, operator, names) = holding::examine_beside(&disk, root, network.as_ref())?;
     let luggage = moving::copy(&disk, root)?;
@@ -81,7 +86,11 @@ pub(super) fn backup(context: &Context, args: &BackupArgs) -> Result<(), Problem
             "name another file",
         ));
     }
-    let password = password(context, args.password.password_file.as_deref(), true)?;
+    let password = new_password(
+        context,
+        args.password.password_file.as_deref(),
+        Prompt::before(UNDONE),
+    )?;
     for name in &luggage.left {
         out.warn(&format!(
             "{} is not in the backup: it is none of conclave's files",
@@ -96,6 +105,11 @@ pub(super) fn backup(context: &Context, args: &BackupArgs) -> Result<(), Problem
          folder of it with conclave import; do not use the files by hand, and never start them beside the original.",
     );
     let sealed = seal(context, &luggage.entries, &about, &password)?;
+    drop(meanwhile);
+    let _meanwhile = interrupts::meanwhile_or(
+        "the backup was not read again",
+        "delete the file if it is there, then make the backup again",
+    );
     let written = moving::write_backup(&disk, &target, &sealed)?;
     out.say("Reading it again ...");
     let read = archive::open(&written, &password).map(|entries| same(entries, luggage.entries));

@@ -13,8 +13,12 @@ use crate::ethereum::address::Address;
 
 use super::args::DefineArgs;
 use super::payee::{self, Payees};
+use super::prompt::{self, Prompt};
 use super::records::{Paste, Record, records, records_of_file};
-use super::{Context, input, prompt, summary};
+use super::{Context, input, summary};
+
+/// What is not in the flags.
+const ASK: Prompt = Prompt::before("no definition was written");
 
 /// The largest file of records.
 const MAX_RECORDS_BYTES: u64 = 1 << 20;
@@ -31,6 +35,7 @@ pub(super) fn run(context: &Context, args: &DefineArgs) -> Result<(), Problem> {
     let payees = Payees {
         context,
         any: args.payees.any_address,
+        prompt: ASK,
     };
     payees.of_plan(&plan)?;
     let folder = DataFolder::open_or_create(&Disk::new(), &context.data_dir)?;
@@ -174,7 +179,7 @@ fn ask_for_records(context: &Context, found: &mut Vec<Record>) -> Result<(), Pro
         } else {
             format!("Operator {}, as NAME=ENR", found.len() + 1)
         };
-        let line = prompt::text(&question, None, true, |_| Ok::<(), String>(()))?;
+        let line = ASK.text(&question, None, true, |_| Ok::<(), String>(()))?;
         let taken = paste.take(&line).and_then(|records| {
             let mut longer = found.clone();
             records

@@ -15,7 +15,7 @@ use crate::{
     ethereum::{exit::VoluntaryExit, network::Network},
     validator::{
         beacon::nodes::Nodes,
-        chain::spec::Pinned,
+        chain::{spec::Pinned, time::Time},
         control::{self, Answer, ControlError, Refusal, Request, Wish},
         exits::{Domain, MAX_FILE_BYTES, PartialExit, Standing, key_text, partial_name},
         group::Group,
@@ -29,11 +29,13 @@ use super::{
     exit_parts, given, input,
     news::{Event, Who},
     output::printable,
-    prompt,
+    prompt::{self, Prompt},
     run::{beacon_nodes, now_ms, pinned},
     status,
 };
 
+/// Before any exit is signed.
+const ASK: Prompt = Prompt::before("you have not consented to this exit, and nothing was signed for it");
 /// How long a beacon node may take.
 pub(super) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
 /// So many keys can be read in one line.
@@ -118,7 +120,7 @@ impl Place {
             if !context.output.can_ask() || args.yes {
                 return Err(prompt::unanswered(&["--validator or --all"]));
             }
-            let place = prompt::choose("Which validator shall exit?", &keys, 0)?;
+            let place = ASK.choose("Which validator shall exit?", &keys, 0)?;
             return Ok(u32::try_from(place).into_iter().collect());
         }
         let find = |given: &String| {
@@ -155,6 +157,13 @@ impl Place {
     pub(super) fn names(&self, operators: &[u16]) -> String {
         let names: Vec<String> = self.who(operators).into_iter().map(|who| who.name).collect();
         names.join(", ")
+    }
+
+    /// Refuses an exit that nobody can mean, before anything is signed.
+    fn refuse_absurd(&self, message: &VoluntaryExit) -> Result<(), Problem> {
+        let time = self.network.as_ref().map(Time::from);
+        Standing::check_meant(message, time, now_ms())
+            .map_err(|error| Problem::from_lines(Kind::BadInput, error))
     }
 
     /// What exits are signed for, if that is known without a beacon node.
@@ -240,7 +249,7 @@ fn confirm(
         }
         _ => format!("exit all {}", exits.len()),
     };
-    prompt::text(&format!("Type \"{wanted}\" to consent"), None, false, |answer| {
+    ASK.text(&format!("Type \"{wanted}\" to consent"), None, false, |answer| {
         if answer.trim() == wanted {
             Ok(())
         } else {
@@ -298,6 +307,7 @@ fn look(context: &Context, args: &ExitArgs, place: &Place, validator: u32) -> Re
         epoch: args.epoch,
         validator_index: index,
     };
+    place.refuse_absurd(&message)?;
     confirm_wishes(context, place, &wishes, message);
     Ok(Looked { public_key, message })
 }
@@ -480,13 +490,14 @@ fn to_files(
     let mut exits = Vec::new();
     for (validator, index) in found {
         match index {
-            Ok(validator_index) => exits.push((
-                validator,
-                VoluntaryExit {
+            Ok(validator_index) => {
+                let message = VoluntaryExit {
                     epoch: args.epoch,
                     validator_index,
-                },
-            )),
+                };
+                place.refuse_absurd(&message)?;
+                exits.push((validator, message));
+            }
             Err(standing) => {
                 let problem = Problem::from_lines(Kind::BadInput, standing);
                 if !args.all {

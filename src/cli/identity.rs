@@ -2,13 +2,19 @@
 
 use crate::ceremony::files::Disk;
 use crate::ceremony::folder::DataFolder;
-use crate::ceremony::identity::{Identity, check_name};
+use crate::ceremony::identity::{Identity, check_new_name};
 use crate::ceremony::problem::Problem;
 use crate::ceremony::progress::Event;
 use crate::ceremony::retirement;
 
 use super::output::printable;
-use super::{Context, prompt};
+use super::{
+    Context,
+    prompt::{self, Prompt},
+};
+
+/// The one question.
+const ASK: Prompt = Prompt::before("no identity was made");
 
 pub(super) fn new(context: &Context, name: Option<String>) -> Result<(), Problem> {
     let folder = DataFolder::open_or_create(&Disk::new(), &context.data_dir)?;
@@ -16,9 +22,12 @@ pub(super) fn new(context: &Context, name: Option<String>) -> Result<(), Problem
     Identity::refuse_another(folder.root())?;
     let name = match name {
         Some(name) => name,
-        None if context.output.can_ask() => {
-            prompt::text("Your name, as the others will see it", None, false, check_name)?
-        }
+        None if context.output.can_ask() => ASK.text(
+            "Your name, as the others will see it",
+            None,
+            false,
+            check_new_name,
+        )?,
         None => return Err(prompt::unanswered(&["--name NAME"])),
     };
     let identity = Identity::create(&folder, &name)?;

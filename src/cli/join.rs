@@ -2,9 +2,8 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::ceremony::backups;
 use crate::ceremony::conductor::{self, Ask, Outcome, Person, Setup};
@@ -26,7 +25,12 @@ use super::args::{JoinArgs, KdfChoice};
 use super::output::{Output, printable};
 use super::payee::Payees;
 use super::screen::Screen;
-use super::{Context, input, prompt, reach, summary, wallets};
+use super::{Context, input, interrupts, prompt::Prompt, reach, summary, wallets};
+
+/// How often the screen is told that time passes.
+const TICK: Duration = Duration::from_secs(5);
+/// Questions while the ceremony goes on.
+const OFFER: Prompt = Prompt::before("the ceremony is not over");
 
 /// Runs the command.
 ///
@@ -75,6 +79,7 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
         let payees = Payees {
             context,
             any: args.payees.any_address,
+            prompt: summary::ASK,
         };
         payees.of_definition(&definition, &network)?;
         summary::confirm(context, &definition, &network, &names, own.as_ref(), args.yes)?;
@@ -92,8 +97,16 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
             .output
             .warn(&printable(&format!("{}: {}", problem.what, problem.why)));
     }
-    let interrupted = watch_for_interrupts()?;
+    let interrupted = interrupts::in_good_order();
     let screen = Arc::new(Mutex::new(Screen::new(&context.output)));
+    let seen = Arc::downgrade(&screen);
+    std::thread::spawn(move || {
+        while let Some(screen) = seen.upgrade() {
+            on(&screen).tick();
+            drop(screen);
+            std::thread::sleep(TICK);
+        }
+    });
     let mut show = |event: Event| on(&screen).show(&event);
     let own_network = network.clone();
     let setup = Setup {
@@ -117,10 +130,8 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
         ask: asker(&context.output, &screen),
     };
     let outcome = conductor::hold(setup, person);
-    // A question that nobody answered leaves the cursor hidden.
-    if context.output.can_ask() {
-        let _ = console::Term::stderr().show_cursor();
-    }
+    // A question that nobody answered may still stand there.
+    interrupts::put_back();
     let outcome = outcome?;
     let results = match found {
         Some(Ok(results)) => results,
@@ -155,35 +166,6 @@ fn definition_path(context: &Context, args: &JoinArgs) -> Result<PathBuf, Proble
     ))
 }
 
-/// The first Ctrl-C (or SIGTERM) asks the ceremony to end in good order, the second ends the process at once. Nothing is lost either
-/// way.
-pub(super) fn watch_for_interrupts() -> Result<Arc<AtomicBool>, Problem> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let seen = flag.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Problem::other("cannot start", error, "stop other programs and try again"))?;
-    std::thread::spawn(move || {
-        runtime.block_on(async move {
-            let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-            else {
-                return;
-            };
-            loop {
-                tokio::select! {
-                    _ = tokio::signal::ctrl_c() => {}
-                    _ = terminate.recv() => {}
-                }
-                if seen.swap(true, Ordering::Relaxed) {
-                    std::process::exit(i32::from(Kind::Interrupted.exit_code()));
-                }
-            }
-        });
-    });
-    Ok(flag)
-}
-
 /// The screen, even if whoever drew on it last failed.
 fn on(screen: &Mutex<Screen>) -> MutexGuard<'_, Screen> {
     screen.lock().unwrap_or_else(PoisonError::into_inner)
@@ -199,7 +181,7 @@ fn asker(output: &Output, screen: &Arc<Mutex<Screen>>) -> Option<Ask> {
         on(&screen).pause();
         // Apart from the question: what asks cannot erase a question that goes over more than a line.
         output.say(printable(why));
-        let answer = prompt::confirm(&printable(question)).unwrap_or(false);
+        let answer = OFFER.confirm(&printable(question)).unwrap_or(false);
         on(&screen).go_on();
         answer
     }))

@@ -34,9 +34,11 @@ mod environment;
 mod exit;
 mod exit_news;
 mod exit_parts;
+mod flapping;
 mod given;
 mod identity;
 pub mod input;
+mod interrupts;
 pub mod join;
 mod live;
 mod log;
@@ -106,7 +108,9 @@ pub fn main() -> ExitCode {
              `ulimit -c 0` before the command switches them off"
         ));
     }
-    match dispatch(&context, cli.command) {
+    let outcome = interrupts::watch(cli.json).and_then(|()| dispatch(&context, cli.command));
+    interrupts::put_back();
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             output.problem(&problem);

@@ -30,10 +30,11 @@ use crate::{
 use super::{
     Context,
     args::{ExportArgs, ImportArgs},
-    input,
+    input, interrupts,
     news::Event,
     output::printable,
-    prompt, slashing,
+    prompt::{self, Prompt},
+    slashing,
     verify::judge,
 };
 
@@ -61,6 +62,13 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
     }
     let network = input::network_file(args.own_network.network_file.as_deref())?;
     out.say("Checking everything in this folder ...");
+    let undone = if state == State::Works {
+        "this folder is not retired, and nothing was written"
+    } else {
+        "the export that was begun is not finished"
+    };
+    let prompt = Prompt::before(undone);
+    let meanwhile = interrupts::meanwhile(undone);
     let holding = check(context, &folder, network.as_ref())?;
     let target = moving::target(&args.file, &holding.lock.lock_hash(), holding.operator);
     if state == State::Works && std::fs::symlink_metadata(&target).is_ok() {
@@ -72,7 +80,7 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
     }
     // Before the database is opened, which may change bytes of its file.
     if !moving::left_behind(&state, &target)?.is_empty()
-        && resumed(context, args, &folder, (&state, &target))?
+        && resumed(context, args, &folder, (&state, &target), prompt)?
     {
         out.say("The export that was interrupted had written its archive already: it is whole, and this folder's.");
         exported(context, &target);
@@ -93,7 +101,7 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
         if !out.can_ask() {
             return Err(prompt::unanswered(&["--yes, if this folder shall be retired"]));
         }
-        if !prompt::confirm("Retire this folder?")? {
+        if !prompt.confirm("Retire this folder?")? {
             return Err(Problem::new(
                 Kind::Interrupted,
                 "nothing was exported",
@@ -102,7 +110,7 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
             ));
         }
     }
-    let password = password(context, args.password.password_file.as_deref(), true)?;
+    let password = new_password(context, args.password.password_file.as_deref(), prompt)?;
     let luggage = moving::pack(&folder)?;
     for name in &luggage.left {
         out.warn(&format!(
@@ -120,6 +128,11 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
     );
     let about = archive::about_moved(&about, &luggage.entries);
     let sealed = seal(context, &luggage.entries, &about, &password)?;
+    drop(meanwhile);
+    let _meanwhile = interrupts::meanwhile_or(
+        "this folder may be retired already, and its archive not be whole",
+        "run the same command again, with the same password: it finishes what was begun",
+    );
     moving::retire_and_write(&folder, &target, &sealed, &when)?;
     exported(context, &target);
     Ok(())
@@ -161,8 +174,9 @@ fn resumed(
     args: &ExportArgs,
     folder: &DataFolder,
     begun: (&State, &Path),
+    prompt: Prompt,
 ) -> Result<bool, Problem> {
-    let password = password(context, args.password.password_file.as_deref(), false)?;
+    let password = old_password(context, args.password.password_file.as_deref(), prompt)?;
     let luggage = moving::pack(folder)?;
     let open = |sealed: &[u8]| archive::open(sealed, &password);
     let when = timestamp(SystemTime::now());
@@ -192,7 +206,13 @@ pub(super) fn import(context: &Context, args: &ImportArgs) -> Result<(), Problem
     let disk = Disk::new();
     let network = input::network_file(args.own_network.network_file.as_deref())?;
     let sealed = disk.read(&args.file, MAX_BYTES)?;
-    let password = password(context, args.password.password_file.as_deref(), false)?;
+    let undone = "nothing was imported";
+    let meanwhile = interrupts::meanwhile(undone);
+    let password = old_password(
+        context,
+        args.password.password_file.as_deref(),
+        Prompt::before(undone),
+    )?;
     out.say("Decrypting ...");
     let Opened { mut entries, moved } = archive::open_told(&sealed, &password).map_err(|error| {
         let advice = match &error {
@@ -220,6 +240,11 @@ pub(super) fn import(context: &Context, args: &ImportArgs) -> Result<(), Problem
     if is_backup {
         moving::make_backup(&mut entries);
     }
+    drop(meanwhile);
+    let _meanwhile = interrupts::meanwhile_or(
+        "the import is not finished",
+        "remove the folder that it began, then import the same archive again",
+    );
     let folder = moving::make_room(&disk, &context.data_dir)?;
     out.say("Checking everything in it ...");
     let settled = moving::unpack(&folder, &entries)
@@ -343,28 +368,50 @@ pub(super) fn check_files(
     judge(&result)
 }
 
-/// The archive's password, from a file or asked for: twice if it is a new one.
-pub(super) fn password(context: &Context, file: Option<&Path>, new: bool) -> Result<Passphrase, Problem> {
-    let fail = |why: &dyn std::fmt::Display| {
-        Problem::bad_input(
-            "the password cannot be used",
-            why,
-            format!("give one of at least {MIN_PASSWORD} characters with --password-file, or when asked"),
-        )
-    };
-    let password = match file {
-        Some(path) => {
-            let bytes = Disk::new().read_secret(path, MAX_PASSWORD_FILE)?;
-            Passphrase::from_bytes(&bytes).map_err(|error| fail(&error))?
-        }
-        None if context.output.can_ask() => {
-            let text = prompt::password("Password of the archive", new)?;
-            Passphrase::new(&text).map_err(|error| fail(&error))?
-        }
+/// The password of a new archive, from a file or asked for, twice. `prompt` says what is not done before.
+pub(super) fn new_password(
+    context: &Context,
+    file: Option<&Path>,
+    prompt: Prompt,
+) -> Result<Passphrase, Problem> {
+    let advice = format!(
+        "give one of at least {MIN_PASSWORD} characters, on one line and without blanks around it, with --password-file, or when asked"
+    );
+    read_password(context, file, &advice, Passphrase::fit_for_new_from_bytes, || {
+        let check = |text: &str| Passphrase::fit_for_new(text).map(|_| ());
+        let text = prompt.password("Password of the archive", true, check)?;
+        Ok(Passphrase::fit_for_new(&text))
+    })
+}
+
+/// The password of an archive that is there, from a file or asked for.
+pub(super) fn old_password(
+    context: &Context,
+    file: Option<&Path>,
+    prompt: Prompt,
+) -> Result<Passphrase, Problem> {
+    let advice = "give the one with which the archive was made, with --password-file, or when asked";
+    read_password(context, file, advice, Passphrase::from_bytes, || {
+        let check = |text: &str| Passphrase::new(text).map(|_| ());
+        let text = prompt.password("Password of the archive", false, check)?;
+        Ok(Passphrase::new(&text))
+    })
+}
+
+fn read_password<E: std::fmt::Display>(
+    context: &Context,
+    file: Option<&Path>,
+    advice: &str,
+    of_file: impl FnOnce(&[u8]) -> Result<Passphrase, E>,
+    asked: impl FnOnce() -> Result<Result<Passphrase, E>, Problem>,
+) -> Result<Passphrase, Problem> {
+    let (read, whose) = match file {
+        Some(path) => (
+            of_file(&Disk::new().read_secret(path, MAX_PASSWORD_FILE)?),
+            format!("the password in {}", path.display()),
+        ),
+        None if context.output.can_ask() => (asked()?, "the password".to_owned()),
         None => return Err(prompt::unanswered(&["--password-file"])),
     };
-    if new && password.length() < MIN_PASSWORD {
-        return Err(fail(&"it is too short for a file that holds your share"));
-    }
-    Ok(password)
+    read.map_err(|why| Problem::bad_input(format!("{whose} cannot be used"), why, advice))
 }

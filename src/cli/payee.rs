@@ -8,7 +8,7 @@ use crate::cluster::definition::Definition;
 use crate::ethereum::address::Address;
 use crate::ethereum::network::Network;
 
-use super::{Context, pasted, prompt};
+use super::{Context, pasted, prompt::Prompt};
 
 /// Of what an address can be.
 pub(super) const WITHDRAWAL: &str = "the withdrawal address";
@@ -22,6 +22,8 @@ pub(super) struct Payees<'a> {
     pub(super) context: &'a Context,
     /// Whether addresses are taken from which nobody can spend.
     pub(super) any: bool,
+    /// How to.
+    pub(super) prompt: Prompt,
 }
 
 impl Payees<'_> {
@@ -45,7 +47,7 @@ impl Payees<'_> {
         what: &str,
         may_be_empty: bool,
     ) -> Result<Option<Address>, Problem> {
-        let answer = prompt::text(question, None, may_be_empty, |text| {
+        let answer = self.prompt.text(question, None, may_be_empty, |text| {
             self.judge(what, text).map(drop).map_err(|problem| problem.why)
         })?;
         if answer.trim().is_empty() {
@@ -110,7 +112,9 @@ impl Payees<'_> {
             return Ok(());
         }
         let question = format!("No checksum protects {what} {address}, as it has no letters. Type it again");
-        let again = prompt::text(&question, None, false, |_| Ok::<(), String>(()))?;
+        let again = self
+            .prompt
+            .text(&question, None, false, |_| Ok::<(), String>(()))?;
         same(what, address, &again)
     }
 }
@@ -166,7 +170,11 @@ mod tests {
     }
 
     fn payees_of(context: &Context, any: bool) -> Payees<'_> {
-        Payees { context, any }
+        Payees {
+            context,
+            any,
+            prompt: Prompt::before("nothing"),
+        }
     }
 
     #[test]

@@ -11,7 +11,11 @@ use crate::ethereum::network::Network;
 
 use super::args::PlanArgs;
 use super::payee::{FEE_RECIPIENT, Payees, WITHDRAWAL};
-use super::{Context, given, input, prompt};
+use super::prompt::{self, Prompt};
+use super::{Context, given, input};
+
+/// What is not in the flags.
+const ASK: Prompt = Prompt::before("no plan was written");
 
 pub(super) fn new(context: &Context, args: PlanArgs) -> Result<(), Problem> {
     let path = args
@@ -28,6 +32,7 @@ pub(super) fn new(context: &Context, args: PlanArgs) -> Result<(), Problem> {
     let payees = Payees {
         context,
         any: args.payees.any_address,
+        prompt: ASK,
     };
     let plan = if context.output.can_ask() {
         ask(payees, args)?
@@ -138,7 +143,7 @@ fn assemble(
 fn ask(payees: Payees<'_>, mut args: PlanArgs) -> Result<Plan, Problem> {
     let name = match args.name.take() {
         Some(name) => name,
-        None => prompt::text("Name of the cluster", None, false, check_name)?,
+        None => ASK.text("Name of the cluster", None, false, check_name)?,
     };
     let network = match (
         args.network.take(),
@@ -157,7 +162,7 @@ fn ask(payees: Payees<'_>, mut args: PlanArgs) -> Result<Plan, Problem> {
             // Test networks first: that is where to begin.
             names.sort_by_key(|name| Network::by_name(name).is_ok_and(|network| network.real_money));
             let preferred = names.iter().position(|name| name == "hoodi").unwrap_or_default();
-            let chosen = prompt::choose("Network", &names, preferred)?;
+            let chosen = ASK.choose("Network", &names, preferred)?;
             names.swap_remove(chosen)
         }
     };
@@ -177,13 +182,13 @@ fn ask(payees: Payees<'_>, mut args: PlanArgs) -> Result<Plan, Problem> {
     let validators = ask_number("How many validators", args.validators, 1, &VALIDATORS)?;
     let compounding = args.compounding
         || (args.amounts.is_empty()
-            && prompt::confirm("Compounding (0x02) credentials, up to 2048 ETH on one validator?")?);
+            && ASK.confirm("Compounding (0x02) credentials, up to 2048 ETH on one validator?")?);
     let amounts = if args.amounts.is_empty() {
         let check = |text: &str| match amounts_of(text) {
             Some(amounts) => check_amounts(&amounts, compounding).map_err(|problem| problem.why),
             None => Err("whole ETH, comma-separated".to_owned()),
         };
-        let answer = prompt::text(
+        let answer = ASK.text(
             "Deposits of each validator in ETH",
             Some("32".to_owned()),
             false,
@@ -234,6 +239,6 @@ fn ask_number(
         Ok(number) if range.contains(&number) => Ok(()),
         _ => Err(format!("a number between {} and {}", range.start(), range.end())),
     };
-    let answer = prompt::text(question, Some(default.to_string()), false, check)?;
+    let answer = ASK.text(question, Some(default.to_string()), false, check)?;
     Ok(answer.trim().parse().unwrap_or(default))
 }

@@ -4,7 +4,7 @@
 //! as quoted. An ENR is one word of letters, digits, - and _, and says itself how long it is: so all of that can be removed
 //! without guessing.
 
-use crate::ceremony::identity::check_name;
+use crate::ceremony::identity::check_new_name;
 use crate::ceremony::problem::Problem;
 use crate::cluster::enr::Enr;
 
@@ -118,7 +118,7 @@ fn first(text: &str) -> Result<(Record, &str), Problem> {
         return Err(nobody(&shortened(text), "the name and = are missing before enr:"));
     };
     let name = name_in(name);
-    check_name(&name)?;
+    check_new_name(&name)?;
     let mut enr = PREFIX.to_owned();
     let mut error = None;
     let mut rest = after;

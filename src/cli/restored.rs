@@ -15,8 +15,17 @@ use crate::{
     },
 };
 
-use super::{Context, args::RunArgs, news::Event, output::printable, prompt, slashing};
+use super::{
+    Context,
+    args::RunArgs,
+    news::Event,
+    output::printable,
+    prompt::{self, Prompt},
+    slashing,
+};
 
+/// Before anything is made or changed.
+const ASK: Prompt = Prompt::before("the node did not start, and nothing was changed");
 /// What a person types.
 const WORDS: &str = "the original is gone";
 
@@ -94,7 +103,7 @@ fn confirm(context: &Context, given: Option<&str>, number: &str) -> Result<(), P
         None => {}
     }
     let question = format!("If the original can never start again, type \"{WORDS}\"");
-    prompt::text(&question, None, false, |answer| {
+    ASK.text(&question, None, false, |answer| {
         if answer.trim().eq_ignore_ascii_case(WORDS) {
             Ok(())
         } else {

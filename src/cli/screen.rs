@@ -1,14 +1,16 @@
 //! The live view of a ceremony: a table that is redrawn in a terminal, plain lines elsewhere, events with `--json`.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::ceremony::progress::{Event, Link, OperatorProgress, Snapshot, Step};
 
 use super::{
+    flapping::{Flapping, Telling},
     live::rows,
     output::{Output, printable},
+    run::now_ms,
 };
 
 /// Shows events as they come.
@@ -17,7 +19,10 @@ pub struct Screen {
     /// A terminal that can be redrawn.
     term: Option<console::Term>,
     drawn: Vec<String>,
+    /// What was shown last.
     last: Option<Snapshot>,
+    /// What was so last, as lines tell it.
+    told: Plain,
     /// While a question stands below the table: what was to be said since.
     waiting: Option<Vec<String>>,
 }
@@ -40,6 +45,7 @@ impl Screen {
             term: live.then_some(term),
             drawn: Vec::new(),
             last: None,
+            told: Plain::default(),
             waiting: None,
         }
     }
@@ -88,10 +94,21 @@ impl Screen {
             self.last = Some(snapshot.clone());
             self.draw();
         } else {
-            for line in changes(self.last.as_ref(), snapshot) {
-                self.output.say(line);
-            }
             self.last = Some(snapshot.clone());
+            self.tell(snapshot);
+        }
+    }
+
+    fn tell(&mut self, snapshot: &Snapshot) {
+        for line in self.told.lines(snapshot, now_ms()) {
+            self.output.say(line);
+        }
+    }
+
+    /// Time passes: what was not told because it changed so often is told once it stays.
+    pub fn tick(&mut self) {
+        for line in self.told.settle(now_ms()) {
+            self.output.say(line);
         }
     }
 
@@ -215,6 +232,86 @@ fn link(operator: &OperatorProgress) -> &'static str {
         Link::Apart => "differs",
         Link::Through => "via others",
         Link::Away => "no",
+    }
+}
+
+/// How long a status that was told is not told again while somebody comes and goes, in milliseconds.
+const STATUS_MS: u64 = 60_000;
+
+/// Snapshots as lines.
+#[derive(Default)]
+struct Plain {
+    /// What was so last.
+    last: Option<Snapshot>,
+    /// What was told: as it was, but for what changes all the time.
+    told: Option<Snapshot>,
+    flapping: Flapping,
+    /// When which status was told.
+    statuses: BTreeMap<String, u64>,
+}
+
+impl Plain {
+    /// What there is to say.
+    fn lines(&mut self, now: &Snapshot, now_ms: u64) -> Vec<String> {
+        let (mut shown, mut more) = (now.clone(), Vec::new());
+        let link = |snapshot: &Option<Snapshot>, index: u16| {
+            let operators = snapshot.iter().flat_map(|snapshot| &snapshot.operators);
+            let mut found = operators.filter(|operator| operator.index == index);
+            found.next().map_or(Link::Away, |operator| operator.link)
+        };
+        for operator in &mut shown.operators {
+            let telling = if link(&self.last, operator.index) == operator.link {
+                Telling::Tell
+            } else {
+                self.flapping.changed(operator.index, now_ms)
+            };
+            if telling == Telling::GoesOn {
+                more.push(format!(
+                    "operator {} ({}) comes and goes again and again; more is said when that is over",
+                    operator.index,
+                    printable(&operator.name)
+                ));
+            }
+            if self.flapping.is_quiet(operator.index) {
+                operator.link = link(&self.told, operator.index);
+            }
+        }
+        self.statuses
+            .retain(|_, told_ms| now_ms.saturating_sub(*told_ms) < STATUS_MS);
+        if let Some(told) = &self.told
+            && self.flapping.is_any_quiet()
+            && self.statuses.contains_key(&shown.status)
+        {
+            shown.status.clone_from(&told.status);
+        }
+        self.statuses.entry(shown.status.clone()).or_insert(now_ms);
+        let mut lines = changes(self.told.as_ref(), &shown);
+        lines.extend(more);
+        self.last = Some(now.clone());
+        self.told = Some(shown);
+        lines
+    }
+
+    /// What there is to say of those who came and went, and have stayed for a while.
+    fn settle(&mut self, now_ms: u64) -> Vec<String> {
+        let settled = self.flapping.settled(now_ms);
+        let (Some(last), Some(told)) = (self.last.clone(), &mut self.told) else {
+            return Vec::new();
+        };
+        for (operator, told) in last.operators.iter().zip(&mut told.operators) {
+            if settled.contains(&operator.index) {
+                // Told whatever it was before.
+                told.link = if operator.link == Link::Away {
+                    Link::Connected
+                } else {
+                    Link::Away
+                };
+            }
+        }
+        if settled.is_empty() {
+            return Vec::new();
+        }
+        self.lines(&last, now_ms)
     }
 }
 
@@ -397,6 +494,49 @@ mod tests {
                 "{lines:#?}"
             );
         }
+    }
+
+    #[test]
+    fn whoever_runs_twice_does_not_make_the_lines_scroll() {
+        let (mut plain, mut now, mut lines) = (Plain::default(), snapshot(), Vec::new());
+        lines.extend(plain.lines(&now, 0));
+        // Two processes push each other out, every two seconds.
+        for i in 1..=300 {
+            let here = i % 2 == 1;
+            now.operators[1].link = if here { Link::Connected } else { Link::Away };
+            now.status = if here {
+                "Waiting for somebody"
+            } else {
+                "Waiting for anybody"
+            }
+            .to_owned();
+            lines.extend(plain.lines(&now, i * 2000));
+            assert!(plain.settle(i * 2000 + 1000).is_empty());
+        }
+        let about = |lines: &[String], text: &str| lines.iter().filter(|line| line.contains(text)).count();
+        assert_eq!(
+            about(&lines, "is connected") + about(&lines, "is gone"),
+            4,
+            "{lines:#?}"
+        );
+        assert_eq!(about(&lines, "again and again"), 1, "{lines:#?}");
+        // Ten minutes: each status about once a minute.
+        assert!(about(&lines, "Waiting") < 30, "{lines:#?}");
+        // What is new is told meanwhile.
+        now.operators[1].steps.push(Step::Joined);
+        now.status = "All are here".to_owned();
+        let lines = plain.lines(&now, 601_000);
+        assert!(
+            lines.len() == 2 && lines[0].contains("joined") && lines[1] == "All are here",
+            "{lines:?}"
+        );
+        // It stays away: told after a minute.
+        let lines = plain.settle(700_000);
+        assert!(lines.len() == 1 && lines[0].contains("is gone"), "{lines:?}");
+        assert!(plain.settle(800_000).is_empty());
+        now.operators[1].link = Link::Connected;
+        let lines = plain.lines(&now, 800_000);
+        assert_eq!(about(&lines, "is connected"), 1, "{lines:?}");
     }
 
     #[test]

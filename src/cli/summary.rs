@@ -16,7 +16,10 @@ use crate::ethereum::unspendable::unspendable;
 use super::Context;
 use super::output::printable;
 use super::payee::{payees, unprotected};
-use super::prompt;
+use super::prompt::{self, Prompt};
+
+/// Before anything of a ceremony is written or sent.
+pub(super) const ASK: Prompt = Prompt::before("you did not join, and nothing was sent");
 
 const GWEI_PER_ETH: u64 = 1_000_000_000;
 
@@ -187,7 +190,7 @@ pub fn confirm(
     if !context.output.can_ask() {
         return Err(prompt::unanswered(&["--yes after reading the definition"]));
     }
-    if prompt::confirm("Is all of this right, and do you want to join?")? {
+    if ASK.confirm("Is all of this right, and do you want to join?")? {
         return Ok(());
     }
     Err(Problem::new(

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::{
     ethereum::keystore::{MAX_PASSWORD_BYTES, Password, PasswordError},
     recognise::{Content, without_bom},
+    text::{is_unprintable, is_variant},
 };
 
 use super::super::{
@@ -114,21 +115,86 @@ impl Passphrase {
         Self::new(std::str::from_utf8(without_bom(bytes)).map_err(|_| PasswordError::NotText)?)
     }
 
-    /// How many characters it has.
-    pub fn length(&self) -> usize {
-        self.0.chars().count()
+    /// Of a new archive: what a person can see, remember and type again, anywhere.
+    ///
+    /// # Errors
+    /// [`Unfit`].
+    pub fn fit_for_new(text: &str) -> Result<Self, Unfit> {
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        let unseen = |c: char| c.is_whitespace() || is_unprintable(c) || is_variant(c);
+        if text.chars().all(unseen) {
+            return Err(Unfit::Blank);
+        }
+        if text.contains(['\n', '\r']) {
+            return Err(Unfit::Lines);
+        }
+        if text.starts_with(unseen) || text.ends_with(|c: char| unseen(c) && !is_variant(c)) {
+            return Err(Unfit::Ends);
+        }
+        if text.chars().any(is_unprintable) {
+            return Err(Unfit::Unseen);
+        }
+        // Several blanks in a row are hardly more than one.
+        let words = text.split_whitespace().map(|word| word.chars().count() + 1);
+        if words.sum::<usize>() <= MIN_PASSWORD {
+            return Err(Unfit::Short);
+        }
+        Self::new(text).map_err(Unfit::Password)
     }
 
-    /// What other programs may have made of the same keys, the likeliest first.
+    /// As [`Self::fit_for_new`], from the content of a file.
+    ///
+    /// # Errors
+    /// As [`Self::fit_for_new`]; when it is not UTF-8.
+    pub fn fit_for_new_from_bytes(bytes: &[u8]) -> Result<Self, Unfit> {
+        let text = std::str::from_utf8(without_bom(bytes));
+        Self::fit_for_new(text.map_err(|_| Unfit::Password(PasswordError::NotText))?)
+    }
+
+    /// What other programs may have made of the same keys, the likeliest first; at last without blanks around it, as it may have got some on its
+    /// way here.
     fn spellings(&self) -> Vec<Zeroizing<String>> {
         let mut spellings = vec![self.0.clone()];
-        for other in [collected(|| self.0.nfd()), collected(|| self.0.nfkd())] {
+        let trimmed = self.0.trim();
+        for other in [
+            collected(|| self.0.nfd()),
+            collected(|| self.0.nfkd()),
+            collected(|| trimmed.chars()),
+        ] {
+            if other.is_empty() {
+                continue;
+            }
             if !spellings.contains(&other) {
                 spellings.push(other);
             }
         }
         spellings
     }
+}
+
+/// Why no archive is made with a password. What is not seen is lost where it is copied or typed again, and would only be missed on the day on
+/// which the archive is needed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// There is nothing in it that is seen.
+    #[error("it is empty, or made of blanks only")]
+    Blank,
+    /// Blanks, or what is not seen, at an end.
+    #[error("it begins or ends with a blank, which nobody sees and which is easily lost")]
+    Ends,
+    /// Control characters, or others that are not seen.
+    #[error("it has tabs, or other characters that nobody sees")]
+    Unseen,
+    /// More than one line.
+    #[error("it has several lines, and a password is one")]
+    Lines,
+    /// Fewer characters than [`MIN_PASSWORD`].
+    #[error("it is too short for a file that holds your share")]
+    Short,
+    /// It is none.
+    #[error(transparent)]
+    Password(PasswordError),
 }
 
 /// A text of these characters, without copies of its beginning left behind in freed memory.
@@ -337,6 +403,79 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_nobody_sees_is_no_part_of_a_new_password() {
+        let fit = |text: &str| Passphrase::fit_for_new(text).map(|password| password.0.to_string());
+        for good in [
+            "twelve chars",
+            "twelve chars\n",
+            "twelve chars\r\n",
+            "сорок тысяч обезьян",
+            "🦊🦊🦊🦊🦊🦊🦊🦊🦊🦊🦊❤\u{fe0f}",
+        ] {
+            assert_eq!(fit(good).unwrap(), good.trim_end(), "{good:?}");
+        }
+        let blanks = [
+            " ".repeat(12),
+            "\u{a0}".repeat(20),
+            "\t\u{200b}\u{2800}\u{3164}".repeat(6),
+            "\n".to_owned(),
+            String::new(),
+        ];
+        for bad in blanks {
+            assert_eq!(fit(&bad), Err(Unfit::Blank), "{bad:?}");
+        }
+        for bad in [
+            "twelve chars ",
+            " twelve chars",
+            "twelve chars\t",
+            "\u{a0}twelve chars",
+            "twelve chars\u{200b}",
+            "twelve chars \n",
+            "twelve chars\u{3000}\r\n",
+        ] {
+            assert_eq!(fit(bad), Err(Unfit::Ends), "{bad:?}");
+        }
+        for bad in [
+            "twelve\tchars",
+            "twelve\u{200b}chars",
+            "twelve\0chars",
+            "twelve\u{feff} chars",
+        ] {
+            assert_eq!(fit(bad), Err(Unfit::Unseen), "{bad:?}");
+        }
+        for bad in ["twelve chars\nand a line", "twelve chars\n\n", "twelve\rchars"] {
+            assert_eq!(fit(bad), Err(Unfit::Lines), "{bad:?}");
+        }
+        // Blanks make nothing longer.
+        for bad in ["eleven char", "eleven  char", "a           b", "1 2 3 4 5 6"] {
+            assert_eq!(fit(bad), Err(Unfit::Short), "{bad:?}");
+        }
+        assert_eq!(fit("1 2 3 4 5 6 7").unwrap(), "1 2 3 4 5 6 7");
+        let bytes = Passphrase::fit_for_new_from_bytes;
+        assert_eq!(
+            &*bytes(b"\xef\xbb\xbftwelve chars\r\n").unwrap().0,
+            "twelve chars"
+        );
+        assert_eq!(
+            bytes(b"\xff\xfe").map(|_| ()),
+            Err(Unfit::Password(PasswordError::NotText))
+        );
+    }
+
+    #[test]
+    fn a_password_that_got_blanks_on_its_way_opens() {
+        let files = vec![entry(LOCK, b"lock")];
+        let sealed = seal_with(&files, "about", &password("twelve chars"), LIGHT).unwrap();
+        for typed in [" twelve chars", "twelve chars \n", "\u{a0}twelve chars\u{3000}"] {
+            assert!(open(&sealed, &password(typed)).is_ok(), "{typed:?}");
+        }
+        // One that was made with blanks opens with them, as before.
+        let sealed = seal_with(&files, "about", &password(" twelve chars "), LIGHT).unwrap();
+        assert!(open(&sealed, &password(" twelve chars ")).is_ok());
+        assert_eq!(wrong(&sealed, "twelve chars"), ArchiveError::Password);
+    }
+
     fn password(text: &str) -> Passphrase {
         Passphrase::new(text).unwrap()
     }
@@ -485,10 +624,7 @@ mod tests {
         assert!(Passphrase::new("\n\u{7f}").is_err());
         assert!(Passphrase::new(&"x".repeat(MAX_PASSWORD_BYTES + 1)).is_err());
         assert!(Passphrase::from_bytes(b"\xff").is_err());
-        assert_eq!(
-            Passphrase::from_bytes(b"\xef\xbb\xbfabc\r\n").unwrap().length(),
-            3
-        );
+        assert_eq!(Passphrase::from_bytes(b"\xef\xbb\xbfabc\r\n").unwrap().0.len(), 3);
     }
 
     #[test]

@@ -37,6 +37,7 @@ use crate::validator::{
 
 use super::{
     exit_news,
+    flapping::Flapping,
     live::Live,
     news::{Event, Who},
     output::{Output, printable},
@@ -91,6 +92,7 @@ pub(super) struct Watcher {
     listening: BTreeSet<Multiaddr>,
     /// The others.
     connected: BTreeSet<u16>,
+    flapping: Flapping,
     /// Beacon nodes that fail some requests.
     troubled: BTreeSet<String>,
     /// Beacon nodes that tell of no new blocks by themselves.
@@ -125,6 +127,7 @@ impl Watcher {
             health: BTreeMap::new(),
             listening: BTreeSet::new(),
             connected: BTreeSet::new(),
+            flapping: Flapping::default(),
             troubled: BTreeSet::new(),
             silent: BTreeSet::new(),
             partings: BTreeMap::new(),
@@ -171,6 +174,9 @@ impl Watcher {
     /// What there is to say about news.
     pub(super) fn told(&mut self, news: News, now_ms: u64) -> Told {
         let mut told = Told::default();
+        for operator in self.flapping.settled(now_ms) {
+            self.here_or_gone(&mut told, operator);
+        }
         match news {
             News::WaitingForBeaconNode(why) => self.waits(&mut told, why),
             News::Chain(chain) => self.chain(&mut told, &chain, now_ms),
@@ -225,7 +231,7 @@ impl Watcher {
             | News::Peers(_)
             | News::Votes(_)
             | News::Stopped(_) => {}
-            News::Network(event) => self.network(&mut told, event),
+            News::Network(event) => self.network(&mut told, event, now_ms),
             News::Report(report) => self.report(&mut told, report, now_ms),
         }
         told

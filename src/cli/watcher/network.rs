@@ -4,14 +4,14 @@ use libp2p::{Multiaddr, multiaddr};
 
 use crate::{
     ceremony::progress::Unreachable,
-    cli::{news::Event, output::printable},
+    cli::{flapping::Telling, news::Event, output::printable},
     p2p::events::{Event as NetEvent, Refusal},
 };
 
 use super::{Told, Watcher};
 
 impl Watcher {
-    pub(super) fn network<M>(&mut self, told: &mut Told, event: NetEvent<M>) {
+    pub(super) fn network<M>(&mut self, told: &mut Told, event: NetEvent<M>, now_ms: u64) {
         match event {
             NetEvent::Listening(address) => {
                 let address = self.with_peer(address);
@@ -33,7 +33,11 @@ impl Watcher {
                     who: self.who(operator),
                     connected: self.connected.len(),
                 });
-                told.say(format!("{} is here: {}.", self.name(operator), self.enough()));
+                match self.flapping.changed(operator, now_ms) {
+                    Telling::Tell => self.here_or_gone(told, operator),
+                    Telling::GoesOn => self.comes_and_goes(told, operator),
+                    Telling::Keep => {}
+                }
             }
             NetEvent::Disconnected { operator, reason } => {
                 self.connected.remove(&operator);
@@ -43,11 +47,10 @@ impl Watcher {
                     reason: reason.clone(),
                     connected: self.connected.len(),
                 });
-                let line = format!("{} is gone ({reason}): {}.", self.name(operator), self.enough());
-                if self.here() < usize::from(self.threshold) {
-                    told.warn(line);
-                } else {
-                    told.say(line);
+                match self.flapping.changed(operator, now_ms) {
+                    Telling::Tell => self.gone(told, operator, &format!(" ({reason})")),
+                    Telling::GoesOn => self.comes_and_goes(told, operator),
+                    Telling::Keep => {}
                 }
             }
             NetEvent::Path { operator, through } => {
@@ -55,7 +58,9 @@ impl Watcher {
                     who: self.who(operator),
                     through,
                 });
-                if let Some(through) = through {
+                if let Some(through) = through
+                    && !self.flapping.is_quiet(operator)
+                {
                     told.say(format!(
                         "{} is reached through {}, not directly: slower, and no longer than {} is there.",
                         self.name(operator),
@@ -90,6 +95,33 @@ impl Watcher {
             // The core hears messages, the folder keeps addresses.
             NetEvent::Message { .. } | NetEvent::AddressBook(_) => {}
         }
+    }
+
+    /// Says whether an operator is here.
+    pub(super) fn here_or_gone(&self, told: &mut Told, operator: u16) {
+        if self.connected.contains(&operator) {
+            told.say(format!("{} is here: {}.", self.name(operator), self.enough()));
+        } else {
+            self.gone(told, operator, "");
+        }
+    }
+
+    fn gone(&self, told: &mut Told, operator: u16, reason: &str) {
+        let line = format!("{} is gone{reason}: {}.", self.name(operator), self.enough());
+        if self.here() < usize::from(self.threshold) {
+            told.warn(line);
+        } else {
+            told.say(line);
+        }
+    }
+
+    fn comes_and_goes(&self, told: &mut Told, operator: u16) {
+        told.warn(format!(
+            "{} comes and goes again and again; more is said when that is over. Its connection is bad, or two processes have its \
+             identity: ask it to look. Now {}",
+            self.name(operator),
+            self.enough()
+        ));
     }
 
     fn with_peer(&self, address: Multiaddr) -> Multiaddr {

@@ -1192,3 +1192,40 @@ fn what_goes_wrong_with_an_own_block_is_said_in_its_slot_to_people_and_programs(
         "{event}"
     );
 }
+
+#[test]
+fn whoever_runs_twice_does_not_make_the_lines_scroll() {
+    let mut watcher = watcher();
+    let mut lines = Vec::new();
+    let mut told = |watcher: &mut Watcher, event: Option<NetEvent<()>>, now_ms: u64| {
+        let news = event.map_or(News::Slot(1), News::Network);
+        let told = watcher.told(news, now_ms);
+        for line in &told.lines {
+            let (Line::Say(text) | Line::Warn(text)) = line;
+            lines.push(text.clone());
+        }
+        told.events.len()
+    };
+    let gone = || NetEvent::Disconnected {
+        operator: 2,
+        reason: Reason::Left,
+    };
+    // Two processes push each other out for ten minutes; programs hear of each change.
+    for i in 0..150 {
+        assert_eq!(
+            told(&mut watcher, Some(NetEvent::Connected { operator: 2 }), i * 4000),
+            1
+        );
+        assert_eq!(told(&mut watcher, Some(gone()), i * 4000 + 2000), 1);
+        told(&mut watcher, None, i * 4000 + 3000);
+    }
+    // It stays away.
+    told(&mut watcher, None, 700_000);
+    told(&mut watcher, None, 800_000);
+    assert_eq!(lines.len(), 6, "{lines:#?}");
+    assert!(
+        lines[4].contains("again and again") && lines[4].contains("two processes"),
+        "{lines:#?}"
+    );
+    assert!(lines[5].contains("is gone: "), "{lines:#?}");
+}

@@ -2,6 +2,11 @@
 //!
 //! Nothing here reads a clock. Slots and times beyond what 64 bits hold are cut off at the end of time.
 
+use crate::ethereum::network::Network;
+
+/// Slots of an epoch in the minimal preset; no chain has fewer.
+const SHORTEST_EPOCH: u64 = 8;
+
 /// How a chain counts time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Time {
@@ -11,6 +16,17 @@ pub struct Time {
     pub slot_ms: u64,
     /// Slots of an epoch. Never 0.
     pub slots_per_epoch: u64,
+}
+
+impl From<&Network> for Time {
+    /// As far as is known without a beacon node: epochs as short as any chain's, where their length is not.
+    fn from(network: &Network) -> Self {
+        Self {
+            genesis_ms: network.chain_start().saturating_mul(1000),
+            slot_ms: network.slot_seconds.saturating_mul(1000),
+            slots_per_epoch: network.slots_per_epoch.unwrap_or(SHORTEST_EPOCH),
+        }
+    }
 }
 
 impl Time {

@@ -1,6 +1,14 @@
 //! Whether a validator can exit at all.
 
-use crate::validator::beacon::answers::ValidatorStatus;
+use crate::{
+    ethereum::exit::VoluntaryExit,
+    validator::{beacon::answers::ValidatorStatus, chain::time::Time},
+};
+
+/// No chain has a validator with a greater index: all that could ever be staked would make fewer.
+const MOST: u64 = 100_000_000;
+/// An exit that becomes valid later than this is not meant.
+const FAR_MS: u64 = 366 * 24 * 3600 * 1000;
 
 /// Why a validator cannot exit. The text of each has three lines: what, why, what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,11 +53,53 @@ pub enum Standing {
         /// What was given.
         given: u64,
     },
+    /// No validator has this index.
+    #[error(
+        "{0} is no validator's index\nno chain has so many validators, and an exit that is signed for it ends nothing\ngive the number that \
+         conclave status --json or a beacon node shows for that public key"
+    )]
+    NoIndex(u64),
+    /// The epoch is far away.
+    #[error(
+        "epoch {epoch} cannot be meant\nit is now epoch {now}, and an exit for epoch {epoch} would do nothing for more than a year{}\ngive --epoch \
+         accordingly, or leave it out for an exit as soon as the chain takes it",
+        slot.map(|epoch| format!("; if that is a slot, it is in epoch {epoch}")).unwrap_or_default()
+    )]
+    FarEpoch {
+        /// What was given.
+        epoch: u64,
+        /// The current one.
+        now: u64,
+        /// The epoch of the slot that may have been given.
+        slot: Option<u64>,
+    },
 }
 
 impl Standing {
     /// The last line of what is said of a validator that has been told to exit, or has left.
     pub const DONE: &str = "nothing is left to be done";
+
+    /// Whether an exit can be meant, before a share signs it. `time`: of the chain, if that is known.
+    ///
+    /// # Errors
+    /// If no validator has the index, or the epoch is more than a year away.
+    pub fn check_meant(message: &VoluntaryExit, time: Option<Time>, now_ms: u64) -> Result<(), Self> {
+        if message.validator_index > MOST {
+            return Err(Self::NoIndex(message.validator_index));
+        }
+        let Some(time) = time else { return Ok(()) };
+        let (epoch, now) = (message.epoch, time.epoch_at(now_ms).unwrap_or(0));
+        let last = time.epoch_at(now_ms.max(time.genesis_ms).saturating_add(FAR_MS));
+        if last.is_none_or(|last| epoch <= last) {
+            return Ok(());
+        }
+        let near = |epoch: &u64| {
+            let begins = time.start_of_epoch(*epoch);
+            begins.saturating_add(FAR_MS) >= now_ms && last.is_some_and(|last| *epoch <= last)
+        };
+        let slot = Some(time.epoch_of(epoch)).filter(near);
+        Err(Self::FarEpoch { epoch, now, slot })
+    }
 
     /// What the chain says of a validator that shall exit.
     ///
@@ -71,6 +121,56 @@ impl Standing {
 mod tests {
     use super::*;
     use crate::validator::beacon::answers::ValidatorRecord;
+
+    #[test]
+    fn an_absurd_index_or_epoch_is_told() {
+        let time = Time {
+            genesis_ms: 1_000_000,
+            slot_ms: 12_000,
+            slots_per_epoch: 32,
+        };
+        let now_ms = time.start_of_epoch(400_000);
+        let check = |validator_index: u64, epoch: u64, time: Option<Time>| {
+            let message = VoluntaryExit {
+                epoch,
+                validator_index,
+            };
+            Standing::check_meant(&message, time, now_ms)
+        };
+        for (index, epoch) in [(0, 0), (2_000_000, 400_000), (7, 400_225), (7, 482_000)] {
+            assert_eq!(check(index, epoch, Some(time)), Ok(()), "{index} {epoch}");
+        }
+        for index in [100_000_001, 99_999_999_999, u64::MAX] {
+            assert_eq!(check(index, 0, Some(time)), Err(Standing::NoIndex(index)));
+            assert_eq!(check(index, 0, None), Err(Standing::NoIndex(index)));
+        }
+        // More than a year away; a slot in the place of an epoch.
+        for (epoch, slot) in [
+            (490_000, None),
+            (12_800_000, Some(400_000)),
+            (99_999_999, None),
+            (u64::MAX, None),
+        ] {
+            let now = 400_000;
+            assert_eq!(
+                check(7, epoch, Some(time)),
+                Err(Standing::FarEpoch { epoch, now, slot })
+            );
+            assert_eq!(check(7, epoch, None), Ok(()));
+        }
+        let text = check(7, 12_800_000, Some(time)).unwrap_err().to_string();
+        assert!(
+            text.contains("if that is a slot, it is in epoch 400000"),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 3, "{text}");
+        // Before the chain begins.
+        let message = VoluntaryExit {
+            epoch: 82_000,
+            validator_index: 1,
+        };
+        assert_eq!(Standing::check_meant(&message, Some(time), 0), Ok(()));
+    }
 
     #[test]
     fn only_a_validator_at_work_can_exit() {

@@ -253,6 +253,9 @@ impl Exits {
                 given: message.validator_index,
             }));
         }
+        // Whoever asks may not know the chain's time.
+        let time = self.nodes.chain().map(|chain| chain.time());
+        Standing::check_meant(&message, time, now_ms()).map_err(Refusal::from_lines)?;
         let (reply, answer) = oneshot::channel();
         self.give(Job::Consent {
             validator,

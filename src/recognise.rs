@@ -275,6 +275,13 @@ pub fn why_no_toml(text: &str, error: &toml::de::Error) -> String {
     let ends = start > 0 && start >= text.trim_end().len() && error.message().starts_with("unclosed");
     if ends {
         format!("line {line}: it is cut off: it ends in the middle")
+    } else if toml::from_str::<toml::Table>(text).is_err() {
+        let why = if error.message().starts_with("duplicate key") {
+            "it has the same name twice"
+        } else {
+            "it is not written as such a file is: a name, =, and a value on each line, and texts in quotes"
+        };
+        format!("line {line}: {why}")
     } else {
         format!("line {line}: {}", plain(error.message()))
     }
@@ -296,7 +303,10 @@ fn plain(message: &str) -> String {
     if let Some(rest) = message.strip_prefix("unknown variant `") {
         return format!("it says \"{}\", which means nothing there", named(rest));
     }
-    let found = ["invalid type: ", "invalid value: "]
+    if message.starts_with("data did not match any variant") {
+        return "it has something that has none of the forms that it can have there".to_owned();
+    }
+    let found = ["invalid type: ", "invalid value: ", "invalid length "]
         .iter()
         .find_map(|beginning| message.strip_prefix(beginning)?.rsplit_once(", expected "));
     let Some((found, expected)) = found else {
@@ -309,6 +319,7 @@ fn plain(message: &str) -> String {
     };
     let found = match found {
         "null" | "unit value" => "nothing (null)".to_owned(),
+        count if count.bytes().all(|byte| byte.is_ascii_digit()) => format!("a list of {count}"),
         "map" => "an object".to_owned(),
         "sequence" => "a list".to_owned(),
         _ => value("string ")
@@ -506,10 +517,19 @@ mod tests {
                 "line 2: it has \"nummer\", which does not belong there",
             ),
             ("# nothing\nother = 5", "\"other\""),
+            ("number", "line 1: it is not written as such a file is"),
+            ("number = five", "line 1: it is not written as such a file is"),
+            ("number = 5\nnumber = 6", "line 2: it has the same name twice"),
+            ("number = [5", "cut off"),
         ] {
             let error = toml::from_str::<File>(text).unwrap_err();
             let why = why_no_toml(text, &error);
             assert!(why.contains(expected), "{text:?}: {why}");
+            for word in [
+                "EOF", "expected", "struct", "invalid", "parse", "literal", "newline",
+            ] {
+                assert!(!why.contains(word), "{text:?}: {why}");
+            }
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Text that others wrote (peers, beacon nodes, files, wallets), before anybody reads it on a screen, in a log or on a page: on one line, of a
 //! bounded length, and without characters that change how the text around them looks.
 
-use std::fmt::Write as _;
+use std::{error::Error, fmt::Write as _, io};
 
 /// The longest text that is shown at once, in bytes.
 const MOST: usize = 8 * 1024;
+/// The longest cause that is told in words of others, in bytes.
+const MOST_OF_A_CAUSE: usize = 256;
 /// What stands at the end of a text that was cut.
 const CUT: &str = " ...";
 
@@ -59,6 +61,99 @@ pub fn escaped(json: &str) -> String {
     out
 }
 
+/// Why a connection failed or broke, from the error of whatever library used it: in words for people, without those of parsers. What is not known
+/// here stays as the operating system or the library says it, on one line.
+pub fn of_connection(error: &(dyn Error + 'static)) -> String {
+    // What is said by libraries, in part, and what it means. The innermost cause says it best.
+    const MEANINGS: [(&[&str], &str); 7] = [
+        (
+            &[
+                "corrupt message",
+                "InvalidContentType",
+                "wrong version number",
+                "unexpected message",
+            ],
+            "what is there does not speak https: perhaps http is meant",
+        ),
+        (
+            &["certificate", "UnknownIssuer", "NotValidForName"],
+            "its certificate is not one that this machine trusts for that name",
+        ),
+        (
+            &[
+                "failed to lookup address",
+                "dns error",
+                "Name or service not known",
+                "nodename nor servname",
+            ],
+            "there is no such name, or nobody here who knows names",
+        ),
+        (
+            &["invalid HTTP", "parsed", "UnexpectedMessage", "Parse("],
+            "what answers there does not speak HTTP",
+        ),
+        (
+            &[
+                "end of file",
+                "before message completed",
+                "before message length",
+                "close_notify",
+                "IncompleteMessage",
+                "error reading a body",
+            ],
+            "its answer was cut off: the connection ended in the middle",
+        ),
+        (
+            &["connection closed", "connection is closed", "channel closed"],
+            "the connection was closed",
+        ),
+        (
+            &["timed out", "deadline has elapsed"],
+            "there was no answer in time",
+        ),
+    ];
+    let mut causes: Vec<&(dyn Error + 'static)> = vec![error];
+    while let Some(inner) = causes.last().copied().and_then(Error::source) {
+        causes.push(inner);
+    }
+    for cause in causes.iter().rev() {
+        let known = cause.downcast_ref::<io::Error>().and_then(of_io);
+        let said = cause.to_string();
+        let meant = MEANINGS
+            .iter()
+            .find(|(parts, _)| parts.iter().any(|part| said.contains(part)))
+            .map(|(_, meaning)| *meaning);
+        if let Some(words) = known.or(meant) {
+            return words.to_owned();
+        }
+    }
+    let innermost = causes.last().map_or_else(String::new, ToString::to_string);
+    line(&innermost, MOST_OF_A_CAUSE)
+}
+
+/// What the operating system says of a connection, in words for people, if it is one of the usual things.
+fn of_io(error: &io::Error) -> Option<&'static str> {
+    Some(match error.kind() {
+        io::ErrorKind::ConnectionRefused => "the connection is refused: nobody listens there",
+        io::ErrorKind::UnexpectedEof => "the connection ended in the middle of what was said",
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::WriteZero => "the connection broke: the other side ended, or the network between",
+        io::ErrorKind::NotConnected => "the connection was closed",
+        io::ErrorKind::TimedOut => "there was no answer in time",
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkDown => {
+            "there is no way to that network or machine"
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address",
+        io::ErrorKind::AddrInUse => "another program has that port",
+        io::ErrorKind::PermissionDenied => {
+            "this user may not do that (ports below 1024 are for the administrator)"
+        }
+        _ => return None,
+    })
+}
+
 /// Never looks at more of the text than it keeps.
 fn shortened(text: &str, most: usize, shown: impl Fn(char) -> char) -> String {
     let mut out = String::new();
@@ -83,6 +178,46 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_libraries_say_of_connections_is_told_in_plain_words() {
+        use std::io::{Error, ErrorKind};
+        for (said, expected) in [
+            ("end of file before message length reached", "cut off"),
+            ("connection closed before message completed", "cut off"),
+            ("invalid HTTP version parsed", "does not speak HTTP"),
+            ("invalid peer certificate: UnknownIssuer", "certificate"),
+            (
+                "received corrupt message of type InvalidContentType",
+                "does not speak https",
+            ),
+            (
+                "failed to lookup address information: Name or service not known",
+                "no such name",
+            ),
+            ("operation timed out", "no answer in time"),
+            ("yamux error: connection is closed", "the connection was closed"),
+            (
+                "peer closed connection without sending TLS close_notify",
+                "cut off",
+            ),
+        ] {
+            let told = of_connection(&Error::other(said));
+            assert!(told.contains(expected), "{said}: {told}");
+            // Behind other causes, too.
+            let outer = Error::other(Error::other(said));
+            assert_eq!(of_connection(&outer), told);
+        }
+        for (kind, expected) in [
+            (ErrorKind::UnexpectedEof, "ended in the middle"),
+            (ErrorKind::ConnectionRefused, "refused"),
+            (ErrorKind::BrokenPipe, "broke"),
+        ] {
+            let told = of_connection(&Error::from(kind));
+            assert!(told.contains(expected) && !told.contains("os error"), "{told}");
+        }
+        assert_eq!(of_connection(&Error::other("a\nnew thing")), "a new thing");
+    }
 
     #[test]
     fn what_would_change_the_screen_is_not_shown() {

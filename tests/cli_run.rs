@@ -1584,7 +1584,7 @@ fn run_ends_when_most_beacon_nodes_say_that_the_network_is_another_one() {
     assert_eq!(error["code"], 10, "{error}");
     let why = error["why"].as_str().unwrap();
     assert!(
-        why.contains("SLOTS_PER_EPOCH is 8, expected 16")
+        why.contains("SLOTS_PER_EPOCH is 8, and here it has to be 16")
             && why.contains(&one.url)
             && why.contains(&other.url),
         "{error}"

@@ -1,5 +1,7 @@
 //! `conclave verify` as a user meets it: exit codes, the table, the events.
 
+mod group;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -83,6 +85,54 @@ fn a_failed_check_has_its_exit_code_and_says_what_to_do() {
     let output = conclave(&["verify", "--json"], &[&deposit]);
     let last: Value = serde_json::from_str(text(&output.stdout).lines().last().unwrap()).unwrap();
     assert_eq!((&last["event"], &last["code"]), (&"error".into(), &6.into()));
+}
+
+/// What helps differs from check to check: a person and a script are told of each.
+#[test]
+fn every_failed_check_says_what_helps() {
+    let folder = tempfile::tempdir().unwrap();
+    group::copy(&vector("dkg-v1.10-hoodi-4x2/node0"), folder.path());
+    let deposit = folder.path().join("deposit-data.json");
+    let changed = fs::read_to_string(&deposit)
+        .unwrap()
+        .replace("32000000000", "31000000000");
+    fs::write(&deposit, changed).unwrap();
+    fs::write(folder.path().join("validator_keys/keystore-1.json"), "").unwrap();
+    let output = conclave(&["verify", "--json"], &[folder.path()]);
+    let events: Vec<Value> = text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let checks = events.iter().filter(|event| event["event"] == "check");
+    let (failed, rest): (Vec<_>, Vec<_>) = checks.partition(|event| event["result"] == "failed");
+    assert!(rest.iter().all(|event| event.get("what_to_do").is_none()));
+    let advice = |part: &str| {
+        let said = |event: &&&Value| {
+            event["what_to_do"]
+                .as_str()
+                .is_some_and(|advice| advice.contains(part))
+        };
+        failed.iter().filter(said).count()
+    };
+    assert!(
+        failed.len() >= 2 && failed.iter().all(|event| event["what_to_do"].is_string()),
+        "{failed:?}"
+    );
+    assert!(
+        advice("do not deposit and do not use") > 0 && advice("from your own backup") > 0,
+        "{failed:?}"
+    );
+    let output = conclave(&["verify"], &[folder.path()]);
+    assert!(
+        text(&output.stdout).contains("from your own backup"),
+        "{}",
+        text(&output.stdout)
+    );
+    assert!(
+        text(&output.stderr).contains("do not use these files"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]

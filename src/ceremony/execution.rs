@@ -16,7 +16,7 @@ use super::problem::{Kind, Problem};
 use crate::{
     cluster::wallets::{Verdict, WalletSignature, accepts},
     ethereum::{address::Address, network::Network},
-    text::line,
+    text::{line, of_connection},
 };
 
 /// Most bytes of an answer: a contract's code has at most 24 KiB today, twice that in hexadecimal.
@@ -260,14 +260,7 @@ impl ExecutionClient {
 
     async fn exchange(&self, body: String) -> Result<Vec<u8>, Failure> {
         // The error's own words would show the URL, keys and all.
-        let broken = |error: reqwest::Error| {
-            let error = error.without_url();
-            let mut cause: &dyn std::error::Error = &error;
-            while let Some(deeper) = cause.source() {
-                cause = deeper;
-            }
-            Failure::Unasked(words(&cause.to_string()))
-        };
+        let broken = |error: reqwest::Error| Failure::Unasked(of_connection(&error.without_url()));
         let request = self
             .client
             .post(self.url.clone())

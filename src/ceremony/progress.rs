@@ -247,6 +247,9 @@ pub enum Event {
         /// What evidence proves.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         finding: Option<String>,
+        /// What helps, where it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        what_to_do: Option<String>,
     },
     /// The end of a command that worked.
     Finished {

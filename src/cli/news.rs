@@ -139,30 +139,45 @@ pub(super) enum Event {
     Forgotten {
         #[serde(flatten)]
         who: Who,
+        /// What to do about it, as the line for people has it.
+        advice: String,
     },
     /// Another operator ran twice: both copies stop.
     RanTwice {
         #[serde(flatten)]
         who: Who,
+        /// What to do about it, as the line for people has it.
+        advice: String,
     },
     /// A beacon node says something else of our validators than what counts, or no longer.
     Disagrees {
         name: String,
         about: &'static str,
         over: bool,
+        /// What to do about it, as the line for people has it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        advice: Option<String>,
     },
     /// Validators were slashed, leave or have left.
     Validators {
         what: &'static str,
         validators: Vec<u32>,
         indices: Vec<u64>,
+        /// What to do about it, as the line for people has it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        advice: Option<String>,
     },
     /// The clock jumped, ahead or back, or the machine slept.
-    ClockJumped { by_ms: i64 },
+    ClockJumped { by_ms: i64, advice: String },
     /// This process did nothing for a while.
     StoodStill { from_ms: u64, ms: u64 },
     /// A fork is scheduled that this version does not know.
-    UnknownFork { name: String, epoch: u64 },
+    UnknownFork {
+        name: String,
+        epoch: u64,
+        /// What to do about it, as the line for people has it.
+        advice: &'static str,
+    },
     /// Where this node listens: all addresses.
     Listening { addresses: Vec<String> },
     /// An operator is there.
@@ -211,6 +226,8 @@ pub(super) enum Event {
     },
     /// None of the own beacon nodes took what the group signed.
     NotTaken {
+        /// What to do about it, as the line for people has it.
+        advice: String,
         slot: u64,
         purpose: &'static str,
         validators: usize,
@@ -228,6 +245,8 @@ pub(super) enum Event {
         who: Who,
         kind: &'static str,
         message: String,
+        /// What to do about it, as the line for people has it.
+        advice: String,
     },
     /// Nobody is reached at an address.
     Unreachable(Unreachable),

@@ -36,6 +36,9 @@ pub fn run(context: &Context, args: &VerifyArgs) -> Result<(), Problem> {
     }
     context.output.say(table(&result.rows));
     context.output.say(summary(&result));
+    for remedy in remedies(&result) {
+        context.output.say(remedy);
+    }
     tell_of_open_secrets(context, args, &materials);
     judge(&result)?;
     context
@@ -92,7 +95,32 @@ pub(super) fn event(row: &Row) -> Event {
         result: row.outcome.word().to_owned(),
         reason: row.outcome.reason().map(str::to_owned),
         finding: row.finding.clone(),
+        what_to_do: advice(row).map(str::to_owned),
     }
+}
+
+/// What helps, of a check that failed.
+fn advice(row: &Row) -> Option<&'static str> {
+    matches!(row.outcome, Outcome::Failed(_)).then(|| row.remedy.advice())
+}
+
+/// What helps, of each check that failed for another cause than the worst, of which the end of the command tells: one line a cause.
+fn remedies(result: &Verification) -> Vec<String> {
+    let worst = worst(result).and_then(advice);
+    let mut told: Vec<&str> = worst.into_iter().collect();
+    let mut lines = Vec::new();
+    for row in result.failures() {
+        if let Some(advice) = advice(row).filter(|advice| !told.contains(advice)) {
+            told.push(advice);
+            lines.push(printable(&format!("{}: {}: {advice}", row.file, row.check)));
+        }
+    }
+    lines
+}
+
+/// The worst failed check: what a check refuses comes before what could not be read.
+fn worst(result: &Verification) -> Option<&Row> {
+    result.failures().min_by_key(|row| row.remedy != Remedy::Doubt)
 }
 
 /// All checks as a table, as wide as the terminal.
@@ -132,8 +160,7 @@ fn summary(result: &Verification) -> String {
 
 /// The problem of the worst failed check, if there is one: the first of which nobody knows why, else the first.
 pub(super) fn judge(result: &Verification) -> Result<(), Problem> {
-    // What a check refuses comes before what could not be read: the advice is that of the worst.
-    let Some(first) = result.failures().min_by_key(|row| row.remedy != Remedy::Doubt) else {
+    let Some(first) = worst(result) else {
         return Ok(());
     };
     let what = match result.failures().count() {

@@ -28,22 +28,24 @@ pub enum EnrError {
     #[error("the record does not begin with enr:")]
     Prefix,
     /// Not base64url.
-    #[error("the record is cut off or mistyped (not base64url)")]
+    #[error("the record is cut off or mistyped: something in it is none of the letters of a record")]
     Base64,
     /// Not canonical RLP of a signature, a sequence number and pairs.
-    #[error("the record is cut off or mistyped (not a list of signature, number and pairs)")]
+    #[error("the record is cut off or mistyped: its parts are not all there")]
     Encoding,
     /// Keys that are not strictly ascending, hence also a key that occurs twice.
-    #[error("the record's keys are not in ascending order or one occurs twice")]
+    #[error("the record was changed: its parts are not in their order, or one is there twice")]
     KeyOrder,
     /// Another identity scheme than `v4`.
-    #[error("the record's identity scheme is not v4")]
+    #[error("the record is of a kind that conclave does not know (its identity scheme is not v4)")]
     Scheme,
     /// No secp256k1 key, or one that is no point.
-    #[error("the record has no valid secp256k1 public key")]
+    #[error(
+        "the record was changed, or is of another kind: it holds no public key that could sign it (secp256k1)"
+    )]
     PublicKey,
     /// The signature does not fit: most often a mistyped character.
-    #[error("the record's signature does not fit its contents (mistyped or changed)")]
+    #[error("the record was mistyped or changed: its signature does not fit what it says")]
     Signature,
 }
 

@@ -7,7 +7,7 @@ use crate::crypto::hash::{Hash, sha256};
 
 /// A value does not fit into its type; nothing is ever cut off silently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{length} is more than the {limit} that fit")]
+#[error("it is too long: {length}, where {limit} is the most")]
 pub struct TooLong {
     /// Bytes or items at hand.
     pub length: usize,

@@ -18,10 +18,10 @@ use super::{commit, domains, raw};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BlsError {
     /// Not the canonical encoding of a point of the curve other than infinity.
-    #[error("not a canonically encoded point of the curve")]
+    #[error("it is no key or signature: its bytes are no point of the curve")]
     Encoding,
     /// A point of the curve, but not of the group of prime order.
-    #[error("the point is not in the group")]
+    #[error("it is no key or signature that can be used: its point is not in the group")]
     Subgroup,
 }
 

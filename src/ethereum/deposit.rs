@@ -291,7 +291,6 @@ impl DepositEntry {
 
 /// An entry as it is written. The order of the fields is the order in the file.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct FileEntry {
     pubkey: String,
     withdrawal_credentials: String,
@@ -683,7 +682,9 @@ mod tests {
             ("\"pubkey\": \"", "\"pubkey\": \"0x"),
             ("\"pubkey\": \"", "\"pubkey\": \"00"),
             ("\"pubkey\"", "\"amount\": 1, \"pubkey\""),
-            ("\"pubkey\"", "\"memo\": 1, \"pubkey\""),
+            ("\"pubkey\"", "\"PubKey\": \"00\", \"pubkey\""),
+            ("\"amount\"", "\"Amount\": 1, \"amount\""),
+            ("\"pubkey\"", "\"memo\": {\"a\": 1, \"a\": 2}, \"pubkey\""),
             ("\"fork_version\"", "\"fork\""),
             ("[\n", "[[\n"),
             ("]", "] x"),
@@ -700,6 +701,26 @@ mod tests {
         assert!(read_deposit_file(&vec![b' '; MAX_FILE_BYTES + 1]).is_err());
         let deep = "[".repeat(100_000);
         assert!(read_deposit_file(deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn what_other_software_adds_is_ignored() {
+        let entry = usual(1);
+        let text =
+            String::from_utf8(write_deposit_file(std::slice::from_ref(&entry), hoodi(), &SEED).unwrap())
+                .unwrap();
+        for more in [
+            "\"memo\": 1",
+            "\"name\": null, \"version\": 4",
+            "\"account\": {\"path\": [1, \"m/0\"], \"x\": -1.5e3}",
+        ] {
+            let changed = text.replacen("\"pubkey\"", &format!("{more}, \"pubkey\""), 1);
+            assert_eq!(
+                read_deposit_file(changed.as_bytes()).unwrap(),
+                std::slice::from_ref(&entry),
+                "{more}"
+            );
+        }
     }
 
     proptest! {

@@ -65,14 +65,12 @@ impl VoluntaryExit {
 
 /// The file as it is written: numbers are quoted, as in the beacon node's API.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct File {
     message: FileMessage,
     signature: String,
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct FileMessage {
     epoch: String,
     validator_index: String,
@@ -196,7 +194,8 @@ mod tests {
             ("0x", ""),
             ("0x", "0x00"),
             ("\"epoch\"", "\"era\""),
-            ("\"signature\"", "\"x\": 1, \"signature\""),
+            ("\"signature\"", "\"Signature\": \"0x\", \"signature\""),
+            ("\"epoch\"", "\"EPOCH\": \"1\", \"epoch\""),
         ] {
             assert!(text.contains(old));
             assert!(
@@ -205,6 +204,23 @@ mod tests {
             );
         }
         assert!(SignedVoluntaryExit::from_json(&[b' '; MAX_FILE_BYTES + 1]).is_err());
+    }
+
+    #[test]
+    fn what_other_software_adds_is_ignored() {
+        let exit = signed().0;
+        let text = String::from_utf8(exit.to_json()).unwrap();
+        for (old, new) in [
+            ("\"signature\"", "\"fork_version\": \"0x03000000\", \"signature\""),
+            ("\"epoch\"", "\"note\": null, \"epoch\""),
+        ] {
+            let changed = text.replacen(old, new, 1);
+            assert_eq!(
+                SignedVoluntaryExit::from_json(changed.as_bytes()),
+                Ok(exit),
+                "{new}"
+            );
+        }
     }
 
     proptest! {

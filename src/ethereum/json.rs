@@ -1,15 +1,90 @@
 //! What all JSON files here have in common: bounded reading, one-blank indentation, hexadecimal text.
 
-use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use std::{collections::HashSet, fmt};
 
-use crate::recognise::{self, Content};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor},
+};
+
+use crate::{
+    recognise::{self, Content},
+    text::line,
+};
+
+/// Most bytes of a name that is repeated.
+const MAX_NAME: usize = 60;
 
 /// Reads a JSON value of at most `max` bytes, which should be what is `wanted`. The error says what is wrong with the file.
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8], max: usize, wanted: &Content) -> Result<T, String> {
     if bytes.len() > max {
         return Err(format!("it has more than {max} bytes"));
     }
-    recognise::json(bytes, wanted)
+    let value = recognise::json(bytes, wanted)?;
+    // Whatever is ignored must not be something that another reader takes for what is read here.
+    recognise::json::<Distinct>(bytes, wanted)?;
+    Ok(value)
+}
+
+/// A value in no object of which a name stands twice, or differs from another only in the case of its letters: programs differ in which of them
+/// they take.
+struct Distinct;
+
+impl<'de> Deserialize<'de> for Distinct {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Distinct {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self, A::Error> {
+        let mut names = HashSet::new();
+        while let Some(name) = fields.next_key::<String>()? {
+            if !names.insert(name.to_lowercase()) {
+                return Err(A::Error::custom(format!(
+                    "it has \"{}\" twice",
+                    line(&name, MAX_NAME)
+                )));
+            }
+            fields.next_value::<Self>()?;
+        }
+        Ok(self)
+    }
 }
 
 /// For `#[serde(default, deserialize_with = "...")]` of everything that may be left out: `null` is absent. Many programs

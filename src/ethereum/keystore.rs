@@ -487,8 +487,8 @@ impl Keystore {
     }
 }
 
-/// The file as it is written; the order of the fields is the order in the file. Unknown fields at the top are
-/// ignored: other software adds a name there.
+/// The file as it is written; the order of the fields is the order in the file. Unknown fields are ignored: other software adds a name, and
+/// whatever changed what the password opens would show in the checksum, or in the key.
 #[derive(Serialize, Deserialize)]
 struct File {
     crypto: Crypto,
@@ -507,7 +507,6 @@ struct Version {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Crypto {
     checksum: Module<NoParams>,
     cipher: Module<CipherParams>,
@@ -515,25 +514,26 @@ struct Crypto {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(bound(deserialize = "P: Deserialize<'de> + Default"))]
 struct Module<P> {
     function: String,
+    // Left out or null where there is nothing to say.
+    #[serde(default, deserialize_with = "json::or_default")]
     message: String,
+    #[serde(default, deserialize_with = "json::or_default")]
     params: P,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, Default)]
 struct NoParams {}
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Serialize, Deserialize, Default)]
 struct CipherParams {
     iv: String,
 }
 
 /// The parameters of both functions; which must be there depends on the function.
 #[derive(Serialize, Deserialize, Default)]
-#[serde(deny_unknown_fields)]
 struct KdfParams {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     c: Option<u32>,
@@ -731,13 +731,36 @@ mod tests {
     }
 
     #[test]
+    fn what_other_software_adds_to_a_keystore_is_ignored() {
+        for case in [SCRYPT_CASE, PBKDF2_CASE] {
+            let plain = format!("{:?}", Keystore::from_json(case.as_bytes()));
+            for (old, more) in [
+                ("\"version\"", "\"name\": \"a\", \"version\""),
+                ("\"kdf\"", "\"note\": {}, \"kdf\""),
+                ("\"dklen\"", "\"hint\": null, \"dklen\""),
+                ("\"iv\"", "\"nonce_source\": [1], \"iv\""),
+                ("\"function\"", "\"comment\": \"x\", \"function\""),
+            ] {
+                assert!(case.contains(old), "{old}");
+                let read = Keystore::from_json(case.replacen(old, more, 1).as_bytes());
+                assert_eq!(format!("{read:?}"), plain, "{more}");
+            }
+        }
+    }
+
+    #[test]
     fn null_is_absent_in_a_keystore() {
         for case in [SCRYPT_CASE, PBKDF2_CASE] {
             let file = serde_json::from_str(case).unwrap();
             let optional = crate::ethereum::json::tests::null_is_absent(&file, |value| {
                 Keystore::from_json(value.to_string().as_bytes()).ok()
             });
-            for place in ["/description", "/pubkey"] {
+            for place in [
+                "/description",
+                "/pubkey",
+                "/crypto/kdf/message",
+                "/crypto/checksum/params",
+            ] {
                 assert!(optional.contains(&place.to_owned()), "{optional:?}");
             }
         }
@@ -963,7 +986,7 @@ mod tests {
             (PBKDF2_CASE, "\"dklen\": 32", "\"dklen\": 31"),
             (PBKDF2_CASE, "\"dklen\": 32", "\"dklen\": 4294967295"),
             (PBKDF2_CASE, "\"dklen\": 32", "\"dklen\": 32, \"n\": 2"),
-            (PBKDF2_CASE, "\"dklen\": 32", "\"dklen\": 32, \"x\": 2"),
+            (PBKDF2_CASE, "\"dklen\": 32", "\"dklen\": 32, \"DKlen\": 31"),
             (PBKDF2_CASE, "\"dklen\": 32", "\"dklen\": 32, \"dklen\": 32"),
             (
                 PBKDF2_CASE,

@@ -29,7 +29,7 @@ pub(super) enum FrameError {
     #[error(transparent)]
     Wire(#[from] WireError),
     /// A frame did not get on.
-    #[error("a message that hardly gets on")]
+    #[error("its message came so slowly that it was not waited for")]
     Trickle,
 }
 

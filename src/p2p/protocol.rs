@@ -96,10 +96,14 @@ pub(super) enum Dialect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// There is no such kind of message.
-    #[error("a message of the unknown kind {0}")]
+    #[error(
+        "it sent a message of a kind that there is not ({0}): it is another version of conclave, or another program"
+    )]
     Kind(u8),
     /// The payload is longer than the kind allows.
-    #[error("a message of kind {kind} with {length} bytes, where at most {limit} are allowed")]
+    #[error(
+        "it sent a message (kind {kind}) of {length} bytes, and such a message has {limit} at most: its program is another one, or damaged"
+    )]
     TooLong {
         /// The kind.
         kind: u8,
@@ -109,7 +113,9 @@ pub enum WireError {
         limit: usize,
     },
     /// The payload's length or content is not that of its kind.
-    #[error("a malformed message of kind {0}")]
+    #[error(
+        "it sent a message (kind {0}) that cannot be read: it is another version of conclave, or its program is damaged"
+    )]
     Malformed(u8),
 }
 

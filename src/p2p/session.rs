@@ -18,6 +18,7 @@ use super::{
     frame::{self, FrameError},
     protocol::{Bounds, Frame, Protocol},
 };
+use crate::text::of_connection;
 
 /// At most so many bytes of one peer's messages wait for the caller, unless a single one is larger.
 const UNREAD: usize = 4 << 20;
@@ -162,14 +163,14 @@ pub(super) async fn run<P: Protocol>(
                 let (incoming, length) = match frame::read_patiently(&mut reader, &bounds).await {
                     Ok(Some(read)) => read,
                     Ok(None) => return Reason::Lost("the connection was closed".into()),
-                    Err(FrameError::Io(error)) => return Reason::Lost(error.to_string()),
+                    Err(FrameError::Io(error)) => return Reason::Lost(of_connection(&error)),
                     Err(fault) => return Reason::Fault(fault.to_string()),
                 };
                 let taken = match incoming {
                     Incoming::Bye => return Reason::Left,
                     Incoming::Unknown if unknown.take(Instant::now(), length) => true,
                     Incoming::Unknown => {
-                        return Reason::Fault("more messages of unknown kinds than any program sends".into());
+                        return Reason::Fault("it sent more messages of kinds that this version does not know than any version sends".into());
                     }
                     Incoming::Addresses(list) => {
                         reports.send(Report::Addresses(operator, list)).await.is_ok()
@@ -193,7 +194,7 @@ pub(super) async fn run<P: Protocol>(
         let writing = async {
             while let Some(frame) = frames.recv().await {
                 if let Err(error) = frame::write(&mut writer, &frame, bounds.dialect).await {
-                    return Reason::Lost(error.to_string());
+                    return Reason::Lost(of_connection(&error));
                 }
                 queued.fetch_sub(frame.len(), Ordering::Relaxed);
             }

@@ -80,11 +80,12 @@ impl Watcher {
             return;
         }
         self.fork = Some((fork, now_ms));
+        let (why, todo) = UNSIGNED_FORK;
         told.events.push(Event::UnknownFork {
             name: name.to_owned(),
             epoch,
+            advice: todo,
         });
-        let (why, todo) = UNSIGNED_FORK;
         told.warn(if begins <= now_ms {
             format!(
                 "the fork {name} is in force since epoch {epoch}, and {why}, so that nothing is signed: {todo}"
@@ -136,7 +137,7 @@ impl Watcher {
             });
         }
         if self.has_no_nodes() && !had_none {
-            told.warn(
+            told.notice(
                 "no beacon node can be used: this machine takes part in what the others agree on, and submits nothing. A second one with \
                  another --beacon-node helps",
             );
@@ -167,8 +168,7 @@ impl Watcher {
             printable(&node.name),
             printable(&parts(parting))
         );
-        told.warn(&message);
-        told.events.push(Event::Notice { message });
+        told.notice(message);
     }
 
     /// A node that calls itself well and fails some requests, or tells of no blocks by itself; one that is down has its own line.
@@ -192,20 +192,20 @@ impl Watcher {
             ),
         ];
         for (what, known, over, means) in kinds {
-            let message = match what {
+            match what {
                 Some((what, advice)) if known.insert(node.name.clone()) => {
-                    let message = format!("Beacon node {name} {}", printable(&what));
-                    told.warn(without_stop(&format!("{message}. {advice}{means}")));
-                    message
+                    told.notice(without_stop(&format!(
+                        "Beacon node {name} {}. {advice}{means}",
+                        printable(&what)
+                    )));
                 }
                 None if known.remove(&node.name) => {
                     let message = format!("Beacon node {name} {over}");
                     told.say(format!("{message}."));
-                    message
+                    told.events.push(Event::Notice { message });
                 }
-                _ => continue,
-            };
-            told.events.push(Event::Notice { message });
+                _ => {}
+            }
         }
     }
 }

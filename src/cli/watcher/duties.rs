@@ -93,6 +93,7 @@ impl Watcher {
             purpose: news::purpose(purpose),
             validators: count,
             message: why,
+            advice: advice.trim_end_matches('.').to_owned(),
         });
     }
 

@@ -67,6 +67,13 @@ impl Told {
     fn warn(&mut self, text: impl Into<String>) {
         self.lines.push(Line::Warn(text.into()));
     }
+
+    /// A warning that has no event of its own: a program gets the same words.
+    fn notice(&mut self, text: impl Into<String>) {
+        let message = text.into();
+        self.warn(message.clone());
+        self.events.push(Event::Notice { message });
+    }
 }
 
 /// Turns news into words, and remembers what was said.
@@ -183,17 +190,23 @@ impl Watcher {
             News::BeaconNodes(health) => self.beacon_nodes(&mut told, health),
             News::Starts(start) => self.starts(&mut told, start, now_ms),
             News::ClockJumped { by_ms } => {
-                told.events.push(Event::ClockJumped { by_ms });
                 let by = span(by_ms.unsigned_abs());
-                let what = if by_ms < 0 {
-                    format!("the clock jumped back by {by}: that counts as a start. See")
+                let (what, advice) = if by_ms < 0 {
+                    (
+                        format!("the clock jumped back by {by}"),
+                        "See to its time synchronisation",
+                    )
                 } else {
-                    format!(
-                        "the clock jumped ahead by {by}, or this machine slept that long: that counts as a start. If nobody \
-                         suspended it, see"
+                    (
+                        format!("the clock jumped ahead by {by}, or this machine slept that long"),
+                        "If nobody suspended it, see to its time synchronisation",
                     )
                 };
-                told.warn(format!("{what} to its time synchronisation"));
+                told.warn(format!("{what}: that counts as a start. {advice}"));
+                told.events.push(Event::ClockJumped {
+                    by_ms,
+                    advice: advice.to_owned(),
+                });
             }
             News::StoodStill(standstill) => {
                 told.events.push(Event::StoodStill {
@@ -210,7 +223,7 @@ impl Watcher {
                 ));
             }
             News::Exit(news) => self.exit(&mut told, news),
-            News::NoControl(why) => told.warn(format!(
+            News::NoControl(why) => told.notice(format!(
                 "other commands cannot talk to this process ({}): it validates all the same. Keep the folder on a local \
                  disk",
                 printable(&why)
@@ -347,14 +360,13 @@ impl Watcher {
 
 /// The slashing protection fails, or works again.
 fn guard(told: &mut Told, trouble: Option<String>) {
-    let message = if let Some(trouble) = trouble {
-        let message = format!("the slashing protection fails: {}", printable(&trouble));
-        told.warn(&message);
-        message
+    if let Some(trouble) = trouble {
+        told.notice(format!("the slashing protection fails: {}", printable(&trouble)));
     } else {
         let message = "The slashing protection works again";
         told.say(format!("{message}."));
-        message.to_owned()
-    };
-    told.events.push(Event::Notice { message });
+        told.events.push(Event::Notice {
+            message: message.to_owned(),
+        });
+    }
 }

@@ -23,9 +23,10 @@ impl Watcher {
                 }
             }
             NetEvent::ListenerLost(why) => {
-                let message = format!("an address is no longer listened on: {}", printable(&why));
-                told.warn(format!("{message}. Harmless while others remain"));
-                told.events.push(Event::Notice { message });
+                told.notice(format!(
+                    "an address is no longer listened on: {}. Harmless while others remain",
+                    printable(&why)
+                ));
             }
             NetEvent::Connected { operator } => {
                 self.connected.insert(operator);
@@ -74,18 +75,13 @@ impl Watcher {
                 ms: u64::try_from(round_trip.as_millis()).unwrap_or(u64::MAX),
             }),
             NetEvent::Stranger { peer, address, total } => {
-                let message = format!(
-                    "somebody who is not an operator of this lock was turned away: {peer} at {address} ({total} in all)"
-                );
-                told.warn(format!(
-                    "{message}. If it is one of you, its identity is not the one in the lock"
+                told.notice(format!(
+                    "somebody who is not an operator of this lock was turned away: {peer} at {address} ({total} in all). If it is one of \
+                     you, its identity is not the one in the lock"
                 ));
-                told.events.push(Event::Notice { message });
             }
             NetEvent::Refused { operator, why } => {
-                let message = refused(&self.name(operator), &why);
-                told.warn(&message);
-                told.events.push(Event::Notice { message });
+                told.notice(refused(&self.name(operator), &why));
             }
             NetEvent::Unreachable(unreachable) => {
                 let unreachable = Unreachable::new(&unreachable, |operator| self.name(operator));
@@ -116,7 +112,7 @@ impl Watcher {
     }
 
     fn comes_and_goes(&self, told: &mut Told, operator: u16) {
-        told.warn(format!(
+        told.notice(format!(
             "{} comes and goes again and again; more is said when that is over. Its connection is bad, or two processes have its \
              identity: ask it to look. Now {}",
             self.name(operator),

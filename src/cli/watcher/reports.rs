@@ -66,31 +66,33 @@ impl Watcher {
             }
             Report::Misbehaviour(deed) => self.misbehaviour(told, &deed),
             Report::Forgotten { operator } => {
-                told.events.push(Event::Forgotten {
-                    who: self.who(operator),
-                });
+                let advice = "Make sure that the newer copy runs nowhere";
                 told.warn(format!(
                     "{} holds newer signatures of yours than this folder knows of: this folder is an old copy. The slashing \
-                     protection was raised to them, and attestations wait as after every start. Make sure that the newer copy \
-                     runs nowhere",
+                     protection was raised to them, and attestations wait as after every start. {advice}",
                     self.name(operator)
                 ));
+                told.events.push(Event::Forgotten {
+                    who: self.who(operator),
+                    advice: advice.to_owned(),
+                });
             }
             Report::RanTwice { operator } => {
                 // Who lies shows pairs without end.
                 if self.once_in_a_while(operator, "ran twice").is_some() {
+                    let told_so = words::ran_twice(&self.name(operator));
+                    let advice = told_so.split_once(". ").map_or("", |(_, advice)| advice);
                     told.events.push(Event::RanTwice {
                         who: self.who(operator),
+                        advice: advice.to_owned(),
                     });
-                    told.warn(words::ran_twice(&self.name(operator)));
+                    told.warn(told_so);
                 }
             }
             Report::OwnBlock {
                 slot, what, advice, ..
             } => {
-                let message = format!("slot {slot}: {}", printable(&what));
-                told.warn(format!("{message}. {advice}"));
-                told.events.push(Event::Notice { message });
+                told.notice(format!("slot {slot}: {}. {advice}", printable(&what)));
             }
             Report::Restoring(restoring) => self.restoring(told, restoring, now_ms),
             Report::Confirmed => {
@@ -231,6 +233,7 @@ impl Watcher {
             who: self.who(operator),
             kind,
             message: what,
+            advice: advice.to_owned(),
         });
     }
 }

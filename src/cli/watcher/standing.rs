@@ -10,6 +10,9 @@ use crate::{
 
 use super::{Told, Watcher};
 
+/// What to do when a validator was slashed.
+const WHEN_SLASHED: &str = "Stop conclave run now, have the others stop theirs, and find out why before anybody starts again: a second copy of a \
+                            folder, or other software with the same keys";
 /// So many validators are named in a line.
 const NAMED: usize = 5;
 
@@ -70,8 +73,7 @@ impl Watcher {
         );
         if !slashed.is_empty() {
             told.warn(format!(
-                "{} {} slashed: somebody signed twice with the key. Stop conclave run now, have the others stop theirs, and find out why \
-                 before anybody starts again: a second copy of a folder, or other software with the same keys",
+                "{} {} slashed: somebody signed twice with the key. {WHEN_SLASHED}",
                 names(&slashed),
                 was(&slashed)
             ));
@@ -97,6 +99,7 @@ impl Watcher {
                     what,
                     validators: list.iter().map(|one| one.validator).collect(),
                     indices: list.iter().map(|one| one.index).collect(),
+                    advice: (what == "slashed").then(|| WHEN_SLASHED.to_owned()),
                 });
             }
         }
@@ -109,6 +112,7 @@ impl Watcher {
             name: printable(&one.name),
             about: one.about.name(),
             over,
+            advice: (!over).then(|| words::WHEN_DISSENT.to_owned()),
         };
         for one in self.dissent.iter().filter(|one| !before.contains(one)) {
             told.warn(printable(&words::dissents(one)));

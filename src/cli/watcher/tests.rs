@@ -542,7 +542,7 @@ fn beacon_nodes_that_disagree_are_named_once_and_blamed_before_others() {
     );
     assert!(
         json(&told).contains(
-            "{\"event\":\"disagrees\",\"name\":\"http://a\u{fffd}\",\"about\":\"attesters\",\"over\":false}"
+            "{\"event\":\"disagrees\",\"name\":\"http://a\u{fffd}\",\"about\":\"attesters\",\"over\":false,\"advice\":\"Look at its log, restart or update it, or take it out of --beacon-node\"}"
         ),
         "{told:?}"
     );
@@ -605,7 +605,7 @@ fn validators_that_were_slashed_or_leave_are_told_of_once() {
         "{told:?}"
     );
     assert!(
-        json(&told).contains(r#"{"event":"validators","what":"slashed","validators":[0],"indices":[1000]}"#),
+        json(&told).contains(r#"{"event":"validators","what":"slashed","validators":[0],"indices":[1000],"advice":"Stop conclave run now, "#),
         "{told:?}"
     );
     assert_eq!(tell(slashed()).lines, []);
@@ -627,7 +627,11 @@ fn an_operator_that_ran_twice_is_named_to_the_others() {
             && text(&told).contains("Tell its operator"),
         "{told:?}"
     );
-    assert_eq!(json(&told), r#"{"event":"ran_twice","operator":2,"name":"bob"}"#);
+    assert!(
+        json(&told)
+            .starts_with(r#"{"event":"ran_twice","operator":2,"name":"bob","advice":"Tell its operator: "#),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -973,7 +977,7 @@ fn a_fork_that_nobody_here_knows_is_announced_at_the_start() {
         text(&told).contains("! the fork eip9999 comes at epoch 100, in "),
         "{told:?}"
     );
-    assert!(json(&told).contains(r#"{"event":"unknown_fork","name":"eip9999","epoch":100}"#));
+    assert!(json(&told).contains(r#"{"event":"unknown_fork","name":"eip9999","epoch":100,"advice":""#));
     let late = chain.time().start_of_epoch(100);
     let told = watcher().told(News::Chain(chain), late);
     assert!(
@@ -1123,6 +1127,10 @@ fn misdeeds_have_a_name_and_are_not_repeated_for_ever() {
         "{told:?}"
     );
     assert!(json(&told).contains(r#""event":"fault","operator":2,"name":"bob","kind":"Fault""#));
+    assert!(
+        json(&told).contains(r#""advice":"What is wrong is not counted"#),
+        "{told:?}"
+    );
 }
 
 #[test]

@@ -23,6 +23,7 @@ use crate::p2p::{
     session::{self, Who},
     stream::{Happened, Opened, StreamEvent},
 };
+use crate::text::of_connection;
 
 /// Whoever is connected has so long to open the stream, or to answer the request for it.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -105,9 +106,9 @@ impl<P: Protocol> Node<P> {
                 ..
             } => {
                 self.own_addresses.retain(|own| !addresses.contains(own));
-                self.tell(Event::ListenerLost(error.to_string()));
+                self.tell(Event::ListenerLost(of_connection(&error)));
             }
-            SwarmEvent::ListenerError { error, .. } => self.tell(Event::ListenerLost(error.to_string())),
+            SwarmEvent::ListenerError { error, .. } => self.tell(Event::ListenerLost(of_connection(&error))),
             _ => {}
         }
     }

@@ -52,6 +52,7 @@ use super::{
     stream::Names,
 };
 use crate::crypto::node::{NodeKey, NodePublicKey};
+use crate::text::of_connection;
 
 /// What a node needs to know.
 pub struct Config<P: Protocol> {
@@ -279,7 +280,7 @@ pub fn start<P: Protocol>(config: Config<P>) -> Result<(Handle<P>, Events<P>), N
     }
     for address in &config.listen {
         if let Err(error) = swarm.listen_on(address.clone()) {
-            let source = io::Error::other(error.to_string());
+            let source = io::Error::other(of_connection(&error));
             // A machine without IPv6 is no reason not to listen on IPv4.
             if address.iter().next() == Some(multiaddr::Protocol::Ip6(Ipv6Addr::UNSPECIFIED)) {
                 skipped.push(Event::ListenerLost(format!(

@@ -15,6 +15,7 @@ use reqwest::{
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
+use crate::text::of_connection;
 use crate::validator::chain::{
     block::Unfit,
     json,
@@ -682,9 +683,9 @@ impl Node {
             // Else a machine without certificates could not even do what needs none: small containers have none.
             builder = builder.tls_certs_only([]);
         }
-        let client = builder.build().map_err(|error| {
-            AddressError::Client(innermost(&error).unwrap_or_else(|| line(&error.to_string())))
-        })?;
+        let client = builder
+            .build()
+            .map_err(|error| AddressError::Client(cause(&error)))?;
         Ok(Self {
             address,
             client,
@@ -1007,16 +1008,13 @@ fn transport(error: &reqwest::Error) -> ErrorKind {
     if error.is_timeout() && !error.is_connect() {
         return ErrorKind::Timeout;
     }
-    ErrorKind::Unreachable(innermost(error).unwrap_or_else(|| "the request failed".to_owned()))
+    ErrorKind::Unreachable(cause(error))
 }
 
-/// The innermost cause says it best ("connection refused"), if there is one.
-fn innermost(error: &reqwest::Error) -> Option<String> {
-    let mut cause: &dyn std::error::Error = std::error::Error::source(error)?;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    Some(line(&cause.to_string()))
+/// What is behind the error, in plain words; its own words would show the URL.
+fn cause(error: &reqwest::Error) -> String {
+    let unknown = || "the request failed".to_owned();
+    std::error::Error::source(error).map_or_else(unknown, of_connection)
 }
 
 /// The beginning of somebody else's text, on one line.

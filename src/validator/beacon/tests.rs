@@ -530,7 +530,9 @@ async fn who_is_there_first_does_not_settle_the_network() {
         panic!("{:?}", nodes.health());
     };
     assert!(
-        error.to_string().contains("SLOTS_PER_EPOCH is 16, expected 8"),
+        error
+            .to_string()
+            .contains("SLOTS_PER_EPOCH is 16, and here it has to be 8"),
         "{error}"
     );
     assert_eq!(nodes.contradiction(), None);
@@ -585,7 +587,7 @@ async fn a_network_that_most_nodes_say_is_another_is_not_gone_on_with() {
     assert_eq!(
         why,
         format!(
-            "{}, {} say: SLOTS_PER_EPOCH is 8, expected 16, as at the start",
+            "{}, {} say: its SLOTS_PER_EPOCH is 8, and here it has to be 16, as at the start",
             names[1], names[2]
         )
     );

@@ -26,7 +26,7 @@ const CONTENTS_START: [u8; 4] = 12_u32.to_le_bytes();
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BlockError {
     /// Not of the fork's schema.
-    #[error("not a block of fork {fork}: {error}")]
+    #[error("it is no whole block of the fork {fork}: {error}")]
     Schema {
         /// The fork.
         fork: &'static str,

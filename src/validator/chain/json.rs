@@ -52,11 +52,11 @@ impl Visitor<'_> for Number {
     type Value = u64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a decimal number of 64 bits")
+        f.write_str("a whole number")
     }
 
     fn visit_str<T: E>(self, text: &str) -> Result<u64, T> {
-        parse_number(text).ok_or_else(|| T::custom("not a decimal number of 64 bits"))
+        parse_number(text).ok_or_else(|| T::custom("it has a text where there should be a whole number"))
     }
 
     fn visit_u64<T: E>(self, number: u64) -> Result<u64, T> {
@@ -102,8 +102,12 @@ pub mod bytes {
     /// # Errors
     /// Anything but 0x and exactly 2N hexadecimal digits.
     pub fn deserialize<'de, T: D<'de>, const N: usize>(deserializer: T) -> Result<[u8; N], T::Error> {
-        super::parse_bytes(&super::text(deserializer)?)
-            .ok_or_else(|| T::Error::custom(format_args!("not 0x and {} hexadecimal digits", 2 * N)))
+        super::parse_bytes(&super::text(deserializer)?).ok_or_else(|| {
+            T::Error::custom(format_args!(
+                "it has a text where there should be 0x and {} hexadecimal digits",
+                2 * N
+            ))
+        })
     }
 }
 
@@ -127,6 +131,6 @@ pub mod blob {
         let text = super::text(deserializer)?;
         text.strip_prefix("0x")
             .and_then(|digits| hex::decode(digits).ok())
-            .ok_or_else(|| T::Error::custom("not 0x and hexadecimal digits"))
+            .ok_or_else(|| T::Error::custom("it has a text where there should be 0x and hexadecimal digits"))
     }
 }

@@ -43,19 +43,19 @@ pub enum Schema {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SszError {
     /// The wrong number of bytes.
-    #[error("a value has the wrong length")]
+    #[error("a part of it has another length than such a part has")]
     Length,
     /// An offset points elsewhere than where the value before it ends.
-    #[error("an offset is wrong")]
+    #[error("its parts are not where it says that they are")]
     Offset,
     /// More elements than there may be.
-    #[error("a list is longer than {0}")]
+    #[error("a list in it has more than the {0} entries that it can have")]
     Limit(usize),
     /// Bits set beyond the end, or no end.
-    #[error("bits are not as they should be")]
+    #[error("a list of marks in it has no end, or marks behind its end")]
     Bits,
     /// JSON that is no such value.
-    #[error("{0} is missing or not what it should be")]
+    #[error("{0} is missing in it, or is not what it should be")]
     Json(String),
 }
 

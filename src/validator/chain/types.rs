@@ -22,7 +22,7 @@ pub type SignatureBytes = [u8; 96];
 
 /// A container whose bytes are not what they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a valid {0}")]
+#[error("the {0} in it is damaged, or is not what this chain has")]
 pub struct ShapeError(pub &'static str);
 
 /// An epoch and the root of its first block.
@@ -115,8 +115,8 @@ impl Bitlist {
     /// # Errors
     /// No bytes, or a last byte that is 0.
     pub fn from_ssz(bytes: &[u8]) -> Result<Self, ShapeError> {
-        let (last, rest) = bytes.split_last().ok_or(ShapeError("bit list"))?;
-        let mark = last.checked_ilog2().ok_or(ShapeError("bit list"))?;
+        let (last, rest) = bytes.split_last().ok_or(ShapeError("list of who took part"))?;
+        let mark = last.checked_ilog2().ok_or(ShapeError("list of who took part"))?;
         let mut bytes = rest.to_vec();
         if mark > 0 {
             bytes.push(last ^ (1 << mark));
@@ -210,7 +210,7 @@ impl Bitvector {
         if self.0.len() == len.div_ceil(8) && !stray {
             Ok(())
         } else {
-            Err(ShapeError("bit vector"))
+            Err(ShapeError("list of who took part"))
         }
     }
 
@@ -452,7 +452,7 @@ impl SyncCommitteeContribution {
     /// # Errors
     /// Anything but the encoding of a contribution.
     pub fn from_ssz(bytes: &[u8], sizes: &Sizes) -> Result<Self, ShapeError> {
-        let error = ShapeError("SyncCommitteeContribution");
+        let error = ShapeError("sync committee contribution");
         let (slot, rest) = bytes.split_first_chunk::<8>().ok_or(error)?;
         let (beacon_block_root, rest) = rest.split_first_chunk::<32>().ok_or(error)?;
         let (subcommittee_index, rest) = rest.split_first_chunk::<8>().ok_or(error)?;

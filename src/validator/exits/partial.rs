@@ -223,7 +223,6 @@ impl PartialExit {
 
 /// The file: numbers of 64 bits in quotes, as in the beacon node's API.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct File {
     lock_hash: String,
     public_key: String,
@@ -235,7 +234,6 @@ struct File {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Message {
     epoch: String,
     validator_index: String,

@@ -40,11 +40,14 @@ pub fn ran_twice(name: &str) -> String {
     )
 }
 
+/// What to do about a beacon node that says something else of our validators than what counts.
+pub const WHEN_DISSENT: &str = "Look at its log, restart or update it, or take it out of --beacon-node";
+
 /// That a beacon node says something else of our validators than what counts, what that means, and what to do about it.
 pub fn dissents(one: &Dissenter) -> String {
     format!(
         "beacon node {} says something else about {} than what counts (what most of your beacon nodes say, or what was known before): it \
-         is not used for that. Look at its log, restart or update it, or take it out of --beacon-node",
+         is not used for that. {WHEN_DISSENT}",
         one.name,
         one.about.text()
     )

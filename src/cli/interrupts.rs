@@ -42,6 +42,9 @@ static STATE: Mutex<State> = Mutex::new(State {
 
 /// What stands in the terminal.
 struct Question {
+    /// The command goes on meanwhile, and looks after signals by itself if it ends in good order. Else it waits for the answer, and for nothing
+    /// else.
+    beside: bool,
     /// How the terminal was before, if it is one.
     before: Option<Termios>,
 }
@@ -89,9 +92,10 @@ impl State {
         if again.is_some_and(|before| now.saturating_duration_since(before) < TOGETHER) {
             return None;
         }
+        let waits = self.question.as_ref().is_some_and(|question| !question.beside);
         let asked = self.put_back();
         let code = Kind::Interrupted.exit_code();
-        if let Some(orderly) = &self.orderly {
+        if let Some(orderly) = self.orderly.as_ref().filter(|_| !waits) {
             return orderly.swap(true, Ordering::Relaxed).then_some(code);
         }
         if asked {
@@ -190,10 +194,10 @@ impl Drop for Meanwhile {
     }
 }
 
-/// A question stands in the terminal until what this returns is dropped.
-pub(super) fn asking() -> Asking {
+/// A question stands in the terminal until what this returns is dropped. `beside`: the command goes on meanwhile.
+pub(super) fn asking(beside: bool) -> Asking {
     let before = tcgetattr(stdin()).ok();
-    state().question = Some(Question { before });
+    state().question = Some(Question { beside, before });
     Asking
 }
 
@@ -242,12 +246,24 @@ mod tests {
     fn what_ends_in_good_order_is_ended_by_a_second_signal_only() {
         let (mut state, flag, now) = (fresh(), Arc::new(AtomicBool::new(false)), Instant::now());
         state.orderly = Some(flag.clone());
-        state.question = Some(Question { before: None });
+        state.question = Some(Question {
+            beside: true,
+            before: None,
+        });
         assert_eq!(state.hear(now), None);
         assert!(flag.load(Ordering::Relaxed) && state.question.is_none());
         // The same keystroke, heard of in another way.
         assert_eq!(state.hear(now + TOGETHER / 2), None);
         assert_eq!(state.hear(now + TOGETHER * 2), Some(130));
+        // What waits for an answer looks at no flag.
+        let (mut state, flag) = (fresh(), Arc::new(AtomicBool::new(false)));
+        state.orderly = Some(flag.clone());
+        state.question = Some(Question {
+            beside: false,
+            before: None,
+        });
+        assert_eq!(state.hear(now), Some(130));
+        assert!(!flag.load(Ordering::Relaxed));
     }
 
     #[test]

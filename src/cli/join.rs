@@ -30,7 +30,7 @@ use super::{Context, input, interrupts, prompt::Prompt, reach, summary, wallets}
 /// How often the screen is told that time passes.
 const TICK: Duration = Duration::from_secs(5);
 /// Questions while the ceremony goes on.
-const OFFER: Prompt = Prompt::before("the ceremony is not over");
+const OFFER: Prompt = Prompt::beside("the ceremony is not over");
 
 /// Runs the command.
 ///

@@ -14,12 +14,21 @@ use super::interrupts;
 #[derive(Debug, Clone, Copy)]
 pub struct Prompt {
     undone: &'static str,
+    beside: bool,
 }
 
 impl Prompt {
     /// Questions of a command of which this is true until all are answered, such as "no plan was written".
     pub const fn before(undone: &'static str) -> Self {
-        Self { undone }
+        Self {
+            undone,
+            beside: false,
+        }
+    }
+
+    /// Questions beside what the command goes on with.
+    pub const fn beside(undone: &'static str) -> Self {
+        Self { undone, beside: true }
     }
 
     /// Asks for a text until `check` is content.
@@ -118,7 +127,7 @@ impl Prompt {
     /// The one way in which anything is asked.
     fn ask<T>(self, question: impl FnOnce() -> dialoguer::Result<T>) -> Result<T, Problem> {
         let _meanwhile = interrupts::meanwhile(self.undone);
-        let asking = interrupts::asking();
+        let asking = interrupts::asking(self.beside);
         let dialoguer::Error::IO(error) = match question() {
             Ok(answer) => return Ok(answer),
             Err(error) => error,

@@ -114,6 +114,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
         .checked_sub(1)
         .and_then(|place| keys.get(place));
     let ways = reach::judge(&folder, &args.reach, &keys, me)?;
+    let interrupted = interrupts::in_good_order();
     out.say("Opening the keystores ...");
     let holding = holding::open(&folder, network.as_ref())?;
     // The last to be judged: a new database, and the word of a restored folder, are kept for ever, and the same command, once it is right,
@@ -136,8 +137,6 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<(), Problem> {
             backups::PUT_BACK_IDENTITY,
         )
     })?;
-    // There is nothing to end in good order before.
-    let interrupted = interrupts::in_good_order();
     let watcher = Watcher::new(
         &names,
         operator,

@@ -587,7 +587,7 @@ async fn a_network_that_most_nodes_say_is_another_is_not_gone_on_with() {
     assert_eq!(
         why,
         format!(
-            "{}, {} say: its SLOTS_PER_EPOCH is 8, and here it has to be 16, as at the start",
+            "{}, {} say: SLOTS_PER_EPOCH is 8, and here it has to be 16, as at the start",
             names[1], names[2]
         )
     );
@@ -598,6 +598,32 @@ async fn a_network_that_most_nodes_say_is_another_is_not_gone_on_with() {
         check([true, true, false]).await;
     }
     assert!(nodes.contradiction().is_some());
+}
+
+#[tokio::test]
+async fn as_many_nodes_as_say_what_was_settled_end_nothing() {
+    let (_servers, levers, nodes) = epochs_of(&[16, 16, 8, 8]).await;
+    let here = |place: usize, here: bool| levers[place].1.store(!here, Ordering::SeqCst);
+    here(0, true);
+    here(1, true);
+    for slot in 0..3 {
+        nodes.check(NOW_MS + 4000 * slot, soon()).await;
+        nodes.settled();
+    }
+    assert_eq!(nodes.chain().unwrap().spec.slots_per_epoch, 16);
+    here(2, true);
+    here(3, true);
+    for slot in 3..10 {
+        nodes.check(NOW_MS + 4000 * slot, soon()).await;
+        assert_eq!(nodes.contradiction(), None);
+    }
+    // The two that said so are gone: what they said last counts.
+    here(0, false);
+    here(1, false);
+    for slot in 10..20 {
+        nodes.check(NOW_MS + 4000 * slot, soon()).await;
+        assert_eq!(nodes.contradiction(), None);
+    }
 }
 
 #[tokio::test]

@@ -246,7 +246,7 @@ pub enum RunError {
 impl From<Mismatch> for RunError {
     fn from(mismatch: Mismatch) -> Self {
         Self::WrongNetwork(format!(
-            "its {} is {}, and that of the lock's network is {}",
+            "{} is {}, and that of the lock's network is {}",
             mismatch.what, mismatch.found, mismatch.expected
         ))
     }

@@ -137,7 +137,7 @@ impl From<&Network> for Pinned {
 
 /// A value of a chain that is not the expected one: the node is on another network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("its {what} is {found}, and here it has to be {expected}")]
+#[error("{what} is {found}, and here it has to be {expected}")]
 pub struct Mismatch {
     /// Which value.
     pub what: String,

@@ -242,7 +242,7 @@ fn another_network_is_named() {
     let hoodi = Pinned::from(Network::by_name("hoodi").unwrap());
     assert_eq!(
         chain.fits(&hoodi).unwrap_err().to_string(),
-        "its genesis fork version is 0x10000038, and here it has to be 0x10000910"
+        "the genesis fork version is 0x10000038, and here it has to be 0x10000910"
     );
     let changes: [Change; 8] = [
         ("genesis fork version", |c| c.genesis.fork_version[0] ^= 1),

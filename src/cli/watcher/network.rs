@@ -150,8 +150,8 @@ const CEREMONY: &str = "/conclave/journal/";
 fn refused(name: &str, why: &Refusal) -> String {
     match why {
         Refusal::Protocol { speaks, .. } if speaks.iter().any(|id| id.starts_with(CEREMONY)) => format!(
-            "{name} was reached and is holding the ceremony (conclave join), not validating. If it has everything, ask it to start conclave run; \
-             if it lacks something, stop here for a moment and run conclave join, until it is finished there too"
+            "{name} was reached, and there it holds the ceremony (conclave join) and does not validate. If it has validated before, tell it: that may \
+             be a second copy of its folder or key. Else it starts conclave run when it has everything"
         ),
         Refusal::Protocol { speaks, software } => format!(
             "{name} was reached but speaks another protocol ({}; {}): it may have another version. Use the same \

@@ -252,6 +252,12 @@ impl Operator {
         &self.board
     }
 
+    /// The board, for tests that set the stage.
+    #[cfg(test)]
+    pub(crate) fn board_mut(&mut self) -> &mut Board {
+        &mut self.board
+    }
+
     /// Own index, from 1.
     pub fn index(&self) -> u16 {
         self.index

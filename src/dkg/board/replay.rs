@@ -210,6 +210,13 @@ impl Board {
         }
     }
 
+    /// Knows what another one has refused: that is no part of a journal, and whoever sends it again has it judged again, which costs the author's
+    /// oldest waiting entry its place.
+    #[cfg(test)]
+    pub(crate) fn refuse_as(&mut self, other: &Self) {
+        self.refused.clone_from(&other.refused);
+    }
+
     /// What waits, the oldest of each queue first.
     #[cfg(test)]
     pub(crate) fn waiting_entries(&self) -> Vec<Entry> {

@@ -47,7 +47,7 @@ pub struct Alive {
 }
 
 impl Alive {
-    fn sign(
+    pub(super) fn sign(
         signatures: &impl Signatures,
         lock_hash: &Hash,
         operator: u16,

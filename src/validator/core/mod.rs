@@ -154,8 +154,8 @@ pub struct Core<S> {
     shown: Option<u64>,
     /// Slots that began and were not spoken of yet ([`Report::Over`]).
     open: BTreeSet<u64>,
-    /// Processes of other operators of which it was told that they ran at once.
-    twins: BTreeMap<u16, (Process, Process)>,
+    /// Other operators of whom it was told that two processes ran at once, and the slot in which two were seen last.
+    twins: BTreeMap<u16, u64>,
     /// When this process stood still, as far as that is of use.
     unseen: Vec<Standstill>,
     stopped: bool,

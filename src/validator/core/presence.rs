@@ -2,7 +2,7 @@
 
 use crate::validator::{
     agreement::Signatures,
-    alive::{Alive, Instance as Process, Shown},
+    alive::{Alive, Instance as Process, MEMORY, Shown},
     guard::{Progress, Start},
     overview::news::Peer,
     quota::Quota,
@@ -258,6 +258,7 @@ impl<S: Signatures> Core<S> {
     /// Once a slot: that we are alive, and what our clock says. A dry run signs nothing, so it is nobody's twin, and no Alive
     /// names it.
     pub(super) fn beat(&mut self, slot: u64) {
+        self.twins.retain(|_, seen| seen.abs_diff(slot) <= MEMORY);
         if !self.dry_run {
             let alive = self.watch.say(self.committee.signatures(), slot);
             self.broadcast(Message::Alive(alive));
@@ -273,9 +274,9 @@ impl<S: Signatures> Core<S> {
             Shown::New => {
                 self.broadcast(Message::Alive(alive.clone()));
                 let operator = alive.operator;
-                if let Some(twins) = self.watch.twins(operator).filter(|_| operator != self.me)
-                    && self.twins.insert(operator, twins) != Some(twins)
-                {
+                // One that lies shows another pair each time: who ran twice is told once, until no pair has been seen for a while.
+                let ran_twice = operator != self.me && self.watch.twins(operator).is_some();
+                if ran_twice && self.twins.insert(operator, slot).is_none() {
                     self.report(Report::RanTwice { operator });
                 }
             }

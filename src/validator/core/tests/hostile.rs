@@ -10,6 +10,7 @@ use crate::validator::{
         Signatures as _,
         messages::{self, Body, Certificate, Proposal, Status, Step, Vote, proposal_digest, vote_digest},
     },
+    alive::Alive,
     chain::types::{Attestation, AttestationData, Bitlist, Bitvector, Checkpoint},
     core::{
         Effect, Event, Report, attesting::encode_list, proposing::Made, schedule::Attester, terms::Summary,
@@ -445,4 +446,40 @@ fn changed_messages_break_nothing() {
     assert_eq!(sim.attested_in(0..40), (40, 40));
     assert_eq!(sim.conflicts(), 0);
     assert!(sim.nodes[..3].iter().all(|node| node.stopped.is_none()));
+}
+
+/// An operator signs as many pairs of processes as it likes: it is told once that it ran twice, and again when that was over.
+#[test]
+fn who_shows_one_pair_of_processes_after_the_other_is_told_of_once() {
+    let mut sim = Sim::new(1, plan());
+    sim.kill(3);
+    sim.run_to(9);
+    let mut number = 0_u64;
+    let mut pairs = |sim: &mut Sim, slots: std::ops::Range<u64>| {
+        for slot in slots {
+            sim.begin(slot);
+            for _ in 0..2 {
+                // Newer ones come first in every list.
+                let [one, other] = [1, 2].map(|of: u64| {
+                    let mut instance = [0; 16];
+                    instance[..8].copy_from_slice(&(u64::MAX - 2 * number - of).to_be_bytes());
+                    instance
+                });
+                number += 1;
+                for (instance, other) in [(one, other), (other, one)] {
+                    let alive = Alive::sign(&Cheap(BAD), &LOCK, BAD, instance, slot, vec![other]);
+                    sim.feed(0, 2, Message::Alive(alive));
+                }
+            }
+        }
+    };
+    let told = |sim: &Sim| {
+        let twice = |report: &&Report| matches!(report, Report::RanTwice { operator: BAD });
+        sim.nodes[0].reports.iter().filter(twice).count()
+    };
+    pairs(&mut sim, 10..60);
+    assert_eq!(told(&sim), 1);
+    // It has ended that; then it begins again.
+    pairs(&mut sim, 140..150);
+    assert_eq!(told(&sim), 2);
 }

@@ -130,6 +130,8 @@ pub(super) enum Event {
         clocks_differ: Vec<Who>,
         /// Whether its own beacon nodes speak against this machine's clock.
         chain_clock: ChainClock,
+        /// Those that say that it is behind, if that counts.
+        heads_ahead: Vec<String>,
         /// From when on it signs, once that is known.
         signs_from_epoch: Option<u64>,
     },

@@ -121,10 +121,15 @@ impl Watcher {
             answered: all(&restoring.answered),
             clocks_differ: all(&restoring.clocks),
             chain_clock: restoring.chain,
+            heads_ahead: restoring.ahead.iter().map(|name| printable(name)).collect(),
             signs_from_epoch: restoring.start.map(|start| start.first_target),
         });
         let answered = self.names_of(restoring.answered.iter().copied());
         let Some(start) = restoring.start else {
+            let chain = match restoring.clock_words() {
+                words if words.is_empty() => words,
+                words => format!(" {}.", printable(&words)),
+            };
             let told_so_far = if restoring.answered.is_empty() {
                 String::new()
             } else {
@@ -153,10 +158,6 @@ impl Watcher {
             } else {
                 let gone = words::if_gone_for_good(self.names.len(), self.threshold);
                 format!(" If it waits in vain: {gone}.")
-            };
-            let chain = match restoring.chain.words() {
-                "" => String::new(),
-                words => format!(" {words}."),
             };
             told.warn(format!(
                 "restored from a backup: nothing is signed before the others are connected and have told what they remember of this folder, and two \

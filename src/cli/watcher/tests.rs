@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{beacon::DAY_MS, *};
 use crate::{
@@ -99,6 +99,7 @@ fn a_restored_folder_names_whom_it_waits_for_and_then_says_from_when_it_signs() 
                 .filter(|operator| *operator == 1)
                 .collect(),
             chain: ChainClock::Agrees,
+            ahead: BTreeSet::new(),
             start,
         }))
     };
@@ -116,7 +117,7 @@ fn a_restored_folder_names_whom_it_waits_for_and_then_says_from_when_it_signs() 
     assert_eq!(
         json(&told),
         "{\"event\":\"restoring\",\"waits_for\":[{\"operator\":4,\"name\":\"da\u{fffd}ve\"}],\"without\":[{\"operator\":3,\"name\":\
-         \"carol\"}],\"answered\":[{\"operator\":2,\"name\":\"bob\"}],\"clocks_differ\":[],\"chain_clock\":\"agrees\",\"signs_from_epoch\":null}"
+         \"carol\"}],\"answered\":[{\"operator\":2,\"name\":\"bob\"}],\"clocks_differ\":[],\"chain_clock\":\"agrees\",\"heads_ahead\":[],\"signs_from_epoch\":null}"
     );
     let told = watcher.told(report(&[1, 4], None), 1_000_000);
     assert!(
@@ -125,17 +126,24 @@ fn a_restored_folder_names_whom_it_waits_for_and_then_says_from_when_it_signs() 
         "{told:?}"
     );
     // All have told, and the own beacon node speaks against the clock.
-    for (chain, json_word, words) in [
-        (ChainClock::Ahead, "ahead", "the clock is behind"),
+    for (chain, ahead, json_word, words) in [
+        (
+            ChainClock::Ahead,
+            &["http://a\u{1b}", "http://b"][..],
+            "ahead\",\"heads_ahead\":[\"http://a\u{fffd}\",\"http://b\"]",
+            "the newest block of http://a\u{fffd}, http://b is of a slot that is still to come: the clock is behind",
+        ),
         (
             ChainClock::Unknown,
-            "unknown",
+            &[],
+            "unknown\",\"heads_ahead\":[]",
             "your own beacon node has to confirm the clock",
         ),
     ] {
         let alone = Restoring {
             answered: [1, 2, 3, 4].into(),
             chain,
+            ahead: ahead.iter().map(|name| (*name).to_owned()).collect(),
             ..Restoring::default()
         };
         let told = watcher.told(News::Report(Report::Restoring(alone)), 1_000_000);
@@ -143,7 +151,7 @@ fn a_restored_folder_names_whom_it_waits_for_and_then_says_from_when_it_signs() 
             text(&told).contains(words)
                 && !text(&told).contains("Missing")
                 && !text(&told).contains("in vain")
-                && json(&told).contains(&format!("\"chain_clock\":\"{json_word}\"")),
+                && json(&told).contains(&format!("\"chain_clock\":\"{json_word}")),
             "{told:?}"
         );
     }

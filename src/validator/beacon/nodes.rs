@@ -736,6 +736,28 @@ impl Nodes {
             .any(|(known, ..)| *known == place)
     }
 
+    /// How many nodes are told things and asked where one node's word is not enough: see [`Nodes::poll`].
+    pub fn of_use(&self) -> usize {
+        of_use(self.ranked(None)).len()
+    }
+
+    /// The root of a node's head, if it told of one.
+    pub fn root_of(&self, place: usize) -> Option<Hash> {
+        let shared = self.shared();
+        shared.members.get(place)?.head?.root
+    }
+
+    /// The slots of the heads that the nodes of the right chain showed last, by the nodes' names.
+    pub fn shown(&self) -> BTreeMap<String, u64> {
+        let shared = self.shared();
+        let verified = shared.members.iter().filter(|member| member.is_verified());
+        let shown = verified.filter_map(|member| {
+            let head = member.head.filter(|head| head.root.is_some())?;
+            Some((member.node.name().to_owned(), head.slot))
+        });
+        shown.collect()
+    }
+
     /// The node that is asked this first.
     pub(super) fn best(&self, request: &'static str) -> Option<usize> {
         self.ranked(Some(request)).first().map(|(place, ..)| *place)

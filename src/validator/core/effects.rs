@@ -1,6 +1,9 @@
 //! What a core is told, and what it says.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +106,8 @@ pub enum Event {
         /// Its root.
         root: Hash,
     },
+    /// The slots of the heads that our beacon nodes showed last, by the nodes' names, whatever our clock says.
+    Shown(BTreeMap<String, u64>),
     /// Our beacon nodes have a new head: of all that they told of, the one that is chosen
     /// ([`Nodes::head`](crate::validator::beacon::nodes::Nodes::head)).
     Head {
@@ -520,27 +525,10 @@ pub enum ChainClock {
     /// Nothing against it.
     #[default]
     Agrees,
-    /// Their newest head is more than half an epoch ahead of it.
+    /// Most of them, or where all operators must sign one of them, have a head that is more than half an epoch ahead of it.
     Ahead,
     /// Where all operators must sign, so that all others may lie: they have shown no head yet that is at most half an epoch old by it.
     Unknown,
-}
-
-impl ChainClock {
-    /// What is wrong with the clock, or not known of it, and what is to be done; empty if nothing is.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Agrees => "",
-            Self::Ahead => {
-                "Your beacon node has blocks of slots that are still to come by the clock of this machine: the clock is behind, and nothing is \
-                 begun before it is set right. If it is right, see to the beacon node, and start run again"
-            }
-            Self::Unknown => {
-                "Where all operators must sign, your own beacon node has to confirm the clock of this machine, and it has shown no block of the \
-                 last minutes yet: see that it is in step with the chain, and that the clock is right"
-            }
-        }
-    }
 }
 
 /// What a folder that was restored from a backup still waits for.
@@ -556,8 +544,33 @@ pub struct Restoring {
     pub clocks: BTreeSet<u16>,
     /// Whether our beacon nodes speak against our clock.
     pub chain: ChainClock,
+    /// The names of those that do, if that counts.
+    pub ahead: BTreeSet<String>,
     /// From when on it signs, once all have answered who must.
     pub start: Option<Start>,
+}
+
+impl Restoring {
+    /// What is wrong with the clock, or not known of it, and what is to be done; empty if nothing is.
+    pub fn clock_words(&self) -> String {
+        match self.chain {
+            ChainClock::Agrees => String::new(),
+            ChainClock::Ahead => {
+                let names: Vec<&str> = self.ahead.iter().map(String::as_str).collect();
+                format!(
+                    "By the clock of this machine the newest block of {} is of a slot that is still to come: the clock is behind, and \
+                     nothing is begun before it is set right. If the clock is right, that beacon node is wrong: mend it, or take it out of \
+                     --beacon-node and start run again",
+                    names.join(", ")
+                )
+            }
+            ChainClock::Unknown => {
+                "Where all operators must sign, your own beacon node has to confirm the clock of this machine, and it has shown no block of the \
+                 last minutes yet: see that it is in step with the chain, and that the clock is right"
+                    .to_owned()
+            }
+        }
+    }
 }
 
 /// What became of one duty of a slot, for all validators that had it.

@@ -150,8 +150,9 @@ pub struct Core<S> {
     newest_block: Option<(u64, [u8; 32])>,
     /// Heads that our beacon nodes told of, by their root.
     heard: BTreeMap<[u8; 32], Heard>,
-    /// The newest slot of which they told since the start of the process, whatever our clock says: it bears witness against that.
-    shown: Option<u64>,
+    /// The slot of which each of them told last since what counts as a start, by its name, whatever our clock says: it bears witness
+    /// against that.
+    heads_shown: BTreeMap<String, u64>,
     /// Slots that began and were not spoken of yet ([`Report::Over`]).
     open: BTreeSet<u64>,
     /// Other operators of whom it was told that two processes ran at once, and the slot in which two were seen last.
@@ -257,7 +258,7 @@ impl<S: Signatures> Core<S> {
             begun: None,
             newest_block: None,
             heard: BTreeMap::new(),
-            shown: None,
+            heads_shown: BTreeMap::new(),
             open: BTreeSet::new(),
             twins: BTreeMap::new(),
             unseen: Vec::new(),
@@ -276,9 +277,6 @@ impl<S: Signatures> Core<S> {
         };
         if self.stopped {
             return Vec::new();
-        }
-        if let Event::Heard { slot, .. } | Event::Head { slot, .. } = event {
-            self.shown = self.shown.max(Some(slot));
         }
         match event {
             Event::Tick => {}
@@ -308,6 +306,7 @@ impl<S: Signatures> Core<S> {
             Event::Produced { slot, round, made } => self.produced(slot, round, made),
             Event::Decoded { slot, id, block } => self.decoded(slot, id, block),
             Event::SyncMembers { epoch, members } => self.sync_members(epoch, members),
+            Event::Shown(heads) => self.heads_shown.extend(heads),
             Event::Heard { slot, root } => self.hear(slot, root, Some(self.now)),
             Event::Head { slot, root } => self.head(slot, root),
             Event::View { slot, data } => self.view(slot, data),

@@ -242,6 +242,7 @@ impl<S: Signatures> Core<S> {
         self.slots.clear();
         self.begun = None;
         self.restored = Restored::at(start);
+        self.heads_shown.clear();
         self.begin(start);
         let connected: Vec<u16> = self
             .peers

@@ -2,9 +2,9 @@
 //!
 //! The share signs nothing, and takes part in no agreement, until
 //! 1. every other operator is connected and has told what it remembers of this one, which the guard was raised to, and its clock
-//!    differs from ours by half an epoch at most. Operators that are excused by name need not, as long as t others did. And our own
-//!    beacon nodes have shown no head that is more than half an epoch ahead of our clock; where t = n they have shown one that is at most
-//!    half an epoch old by it;
+//!    differs from ours by half an epoch at most. Operators that are excused by name need not, as long as t others did. And most
+//!    of our own beacon nodes (where t = n all) have shown no head that is more than half an epoch ahead of our clock; where t = n one has
+//!    shown one that is at most half an epoch old by it;
 //! 2. two whole epochs more are over.
 //!
 //! What others tell is a lower bound: one that lies can hide what it alone was sent. So in the epoch e in which the first
@@ -101,29 +101,38 @@ impl<S: Signatures> Core<S> {
             missing.append(&mut excused);
         }
         clocks.retain(|operator| missing.contains(operator));
+        let (chain, ahead) = self.chain_clock();
         Restoring {
             missing,
             excused,
             answered,
             clocks,
-            chain: self.chain_clock(),
+            chain,
+            ahead,
             start: None,
         }
     }
 
-    /// What our beacon nodes say about our clock.
-    fn chain_clock(&self) -> ChainClock {
+    /// What our beacon nodes say about our clock, and which of them say that it is behind. Where a correct operator has compared its
+    /// clock with ours, one of several nodes stops nothing. Where all others may lie, any one does.
+    fn chain_clock(&self) -> (ChainClock, BTreeSet<String>) {
         let (now, half) = (self.slot_now(), self.time.slots_per_epoch / 2);
-        // No head is of the future.
-        if self.shown.is_some_and(|shown| shown > now.saturating_add(half)) {
-            return ChainClock::Ahead;
-        }
         let all_may_lie = self.group.threshold == self.group.size();
-        let is_new = |shown: u64| shown.saturating_add(half) >= now;
-        if all_may_lie && !self.shown.is_some_and(is_new) {
-            return ChainClock::Unknown;
+        // No head is of the future.
+        let is_ahead = |slot: u64| slot > now.saturating_add(half);
+        let ahead = self.heads_shown.iter().filter(|(_, slot)| is_ahead(**slot));
+        let ahead: BTreeSet<String> = ahead.map(|(name, _)| name.clone()).collect();
+        let most = 2 * ahead.len() > self.heads_shown.len();
+        if most || all_may_lie && !ahead.is_empty() {
+            return (ChainClock::Ahead, ahead);
         }
-        ChainClock::Agrees
+        let is_new = |slot: &u64| slot.saturating_add(half) >= now;
+        let chain = if all_may_lie && !self.heads_shown.values().any(is_new) {
+            ChainClock::Unknown
+        } else {
+            ChainClock::Agrees
+        };
+        (chain, BTreeSet::new())
     }
 
     /// Looks whether all have answered who must.

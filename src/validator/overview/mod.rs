@@ -685,8 +685,8 @@ impl Overview {
                         words::not_waited_for(&names(&restoring.excused)),
                     )
                 };
-                let chain = match restoring.chain.words() {
-                    "" => String::new(),
+                let chain = match restoring.clock_words() {
+                    words if words.is_empty() => words,
                     words => format!(". {words}"),
                 };
                 format!("{rule}{waits}{chain}")
@@ -707,6 +707,7 @@ impl Overview {
             answered: list(restoring.answered),
             clocks_differ: list(restoring.clocks),
             chain_clock: restoring.chain,
+            heads_ahead: restoring.ahead.into_iter().collect(),
         })
     }
 

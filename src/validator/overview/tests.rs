@@ -372,6 +372,7 @@ fn a_restored_folder_says_for_whom_it_waits() {
                 .filter(|operator| *operator == 1)
                 .collect(),
             chain: ChainClock::Agrees,
+            ahead: BTreeSet::new(),
             start,
         }))
     };
@@ -408,16 +409,21 @@ fn a_restored_folder_says_for_whom_it_waits() {
     let alone = Restoring {
         answered: [1, 2, 4].into(),
         chain: ChainClock::Ahead,
+        ahead: ["http://a".to_owned()].into(),
         ..Restoring::default()
     };
     overview.tell(&News::Report(Report::Restoring(alone)), at(9));
     let view = overview.view(at(9), 10);
     assert!(
-        view.why.contains("the clock is behind") && !view.why.contains("It waits for"),
+        view.why
+            .contains("the newest block of http://a is of a slot that is still to come: the clock is behind")
+            && !view.why.contains("It waits for"),
         "{}",
         view.why
     );
-    assert_eq!(view.restored.unwrap().chain_clock, ChainClock::Ahead);
+    let restored = view.restored.unwrap();
+    assert_eq!(restored.chain_clock, ChainClock::Ahead);
+    assert_eq!(restored.heads_ahead, ["http://a"]);
     // A clock that is wrong is why it waits, whoever's it is.
     overview.tell(&report(&[1, 4], None), at(9));
     let view = overview.view(at(9), 10);

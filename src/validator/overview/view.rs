@@ -177,6 +177,9 @@ pub struct RestoredView {
     /// Whether its beacon nodes speak against its clock.
     #[serde(default)]
     pub chain_clock: ChainClock,
+    /// The names of those that say that it is behind, if that counts.
+    #[serde(default)]
+    pub heads_ahead: Vec<String>,
 }
 
 /// A fork that this version does not know.

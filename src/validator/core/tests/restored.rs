@@ -681,3 +681,63 @@ fn two_restored_folders_do_not_wait_for_each_other_for_ever() {
     let (due, came) = sim.attested_in(6 * EPOCH..10 * EPOCH);
     assert_eq!(due, came);
 }
+
+/// One of several beacon nodes shows a head of a slot that is far in the future. Where a correct operator has compared its clock, most of
+/// them must say so; where all others may lie, that one is named, and believed no longer than it says so, or until the next start.
+#[test]
+fn one_of_several_beacon_nodes_keeps_a_folder_waiting_only_where_all_others_may_lie() {
+    let far = 1 << 60;
+    let start = |t, n, heads: &[(&str, u64)]| {
+        let mut sim = Sim::new(1, plan(n, t));
+        sim.run_to(6 * EPOCH + 1);
+        restore(&mut sim);
+        sim.shows(0, heads);
+        sim.run_to(6 * EPOCH + 3);
+        sim
+    };
+    let last = |sim: &Sim| restoring(sim).last().copied().cloned().unwrap();
+    // Of two (the other one is that of the simulation), and of three.
+    for heads in [
+        &[("http://b", far)][..],
+        &[("http://b", far), ("http://c", 6 * EPOCH)],
+    ] {
+        let told = last(&start(3, 4, heads));
+        assert_eq!(
+            (told.chain, told.ahead.len()),
+            (ChainClock::Agrees, 0),
+            "{heads:?}"
+        );
+        assert!(told.start.is_some(), "{heads:?}");
+    }
+    let told = last(&start(3, 4, &[("http://b", far), ("http://c", far)]));
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(
+        (told.chain, told.ahead, told.start),
+        (ChainClock::Ahead, names(&["http://b", "http://c"]), None)
+    );
+    for restarts in [false, true] {
+        let mut sim = start(2, 2, &[("http://b", far)]);
+        let told = last(&sim);
+        assert_eq!(
+            (told.chain, told.ahead, told.start),
+            (ChainClock::Ahead, names(&["http://b"]), None)
+        );
+        if restarts {
+            // It is taken out, or gone: a jump of the clock and back counts as a start.
+            let slot = i64::try_from(sim.chain.time().slot_ms).unwrap();
+            sim.jump(0, 2 * slot);
+            sim.jump(0, -2 * slot);
+        } else {
+            let now = sim.slot();
+            sim.shows(0, &[("http://b", now)]);
+        }
+        sim.run_to(6 * EPOCH + 7);
+        let told = last(&sim);
+        assert_eq!(
+            (told.chain, told.ahead.len()),
+            (ChainClock::Agrees, 0),
+            "{restarts}"
+        );
+        assert!(told.start.is_some(), "{restarts}");
+    }
+}

@@ -536,6 +536,8 @@ async fn look_after(nodes: Nodes, time: Time, events: mpsc::UnboundedSender<Even
     loop {
         nodes.check(now_ms(), Instant::now() + patience).await;
         tell_head(&nodes, &events);
+        // Nobody listens when the program ends.
+        let _ = events.send(Event::Shown(nodes.shown()));
         let next = if nodes.is_ready() {
             next_half(time)
         } else {

@@ -286,8 +286,8 @@ impl Test {
         let all = async {
             while !expected.iter().all(|one| heard.iter().any(|other| other == one)) {
                 let event = self.heard.recv().await.unwrap();
-                // When a head came is told whether or not it is ours.
-                if !matches!(event, Event::Heard { .. }) {
+                // When a head came is told whether or not it is ours, and once a slot what all nodes show.
+                if !matches!(event, Event::Heard { .. } | Event::Shown(_)) {
                     heard.push(text(&event));
                 }
             }

@@ -739,6 +739,8 @@ impl Sim {
     /// A beacon node of a node tells of a block that became its head.
     fn told(&mut self, place: usize, slot: u64) {
         if let Some(root) = self.root(place, slot) {
+            let heads = [("node".to_owned(), slot)].into();
+            self.handle(place, Event::Shown(heads));
             self.handle(place, Event::Heard { slot, root });
             self.handle(place, Event::Head { slot, root });
         }
@@ -1228,6 +1230,12 @@ impl Sim {
             self.carry_out(place, effect);
         }
         sent
+    }
+
+    /// Beacon nodes of a process show these heads: their names and slots.
+    pub(super) fn shows(&mut self, place: usize, heads: &[(&str, u64)]) {
+        let heads = heads.iter().map(|(name, slot)| ((*name).to_owned(), *slot));
+        self.handle(place, Event::Shown(heads.collect()));
     }
 
     /// An operator whose process is down is connected all the same: somebody speaks in its name.

@@ -685,8 +685,17 @@ fn on_chain(
         let found = found.map_err(|error| {
             Problem::other("the validator could not be looked up", &error, error.advice())
         })?;
+        for dispute in found.disputes.iter().filter(|dispute| !dispute.is_open) {
+            context.output.warn(&printable(&format!(
+                "not all beacon nodes agree which validator 0x{} is ({dispute}): what most of them say counts",
+                hex::encode(dispute.pubkey)
+            )));
+        }
         let index = |key: &[u8; 48]| {
-            let status = found.value.iter().find(|one| one.validator.pubkey == *key);
+            if let Some(dispute) = found.open(key) {
+                return Err(Standing::Disputed(printable(&dispute.to_string())));
+            }
+            let status = found.found.iter().find(|one| one.validator.pubkey == *key);
             let status = status.ok_or(Standing::Unknown)?;
             Standing::check(status)?;
             let found = status.index;

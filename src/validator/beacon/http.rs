@@ -524,6 +524,8 @@ pub struct Request {
     /// Which answers mean that the node does not have this endpoint, and is not to be asked for it again; none where it would be
     /// asked all the same.
     pub lacking: Option<fn(&ErrorKind) -> bool>,
+    /// Whether it is not sent while the node wants to be asked nothing.
+    pub can_wait: bool,
     /// Most bytes of the answer.
     pub limit: usize,
 }
@@ -539,6 +541,7 @@ impl Request {
             version: None,
             ssz: false,
             lacking: None,
+            can_wait: false,
             limit,
         }
     }
@@ -582,6 +585,14 @@ impl Request {
     #[must_use]
     pub fn unless(mut self, lacking: fn(&ErrorKind) -> bool) -> Self {
         self.lacking = Some(lacking);
+        self
+    }
+
+    /// For what no duty of this slot waits for: it is not sent while the node [wants to be asked nothing](Node::rests). What a duty waits
+    /// for is asked all the same: it is little, and hosted nodes that limit one kind of question answer the others.
+    #[must_use]
+    pub fn can_wait(mut self) -> Self {
+        self.can_wait = true;
         self
     }
 
@@ -771,7 +782,9 @@ impl Node {
         {
             return Err(self.error(request.what, kind));
         }
-        if let Some(kind) = self.rests() {
+        if request.can_wait
+            && let Some(kind) = self.rests()
+        {
             return Err(self.error(request.what, kind));
         }
         let answer = timeout_at(deadline, self.exchange(request))

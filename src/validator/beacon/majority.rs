@@ -24,6 +24,15 @@ pub(in crate::validator) fn is_as_new(head_slot: u64, newest: u64) -> bool {
     head_slot.saturating_add(CLOSE) >= newest
 }
 
+/// Whose word counts, and who says something else as loudly.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(in crate::validator) struct Count {
+    /// Places of those that say what counts; empty if nobody says anything.
+    pub(in crate::validator) counts: Vec<usize>,
+    /// Of others those that are as many, together where they say the same.
+    pub(in crate::validator) rivals: Vec<Vec<usize>>,
+}
+
 /// Of these voices (places in `voices`, in the order in which the nodes are listed) those that say what counts: what most say. Where as
 /// many say the one as the other, what was known before; then what a node with the newest head of all `voices` says, then who is listed
 /// first. Empty if nobody says anything.
@@ -32,6 +41,15 @@ pub(in crate::validator) fn counting(
     of: impl IntoIterator<Item = usize>,
     same: impl Fn(usize, usize) -> bool,
 ) -> Vec<usize> {
+    count(voices, of, same).counts
+}
+
+/// The same, with those that are as many.
+pub(in crate::validator) fn count(
+    voices: &[Voice],
+    of: impl IntoIterator<Item = usize>,
+    same: impl Fn(usize, usize) -> bool,
+) -> Count {
     let newest = newest(voices.iter().map(|voice| voice.head_slot));
     let mut classes: Vec<Vec<usize>> = Vec::new();
     for place in of {
@@ -47,7 +65,16 @@ pub(in crate::validator) fn counting(
         let is_new = said().any(|voice| is_as_new(voice.head_slot, newest));
         (class.len(), known, is_new, Reverse(class.first().copied()))
     };
-    classes.into_iter().max_by_key(weight).unwrap_or_default()
+    let counts = classes
+        .iter()
+        .max_by_key(|class| weight(class))
+        .cloned()
+        .unwrap_or_default();
+    classes.retain(|class| class.len() == counts.len() && *class != counts);
+    Count {
+        counts,
+        rivals: classes,
+    }
 }
 
 #[cfg(test)]

@@ -10,11 +10,13 @@
 //! | [`answers`] | what beacon nodes answer |
 //! | [`choice`] | which of several nodes is asked first, and whose head is ours |
 //! | `majority` | whose word counts when they disagree |
+//! | [`agreed`] | the same of validators, for commands that ask once |
 //! | `schedule` | the same of the chain, its forks above all |
 //! | [`nodes`] | several nodes: health, hedged questions, submissions to all |
 //! | [`http`] | one node: one request, bounded in time and size |
 //! | [`events`] | heads as they come (server-sent events), from all nodes at once |
 
+pub mod agreed;
 pub mod answers;
 pub mod api;
 pub mod choice;

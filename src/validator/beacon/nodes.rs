@@ -4,10 +4,22 @@
 //! asked too, and the first good answer counts. A submission goes to every node that is of use. A node of another
 //! chain is never asked for anything but what chain it is on, and one of another fork schedule only until the schedules part
 //! (`schedule`).
+//!
+//! | Module | What it is |
+//! |---|---|
+//! | `health` | how each node is, as people are told |
+//! | `asked` | what came of asking one |
+//! | `poll` | asking all of them the same, where one node's word is not enough |
 
+mod asked;
+mod health;
 mod poll;
 
+pub use health::{AllFailed, Health, State};
 pub use poll::Said;
+
+use asked::{Asked, Failing};
+use health::state;
 
 use std::{
     collections::BTreeMap,
@@ -34,11 +46,6 @@ use super::{
 
 /// Most bytes of a short answer.
 pub(super) const SMALL: usize = 16 * 1024;
-/// A node that catches up and is more slots behind than this is not in step.
-const MAX_DISTANCE: u64 = 2;
-/// Nor is one that calls itself in step, and is behind our clock by more than this: so many slots in a row without a block are
-/// rarer than a node that stands still.
-const MAX_STALL: u64 = 8;
 /// How long a node may take to show its head when it is asked how it is.
 const SHOW_HEAD: Duration = Duration::from_secs(1);
 /// Duties are asked for, and what they need is signed, so many epochs ahead: by then a schedule has to be the right one.
@@ -50,11 +57,6 @@ const SPEC_EVERY: u32 = 64;
 const CONTRADICTED_AFTER: u32 = 2;
 /// Longest wait for one node before the next is asked too.
 const MAX_HEDGE: Duration = Duration::from_millis(750);
-/// A request that fails so often, one time after the other, is told of.
-const TROUBLE_AFTER: u32 = 3;
-/// What was not asked again for so long is nothing to speak of any more; more than an epoch, for some duties are asked
-/// for once in it.
-const TROUBLE_FADES: Duration = Duration::from_secs(15 * 60);
 /// The stream that tells of new blocks.
 pub(super) const EVENTS: &str = "events";
 /// A node that asks for fewer requests, and does not say for how long, is checked again after this; duties ask all the same.
@@ -72,196 +74,8 @@ const SUBMISSION: Duration = Duration::from_secs(12);
 pub(super) const FAIR: Duration = Duration::from_secs(1);
 /// The same for what may be hard to answer: a block that is made, or a whole one.
 pub(super) const FAIR_IF_HARD: Duration = Duration::from_secs(4);
-/// A node that had this long, and was overtaken by one that was asked after it, is the slower one.
-const OVERTAKEN_AFTER: Duration = Duration::from_millis(250);
-/// For most so many checks a node is asked after the others for what it failed.
-const MAX_BEHIND: u32 = 32;
 /// Shortest.
 const MIN_HEDGE: Duration = Duration::from_millis(20);
-
-/// How a node is, from best to worst: in this order nodes are asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    /// In step with the chain.
-    Ready,
-    /// Its head has not been verified by its execution client, or that is not reachable.
-    Optimistic,
-    /// Behind by so many slots.
-    Syncing(u64),
-    /// Calls itself in step, and its head is so many slots behind the clock.
-    Stalled(u64),
-    /// Nothing is known yet.
-    Unknown,
-    /// It does not answer, or not as a beacon node does.
-    Down(NodeError),
-    /// It follows another chain: never used.
-    WrongNetwork(NodeError),
-    /// It tells another fork schedule than the one that counts, which parts from that now: not used until it agrees.
-    OtherSchedule(Parting),
-}
-
-impl State {
-    fn rank(&self) -> u8 {
-        match self {
-            Self::Ready => 0,
-            Self::Optimistic => 1,
-            Self::Syncing(_) | Self::Stalled(_) => 2,
-            Self::Unknown => 3,
-            Self::Down(_) => 4,
-            Self::WrongNetwork(_) | Self::OtherSchedule(_) => 5,
-        }
-    }
-
-    /// Whether nothing is asked of it, or it answers nothing.
-    pub fn is_useless(&self) -> bool {
-        self.rank() > Self::Unknown.rank()
-    }
-
-    /// What that means and what the operator can do about it, by its cause; empty where there is nothing to do.
-    pub fn advice(&self) -> &'static str {
-        match self {
-            Self::Ready | Self::Unknown => "",
-            Self::Optimistic => {
-                "Nobody votes for what no execution client has verified, so until it is well again duties depend on your other beacon \
-                 nodes and on the other operators. Look whether the execution client behind it runs, is in step, and is reached by it."
-            }
-            Self::Syncing(_) => {
-                "Until it has caught up duties depend on your other beacon nodes and on the other operators. Wait, or give a second one \
-                 with --beacon-node."
-            }
-            Self::Stalled(_) => {
-                "It is asked only if no other one is better: look at its log, its peers and its disk, and restart it."
-            }
-            Self::Down(error) => match &error.kind {
-                // What every beacon node has is not there.
-                ErrorKind::NotFound(_) => ErrorKind::NotImplemented(404).advice(),
-                kind => kind.advice(),
-            },
-            Self::WrongNetwork(_) => {
-                "It is not used: take it out of --beacon-node, or point it at the right network."
-            }
-            Self::OtherSchedule(_) => {
-                "It is not used until it agrees, for what is signed by the wrong schedule counts for nothing: update the one that is \
-                 behind."
-            }
-        }
-    }
-
-    /// For people, in a few words.
-    pub fn text(&self) -> String {
-        match self {
-            Self::Ready => "ready".to_owned(),
-            Self::Optimistic => "execution client behind or offline".to_owned(),
-            Self::Syncing(distance) => format!("syncing, {distance} slots behind"),
-            Self::Stalled(behind) => {
-                format!("stalled: it calls itself in step, but its newest block is {behind} slots old")
-            }
-            Self::Unknown => "not asked yet".to_owned(),
-            Self::Down(NodeError {
-                kind: ErrorKind::NotFound(message),
-                ..
-            }) => format!("it does not have what every beacon node has (HTTP 404: {message})"),
-            Self::Down(error) | Self::WrongNetwork(error) => error.kind.to_string(),
-            Self::OtherSchedule(parting) => parting.to_string(),
-        }
-    }
-}
-
-/// What is known of a node.
-#[derive(Debug, Clone)]
-pub struct Health {
-    /// Its address without credentials.
-    pub name: String,
-    /// How it is.
-    pub state: State,
-    /// What it says it is, at most 100 characters; empty when not known.
-    pub version: String,
-    /// The slot of its head; 0 if it told of none.
-    pub head_slot: u64,
-    /// How long its last answer to a health check took.
-    pub latency: Duration,
-    /// A request that it fails again and again, whatever it says of itself, with the last error; the one that fails for
-    /// the longest time. `None` if all is well.
-    pub trouble: Option<NodeError>,
-    /// Again and again it tells of no new blocks by itself, with the last error: it is asked for its head instead.
-    pub silent: Option<NodeError>,
-    /// It is used, and tells another fork schedule than the one that counts: it will not be used when the two part.
-    pub parting: Option<Parting>,
-}
-
-/// A request that failed, one time after the other.
-#[derive(Debug, Clone)]
-struct Failing {
-    /// In how many times between two checks: what is asked often at a time fails often at a time.
-    times: u32,
-    /// The number of the check before it was counted last.
-    check: u32,
-    since: Instant,
-    last: Instant,
-    error: NodeError,
-    /// Whether duties need the answer: what they do not need is nothing to speak of.
-    needed: bool,
-}
-
-impl Failing {
-    /// Whether it is to be told.
-    fn is_trouble(&self) -> bool {
-        self.needed && self.times >= TROUBLE_AFTER && self.last.elapsed() < TROUBLE_FADES
-    }
-
-    /// Whether others are asked before it, after so many checks: until the next one if it failed once, and twice as many each further
-    /// time. Then it is asked first again, or nobody would see that it is well.
-    fn is_behind(&self, checks: u32) -> bool {
-        let shift = self.times.saturating_sub(1).min(MAX_BEHIND.ilog2());
-        checks.wrapping_sub(self.check) < 1 << shift
-    }
-}
-
-/// All nodes failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.text())]
-pub struct AllFailed {
-    /// What was asked.
-    pub request: &'static str,
-    /// Why, node by node; empty when there is no node of the right chain.
-    pub errors: Vec<NodeError>,
-}
-
-impl AllFailed {
-    fn text(&self) -> String {
-        if self.errors.is_empty() {
-            return format!("{}: no beacon node is of use", self.request);
-        }
-        let texts: Vec<String> = self.errors.iter().map(NodeError::to_string).collect();
-        texts.join("; ")
-    }
-
-    /// What the operator can do about it.
-    pub fn advice(&self) -> &'static str {
-        self.errors
-            .first()
-            .map_or("Check the addresses given with --beacon-node.", |error| {
-                error.kind.advice()
-            })
-    }
-
-    /// Whether every node says that it has what was sent already.
-    pub fn is_known_already(&self) -> bool {
-        !self.errors.is_empty() && self.errors.iter().all(|error| error.kind.is_known_already())
-    }
-
-    /// Whether every node that answered says that it does not have it.
-    pub fn is_not_found(&self) -> bool {
-        // Some nodes say no word with their 404.
-        let missing = |error: &NodeError| {
-            matches!(
-                error.kind,
-                ErrorKind::NotFound(_) | ErrorKind::NotImplemented(404)
-            )
-        };
-        !self.errors.is_empty() && self.errors.iter().all(missing)
-    }
-}
 
 /// An answer and who gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -340,22 +154,11 @@ impl Member {
     }
 
     fn count_failure(&mut self, request: &'static str, error: &NodeError, needed: bool) {
-        let (now, check) = (Instant::now(), self.checks);
-        let failing = self.failing.entry(request).or_insert_with(|| Failing {
-            times: 0,
-            check: check.wrapping_sub(1),
-            since: now,
-            last: now,
-            error: error.clone(),
-            needed,
-        });
-        if failing.check != check {
-            failing.times = failing.times.saturating_add(1);
-            failing.check = check;
-        }
-        failing.last = now;
-        failing.error = error.clone();
-        if failing.times == 1 && request != EVENTS && matches!(error.kind, ErrorKind::Unreachable(_)) {
+        let check = self.checks;
+        let failing = self.failing.entry(request);
+        let failing = failing.or_insert_with(|| Failing::new(check, error, needed));
+        let is_first = failing.count(check, error);
+        if is_first && request != EVENTS && matches!(error.kind, ErrorKind::Unreachable(_)) {
             // Perhaps it was started again, and is another version. What breaks all the time says nothing.
             self.node.forget_lacking();
         }
@@ -884,8 +687,7 @@ impl Nodes {
             } else {
                 deadline
             };
-            let verified = self.verify(place, node, now_ms, until).await;
-            asked.settle(&verified);
+            let verified = asked.settled(self.verify(place, node, now_ms, until)).await;
             // One that says nothing has said nothing else.
             if let Err(error) = verified
                 && !(knows && error.kind.says_nothing())
@@ -896,16 +698,15 @@ impl Nodes {
         }
         let asked = Instant::now();
         let syncing = async {
-            let question = self.ask(SYNCING, place, FAIR);
-            let answer = syncing(node, deadline).await;
-            question.settle(&answer);
+            let answer = self
+                .ask(SYNCING, place, FAIR)
+                .settled(syncing(node, deadline))
+                .await;
             (answer, asked.elapsed())
         };
         let shown = async {
-            let question = self.ask(HEAD, place, FAIR);
-            let shown = node.header("head", deadline.min(asked + SHOW_HEAD)).await;
-            question.settle(&shown);
-            shown.ok()
+            let shown = node.shown_head(deadline.min(asked + SHOW_HEAD));
+            self.ask(HEAD, place, FAIR).settled(shown).await.ok()
         };
         let ((syncing, latency), shown) = futures::join!(syncing, shown);
         let answered = syncing.is_ok();
@@ -955,19 +756,6 @@ impl Nodes {
         }
     }
 
-    /// One node is asked something. `fair` is how long it has at the least before it says something of it that it does not answer.
-    fn ask(&self, request: &'static str, place: usize, fair: Duration) -> Asked<'_> {
-        Asked {
-            nodes: self,
-            request,
-            place,
-            at: Instant::now(),
-            fair,
-            needed: true,
-            open: true,
-        }
-    }
-
     /// Notes that a node answers nothing, or what cannot be used. What answers there next may be another one: it is verified anew.
     fn mark(&self, place: usize, error: &NodeError) {
         let mut shared = self.shared();
@@ -1003,7 +791,7 @@ impl Nodes {
         deadline: Instant,
     ) -> Result<(), NodeError> {
         let ask = |what, path: &'static str, limit| async move {
-            let request = Request::get(what, path, limit);
+            let request = Request::get(what, path, limit).can_wait();
             node.send(&request, deadline).await.map(|answer| answer.body)
         };
         let (genesis, spec, version) = futures::join!(
@@ -1174,9 +962,7 @@ impl Nodes {
         let mut errors = Vec::new();
         for (place, node, _) in self.ranked(Some(request)) {
             let asked = self.ask(request, place, FAIR).not_needed();
-            let answer = ask(node, Instant::now() + patience).await;
-            asked.settle(&answer);
-            match answer {
+            match asked.settled(ask(node, Instant::now() + patience)).await {
                 Ok(value) => return Ok(From { value, node: place }),
                 Err(error) => errors.push(error),
             }
@@ -1190,17 +976,10 @@ impl Nodes {
         F: Fn(Node) -> Fut,
         Fut: Future<Output = Result<T, NodeError>>,
     {
-        let asked = self.ranked(Some(request)).into_iter().map(|(place, node, _)| {
-            let asked = self.ask(request, place, FAIR);
-            let answer = ask(node);
-            async move {
-                let answer = answer.await;
-                asked.settle(&answer);
-                answer
-            }
-        });
+        let asked = self.ranked(Some(request)).into_iter();
+        let asked = asked.map(|(place, node, _)| self.put(request, (place, node), &ask));
         let mut running: FuturesUnordered<_> = asked.collect();
-        while let Some(answer) = running.next().await {
+        while let Some((_, answer)) = running.next().await {
             if let Ok(value) = answer {
                 tell(value);
             }
@@ -1250,18 +1029,9 @@ impl Nodes {
         Fut: Future<Output = Result<T, NodeError>>,
     {
         let started = Instant::now();
-        let mut running: FuturesUnordered<_> = of_use(self.ranked(Some(request)))
-            .into_iter()
-            .map(|(place, node, _)| {
-                let asked = self.ask(request, place, FAIR);
-                let answer = send(node);
-                async move {
-                    let answer = answer.await;
-                    asked.settle(&answer);
-                    (place, answer)
-                }
-            })
-            .collect();
+        let asked = of_use(self.ranked(Some(request))).into_iter();
+        let asked = asked.map(|(place, node, _)| self.put(request, (place, node), &send));
+        let mut running: FuturesUnordered<_> = asked.collect();
         let (mut accepted, mut refused, mut after) = (Vec::new(), Vec::new(), None);
         while let Some((node, result)) = running.next().await {
             match result {
@@ -1286,78 +1056,6 @@ impl Nodes {
     }
 }
 
-/// A node that is asked something. It is the only way to ask one of several, so nobody is dropped without a word: an answer, a failure,
-/// having been overtaken by one that was asked later, and not being waited for any longer, each says something of the node. A
-/// node that fails a request is asked for that after those that are as well, until the next check, and for twice as long each
-/// further time; if it goes on, that is told. It is not down for that, and what it tells of its head counts as before.
-struct Asked<'a> {
-    nodes: &'a Nodes,
-    request: &'static str,
-    place: usize,
-    at: Instant,
-    fair: Duration,
-    needed: bool,
-    open: bool,
-}
-
-impl Asked<'_> {
-    /// For what no duty waits for.
-    fn not_needed(mut self) -> Self {
-        self.needed = false;
-        self
-    }
-
-    /// It answered, failed, or did not answer before our deadline.
-    fn settle<T>(mut self, answer: &Result<T, NodeError>) {
-        match answer {
-            // See `drop`.
-            Err(error) if error.kind == ErrorKind::Timeout => {}
-            Err(error) => self.failed(error),
-            Ok(_) => {
-                self.open = false;
-                if let Some(member) = self.nodes.shared().members.get_mut(self.place) {
-                    member.answered(self.request);
-                }
-            }
-        }
-    }
-
-    /// One that was asked after it gave a good answer before it; none if it had too little time for that to say something.
-    fn overtaken(mut self) -> Option<NodeError> {
-        if self.at.elapsed() < OVERTAKEN_AFTER {
-            return None;
-        }
-        let error = self.error(ErrorKind::Overtaken)?;
-        self.failed(&error);
-        Some(error)
-    }
-
-    fn error(&self, kind: ErrorKind) -> Option<NodeError> {
-        let shared = self.nodes.shared();
-        let member = shared.members.get(self.place)?;
-        Some(member.node.error(self.request, kind))
-    }
-
-    fn failed(&mut self, error: &NodeError) {
-        self.open = false;
-        if let Some(member) = self.nodes.shared().members.get_mut(self.place) {
-            member.failed(self.request, error, self.needed);
-        }
-    }
-}
-
-impl Drop for Asked<'_> {
-    /// Nobody waits for it any longer.
-    fn drop(&mut self) {
-        if self.open
-            && self.at.elapsed() >= self.fair
-            && let Some(error) = self.error(ErrorKind::Timeout)
-        {
-            self.failed(&error);
-        }
-    }
-}
-
 /// Of ranked nodes those that are in step with the chain; all if none is.
 fn of_use(mut ranked: Vec<(usize, Node, u8)>) -> Vec<(usize, Node, u8)> {
     let enough = State::Optimistic.rank();
@@ -1378,32 +1076,9 @@ fn told_apart(nodes: Vec<Node>) -> Vec<Node> {
     nodes.into_iter().map(number).collect()
 }
 
-/// How a node is: what it says of itself, the head that it shows, else the one of which it told last, and the slot by our clock. What
-/// was seen counts more than what it says.
-fn state(said: &Syncing, shown: Option<&Header>, told: Option<choice::Head>, slot: Option<u64>) -> State {
-    let seen = shown.map(Header::head).or(told).map(|head| head.slot);
-    let behind = slot.map_or(0, |slot| slot.saturating_sub(seen.unwrap_or(said.head_slot)));
-    let distance = if seen.is_some() && slot.is_some() {
-        behind
-    } else {
-        behind.max(said.sync_distance)
-    };
-    let optimistic =
-        said.is_optimistic || said.el_offline || shown.is_some_and(|shown| shown.execution_optimistic);
-    if said.is_syncing && distance > MAX_DISTANCE {
-        State::Syncing(distance)
-    } else if behind > MAX_STALL {
-        State::Stalled(behind)
-    } else if optimistic {
-        State::Optimistic
-    } else {
-        State::Ready
-    }
-}
-
 /// Asks a node how it is.
 async fn syncing(node: &Node, deadline: Instant) -> Result<Syncing, NodeError> {
-    let request = Request::get(SYNCING, "/eth/v1/node/syncing", SMALL);
+    let request = Request::get(SYNCING, "/eth/v1/node/syncing", SMALL).can_wait();
     let answer = node.send(&request, deadline).await?;
     let data: Data<Syncing> = serde_json::from_slice(&answer.body)
         .map_err(|error| node.error(SYNCING, ErrorKind::Malformed(why_no_json(&error))))?;

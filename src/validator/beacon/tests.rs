@@ -1252,7 +1252,7 @@ async fn older_endpoints_are_used_where_newer_ones_are_missing() {
         })
         .await;
         let nodes = connect(&[&server]).await;
-        let found = nodes.validators(&[pubkey], soon()).await.unwrap().value;
+        let found = nodes.validators(&[pubkey], soon()).await.unwrap().found;
         assert!(found[0].index == 3 && found[0].status == "active_ongoing");
         // A validator nobody asked for.
         assert!(nodes.validators(&[[6; 48]], soon()).await.is_err());
@@ -2880,19 +2880,213 @@ async fn what_a_node_wants_not_to_be_asked_is_not_sent_until_the_time_is_over() 
     attestation_data(&nodes, 9, soon()).await.unwrap_err();
     limits.store(0, Ordering::SeqCst);
     assert_eq!(attestation_data(&nodes, 9, soon()).await.unwrap().node, 0);
-    // It says for how long: neither questions nor streams are sent until then.
+    // It says for how long: what can wait is not sent until then.
     limits.store(2, Ordering::SeqCst);
-    attestation_data(&nodes, 9, soon()).await.unwrap_err();
+    nodes.attester_duties(0, &[1], soon()).await.unwrap_err();
     let limited = Instant::now();
     let before = asked.load(Ordering::SeqCst);
     limits.store(0, Ordering::SeqCst);
-    let failed = attestation_data(&nodes, 9, soon()).await.unwrap_err();
+    let failed = nodes.attester_duties(0, &[1], soon()).await.unwrap_err();
     if limited.elapsed() < Duration::from_secs(1) {
         assert_eq!(failed.errors[0].kind, ErrorKind::Limited(Some(2)));
         assert_eq!(asked.load(Ordering::SeqCst), before);
     }
     tokio::time::sleep(Duration::from_millis(2_050)).await;
-    assert!(attestation_data(&nodes, 9, soon()).await.is_ok());
+    let failed = nodes.attester_duties(0, &[1], soon()).await.unwrap_err();
+    let kind = &failed.errors[0].kind;
+    assert!(!matches!(kind, ErrorKind::Limited(_)), "{failed}");
+    assert_eq!(asked.load(Ordering::SeqCst), before + 1);
+}
+
+/// One kind of question is limited, and the node says for how long: five slots of votes, and a signed block, must not be lost for that.
+#[tokio::test]
+async fn what_a_duty_waits_for_is_sent_although_the_node_wants_to_be_asked_nothing() {
+    const REGISTER: &str = "/eth/v1/validator/register_validator";
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let calls = asked.clone();
+    let server = serve(7, move |call| {
+        calls.lock().unwrap().push(call.path().to_owned());
+        let answer = if call.path() == REGISTER {
+            let mut answer = error(429, "slow down");
+            answer.headers_mut().insert("retry-after", "60".parse().unwrap());
+            Some(answer)
+        } else if call.path() == DATA_PATH {
+            Some(vote_json(9).to_string().into_response())
+        } else {
+            (call.method() == "POST" && !call.path().contains("duties"))
+                .then(|| StatusCode::OK.into_response())
+        };
+        async move { answer }.boxed()
+    })
+    .await;
+    let nodes = connect(&[&server]).await;
+    let chain = nodes.chain().unwrap();
+    let schemas = Arc::new(BlockSchemas::new(&chain.spec.sizes));
+    let limited = Instant::now();
+    let brief = || Instant::now() + Duration::from_millis(400);
+    nodes.register_validators(&[], brief()).await.unwrap_err();
+    asked.lock().unwrap().clear();
+    // Looks, and what no duty needs.
+    let _ = nodes.register_validators(&[], brief()).await;
+    let _ = nodes.validators(&[[5; 48]], brief()).await;
+    let _ = nodes.attester_duties(0, &[1], brief()).await;
+    let _ = nodes.proposer_duties(0, brief()).await;
+    let _ = nodes.sync_duties(0, &[1], brief()).await;
+    let _ = nodes.votes(0, &[1], Duration::from_millis(400)).await;
+    let _ = nodes.liveness(0, &[1], Duration::from_millis(400)).await;
+    nodes.check(NOW_MS, soon()).await;
+    assert_eq!(*asked.lock().unwrap(), [""; 0]);
+    // Duties of this slot, even of a node that is not asked how it is.
+    let (block, blobs) = block(&schemas, Fork::Electra, 9, false);
+    let publish = nodes.publish_block(&schemas, &block, blobs.as_ref(), &[9; 96], soon());
+    publish.await.unwrap();
+    assert_eq!(attestation_data(&nodes, 9, soon()).await.unwrap().value, vote(9));
+    nodes
+        .submit_attestations(Fork::Electra, &[], soon())
+        .await
+        .unwrap();
+    nodes.submit_aggregates(Fork::Electra, &[], soon()).await.unwrap();
+    nodes.submit_sync_messages(&[], soon()).await.unwrap();
+    nodes.submit_contributions(&[], soon()).await.unwrap();
+    nodes.subscribe_committees(&[], soon()).await.unwrap();
+    nodes.subscribe_sync_committees(&[], soon()).await.unwrap();
+    nodes.prepare_proposers(&[], soon()).await.unwrap();
+    let _ = nodes.aggregate_attestation(&vote(9), 0, brief()).await;
+    let _ = nodes.sync_committee_contribution(9, 0, &[1; 32], brief()).await;
+    let _ = nodes.head_root(brief()).await;
+    let _ = nodes.head_header(brief()).await;
+    let _ = nodes.known_block(&schemas, &[1; 32], brief()).await;
+    let _ = nodes.committee(9, 0, brief()).await;
+    let _ = nodes.sync_committee(0, brief()).await;
+    let _ = nodes.public_keys(&[1], brief()).await;
+    let wanted = BlockRequest {
+        slot: 9,
+        randao_reveal: [1; 96],
+        graffiti: [0; 32],
+        builder_boost_factor: None,
+    };
+    let produced = nodes.produce_block(&schemas, &wanted, brief(), |_| None, |_| ());
+    let _ = produced.await;
+    let asked = asked.lock().unwrap().clone();
+    for path in [
+        "/eth/v2/beacon/blocks",
+        DATA_PATH,
+        "/eth/v2/beacon/pool/attestations",
+        "/eth/v2/validator/aggregate_and_proofs",
+        "/eth/v1/beacon/pool/sync_committees",
+        "/eth/v1/validator/contribution_and_proofs",
+        "/eth/v1/validator/beacon_committee_subscriptions",
+        "/eth/v1/validator/sync_committee_subscriptions",
+        "/eth/v1/validator/prepare_beacon_proposer",
+        "/eth/v2/validator/aggregate_attestation",
+        "/eth/v1/validator/sync_committee_contribution",
+        "/eth/v1/beacon/blocks/head/root",
+        "/eth/v1/beacon/headers/head",
+        "/eth/v1/beacon/states/head/committees",
+        "/eth/v1/beacon/states/head/sync_committees",
+        "/eth/v1/beacon/states/head/validators",
+        "/eth/v3/validator/blocks/9",
+    ] {
+        assert!(asked.iter().any(|one| one == path), "{path} is not in {asked:?}");
+    }
+    assert!(
+        limited.elapsed() < Duration::from_secs(60),
+        "too slow to say anything"
+    );
+}
+
+/// Names of three nodes that are in step, and of one that catches up.
+async fn four() -> (Vec<Server>, Nodes, Vec<String>) {
+    let mut servers = Vec::new();
+    for behind in [false, false, false, true] {
+        let server = serve(7, move |call| {
+            let answer = (behind && call.path() == "/eth/v1/node/syncing").then(|| syncing(true, 10, false));
+            async move { answer }.boxed()
+        });
+        servers.push(server.await);
+    }
+    let nodes = connect(&servers.iter().collect::<Vec<_>>()).await;
+    let names = nodes.health().into_iter().map(|one| one.name).collect();
+    (servers, nodes, names)
+}
+
+/// Who answers a poll, if nodes take so long (in milliseconds; `None` for ever), and how long that takes.
+async fn polled(nodes: &Nodes, names: &[String], takes: [Option<u64>; 4]) -> (Vec<usize>, Duration) {
+    let began = Instant::now();
+    let ask = |node: Node| async move {
+        let place = names.iter().position(|name| name == node.name()).unwrap();
+        match takes[place] {
+            Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+            None => std::future::pending().await,
+        }
+        Ok(())
+    };
+    let said = tokio::time::timeout(Duration::from_secs(20), nodes.poll("anything", ask)).await;
+    let said = said.expect("an answer").unwrap();
+    (said.into_iter().map(|one| one.node).collect(), began.elapsed())
+}
+
+#[tokio::test]
+async fn who_is_quickest_is_not_the_only_one_that_is_heard_and_who_hangs_keeps_nobody_waiting() {
+    let (_servers, nodes, names) = &four().await;
+    let seconds = Duration::from_secs;
+    // Others have more to do than the first one.
+    let (heard, took) = polled(nodes, names, [Some(0), Some(1_300), Some(1_800), Some(0)]).await;
+    assert_eq!(heard, [0, 1, 2]);
+    assert!(took < seconds(4), "{took:?}");
+    // When most have answered, the last one has a second.
+    let (heard, took) = polled(nodes, names, [Some(0), Some(100), None, Some(0)]).await;
+    assert_eq!(heard, [0, 1]);
+    assert!(took < FAIR_IF_HARD, "{took:?}");
+    nodes.check(NOW_MS, soon()).await;
+    // All others hang: the only one that does not is heard, and the next time at once.
+    let (heard, took) = polled(nodes, names, [Some(0), None, None, Some(0)]).await;
+    assert_eq!(heard, [0]);
+    assert!(took < FAIR_IF_HARD + seconds(3), "{took:?}");
+    let (heard, took) = polled(nodes, names, [Some(0), None, None, Some(0)]).await;
+    assert_eq!(heard, [0]);
+    assert!(took < FAIR_IF_HARD, "{took:?}");
+}
+
+#[tokio::test]
+async fn those_that_are_behind_are_asked_when_nobody_else_answers_soon() {
+    let (_servers, nodes, names) = &four().await;
+    let (heard, took) = polled(nodes, names, [None, None, None, Some(0)]).await;
+    assert_eq!(heard, [3]);
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    // What those say counts that are in step, if they say it at all.
+    let (_servers, nodes, names) = &four().await;
+    let (heard, _) = polled(nodes, names, [Some(1_500), None, None, Some(0)]).await;
+    assert_eq!(heard, [0]);
+}
+
+#[tokio::test]
+async fn which_validator_has_a_key_is_what_most_nodes_say() {
+    let status = |index: u64| {
+        json!({ "data": [{
+            "index": index.to_string(), "balance": "32000000000", "status": "active_ongoing",
+            "validator": {
+                "pubkey": format!("0x{}", "05".repeat(48)), "effective_balance": "32000000000",
+                "slashed": false, "activation_epoch": "0", "exit_epoch": u64::MAX.to_string(),
+            },
+        }] })
+    };
+    let mut servers = Vec::new();
+    for index in [7, 5, 5] {
+        servers.push(healthy(&[("/eth/v1/beacon/states/head/validators", status(index))]).await);
+    }
+    let all: Vec<&Server> = servers.iter().collect();
+    let nodes = connect(&all).await;
+    let agreed = nodes.validators(&[[5; 48]], soon()).await.unwrap();
+    assert_eq!(agreed.found[0].index, 5);
+    assert!(!agreed.disputes[0].is_open);
+    let told = agreed.disputes[0].to_string();
+    let name = nodes.health().remove(0).name;
+    assert!(told.starts_with(&format!("{name} says 7, ")), "{told}");
+    let nodes = connect(&all[..2]).await;
+    let agreed = nodes.validators(&[[5; 48]], soon()).await.unwrap();
+    assert_eq!(agreed.found, []);
+    assert!(agreed.open(&[5; 48]).is_some());
 }
 
 #[tokio::test]

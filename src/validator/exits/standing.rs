@@ -42,6 +42,12 @@ pub enum Standing {
         /// As the beacon node calls it.
         status: String,
     },
+    /// Beacon nodes differ about its index, and as many say the one as the other.
+    #[error(
+        "the validator's index is not certain\nthe beacon nodes disagree about it: {0}\nfind out which is right (a block explorer shows \
+         the index of a public key), and take the wrong beacon node out of --beacon-node"
+    )]
+    Disputed(String),
     /// The key has another index.
     #[error(
         "the validator has another index\nthe chain knows this public key as validator {found}, not {given}\nlook both up \

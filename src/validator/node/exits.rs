@@ -303,10 +303,10 @@ impl Exits {
                 error.advice(),
             )
         })?;
-        let status = found
-            .value
-            .into_iter()
-            .find(|status| status.validator.pubkey == key);
+        if let Some(dispute) = found.open(&key) {
+            return Err(Refusal::from_lines(Standing::Disputed(dispute.to_string())));
+        }
+        let status = found.found.into_iter().next();
         let status = status.ok_or_else(|| Refusal::from_lines(Standing::Unknown))?;
         Standing::check(&status).map_err(Refusal::from_lines)?;
         Ok((place, status))
@@ -637,8 +637,7 @@ impl Office {
             let deadline = tokio::time::Instant::now() + PATIENCE;
             // Whoever cannot tell is given the exit all the same.
             let found = nodes.validators(&[key], deadline).await.ok();
-            let found =
-                found.and_then(|found| found.value.into_iter().find(|one| one.validator.pubkey == key));
+            let found = found.and_then(|found| found.found.into_iter().next());
             let leaving = found.as_ref().and_then(|status| match Standing::check(status) {
                 Err(Standing::Leaving { epoch, .. } | Standing::Gone { epoch, .. }) => Some(epoch),
                 _ => None,

@@ -195,7 +195,8 @@ impl Node {
     ) -> Result<Vec<ValidatorStatus>, NodeError> {
         const WHAT: &str = "validators";
         let ids: Vec<String> = pubkeys.iter().map(|key| hex_text(key)).collect();
-        let found = self.states_of(WHAT, &ids, deadline).await?;
+        // Once an epoch, and for people.
+        let found = self.states_of(WHAT, &ids, Request::can_wait, deadline).await?;
         let asked: BTreeSet<_> = pubkeys.iter().collect();
         let mut seen = BTreeSet::new();
         for one in &found {
@@ -211,12 +212,13 @@ impl Node {
         &self,
         what: &'static str,
         ids: &[String],
+        how: impl Fn(Request) -> Request,
         deadline: Instant,
     ) -> Result<Vec<ValidatorStatus>, NodeError> {
         const PATH: &str = "/eth/v1/beacon/states/head/validators";
         let limit = SMALL + ids.len() * PER_ITEM;
         let body = serde_json::json!({ "ids": ids });
-        let question = Request::post(what, PATH, &body, limit).unless(ErrorKind::is_missing);
+        let question = how(Request::post(what, PATH, &body, limit)).unless(ErrorKind::is_missing);
         let posted: Result<List<ValidatorStatus>, _> = self.ask(&question, deadline).await;
         match posted {
             Ok(found) => Ok(found.data),
@@ -224,7 +226,7 @@ impl Node {
             Err(error) if older(&error) => {
                 let mut found = Vec::new();
                 for ids in ids.chunks(KEYS_PER_URL) {
-                    let question = Request::get(what, PATH, limit);
+                    let question = how(Request::get(what, PATH, limit));
                     let request = ids.iter().fold(question, |request, id| request.with("id", id));
                     let some: List<ValidatorStatus> = self.ask(&request, deadline).await?;
                     found.extend(some.data);
@@ -242,7 +244,8 @@ impl Node {
         deadline: Instant,
     ) -> Result<Vec<(u64, [u8; 48])>, NodeError> {
         const WHAT: &str = "public keys";
-        let found = self.states_of(WHAT, &numbers(indices), deadline).await?;
+        let at_once = |request| request;
+        let found = self.states_of(WHAT, &numbers(indices), at_once, deadline).await?;
         let asked: BTreeSet<u64> = indices.iter().copied().collect();
         let keys = found.iter().map(|one| (one.index, one.validator.pubkey));
         let keys: Vec<(u64, [u8; 48])> = keys.filter(|(index, _)| asked.contains(index)).collect();
@@ -305,6 +308,7 @@ impl Node {
         let limit = MAX_IDEAL_REWARDS + indices.len() * PER_ITEM;
         let request =
             Request::post(WHAT, path, &numbers(indices), limit).unless(ErrorKind::is_missing_endpoint);
+        let request = request.can_wait();
         let rewards = self
             .ask::<Data<AttestationRewards>>(&request, deadline)
             .await?
@@ -329,7 +333,8 @@ impl Node {
         const WHAT: &str = "liveness";
         let path = format!("/eth/v1/validator/liveness/{epoch}");
         let request = Request::post(WHAT, path, &numbers(indices), SMALL + indices.len() * PER_ITEM)
-            .unless(ErrorKind::is_missing_endpoint);
+            .unless(ErrorKind::is_missing_endpoint)
+            .can_wait();
         let live: List<Liveness> = self.ask(&request, deadline).await?;
         let vote = |one: &Liveness| Vote {
             index: one.index,
@@ -366,6 +371,7 @@ impl Node {
         const WHAT: &str = "attester duties";
         let path = format!("/eth/v1/validator/duties/attester/{epoch}");
         let request = Request::post(WHAT, path, &numbers(indices), SMALL + indices.len() * PER_ITEM);
+        let request = request.can_wait();
         let duties: Duties<AttesterDuty> = self.ask(&request, deadline).await?;
         let mut asked: BTreeSet<u64> = indices.iter().copied().collect();
         for duty in &duties.data {
@@ -393,7 +399,7 @@ impl Node {
         let slots = usize::try_from(chain.spec.slots_per_epoch).unwrap_or(1024);
         let request = |version| {
             let path = format!("/eth/{version}/validator/duties/proposer/{epoch}");
-            Request::get(WHAT, path, SMALL + slots * PER_ITEM)
+            Request::get(WHAT, path, SMALL + slots * PER_ITEM).can_wait()
         };
         let newer = request("v2").unless(ErrorKind::is_missing_endpoint);
         let (duties, v2): (Duties<ProposerDuty>, bool) = match self.ask(&newer, deadline).await {
@@ -425,7 +431,7 @@ impl Node {
         let size = chain.spec.sizes.sync_committee_size;
         // A validator may have any number of places in the committee.
         let limit = SMALL + indices.len() * PER_ITEM + size * 8;
-        let request = Request::post(WHAT, path, &numbers(indices), limit);
+        let request = Request::post(WHAT, path, &numbers(indices), limit).can_wait();
         let duties: List<SyncDuty> = self.ask(&request, deadline).await?;
         let mut asked: BTreeSet<u64> = indices.iter().copied().collect();
         for duty in &duties.data {
@@ -623,14 +629,20 @@ impl Node {
         })
     }
 
-    pub(in crate::validator::beacon) async fn header(
+    pub(super) async fn header(&self, block_id: &str, deadline: Instant) -> Result<Header, NodeError> {
+        self.read_header(&header_of(block_id), deadline).await
+    }
+
+    /// Its head, when it is asked how it is.
+    pub(in crate::validator::beacon) async fn shown_head(
         &self,
-        block_id: &str,
         deadline: Instant,
     ) -> Result<Header, NodeError> {
-        const WHAT: &str = "block header";
-        let path = format!("/eth/v1/beacon/headers/{block_id}");
-        let answer: Optimistic<HeaderData> = self.ask(&Request::get(WHAT, path, SMALL), deadline).await?;
+        self.read_header(&header_of("head").can_wait(), deadline).await
+    }
+
+    async fn read_header(&self, request: &Request, deadline: Instant) -> Result<Header, NodeError> {
+        let answer: Optimistic<HeaderData> = self.ask(request, deadline).await?;
         let header = Header {
             root: answer.data.root,
             header: answer.data.header.message,
@@ -640,9 +652,17 @@ impl Node {
         if header.header.root() == header.root {
             Ok(header)
         } else {
-            Err(self.malformed(WHAT, "its root is not that of the header"))
+            Err(self.malformed(request.what, "its root is not that of the header"))
         }
     }
+}
+
+fn header_of(block_id: &str) -> Request {
+    Request::get(
+        "block header",
+        format!("/eth/v1/beacon/headers/{block_id}"),
+        SMALL,
+    )
 }
 
 /// Whether an older form of the question may work where the newer one did not. A 400 counts too: nodes that take the

@@ -8,6 +8,7 @@ use crate::{
     crypto::hash::Hash,
     validator::{
         beacon::{
+            agreed::Agreed,
             answers::{
                 AttesterDuty, BlockRoot, Duties, Header, ProposerDuties, SyncDuty, ValidatorStatus, Vote,
             },
@@ -89,22 +90,16 @@ impl Nodes {
         })
     }
 
-    /// Validators by public key in the head state; those that the chain does not know are left out.
+    /// Validators by public key in the head state, by what most nodes say; those that the chain does not know are left out.
     ///
     /// # Errors
     /// [`AllFailed`].
-    pub async fn validators(
-        &self,
-        pubkeys: &[[u8; 48]],
-        deadline: Instant,
-    ) -> Result<From<Vec<ValidatorStatus>>, AllFailed> {
-        self.first("validators", deadline, FAIR, |node| async move {
-            node.validators(pubkeys, deadline).await
-        })
-        .await
+    pub async fn validators(&self, pubkeys: &[[u8; 48]], deadline: Instant) -> Result<Agreed, AllFailed> {
+        let said = self.validators_of_all(pubkeys, deadline).await?;
+        Ok(Agreed::of(pubkeys, &said, |node| self.name_of(node)))
     }
 
-    /// The same, and what each node says.
+    /// The same, as each node says it.
     ///
     /// # Errors
     /// [`AllFailed`].

@@ -193,7 +193,7 @@ impl Nodes {
         deadline: Instant,
     ) -> Result<Submission<()>, AllFailed> {
         let path = "/eth/v1/validator/register_validator";
-        let request = Request::post("builder registrations", path, &registrations, SMALL);
+        let request = Request::post("builder registrations", path, &registrations, SMALL).can_wait();
         self.post(request, deadline).await
     }
 

@@ -1,11 +1,11 @@
 //! Asking all nodes the same, where one node's word is not enough.
 
-use std::future::Future;
+use std::{collections::BTreeSet, future::Future};
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::{Instant, timeout_at};
 
-use super::{AllFailed, FAIR, Node, NodeError, Nodes, of_use};
+use super::{AllFailed, FAIR, FAIR_IF_HARD, MAX_HEDGE, Node, NodeError, Nodes, of_use};
 
 /// What one of several nodes says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,10 +18,40 @@ pub struct Said<T> {
     pub value: T,
 }
 
+/// How long others are waited for.
+#[derive(Default)]
+struct Wait {
+    /// How many are waited for: not those that failed this lately, nor those that fail now.
+    awaited: usize,
+    /// When the first good answer came, and when most had given one.
+    first: Option<Instant>,
+    most: Option<Instant>,
+}
+
+impl Wait {
+    /// So many have given a good answer by now.
+    fn are(&mut self, answers: usize) {
+        let now = Instant::now();
+        if answers > 0 {
+            self.first.get_or_insert(now);
+            if 2 * answers > self.awaited {
+                self.most.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Until when; none before there is a good answer.
+    fn until(&self) -> Option<Instant> {
+        let most = self.most.map(|at| at + FAIR);
+        most.or_else(|| self.first.map(|at| at + FAIR_IF_HARD))
+    }
+}
+
 impl Nodes {
-    /// Asks all nodes at once that are of use, and waits for all of them: but when one has answered, no longer than another one has at
-    /// the least. Those that are behind are asked when no other one has a good answer. Gives the good answers in the order of the nodes,
-    /// at least one.
+    /// Asks all nodes at once that are of use, and waits for all of them: but when most have answered, no longer than another one has at
+    /// the least, and when one has, no longer than for what is hard to answer, so that who is quickest is not the only one that is heard.
+    /// Those that are behind are asked when no other one has given a good answer soon, and count if none does. Gives the good answers in the
+    /// order of the nodes, at least one.
     ///
     /// # Errors
     /// [`AllFailed`] when there was none.
@@ -30,72 +60,63 @@ impl Nodes {
         F: Fn(Node) -> Fut,
         Fut: Future<Output = Result<T, NodeError>>,
     {
-        let ranked = self.ranked(Some(request));
-        let best = of_use(ranked.clone());
-        let is_best = |place: usize| best.iter().any(|(of, ..)| *of == place);
-        let rest: Vec<(usize, Node)> = ranked
-            .iter()
-            .filter(|(place, ..)| !is_best(*place))
-            .map(|(place, node, _)| (*place, node.clone()))
-            .collect();
-        let best = best
-            .iter()
-            .map(|(place, node, _)| (*place, node.clone()))
-            .collect();
-        let mut errors = Vec::new();
-        for nodes in [best, rest] {
-            let said = self.poll_these(request, &ask, nodes, &mut errors).await;
-            if !said.is_empty() {
-                return Ok(said);
-            }
-        }
-        Err(AllFailed { request, errors })
-    }
-
-    async fn poll_these<T, F, Fut>(
-        &self,
-        request: &'static str,
-        ask: &F,
-        nodes: Vec<(usize, Node)>,
-        errors: &mut Vec<NodeError>,
-    ) -> Vec<Said<T>>
-    where
-        F: Fn(Node) -> Fut,
-        Fut: Future<Output = Result<T, NodeError>>,
-    {
-        let asked = nodes.into_iter().map(|(place, node)| {
-            let asked = self.ask(request, place, FAIR);
-            let answer = ask(node);
-            async move {
-                let answer = answer.await;
-                asked.settle(&answer);
-                (place, answer)
-            }
-        });
-        let mut running: FuturesUnordered<_> = asked.collect();
-        let mut said = Vec::new();
-        let mut until: Option<Instant> = None;
+        let mut best = self.ranked(Some(request));
+        // They are ordered by how they are before anything else.
+        let mut rest = best.split_off(of_use(best.clone()).len());
+        let failed_lately: BTreeSet<usize> = {
+            let shared = self.shared();
+            let members = shared.members.iter().enumerate();
+            let behind = members.filter(|(_, member)| member.is_behind(request));
+            behind.map(|(place, _)| place).collect()
+        };
+        let places = best.iter().map(|(place, ..)| *place);
+        let best_places: BTreeSet<usize> = places.collect();
+        let mut wait = Wait {
+            awaited: best_places.difference(&failed_lately).count(),
+            ..Wait::default()
+        };
+        let put = |(place, node, _)| self.put(request, (place, node), &ask);
+        let began = Instant::now();
+        let mut running: FuturesUnordered<_> = best.into_iter().map(put).collect();
+        let (mut said, mut errors) = (Vec::new(), Vec::new());
         loop {
-            let next = match until {
-                Some(until) => timeout_at(until, running.next()).await.ok().flatten(),
-                None => running.next().await,
+            let look = wait.until().or((!rest.is_empty()).then_some(began + MAX_HEDGE));
+            let next = match look {
+                Some(look) => timeout_at(look, running.next()).await.ok(),
+                None => Some(running.next().await),
             };
             match next {
-                Some((node, Ok(value))) => {
-                    until.get_or_insert_with(|| Instant::now() + FAIR);
+                Some(Some((node, Ok(value)))) => {
                     let head_slot = self.head_slot(node);
                     said.push(Said {
                         node,
                         head_slot,
                         value,
                     });
+                    wait.are(said.len());
                 }
-                Some((_, Err(error))) => errors.push(error),
-                None => break,
+                Some(Some((node, Err(error)))) => {
+                    if best_places.contains(&node) && !failed_lately.contains(&node) {
+                        wait.awaited = wait.awaited.saturating_sub(1);
+                        wait.are(said.len());
+                    }
+                    errors.push(error);
+                }
+                // It is time for those that are behind, or nobody else is left.
+                Some(None) | None if said.is_empty() && !rest.is_empty() => {
+                    running.extend(std::mem::take(&mut rest).into_iter().map(put));
+                }
+                Some(None) | None => break,
             }
         }
+        if said.iter().any(|one| best_places.contains(&one.node)) {
+            said.retain(|one| best_places.contains(&one.node));
+        }
+        if said.is_empty() {
+            return Err(AllFailed { request, errors });
+        }
         said.sort_by_key(|one| one.node);
-        said
+        Ok(said)
     }
 
     /// The slot of a node's head; 0 if it told of none, and never one of the future.

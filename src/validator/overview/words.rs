@@ -46,8 +46,8 @@ pub const WHEN_DISSENT: &str = "Look at its log, restart or update it, or take i
 /// That a beacon node says something else of our validators than what counts, what that means, and what to do about it.
 pub fn dissents(one: &Dissenter) -> String {
     format!(
-        "beacon node {} says something else about {} than what counts (what most of your beacon nodes say, or what was known before): it \
-         is not used for that. {WHEN_DISSENT}",
+        "beacon node {} says something else about {} than your others, or than what was known before. What most say counts, so one that is \
+         outvoted is not used for that; if each says something else, nobody knows who is right. {WHEN_DISSENT}",
         one.name,
         one.about.text()
     )

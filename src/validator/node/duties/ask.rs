@@ -38,6 +38,16 @@ pub(super) enum Duties {
 }
 
 impl Duties {
+    /// Leaves only what is for these validators.
+    pub(super) fn keep(&mut self, whom: &Whom) {
+        let keeps = |index: u64, validator: u32| whom.get(&index) == Some(&validator);
+        match self {
+            Self::Attesters(duties) => duties.retain(|(_, one)| keeps(one.index, one.validator)),
+            Self::Proposers(duties) => duties.retain(|(_, one)| keeps(one.index, one.validator)),
+            Self::Sync(members) => members.retain(|one| keeps(one.index, one.validator)),
+        }
+    }
+
     /// What the core is told.
     pub(super) fn event(&self, epoch: u64) -> Event {
         match self.clone() {

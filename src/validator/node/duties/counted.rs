@@ -1,7 +1,8 @@
 //! Whose word on our validators and their duties counts, where beacon nodes say different things, and who says something else.
 //!
-//! Pure. The rule is that of fork schedules ([`majority`]); besides, a validator that was active keeps its index: no honest node gives it
-//! another one.
+//! Pure. The rule is that of fork schedules ([`majority`]), with what was known before: it stays unless more than half of the nodes
+//! that are of use say something else, however few of them have answered. Besides, a validator that was active keeps its index, for no
+//! honest node gives it another one, unless most nodes say the same other one in two epochs in a row.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +12,7 @@ use std::{
 use crate::validator::{
     beacon::{
         answers::ValidatorStatus,
-        majority::{self, Voice},
+        majority::{self, Count, Voice},
         nodes::Said,
     },
     overview::news::About,
@@ -22,15 +23,50 @@ use super::known::Question;
 /// So often one time after the other a node must be outvoted before it is named, where honest nodes may differ for a while.
 const OUTVOTED: u32 = 2;
 
-/// What goes with what was known before: more is better.
-const KNOWN: u8 = 2;
-const NOT_DISSENTING: u8 = 1;
+/// What speaks for what a node says where as many say something else, the strongest first: most said so before; it has contradicted
+/// nothing that counts; it goes with our head; it was said before.
+const SURE: u8 = 8;
+const NOT_DISSENTING: u8 = 4;
+const OURS: u8 = 2;
+const KNOWN: u8 = 1;
 
 /// Who says something else than what counts.
 #[derive(Debug, Default)]
 pub(super) struct Dissent {
     /// By node and what was asked: how often in a row, and whether honest nodes never differ in that.
     outvoted: BTreeMap<(usize, Topic), (u32, bool)>,
+    /// Validators whose index only one node gave, or as many nodes as gave another one: by their place in the lock.
+    unsure: BTreeSet<u32>,
+    /// Validators that were active, and which index most nodes give them instead, since which epoch.
+    moved: BTreeMap<u32, (u64, u64)>,
+}
+
+/// How answers to one question are compared.
+pub(super) struct Measure<'a, T> {
+    /// How many nodes are of use, whether they have answered or not.
+    pub(super) nodes: usize,
+    /// What was known before, if anything was, and whether most nodes said so.
+    pub(super) known: Option<(&'a T, bool)>,
+    /// Whether something goes with our head.
+    pub(super) ours: &'a dyn Fn(&T) -> bool,
+    /// Whether two say the same.
+    pub(super) same: &'a dyn Fn(&T, &T) -> bool,
+    /// Whether honest nodes that say both of these would be of one mind.
+    pub(super) surely: &'a dyn Fn(&T, &T) -> bool,
+}
+
+/// What counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counts {
+    /// What this one said.
+    Said {
+        /// Its place in the list.
+        place: usize,
+        /// Whether most of the nodes that are of use say so, or did before, or who says something else is the less credible.
+        sure: bool,
+    },
+    /// What was known before: nobody repeats it, and too few contradict it.
+    Known,
 }
 
 /// What was asked, as far as it matters for who is named.
@@ -64,6 +100,11 @@ impl Dissent {
         }
     }
 
+    /// What a node answered does not go with the head that it told of itself, so it is not looked at: an older answer, or a lie.
+    pub(super) fn lags(&mut self, node: usize, question: Question) {
+        self.note(node, Topic::Duties(question), false, false);
+    }
+
     /// Whose word was another one last, and in what: those that are to be named.
     pub(super) fn named(&self) -> BTreeSet<(usize, About)> {
         let named = self
@@ -85,50 +126,79 @@ impl Dissent {
         });
     }
 
-    /// Of what nodes say of duties (at least one does) the place of what counts. `known` says whether something is what was known
-    /// before, if anything was; `surely` whether honest nodes that say both of these would be of one mind.
-    pub(super) fn of_duties<T: PartialEq>(
+    /// What counts of what nodes say of duties; none if nobody says anything. Where nothing but an order decides between them, all are
+    /// noted, for nobody knows who is right.
+    pub(super) fn of_duties<T>(
         &mut self,
         question: Question,
         said: &[Said<T>],
-        known: Option<&dyn Fn(&T) -> bool>,
-        same: impl Fn(&T, &T) -> bool,
-        surely: impl Fn(&T, &T) -> bool,
-    ) -> Option<usize> {
-        let voices: Vec<Voice> = said.iter().map(|one| self.voice(one, known)).collect();
-        let alike = |one: usize, other: usize| same(&said[one].value, &said[other].value);
-        let counts = *majority::counting(&voices, 0..said.len(), alike).first()?;
+        measure: &Measure<'_, T>,
+    ) -> Option<Counts> {
+        let Measure { same, surely, .. } = measure;
+        let nodes = measure.nodes.max(said.len());
+        let (known, was_sure) = measure.known.unzip();
+        let was_sure = was_sure == Some(true);
+        let is_known = |one: &Said<T>| known.is_some_and(|known| same(&one.value, known));
+        let voices: Vec<Voice> = said
+            .iter()
+            .map(|one| self.voice(one, (is_known(one), was_sure), (measure.ours)(&one.value)))
+            .collect();
+        let (repeat, against): (Vec<usize>, Vec<usize>) =
+            (0..said.len()).partition(|place| is_known(&said[*place]));
+        // Nobody was sure of it, and who says something else is the more credible.
+        let is_doubted =
+            !was_sure && !repeat.is_empty() && strength(&voices, &against) > strength(&voices, &repeat);
+        // However few have answered: who is quickest, or the only one that answers, is not most of them.
+        let stays = known.is_some() && 2 * against.len() <= nodes && !is_doubted;
+        let (counts, undecided, decided) = if stays {
+            let is_equal = strength(&voices, &against) >= strength(&voices, &repeat);
+            (repeat, !against.is_empty() && !was_sure && is_equal, false)
+        } else {
+            let alike = |one: usize, other: usize| same(&said[one].value, &said[other].value);
+            let count = majority::count(&voices, 0..said.len(), alike);
+            let undecided = is_undecided(&voices, &count);
+            (count.counts, undecided, !undecided && !count.rivals.is_empty())
+        };
+        let first = counts.first().copied();
+        let value = first.map(|place| &said[place].value).or(known)?;
         for (place, one) in said.iter().enumerate() {
-            let surely = surely(&one.value, &said[counts].value);
-            self.note(one.node, Topic::Duties(question), alike(place, counts), surely);
+            let agrees = counts.contains(&place) && !undecided;
+            let others = said.iter().map(|other| &other.value).chain([value]);
+            let surely = others
+                .filter(|other| undecided || same(other, value))
+                .any(|other| !same(&one.value, other) && surely(&one.value, other));
+            self.note(one.node, Topic::Duties(question), agrees, surely);
         }
-        Some(counts)
+        let Some(place) = first else {
+            return Some(Counts::Known);
+        };
+        let sure = 2 * counts.len() > nodes || decided || was_sure && is_known(&said[place]);
+        Some(Counts::Said { place, sure })
     }
 
-    fn voice<T>(&self, one: &Said<T>, known: Option<&dyn Fn(&T) -> bool>) -> Voice {
-        let known = if known.is_some_and(|known| known(&one.value)) {
-            KNOWN
-        } else if self.dissents(one.node) {
-            0
-        } else {
-            NOT_DISSENTING
-        };
+    fn voice<T>(&self, one: &Said<T>, (is_known, sure): (bool, bool), is_ours: bool) -> Voice {
+        let bit = |holds: bool, bit: u8| if holds { bit } else { 0 };
         Voice {
             head_slot: one.head_slot,
-            known,
+            known: bit(is_known && sure, SURE)
+                | bit(!self.dissents(one.node), NOT_DISSENTING)
+                | bit(is_ours, OURS)
+                | bit(is_known, KNOWN),
         }
     }
 
-    /// What counts of what nodes say of validators: those that were asked about, by their place in the lock. `before` is what counted
-    /// last, and stays where nobody says anything of a validator, or nobody goes on giving it the index that it had when it was active.
+    /// What counts of what nodes say of validators: those that were asked about, by their place in the lock. So many `nodes` are of use.
+    /// `before` is what counted last, and stays where nobody says anything of a validator, or nobody goes on giving it the index that it had
+    /// when it was active.
     pub(super) fn of_validators(
         &mut self,
         places: &BTreeMap<[u8; 48], u32>,
         said: Vec<Said<Vec<ValidatorStatus>>>,
         before: &BTreeMap<u32, ValidatorStatus>,
-        epoch: u64,
+        (nodes, epoch): (usize, u64),
     ) -> BTreeMap<u32, ValidatorStatus> {
-        let nodes: BTreeSet<usize> = said.iter().map(|one| one.node).collect();
+        let nodes = nodes.max(said.len());
+        let who: BTreeSet<usize> = said.iter().map(|one| one.node).collect();
         let mut words: BTreeMap<u32, Vec<Said<ValidatorStatus>>> = BTreeMap::new();
         for one in said {
             for status in one.value {
@@ -150,16 +220,22 @@ impl Dissent {
         let (mut other_index, mut other_state) = (BTreeSet::new(), BTreeSet::new());
         for (place, mut of_it) in words {
             let known = before.get(&place);
-            if let Some(settled) = known.filter(|known| known.validator.activation_epoch <= epoch) {
-                let is_other = |one: &Said<ValidatorStatus>| one.value.index != settled.index;
-                other_index.extend(of_it.iter().filter(|one| is_other(one)).map(|one| one.node));
-                of_it.retain(|one| !is_other(one));
+            // Of one that is not active yet the chain may still think otherwise.
+            let is_active = |one: &ValidatorStatus| one.validator.activation_epoch <= epoch;
+            let surely = known.is_some_and(is_active) || of_it.iter().any(|one| is_active(&one.value));
+            let others = self.keep_index(place, known.filter(|_| surely), &mut of_it, (nodes, epoch));
+            if surely {
+                other_index.extend(others);
+            } else {
+                other_state.extend(others);
             }
-            let goes_on = known.map(|known| |one: &ValidatorStatus| what_matters(one) == what_matters(known));
-            let goes_on = goes_on
-                .as_ref()
-                .map(|known| known as &dyn Fn(&ValidatorStatus) -> bool);
-            let voices: Vec<Voice> = of_it.iter().map(|one| self.voice(one, goes_on)).collect();
+            let voices: Vec<Voice> = of_it
+                .iter()
+                .map(|one| {
+                    let goes_on = known.is_some_and(|known| what_matters(&one.value) == what_matters(known));
+                    self.voice(one, (goes_on, true), false)
+                })
+                .collect();
             let alike = |one: usize, other: usize| {
                 what_matters(&of_it[one].value) == what_matters(&of_it[other].value)
             };
@@ -171,13 +247,96 @@ impl Dissent {
             other_state.extend(others.map(|other| of_it[other].node));
             counted.insert(place, of_it.swap_remove(counts).value);
         }
-        for node in nodes {
+        for node in who {
             self.note(node, Topic::Index, !other_index.contains(&node), true);
             let agrees = !other_state.contains(&node);
             self.note(node, Topic::Duties(Question::Validators), agrees, false);
         }
         counted
     }
+
+    /// Leaves of what is said of a validator only what gives it the index that counts. Who gives it another one; where nothing but an
+    /// order decides, all.
+    fn keep_index(
+        &mut self,
+        place: u32,
+        known: Option<&ValidatorStatus>,
+        of_it: &mut Vec<Said<ValidatorStatus>>,
+        (nodes, epoch): (usize, u64),
+    ) -> Vec<usize> {
+        let index = |one: &Said<ValidatorStatus>| one.value.index;
+        let known = known.map(|known| known.index);
+        let settled = known.filter(|_| !self.unsure.contains(&place));
+        let settled = settled.filter(|settled| !self.moves(place, *settled, of_it, (nodes, epoch)));
+        let (counts, undecided) = if let Some(settled) = settled {
+            (Some(settled), false)
+        } else {
+            let voices: Vec<Voice> = of_it
+                .iter()
+                .map(|one| self.voice(one, (Some(index(one)) == known, false), false))
+                .collect();
+            let alike = |one: usize, other: usize| index(&of_it[one]) == index(&of_it[other]);
+            let count = majority::count(&voices, 0..of_it.len(), alike);
+            let undecided = is_undecided(&voices, &count);
+            let decided = !undecided && !count.rivals.is_empty();
+            if 2 * count.counts.len() > nodes || decided {
+                self.unsure.remove(&place);
+            } else {
+                self.unsure.insert(place);
+            }
+            let first = count.counts.first().map(|place| index(&of_it[*place]));
+            (first, undecided)
+        };
+        let is_other = |one: &Said<ValidatorStatus>| Some(index(one)) != counts;
+        let others = of_it.iter().filter(|one| undecided || is_other(one));
+        let others = others.map(|one| one.node).collect();
+        of_it.retain(|one| !is_other(one));
+        others
+    }
+
+    /// Whether a validator that was active has another index after all: most nodes say one and the same other index, and did so in an
+    /// earlier epoch, with nobody but them in between. Then what counted was a lie, or a node's error, when nobody else was there.
+    fn moves(
+        &mut self,
+        place: u32,
+        settled: u64,
+        of_it: &[Said<ValidatorStatus>],
+        (nodes, epoch): (usize, u64),
+    ) -> bool {
+        let mut by_index: BTreeMap<u64, usize> = BTreeMap::new();
+        for one in of_it.iter().filter(|one| one.value.index != settled) {
+            *by_index.entry(one.value.index).or_default() += 1;
+        }
+        let Some((other, _)) = by_index.into_iter().find(|(_, times)| 2 * times > nodes) else {
+            self.moved.remove(&place);
+            return false;
+        };
+        let (since, moves) = match self.moved.get(&place) {
+            Some((index, since)) if *index == other => (*since, *since < epoch),
+            _ => (epoch, false),
+        };
+        if moves {
+            self.moved.remove(&place);
+        } else {
+            self.moved.insert(place, (other, since));
+        }
+        moves
+    }
+}
+
+/// How credible these are: by what most said before, and by what they have contradicted.
+fn strength(voices: &[Voice], class: &[usize]) -> Option<u8> {
+    class
+        .iter()
+        .map(|place| voices[*place].known / NOT_DISSENTING)
+        .max()
+}
+
+/// Whether nothing but an order decides between those that count and others that are as many.
+fn is_undecided(voices: &[Voice], count: &Count) -> bool {
+    let counts = strength(voices, &count.counts);
+    let mut rivals = count.rivals.iter();
+    rivals.any(|rival| strength(voices, rival) == counts)
 }
 
 /// What duties depend on, of what a node says of a validator: its index, when it is active, and whether it was slashed.
@@ -215,17 +374,27 @@ mod tests {
         }
     }
 
-    /// What counts after these have been said of one validator, one time after the other.
+    /// What counts after these have been said of one validator, one time after the other, in one epoch.
     fn counts(dissent: &mut Dissent, rounds: &[&[(usize, ValidatorStatus)]]) -> Vec<ValidatorStatus> {
+        let rounds: Vec<_> = rounds.iter().map(|round| (9, *round)).collect();
+        counts_in(dissent, &rounds)
+    }
+
+    /// The same in these epochs.
+    fn counts_in(
+        dissent: &mut Dissent,
+        rounds: &[(u64, &[(usize, ValidatorStatus)])],
+    ) -> Vec<ValidatorStatus> {
         let places = BTreeMap::from([([5; 48], 0)]);
         let mut known = BTreeMap::new();
         let mut all = Vec::new();
-        for round in rounds {
-            let round = round
+        for (epoch, round) in rounds {
+            let said: Vec<_> = round
                 .iter()
                 .map(|(node, status)| said(*node, vec![status.clone()]))
                 .collect();
-            known = dissent.of_validators(&places, round, &known, 9);
+            let nodes = said.len();
+            known = dissent.of_validators(&places, said, &known, (nodes, *epoch));
             all.push(known[&0].clone());
         }
         all
@@ -233,7 +402,6 @@ mod tests {
 
     #[test]
     fn a_known_index_stays_whoever_says_another_one() {
-        const NEVER: u64 = u64::MAX;
         let (right, wrong) = (status(100, NEVER), status(101, NEVER));
         for round in [
             &[(0, wrong.clone()), (1, right.clone())][..],
@@ -256,7 +424,6 @@ mod tests {
 
     #[test]
     fn one_of_two_nodes_sends_no_validator_away() {
-        const NEVER: u64 = u64::MAX;
         let (stays, left) = (status(100, NEVER), status(100, 3));
         let mut dissent = Dissent::default();
         let lie = &[(0, left.clone()), (1, stays.clone())][..];
@@ -280,20 +447,111 @@ mod tests {
         assert_eq!(counted[1], left);
     }
 
+    const NEVER: u64 = u64::MAX;
+
+    /// A node that was alone at the start, and wrong: what all others say counts in the end, without a restart, and nobody is blamed.
+    #[test]
+    fn a_wrong_index_that_was_heard_first_goes_when_most_say_another_one() {
+        let (right, wrong) = (status(100, NEVER), status(101, NEVER));
+        let first = &[(0, wrong.clone())][..];
+        for (then, still_named) in [
+            // It repents, or is the only one; or others are most.
+            (&[(0, right.clone())][..], &[][..]),
+            (&[(1, right.clone())], &[]),
+            (&[(0, right.clone()), (1, right.clone())], &[]),
+            (
+                &[(0, wrong.clone()), (1, right.clone()), (2, right.clone())],
+                &[(0, About::Index)],
+            ),
+        ] {
+            let mut dissent = Dissent::default();
+            let counted = counts_in(&mut dissent, &[(9, first), (10, then)]);
+            assert_eq!(counted[1], wrong, "one look-up is not enough: {then:?}");
+            let mut dissent = Dissent::default();
+            // Several look-ups in one epoch are one.
+            let counted = counts_in(
+                &mut dissent,
+                &[(9, first), (10, then), (10, then), (11, then), (12, then)],
+            );
+            let expected = [
+                wrong.clone(),
+                wrong.clone(),
+                wrong.clone(),
+                right.clone(),
+                right.clone(),
+            ];
+            assert_eq!(counted, expected, "{then:?}");
+            assert_eq!(dissent.named(), still_named.iter().copied().collect(), "{then:?}");
+            // Not if somebody who counts said the old one in between.
+            let mut dissent = Dissent::default();
+            let counted = counts_in(&mut dissent, &[(9, first), (10, then), (11, first), (12, then)]);
+            assert!(counted.iter().all(|one| *one == wrong), "{then:?}");
+        }
+    }
+
+    /// Nobody knows who is right: both are named as long as that is so, and the first listed counts.
+    #[test]
+    fn where_two_differ_about_an_index_from_the_start_both_are_named() {
+        let (right, wrong) = (status(100, NEVER), status(101, NEVER));
+        let differ = &[(0, wrong.clone()), (1, right.clone())][..];
+        let mut dissent = Dissent::default();
+        let both: BTreeSet<(usize, About)> = [(0, About::Index), (1, About::Index)].into();
+        let counted = counts_in(&mut dissent, &[(9, differ)]);
+        assert_eq!((counted, dissent.named()), (vec![wrong.clone()], both.clone()));
+        let mut dissent = Dissent::default();
+        let counted = counts_in(&mut dissent, &[(9, differ), (10, differ), (11, differ)]);
+        assert_eq!((&counted[2], dissent.named()), (&wrong, both));
+        // A third one comes, or the wrong one repents: at once, for nobody was sure of it.
+        for then in [
+            &[(0, wrong.clone()), (1, right.clone()), (2, right.clone())][..],
+            &[(0, right.clone()), (1, right.clone())],
+        ] {
+            let mut dissent = Dissent::default();
+            let counted = counts_in(&mut dissent, &[(9, differ), (9, then)]);
+            assert_eq!(counted[1], right, "{then:?}");
+            assert!(!dissent.named().contains(&(1, About::Index)), "{then:?}");
+        }
+    }
+
+    /// Who is named, and for what.
+    type Named = BTreeSet<(usize, About)>;
+
+    /// Asks about attesters: what counts, if somebody says it, and who is named. So many nodes are of use.
+    fn of_duties(
+        dissent: &mut Dissent,
+        epoch: u64,
+        said: &[Said<char>],
+        known: Option<(char, bool)>,
+        nodes: usize,
+    ) -> (Option<(char, bool)>, Named) {
+        let measure = Measure {
+            nodes,
+            known: known.as_ref().map(|(known, sure)| (known, *sure)),
+            // Capitals go with our head.
+            ours: &|one: &char| one.is_uppercase(),
+            same: &|one, other| one == other,
+            surely: &|_, _| true,
+        };
+        let counts = dissent.of_duties(Question::Attesters(epoch), said, &measure);
+        let counts = match counts.unwrap() {
+            Counts::Said { place, sure } => Some((said[place].value, sure)),
+            Counts::Known => None,
+        };
+        (counts, dissent.named())
+    }
+
     #[test]
     fn of_two_that_differ_in_duties_the_known_ones_stay_and_who_contradicted_them_is_not_believed_later() {
         let mut dissent = Dissent::default();
         let mut ask = |epoch, said: &[Said<char>], known: Option<char>| {
-            let is_known = |value: &char| Some(*value) == known;
-            let known = known.map(|_| &is_known as &dyn Fn(&char) -> bool);
-            let place = dissent.of_duties(
-                Question::Attesters(epoch),
+            let (counts, named) = of_duties(
+                &mut dissent,
+                epoch,
                 said,
-                known,
-                |one, other| one == other,
-                |_, _| true,
+                known.map(|known| (known, true)),
+                said.len(),
             );
-            (said[place.unwrap()].value, dissent.named())
+            (counts.unwrap().0, named)
         };
         let (agree, differ) = ([said(0, 'a'), said(1, 'a')], [said(0, 'x'), said(1, 'a')]);
         let none = BTreeSet::new();
@@ -304,10 +562,63 @@ mod tests {
         assert_eq!(ask(6, &differ, None), ('a', first.clone()));
         assert_eq!(ask(5, &agree, Some('a')), ('a', first));
         assert_eq!(ask(6, &agree, Some('a')), ('a', none));
-        // Nobody knows anything: the first listed.
-        assert_eq!(ask(7, &differ, None).0, 'x');
+        // Nobody knows anything: the first listed, and nobody knows who is right.
+        let both = [(0, About::Attesters), (1, About::Attesters)].into();
+        assert_eq!(ask(7, &differ, None), ('x', both));
         // Two against one, whatever was known.
         let most = [said(0, 'x'), said(1, 'a'), said(2, 'a')];
         assert_eq!(ask(7, &most, Some('x')).0, 'a');
+    }
+
+    #[test]
+    fn who_answers_alone_or_first_replaces_nothing_that_is_known() {
+        let (liar, honest) = ([said(0, 'x')], [said(0, 'x'), said(1, 'a')]);
+        let named: BTreeSet<(usize, About)> = [(0, About::Attesters)].into();
+        for nodes in [2, 3] {
+            for said in [&liar[..], &honest] {
+                let counts = said.get(1).map(|_| ('a', true));
+                let told = of_duties(&mut Dissent::default(), 5, said, Some(('a', true)), nodes);
+                assert_eq!(told, (counts, named.clone()), "{nodes} {said:?}");
+            }
+            // Nothing was known: better than nothing, but nobody is sure of it.
+            let told = of_duties(&mut Dissent::default(), 5, &liar, None, nodes);
+            assert_eq!(told, (Some(('x', false)), BTreeSet::new()), "{nodes}");
+        }
+        // The only one that there is.
+        let told = of_duties(&mut Dissent::default(), 5, &liar, Some(('a', true)), 1);
+        assert_eq!(told, (Some(('x', true)), BTreeSet::new()));
+        // Most of them.
+        let most = [said(0, 'x'), said(1, 'x')];
+        let told = of_duties(&mut Dissent::default(), 5, &most, Some(('a', true)), 3);
+        assert_eq!(told, (Some(('x', true)), BTreeSet::new()));
+    }
+
+    /// What only one of two says of the next epoch is as good as known, if the other one has contradicted what was.
+    #[test]
+    fn who_contradicted_what_was_known_makes_nobody_else_look_like_a_liar() {
+        let mut dissent = Dissent::default();
+        let first: BTreeSet<(usize, About)> = [(0, About::Attesters)].into();
+        let differ = [said(0, 'x'), said(1, 'a')];
+        let told = of_duties(&mut dissent, 5, &differ, Some(('a', true)), 2);
+        assert_eq!(told, (Some(('a', true)), first.clone()));
+        for epoch in 6..9 {
+            let told = of_duties(&mut dissent, epoch, &differ, None, 2);
+            assert_eq!(told, (Some(('a', true)), first.clone()), "{epoch}");
+        }
+        // What it alone said before anybody else answered gives way.
+        let told = of_duties(&mut dissent, 9, &differ, Some(('x', false)), 2);
+        assert_eq!(told, (Some(('a', true)), first));
+    }
+
+    #[test]
+    fn where_nothing_is_known_those_that_go_with_our_head_count_and_both_are_named() {
+        let both: BTreeSet<(usize, About)> = [(0, About::Attesters), (1, About::Attesters)].into();
+        let differ = [said(0, 'x'), said(1, 'A')];
+        let mut dissent = Dissent::default();
+        let told = of_duties(&mut dissent, 5, &differ, None, 2);
+        assert_eq!(told, (Some(('A', false)), both.clone()));
+        // What was not sure stays for as long as nothing speaks against it, and both stay named.
+        let told = of_duties(&mut dissent, 5, &differ, Some(('x', false)), 2);
+        assert_eq!(told, (Some(('x', false)), both));
     }
 }

@@ -48,6 +48,8 @@ pub(super) struct Known {
     pub(super) depends: Option<Depends>,
     /// What counts.
     pub(super) duties: Duties,
+    /// Whether most of the nodes that were of use said so.
+    pub(super) sure: bool,
 }
 
 /// The block on which duties depend: on another branch of the chain they are others.

@@ -13,8 +13,10 @@
 //!   begins, when the last word on its duties is spoken.
 //! - In each slot until there is an answer.
 //!
-//! All nodes are asked, and whose word counts is found in `counted`: no single one says alone who has which duty. Some lag: an answer of
-//! another branch than the newest head replaces none of that head's.
+//! All nodes are asked, and whose word counts is found in `counted`: no single one says alone who has which duty. Nor does one say alone
+//! on which branch of the chain our head is: each tells its own, and most of those whose head it is count. An answer that does not go
+//! with the head of the very node that gave it is older than that, and replaces nothing; one that is about other validators than those
+//! that are ours by now is kept to those that still are, and asked for again.
 //!
 //! | Module | What it is |
 //! |---|---|
@@ -30,6 +32,7 @@ mod known;
 mod tests;
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap},
     ops::Range,
     sync::Arc,
@@ -42,16 +45,19 @@ use tokio::{
     time::Instant,
 };
 
-use crate::validator::{
-    beacon::{
-        answers::{ProposerPreparation, SignedRegistration, SyncSubscription, ValidatorStatus},
-        events::{Events, Head, News},
-        nodes::{AllFailed, Nodes, Said},
+use crate::{
+    crypto::hash::Hash,
+    validator::{
+        beacon::{
+            answers::{ProposerPreparation, SignedRegistration, SyncSubscription, ValidatorStatus},
+            events::{Events, Head, News},
+            nodes::{AllFailed, Nodes, Said},
+        },
+        chain::{spec::Chain, time::Time},
+        core::{Event, schedule::SyncMember},
+        group::Group,
+        overview::news::{About, Dissenter, Seen},
     },
-    chain::{spec::Chain, time::Time},
-    core::{Event, schedule::SyncMember},
-    group::Group,
-    overview::news::{About, Dissenter, Seen},
 };
 
 use super::{
@@ -61,8 +67,11 @@ use super::{
 };
 
 use ask::{Answer, Asker, Duties};
-use counted::Dissent;
+use counted::{Counts, Dissent, Measure};
 use known::{Branch, Depends, Known, Question, Whom};
+
+/// What a node says of duties, and on which block they depend.
+type Word = (Duties, Option<Depends>);
 
 /// One request for duties may take so long.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -112,7 +121,9 @@ pub(super) struct Service {
     validators: HashMap<u64, OnChain>,
     /// The epoch in which they were looked up.
     looked_up: Option<u64>,
-    /// Of our head.
+    /// What each node tells of the branch of its head, by its place: the head's root, and the branch.
+    branches: BTreeMap<usize, (Hash, Branch)>,
+    /// Of our head, as most of those say whose head it is.
     branch: Option<Branch>,
     /// What the core was told.
     known: BTreeMap<Question, Known>,
@@ -151,6 +162,7 @@ impl Service {
             named: BTreeSet::new(),
             validators: HashMap::new(),
             looked_up: None,
+            branches: BTreeMap::new(),
             branch: None,
             known: BTreeMap::new(),
             forgotten: false,
@@ -212,8 +224,10 @@ impl Service {
             self.events.send(heard).ok()?;
         }
         nodes.told(place, head.slot, head.block, head.execution_optimistic);
+        let branch = Branch::of(head, self.time.epoch_of(head.slot));
+        self.branches.insert(place, (head.block, branch));
         if nodes.head().is_some_and(|(_, root)| root == head.block) {
-            self.follow(head);
+            self.follow();
         }
         tell_head(&self.asker.nodes, &self.events);
         Some(())
@@ -266,9 +280,9 @@ impl Service {
         }
     }
 
-    /// Asks again for what is of another branch than this head.
-    fn follow(&mut self, head: &Head) {
-        self.branch = Some(Branch::of(head, self.time.epoch_of(head.slot)));
+    /// Finds out on which branch our head is, and asks again for what is of another one.
+    fn follow(&mut self) {
+        self.branch = self.branch_of_our_head().or(self.branch);
         let stale = self.known.iter().filter(|(_, known)| self.is_stale(known));
         let stale: Vec<Question> = stale.map(|(question, _)| *question).collect();
         for question in stale {
@@ -276,7 +290,44 @@ impl Service {
         }
     }
 
-    /// Whether the newest head is of another branch.
+    /// What a node tells of the branch of its head, unless it has got another head since.
+    fn branch_of(&self, place: usize) -> Option<Branch> {
+        let (root, branch) = self.branches.get(&place)?;
+        (self.asker.nodes.root_of(place) == Some(*root)).then_some(*branch)
+    }
+
+    /// Of what the nodes that have our head tell of its branch what most tell; where as many tell the one as the other, what contradicts
+    /// the least of what is known, then who is listed first. None if none of them has told anything.
+    fn branch_of_our_head(&self) -> Option<Branch> {
+        let nodes = &self.asker.nodes;
+        let (_, ours) = nodes.head()?;
+        let told: Vec<Branch> = self
+            .branches
+            .iter()
+            .filter(|(place, (root, _))| *root == ours && nodes.is_verified(**place))
+            .filter_map(|(place, _)| self.branch_of(*place))
+            .collect();
+        let order = |(place, branch): &(usize, &Branch)| {
+            let alike = told.iter().filter(|other| other == branch).count();
+            let depends = self.known.values().filter_map(|known| known.depends.as_ref());
+            let contradicted = depends.filter(|depends| branch.contradicts(depends)).count();
+            (alike, Reverse(contradicted), Reverse(*place))
+        };
+        let (_, branch) = told.iter().enumerate().max_by_key(order)?;
+        Some(*branch)
+    }
+
+    /// Whether more than half of the nodes that are of use have heads of another branch: then nothing speaks for it any more.
+    fn is_surely_stale(&self, known: &Known) -> bool {
+        let contradicts = |place: &usize| {
+            let both = self.branch_of(*place).zip(known.depends.as_ref());
+            both.is_some_and(|(branch, depends)| branch.contradicts(depends))
+        };
+        let contradicting = self.branches.keys().filter(|place| contradicts(place)).count();
+        2 * contradicting > self.asker.nodes.of_use()
+    }
+
+    /// Whether our head is of another branch.
     fn is_stale(&self, known: &Known) -> bool {
         self.is_of_another_branch(known.depends.as_ref())
     }
@@ -342,9 +393,19 @@ impl Service {
 
     fn take(&mut self, asked: Asked) {
         match asked.answer {
-            Ok(Answer::Validators(found)) => self.found(found),
-            Ok(Answer::Duties(said)) => {
-                let Some((duties, depends)) = self.counting(asked.question, &asked.whom, said) else {
+            Ok(Answer::Validators(found)) => self.found(found, asked.half / 2),
+            // The epoch that it is about is over.
+            Ok(Answer::Duties(_)) if asked.question.epoch() < Some(self.time.epoch_of(self.slot_now())) => {}
+            Ok(Answer::Duties(mut said)) => {
+                let ours = self.whom(asked.question);
+                if ours != asked.whom {
+                    for one in &mut said {
+                        one.value.0.keep(&ours);
+                    }
+                }
+                let counts = self.counting(asked.question, &asked.whom, said);
+                self.name_dissenters();
+                let Some((duties, depends, sure)) = counts else {
                     return;
                 };
                 if let (Duties::Sync(members), Some(epoch)) = (&duties, asked.question.epoch()) {
@@ -355,6 +416,7 @@ impl Service {
                     half: asked.half,
                     depends,
                     duties,
+                    sure,
                 };
                 self.tell(asked.question, known);
             }
@@ -366,26 +428,30 @@ impl Service {
         }
     }
 
-    /// What counts of what nodes say of duties of these validators.
+    /// What counts of what nodes say of duties of these validators, and whether most say so. None if what is known stays.
     fn counting(
         &mut self,
         question: Question,
         whom: &Whom,
-        mut said: Vec<Said<(Duties, Option<Depends>)>>,
-    ) -> Option<(Duties, Option<Depends>)> {
-        // Of nodes on another branch than our head none knows better than one on that head's.
-        let lags = |one: &Said<(Duties, Option<Depends>)>| self.is_of_another_branch(one.value.1.as_ref());
-        if !said.iter().all(lags) {
-            said.retain(|one| !lags(one));
+        said: Vec<Said<Word>>,
+    ) -> Option<(Duties, Option<Depends>, bool)> {
+        let before = self.known.get(&question).filter(|known| known.whom == *whom);
+        let is_stale = before.is_none_or(|before| self.is_stale(before));
+        // Answers that are older than the head of the node that gave them: better than nothing.
+        let lags = |one: &Said<Word>| {
+            let both = self.branch_of(one.node).zip(one.value.1.as_ref());
+            both.is_some_and(|(branch, depends)| branch.contradicts(depends))
+        };
+        let (lagging, mut said): (Vec<_>, Vec<_>) = said.into_iter().partition(lags);
+        if said.is_empty() && is_stale {
+            said = lagging;
+        } else {
+            for one in lagging {
+                self.dissent.lags(one.node, question);
+            }
         }
-        let before = self
-            .known
-            .get(&question)
-            .filter(|known| known.whom == *whom && !self.is_stale(known));
-        let is_known = before.map(|before| |one: &(Duties, Option<Depends>)| one.0 == before.duties);
-        let is_known = is_known
-            .as_ref()
-            .map(|known| known as &dyn Fn(&(Duties, Option<Depends>)) -> bool);
+        let before = before.filter(|before| !self.is_surely_stale(before));
+        let before = before.map(|before| ((before.duties.clone(), before.depends.clone()), before.sure));
         // Before Fulu those who propose in the next epoch may change with every block.
         let changes = match question {
             Question::Proposers(epoch) => {
@@ -393,15 +459,24 @@ impl Service {
             }
             _ => false,
         };
-        let counts = self.dissent.of_duties(
-            question,
-            &said,
-            is_known,
-            |one, other| one.0 == other.0,
-            |one, other| !changes && one.1 == other.1,
-        )?;
-        self.name_dissenters();
-        Some(said.swap_remove(counts).value)
+        let branch = self.branch;
+        let measure = Measure {
+            nodes: self.asker.nodes.of_use(),
+            known: before.as_ref().map(|(word, sure)| (word, *sure)),
+            ours: &|one: &Word| {
+                let both = branch.zip(one.1.as_ref());
+                both.is_none_or(|(branch, depends)| !branch.contradicts(depends))
+            },
+            same: &|one, other| one.0 == other.0,
+            surely: &|one, other| !changes && one.1 == other.1,
+        };
+        match self.dissent.of_duties(question, &said, &measure)? {
+            Counts::Known => None,
+            Counts::Said { place, sure } => {
+                let (duties, depends) = said.swap_remove(place).value;
+                Some((duties, depends, sure))
+            }
+        }
     }
 
     /// Tells who says something else than what counts, when that changes.
@@ -419,11 +494,9 @@ impl Service {
         }
     }
 
-    /// Tells the core, unless it knows that, or better.
+    /// Tells the core, unless it knows that.
     fn tell(&mut self, question: Question, told: Known) {
-        let before = self.known.get(&question);
-        let better = |before: &Known| *before == told || self.is_stale(&told) && !self.is_stale(before);
-        if !before.is_some_and(better) {
+        if self.known.get(&question) != Some(&told) {
             if let Some(epoch) = question.epoch() {
                 let _ = self.events.send(told.duties.event(epoch));
             }
@@ -431,11 +504,12 @@ impl Service {
         }
     }
 
-    /// Our validators as the chain has them.
-    fn found(&mut self, said: Vec<Said<Vec<ValidatorStatus>>>) {
-        let epoch = self.time.epoch_of(self.slot_now());
-        let places = &self.asker.places;
-        self.counted = self.dissent.of_validators(places, said, &self.counted, epoch);
+    /// Our validators as the chain has them, or had them when it was asked, in this epoch.
+    fn found(&mut self, said: Vec<Said<Vec<ValidatorStatus>>>, epoch: u64) {
+        let (places, nodes) = (&self.asker.places, self.asker.nodes.of_use());
+        self.counted = self
+            .dissent
+            .of_validators(places, said, &self.counted, (nodes, epoch));
         self.name_dissenters();
         self.validators.clear();
         let mut seen = Vec::new();

@@ -84,6 +84,10 @@ struct Chain {
     blocks: BTreeMap<u64, u8>,
     /// What is added to indices and to the slots of attesters: a liar.
     lies: (u64, u64),
+    /// The block that answers depend on, whatever they say: a liar.
+    depends: Option<u8>,
+    /// How long answers about duties take.
+    delay: Duration,
     /// Whether version 2 of proposer duties is there, and not version 1.
     v2: bool,
     /// What begins like this is never answered.
@@ -96,12 +100,30 @@ struct Chain {
 }
 
 impl Chain {
+    /// Tells whoever listens of a head.
+    fn tell(&self, head: &Head) {
+        let [block, previous, current] = [
+            head.block,
+            head.previous_duty_dependent_root,
+            head.current_duty_dependent_root,
+        ]
+        .map(|root| format!("0x{}", hex::encode(root)));
+        let text = format!(
+            "event: head\ndata: {{\"slot\":\"{}\",\"block\":\"{block}\",\"previous_duty_dependent_root\":\"{previous}\",\
+             \"current_duty_dependent_root\":\"{current}\"}}\n\n",
+            head.slot
+        );
+        for stream in self.streams.iter().flatten() {
+            let _ = stream.unbounded_send(Ok(text.clone()));
+        }
+    }
+
     fn last_before(&self, epoch: u64) -> u8 {
         self.blocks.get(&epoch).copied().unwrap_or(1)
     }
 
-    fn duties(block: u8, duties: &[Value]) -> Response {
-        let root = format!("0x{}", hex::encode([block; 32]));
+    fn duties(&self, block: u8, duties: &[Value]) -> Response {
+        let root = format!("0x{}", hex::encode([self.depends.unwrap_or(block); 32]));
         json!({ "dependent_root": root, "data": duties })
             .to_string()
             .into_response()
@@ -130,7 +152,7 @@ impl Chain {
                         "validator_committee_index": "0",
                     })
                 };
-                Self::duties(block, &asked.iter().map(duty).collect::<Vec<_>>())
+                self.duties(block, &asked.iter().map(duty).collect::<Vec<_>>())
             }
             PROPOSERS | PROPOSERS_V2 if path.starts_with(PROPOSERS_V2) == self.v2 => {
                 let block = self.last_before(epoch.saturating_sub(self.v2.into()));
@@ -138,7 +160,7 @@ impl Chain {
                 let duty = json!({
                     "pubkey": format!("0x{}", "05".repeat(48)), "validator_index": text(INDEX), "slot": text(slot),
                 });
-                Self::duties(block, &[duty])
+                self.duties(block, &[duty])
             }
             SYNC => data(&json!([{
                 "pubkey": format!("0x{}", "05".repeat(48)), "validator_index": text(INDEX),
@@ -211,6 +233,8 @@ impl Test {
             validators: keys.zip(active.iter().cloned()).collect(),
             blocks: BTreeMap::new(),
             lies: (0, 0),
+            depends: None,
+            delay: Duration::ZERO,
             v2: true,
             hangs: None,
             given_up: Arc::default(),
@@ -223,7 +247,10 @@ impl Test {
             let hangs = chain.hangs.is_some_and(|prefix| call.path().starts_with(prefix));
             let gone = hangs.then(|| Gone(chain.given_up.clone()));
             let answer = chain.answer(&call);
+            let is_of_duties = call.path().contains("/validator/duties/");
+            let delay = if is_of_duties { chain.delay } else { Duration::ZERO };
             async move {
+                tokio::time::sleep(delay).await;
                 if gone.is_some() {
                     std::future::pending::<()>().await;
                 }
@@ -268,16 +295,15 @@ impl Test {
         };
         until(listened).await;
         let chain = self.chain();
-        let [previous, current] = [epoch.saturating_sub(1), epoch]
-            .map(|epoch| format!("0x{}", hex::encode([chain.last_before(epoch); 32])));
-        let text = format!(
-            "event: head\ndata: {{\"slot\":\"{}\",\"block\":\"{current}\",\"previous_duty_dependent_root\":\"{previous}\",\
-             \"current_duty_dependent_root\":\"{current}\"}}\n\n",
-            epoch * 8
-        );
-        for stream in chain.streams.iter().flatten() {
-            let _ = stream.unbounded_send(Ok(text.clone()));
-        }
+        let [previous, current] =
+            [epoch.saturating_sub(1), epoch].map(|epoch| [chain.last_before(epoch); 32]);
+        chain.tell(&Head {
+            slot: epoch * 8,
+            block: current,
+            previous_duty_dependent_root: previous,
+            current_duty_dependent_root: current,
+            execution_optimistic: false,
+        });
     }
 
     /// Whatever the core is told until it was told all of this, in order of the alphabet.
@@ -508,6 +534,7 @@ async fn what_failed_is_asked_again_at_the_next_look_and_not_at_once() {
             half: u64::MAX,
             depends: None,
             duties: Duties::Attesters(Vec::new()),
+            sure: true,
         };
         service.known.insert(question, known);
     }
@@ -521,9 +548,40 @@ async fn what_failed_is_asked_again_at_the_next_look_and_not_at_once() {
     assert_eq!(asked, 6);
 }
 
+/// What a node answered about attesters of epoch 6.
+fn attesters_of_6(whom: &Whom, half: u64, duties: Vec<(u64, Attester)>, root: u8) -> Asked {
+    let word = (
+        Duties::Attesters(duties),
+        Some(Depends::of_attesters(6, [root; 32])),
+    );
+    Asked {
+        question: Question::Attesters(6),
+        whom: whom.clone(),
+        half,
+        answer: Ok(Answer::Duties(vec![Said {
+            node: 0,
+            head_slot: 40,
+            value: word,
+        }])),
+    }
+}
+
+/// In epoch 5, with one validator.
+async fn with_one_validator(test: &Test) -> (Service, Whom) {
+    let mut service = test.service(Vec::new()).await;
+    let one = OnChain {
+        place: 0,
+        active: ALWAYS,
+    };
+    service.validators.insert(INDEX, one);
+    let whom = service.whom(Question::Attesters(6));
+    (service, whom)
+}
+
 #[tokio::test]
 async fn an_answer_of_another_branch_replaces_none_of_the_heads() {
-    let (mut service, mut heard) = alone();
+    let mut test = Test::new(LONG, 5, &[ALWAYS]).await;
+    let (mut service, whom) = with_one_validator(&test).await;
     let head = Head {
         slot: 40,
         block: [7; 32],
@@ -531,16 +589,11 @@ async fn an_answer_of_another_branch_replaces_none_of_the_heads() {
         current_duty_dependent_root: [2; 32],
         execution_optimistic: false,
     };
-    service.branch = Some(Branch::of(&head, 5));
+    service.told(0, &head).unwrap();
+    while test.heard.try_recv().is_ok() {}
     let mut told = |root, half| {
-        let known = Known {
-            whom: Whom::from([(INDEX, 0)]),
-            half,
-            depends: Some(Depends::of_attesters(6, [root; 32])),
-            duties: Duties::Attesters(Vec::new()),
-        };
-        service.tell(Question::Attesters(6), known);
-        heard.try_recv().is_ok()
+        service.take(attesters_of_6(&whom, half, Vec::new(), root));
+        test.heard.try_recv().is_ok()
     };
     // Better than nothing, until there is something better.
     assert!(told(1, 0));
@@ -549,6 +602,133 @@ async fn an_answer_of_another_branch_replaces_none_of_the_heads() {
     // The same is no news, but now and then it is told again.
     assert!(!told(2, 0));
     assert!(told(2, 1));
+}
+
+/// What was asked before, and is answered when something else would be asked.
+#[tokio::test]
+async fn an_answer_that_comes_after_the_question_has_changed_counts_for_what_it_is() {
+    let mut test = Test::new(LONG, 5, &[ALWAYS]).await;
+    let (mut service, whom) = with_one_validator(&test).await;
+    let attester = |index| {
+        let attester = Attester {
+            validator: 0,
+            index,
+            committee: 0,
+            committee_length: 1,
+            committees_at_slot: 1,
+        };
+        (48, attester)
+    };
+    // The validator had another index when it was asked: nobody attests as somebody else.
+    let before = Whom::from([(INDEX + 1, 0)]);
+    service.take(attesters_of_6(&before, 0, vec![attester(INDEX + 1)], 1));
+    let told = test.heard.try_recv().unwrap();
+    assert!(
+        matches!(&told, Event::Attesters { duties, .. } if duties.is_empty()),
+        "{told:?}"
+    );
+    // And it is asked about again.
+    assert_ne!(service.known[&Question::Attesters(6)].whom, whom);
+    service.take(attesters_of_6(&whom, 0, vec![attester(INDEX)], 1));
+    let told = test.heard.try_recv().unwrap();
+    assert!(
+        matches!(&told, Event::Attesters { duties, .. } if duties.len() == 1),
+        "{told:?}"
+    );
+    // The epoch is over.
+    let over = Asked {
+        question: Question::Attesters(4),
+        ..attesters_of_6(&whom, 0, vec![attester(INDEX)], 1)
+    };
+    service.take(over);
+    assert!(test.heard.try_recv().is_err());
+    // Validators as they were in the last slot of the epoch before: they are looked up in this one, too.
+    service.looked_up = None;
+    let asked = Asked {
+        question: Question::Validators,
+        whom: Whom::new(),
+        half: 9,
+        answer: Ok(Answer::Validators(Vec::new())),
+    };
+    service.take(asked);
+    assert!(service.under_way.contains_key(&Question::Validators));
+}
+
+/// One of three, and the one that is listed first, begins to lie about when a validator attests. It tells the same heads as the others a
+/// little later, but that they are of another branch, on which its answers depend; or it answers at once, while the others have much to
+/// do.
+#[tokio::test]
+async fn one_of_three_beacon_nodes_decides_no_duty_alone() {
+    futures::join!(
+        tells_another_branch_or_is_quicker(true),
+        tells_another_branch_or_is_quicker(false)
+    );
+}
+
+async fn tells_another_branch_or_is_quicker(tells_another_branch: bool) {
+    const SLOT_MS: u64 = 500;
+    let mut test = Test::new(SLOT_MS, 5, &[ALWAYS]).await;
+    let [liar, third] = [
+        Test::new(SLOT_MS, 5, &[ALWAYS]).await,
+        Test::new(SLOT_MS, 5, &[ALWAYS]).await,
+    ];
+    for other in [&liar, &third] {
+        let genesis = test.chain().genesis;
+        other.chain().genesis = genesis;
+    }
+    let nodes = connect(&[&liar.server, &test.server, &third.server]).await;
+    let chain = nodes.chain().unwrap();
+    let time = chain.time();
+    let name = nodes.health().remove(0).name;
+    let (news, mut told) = mpsc::unbounded_channel();
+    let group = Arc::new(test.group.clone());
+    tokio::spawn(Service::new(nodes, chain, group, Vec::new(), test.events.clone(), news).run());
+    let chains = [&liar, &test, &third].map(|one| one.chain.clone());
+    let tell = |place: usize, slot: u64, branch: u8| {
+        chains[place].lock().unwrap().tell(&Head {
+            slot,
+            block: [u8::try_from(slot).unwrap(); 32],
+            previous_duty_dependent_root: [branch; 32],
+            current_duty_dependent_root: [branch; 32],
+            execution_optimistic: false,
+        });
+    };
+    let (mut epochs, mut named, mut lies) = (BTreeSet::new(), BTreeSet::new(), false);
+    let expected = BTreeSet::from([(name, About::Attesters)]);
+    let mut slots = tokio::time::interval(Duration::from_millis(SLOT_MS / 5));
+    let all = async {
+        while epochs.len() < 6 || named != expected {
+            tokio::select! {
+                Some(event) = test.heard.recv() => if let Event::Attesters { epoch, duties } = event {
+                    let right = |(slot, attester): &(u64, Attester)| *slot == epoch * 8 && attester.index == INDEX;
+                    let context = format!("{tells_another_branch} {lies}, epoch {epoch}: {duties:?}");
+                    assert!(duties.len() == 1 && duties.iter().all(right), "{context}");
+                    epochs.insert(epoch);
+                    if epochs.len() == 2 {
+                        lies = true;
+                        liar.chain().lies = (0, 1);
+                        if tells_another_branch {
+                            liar.chain().depends = Some(9);
+                        } else {
+                            for honest in &chains[1..] {
+                                honest.lock().unwrap().delay = Duration::from_millis(1_150);
+                            }
+                        }
+                    }
+                },
+                Some(news) = told.recv() => if let Told::Dissent(dissent) = news {
+                    named.extend(dissent.into_iter().map(|one| (one.name, one.about)));
+                },
+                _ = slots.tick() => {
+                    let slot = time.slot_at(now_ms()).unwrap();
+                    (1..3).for_each(|honest| tell(honest, slot, 1));
+                    tell(0, slot, if lies && tells_another_branch { 9 } else { 1 });
+                },
+            }
+            assert!(named.is_subset(&expected), "{named:?}");
+        }
+    };
+    tokio::time::timeout(TEST_PATIENCE, all).await.unwrap();
 }
 
 /// The one that is listed first begins to lie: about the index of a validator, and about when it attests.

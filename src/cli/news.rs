@@ -137,6 +137,8 @@ pub(super) enum Event {
     },
     /// All other operators confirmed that nothing was forgotten.
     Confirmed,
+    /// The wait before attestations is over.
+    WaitOver,
     /// An operator remembers what this disk has forgotten.
     Forgotten {
         #[serde(flatten)]

@@ -109,6 +109,11 @@ impl Watcher {
                     format!("{confirm}: signing from now on.")
                 });
             }
+            Report::WaitOver if self.never_signs(now_ms) => {}
+            Report::WaitOver => {
+                told.events.push(Event::WaitOver);
+                told.say("The safety wait is over: signing from now on.");
+            }
         }
     }
 

@@ -514,6 +514,8 @@ pub enum Report {
     },
     /// All other operators confirmed that nothing was forgotten.
     Confirmed,
+    /// The first epoch in which this process attests has begun, after a wait that nobody's confirmation ended before.
+    WaitOver,
     /// How far a folder that was restored from a backup is; whenever that changes.
     Restoring(Restoring),
 }

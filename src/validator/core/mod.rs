@@ -142,6 +142,8 @@ pub struct Core<S> {
     agreements: BTreeMap<Duty, Instance<S>>,
     /// From when on this process signs.
     start: Start,
+    /// When the epoch begins in which it attests first, if that was to come and nobody was told that it has begun; Unix milliseconds.
+    waits_until: Option<u64>,
     /// What it waits for before that is known, if its folder was restored from a backup.
     restored: Option<Restored>,
     /// The slot that was begun last.
@@ -234,6 +236,7 @@ impl<S: Signatures> Core<S> {
         let (n, t) = (group.size(), group.threshold);
         let committee = Committee::new(group.lock_hash, n, t, me, chain.spec.slot_ms, signatures)?;
         Some(Self {
+            waits_until: wait(chain.time(), now_ms, start),
             time: chain.time(),
             peers: Peers::new(me, n),
             watch: Watch::new(me, instance, group.lock_hash),
@@ -373,6 +376,7 @@ impl<S: Signatures> Core<S> {
             self.beat(slot);
             self.compare_again();
             self.restored_slot(slot);
+            self.end_wait(slot);
             self.sign_sync_selections(slot.saturating_add(syncing::AHEAD));
         }
         self.await_others();
@@ -445,8 +449,24 @@ impl<S: Signatures> Core<S> {
     /// Begin to sign from this slot and epoch on.
     fn begin(&mut self, start: Start) {
         self.start = start;
+        self.waits_until = wait(self.time, self.now, start);
         self.effects.push(Effect::Begin(start));
     }
+
+    /// A slot begins: perhaps the wait for the first epoch to attest in is over.
+    fn end_wait(&mut self, slot: u64) {
+        if self.waits_until.is_some_and(|until| until <= self.now) && slot >= self.start.first_slot {
+            self.waits_until = None;
+            if !self.dry_run {
+                self.report(Report::WaitOver);
+            }
+        }
+    }
+}
+
+/// When the first epoch begins in which it attests, if that is still to come.
+fn wait(time: Time, now: u64, start: Start) -> Option<u64> {
+    Some(time.start_of_epoch(start.first_target)).filter(|until| now < *until)
 }
 
 #[cfg(test)]

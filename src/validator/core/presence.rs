@@ -207,6 +207,7 @@ impl<S: Signatures> Core<S> {
                 ..self.start
             };
             self.begin(start);
+            self.waits_until = None;
             self.report(Report::Confirmed);
         }
     }

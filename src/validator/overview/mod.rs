@@ -348,6 +348,7 @@ impl Overview {
                 self.start = restoring.start.or(self.start);
                 self.restoring = Some(restoring.clone());
             }
+            Report::WaitOver => {}
             Report::Confirmed => {
                 if let Some(start) = &mut self.start {
                     start.first_target = 0;

@@ -17,11 +17,7 @@ const FAKETIME = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
 async function back(devnet, operator) {
   operator.start();
   const { clock } = devnet;
-  const signs = () => {
-    if (operator.said(/signing from now on/)) return true;
-    const [, epoch] = operator.found(/^Signs from slot \d+ on, attestations from epoch (\d+)/) ?? [];
-    return epoch !== undefined && clock.slot >= Number(epoch) * clock.slotsPerEpoch;
-  };
+  const signs = () => operator.said(/signing from now on/);
   await operator.until(() => signs() || !operator.alive, 3 * clock.slotMs * clock.slotsPerEpoch);
   if (!signs() || !operator.alive) throw new Error(`${operator.name} does not come back: ended ${operator.ended}`);
 }

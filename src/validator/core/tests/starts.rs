@@ -44,6 +44,24 @@ fn after_a_restart_shares_sign_from_the_next_epoch_on() {
     sim.run_to(5 * EPOCH);
     assert_eq!(signed_from(&sim, 18), (3 * EPOCH..=5 * EPOCH).collect::<Vec<_>>());
     assert!(!sim.reported(0, |report| matches!(report, Report::Confirmed)));
+    assert!(sim.reported(0, |report| matches!(report, Report::WaitOver)));
+}
+
+/// Whoever waits to be told that a node signs, to update the next one, is told once: by the others' word, or by the clock where that
+/// changes nothing, as in the last slot of an epoch.
+#[test]
+fn each_start_says_once_when_it_signs() {
+    for (last, by_clock) in [(17, false), (3 * EPOCH - 1, true)] {
+        let mut sim = Sim::new(1, plan());
+        sim.run_to(last);
+        sim.kill(0);
+        sim.nodes[0].reports.clear();
+        sim.start(0);
+        sim.run_to(6 * EPOCH);
+        let count = |of: fn(&Report) -> bool| sim.nodes[0].reports.iter().filter(|report| of(report)).count();
+        assert_eq!(count(|report| matches!(report, Report::WaitOver)), usize::from(by_clock), "{last}");
+        assert_eq!(count(|report| matches!(report, Report::Confirmed)), usize::from(!by_clock), "{last}");
+    }
 }
 
 #[test]

@@ -472,3 +472,50 @@ fn an_absurd_index_or_epoch_is_told_before_anything_is_signed() {
     let arguments = arguments("5", "3");
     group.works(0, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
 }
+
+/// Nobody is slashed for an exit, so whoever has such a lock can leave, though nobody validates with it. Where the withdrawals go is
+/// looked at, too.
+#[test]
+fn a_group_without_a_majority_does_not_run_and_can_exit() {
+    let ceremony = group::Group::new(4, 2, 1);
+    for process in ceremony.join_all() {
+        process.end().is_good();
+    }
+    let in_folder = |node: usize, arguments: &[&str]| {
+        let output = conclave()
+            .current_dir(ceremony.dir.path())
+            .arg("--data-dir")
+            .arg(ceremony.folder(node))
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = text(&output.stdout) + &text(&output.stderr);
+        (output.status.code(), said)
+    };
+    let (code, said) = in_folder(0, &["run", "--beacon-node", "http://127.0.0.1:1"]);
+    assert!(code == Some(8) && said.contains("2 of 4"), "{said}");
+    for (node, file) in [(1, "part-1"), (3, "part-3")] {
+        let arguments = ["exit", "--validator-index", "7", "--partial-out", file, "--yes"];
+        let (code, said) = in_folder(node, &arguments);
+        assert_eq!(code, Some(0), "{said}");
+    }
+    let (code, said) = in_folder(0, &["exit", "--combine", "part-1", "part-3", "--out", "signed"]);
+    assert_eq!(code, Some(0), "{said}");
+    let lock = fs::read(ceremony.folder(0).join("cluster-lock.json")).unwrap();
+    let lock: Value = serde_json::from_slice(&lock).unwrap();
+    let key = lock["distributed_validators"][0]["distributed_public_key"]
+        .as_str()
+        .unwrap();
+    assert!(is_exit(&ceremony.dir.path().join("signed"), key, 7));
+
+    let (code, said) = in_folder(0, &["verify", ceremony.folder(0).to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{said}");
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in [
+        "withdrawals of validator 0 go to",
+        "nobody has its key",
+        "2 of 4 is not a majority",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}

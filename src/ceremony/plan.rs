@@ -244,11 +244,7 @@ impl Plan {
 /// # Errors
 /// If it is one.
 pub fn refuse_address_of_nobody(address: &Address, what: &str) -> Result<(), Problem> {
-    let why = if is_rehearsal_address(address) {
-        "it is the address for rehearsals: nobody has its key"
-    } else if let Some(why) = unspendable(address) {
-        why
-    } else {
+    let Some(why) = unspendable(address) else {
         return Ok(());
     };
     Err(Problem::bad_input(

@@ -84,10 +84,10 @@ impl Place {
             let known = Network::by_fork_version(lock.definition().fork_version);
             known.ok().cloned()
         });
-        let group = Group::new(&lock, &names).map_err(|error| {
+        let group = Group::for_exits(&lock, &names).map_err(|error| {
             Problem::new(
                 Kind::LockRefused,
-                "this lock cannot be validated with",
+                "no exit can be signed with this lock",
                 error,
                 "exit its validators with the software that runs them",
             )

@@ -13,6 +13,7 @@ use crate::{
     },
     ethereum::exit::VoluntaryExit,
     validator::{
+        beacon::http::ErrorKind,
         control::{self, Answer, ControlError, Request},
         exits::{self, Combined, Lacking, MAX_FILE_BYTES, PartialExit, signed_file, signed_name},
     },
@@ -347,7 +348,10 @@ fn submit(
             why,
             format!("{advice}. The file is there: {}", path.display()),
         );
-        out.warn(&printable(&format!("{}: {}", problem.what, problem.why)));
+        // One alone ends the command with these words.
+        if written.len() > 1 {
+            out.warn(&printable(&format!("{}: {}", problem.what, problem.why)));
+        }
         let about = About::of("not_taken", &key).why(&printable(&problem.why));
         out.line(&Event::from(about));
         problem
@@ -358,7 +362,12 @@ fn submit(
             let deadline = tokio::time::Instant::now() + PATIENCE;
             let key = place.key(one.0.validator);
             if let Err(error) = nodes.submit_exit(&one.0.exit, deadline).await {
-                let advice = error.advice();
+                // Every beacon node takes exits, and nothing is asked again once this command has ended.
+                let advice = if error.is_not_found() {
+                    ErrorKind::NotImplemented(404).advice()
+                } else {
+                    error.advice()
+                };
                 failures.push(not_taken(one, Kind::Other, &error, advice.trim_end_matches('.')));
             } else {
                 out.say(format!("A beacon node took the exit of validator {key}."));

@@ -137,7 +137,9 @@ pub fn warnings(definition: &Definition, network: &Network) -> Vec<String> {
     {
         warnings.push("The addresses are those of a rehearsal: money sent there is gone.".to_owned());
     }
-    let doubtful = |(_, address): &(_, Address)| unspendable(address).is_some() || !address.has_checksum();
+    let doubtful = |(_, address): &(_, Address)| {
+        !is_rehearsal_address(address) && (unspendable(address).is_some() || !address.has_checksum())
+    };
     for (what, address) in payees(definition).into_iter().filter(doubtful).take(20) {
         if let Some(why) = unspendable(&address) {
             warnings.push(format!(

@@ -19,6 +19,7 @@ use crate::crypto::threshold::{SharesError, check_public_shares};
 use crate::ethereum::deposit::DepositMessage;
 use crate::ethereum::network::Network;
 use crate::ethereum::registration::Registration;
+use crate::ethereum::unspendable::unspendable;
 
 /// Signatures that one batch holds at most; batches are checked in parallel.
 const BATCH: usize = 64;
@@ -282,6 +283,12 @@ impl Lock {
                 continue;
             }
             let credentials = definition.withdrawal_credentials(&addresses.withdrawal);
+            if let Some(why) = unspendable(&addresses.withdrawal) {
+                remarks.push(format!(
+                    "withdrawals of validator {i} go to {}: {why}, and money sent there is gone",
+                    addresses.withdrawal.to_checksum()
+                ));
+            }
             if validator
                 .deposits
                 .iter()

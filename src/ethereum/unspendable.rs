@@ -10,16 +10,19 @@ const ZEROS: usize = 10;
 /// Why the others are nobody's.
 const BURN: &str = "it is an address to burn money: nobody has its key";
 const DEPOSITS: &str = "it is the deposit contract, which hands nothing back";
+const REHEARSAL: &str = "it is the address for rehearsals: nobody has its key";
 const SYSTEM: &str = "it is a contract of the chain itself, which hands nothing back";
 
 /// Without a key, or contracts that hand nothing on. On other networks than those named nobody has a key for them either.
-const KNOWN: [(&str, &str); 21] = [
+const KNOWN: [(&str, &str); 22] = [
     ("000000000000000000000000000000000000dead", BURN),
     ("dead000000000000000042069420694206942069", BURN),
     ("deaddeaddeaddeaddeaddeaddeaddeaddeaddead", BURN),
     ("deadbeefdeadbeefdeadbeefdeadbeefdeadbeef", BURN),
     ("dead00000000000000000000000000000000dead", BURN),
     ("ffffffffffffffffffffffffffffffffffffffff", BURN),
+    // "conclave rehearsal!!".
+    ("636f6e636c6176652072656865617273616c2121", REHEARSAL),
     // Stands for Ether in many programs.
     ("eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee", BURN),
     // Mainnet and Hoodi; Holesky and development chains; Sepolia; Goerli; Gnosis; Chiado.

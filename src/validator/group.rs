@@ -63,6 +63,21 @@ impl Group {
     /// # Errors
     /// A threshold that is no majority; keys that are none; counts that do not fit.
     pub fn new(lock: &Lock, names: &[String]) -> Result<Self, GroupError> {
+        let group = Self::for_exits(lock, names)?;
+        if usize::from(group.threshold) * 2 <= group.operators.len() {
+            return Err(GroupError::NoMajority {
+                operators: group.operators.len(),
+                threshold: group.threshold.into(),
+            });
+        }
+        Ok(group)
+    }
+
+    /// As [`Self::new`], for voluntary exits only, which nobody is slashed for: the threshold need not be a majority.
+    ///
+    /// # Errors
+    /// Keys that are none; counts that do not fit.
+    pub fn for_exits(lock: &Lock, names: &[String]) -> Result<Self, GroupError> {
         let definition = lock.definition();
         let count = definition.operators.len();
         if !(2..=64).contains(&count) {
@@ -71,12 +86,6 @@ impl Group {
         let threshold = u16::try_from(definition.threshold).map_err(|_| GroupError::Shape("threshold"))?;
         if usize::from(threshold) > count {
             return Err(GroupError::Shape("its threshold is larger than the group"));
-        }
-        if usize::from(threshold) * 2 <= count {
-            return Err(GroupError::NoMajority {
-                operators: count,
-                threshold: definition.threshold,
-            });
         }
         let mut operators = Vec::with_capacity(count);
         for (index, record) in definition.operators.iter().enumerate() {

@@ -59,8 +59,16 @@ fn each_start_says_once_when_it_signs() {
         sim.start(0);
         sim.run_to(6 * EPOCH);
         let count = |of: fn(&Report) -> bool| sim.nodes[0].reports.iter().filter(|report| of(report)).count();
-        assert_eq!(count(|report| matches!(report, Report::WaitOver)), usize::from(by_clock), "{last}");
-        assert_eq!(count(|report| matches!(report, Report::Confirmed)), usize::from(!by_clock), "{last}");
+        assert_eq!(
+            count(|report| matches!(report, Report::WaitOver)),
+            usize::from(by_clock),
+            "{last}"
+        );
+        assert_eq!(
+            count(|report| matches!(report, Report::Confirmed)),
+            usize::from(!by_clock),
+            "{last}"
+        );
     }
 }
 

@@ -23,5 +23,6 @@ pub mod dkg;
 pub mod ethereum;
 pub mod p2p;
 pub mod recognise;
+pub mod secret_text;
 pub mod text;
 pub mod validator;

@@ -276,7 +276,20 @@ pub fn why_no_toml(text: &str, error: &toml::de::Error) -> String {
     if ends {
         format!("line {line}: it is cut off: it ends in the middle")
     } else if toml::from_str::<toml::Table>(text).is_err() {
-        let why = if error.message().starts_with("duplicate key") {
+        let written = text.lines().nth(line - 1).unwrap_or_default();
+        let value = written.split_once('=').map_or("", |(_, value)| value).trim();
+        let is_word = value.starts_with(char::is_alphabetic)
+            && value.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
+        let why = if let Some(quote) = written.chars().find(|c| crate::text::is_typographic_quote(*c)) {
+            return format!(
+                "line {line}: it has a typographic quote ({quote}), as word processors and chats make them: write plain ones (\")"
+            );
+        } else if is_word {
+            return format!(
+                "line {line}: {} is no value: a number is written in digits, and a text in quotes",
+                crate::secret_text::quoted(value, MAX_QUOTED)
+            );
+        } else if error.message().starts_with("duplicate key") {
             "it has the same name twice"
         } else {
             "it is not written as such a file is: a name, =, and a value on each line, and texts in quotes"
@@ -289,7 +302,7 @@ pub fn why_no_toml(text: &str, error: &toml::de::Error) -> String {
 
 /// What serde says of a value, without the names of our types.
 fn plain(message: &str) -> String {
-    let quoted = |text: &str| crate::text::line(text, MAX_QUOTED);
+    let quoted = |text: &str| crate::secret_text::quoted(text, MAX_QUOTED);
     let named = |text: &str| quoted(text.split('`').next().unwrap_or(text));
     if let Some(rest) = message.strip_prefix("missing field `") {
         return format!("\"{}\" is missing in it", named(rest));
@@ -518,7 +531,11 @@ mod tests {
             ),
             ("# nothing\nother = 5", "\"other\""),
             ("number", "line 1: it is not written as such a file is"),
-            ("number = five", "line 1: it is not written as such a file is"),
+            (
+                "number = five",
+                "line 1: five is no value: a number is written in digits",
+            ),
+            ("number = \u{201c}5\u{201d}", "line 1: it has a typographic quote"),
             ("number = 5\nnumber = 6", "line 2: it has the same name twice"),
             ("number = [5", "cut off"),
         ] {

@@ -22,6 +22,11 @@ pub fn is_unprintable(c: char) -> bool {
             && !is_variant(c)
 }
 
+/// Quotes that programs put in the place of those on keyboards. No shell takes them away.
+pub fn is_typographic_quote(c: char) -> bool {
+    matches!(c, '\u{b4}' | '\u{ab}' | '\u{bb}' | '\u{2018}'..='\u{201f}' | '\u{2039}' | '\u{203a}' | '\u{300c}'..='\u{300f}')
+}
+
 /// Characters that choose how the one before them looks, such as the colours of an emoji, and are not seen themselves.
 pub fn is_variant(c: char) -> bool {
     matches!(c,

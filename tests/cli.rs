@@ -1189,3 +1189,113 @@ fn what_is_wrong_with_a_file_is_told_plainly_and_the_advice_fits() {
         "file is a file, and this has to be a folder",
     );
 }
+
+#[test]
+fn whoever_defines_with_an_identity_that_is_none_of_the_operators_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let records = operators(dir.path(), &["ann", "bob", "cat", "zed"]);
+    let plan = write_plan(dir.path(), "");
+    let told = |name: &str| {
+        let output = run(&dir.path().join(name), &define(&plan, &records[..3], &ADDRESSES));
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        err(&output).contains("is none of these operators")
+    };
+    assert!(told("zed"));
+    assert!(!told("ann"));
+    // Whoever only defines has no identity.
+    assert!(!told("nobody"));
+    let twice = [records[0].clone(), records[0].clone(), records[1].clone()];
+    refuses(
+        &dir.path().join("bob"),
+        &define(&plan, &twice, &ADDRESSES),
+        3,
+        "was given twice",
+    );
+}
+
+#[test]
+fn a_plan_with_slips_is_refused_with_the_right_advice() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("plan.toml");
+    for (lines, what) in [
+        (
+            "operators = four",
+            "four is no value: a number is written in digits",
+        ),
+        ("operators = \u{201c}4\u{201d}", "typographic quote (\u{201c})"),
+        ("operators = \"4\"", "operators = 4"),
+        (
+            "operators = 3\ntarget_gas_limit = \"60M\"",
+            "target_gas_limit = 60000000",
+        ),
+        ("operators = 3\ntarget_gas_limit = 1", "not millions"),
+        ("operators = 3\ntarget_gas_limit = 60", "not millions"),
+    ] {
+        fs::write(&path, format!("name = \"F\"\nnetwork = \"hoodi\"\n{lines}\n")).unwrap();
+        refuses(dir.path(), &["define", path.to_str().unwrap()], 3, what);
+    }
+    let flags = [
+        "plan",
+        "new",
+        "--name",
+        "F",
+        "--network",
+        "hoodi",
+        "--operators",
+        "3",
+    ];
+    for flags in [
+        [&flags[..], &["--target-gas-limit", "60"]].concat(),
+        ["identity", "new", "--name", "\u{201c}Bob\u{201d}"].to_vec(),
+    ] {
+        refuses(&dir.path().join("new"), &flags, 3, "");
+    }
+}
+
+#[test]
+fn without_a_lock_there_is_nothing_to_export() {
+    let dir = tempfile::tempdir().unwrap();
+    operators(dir.path(), &["ann"]);
+    fs::write(dir.path().join("password"), "correct horse battery").unwrap();
+    let (archive, password) = (dir.path().join("archive"), dir.path().join("password"));
+    let arguments = [
+        "export",
+        archive.to_str().unwrap(),
+        "--yes",
+        "--password-file",
+        password.to_str().unwrap(),
+    ];
+    refuses(&dir.path().join("ann"), &arguments, 7, "nothing to export");
+    assert!(!archive.exists());
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_a_ceremony_in_good_order() {
+    use std::io::{BufRead as _, BufReader};
+
+    let dir = tempfile::tempdir().unwrap();
+    let records = operators(dir.path(), &["ann", "bob", "cat"]);
+    let plan = write_plan(dir.path(), "");
+    let ann = dir.path().join("ann");
+    works(&ann, &define(&plan, &records, &ADDRESSES));
+    for signal in [rustix::process::Signal::HUP, rustix::process::Signal::TERM] {
+        let mut join = conclave(&ann)
+            .args(["join", "--yes", "--listen", "/ip4/127.0.0.1/tcp/0"])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(join.stdout.take().unwrap()).lines();
+        let found = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .any(|line| line.contains("--peer "));
+        assert!(found);
+        let pid = rustix::process::Pid::from_raw(i32::try_from(join.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+        for _ in lines.by_ref().map_while(Result::ok) {}
+        let output = join.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{signal:?}: {}", err(&output));
+        assert!(err(&output).contains("To do:"), "{}", err(&output));
+    }
+}

@@ -261,7 +261,7 @@ fn an_export_that_cannot_succeed_retires_nothing() {
         "old",
         &["export", "archive", "--password-file", "missing", "--yes"],
         3,
-        "missing",
+        "--password-file names is missing",
     );
     place.refuses(
         "old",

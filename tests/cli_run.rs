@@ -2070,3 +2070,16 @@ fn who_does_not_read_what_it_says_does_not_stop_it() {
     };
     assert_eq!(code, Some(0));
 }
+
+#[test]
+fn a_terminal_that_is_closed_stops_a_node_in_good_order() {
+    let folder = Folder::hoodi();
+    for signal in [Signal::HUP, Signal::TERM] {
+        let mut run = folder.run(&["--dry-run", "--beacon-node", NOWHERE]);
+        run.until("Waiting for a beacon node");
+        run.signal(signal);
+        let (code, rest) = run.end();
+        assert_eq!(code, Some(0), "{signal:?}: {rest}");
+        assert!(rest.contains("Stopped."), "{signal:?}: {rest}");
+    }
+}

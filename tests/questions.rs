@@ -38,7 +38,12 @@ impl Drop for Terminal {
 
 impl Terminal {
     fn open(folder: &Path, arguments: &[&str]) -> Self {
-        let inner = "trap : INT TERM HUP; sh -c 'echo pid=$$; exec \"$@\"' sh \"$@\"; code=$?; echo $code > code.new; \
+        Self::open_after(folder, 0, arguments)
+    }
+
+    /// The same, a few seconds after the shell has begun.
+    fn open_after(folder: &Path, seconds: u32, arguments: &[&str]) -> Self {
+        let inner = "trap : INT TERM HUP; sh -c 'echo pid=$$; sleep $WAIT; exec \"$@\"' sh \"$@\"; code=$?; echo $code > code.new; \
                      mv code.new code; stty -a; echo; echo the end";
         let run = folder.join("run.sh");
         let quoted: Vec<String> = arguments.iter().map(|argument| format!("'{argument}'")).collect();
@@ -46,7 +51,7 @@ impl Terminal {
         fs::write(
             &run,
             format!(
-                "set -- '{}' {}\n{inner}\n",
+                "export WAIT={seconds}\nset -- '{}' {}\n{inner}\n",
                 conclave.get_program().to_str().unwrap(),
                 quoted.join(" ")
             ),
@@ -216,7 +221,7 @@ fn whatever_ends_a_question_leaves_the_terminal_as_it_was_and_says_what_was_not_
         ends(
             folder,
             &["plan", "new", "--name", "Friends"],
-            (&[], "Network"),
+            (&[], "Its number"),
             "no plan was written",
             way,
         );
@@ -260,14 +265,14 @@ fn whatever_ends_a_question_leaves_the_terminal_as_it_was_and_says_what_was_not_
     ends(
         folder,
         &exit,
-        (&[], "Which validator"),
+        (&[], "Its number"),
         "you have not consented",
         Way::CtrlC,
     );
     ends(
         folder,
         &exit,
-        (&[("Which validator", "\r")], "Type "),
+        (&[("Its number", "1\r")], "Type "),
         "you have not consented",
         Way::Signal(Signal::TERM),
     );
@@ -299,4 +304,179 @@ fn work_that_is_interrupted_says_what_was_not_done() {
         );
     }
     assert!(!folder.join("copy.age").exists());
+}
+
+/// Everything but whether it is compounding, for which it asks.
+const PLAN: [&str; 12] = [
+    "plan",
+    "new",
+    "--name",
+    "Friends",
+    "--network",
+    "hoodi",
+    "--operators",
+    "4",
+    "--threshold",
+    "3",
+    "--validators",
+    "1",
+];
+/// What it asks then.
+const NEXT: &str = "Deposits of each validator";
+
+impl Terminal {
+    /// Asks a question that is answered with yes or no, and then another one.
+    fn compounding(folder: &Path) -> Self {
+        let terminal = Self::open(folder, &PLAN);
+        terminal.until("(yes or no");
+        terminal
+    }
+
+    /// What comes after so many more of these texts than were there.
+    #[track_caller]
+    fn until_again(&self, text: &str, before: usize) {
+        let begun = Instant::now();
+        while self.screen().matches(text).count() <= before {
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "never again: {text}\n{}",
+                self.screen()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    #[track_caller]
+    fn code(&self, folder: &Path) -> String {
+        self.until("the end");
+        fs::read_to_string(folder.join("code")).unwrap().trim().to_owned()
+    }
+}
+
+/// What asks again says it in these words.
+const ASKED_AGAIN: &str = "Type yes or no (or y or n) and nothing else, then press Enter";
+
+#[test]
+fn yes_or_no_is_a_line_of_its_own_and_nothing_else_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    let address = "/ip4/203.0.113.7/tcp/9510/p2p/16Uiu2HAm7zGMtKcRp7kQsW5sUxHmWXoxY3b9jQ2yWAcj5p4pvSNd";
+    let mut terminal = Terminal::compounding(folder);
+    for wrong in [
+        "yes please\r",
+        "\r",
+        "correct horse battery\r",
+        "ja\r",
+        &format!("{address}\r"),
+    ] {
+        let before = terminal.screen().matches(ASKED_AGAIN).count();
+        terminal.press(wrong);
+        terminal.until_again(ASKED_AGAIN, before);
+    }
+    // Without Enter, nothing is answered by whatever it is, and it can be taken back.
+    for keys in ["y", "Y", "n", address] {
+        terminal.press(keys);
+        std::thread::sleep(Duration::from_millis(400));
+        assert!(
+            !terminal.screen().contains("\u{b7}"),
+            "{keys}: {}",
+            terminal.screen()
+        );
+        terminal.press("\u{15}");
+    }
+    // What was pasted, as the terminal marks it, and several lines at once.
+    for (pasted, told) in [
+        ("\u{1b}[200~yes\r\u{1b}[201~", "Nothing that is pasted"),
+        ("\u{1b}[200~yes\u{1b}[201~\r", "Nothing that is pasted"),
+        ("yes\rand the next\r", "Several lines came at once"),
+        ("/media/my-usb\ryes\r", "Several lines came at once"),
+    ] {
+        let before = terminal.screen().matches(told).count();
+        terminal.press(pasted);
+        terminal.until_again(told, before);
+        std::thread::sleep(Duration::from_millis(400));
+        assert!(!terminal.screen().contains(NEXT), "{}", terminal.screen());
+    }
+    for (word, answer) in [
+        ("no\r", "no"),
+        ("N\r", "no"),
+        ("yes\r", "yes"),
+        ("Y\r", "yes"),
+        ("YES\r", "yes"),
+    ] {
+        let mut terminal = std::mem::replace(&mut terminal, Terminal::compounding(folder));
+        terminal.press(word);
+        terminal.until(NEXT);
+        let screen = terminal.screen();
+        let line = screen.lines().rfind(|line| line.contains('\u{b7}')).unwrap();
+        assert!(
+            line.contains("Compounding") && line.contains(answer),
+            "{word:?}: {screen}"
+        );
+        terminal.press("\u{3}");
+        assert_eq!(terminal.code(folder), "130", "{word:?}: {}", terminal.screen());
+        // Nothing is left for the shell.
+        assert!(!terminal.screen().contains("not found"), "{}", terminal.screen());
+    }
+    terminal.press("\u{3}");
+    terminal.until("the end");
+}
+
+#[test]
+fn what_is_typed_before_a_question_is_there_answers_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    let mut terminal = Terminal::open_after(folder, 1, &PLAN);
+    terminal.until("pid=");
+    terminal.press("yes\rcorrect horse battery\r");
+    terminal.until("(yes or no");
+    std::thread::sleep(Duration::from_millis(600));
+    let screen = terminal.screen();
+    assert!(!screen.contains(NEXT) && !screen.contains('\u{b7}'), "{screen}");
+    terminal.press("n\r");
+    terminal.until(NEXT);
+    terminal.press("\u{3}");
+    assert_eq!(terminal.code(folder), "130", "{}", terminal.screen());
+    // The same of texts and lists: the line for the next question came along with this one.
+    let mut terminal = Terminal::open(folder, &["plan", "new"]);
+    terminal.until("Name of the cluster");
+    terminal.press("Friends\r\r\r");
+    terminal.until("Its number");
+    std::thread::sleep(Duration::from_millis(600));
+    assert!(!terminal.screen().contains("How many"), "{}", terminal.screen());
+    terminal.press("9\r");
+    terminal.until("Type the number of one of the lines above");
+    terminal.press("sepolia\r");
+    terminal.until("How many operators (4)");
+    terminal.press("\r");
+    terminal.until("How many operators must sign");
+    terminal.press("\u{3}");
+    assert_eq!(terminal.code(folder), "130", "{}", terminal.screen());
+}
+
+#[test]
+fn what_was_wrong_with_an_answer_says_what_to_do_and_vanishes_with_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    let arguments: Vec<&str> = PLAN
+        .into_iter()
+        .chain(["--compounding", "--amounts", "32"])
+        .collect();
+    let mut terminal = Terminal::open(folder, &arguments);
+    terminal.until("Withdrawal address");
+    terminal.press("0x71c7656ec7ab88b098defb751b7401b5f6d8976f\r");
+    // What is wrong, and the form to give.
+    terminal.until("in one case");
+    terminal.until("0x71C7656EC7ab88b098defB751B7401B5f6d8976F");
+    let before = terminal.screen().len();
+    terminal.press("vitalik.eth\r");
+    terminal.until("Names are not looked");
+    let screen = terminal.screen();
+    let drawn = &screen[before..];
+    // The rows of what was said before are cleared: up, and everything below.
+    assert!(drawn.contains("A\u{1b}[J"), "{drawn:?}");
+    terminal.press("0x71C7656EC7ab88b098defB751B7401B5f6d8976F\r");
+    terminal.until("\u{b7}");
+    terminal.press("\u{3}");
+    assert_eq!(terminal.code(folder), "130", "{}", terminal.screen());
 }

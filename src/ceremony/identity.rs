@@ -9,7 +9,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::cluster::enr::Enr;
 use crate::crypto::node::NodeKey;
 use crate::recognise::without_bom;
-use crate::text::is_unprintable;
+use crate::text::{is_typographic_quote, is_unprintable};
 
 use super::backups;
 use super::entrance::PIN;
@@ -276,7 +276,7 @@ pub fn check_name(name: &str) -> Result<(), Problem> {
     let why = if name.is_empty() {
         "it is empty"
     } else if name.len() > MAX_NAME_BYTES {
-        "it has more than 32 bytes"
+        "it is too long: there is room for 32 plain letters, of which an umlaut takes two and an emoji four"
     } else if name.chars().any(is_unprintable) {
         "it holds control characters or invisible ones"
     } else if name.trim() != name {
@@ -287,7 +287,7 @@ pub fn check_name(name: &str) -> Result<(), Problem> {
     Err(Problem::bad_input(
         "the name cannot be used",
         why,
-        "give a name of 1 to 32 bytes, such as --name carol",
+        "give a name of 1 to 32 letters, such as --name carol",
     ))
 }
 
@@ -298,6 +298,13 @@ pub fn check_name(name: &str) -> Result<(), Problem> {
 /// With what is wrong.
 pub fn check_new_name(name: &str) -> Result<(), Problem> {
     check_name(name)?;
+    if name.starts_with(is_typographic_quote) && name.ends_with(is_typographic_quote) {
+        return Err(Problem::bad_input(
+            format!("{name} cannot be the name of an operator"),
+            "there are quotes around it, and no shell takes such quotes away",
+            "give the name without them, such as --name carol",
+        ));
+    }
     if is_like_a_number(name) {
         return Err(Problem::bad_input(
             format!("{name} cannot be the name of an operator"),

@@ -23,6 +23,7 @@ use toml::{Table, Value};
 use crate::ethereum::address::Address;
 use crate::ethereum::unspendable::unspendable;
 use crate::recognise::why_no_toml;
+use crate::secret_text::quoted;
 use crate::text::is_unprintable;
 
 use super::problem::{Kind, Problem};
@@ -35,6 +36,8 @@ pub const OPERATORS: std::ops::RangeInclusive<u32> = 2..=64;
 pub const VALIDATORS: std::ops::RangeInclusive<u32> = 1..=10_000;
 /// The gas limit that validators ask of block builders, unless a plan says otherwise.
 pub const DEFAULT_GAS_LIMIT: u64 = 60_000_000;
+/// Gas limits that somebody may mean: what is below was meant in millions, or is a slip of the keys.
+const GAS_LIMITS: std::ops::RangeInclusive<u64> = 1_000_000..=1_000_000_000;
 /// Most bytes of a name in UTF-8.
 pub const MAX_NAME_BYTES: usize = 256;
 /// Most deposits of one validator.
@@ -108,9 +111,10 @@ impl Plan {
             wrong(why_no_toml(text, &error), "mend that line: a plan is a TOML file")
         })?;
         refuse_unknown(&table, &KEYS, "")?;
-        let operators = whole(&table, "operators")?.ok_or_else(|| missing("operators", "operators = 4"))?;
+        let operators =
+            whole(&table, "operators", 4)?.ok_or_else(|| missing("operators", "operators = 4"))?;
         let operators = in_range(operators, "operators", &OPERATORS)?;
-        let threshold = match whole(&table, "threshold")? {
+        let threshold = match whole(&table, "threshold", 3)? {
             Some(threshold) => in_range(threshold, "threshold", &(2..=operators))?,
             None => default_threshold(operators),
         };
@@ -138,7 +142,7 @@ impl Plan {
                 payouts
             }
             Some(_) => {
-                let count = whole(&table, "validators")?.unwrap_or(1);
+                let count = whole(&table, "validators", 1)?.unwrap_or(1);
                 vec![everybodys; in_range(count, "validators", &VALIDATORS)? as usize]
             }
         };
@@ -163,7 +167,8 @@ impl Plan {
             validators,
             amounts,
             compounding: flag(&table, "compounding")?.unwrap_or(false),
-            target_gas_limit: whole(&table, "target_gas_limit")?.unwrap_or(DEFAULT_GAS_LIMIT),
+            target_gas_limit: whole(&table, "target_gas_limit", DEFAULT_GAS_LIMIT)?
+                .unwrap_or(DEFAULT_GAS_LIMIT),
         };
         plan.amounts.sort_unstable();
         plan.check()?;
@@ -180,10 +185,15 @@ impl Plan {
         in_range(u64::from(self.threshold), "threshold", &(2..=self.operators))?;
         in_range(self.validators.len() as u64, "validators", &VALIDATORS)?;
         check_amounts(&self.amounts, self.compounding)?;
-        if !(1..=1_000_000_000).contains(&self.target_gas_limit) {
-            return Err(wrong(
+        if !GAS_LIMITS.contains(&self.target_gas_limit) {
+            return Err(Problem::bad_input(
                 format!("`target_gas_limit` is {}", self.target_gas_limit),
-                format!("leave it out ({DEFAULT_GAS_LIMIT}), or give one between 1 and 1000000000"),
+                "it counts units of gas, not millions, and no network has blocks like that",
+                format!(
+                    "leave it out ({DEFAULT_GAS_LIMIT} is taken then), or give a whole number between {} and {}",
+                    GAS_LIMITS.start(),
+                    GAS_LIMITS.end()
+                ),
             ));
         }
         Ok(())
@@ -497,7 +507,8 @@ fn refuse_unknown(table: &Table, known: &[&str], place: &str) -> Result<(), Prob
     ))
 }
 
-fn whole(table: &Table, key: &str) -> Result<Option<u64>, Problem> {
+/// A number that is not negative; `example` is one.
+fn whole(table: &Table, key: &str, example: u64) -> Result<Option<u64>, Problem> {
     match table.get(key) {
         None => Ok(None),
         Some(Value::Integer(number)) => u64::try_from(*number).map(Some).map_err(|_| {
@@ -507,8 +518,15 @@ fn whole(table: &Table, key: &str) -> Result<Option<u64>, Problem> {
             )
         }),
         Some(other) => Err(wrong(
-            format!("`{key}` is a {}, not a whole number", other.type_str()),
-            format!("write it without quotes and without a point: {key} = 4"),
+            match other {
+                Value::String(text) => {
+                    format!("`{key}` is the text \"{}\", not a whole number", quoted(text, 40))
+                }
+                other => format!("`{key}` is a {}, not a whole number", other.type_str()),
+            },
+            format!(
+                "write all its digits, and nothing else, without quotes, points, blanks and letters: {key} = {example}"
+            ),
         )),
     }
 }
@@ -766,7 +784,10 @@ mod tests {
             ("amounts = [32.5]", "whole ETH"),
             ("amounts = [2049]\ncompounding = true", "1 to 2048"),
             ("compounding = 1", "neither true nor false"),
-            ("target_gas_limit = 0", "target_gas_limit"),
+            ("target_gas_limit = 0", "not millions"),
+            ("target_gas_limit = 4", "not millions"),
+            ("target_gas_limit = 60", "between 1000000 and"),
+            ("target_gas_limit = \"60M\"", "target_gas_limit = 60000000"),
             ("withdrawal_address = \"0x1234\"", "withdrawal_address"),
             ("withdrawal_address = 7", "not a text"),
             (

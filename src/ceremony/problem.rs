@@ -38,6 +38,23 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::Other,
+        Self::Usage,
+        Self::BadInput,
+        Self::GaveUp,
+        Self::Aborted,
+        Self::Verification,
+        Self::FolderState,
+        Self::LockRefused,
+        Self::DatabaseMissing,
+        Self::WrongNetwork,
+        Self::TwinSeen,
+        Self::NotAsked,
+        Self::Interrupted,
+    ];
+
     /// The exit code of the process.
     pub fn exit_code(self) -> u8 {
         match self {

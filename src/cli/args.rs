@@ -16,7 +16,8 @@ use super::sight::MonitoringAddress;
     after_help = "Exit codes: 0 done, 1 anything else, 2 usage, 3 bad input, 4 gave up waiting, 5 aborted by a fault, \
     6 verification failed, 7 the folder is in another state than needed, 8 the lock cannot be validated with, \
     9 the slashing protection database is missing, 10 another network, 11 a second copy of this folder runs, \
-    130 interrupted."
+    12 the execution client could not be asked, 130 interrupted (Ctrl-C, SIGTERM, a closed terminal) or you said no; `run` ends \
+    with 0 then. 129, 131, 137 and 143 are not conclave's: a signal ended it at once (SIGHUP, SIGQUIT, SIGKILL, SIGTERM)."
 )]
 pub struct Cli {
     /// The folder that holds your identity and gets the results
@@ -188,7 +189,7 @@ pub struct ArchivePassword {
 pub enum IdentityCommand {
     /// Make a new identity in the data folder; one that is there is never overwritten
     New {
-        /// What the others see: 1 to 32 bytes
+        /// What the others see: 1 to 32 letters
         #[arg(long, env = "CONCLAVE_NAME")]
         name: Option<String>,
     },
@@ -196,7 +197,7 @@ pub enum IdentityCommand {
     Show,
     /// Give the identity another name; the key stays
     Rename {
-        /// What the others see: 1 to 32 bytes
+        /// What the others see: 1 to 32 letters
         #[arg(long, env = "CONCLAVE_NAME")]
         name: String,
     },
@@ -626,6 +627,35 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_exit_codes_of_the_help_of_the_readme_and_of_the_program_are_the_same() {
+        use std::collections::BTreeSet;
+
+        use crate::ceremony::problem::Kind;
+        /// Codes with which a shell tells of a signal.
+        const SIGNALS: [u8; 4] = [129, 131, 137, 143];
+
+        let help = Cli::command().get_after_help().unwrap().to_string();
+        let numbers = |text: &str| -> Vec<u8> {
+            let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+            words.filter_map(|word| word.parse().ok()).collect()
+        };
+        // `run` ends with 0 after an interruption, which says it twice.
+        let in_help: BTreeSet<u8> = numbers(&help).into_iter().collect();
+        let readme = include_str!("../../README.md");
+        let table = readme.split("| Exit code | Meaning |").nth(1).unwrap();
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let mut in_readme: Vec<u8> = rows
+            .flat_map(|row| numbers(row.split('|').nth(1).unwrap()))
+            .collect();
+        let mut all: Vec<u8> = Kind::ALL.iter().map(|kind| kind.exit_code()).chain([0]).collect();
+        all.extend(SIGNALS);
+        all.sort_unstable();
+        in_readme.sort_unstable();
+        assert_eq!(in_readme, all, "once each");
+        assert_eq!(in_help.into_iter().collect::<Vec<_>>(), all, "{help}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::ethereum::address::Address;
 
 use super::args::DefineArgs;
 use super::payee::{self, Payees};
-use super::prompt::{self, Prompt};
+use super::prompt::{self, Prompt, Several, Wrong};
 use super::records::{Paste, Record, records, records_of_file};
 use super::{Context, input, summary};
 
@@ -64,6 +64,10 @@ pub(super) fn run(context: &Context, args: &DefineArgs) -> Result<(), Problem> {
     let own = Identity::load(folder.disk(), folder.root())
         .ok()
         .map(|identity| identity.key().public());
+    let taking_part = definition
+        .operators
+        .iter()
+        .any(|operator| Some(operator.enr.node_public_key()) == own.as_ref());
     names.save(&folder)?;
     folder.disk().write_new(&path, &definition.to_json(), PUBLIC)?;
 
@@ -72,6 +76,14 @@ pub(super) fn run(context: &Context, args: &DefineArgs) -> Result<(), Problem> {
         .say(summary::text(&definition, &network, &names, own.as_ref()));
     for warning in summary::warnings(&definition, &network) {
         context.output.warn(&warning);
+    }
+    if own.is_some() && !taking_part {
+        context.output.warn(&format!(
+            "the identity in {} is none of these operators: you cannot join with it. If you are to take part, the record that was given for you is \
+             an older one, or another's: move {} away, and define again with what conclave identity show says here",
+            folder.root().display(),
+            path.display()
+        ));
     }
     context.output.event(&summary::event(&definition, &network));
     context.output.event(&Event::Written {
@@ -156,8 +168,10 @@ fn operators(
             }
         }
     } else if context.output.can_ask() {
+        // Several may be pasted at once, in any number of lines.
+        let mut lines = ASK.lines()?;
         while found.len() < plan.operators as usize {
-            ask_for_records(context, &mut found)?;
+            ask_for_records(&mut lines, &mut found)?;
         }
     } else {
         return Err(prompt::unanswered(&[
@@ -171,15 +185,15 @@ fn operators(
 }
 
 /// Asks until one more record, or several, can be read.
-fn ask_for_records(context: &Context, found: &mut Vec<Record>) -> Result<(), Problem> {
-    let mut paste = Paste::default();
+fn ask_for_records(lines: &mut Several, found: &mut Vec<Record>) -> Result<(), Problem> {
+    let (mut paste, mut wrong) = (Paste::default(), None);
     loop {
         let question = if paste.is_begun() {
-            "It is not complete: the rest of it (twice nothing: begin it again)".to_owned()
+            "The rest of that record (it is not complete; to begin it again, press Enter twice)".to_owned()
         } else {
             format!("Operator {}, as NAME=ENR", found.len() + 1)
         };
-        let line = ASK.text(&question, None, true, |_| Ok::<(), String>(()))?;
+        let line = lines.next(&question, wrong.as_ref())?;
         let taken = paste.take(&line).and_then(|records| {
             let mut longer = found.clone();
             records
@@ -189,21 +203,14 @@ fn ask_for_records(context: &Context, found: &mut Vec<Record>) -> Result<(), Pro
         });
         match taken {
             Ok(longer) if longer.len() > found.len() => {
+                for (place, (name, _)) in (1..).zip(&longer).skip(found.len()) {
+                    Several::taken(&format!("Operator {place}"), name);
+                }
                 *found = longer;
                 return Ok(());
             }
-            Ok(_) => {}
-            Err(problem) => {
-                let Problem {
-                    what,
-                    why,
-                    what_to_do,
-                    ..
-                } = problem;
-                context
-                    .output
-                    .warn(&format!("{what}: {why}. To do: {what_to_do}"));
-            }
+            Ok(_) => wrong = None,
+            Err(problem) => wrong = Some(Wrong::from(problem)),
         }
     }
 }
@@ -214,6 +221,13 @@ fn add(found: &mut Vec<Record>, (name, enr): Record) -> Result<(), Problem> {
         .iter()
         .find(|(_, other)| other.node_public_key() == enr.node_public_key())
     {
+        if *first == name {
+            return Err(Problem::bad_input(
+                format!("the record of {name} was given twice"),
+                "it is one of the operators already",
+                "give the record of another operator",
+            ));
+        }
         return Err(Problem::bad_input(
             format!("{name} and {first} are the same operator"),
             "their records hold the same key",

@@ -120,7 +120,7 @@ impl Place {
             if !context.output.can_ask() || args.yes {
                 return Err(prompt::unanswered(&["--validator or --all"]));
             }
-            let place = ASK.choose("Which validator shall exit?", &keys, 0)?;
+            let place = ASK.choose("Which validator shall exit", &keys, None)?;
             return Ok(u32::try_from(place).into_iter().collect());
         }
         let find = |given: &String| {

@@ -17,9 +17,12 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory};
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
+use zeroize::Zeroizing;
 
 use crate::ceremony::problem::{Kind, Problem};
 use crate::p2p::node::{can_dial, can_listen};
+use crate::recognise::without_bom;
+use crate::secret_text::Secret;
 
 use super::{
     args::{self, Cli},
@@ -130,7 +133,8 @@ pub(super) fn judge(matches: &ArgMatches) -> Result<(), Problem> {
     fn look(command: &Command, matches: &ArgMatches) -> Result<(), Problem> {
         for argument in command.get_arguments() {
             let id = argument.get_id().as_str();
-            if id == RECORDS || !matches.try_contains_id(id).unwrap_or(false) {
+            let is_given = matches.try_contains_id(id).unwrap_or(false);
+            if id == RECORDS || !is_given || matches.value_source(id) == Some(ValueSource::DefaultValue) {
                 continue;
             }
             let given_by_variable = matches.value_source(id) == Some(ValueSource::EnvVariable);
@@ -146,6 +150,9 @@ pub(super) fn judge(matches: &ArgMatches) -> Result<(), Problem> {
                 )
             };
             for value in matches.get_raw(id).into_iter().flatten() {
+                if let Some(problem) = unfit(id, &name(), value) {
+                    return Err(problem);
+                }
                 if argument.get_value_delimiter() == Some(',') && is_blank(value) {
                     return Err(empty(&name()));
                 }
@@ -171,6 +178,135 @@ pub(super) fn judge(matches: &ArgMatches) -> Result<(), Problem> {
         }
     }
     look(&Cli::command(), matches)
+}
+
+/// Values of these flags name files with a secret in them. Whoever gives the secret itself instead must not see it repeated.
+const SECRET_FILES: [&str; 2] = ["password_file", "beacon_headers"];
+/// A file that is given is looked at if it is no larger: larger ones are no secret that was taken for something else.
+const LOOKED_AT: u64 = 64 * 1024;
+/// In these files, which people write themselves, a secret may be a word among others.
+const WRITTEN: [&str; 2] = ["plan", "operators_file"];
+
+/// Refuses secrets in the place of values, before anything repeats a value: on the command line and in the variables.
+///
+/// # Errors
+/// Names the flag or the variable, and not the secret.
+pub(super) fn refuse_secrets() -> Result<(), Problem> {
+    let arguments: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    let ours = |(name, value): (OsString, OsString)| {
+        let name = name.to_str()?.to_owned();
+        name.starts_with("CONCLAVE_")
+            .then(|| (name, value.to_string_lossy().into_owned()))
+    };
+    let variables: Vec<(String, String)> = std::env::vars_os().filter_map(ours).collect();
+    match secret_in(&arguments, &variables) {
+        Some((name, secret)) => Err(not_a_secret(
+            Kind::Usage,
+            &format!("the value of {name} looks like {secret}"),
+            secret,
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The first secret, and the name of what it is the value of.
+fn secret_in(arguments: &[String], variables: &[(String, String)]) -> Option<(String, Secret)> {
+    let flag_of = |place: usize| {
+        let itself = arguments.get(place)?;
+        if itself.starts_with("--") {
+            return itself.split('=').next();
+        }
+        let before = arguments.get(place.checked_sub(1)?)?;
+        (before.starts_with("--") && !before.contains('=')).then_some(before.as_str())
+    };
+    for (place, argument) in arguments.iter().enumerate() {
+        let flag = flag_of(place).unwrap_or("an argument");
+        if let Some(secret) = secret_value(flag.trim_start_matches('-'), argument) {
+            return Some((flag.to_owned(), secret));
+        }
+    }
+    for (name, value) in variables {
+        let id = name.trim_start_matches("CONCLAVE_").to_lowercase();
+        for line in value.lines().chain([value.as_str()]) {
+            if let Some(secret) = secret_value(&id, line) {
+                return Some((name.clone(), secret));
+            }
+        }
+    }
+    // Words that no quotes hold together.
+    let words = Secret::within(&arguments.join(" ")).filter(|secret| *secret == Secret::Words);
+    words.map(|secret| ("several arguments".to_owned(), secret))
+}
+
+/// Whether a value looks like a secret. Names of files that are there, and parts of the addresses of files and servers, are what they are.
+fn secret_value(flag: &str, value: &str) -> Option<Secret> {
+    let secret = Secret::within(value)?;
+    let place = value
+        .trim_start()
+        .strip_prefix("--")
+        .and_then(|rest| rest.split_once('='));
+    let value = place.map_or(value, |(_, value)| value).trim();
+    let is_multiaddr = ["/ip4/", "/ip6/", "/dns"]
+        .iter()
+        .any(|start| value.starts_with(start));
+    let is_place = value.contains("://") || value.contains(['/', '\\', '.']) && !is_multiaddr;
+    let allowed = match secret {
+        // A name of 32 digits is a name, if a strange one; so are parts of names of hosts.
+        Secret::Password => is_place || is_multiaddr || flag == "graffiti" || Path::new(value).exists(),
+        Secret::Key => is_place || Path::new(value).exists(),
+        Secret::Words => false,
+    };
+    (!allowed).then_some(secret)
+}
+
+/// A file that is given, and holds a secret instead of what is wanted.
+fn secret_file(id: &str, value: &OsStr) -> Option<Secret> {
+    let path = Path::new(value);
+    let metadata = std::fs::metadata(path).ok()?;
+    if !metadata.is_file() || metadata.len() > LOOKED_AT {
+        return None;
+    }
+    let bytes = Zeroizing::new(std::fs::read(path).ok()?);
+    let text = std::str::from_utf8(without_bom(&bytes)).ok()?;
+    let whole = Zeroizing::new(pasted::word(text));
+    let is_one = whole.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'x');
+    let looked_at = WRITTEN.contains(&id) || is_one || Secret::within(text) == Some(Secret::Words);
+    looked_at.then(|| Secret::within(text)).flatten()
+}
+
+/// What is said of a secret that was given instead of something else.
+fn not_a_secret(kind: Kind, what: &str, secret: Secret) -> Problem {
+    Problem::new(kind, what, secret.why(), secret.what_to_do())
+}
+
+/// What is wrong with a value by itself, whatever it would be used for.
+fn unfit(id: &str, name: &str, value: &OsStr) -> Option<Problem> {
+    if !SECRET_FILES.contains(&id) {
+        let secret = secret_file(id, value)?;
+        let what = format!(
+            "the file that {name} names holds what looks like {secret}: {}",
+            crate::text::printable(&value.to_string_lossy())
+        );
+        return Some(not_a_secret(Kind::BadInput, &what, secret));
+    }
+    if Path::new(value).exists() {
+        return None;
+    }
+    Some(Problem::bad_input(
+        format!("the file that {name} names is missing"),
+        "it takes the name of a file, not the secret itself; what was given is not shown here, as it may be that",
+        format!(
+            "write the secret into a file that only you can read, and name that file with {name}{}",
+            if id == "password_file" {
+                "; or leave it out, and type the password when you are asked"
+            } else {
+                ""
+            }
+        ),
+    ))
 }
 
 fn flag(argument: &Arg) -> String {
@@ -244,13 +380,10 @@ fn quotes(name: &str) -> Problem {
 
 /// Quotes of keyboards, and of programs that think to know better.
 pub(super) fn is_quote(c: char) -> bool {
-    matches!(
-        c,
-        '"' | '\'' | '`' | '\u{b4}' | '\u{ab}' | '\u{bb}' | '\u{2018}'..='\u{201f}' | '\u{2039}' | '\u{203a}' | '\u{300c}'..='\u{300f}'
-    )
+    matches!(c, '"' | '\'' | '`') || crate::text::is_typographic_quote(c)
 }
 
-fn is_quoted(text: &str) -> bool {
+pub(super) fn is_quoted(text: &str) -> bool {
     let text = text.trim();
     text.chars().count() > 1 && text.starts_with(is_quote) && text.ends_with(is_quote)
 }

@@ -7,6 +7,7 @@ use crate::ceremony::problem::Problem;
 use crate::ceremony::progress::Event;
 use crate::ceremony::retirement;
 
+use super::given::is_quoted;
 use super::output::printable;
 use super::{
     Context,
@@ -26,7 +27,7 @@ pub(super) fn new(context: &Context, name: Option<String>) -> Result<(), Problem
             "Your name, as the others will see it",
             None,
             false,
-            check_new_name,
+            check_typed_name,
         )?,
         None => return Err(prompt::unanswered(&["--name NAME"])),
     };
@@ -36,6 +37,18 @@ pub(super) fn new(context: &Context, name: Option<String>) -> Result<(), Problem
         folder.identity().display()
     ));
     announce(context, &identity)
+}
+
+/// Where no shell takes quotes away, nobody means them.
+fn check_typed_name(name: &str) -> Result<(), Problem> {
+    if is_quoted(name) {
+        return Err(Problem::bad_input(
+            "there are quotes around the name",
+            "they would be a part of it",
+            "type it without them",
+        ));
+    }
+    check_new_name(name)
 }
 
 pub(super) fn show(context: &Context) -> Result<(), Problem> {

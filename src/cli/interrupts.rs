@@ -22,8 +22,12 @@ use crate::ceremony::problem::{Kind, Problem};
 
 use super::output::Output;
 
-/// Signals that come together are one: a terminal, a service manager and what asks a question may each send one.
+/// Signals that come together are one: a terminal and a service manager may each send one.
 const TOGETHER: Duration = Duration::from_millis(300);
+/// Has a terminal no longer say what is pasted.
+pub(super) const SAY_NO_PASTES: &str = "\u{1b}[?2004l";
+/// As a shell tells that SIGQUIT ended a program.
+const QUIT: i32 = 131;
 /// Why, of every interruption.
 const STOPPED: &str = "the command was stopped before its end";
 /// What to do, where nothing else is said.
@@ -74,7 +78,9 @@ impl State {
         if let Some(before) = question.before {
             let _ = tcsetattr(stdin(), OptionalActions::Now, &before);
         }
-        let _ = console::Term::stderr().show_cursor();
+        let term = console::Term::stderr();
+        let _ = term.write_str(SAY_NO_PASTES);
+        let _ = term.show_cursor();
         true
     }
 
@@ -100,7 +106,7 @@ impl State {
         }
         if asked {
             // Below the question, in the line of which the cursor still stands.
-            let _ = console::Term::stderr().write_line("");
+            let _ = console::Term::stderr().write_str("\n\u{1b}[J");
         }
         Output::new(self.json).problem(&self.problem());
         Some(code)
@@ -121,6 +127,7 @@ pub(super) fn watch(json: bool) -> Result<(), Problem> {
     let inside = runtime.enter();
     let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
+    let mut quit = signal(SignalKind::quit()).map_err(fail)?;
     // What nohup and a shell's trap have this process ignore, it goes on ignoring.
     let mut hang_up = if hang_ups_are_ignored() {
         None
@@ -135,6 +142,11 @@ pub(super) fn watch(json: bool) -> Result<(), Problem> {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                     () = next(&mut hang_up) => {}
+                    // Ctrl-\\ asks for no good order, but the terminal is put back all the same.
+                    _ = quit.recv() => {
+                        state().put_back();
+                        exit(QUIT);
+                    }
                 }
                 // Nobody says anything meanwhile.
                 let mut state = state();
@@ -194,11 +206,20 @@ impl Drop for Meanwhile {
     }
 }
 
-/// A question stands in the terminal until what this returns is dropped. `beside`: the command goes on meanwhile.
-pub(super) fn asking(beside: bool) -> Asking {
+/// A question stands in the terminal until what this returns is dropped; with it, how the terminal was before. `beside`: the
+/// command goes on meanwhile.
+pub(super) fn asking(beside: bool) -> (Asking, Option<Termios>) {
     let before = tcgetattr(stdin()).ok();
-    state().question = Some(Question { beside, before });
-    Asking
+    state().question = Some(Question {
+        beside,
+        before: before.clone(),
+    });
+    (Asking, before)
+}
+
+/// Whether a signal has ended the question that [`asking`] began.
+pub(super) fn ended() -> bool {
+    state().question.is_none()
 }
 
 /// Ends what [`asking`] began: the terminal is as it was.
@@ -211,16 +232,9 @@ impl Drop for Asking {
     }
 }
 
-/// Ctrl-C was read as a key by a question; its signal comes as well.
+/// What a signal that ended a question has stopped.
 pub(super) fn interrupted() -> Problem {
-    let mut state = state();
-    state.heard = Some(Instant::now());
-    if let Some(orderly) = &state.orderly {
-        orderly.store(true, Ordering::Relaxed);
-    }
-    state.put_back();
-    let _ = console::Term::stderr().write_line("");
-    state.problem()
+    state().problem()
 }
 
 /// Puts the terminal back as it was, if a question that nobody answered stands in it.

@@ -15,6 +15,7 @@ use crate::ceremony::problem::Problem;
 use super::aside::Aside;
 use super::given::mistake;
 use super::live::{Live, Log};
+use super::outputs::{self, LOG_HEAD};
 
 /// Chooses what is logged.
 const VARIABLE: &str = "CONCLAVE_LOG";
@@ -59,6 +60,7 @@ pub(super) fn begin(file: Option<&Path>, live: Live, screen: &Aside) -> Result<(
 }
 
 fn open(path: &Path) -> Result<File, Problem> {
+    outputs::refuse_what_is_no_log(path)?;
     let opened = OpenOptions::new()
         .append(true)
         .create(true)
@@ -66,7 +68,11 @@ fn open(path: &Path) -> Result<File, Problem> {
         .open(path);
     // Tells a disk that is full or read-only before anything depends on it.
     opened
-        .and_then(|mut file| file.write_all(b"\n").map(|()| file))
+        .and_then(|mut file| {
+            let is_new = file.metadata()?.len() == 0;
+            file.write_all(if is_new { LOG_HEAD.as_bytes() } else { b"\n" })?;
+            Ok(file)
+        })
         .map_err(|error| {
             Problem::bad_input(
                 format!("cannot log into {}", path.display()),
@@ -100,12 +106,19 @@ mod tests {
         let path = dir.path().join("log");
         open(&path).unwrap().write_all(b"first\n").unwrap();
         open(&path).unwrap().write_all(b"second\n").unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "\nfirst\n\nsecond\n");
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            format!("{LOG_HEAD}first\n\nsecond\n")
+        );
         assert_eq!(
             std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
         assert!(open(dir.path()).is_err());
+        // Not a byte goes into what is something else.
+        std::fs::write(&path, "precious").unwrap();
+        assert!(open(&path).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
     }
 
     #[test]

@@ -14,12 +14,13 @@
 //! | 9 | the slashing protection database is missing |
 //! | 10 | the beacon node or a file is of another network |
 //! | 11 | a second copy of this folder runs |
+//! | 12 | an execution client that was named could not be asked |
 //! | 130 | interrupted |
 
 use std::process::ExitCode;
 
-use clap::FromArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgMatches, FromArgMatches};
 
 use crate::ceremony::files::Disk;
 use crate::ceremony::folder::DataFolder;
@@ -40,11 +41,14 @@ mod identity;
 pub mod input;
 mod interrupts;
 pub mod join;
+mod keys;
+mod line;
 mod live;
 mod log;
 mod moving;
 mod news;
 pub mod output;
+mod outputs;
 mod pasted;
 mod payee;
 mod picture;
@@ -85,6 +89,10 @@ pub fn main() -> ExitCode {
     }
     // Before anything is read: whatever the command is, no secret of it ever gets into a file by a crash.
     let sealed = dumps::forbid();
+    if let Err(problem) = given::refuse_secrets() {
+        Output::new(given::wants_json()).problem(&problem);
+        return ExitCode::from(problem.kind.exit_code());
+    }
     let matches = match given::command().try_get_matches_from(given::arguments()) {
         Ok(matches) => matches,
         Err(error) => return usage(&error),
@@ -94,7 +102,7 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let output = Output::new(cli.json);
-    if let Err(problem) = given::judge(&matches).and_then(|()| given::tidy(&mut cli)) {
+    if let Err(problem) = judge(&matches, &mut cli) {
         output.problem(&problem);
         return ExitCode::from(problem.kind.exit_code());
     }
@@ -138,6 +146,15 @@ fn works_in_folder(command: &Command) -> bool {
         | Command::Completions { .. }
         | Command::Man { .. } => false,
     }
+}
+
+/// Judges what was given, before anything is done with it.
+fn judge(matches: &ArgMatches, cli: &mut args::Cli) -> Result<(), Problem> {
+    for output in outputs::of(&cli.command) {
+        outputs::refuse_ours(&cli.data_dir, output)?;
+    }
+    given::judge(matches)?;
+    given::tidy(cli)
 }
 
 fn dispatch(context: &Context, command: Command) -> Result<(), Problem> {

@@ -7,7 +7,7 @@ use crate::{
     ceremony::{
         define::timestamp,
         files::Disk,
-        folder::{DataFolder, SLASHING_PROTECTION},
+        folder::{DataFolder, LOCK, SLASHING_PROTECTION},
         holding::{self, Holding},
         moving::{
             self,
@@ -58,6 +58,16 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
             "this folder cannot move yet",
             "it was restored from a backup, and has not asked the other operators yet what its share signed since",
             "start conclave run in it once, and answer what it asks; or import the same backup on the new machine instead",
+        ));
+    }
+    if !folder.lock().exists() {
+        return Err(Problem::folder_state(
+            "there is nothing to export",
+            format!(
+                "there is no {LOCK} in {}: the ceremony in it is not finished, or this is another folder",
+                folder.root().display()
+            ),
+            "finish the ceremony with conclave join first, or name the right folder with --data-dir",
         ));
     }
     let network = input::network_file(args.own_network.network_file.as_deref())?;
@@ -378,7 +388,13 @@ pub(super) fn new_password(
         "give one of at least {MIN_PASSWORD} characters, on one line and without blanks around it, with --password-file, or when asked"
     );
     read_password(context, file, &advice, Passphrase::fit_for_new_from_bytes, || {
-        let check = |text: &str| Passphrase::fit_for_new(text).map(|_| ());
+        let todo = format!(
+            "type one of at least {MIN_PASSWORD} characters, on one line and without blanks around it"
+        );
+        let check = |text: &str| {
+            let fit = Passphrase::fit_for_new(text).map(drop);
+            fit.map_err(|why| Problem::bad_input("that password cannot be used", why, todo.as_str()))
+        };
         let text = prompt.password("Password of the archive", true, check)?;
         Ok(Passphrase::fit_for_new(&text))
     })
@@ -392,7 +408,16 @@ pub(super) fn old_password(
 ) -> Result<Passphrase, Problem> {
     let advice = "give the one with which the archive was made, with --password-file, or when asked";
     read_password(context, file, advice, Passphrase::from_bytes, || {
-        let check = |text: &str| Passphrase::new(text).map(|_| ());
+        let check = |text: &str| {
+            let fit = Passphrase::new(text).map(drop);
+            fit.map_err(|why| {
+                Problem::bad_input(
+                    "that password cannot be used",
+                    why,
+                    "type the one with which the archive was made",
+                )
+            })
+        };
         let text = prompt.password("Password of the archive", false, check)?;
         Ok(Passphrase::new(&text))
     })

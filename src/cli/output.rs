@@ -67,7 +67,8 @@ impl Output {
         } else {
             let _ = writeln!(
                 std::io::stderr().lock(),
-                "{} {}",
+                "{}{} {}",
+                line_start(),
                 console::style("Note:").yellow().bold().for_stderr(),
                 lines(message)
             );
@@ -87,12 +88,21 @@ impl Output {
         }
         let head = console::style("Error:").red().bold().for_stderr();
         let mut err = std::io::stderr().lock();
-        let _ = writeln!(err, "{head} {}", printable(&problem.what));
+        let _ = writeln!(err, "{}{head} {}", line_start(), printable(&problem.what));
         for (label, line) in [("Why:", &problem.why), ("To do:", &problem.what_to_do)] {
             if !line.is_empty() {
                 let _ = writeln!(err, "{label:<6} {}", printable(line));
             }
         }
+    }
+}
+
+/// To the start of the line, without what the terminal itself shows there of Ctrl-C.
+fn line_start() -> &'static str {
+    if std::io::stderr().is_terminal() {
+        "\r\u{1b}[K"
+    } else {
+        ""
     }
 }
 

@@ -48,7 +48,7 @@ impl Payees<'_> {
         may_be_empty: bool,
     ) -> Result<Option<Address>, Problem> {
         let answer = self.prompt.text(question, None, may_be_empty, |text| {
-            self.judge(what, text).map(drop).map_err(|problem| problem.why)
+            self.judge(what, text).map(drop)
         })?;
         if answer.trim().is_empty() {
             return Ok(None);
@@ -114,7 +114,7 @@ impl Payees<'_> {
         let question = format!("No checksum protects {what} {address}, as it has no letters. Type it again");
         let again = self
             .prompt
-            .text(&question, None, false, |_| Ok::<(), String>(()))?;
+            .text(&question, None, false, |_| Ok::<(), Problem>(()))?;
         same(what, address, &again)
     }
 }

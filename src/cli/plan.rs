@@ -10,8 +10,9 @@ use crate::ceremony::progress::Event;
 use crate::ethereum::network::Network;
 
 use super::args::PlanArgs;
+use super::given::is_quoted;
 use super::payee::{FEE_RECIPIENT, Payees, WITHDRAWAL};
-use super::prompt::{self, Prompt};
+use super::prompt::{self, Prompt, Wrong};
 use super::{Context, given, input};
 
 /// What is not in the flags.
@@ -143,7 +144,14 @@ fn assemble(
 fn ask(payees: Payees<'_>, mut args: PlanArgs) -> Result<Plan, Problem> {
     let name = match args.name.take() {
         Some(name) => name,
-        None => ASK.text("Name of the cluster", None, false, check_name)?,
+        None => ASK.text("Name of the cluster", None, false, |name| {
+            if is_quoted(name) {
+                return Err(Wrong::from(
+                    "there are quotes around the name: type it without them",
+                ));
+            }
+            check_name(name).map_err(Wrong::from)
+        })?,
     };
     let network = match (
         args.network.take(),
@@ -162,7 +170,7 @@ fn ask(payees: Payees<'_>, mut args: PlanArgs) -> Result<Plan, Problem> {
             // Test networks first: that is where to begin.
             names.sort_by_key(|name| Network::by_name(name).is_ok_and(|network| network.real_money));
             let preferred = names.iter().position(|name| name == "hoodi").unwrap_or_default();
-            let chosen = ASK.choose("Network", &names, preferred)?;
+            let chosen = ASK.choose("Network", &names, Some(preferred))?;
             names.swap_remove(chosen)
         }
     };
@@ -185,15 +193,12 @@ fn ask(payees: Payees<'_>, mut args: PlanArgs) -> Result<Plan, Problem> {
             && ASK.confirm("Compounding (0x02) credentials, up to 2048 ETH on one validator?")?);
     let amounts = if args.amounts.is_empty() {
         let check = |text: &str| match amounts_of(text) {
-            Some(amounts) => check_amounts(&amounts, compounding).map_err(|problem| problem.why),
-            None => Err("whole ETH, comma-separated".to_owned()),
+            Some(amounts) => check_amounts(&amounts, compounding).map_err(Wrong::from),
+            None => Err(Wrong::from(
+                "type whole numbers of ETH with commas between them, such as 32 or 1, 32",
+            )),
         };
-        let answer = ASK.text(
-            "Deposits of each validator in ETH",
-            Some("32".to_owned()),
-            false,
-            check,
-        )?;
+        let answer = ASK.text("Deposits of each validator in ETH", Some("32"), false, check)?;
         amounts_of(&answer).unwrap_or_default()
     } else {
         given::all(&args.amounts).copied().collect()
@@ -237,8 +242,12 @@ fn ask_number(
     }
     let check = |text: &str| match text.trim().parse::<u32>() {
         Ok(number) if range.contains(&number) => Ok(()),
-        _ => Err(format!("a number between {} and {}", range.start(), range.end())),
+        _ => Err(format!(
+            "type a number between {} and {}",
+            range.start(),
+            range.end()
+        )),
     };
-    let answer = ASK.text(question, Some(default.to_string()), false, check)?;
+    let answer = ASK.text(question, Some(&default.to_string()), false, check)?;
     Ok(answer.trim().parse().unwrap_or(default))
 }

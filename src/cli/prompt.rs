@@ -1,14 +1,17 @@
 //! Questions. Each has a flag, so that nothing needs a terminal. Each says what is not done if it is interrupted, and leaves the terminal as it
-//! was, whatever ends it.
+//! was, whatever ends it. What was typed before a question was there answers none, and every answer ends with Enter.
 
-use std::{fmt::Display, io};
+use std::io;
 
-use dialoguer::theme::ColorfulTheme;
 use zeroize::Zeroizing;
 
 use crate::ceremony::problem::{Kind, Problem};
+use crate::secret_text::Secret;
 
-use super::interrupts;
+use super::{
+    interrupts,
+    line::{Asked, Line, Lines},
+};
 
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +19,67 @@ pub struct Prompt {
     undone: &'static str,
     beside: bool,
 }
+
+/// Why an answer cannot be taken, and what to type instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong(String);
+
+impl From<Problem> for Wrong {
+    fn from(problem: Problem) -> Self {
+        let Problem {
+            what,
+            why,
+            what_to_do,
+            ..
+        } = problem;
+        let parts = [sentence(&what), sentence(&why), sentence(&what_to_do)];
+        Self(
+            parts
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join(" "),
+        )
+    }
+}
+
+impl From<String> for Wrong {
+    fn from(text: String) -> Self {
+        Self(sentence(&text))
+    }
+}
+
+impl From<&str> for Wrong {
+    fn from(text: &str) -> Self {
+        Self(sentence(text))
+    }
+}
+
+/// With a capital letter, and an end.
+fn sentence(text: &str) -> String {
+    let text = text.trim();
+    let mut chars = text.chars();
+    let Some(first) = chars.next() else {
+        return String::new();
+    };
+    let end = if text.ends_with(['.', '?', '!', '`', '"']) && !text.ends_with("..") {
+        ""
+    } else {
+        "."
+    };
+    // What is quoted, a number or a name stays as it is.
+    let capital: String =
+        if first.is_ascii_lowercase() && !text.starts_with("0x") && !text.starts_with("enr:") {
+            first.to_uppercase().collect()
+        } else {
+            first.into()
+        };
+    format!("{capital}{}{end}", chars.as_str())
+}
+
+/// What is told of several lines where one is asked for.
+const ONE_LINE: &str =
+    "Several lines came at once, and none of them was taken: give one line, then press Enter.";
 
 impl Prompt {
     /// Questions of a command of which this is true until all are answered, such as "no plan was written".
@@ -35,109 +99,185 @@ impl Prompt {
     ///
     /// # Errors
     /// If the user interrupts or the terminal goes away.
-    pub fn text<E: Display>(
+    pub fn text<E: Into<Wrong>>(
         self,
         question: &str,
-        default: Option<String>,
+        default: Option<&str>,
         may_be_empty: bool,
         check: impl Fn(&str) -> Result<(), E>,
     ) -> Result<String, Problem> {
-        let theme = ColorfulTheme::default();
-        let mut input = dialoguer::Input::<String>::with_theme(&theme)
-            .with_prompt(question)
-            .allow_empty(may_be_empty)
-            .validate_with(|answer: &String| {
-                if answer.is_empty() && may_be_empty {
-                    Ok(())
-                } else {
-                    check(answer).map_err(|error| error.to_string())
+        let asked = Asked {
+            question,
+            hint: default.unwrap_or_default(),
+            hidden: false,
+            typed: false,
+            goes_on: false,
+        };
+        self.until(asked, |line| {
+            let text = match (default, line.text.trim().is_empty()) {
+                (Some(default), true) => default,
+                (None, true) if may_be_empty => return Ok((String::new(), String::new())),
+                (None, true) => {
+                    return Err(Wrong::from("an answer is needed here: type it, then press Enter"));
                 }
-            });
-        if let Some(default) = default {
-            input = input.default(default);
-        }
-        self.ask(|| input.interact_text())
+                (_, false) => line.text.as_str(),
+            };
+            check(text).map_err(Into::into)?;
+            Ok((text.to_owned(), text.to_owned()))
+        })
     }
 
-    /// Lets the user choose one of `items`; returns its place.
+    /// Takes one line after the other, as when several are pasted at once.
     ///
     /// # Errors
     /// As [`Self::text`].
-    pub fn choose(self, question: &str, items: &[String], default: usize) -> Result<usize, Problem> {
-        let theme = ColorfulTheme::default();
-        let select = dialoguer::Select::with_theme(&theme)
-            .with_prompt(question)
-            .items(items)
-            .default(default);
-        self.ask(|| select.interact())
+    pub fn lines(self) -> Result<Several, Problem> {
+        let meanwhile = interrupts::meanwhile(self.undone);
+        let lines = Lines::begin(self.beside).map_err(|error| self.failed(error))?;
+        Ok(Several {
+            prompt: self,
+            lines,
+            _meanwhile: meanwhile,
+        })
     }
 
-    /// A yes or no, no by default.
+    /// Lets the user choose one of `items` by its number or as it is written; returns its place. Nothing typed is the one at `default`.
+    ///
+    /// # Errors
+    /// As [`Self::text`].
+    pub fn choose(self, question: &str, items: &[String], default: Option<usize>) -> Result<usize, Problem> {
+        let term = console::Term::stderr();
+        let _ = term.write_line(&format!("{question}:"));
+        for (number, item) in (1..).zip(items) {
+            let _ = term.write_line(&format!("  {number}  {item}"));
+        }
+        let usual = default.and_then(|place| items.get(place));
+        let hint = usual.map_or_else(
+            || format!("1 to {}", items.len()),
+            |usual| format!("1 to {}, {usual} if you only press Enter", items.len()),
+        );
+        let asked = Asked {
+            question: "Its number",
+            hint: &hint,
+            hidden: false,
+            typed: false,
+            goes_on: false,
+        };
+        self.until(asked, |line| {
+            let text = line.text.trim();
+            let place = match default {
+                Some(default) if text.is_empty() => Some(default),
+                _ => chosen(text, items),
+            };
+            let item = place.and_then(|place| Some((place, items.get(place)?.clone())));
+            item.ok_or_else(|| {
+                Wrong(format!(
+                    "Type the number of one of the lines above, 1 to {}, then press Enter.",
+                    items.len()
+                ))
+            })
+        })
+    }
+
+    /// A yes or no: a line that is one of these words, and was typed.
     ///
     /// # Errors
     /// As [`Self::text`].
     pub fn confirm(self, question: &str) -> Result<bool, Problem> {
-        let theme = ColorfulTheme::default();
-        let confirm = dialoguer::Confirm::with_theme(&theme)
-            .with_prompt(question)
-            .default(false);
-        self.ask(|| confirm.interact())
+        let asked = Asked {
+            question,
+            hint: "yes or no, then Enter",
+            hidden: false,
+            typed: true,
+            goes_on: false,
+        };
+        self.until(asked, |line| {
+            let answer = yes_or_no(line)?;
+            Ok((answer, if answer { "yes" } else { "no" }.to_owned()))
+        })
     }
 
     /// Asks for a password, which is not shown, until `check` is content; twice if it is a `new` one.
     ///
     /// # Errors
     /// As [`Self::text`].
-    pub fn password<E: Display>(
+    pub fn password<E: Into<Wrong>>(
         self,
         question: &str,
         new: bool,
         check: impl Fn(&str) -> Result<(), E>,
     ) -> Result<Zeroizing<String>, Problem> {
-        let theme = ColorfulTheme::default();
-        let line = |question: &str| {
-            self.ask(|| {
-                let prompt = dialoguer::Password::with_theme(&theme).with_prompt(question);
-                let answer = prompt.allow_empty_password(true).interact();
-                let answer = Zeroizing::new(answer?);
-                // A terminal that is gone answers nothing, again and again.
-                if answer.is_empty() && rustix::termios::tcgetattr(io::stdin()).is_err() {
-                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        let asked = |question| Asked {
+            question,
+            hint: "it is not shown",
+            hidden: true,
+            typed: false,
+            goes_on: false,
+        };
+        let _meanwhile = interrupts::meanwhile(self.undone);
+        let ask = || -> io::Result<Zeroizing<String>> {
+            let mut lines = Lines::begin(self.beside)?;
+            let mut wrong: Option<Wrong> = None;
+            loop {
+                let first = lines.ask(asked(question), wrong.as_ref().map(|wrong| wrong.0.as_str()))?;
+                // Before it is typed a second time.
+                let checked = one_line(&first).and_then(|()| check(&first.text).map_err(Into::into));
+                if let Err(error) = checked {
+                    wrong = Some(error);
+                    lines.forget()?;
+                    continue;
                 }
-                Ok(answer)
-            })
-        };
-        let wrong = |why: &dyn Display| {
-            let _ = console::Term::stderr().write_line(&format!("That cannot be taken: {why}."));
-        };
-        loop {
-            let first = line(question)?;
-            // Before it is typed a second time.
-            if let Err(error) = check(&first) {
-                wrong(&error);
-                continue;
+                if new {
+                    let again = lines.ask(asked("The same again"), None)?;
+                    if one_line(&again).is_err() || again.text != first.text {
+                        wrong = Some(Wrong::from(
+                            "the two are not the same: type the password, and then once more",
+                        ));
+                        lines.forget()?;
+                        continue;
+                    }
+                }
+                Lines::answered(question, "********")?;
+                return Ok(first.text);
             }
-            if !new || line("The same again")? == first {
-                return Ok(first);
-            }
-            wrong(&"the two are not the same");
-        }
+        };
+        ask().map_err(|error| self.failed(error))
     }
 
-    /// The one way in which anything is asked.
-    fn ask<T>(self, question: impl FnOnce() -> dialoguer::Result<T>) -> Result<T, Problem> {
+    /// The one way in which a line is asked for: until `take` takes it, which gives what it means, and how it is shown.
+    fn until<T>(
+        self,
+        asked: Asked<'_>,
+        take: impl Fn(&Line) -> Result<(T, String), Wrong>,
+    ) -> Result<T, Problem> {
         let _meanwhile = interrupts::meanwhile(self.undone);
-        let asking = interrupts::asking(self.beside);
-        let dialoguer::Error::IO(error) = match question() {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
+        let ask = || -> io::Result<T> {
+            let mut lines = Lines::begin(self.beside)?;
+            let mut wrong: Option<Wrong> = None;
+            loop {
+                let line = lines.ask(asked, wrong.as_ref().map(|wrong| wrong.0.as_str()))?;
+                match one_line(&line)
+                    .and_then(|()| no_secret(&line))
+                    .and_then(|()| take(&line))
+                {
+                    Ok((answer, shown)) => {
+                        Lines::answered(asked.question, &shown)?;
+                        return Ok(answer);
+                    }
+                    Err(error) => wrong = Some(error),
+                }
+                lines.forget()?;
+            }
         };
+        ask().map_err(|error| self.failed(error))
+    }
+
+    fn failed(self, error: io::Error) -> Problem {
         if error.kind() == io::ErrorKind::Interrupted {
-            return Err(interrupts::interrupted());
+            return interrupts::interrupted();
         }
-        drop(asking);
         let gone = rustix::termios::tcgetattr(io::stdin()).is_err();
-        Err(if gone || error.kind() == io::ErrorKind::UnexpectedEof {
+        if gone || error.kind() == io::ErrorKind::UnexpectedEof {
             Problem::new(
                 Kind::Interrupted,
                 format!("interrupted: {}", self.undone),
@@ -150,8 +290,85 @@ impl Prompt {
                 error,
                 "give the answers as flags: see --help",
             )
-        })
+        }
     }
+}
+
+/// Lines that may have been pasted together.
+pub struct Several {
+    prompt: Prompt,
+    lines: Lines,
+    _meanwhile: interrupts::Meanwhile,
+}
+
+impl Several {
+    /// The next line, which may be empty.
+    ///
+    /// # Errors
+    /// If the user interrupts or the terminal goes away.
+    pub fn next(&mut self, question: &str, wrong: Option<&Wrong>) -> Result<Zeroizing<String>, Problem> {
+        let asked = Asked {
+            question,
+            hint: "",
+            hidden: false,
+            typed: false,
+            goes_on: true,
+        };
+        let line = self.lines.ask(asked, wrong.map(|wrong| wrong.0.as_str()));
+        line.map(|line| line.text)
+            .map_err(|error| self.prompt.failed(error))
+    }
+
+    /// Shows what was made of the lines.
+    pub fn taken(question: &str, shown: &str) {
+        let _ = Lines::answered(question, shown);
+    }
+}
+
+/// Refuses what cannot be one line that somebody means.
+fn one_line(line: &Line) -> Result<(), Wrong> {
+    if line.more {
+        return Err(Wrong::from(ONE_LINE));
+    }
+    if line.long {
+        return Err(Wrong::from("that is far too long, and was not taken"));
+    }
+    Ok(())
+}
+
+/// Refuses a secret that is typed where it would be shown.
+fn no_secret(line: &Line) -> Result<(), Wrong> {
+    match Secret::within(&line.text) {
+        Some(secret) => Err(Wrong(format!(
+            "That looks like {secret}. {} {}",
+            sentence(secret.why()),
+            sentence(secret.what_to_do())
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Nothing but one of these words, typed: what is pasted, or begins like one, is no answer.
+fn yes_or_no(line: &Line) -> Result<bool, Wrong> {
+    if line.pasted {
+        return Err(Wrong::from(
+            "nothing that is pasted is an answer here: type yes or no, then press Enter",
+        ));
+    }
+    match line.text.to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(true),
+        "n" | "no" => Ok(false),
+        _ => Err(Wrong::from(
+            "type yes or no (or y or n) and nothing else, then press Enter",
+        )),
+    }
+}
+
+/// The item that was named.
+fn chosen(text: &str, items: &[String]) -> Option<usize> {
+    let written = items.iter().position(|item| item.eq_ignore_ascii_case(text));
+    let number = || text.parse::<usize>().ok()?.checked_sub(1);
+    written.or_else(number).filter(|place| *place < items.len())
 }
 
 /// The problem of a question that cannot be asked: names the flag.
@@ -162,4 +379,81 @@ pub fn unanswered(flags: &[&str]) -> Problem {
         "there is no terminal to ask in",
         format!("give {}", flags.join(", ")),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> Line {
+        Line {
+            text: Zeroizing::new(text.to_owned()),
+            pasted: false,
+            more: false,
+            long: false,
+        }
+    }
+
+    #[test]
+    fn only_a_whole_word_that_was_typed_is_yes_or_no() {
+        for (text, answer) in [
+            ("y", true),
+            ("Yes", true),
+            ("YES", true),
+            ("n", false),
+            ("No", false),
+        ] {
+            assert_eq!(yes_or_no(&line(text)), Ok(answer), "{text}");
+            let pasted = Line {
+                pasted: true,
+                ..line(text)
+            };
+            assert!(yes_or_no(&pasted).is_err());
+        }
+        for text in [
+            "",
+            " ",
+            "yes please",
+            "ye",
+            "yy",
+            "yes ",
+            "battery",
+            "0",
+            "true",
+            "ja",
+            "ｙ",
+        ] {
+            assert!(yes_or_no(&line(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_item_is_named_by_its_number_or_as_it_is() {
+        let items = ["hoodi".to_owned(), "sepolia".to_owned()];
+        for (text, place) in [
+            ("1", Some(0)),
+            ("2", Some(1)),
+            ("Sepolia", Some(1)),
+            ("0", None),
+            ("3", None),
+            ("", None),
+            ("-1", None),
+        ] {
+            assert_eq!(chosen(text, &items), place, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_answer_says_what_to_do() {
+        let problem = Problem::bad_input(
+            "the address has no checksum",
+            "all its letters are small",
+            "copy it from your wallet",
+        );
+        let Wrong(text) = problem.into();
+        assert_eq!(
+            text,
+            "The address has no checksum. All its letters are small. Copy it from your wallet."
+        );
+    }
 }

@@ -7,6 +7,7 @@
 use crate::ceremony::identity::check_new_name;
 use crate::ceremony::problem::Problem;
 use crate::cluster::enr::Enr;
+use crate::secret_text::{Secret, quoted};
 
 use super::given::is_quote;
 use super::output::printable;
@@ -84,6 +85,11 @@ impl Paste {
             return Ok(Vec::new());
         }
         self.empty = 0;
+        // Nothing would complete it.
+        if Secret::within(line).is_some() {
+            self.text.clear();
+            return Err(nobody(line, ""));
+        }
         self.text.push_str(line);
         self.text.push('\n');
         // Whoever pastes it all anew means that.
@@ -109,13 +115,13 @@ fn may_go_on(text: &str) -> bool {
 fn first(text: &str) -> Result<(Record, &str), Problem> {
     let Some((before, after)) = text.split_once(PREFIX) else {
         return Err(nobody(
-            &shortened(text),
+            text,
             "it must be a name, = and a record that begins with enr:",
         ));
     };
     let before = before.trim_end_matches(|c| is_blank(c) || is_quote(c));
     let Some(name) = before.strip_suffix(['=', ':']) else {
-        return Err(nobody(&shortened(text), "the name and = are missing before enr:"));
+        return Err(nobody(text, "the name and = are missing before enr:"));
     };
     let name = name_in(name);
     check_new_name(&name)?;
@@ -254,17 +260,18 @@ fn of_enr(word: &str) -> String {
     plain
 }
 
-fn nobody(what: &str, why: &str) -> Problem {
-    Problem::bad_input(format!("`{}` is no operator", printable(what)), why, ASK)
-}
+/// Most bytes of what is no record that are repeated.
+const MAX_QUOTED: usize = 44;
 
-fn shortened(text: &str) -> String {
-    let start: String = text.chars().take(40).collect();
-    if start.len() < text.len() {
-        format!("{start}...")
-    } else {
-        start
+fn nobody(what: &str, why: &str) -> Problem {
+    if let Some(secret) = Secret::within(what) {
+        return Problem::bad_input(
+            format!("what was given as an operator looks like {secret}"),
+            secret.why(),
+            secret.what_to_do(),
+        );
     }
+    Problem::bad_input(format!("`{}` is no operator", quoted(what, MAX_QUOTED)), why, ASK)
 }
 
 #[cfg(test)]

@@ -156,7 +156,7 @@ fn view(snapshot: &Snapshot, width: usize) -> Vec<String> {
 }
 
 /// Breaks a text between words; a word that is too long stays whole.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {

@@ -1,0 +1,407 @@
+//! One line that a person types below a question. It is drawn here, key for key, and cleared again as a whole, however many rows of the screen it
+//! takes: what was wrong with the last answer does not stay above the next.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+};
+
+use console::{Term, measure_text_width, style};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    termios::{
+        InputModes, LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcsetattr,
+    },
+};
+use zeroize::Zeroizing;
+
+use super::{
+    interrupts::{self, Asking, SAY_NO_PASTES},
+    keys::{Key, Keys},
+    output::printable,
+    screen::wrapped,
+};
+
+/// The longest line, in bytes; what is longer is none that anything here asks for.
+const MOST: usize = 64 * 1024;
+/// Nothing comes for so long: a key is complete, and nothing was pasted behind it. Milliseconds.
+const QUIET: u32 = 100;
+/// How often it is looked whether a signal has ended the question, in milliseconds.
+const LOOK: u32 = 200;
+/// Has a terminal say what is pasted.
+const SAY_PASTES: &str = "\u{1b}[?2004h";
+
+/// What is asked, and how the answer is taken.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// What stands before the answer.
+    pub(super) question: &'a str,
+    /// What to type, in a few words, after the question.
+    pub(super) hint: &'a str,
+    /// The answer is not shown.
+    pub(super) hidden: bool,
+    /// What is pasted is no answer.
+    pub(super) typed: bool,
+    /// Lines that came along are the answers to what is asked next.
+    pub(super) goes_on: bool,
+}
+
+/// What was typed up to Enter.
+pub(super) struct Line {
+    /// Without its end.
+    pub(super) text: Zeroizing<String>,
+    /// It was pasted, into a question that has to be typed.
+    pub(super) pasted: bool,
+    /// More lines came along with it.
+    pub(super) more: bool,
+    /// It is longer than any answer, and not all here.
+    pub(super) long: bool,
+}
+
+/// A terminal that takes one line after the other. It is as it was before when this is dropped, and keys that were not taken are thrown away.
+pub(super) struct Lines {
+    term: Term,
+    keys: Keys,
+    /// What is drawn: above the cursor, in rows.
+    above: usize,
+    /// The terminal as it was.
+    asking: Option<Asking>,
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        let _ = tcflush(io::stdin(), QueueSelector::IFlush);
+        drop(self.asking.take());
+    }
+}
+
+impl Lines {
+    /// Whatever was typed before is thrown away. `beside`: the command goes on meanwhile.
+    ///
+    /// # Errors
+    /// If there is no terminal.
+    pub(super) fn begin(beside: bool) -> io::Result<Self> {
+        let (asking, before) = interrupts::asking(beside);
+        let mut lines = Self {
+            term: Term::stderr(),
+            keys: Keys::default(),
+            above: 0,
+            asking: Some(asking),
+        };
+        let before = before.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+        tcsetattr(io::stdin(), OptionalActions::Flush, &key_by_key(before))?;
+        lines.forget()?;
+        Ok(lines)
+    }
+
+    /// Throws away what was typed and pasted and not taken yet.
+    ///
+    /// # Errors
+    /// If the terminal is gone.
+    pub(super) fn forget(&mut self) -> io::Result<()> {
+        self.keys.forget();
+        tcflush(io::stdin(), QueueSelector::IFlush)?;
+        Ok(())
+    }
+
+    /// Asks, below `wrong` if there was an answer that could not be taken, and waits for Enter. What was typed is no longer drawn afterwards.
+    ///
+    /// # Errors
+    /// If the terminal is gone, or a signal has ended the question.
+    pub(super) fn ask(&mut self, asked: Asked<'_>, wrong: Option<&str>) -> io::Result<Line> {
+        Self::write(if asked.typed { SAY_PASTES } else { SAY_NO_PASTES })?;
+        let mut text = Zeroizing::new(String::with_capacity(MOST));
+        // The place of the cursor in it, in bytes; whether what comes is being pasted, and whether something of it was.
+        let (mut at, mut pasting, mut pasted, mut long) = (0, false, false, false);
+        loop {
+            let key = self.key(asked, wrong, (&text, at))?;
+            let previous = text
+                .get(..at)
+                .and_then(|before| before.char_indices().next_back());
+            match key {
+                Key::PasteBegin => pasting = true,
+                Key::PasteEnd if pasting && asked.typed => {
+                    pasted = true;
+                    break;
+                }
+                Key::PasteEnd => pasting = false,
+                // Of no use, and not to be seen.
+                _ if pasting && asked.typed => {}
+                Key::Enter => break,
+                Key::Char(c) if text.len() + c.len_utf8() > MOST => long = true,
+                Key::Char(c) => {
+                    let c = if c == '\t' && !asked.hidden { ' ' } else { c };
+                    text.insert(at, c);
+                    at += c.len_utf8();
+                }
+                Key::Backspace => {
+                    if let Some((place, _)) = previous {
+                        text.remove(place);
+                        at = place;
+                    }
+                }
+                Key::Delete => {
+                    if at < text.len() {
+                        text.remove(at);
+                    }
+                }
+                Key::Clear => {
+                    text.drain(..at);
+                    at = 0;
+                }
+                Key::Word => {
+                    let before = text.get(..at).unwrap_or_default().trim_end();
+                    let from = before.rfind(char::is_whitespace).map_or(0, |blank| blank + 1);
+                    let from = if text.is_char_boundary(from) {
+                        from
+                    } else {
+                        before.len()
+                    };
+                    text.drain(from..at);
+                    at = from;
+                }
+                Key::Left => at = previous.map_or(at, |(place, _)| place),
+                Key::Right => {
+                    at += text
+                        .get(at..)
+                        .and_then(|rest| rest.chars().next())
+                        .map_or(0, char::len_utf8);
+                }
+                Key::Home => at = 0,
+                Key::End => at = text.len(),
+                Key::Other => {}
+            }
+        }
+        let more = !asked.goes_on && self.more()?;
+        self.clear()?;
+        Ok(Line {
+            text,
+            pasted,
+            more,
+            long,
+        })
+    }
+
+    /// The one line that stays: what was answered.
+    ///
+    /// # Errors
+    /// If the terminal is gone.
+    pub(super) fn answered(question: &str, answer: &str) -> io::Result<()> {
+        let green = |text| style(text).green().for_stderr();
+        let mut line = format!("{} {}", green("✔"), style(question).bold().for_stderr());
+        if !answer.is_empty() {
+            let _ = write!(
+                line,
+                " {} {}",
+                style("·").black().bright().for_stderr(),
+                green(&printable(answer))
+            );
+        }
+        line.push('\n');
+        Self::write(&line)
+    }
+
+    /// The next key. The line is drawn before it is waited for.
+    fn key(&mut self, asked: Asked<'_>, wrong: Option<&str>, drawn: (&str, usize)) -> io::Result<Key> {
+        if let Some(key) = self.keys.next(false) {
+            return Ok(key);
+        }
+        self.draw(asked, wrong, drawn)?;
+        loop {
+            let is_begun = !self.keys.is_empty();
+            let came = Self::wait(if is_begun { QUIET } else { LOOK })?;
+            if came {
+                self.read()?;
+            }
+            if let Some(key) = self.keys.next(is_begun && !came) {
+                return Ok(key);
+            }
+        }
+    }
+
+    /// Whether more comes along with a line that is complete; it is thrown away.
+    fn more(&mut self) -> io::Result<bool> {
+        // Enter twice is nothing else than Enter.
+        let mut more = false;
+        loop {
+            while let Some(key) = self.keys.next(true) {
+                more |= key != Key::Enter;
+            }
+            if !Self::wait(QUIET)? {
+                return Ok(more);
+            }
+            self.read()?;
+        }
+    }
+
+    /// Whether something comes within so many milliseconds.
+    fn wait(milliseconds: u32) -> io::Result<bool> {
+        if interrupts::ended() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let stdin = io::stdin();
+        let mut one = [PollFd::new(&stdin, PollFlags::IN)];
+        let time = Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::from(milliseconds) * 1_000_000,
+        };
+        match poll(&mut one, Some(&time)) {
+            Ok(count) => Ok(count > 0),
+            Err(Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        let mut bytes = Zeroizing::new([0; 4096]);
+        match rustix::io::read(io::stdin(), &mut *bytes) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                self.keys.read(bytes.get(..count).unwrap_or_default());
+                Ok(())
+            }
+            Err(Errno::INTR | Errno::AGAIN) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes what is drawn.
+    fn clear(&mut self) -> io::Result<()> {
+        let up = match std::mem::take(&mut self.above) {
+            0 => String::new(),
+            rows => format!("\u{1b}[{rows}A"),
+        };
+        Self::write(&format!("\r{up}\u{1b}[J"))
+    }
+
+    /// Draws what was wrong, the question, and the answer so far, with the cursor in its place.
+    fn draw(&mut self, asked: Asked<'_>, wrong: Option<&str>, (text, at): (&str, usize)) -> io::Result<()> {
+        let columns = match self.term.size().1 {
+            0 => 80,
+            columns => usize::from(columns),
+        };
+        self.clear()?;
+        let mut out = String::new();
+        let mut end = Place::default();
+        let red = |text: String| style(text).red().for_stderr().to_string();
+        for line in wrong
+            .map(|wrong| wrapped(&format!("✘ {}", printable(wrong)), columns))
+            .into_iter()
+            .flatten()
+        {
+            end.go(&line, columns);
+            end = Place {
+                row: end.row + 1,
+                column: 0,
+            };
+            out.push_str(&red(line));
+            out.push('\n');
+        }
+        let question = if asked.hint.is_empty() {
+            asked.question.to_owned()
+        } else {
+            format!("{} ({})", asked.question, asked.hint)
+        };
+        let (head, tail) = (format!("? {question} › "), if asked.hidden { "" } else { text });
+        let (before, after) = tail.split_at(if asked.hidden { 0 } else { at });
+        let (before, after) = (printable(before), printable(after));
+        out.push_str(&style("?").yellow().for_stderr().to_string());
+        let _ = write!(out, " {} ", style(&question).bold().for_stderr());
+        let _ = write!(
+            out,
+            "{} {before}{after}",
+            style("›").black().bright().for_stderr()
+        );
+        end.go(&head, columns);
+        end.go(&before, columns);
+        let cursor = end.clone();
+        end.go(&after, columns);
+        if end.column == columns {
+            // Some terminals are in the next row by now, others not yet.
+            out.push_str(" \r\u{1b}[K");
+            end = Place {
+                row: end.row + 1,
+                column: 0,
+            };
+        }
+        let cursor = if cursor.column == columns {
+            Place {
+                row: cursor.row + 1,
+                column: 0,
+            }
+        } else {
+            cursor
+        };
+        if end.row > cursor.row {
+            let _ = write!(out, "\u{1b}[{}A", end.row - cursor.row);
+        }
+        out.push('\r');
+        if cursor.column > 0 {
+            let _ = write!(out, "\u{1b}[{}C", cursor.column);
+        }
+        self.above = cursor.row;
+        Self::write(&out)
+    }
+
+    fn write(text: &str) -> io::Result<()> {
+        let mut err = io::stderr().lock();
+        err.write_all(text.as_bytes())?;
+        err.flush()
+    }
+}
+
+/// Every key as it comes and not shown by the terminal; Ctrl-C and Ctrl-Z are signals as ever.
+fn key_by_key(mut settings: Termios) -> Termios {
+    settings
+        .local_modes
+        .remove(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ECHONL | LocalModes::IEXTEN);
+    settings.local_modes.insert(LocalModes::ISIG);
+    settings.input_modes.insert(InputModes::ICRNL);
+    settings.special_codes[SpecialCodeIndex::VMIN] = 1;
+    settings.special_codes[SpecialCodeIndex::VTIME] = 0;
+    settings
+}
+
+/// A place on the screen, counted from where drawing began.
+#[derive(Clone, Default, Debug, PartialEq, Eq)]
+struct Place {
+    row: usize,
+    /// As many as there are columns: at the end of a full row.
+    column: usize,
+}
+
+impl Place {
+    /// Where the end of a text is that is written here.
+    fn go(&mut self, text: &str, columns: usize) {
+        for c in text.chars() {
+            let width = measure_text_width(c.encode_utf8(&mut [0; 4]));
+            if self.column + width > columns {
+                (self.row, self.column) = (self.row + 1, 0);
+            }
+            self.column += width;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_text_is_found_in_narrow_terminals() {
+        for (text, row, column) in [
+            ("", 0, 0),
+            ("1234567", 0, 7),
+            ("12345678", 0, 8),
+            ("123456789", 1, 1),
+            // What is two columns wide does not stand in half.
+            ("1234567\u{540d}", 1, 2),
+            ("123456\u{540d}", 0, 8),
+        ] {
+            let mut end = Place::default();
+            end.go(text, 8);
+            assert_eq!(end, Place { row, column }, "{text}");
+        }
+    }
+}

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use conclave::ceremony::{product, records};
 use conclave::cluster::definition::Definition;
+use conclave::cluster::lock::Lock;
 use conclave::dkg::board::{Board, Slot};
 use conclave::dkg::body::Reason;
 use conclave::dkg::entry::{Entry, Step};
@@ -26,6 +27,7 @@ use conclave::ethereum::network::Network;
 use conclave::p2p::events::Event;
 use conclave::p2p::node::{self, Command};
 use conclave::p2p::wire::{Ceremony, FrameLimits, Hello, Item, Message, PROTOCOL};
+use conclave::validator::guard::{Cluster, Guard, Mark};
 use group::{Contents, End, Group, Process, all_good, conclave, ends, has_step, people};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use strangers::{Mode, Strangers, many_addresses, one_address};
@@ -786,11 +788,41 @@ fn a_lock_is_enough_to_finish() {
     }
     fs::remove_file(folder.join("deposit-data.json")).unwrap();
     fs::remove_file(folder.join("slashing-protection.redb")).unwrap();
-    // A lock that was merely copied there is not taken for a finished ceremony.
-    group
-        .join(2, &[])
-        .end()
-        .refused(7, &["was not made here", "--lock"]);
+    // A lock that was merely copied there is not taken for a finished ceremony: whoever looks is told what finishes it.
+    let says = |words: &[&str]| {
+        let output = conclave()
+            .arg("--data-dir")
+            .arg(&folder)
+            .args(words)
+            .output()
+            .unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let (code, text) = says(&["run", "--beacon-node", "http://127.0.0.1:1"]);
+    assert_eq!(code, Some(7), "{text}");
+    assert!(
+        text.contains("run conclave join once more") && !text.contains("import your backup"),
+        "{text}"
+    );
+    let (code, text) = says(&["verify", folder.to_str().unwrap()]);
+    assert_eq!(code, Some(6), "{text}");
+    assert!(
+        text.contains("run conclave join once more") && !text.contains("from your own backup"),
+        "{text}"
+    );
+    // One of somebody else, or a damaged one, is in the way, and stays.
+    let good = fs::read(lock_of(2)).unwrap();
+    let changed = String::from_utf8(good.clone()).unwrap().replacen(
+        "\"signature_aggregate\": \"0x",
+        "\"signature_aggregate\": \"0x00",
+        1,
+    );
+    fs::write(lock_of(2), &changed).unwrap();
+    let end = join_alone(&group, &folder, &["--wait", "1"]);
+    assert!(end.code != Some(0), "{}", end.error());
+    assert_eq!(fs::read(lock_of(2)).unwrap(), changed.as_bytes());
+    assert!(staged.join("keystore-0.json").exists());
     fs::remove_file(lock_of(2)).unwrap();
     let with = |lock: &Path| {
         let mut command = group.command(2, &[]);
@@ -818,6 +850,243 @@ fn a_lock_is_enough_to_finish() {
     with(&lock_of(0)).is_good();
     assert!(!seed.exists(), "it has done its work");
     group.assert_finished();
+    // It had said that its files are in place: there was a record of what its shares signed, and no empty one takes its place.
+    assert!(!folder.join("slashing-protection.redb").exists());
+}
+
+/// Carol is killed when she has everybody's seal and has not given her files their names, as if the machine had stopped there; the others
+/// finish. Gives nothing if she was too quick.
+fn late_at_the_end() -> Group {
+    for _ in 0..20 {
+        let group = Group::new(3, 2, 1);
+        let mut processes = group.join_all();
+        let mut carol = processes.pop().unwrap();
+        carol.until("the seals of all", |event| {
+            (0..3).all(|j| has_step(event, j, "sealed"))
+        });
+        carol.kill();
+        for process in &mut processes {
+            process.until("own files", |event| {
+                has_step(event, 0, "done") || has_step(event, 1, "done")
+            });
+        }
+        for process in processes {
+            process.terminate();
+            process.end();
+        }
+        let ceremony = group.folder(2).join("ceremony/attempt-1");
+        let lock = group.folder(2).join("cluster-lock.json");
+        if !lock.exists()
+            && !ceremony.join("out/manifest").exists()
+            && group.folder(0).join("cluster-lock.json").exists()
+        {
+            return group;
+        }
+    }
+    panic!("each time it was too quick");
+}
+
+/// The mark of a database, by what `run` says of the folder.
+fn has_late_mark(folder: &Path) -> bool {
+    let lock = Lock::from_json(&fs::read(folder.join("cluster-lock.json")).unwrap()).unwrap();
+    let guard = Guard::open(
+        &folder.join("slashing-protection.redb"),
+        Cluster::of_lock(&lock, 3).unwrap(),
+    );
+    guard.unwrap().mark().unwrap() == Some(Mark::LatePublication)
+}
+
+#[test]
+fn whoever_has_everybodys_seal_finishes_alone() {
+    let group = late_at_the_end();
+    let folder = group.folder(2);
+    for name in ["one", "two"] {
+        copy_of(&group, 2, name);
+    }
+    // All are away. The others would be waited for as long as the person wants: it has its files, and is told so.
+    let mut carol = group.join(2, &[]);
+    carol.until_notice("your files are made without them");
+    carol.until("its files", |event| {
+        event["status"]
+            .as_str()
+            .is_some_and(|status| status.starts_with("Your files are in place. Waiting for"))
+    });
+    carol.interrupt();
+    carol.end().is_good();
+    group.assert_finished();
+    // Nobody could say whether the folder is an old copy.
+    assert!(has_late_mark(&folder));
+    // Whoever leaves sooner, or has said how long to wait, leaves with its files, too.
+    let one = group.dir.path().join("one");
+    let end = join_alone(&group, &one, &["--wait", "1"]);
+    assert_eq!(end.code, Some(0), "{}", end.error());
+    assert!(one.join("cluster-lock.json").exists() && has_late_mark(&one));
+    // A lock in its place, copied from another operator, is as good as all seals.
+    let two = group.dir.path().join("two");
+    fs::copy(
+        group.folder(0).join("cluster-lock.json"),
+        two.join("cluster-lock.json"),
+    )
+    .unwrap();
+    let end = join_alone(&group, &two, &["--wait", "1"]);
+    assert_eq!(end.code, Some(0), "{}", end.error());
+    assert!(two.join("validator_keys/keystore-0.json").exists() && has_late_mark(&two));
+}
+
+#[test]
+fn a_lock_that_is_handed_over_brings_an_empty_record_only_where_none_was_used() {
+    let group = late_at_the_end();
+    let folder = group.folder(2);
+    let lock = group.folder(0).join("cluster-lock.json");
+    let with = ["--wait", "1", "--lock", lock.to_str().unwrap()];
+    let copy = copy_of(&group, 2, "copy");
+    let end = join_alone(&group, &folder, &with);
+    end.is_good();
+    group.assert_finished();
+    // Its shares never had their names here; but the folder may be an old copy, and `run` waits once.
+    assert!(has_late_mark(&folder));
+    // Where keystores have had their names, somebody may have signed with them.
+    fs::create_dir_all(copy.join("validator_keys")).unwrap();
+    for suffix in ["json", "txt"] {
+        let name = format!("keystore-0.{suffix}");
+        fs::rename(
+            copy.join("ceremony/attempt-1/keys").join(&name),
+            copy.join("validator_keys").join(&name),
+        )
+        .unwrap();
+    }
+    let end = join_alone(&group, &copy, &with);
+    assert_eq!(end.code, Some(0), "{}", end.error());
+    assert!(!copy.join("slashing-protection.redb").exists());
+    let told = notices(&end);
+    for part in [
+        "somebody may have signed with them",
+        "bring that file back from there",
+        "Only if it was surely never started: conclave run --new-slashing-database",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+}
+
+#[test]
+fn who_is_late_is_told_that_the_others_run_and_they_are_told_what_helps() {
+    let group = late_at_the_end();
+    let run = |i: usize| {
+        let mut command = conclave();
+        command.args(["--json", "--data-dir"]).arg(group.folder(i));
+        command.args(["run", "--dry-run", "--beacon-node", "http://127.0.0.1:1"]);
+        command.args(["--listen", &format!("{}/tcp/{}", group.host, group.ports[i])]);
+        command.args(["--peer", &group.address(2)]);
+        Process::start(command)
+    };
+    // As if not all seals were here.
+    let journal = group.folder(2).join("ceremony/journal");
+    let bytes = fs::read(&journal).unwrap();
+    let empty = second_folder(&group, 2, "empty");
+    fs::write(&journal, &bytes[..bytes.len() - 400]).unwrap();
+    let (mut ann, mut bob) = (run(0), run(1));
+    ann.until_listening();
+    bob.until_listening();
+    let mut command = group.command(2, &[0, 1]);
+    command.args(["--wait", "25"]);
+    let mut carol = Process::start(command);
+    for name in ["ann", "bob"] {
+        let told = carol.until_notice(&format!("{name} runs conclave run: the ceremony is over there"));
+        assert!(told.contains("conclave join --lock FILE"), "{told}");
+    }
+    for process in [&mut ann, &mut bob] {
+        let told = process.until_notice("carol runs conclave join");
+        assert!(
+            told.contains("Send carol your cluster-lock.json") && !told.contains("version"),
+            "{told}"
+        );
+    }
+    let end = carol.end();
+    end.refused(4, &["runs conclave run", "conclave join --lock FILE"]);
+    for untrue in ["same version", "says nothing", "another protocol"] {
+        let told = format!("{} {}", notices(&end), end.error());
+        assert!(!told.contains(untrue), "{untrue}: {told}");
+    }
+    // With nothing but the identity there is nothing that a lock could finish.
+    let mut alone = second(&group, &empty, &[0, 1], &["--wait", "25"]);
+    let told = alone.until_notice("runs conclave run");
+    assert!(told.contains("--data-dir") && !told.contains("--lock"), "{told}");
+    drop(alone);
+    // With all of it carol needs nobody, nor does anybody need her.
+    fs::write(&journal, &bytes).unwrap();
+    let carol = group.join(2, &[0, 1]).end();
+    carol.is_good();
+    group.assert_finished();
+}
+
+#[test]
+fn who_gave_an_attempt_up_is_who_lost_its_folder() {
+    let mut group = Group::new(3, 2, 1);
+    let (mut ann, carol) = (group.join(0, &[2]), group.join(2, &[0]));
+    ann.until_step(2, "joined");
+    ann.kill();
+    carol.kill();
+    fs::remove_file(group.folder(2).join("ceremony/attempt-1/seed")).unwrap();
+    group.more = vec!["--attempt".into(), "2".into()];
+    let (mut bob, carol) = (group.join(1, &[2]), group.join(2, &[1]));
+    bob.until("two in attempt 2", |event| {
+        event["attempt"] == 2 && has_step(event, 1, "joined") && has_step(event, 2, "joined")
+    });
+    // Ann hears of both at once: bob has only gone on with what carol lost.
+    group.more.clear();
+    let end = group.join(0, &[1, 2]).end();
+    end.refused(5, &["carol lost its folder of attempt 1", "with --attempt 2"]);
+    assert!(!end.error().contains("bob"), "{}", end.error());
+    drop(carol);
+}
+
+#[test]
+fn who_is_connected_and_silent_may_have_a_question_to_answer() {
+    let group = Group::new(3, 2, 1);
+    let (mut ann, mut bob) = (group.join(0, &[1]), group.join(1, &[0]));
+    ann.until_step(1, "joined");
+    bob.until_step(0, "joined");
+    // As if nobody answered there.
+    let pid = |process: &Process| rustix::process::Pid::from_raw(process.id().cast_signed()).unwrap();
+    rustix::process::kill_process(pid(&bob), rustix::process::Signal::STOP).unwrap();
+    let carol = group.join(2, &[0]);
+    ann.until("why nothing comes", |event| {
+        event["status"].as_str().is_some_and(|status| {
+            status.contains("Waiting for bob to deal shares.")
+                && status.contains("bob is connected and has been silent for a while")
+                && status.contains("a question on the screen")
+        })
+    });
+    rustix::process::kill_process(pid(&bob), rustix::process::Signal::CONT).unwrap();
+    all_good(vec![ann, bob, carol]);
+    group.assert_finished();
+}
+
+#[test]
+fn who_was_here_and_left_is_not_told_as_never_come() {
+    let group = Group::new(3, 2, 1);
+    let mut ann = group.join(0, &[0, 1]);
+    let mut bob = group.join(1, &[0]);
+    ann.until_connected(1);
+    bob.until_connected(0);
+    bob.kill();
+    let told = ann.until("that bob left", |event| {
+        event["event"] == "unreachable" && event["was_here_until"].is_string()
+    });
+    let message = told["message"].as_str().unwrap();
+    assert!(
+        message.contains("bob was here until") && message.contains("conclave is not running there now"),
+        "{message}"
+    );
+    assert!(
+        !message.contains("has not started") && !message.contains("wrong"),
+        "{message}"
+    );
+    ann.interrupt();
+    let end = ann.end();
+    end.refused(130, &["bob was here until", "ask bob to start conclave again"]);
+    // The own address, given among the others', is nobody's cause.
+    assert!(end.error().find("bob was here") < end.error().find("you yourself").or(Some(usize::MAX)));
 }
 
 #[test]
@@ -1113,7 +1382,8 @@ fn who_asks_again_whether_all_is_done_is_told_what_is_there() {
     end.is_good();
     let told = notices(&end);
     assert!(
-        told.contains("not in this folder: slashing-protection.redb") && told.contains("Bring it back"),
+        told.contains("not in this folder: slashing-protection.redb")
+            && told.contains("bring that file back"),
         "{told}"
     );
     let words = join_in_words(&group, &folder);

@@ -422,7 +422,7 @@ fn empty_variables_are_as_good_as_none() {
         for (arguments, code, part) in [
             (&["identity", "show"][..], 7, "no identity"),
             (&["plan", "new"], 2, "--network NETWORK"),
-            (&["join"], 2, "no definition was given"),
+            (&["join"], 7, "no identity"),
             (&["verify"], 2, "<PATH>"),
             (&["run"], 2, "--beacon-node"),
             (&["run", "--beacon-node", "http://localhost:1"], 7, ""),
@@ -500,8 +500,8 @@ fn line_ends_in_variables_are_not_meant() {
             ],
             &["join"],
         );
-        assert_eq!(code, Some(2), "{end:?}: {text}");
-        assert!(text.contains("no definition was given"), "{end:?}: {text}");
+        assert_eq!(code, Some(7), "{end:?}: {text}");
+        assert!(text.contains("there is no identity"), "{end:?}: {text}");
     }
 }
 
@@ -1297,5 +1297,67 @@ fn a_terminal_that_is_closed_ends_a_ceremony_in_good_order() {
         let output = join.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(130), "{signal:?}: {}", err(&output));
         assert!(err(&output).contains("To do:"), "{}", err(&output));
+    }
+}
+
+/// The right folder is what is missing, whatever the command: nothing is made in a wrong one, and no second identity is advised first.
+#[test]
+fn a_wrong_folder_is_named_first_and_left_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let three = operators(dir.path(), &["ann", "bob", "carol"]);
+    let plan = write_plan(dir.path(), "");
+    let data = dir.path().join("data");
+    works(&data, &define(&plan, &three, &ADDRESSES));
+    let definition = data.join("cluster-definition.json");
+    let definition = definition.to_str().unwrap();
+    let file = dir.path().join("file");
+    let file = file.to_str().unwrap();
+    let needs_identity = [
+        &["join", definition, "--yes", "--wait", "0s"][..],
+        &["join"],
+        &["identity", "show"],
+    ];
+    let needs_more = [
+        &["run", "--beacon-node", "http://127.0.0.1:1"][..],
+        &["export", file],
+        &["slashing-protection", "export", file],
+        &[
+            "exit",
+            "--all",
+            "--partial-out",
+            file,
+            "--beacon-node",
+            "http://127.0.0.1:1",
+        ],
+        &["backup", file],
+        &["status"],
+    ];
+    let nowhere = dir.path().join("nowhere");
+    for words in needs_identity.iter().chain(&needs_more) {
+        let output = run(&nowhere, words);
+        assert_eq!(output.status.code(), Some(7), "{words:?}: {}", err(&output));
+        let text = err(&output);
+        assert!(text.contains("there is no folder"), "{words:?}: {text}");
+        assert!(
+            text.contains("name the right folder with --data-dir") && !text.contains("a ceremony needs"),
+            "{words:?}: {text}"
+        );
+        assert!(!nowhere.exists(), "{words:?}");
+    }
+    // One that is somebody else's, or only a part of the right one.
+    let wrong = dir.path().join("validator_keys");
+    fs::create_dir(&wrong).unwrap();
+    for words in needs_identity.iter().chain(&needs_more) {
+        let output = run(&wrong, words);
+        assert_eq!(output.status.code(), Some(7), "{words:?}: {}", err(&output));
+        let text = err(&output);
+        let todo = text.split("To do:").nth(1).unwrap();
+        let place = todo.find("--data-dir");
+        assert!(place.is_some(), "{words:?}: {text}");
+        assert!(
+            todo.find("identity new").is_none_or(|other| place < Some(other)),
+            "{words:?}: {text}"
+        );
+        assert_eq!(fs::read_dir(&wrong).unwrap().count(), 0, "{words:?}");
     }
 }

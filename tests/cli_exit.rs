@@ -519,3 +519,41 @@ fn a_group_without_a_majority_does_not_run_and_can_exit() {
         assert!(said.contains(part), "{part}: {said}");
     }
 }
+
+#[test]
+fn a_beacon_node_that_never_answers_is_told_of_while_it_is_waited_for() {
+    let group = Group::new();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let mut child = conclave()
+        .current_dir(group.0.path())
+        .arg("--data-dir")
+        .arg(group.path("node0"))
+        .args([
+            "exit",
+            "--all",
+            "--partial-out",
+            "part",
+            "--yes",
+            "--beacon-node",
+            &url,
+        ])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let begun = std::time::Instant::now();
+    let mut errors = std::io::BufReader::new(child.stderr.take().unwrap());
+    while !line.contains("has not answered yet") {
+        line.clear();
+        assert!(
+            std::io::BufRead::read_line(&mut errors, &mut line).unwrap() > 0,
+            "it ended first"
+        );
+        assert!(!line.contains("Error:"), "{line}");
+    }
+    assert!(line.contains(&url) && begun.elapsed().as_secs() < 12, "{line}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

@@ -561,6 +561,28 @@ fn run_waits_for_its_beacon_node_says_so_once_and_can_be_stopped() {
 }
 
 #[test]
+fn a_beacon_node_that_never_answers_is_told_of_soon() {
+    let folder = Folder::hoodi();
+    let data: Vec<Value> = folder.keys().iter().map(|key| history(key, 5, 0, 1)).collect();
+    let file = folder.write("file.json", &interchange(HOODI, &json!(data)));
+    folder.works(&["slashing-protection", "import", &file]);
+    // It accepts, as the system does for it, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let mut run = folder.run(&["--beacon-node", &url]);
+    let line = run.until("Waiting for a beacon node");
+    assert!(
+        line.contains("has not answered yet") && line.contains(&url),
+        "{line}"
+    );
+    // What came of it follows.
+    let line = run.until("Still waiting for a beacon node");
+    assert!(line.contains("no answer in time"), "{line}");
+    run.signal(Signal::INT);
+    assert_eq!(run.end().0, Some(0));
+}
+
+#[test]
 fn an_address_that_cannot_be_reached_is_told_in_every_form() {
     let folder = Folder::hoodi();
     let log = folder.path("log");

@@ -6,7 +6,6 @@ use crate::cluster::wallets::Wallets;
 use crate::ethereum::network::Network;
 use crate::text::printable;
 
-use super::attempt::Mark;
 use super::backups;
 use super::files::PUBLIC;
 use super::folder::{DEFINITION, DataFolder, needed_bytes};
@@ -23,6 +22,8 @@ pub struct Entrance {
     pub index: u16,
     /// The results are in place already: there is nothing to do but to help others.
     pub finished: bool,
+    /// Another operator's lock was put into this folder, whose own keystores still wait for their places.
+    pub lock_put_here: bool,
 }
 
 /// Whether this ceremony was entered in this folder before. Then its signatures were found to be right, or were accepted as they are, and
@@ -76,8 +77,9 @@ pub fn examine(
         })?;
     refuse_another_definition(folder, definition)?;
     let pending = publication::pending(folder)?;
-    refuse_a_lock_that_was_put_here(folder, pending)?;
-    let finished = pending.is_some() || (folder.lock().exists() && folder.ceremony().join(PIN).exists());
+    let lock_put_here = pending.is_none() && publication::keys_wait(folder.disk(), folder.root())?;
+    let finished = pending.is_some()
+        || (!lock_put_here && folder.lock().exists() && folder.ceremony().join(PIN).exists());
     if !finished {
         // Of a ceremony that was entered here and voted for, the results are its own: what is lost of them is made again.
         if !was_entered(folder, definition)? || publication::voted(folder)?.is_empty() {
@@ -95,6 +97,7 @@ pub fn examine(
         identity,
         index,
         finished,
+        lock_put_here,
     })
 }
 
@@ -134,28 +137,6 @@ fn refuse_a_number_as_name(identity: &Identity) -> Result<(), Problem> {
         )),
         _ => Ok(()),
     }
-}
-
-/// A lock in the folder means that everything else is there; one that somebody copied here does not.
-fn refuse_a_lock_that_was_put_here(folder: &DataFolder, pending: Option<u32>) -> Result<(), Problem> {
-    if pending.is_some() || !folder.lock().exists() {
-        return Ok(());
-    }
-    let attempts = folder.attempts().marks()?;
-    let newest = attempts
-        .iter()
-        .rev()
-        .find(|(_, marks)| marks.contains(&Mark::Voted));
-    let [first, _] = publication::key_file_names(0);
-    let staged = newest.is_some_and(|(k, _)| publication::staged_keys(folder, *k).join(&first).exists());
-    if !staged || folder.keys().join(&first).exists() {
-        return Ok(());
-    }
-    Err(Problem::folder_state(
-        format!("{} was not made here", folder.lock().display()),
-        "your own ceremony is not finished: its keystores wait in ceremony/",
-        "move that file to another place and run the same command with --lock and its new path",
-    ))
 }
 
 /// Where the hash of the definition that was entered is kept, in `ceremony/`.
@@ -202,6 +183,7 @@ fn refuse_another_definition(folder: &DataFolder, definition: &Definition) -> Re
 
 #[cfg(test)]
 mod tests {
+    use super::super::attempt::Mark;
     use super::super::define::definition;
     use super::super::files::Disk;
     use super::super::folder::LOCK;

@@ -36,6 +36,26 @@ pub const CEREMONY: &str = "ceremony";
 /// Most bytes of a definition or a lock: 10,000 validators of 64 operators fit.
 pub const MAX_JSON_BYTES: u64 = 256 * 1024 * 1024;
 
+/// Refuses a data folder that is not there, for every command that needs one.
+///
+/// # Errors
+/// If it is not there.
+pub fn require(root: &Path) -> Result<(), Problem> {
+    if root.is_dir() {
+        return Ok(());
+    }
+    let why = if root.exists() {
+        "something else has that name"
+    } else {
+        "your identity and all that belongs to it are looked for there"
+    };
+    Err(Problem::folder_state(
+        format!("there is no folder {}", root.display()),
+        why,
+        "name the right folder with --data-dir. Only if you have no identity yet: make one with conclave identity new --name NAME",
+    ))
+}
+
 /// The data folder of one operator, held by this process until it is dropped.
 #[derive(Debug)]
 pub struct DataFolder {
@@ -52,13 +72,7 @@ impl DataFolder {
     /// # Errors
     /// If it is not there; if another process holds it; anything the disk says.
     pub fn open(disk: &Disk, root: &Path) -> Result<Self, Problem> {
-        if !root.is_dir() {
-            return Err(Problem::folder_state(
-                format!("there is no folder {}", root.display()),
-                "a ceremony needs the folder that holds your identity",
-                "name it with --data-dir, or make an identity first: conclave identity new --name NAME",
-            ));
-        }
+        require(root)?;
         let ceremony = root.join(CEREMONY);
         disk.create_folder(&ceremony)?;
         let path = ceremony.join("in-use");

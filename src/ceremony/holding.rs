@@ -22,6 +22,7 @@ use super::{
     keystores::{self, KeyFile, Opened, Places, Shut},
     names::Names,
     problem::{Kind, Problem},
+    publication,
     randomness::weight_seed,
 };
 
@@ -50,6 +51,21 @@ pub fn examine(
     examine_beside(folder.disk(), folder.root(), network)
 }
 
+/// Refuses a folder without a lock.
+///
+/// # Errors
+/// If there is none.
+pub fn require_lock(root: &Path) -> Result<(), Problem> {
+    if root.join(LOCK).exists() {
+        return Ok(());
+    }
+    Err(Problem::folder_state(
+        format!("there is no cluster-lock.json in {}", root.display()),
+        "the ceremony in this folder is not finished, or this is another folder",
+        "name the right folder with --data-dir, or finish the ceremony with conclave join",
+    ))
+}
+
 /// As [`examine`], in a folder that another process may hold: nothing that is read here ever changes.
 ///
 /// # Errors
@@ -60,13 +76,7 @@ pub fn examine_beside(
     network: Option<&Network>,
 ) -> Result<(Lock, Identity, u16, Vec<String>), Problem> {
     let path = root.join(LOCK);
-    if !path.exists() {
-        return Err(Problem::folder_state(
-            format!("there is no cluster-lock.json in {}", root.display()),
-            "the ceremony in this folder is not finished, or this is another folder",
-            "finish it with conclave join, or name the right folder with --data-dir",
-        ));
-    }
+    require_lock(root)?;
     let bytes = disk.read(&path, MAX_FILE as u64)?;
     let refused = |why: String| {
         Problem::new(
@@ -143,6 +153,9 @@ fn shares(
     let places = Places::of(lock);
     let own = usize::from(operator).saturating_sub(1);
     let files = KeyFile::all(disk, &keys)?;
+    if publication::keys_wait(disk, root)? {
+        return Err(keys_wait(root));
+    }
     // Those that name nobody's key may be ours.
     let wanted = |key: Option<[u8; 48]>| {
         key.is_none_or(|key| places.of_share(&key).is_some_and(|(_, owner)| owner == own))
@@ -178,6 +191,20 @@ fn shares(
         shares.push(share.ok_or_else(|| without_share(validator, &refused, &keys))?);
     }
     Ok(shares)
+}
+
+/// The lock of another operator was put into a folder whose ceremony is not finished.
+pub fn keys_wait(root: &Path) -> Problem {
+    Problem::folder_state(
+        format!(
+            "your keystores are not in {} yet",
+            root.join(VALIDATOR_KEYS).display()
+        ),
+        format!(
+            "the {LOCK} was copied into this folder before your own ceremony was finished here: your keystores wait in ceremony/"
+        ),
+        "run conclave join once more, without a file: it puts the keystores in their places. Delete nothing",
+    )
 }
 
 /// Whose share a keystore holds that is not this operator's (from 1).

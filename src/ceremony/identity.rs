@@ -96,7 +96,7 @@ impl Identity {
                 return Err(Problem::folder_state(
                     format!("there is no identity in {}", root.display()),
                     format!("{} does not exist", path.display()),
-                    "make one with `conclave identity new --name NAME`, or name its folder with --data-dir",
+                    "name the right folder with --data-dir. Only if you have no identity yet: make one with conclave identity new --name NAME",
                 ));
             }
             Err(error) => return Err(error.into()),

@@ -159,6 +159,8 @@ pub enum Remedy {
     Another,
     /// The operator's own copy: nobody else has one.
     OwnCopy,
+    /// The ceremony is to be finished first.
+    Finish,
 }
 
 impl Remedy {
@@ -180,6 +182,9 @@ impl Remedy {
             }
             Self::OwnCopy => {
                 "put it back from your own backup, for nobody else has it, then verify again; do not deposit before that"
+            }
+            Self::Finish => {
+                "run conclave join once more in that folder: it puts the keystores in their places; then verify again. Delete nothing"
             }
         }
     }

@@ -70,6 +70,8 @@ pub enum Link {
     Through,
     /// Nobody who is connected knows of it.
     Away,
+    /// It was reached, and runs `conclave run`: for it the ceremony is over.
+    Validating,
 }
 
 /// One operator as seen from here.
@@ -146,6 +148,9 @@ pub struct Unreachable {
     pub attempts: u64,
     /// Milliseconds until the next.
     pub next_ms: u64,
+    /// Until when the operator was here, a time of day, if it was and has ended since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was_here_until: Option<String>,
     /// In words.
     pub message: String,
 }
@@ -164,6 +169,7 @@ impl Unreachable {
             },
             attempts: told.times,
             next_ms: u64::try_from(told.next.as_millis()).unwrap_or(u64::MAX),
+            was_here_until: told.was_here_until(),
             message: told.words(name),
         }
     }

@@ -22,6 +22,8 @@ use super::staging;
 use crate::validator::guard::{Cluster, Guard, Mark};
 
 const HEADER: &str = "conclave/publication/1";
+/// The folder, in that of an attempt, of staged keystores.
+const KEYS: &str = "keys";
 const MANIFEST: &str = "manifest";
 /// The folder, in that of an attempt, of staged lock and deposit files, which are public.
 pub(super) const STAGED_FILES: &str = "out";
@@ -37,7 +39,7 @@ type Manifest = Vec<([u8; 32], String)>;
 
 /// The folder of an attempt's staged keystores and passwords.
 pub fn staged_keys(folder: &DataFolder, k: u32) -> PathBuf {
-    folder.attempts().folder(k).join("keys")
+    folder.attempts().folder(k).join(KEYS)
 }
 
 fn staged_outputs(folder: &DataFolder, k: u32) -> PathBuf {
@@ -239,6 +241,31 @@ pub(super) fn has_leftovers(disk: &Disk, root: &Path) -> Result<bool, FileError>
         folder.join(STAGED_FILES).join(MANIFEST).exists() || folder.join(attempt::SEED).exists()
     };
     Ok(root.join(LOCK).exists() && attempts.numbers()?.iter().any(is_left))
+}
+
+/// Whether there is a lock in a folder, held or not, whose own keystores still wait in `ceremony/` for their places: it was made elsewhere, and
+/// put there. A lock that is published here is the last file to get its name.
+///
+/// # Errors
+/// Anything the disk says.
+pub fn keys_wait(disk: &Disk, root: &Path) -> Result<bool, FileError> {
+    if !root.join(LOCK).exists() {
+        return Ok(false);
+    }
+    let attempts = Attempts::new(disk.clone(), &root.join(CEREMONY));
+    let marks = attempts.marks()?;
+    let mut voted = marks
+        .iter()
+        .rev()
+        .filter(|(_, marks)| marks.contains(&attempt::Mark::Voted));
+    let Some((newest, _)) = voted.next() else {
+        return Ok(false);
+    };
+    let staged = disk.list(&attempts.folder(*newest).join(KEYS))?;
+    let has_no_place = |name: &String| {
+        is_plain(&format!("{VALIDATOR_KEYS}/{name}")) && !root.join(VALIDATOR_KEYS).join(name).exists()
+    };
+    Ok(staged.iter().any(has_no_place))
 }
 
 /// Whether anything of attempt `k` has not got its name yet. The lock is the last: a staged one that is not the very file in its place

@@ -131,6 +131,8 @@ pub struct Links<'a> {
     pub connected: &'a BTreeSet<u16>,
     /// Operators with a connection, who hold another ceremony.
     pub apart: &'a BTreeSet<u16>,
+    /// Operators who were reached and run `conclave run`.
+    pub validating: &'a BTreeSet<u16>,
     /// Who, of those, says that it is connected with this operator.
     pub through: &'a dyn Fn(u16) -> Option<u16>,
 }
@@ -174,6 +176,8 @@ pub fn snapshot(operator: &Operator, names: &Names, links: &Links<'_>, keys_read
                 Link::Apart
             } else if through.is_some() {
                 Link::Through
+            } else if links.validating.contains(&j) {
+                Link::Validating
             } else {
                 Link::Away
             };
@@ -193,7 +197,7 @@ pub fn snapshot(operator: &Operator, names: &Names, links: &Links<'_>, keys_read
             }
         })
         .collect();
-    let status = status(attempt, &operators, connected.len());
+    let status = status(attempt, &operators, operator.published_attempt().is_some());
     let waits = operator.published_attempt().is_none() && operator.standing().voted.contains(&attempt);
     Snapshot {
         attempt,
@@ -269,18 +273,57 @@ fn why_it_goes_on(
 }
 
 /// The first step that somebody lacks, and who; and what these have to do if nothing will come of waiting.
-fn status(attempt: u32, operators: &[OperatorProgress], connected: usize) -> String {
-    let waiting = waiting(operators, connected);
+fn status(attempt: u32, operators: &[OperatorProgress], has_files: bool) -> String {
+    let waiting = waiting(operators, has_files);
     match whom_to_ask(attempt, operators) {
-        Some(whom) => format!(
+        Some((whom, true)) => format!(
+            "{waiting} Attempt {attempt} takes all of you: ask {whom} to answer the question on the screen with yes, or to run the same command \
+             again with --attempt {attempt}."
+        ),
+        Some((whom, false)) => format!(
             "{waiting} Attempt {attempt} takes all of you: ask {whom} to run the same command again with --attempt {attempt}."
         ),
         None => waiting,
     }
 }
 
-/// Who has not joined another attempt that was joined here: a first one begins by itself, another one by somebody's word only.
-fn whom_to_ask(attempt: u32, operators: &[OperatorProgress]) -> Option<String> {
+/// What is said, beside who is waited for, where those are connected and have said nothing for a while: what is due comes without a person,
+/// unless a person is asked.
+pub fn why_they_are_silent(snapshot: &Snapshot) -> Option<String> {
+    let step = waited_for(&snapshot.operators)?;
+    if step == progress::Step::Done {
+        return None;
+    }
+    let silent: Vec<&str> = snapshot
+        .operators
+        .iter()
+        .filter(|o| !o.has(step) && matches!(o.link, Link::Connected | Link::Through))
+        .map(|o| o.name.as_str())
+        .take(6)
+        .collect();
+    // Whoever lacks something here may be what the others wait for.
+    let is_due_here = snapshot
+        .operators
+        .iter()
+        .any(|o| o.link == Link::Myself && !o.has(step));
+    (!silent.is_empty() && !is_due_here).then(|| {
+        let who = silent.join(", ");
+        format!(
+            "{who} is connected and has been silent for a while: the machine there may be busy, or there is a question on the screen that waits for \
+             an answer. Ask {who}."
+        )
+    })
+}
+
+/// The first step that somebody lacks.
+pub fn waited_for(operators: &[OperatorProgress]) -> Option<progress::Step> {
+    let lacks = |step: &progress::Step| operators.iter().any(|o| !o.has(*step));
+    progress::Step::ALL.into_iter().find(lacks)
+}
+
+/// Who has not joined another attempt that was joined here, and whether one of them is there to be asked: a first one begins by itself,
+/// another one by somebody's word only.
+fn whom_to_ask(attempt: u32, operators: &[OperatorProgress]) -> Option<(String, bool)> {
     let has_joined = |o: &&OperatorProgress| o.has(progress::Step::Joined);
     let is_joined_here = operators
         .iter()
@@ -294,24 +337,44 @@ fn whom_to_ask(attempt: u32, operators: &[OperatorProgress]) -> Option<String> {
         .filter(|o| !has_joined(o))
         .map(|o| o.name.as_str())
         .collect();
+    let is_there = operators
+        .iter()
+        .any(|o| !has_joined(&o) && matches!(o.link, Link::Connected | Link::Through));
     let (last, first) = missing.split_last()?;
-    Some(match first {
+    let whom = match first {
         [] => (*last).to_owned(),
         _ if missing.len() > 6 => "all the others".to_owned(),
         _ => format!("{} and {last}", first.join(", ")),
-    })
+    };
+    Some((whom, is_there))
 }
 
-fn waiting(operators: &[OperatorProgress], connected: usize) -> String {
-    if connected == 0
-        && operators
-            .iter()
-            .any(|o| o.link != Link::Myself && !o.has(progress::Step::Done))
-    {
-        return "Waiting for a connection to any other operator.".to_owned();
+/// Who is waited for. `has_files`: the own files are in place, and nothing but the others' word is waited for, whatever else is not here.
+fn waiting(operators: &[OperatorProgress], has_files: bool) -> String {
+    let others = || operators.iter().filter(|o| o.link != Link::Myself);
+    let is_alone = !others().any(|o| o.link == Link::Connected);
+    let lacks_word = others().any(|o| !o.has(progress::Step::Done));
+    if is_alone && lacks_word && !has_files {
+        let over: Vec<&str> = others()
+            .filter(|o| o.link == Link::Validating)
+            .map(|o| o.name.as_str())
+            .take(6)
+            .collect();
+        return if over.is_empty() {
+            "Waiting for a connection to any other operator.".to_owned()
+        } else {
+            format!(
+                "Waiting for a connection to any other operator; the ceremony is over for {}, with whom conclave run is at work.",
+                over.join(", ")
+            )
+        };
     }
     for step in progress::Step::ALL {
-        let missing: Vec<&OperatorProgress> = operators.iter().filter(|o| !o.has(step)).collect();
+        if has_files && step != progress::Step::Done {
+            continue;
+        }
+        let has = |o: &OperatorProgress| o.has(step) || (has_files && o.link == Link::Myself);
+        let missing: Vec<&OperatorProgress> = operators.iter().filter(|o| !has(o)).collect();
         if missing.is_empty() {
             continue;
         }
@@ -327,6 +390,7 @@ fn waiting(operators: &[OperatorProgress], connected: usize) -> String {
                 }
                 Link::Apart => format!("{} (who holds another ceremony)", o.name),
                 Link::Away => format!("{} (not connected)", o.name),
+                Link::Validating => format!("{} (who runs conclave run)", o.name),
             })
             .collect();
         let more = missing.len().saturating_sub(6);
@@ -347,13 +411,20 @@ fn waiting(operators: &[OperatorProgress], connected: usize) -> String {
             progress::Step::Sealed => "to seal the lock",
             progress::Step::Done => "to confirm that all files are in place",
         };
-        if step == progress::Step::Done && operators.iter().any(|o| o.link == Link::Myself && o.has(step)) {
+        if has_files {
             return format!(
                 "Your files are in place. Waiting for {}{more} {what}; Ctrl-C to leave.",
                 list.join(", ")
             );
         }
         return format!("Waiting for {}{more} {what}.", list.join(", "));
+    }
+    if operators
+        .iter()
+        .any(|o| o.link == Link::Myself && !o.has(progress::Step::Done))
+    {
+        return "Your files are in place. Waiting for a connection to any other operator, to say so; Ctrl-C to leave."
+            .to_owned();
     }
     format!(
         "Finished: all {} operators have their key share.",
@@ -371,6 +442,7 @@ mod tests {
         let links = Links {
             connected: &connected,
             apart: &BTreeSet::new(),
+            validating: &BTreeSet::new(),
             through: &|_| None,
         };
         snapshot(&sim.peers[i].operator, &Names::default(), &links, (0, 0))
@@ -453,31 +525,85 @@ mod tests {
         operators.push(OperatorProgress::new(4, "dave", Link::Myself));
         operators[1].through = Some(1);
         assert_eq!(
-            status(1, &operators, 1),
+            status(1, &operators, false),
             "Waiting for ann, bob (through ann), carol (not connected), this machine to join."
-        );
-        assert_eq!(
-            status(1, &operators, 0),
-            "Waiting for a connection to any other operator."
         );
         // Nobody joins another attempt by itself.
         assert!(
-            !status(2, &operators, 1).contains("--attempt"),
+            !status(2, &operators, false).contains("--attempt"),
             "nor has this one"
         );
         operators[3].steps.push(progress::Step::Joined);
         assert_eq!(
-            status(2, &operators, 0),
-            "Waiting for a connection to any other operator. Attempt 2 takes all of you: ask ann, bob and carol to run the same command \
-             again with --attempt 2."
+            status(2, &operators, false),
+            "Waiting for ann, bob (through ann), carol (not connected) to join. Attempt 2 takes all of you: ask ann, bob and carol to answer the \
+             question on the screen with yes, or to run the same command again with --attempt 2."
         );
         operators[0].steps.push(progress::Step::Joined);
         operators[1].steps.push(progress::Step::Joined);
         assert_eq!(
-            status(2, &operators, 1),
+            status(2, &operators, false),
             "Waiting for carol (not connected) to join. Attempt 2 takes all of you: ask carol to run the same command again with --attempt 2."
         );
         operators[2].steps.push(progress::Step::Joined);
-        assert!(!status(2, &operators, 1).contains("--attempt"));
+        assert!(!status(2, &operators, false).contains("--attempt"));
+        operators[0].link = Link::Away;
+        assert_eq!(
+            status(1, &operators, false),
+            "Waiting for a connection to any other operator."
+        );
+    }
+
+    fn three(links: [Link; 3]) -> Vec<OperatorProgress> {
+        let named = ["ann", "bob", "carol"].into_iter().zip(links).zip(1..);
+        named
+            .map(|((name, link), index)| OperatorProgress::new(index, name, link))
+            .collect()
+    }
+
+    #[test]
+    fn whoever_has_its_files_is_told_so_whoever_is_there() {
+        let mut operators = three([Link::Myself, Link::Away, Link::Validating]);
+        let status = |operators: &[OperatorProgress]| super::status(1, operators, true);
+        assert_eq!(
+            status(&operators),
+            "Your files are in place. Waiting for bob (not connected), carol (who runs conclave run) to confirm that all files are in place; \
+             Ctrl-C to leave."
+        );
+        operators[1].steps.push(progress::Step::Done);
+        operators[2].steps.push(progress::Step::Done);
+        assert!(status(&operators).contains("Your files are in place. Waiting for a connection"));
+        operators[0].steps.push(progress::Step::Done);
+        assert!(status(&operators).starts_with("Finished"));
+        // Without the files, whoever validates is no other version.
+        for operator in &mut operators {
+            operator.steps.clear();
+        }
+        let waits = super::status(1, &operators, false);
+        assert!(waits.contains("the ceremony is over for carol"), "{waits}");
+    }
+
+    #[test]
+    fn whoever_is_there_and_says_nothing_may_be_asked_something() {
+        let mut operators = three([Link::Myself, Link::Connected, Link::Connected]);
+        let why = |operators: &[OperatorProgress]| {
+            why_they_are_silent(&Snapshot {
+                attempt: 1,
+                operators: operators.to_vec(),
+                keys_ready: (0, 0),
+                status: String::new(),
+                warning: None,
+            })
+        };
+        assert_eq!(why(&operators), None, "this one has not joined either");
+        operators[0].steps.push(progress::Step::Joined);
+        operators[1].steps.push(progress::Step::Joined);
+        let told = why(&operators).expect("carol is silent");
+        assert!(
+            told.starts_with("carol is connected") && told.contains("a question on the screen"),
+            "{told}"
+        );
+        operators[2].link = Link::Away;
+        assert_eq!(why(&operators), None, "whoever is not there has no question");
     }
 }

@@ -38,6 +38,8 @@ use super::{
 const ASK: Prompt = Prompt::before("you have not consented to this exit, and nothing was signed for it");
 /// How long a beacon node may take.
 pub(super) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
+/// A beacon node that has not answered after this time is told of.
+const QUICK: std::time::Duration = std::time::Duration::from_secs(2);
 /// So many keys can be read in one line.
 const FEW: usize = 4;
 
@@ -736,9 +738,17 @@ pub(super) fn with_beacon_nodes<T>(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Problem::other("cannot ask a beacon node", error, "try again"))?;
     runtime.block_on(async {
-        nodes
-            .check(now_ms(), tokio::time::Instant::now() + PATIENCE)
-            .await;
+        let mut check = std::pin::pin!(nodes.check(now_ms(), tokio::time::Instant::now() + PATIENCE));
+        if tokio::time::timeout(QUICK, check.as_mut()).await.is_err() {
+            if let Some(why) = nodes.no_answer_yet() {
+                context.output.warn(&format!(
+                    "waiting for a beacon node: {}. It is given {} seconds in all",
+                    printable(&why),
+                    PATIENCE.as_secs()
+                ));
+            }
+            check.await;
+        }
         let Some(chain) = nodes.chain() else {
             use crate::validator::beacon::nodes::State;
             let health = nodes.health();

@@ -16,15 +16,24 @@ use crate::recognise::{Content, without_bom};
 /// # Errors
 /// With what is wrong, and what to do about it.
 pub fn lock(path: &Path) -> Result<Lock, Problem> {
+    lock_and_bytes(path).map(|(lock, _)| lock)
+}
+
+/// As [`lock`], with the bytes of the file.
+///
+/// # Errors
+/// As [`lock`].
+pub fn lock_and_bytes(path: &Path) -> Result<(Lock, Vec<u8>), Problem> {
     let bytes = Disk::new().read(path, MAX_JSON_BYTES)?;
-    Lock::from_json(&bytes).map_err(|error| {
+    let lock = Lock::from_json(&bytes).map_err(|error| {
         let what_to_do = match &error {
             LockError::Json(_) => "it is damaged: take the cluster-lock.json of another operator",
             LockError::Definition(DefinitionError::LaterVersion(_)) => "update conclave on this machine",
             _ => "name the cluster-lock.json of another operator",
         };
         Problem::bad_input(format!("{} cannot be used", path.display()), error, what_to_do)
-    })
+    })?;
+    Ok((lock, bytes))
 }
 
 /// Reads a text file of at most `limit` bytes.

@@ -1,12 +1,12 @@
 //! `conclave join`: take part in a ceremony.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::ceremony::backups;
-use crate::ceremony::conductor::{self, Ask, Outcome, Person, Setup};
+use crate::ceremony::conductor::{self, Ask, Handed, Outcome, Person, Setup};
 use crate::ceremony::entrance;
 use crate::ceremony::files::Disk;
 use crate::ceremony::folder::{DEFINITION, DataFolder, SLASHING_PROTECTION};
@@ -19,6 +19,7 @@ use crate::ceremony::restored::RESTORED;
 use crate::ceremony::results::{self, Memory, Results};
 use crate::ceremony::retirement;
 use crate::ceremony::secrecy;
+use crate::cluster::lock::Lock;
 use crate::ethereum::keystore::Kdf;
 
 use super::args::{JoinArgs, KdfChoice};
@@ -39,11 +40,20 @@ const OFFER: Prompt = Prompt::beside("the ceremony is not over");
 pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
     let start = Instant::now();
     let disk = Disk::new();
+    let in_order = || {
+        retirement::refuse(&disk, &context.data_dir)?;
+        Identity::load(&disk, &context.data_dir).map(drop)
+    };
+    if args.definition.is_none() {
+        // A wrong folder has no definition either.
+        in_order()?;
+    }
     let path = definition_path(context, args)?;
     let definition = input::definition(&path)?;
     let network = input::network_of(&definition, args.own_network.network_file.as_deref())?;
+    // Before anything is written.
+    in_order()?;
     let folder = DataFolder::open(&disk, &context.data_dir)?;
-    retirement::refuse(&disk, &context.data_dir)?;
     let mut names = Names::load(&disk, &context.data_dir)?;
     let identity = Identity::load(&disk, &context.data_dir).ok();
     let own = identity.as_ref().map(|identity| identity.key().public());
@@ -86,6 +96,7 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
     }
     let lock = args.lock.as_deref().map(input::lock).transpose()?;
     let entrance = entrance::enter(&folder, &definition, &network, &product::net(&network), &wallets)?;
+    let lock = handed(lock, entrance.lock_put_here.then(|| folder.lock()).as_deref())?;
     ways.keep(&folder)?;
     let found = entrance.finished.then(|| {
         context.output.say("Checking everything in this folder ...");
@@ -150,6 +161,24 @@ pub fn kdf(choice: KdfChoice) -> Kdf {
     }
 }
 
+/// The lock that finishes the ceremony: the one at this place in the folder, or else the one that was named.
+fn handed(named: Option<Lock>, here: Option<&Path>) -> Result<Option<Handed>, Problem> {
+    let Some(path) = here else {
+        return Ok(named.map(|lock| Handed {
+            bytes: lock.to_json(),
+            lock,
+            is_here: false,
+        }));
+    };
+    // What is there under the lock's name stays as it is: it is that one, or none.
+    let (lock, bytes) = input::lock_and_bytes(path)?;
+    Ok(Some(Handed {
+        lock,
+        bytes,
+        is_here: true,
+    }))
+}
+
 fn definition_path(context: &Context, args: &JoinArgs) -> Result<PathBuf, Problem> {
     if let Some(path) = &args.definition {
         return Ok(path.clone());
@@ -162,7 +191,7 @@ fn definition_path(context: &Context, args: &JoinArgs) -> Result<PathBuf, Proble
         Kind::Usage,
         "no definition was given",
         format!("there is none in {} either", context.data_dir.display()),
-        "name the file that your group agreed on: conclave join cluster-definition.json",
+        "name the file that your group agreed on: conclave join cluster-definition.json; or name the right folder with --data-dir",
     ))
 }
 
@@ -284,9 +313,10 @@ fn lacks(results: &Results) -> Vec<String> {
              operators for that"
         )),
         Memory::Missing => lines.push(format!(
-            "not in this folder: {SLASHING_PROTECTION}, the record of what your shares have signed. Bring it back from where it went: conclave \
-             run does not start without it. If it is lost, import your backup into a new folder. Have no new one made, unless these shares have \
-             surely never signed anything"
+            "not in this folder: {SLASHING_PROTECTION}, the record of what your shares have signed: conclave run does not start without it. None \
+             was made now, for this folder says that its results were in place before, and somebody may have signed with them. If conclave run \
+             was ever started with these shares, here or elsewhere: bring that file back from there; if it is lost, import your backup into a new \
+             folder. Only if it was surely never started: conclave run --new-slashing-database, once"
         )),
     }
     lines

@@ -17,13 +17,15 @@
 //! | 12 | an execution client that was named could not be asked |
 //! | 130 | interrupted |
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, FromArgMatches};
 
 use crate::ceremony::files::Disk;
-use crate::ceremony::folder::DataFolder;
+use crate::ceremony::folder::{self, CEREMONY, DataFolder};
+use crate::ceremony::holding;
 use crate::ceremony::problem::{Kind, Problem};
 
 pub mod args;
@@ -157,7 +159,27 @@ fn judge(matches: &ArgMatches, cli: &mut args::Cli) -> Result<(), Problem> {
     given::tidy(cli)
 }
 
+/// Refuses what cannot be the right folder before anything is written into it.
+fn refuse_wrong_folder(root: &Path, command: &Command) -> Result<(), Problem> {
+    let needs_lock = match command {
+        Command::Identity(IdentityCommand::Show | IdentityCommand::Rename { .. })
+        | Command::Join(_)
+        | Command::Backup(_)
+        | Command::Status(_) => false,
+        Command::Run(_) | Command::Export(_) | Command::SlashingProtection(_) => true,
+        // Parts are combined wherever they are.
+        Command::Exit(args) if args.combine.is_empty() => true,
+        _ => return Ok(()),
+    };
+    folder::require(root)?;
+    if needs_lock && !root.join(CEREMONY).exists() {
+        holding::require_lock(root)?;
+    }
+    Ok(())
+}
+
 fn dispatch(context: &Context, command: Command) -> Result<(), Problem> {
+    refuse_wrong_folder(&context.data_dir, &command)?;
     if works_in_folder(&command) {
         // Where that cannot be, the command itself says what it finds.
         let _ = DataFolder::end_leftovers(&Disk::new(), &context.data_dir);

@@ -232,6 +232,7 @@ fn link(operator: &OperatorProgress) -> &'static str {
         Link::Apart => "differs",
         Link::Through => "via others",
         Link::Away => "no",
+        Link::Validating => "in run",
     }
 }
 
@@ -340,6 +341,9 @@ pub fn changes(before: Option<&Snapshot>, now: &Snapshot) -> Vec<String> {
                 Link::Through => lines.push(format!("{who} is reached via others")),
                 Link::Apart => lines.push(format!("{who} is connected and holds another ceremony")),
                 Link::Away => lines.push(format!("{who} is gone")),
+                Link::Validating => {
+                    lines.push(format!("{who} runs conclave run: the ceremony is over there"));
+                }
                 Link::Myself => {}
             }
         }

@@ -764,13 +764,36 @@ impl Operator {
     }
 
     fn ask_to_publish_again(&mut self) {
-        if self.published.is_none()
-            && let Some((k, sid, outputs)) = self.finishing()
+        if let Some((k, sid, outputs)) = self.complete()
             && self.board.is_done(&sid, self.index)
-            && self.has_stored(k, &outputs)
         {
             self.publish(k, &sid, &outputs);
         }
+    }
+
+    /// The attempt whose lock can be made of what is here, with what V2 binds this operator to in it.
+    fn complete(&self) -> Option<(u32, Hash, Hash)> {
+        if self.published.is_some() {
+            return None;
+        }
+        let (k, sid, outputs) = self.finishing()?;
+        let good = self.board.good_set(&sid, &outputs)?;
+        let is_sealed = self.board.sealed_set(&sid, good).is_some();
+        (is_sealed && self.has_stored(k, &outputs)).then_some((k, sid, outputs))
+    }
+
+    /// Whether everybody's Seals and the own keystores are here: what is left to be done needs nobody else.
+    pub fn is_complete(&self) -> bool {
+        self.complete().is_some()
+    }
+
+    /// Publishes what is complete here before anything was compared with anybody. Nothing is said by it, so that it is safe in an old copy
+    /// of a folder, too; but an empty record of what the shares have signed that is published with it may be of such a copy.
+    pub fn publish_alone(&mut self) -> Vec<Effect> {
+        if let Some((k, sid, outputs)) = self.complete() {
+            self.publish(k, &sid, &outputs);
+        }
+        std::mem::take(&mut self.effects)
     }
 
     /// One action, the most urgent one; `None` if there is nothing to do.

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use libp2p::{Multiaddr, PeerId};
@@ -122,9 +122,21 @@ pub struct Unreachable {
     pub times: u64,
     /// The next is made after this time.
     pub next: Duration,
+    /// Until when the operator was here, if it was in this run.
+    pub left: Option<SystemTime>,
 }
 
 impl Unreachable {
+    /// Until when whoever was here, and ended since, was here: a time of day in UTC. Nothing where the cause is another one, such as a network
+    /// that is down.
+    pub fn was_here_until(&self) -> Option<String> {
+        let ended = matches!(self.why, Obstacle::Refused | Obstacle::SomethingElse);
+        let left = self.left.filter(|_| ended)?;
+        let seconds = left.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs() % 86_400;
+        let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+        Some(format!("{hours:02}:{minutes:02}:{:02} UTC", seconds % 60))
+    }
+
     /// For people: what happened, how often, and what it may come from. `name` tells operators' names.
     pub fn words(&self, name: impl Fn(u16) -> String) -> String {
         let address = &self.address;
@@ -176,6 +188,19 @@ impl Unreachable {
                 format!("Ask {other} for the right address"),
             ),
             Obstacle::System(text) => (text.clone(), "The system's log may say more".to_owned()),
+        };
+        let (what, advice) = match (&self.why, self.was_here_until()) {
+            (_, None) => (what, advice),
+            (why, Some(until)) => (
+                if *why == Obstacle::Refused {
+                    what
+                } else {
+                    "the connection broke off".to_owned()
+                },
+                format!(
+                    "{other} was here until {until}: conclave is not running there now. Ask {other} to start it again"
+                ),
+            ),
         };
         let times = match self.times {
             1 => "1 attempt".to_owned(),

@@ -43,6 +43,8 @@ impl Conductor<'_> {
             }
         }
         self.causes.next_round();
+        self.look_for_silence();
+        self.finish_alone()?;
         self.look_at_lost_shares()?;
         // With everybody's votes in hand there is nothing else to do, also while the keystores are still being opened.
         let is_bound = !self.operator.standing().signed.is_empty() || self.operator.is_finishing();
@@ -147,6 +149,28 @@ impl Conductor<'_> {
         ))
     }
 
+    /// Who has everybody's seals and its own shares needs nobody any more. The others are given a moment to come first: with one of them it
+    /// shows whether this folder is an old copy, and if it is none, `conclave run` need not wait.
+    fn finish_alone(&mut self) -> Result<(), Problem> {
+        if self.operator.has_compared() || !self.operator.is_complete() {
+            return Ok(());
+        }
+        let lasts = self.lasts(Cause::Alone, LOST);
+        if !lasts && !self.is_to_leave() {
+            return Ok(());
+        }
+        let effects = self.operator.publish_alone();
+        if effects.is_empty() {
+            return Ok(());
+        }
+        self.notice(
+            "everybody's seal is in this folder, and no other operator is connected: your files are made without them. Nobody could be asked \
+             whether this folder is an old copy, so conclave run waits two epochs before it signs for the first time"
+                .to_owned(),
+        );
+        self.carry_out(effects)
+    }
+
     /// What is known of keys where an attempt is over, without an own vote in it.
     fn whether_there_is_a_key(&self, attempt: u32) -> String {
         if let Some(voted) = self.operator.standing().newest_vote() {
@@ -182,7 +206,7 @@ impl Conductor<'_> {
     }
 
     /// Whether a cause has held for this long without a break.
-    fn lasts(&mut self, cause: Cause, time: Duration) -> bool {
+    pub(super) fn lasts(&mut self, cause: Cause, time: Duration) -> bool {
         self.causes.lasts(cause, time, Instant::now())
     }
 
@@ -358,7 +382,13 @@ impl Conductor<'_> {
                 .any(|sid| !board.slot(&sid, j, Slot::Step(Step::Stored)).is_empty())
         };
         let ends = |offer: &&(u16, Reason)| offer.1 == Reason::Lost || !voted(offer.0);
-        let Some((who, reason)) = offers.iter().find(ends).or(offers.first()).copied() else {
+        // Who lost its folder is the cause; the others have only gone on with it.
+        let lost = offers.iter().find(|offer| offer.1 == Reason::Lost);
+        let Some((who, reason)) = lost
+            .or_else(|| offers.iter().find(ends))
+            .or(offers.first())
+            .copied()
+        else {
             return Ok(());
         };
         let over = offers.iter().any(|offer| ends(&offer));
@@ -366,7 +396,7 @@ impl Conductor<'_> {
         let name = self.name(who);
         let why = match reason {
             Reason::Lost => format!("{name} lost its folder of attempt {k} and offers another attempt"),
-            _ => format!("{name} gave up attempt {k} and offers another attempt"),
+            _ => format!("{name} has gone on from attempt {k} and offers attempt {}", k + 1),
         };
         self.offer(&Offer {
             k: k + 1,
@@ -418,6 +448,7 @@ impl Conductor<'_> {
         };
         if self.person.ask.is_some() && !self.refused.contains(&k) {
             if self.asked.insert(k) {
+                self.offered = Some((k, format!("{why}.{warning}")));
                 self.ask(k, format!("{why}.{warning}"));
             }
             return Ok(());

@@ -18,6 +18,10 @@ pub(super) enum Cause {
     Guilt(u32),
     /// The attempt can never be finished.
     Over(u32),
+    /// Everything is here that finishing takes, and nobody else is.
+    Alone,
+    /// Operators who are connected have not said for a while what the ceremony waits for.
+    Quiet(u32, Option<crate::ceremony::progress::Step>),
 }
 
 /// Since when each of them has held without a break: what one waits for does not count for another, and what was over begins anew.

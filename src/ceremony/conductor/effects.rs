@@ -22,7 +22,7 @@ use crate::dkg::secrets::Seed;
 use crate::ethereum::network::Network;
 use crate::validator::guard::{self, Cluster};
 
-use super::{Conductor, Done, EVIDENCE, Outcome, view};
+use super::{Conductor, Done, EVIDENCE, Handed, Outcome, view};
 
 impl Conductor<'_> {
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), Problem> {
@@ -139,11 +139,24 @@ impl Conductor<'_> {
     }
 
     /// A lock that was handed over as a file finishes the ceremony of whoever voted for its keys.
-    pub(super) fn finish_with(&mut self, lock: Option<Lock>) -> Result<(), Problem> {
-        let Some(lock) = lock.filter(|_| self.operator.published_attempt().is_none()) else {
+    pub(super) fn finish_with(&mut self, lock: Option<Handed>) -> Result<(), Problem> {
+        let Some(Handed { lock, bytes, is_here }) =
+            lock.filter(|_| self.operator.published_attempt().is_none())
+        else {
             return Ok(());
         };
         let bad = |why: String| {
+            if is_here {
+                return Problem::folder_state(
+                    format!(
+                        "{} was not made here, and cannot finish your ceremony",
+                        self.folder.lock().display()
+                    ),
+                    why,
+                    "move that file out of the folder, and run the same command again; ask another operator for its cluster-lock.json, which may be \
+                     put in that place",
+                );
+            }
             Problem::bad_input(
                 "this lock cannot finish your ceremony",
                 why,
@@ -175,8 +188,20 @@ impl Conductor<'_> {
             .can_publish(&keys)
             .ok_or_else(|| bad("its keys are not those that this folder holds shares of".to_owned()))?;
         let product = ClusterProduct::new(&self.definition, &self.network);
-        // Whoever needs a lock from others may have had a database, and lost it.
-        publish_lock(&self.folder, &product, (&lock, self.operator.index()), k, None)?;
+        // Whoever has said that its files are in place had a database, and lost it. Else there was none while the keystores have never had their
+        // names, which is looked at there; and it keeps its mark, as the folder may be an old copy.
+        let index = self.operator.index();
+        let cluster = (!self.has_confirmed(k))
+            .then(|| Cluster::of_lock(&lock, index))
+            .transpose()
+            .map_err(|error| bad(error.to_string()))?;
+        publish_lock(
+            &self.folder,
+            &product,
+            (&lock, &bytes, index),
+            k,
+            cluster.as_ref(),
+        )?;
         self.result = self.read_result()?;
         let effects = self.operator.published(k);
         self.carry_out(effects)
@@ -259,7 +284,8 @@ impl Conductor<'_> {
     /// the folder had to be told by others what it said itself.
     fn settle(&mut self, k: u32, cluster: Option<Cluster>) {
         let Some(cluster) = cluster else { return };
-        if self.adopted || self.has_confirmed(k) {
+        // Nor does it know whether it is an old copy before it has met anybody.
+        if self.adopted || self.has_confirmed(k) || !self.operator.has_compared() {
             return;
         }
         match publication::settle(&self.folder, cluster) {
@@ -337,19 +363,19 @@ fn publish(
     let is_first = publish_lock(
         folder,
         product,
-        (&lock, index),
+        (&lock, &lock.to_json(), index),
         finished.attempt,
         cluster.as_ref(),
     )?;
     Ok(cluster.filter(|_| is_first))
 }
 
-/// Puts a verified lock and all that belongs to it in its final place, for the operator of this number. Gives whether nothing of that was
-/// there before.
+/// Puts a verified lock, in these bytes, and all that belongs to it in its final place, for the operator of this number. Gives whether
+/// nothing of that was there before.
 fn publish_lock(
     folder: &DataFolder,
     product: &ClusterProduct,
-    (lock, index): (&Lock, u16),
+    (lock, bytes, index): (&Lock, &[u8], u16),
     k: u32,
     database: Option<&Cluster>,
 ) -> Result<bool, Problem> {
@@ -378,14 +404,7 @@ fn publish_lock(
         .map(|cluster| guard::new_database(cluster, Some(guard::Mark::LatePublication)))
         .transpose()
         .map_err(|error| Problem::from_lines(Kind::Other, error))?;
-    let is_first = publication::begin(
-        folder,
-        k,
-        validators,
-        &deposits,
-        database.as_deref(),
-        &lock.to_json(),
-    )?;
+    let is_first = publication::begin(folder, k, validators, &deposits, database.as_deref(), bytes)?;
     publication::finish(folder, k)?;
     Ok(is_first)
 }

@@ -72,6 +72,8 @@ const GRACE: Duration = Duration::from_secs(2);
 /// whoever said that its share is lost: another process with the same identity, which has them, takes turns with it at the others, and
 /// shows within this time.
 const LOST: Duration = Duration::from_secs(8);
+/// What is due without a person's word comes within this time, unless somebody is asked something or a machine is slow.
+const QUIET: Duration = Duration::from_secs(15);
 /// The transcript in `ceremony/`.
 pub const TRANSCRIPT: &str = "transcript";
 /// The folder of proofs in `ceremony/`.
@@ -101,10 +103,20 @@ pub struct Setup {
     pub retries: u32,
     /// The person's word, given beforehand, that attempts up to this one may begin when one is offered.
     pub attempt: u32,
-    /// A lock that somebody else has and handed over as a file, read and not yet checked.
-    pub lock: Option<Lock>,
+    /// A lock that somebody else has and handed over as a file.
+    pub lock: Option<Handed>,
     /// How keystores are protected.
     pub kdf: Kdf,
+}
+
+/// A lock that somebody else made and handed over as a file, read and not yet checked.
+pub struct Handed {
+    /// The lock.
+    pub lock: Lock,
+    /// The bytes that are to be published: those of the file, if it has the lock's name in the folder already.
+    pub bytes: Vec<u8>,
+    /// It was put into the folder under the lock's name.
+    pub is_here: bool,
 }
 
 /// Asks the person something that is answered with yes or no: first what it is about, then the question itself, which fits in
@@ -142,7 +154,7 @@ enum Done {
     Published(u32, Result<Option<Cluster>, Problem>),
 }
 
-use causes::Causes;
+use causes::{Cause, Causes};
 use doubles::Doubles;
 use network::Arrived;
 use obstacles::Obstacles;
@@ -150,6 +162,16 @@ use visits::Visits;
 
 /// The person's answer to the offer of an attempt.
 type Answer = (u32, bool);
+
+/// What is waited for.
+#[derive(Debug, Default)]
+struct Silence {
+    attempt: u32,
+    /// The first step that somebody lacks.
+    step: Option<super::progress::Step>,
+    /// That has been so for a while.
+    is_long: bool,
+}
 
 struct Conductor<'a> {
     folder: Arc<DataFolder>,
@@ -197,6 +219,13 @@ struct Conductor<'a> {
     /// What is known to keep this operator from the others.
     obstacles: Obstacles,
     visits: Visits,
+    /// Operators who were reached and run `conclave run`: for them the ceremony is over.
+    validating: BTreeSet<u16>,
+    silence: Silence,
+    /// The newest offer of another attempt that a person was asked about, in words, and its number.
+    offered: Option<(u32, String)>,
+    /// How long to wait, or for ever.
+    wait: Option<Duration>,
     person: Person<'a>,
     start: Instant,
     ticked: Instant,
@@ -216,13 +245,12 @@ pub fn hold(mut setup: Setup, person: Person<'_>) -> Result<Outcome, Problem> {
         .enable_all()
         .build()
         .map_err(|error| Problem::other("cannot start", error, "stop other programs and try again"))?;
-    let wait = setup.wait;
     let lock = setup.lock.take();
     let (mut conductor, mut events) = runtime.block_on(async { Conductor::open(setup, person) })?;
     let outcome = conductor
         .finish_with(lock)
         .and_then(|()| conductor.publish_again())
-        .and_then(|()| conductor.run(&mut events, wait));
+        .and_then(|()| conductor.run(&mut events));
     conductor.farewell(&mut events);
     drop(events);
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -230,7 +258,7 @@ pub fn hold(mut setup: Setup, person: Person<'_>) -> Result<Outcome, Problem> {
 }
 
 impl Conductor<'_> {
-    fn run(&mut self, events: &mut Events<Ceremony>, wait: Option<Duration>) -> Result<Outcome, Problem> {
+    fn run(&mut self, events: &mut Events<Ceremony>) -> Result<Outcome, Problem> {
         loop {
             let tick = if self.running > 0 { BUSY_TICK } else { TICK };
             let mut next = events.recv_timeout(tick).map_err(|error| {
@@ -251,11 +279,11 @@ impl Conductor<'_> {
             self.keep_names();
             self.tick()?;
             self.tell();
-            if let Some(outcome) = self.is_over(wait)? {
+            if let Some(outcome) = self.is_over()? {
                 return Ok(outcome);
             }
             self.next_attempt()?;
-            self.look_at_the_clock(wait)?;
+            self.look_at_the_clock()?;
         }
     }
 
@@ -338,6 +366,8 @@ impl Conductor<'_> {
     fn show_progress(&mut self) {
         let ready = self.deriver.as_ref().map_or((0, 0), |d| (d.ready(), d.count()));
         let snapshot = self.snapshot(ready);
+        self.silence.attempt = snapshot.attempt;
+        self.silence.step = board_view::waited_for(&snapshot.operators);
         if self.shown.as_ref() != Some(&snapshot) {
             (self.person.show)(Event::Progress(snapshot.clone()));
             self.shown = Some(snapshot);
@@ -352,9 +382,22 @@ impl Conductor<'_> {
         let links = Links {
             connected: &connected,
             apart: &apart,
+            validating: &self.validating,
             through: &|operator| self.sync.through(operator),
         };
-        board_view::snapshot(&self.operator, &self.names, &links, keys_ready)
+        let mut snapshot = board_view::snapshot(&self.operator, &self.names, &links, keys_ready);
+        if self.silence.is_long
+            && let Some(why) = board_view::why_they_are_silent(&snapshot)
+        {
+            snapshot.status = format!("{} {why}", snapshot.status);
+        }
+        snapshot
+    }
+
+    /// Whether what is waited for has been the same for a while, so that a person may be asked something where it is to come from.
+    fn look_for_silence(&mut self) {
+        let cause = Cause::Quiet(self.silence.attempt, self.silence.step);
+        self.silence.is_long = self.lasts(cause, QUIET);
     }
 
     fn unconfirmed(&self) -> Vec<u16> {
@@ -366,17 +409,25 @@ impl Conductor<'_> {
     }
 
     /// Whether the ceremony has ended well for this operator.
-    fn is_over(&mut self, wait: Option<Duration>) -> Result<Option<Outcome>, Problem> {
+    fn is_over(&mut self) -> Result<Option<Outcome>, Problem> {
         if self.operator.published_attempt().is_none() || self.running > 0 {
             return Ok(None);
         }
-        let unconfirmed = self.unconfirmed();
-        // Whoever has everything stays for those who have not, until its person leaves.
-        let leaves = self.person.interrupted.load(Ordering::Relaxed)
-            || wait.is_some_and(|wait| self.start.elapsed() > wait);
+        let mut unconfirmed = self.unconfirmed();
+        // Who runs `conclave run` has everything, and waits for no word of this operator's.
+        unconfirmed.retain(|j| !self.validating.contains(j));
+        let own = self.operator.index();
+        if self
+            .terms
+            .indices()
+            .all(|j| j == own || self.validating.contains(&j))
+        {
+            unconfirmed.clear();
+        }
         // Whose share is lost will not come with files. Each is looked at: its time runs from now on, whoever else is waited for.
         let waited_for = unconfirmed.iter().filter(|j| !self.is_given_up(**j)).count();
-        if waited_for > 0 && !leaves {
+        // Whoever has everything stays for those who have not, until its person leaves.
+        if waited_for > 0 && !self.is_to_leave() {
             return Ok(None);
         }
         self.write_transcript()?;
@@ -472,7 +523,13 @@ impl Conductor<'_> {
         board.sessions(k).any(|sid| board.sealed(&sid).is_some())
     }
 
-    fn look_at_the_clock(&mut self, wait: Option<Duration>) -> Result<(), Problem> {
+    /// Whether the person wants to leave, or its time is over.
+    fn is_to_leave(&self) -> bool {
+        self.person.interrupted.load(Ordering::Relaxed)
+            || self.wait.is_some_and(|wait| self.start.elapsed() > wait)
+    }
+
+    fn look_at_the_clock(&mut self) -> Result<(), Problem> {
         if self.running > 0 {
             return Ok(());
         }
@@ -482,7 +539,7 @@ impl Conductor<'_> {
                 "you left before the ceremony was finished",
                 "run the same command again: it goes on where it was",
             )
-        } else if wait.is_some_and(|wait| self.start.elapsed() > wait) {
+        } else if self.is_to_leave() {
             (
                 Kind::GaveUp,
                 "the ceremony was not finished in the time given",
@@ -497,6 +554,17 @@ impl Conductor<'_> {
             .iter()
             .copied()
             .filter(|operator| !self.sync.is_apart(*operator));
+        // The same command would ask the same question, and go on from nothing else.
+        if let Some((k, why)) = self.offered.as_ref().filter(|(k, _)| *k > self.consented) {
+            return Err(Problem::new(
+                kind,
+                what,
+                format!("{why} Whether attempt {k} begins was not answered with yes"),
+                format!(
+                    "run the same command again, and answer that question, or give the answer beforehand: --attempt {k}. Attempt {k} takes all of you"
+                ),
+            ));
+        }
         // What is known to be in the way the same command does not mend.
         let (why, what_to_do) = match self.obstacles.last_words(&here.collect(), Instant::now()) {
             Some((cause, what_to_do)) => (format!("{cause}. {missing}"), what_to_do),

@@ -11,6 +11,7 @@ use crate::cluster::definition::Definition;
 use crate::dkg::board::Slot;
 use crate::dkg::entry::{Entry, Id, Step};
 use crate::dkg::evidence::Evidence;
+use crate::p2p;
 use crate::p2p::events::{Event as NetEvent, Reason as Gone, Refusal};
 use crate::p2p::node::Command;
 use crate::p2p::sync::{Difference, Output};
@@ -36,6 +37,7 @@ impl Conductor<'_> {
             NetEvent::ListenerLost(why) => self.notice(format!("an address is no longer listened on: {why}")),
             NetEvent::Connected { operator } => {
                 self.connected.insert(operator);
+                self.validating.remove(&operator);
                 self.obstacles.connected(operator);
                 self.visits.came(operator);
                 let outputs = self.sync.connected(operator);
@@ -68,16 +70,33 @@ impl Conductor<'_> {
                  its identity is not the one in the definition"
             )),
             NetEvent::Refused { operator, why } => {
-                let (message, todo) = refused(&self.name(operator), &why);
+                let name = self.name(operator);
+                if is_validating(&why) {
+                    self.validating.insert(operator);
+                } else {
+                    self.validating.remove(&operator);
+                }
+                let (message, todo) = refused(&name, &why, self.has());
                 self.obstacles
                     .met((Obstacle::Refused, Some(operator), ""), &message, &todo, Instant::now());
                 self.notice(message);
             }
             NetEvent::Unreachable(told) => {
+                let is_own = told.why == p2p::events::Obstacle::Myself;
+                if let Some(operator) = told.operator {
+                    self.validating.remove(&operator);
+                }
                 let told = Unreachable::new(&told, |operator| self.name(operator));
-                let todo = "run the same command again when the others are there and their addresses are right (--peer): it goes on where it was";
-                let whose = (Obstacle::Unreached, told.operator, told.address.as_str());
-                self.obstacles.met(whose, &told.message, todo, Instant::now());
+                let todo = match (&told.name, &told.was_here_until) {
+                    (Some(name), Some(_)) => format!(
+                        "ask {name} to start conclave again, and run the same command again then: it goes on where it was"
+                    ),
+                    _ => "run the same command again when the others are there and their addresses are right (--peer): it goes on where it was"
+                        .to_owned(),
+                };
+                let kind = if is_own { Obstacle::Own } else { Obstacle::Unreached };
+                let whose = (kind, told.operator, told.address.as_str());
+                self.obstacles.met(whose, &told.message, &todo, Instant::now());
                 (self.person.show)(Event::Unreachable(told));
             }
             NetEvent::AddressBook(book) => addresses::save(&self.folder, &book)?,
@@ -150,6 +169,17 @@ impl Conductor<'_> {
             self.give(Command::Misbehaved { operator, why });
         }
         Ok(())
+    }
+
+    /// What this folder has of a ceremony that is over for somebody else.
+    fn has(&self) -> Has {
+        if self.operator.published_attempt().is_some() {
+            Has::Everything
+        } else if self.operator.standing().voted.is_empty() {
+            Has::Nothing
+        } else {
+            Has::Shares
+        }
     }
 
     /// One identity is used by two processes.
@@ -336,20 +366,53 @@ impl Conductor<'_> {
     }
 }
 
+/// What a folder has of a ceremony that is over for somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Has {
+    /// Everything.
+    Everything,
+    /// Its shares, as it has confirmed: a lock is enough.
+    Shares,
+    /// Nothing that anybody could finish it with.
+    Nothing,
+}
+
+/// Whether an operator runs `conclave run`: of any version, as all protocols of running nodes begin alike.
+fn is_validating(why: &Refusal) -> bool {
+    matches!(why, Refusal::Protocol { speaks, .. } if speaks.iter().any(|id| id.starts_with(RUN)))
+}
+
 /// What is said of an operator who was reached and with whom nothing is exchanged, and what to do about it.
-fn refused(name: &str, why: &Refusal) -> (String, String) {
+fn refused(name: &str, why: &Refusal, has: Has) -> (String, String) {
     let todo = format!(
         "ask {name} what it started with, and with which version; then both run the same command again"
     );
     match why {
-        Refusal::Protocol { speaks, .. } if speaks.iter().any(|id| id.starts_with(RUN)) => {
-            let todo = format!(
-                "if everything was here too, and is lost, import your backup into a new folder (conclave --data-dir NEW-FOLDER import FILE); \
-                 without a backup your share is lost: tell the others. If this folder was never finished, {name} or another one stops run and runs \
-                 conclave join until you have everything"
-            );
+        _ if is_validating(why) => {
+            let over = format!("{name} runs conclave run: the ceremony is over there");
+            let todo = match has {
+                Has::Everything => {
+                    return (
+                        format!("{over}. Your files are in place, too: {name} needs nothing more of you"),
+                        "nothing has to be done about that: start conclave run, too, as soon as all have everything".to_owned(),
+                    );
+                }
+                Has::Shares => format!(
+                    "ask {name} for cluster-lock.json, which is public, and finish with conclave join --lock FILE; or ask {name} to run conclave \
+                     join for a minute instead"
+                ),
+                Has::Nothing => format!(
+                    "go on with the folder that you held that ceremony with, for your share is not in this one: name it with --data-dir. If it is \
+                     lost, import your backup into a new folder (conclave --data-dir NEW-FOLDER import FILE); without a backup your share is lost: \
+                     tell {name} and the others"
+                ),
+            };
+            (format!("{over}. What to do: {todo}"), todo)
+        }
+        Refusal::Protocol { speaks, .. } if speaks.is_empty() => {
             let message = format!(
-                "{name} was reached and is validating already (conclave run): for {name} the ceremony is over. What to do: {todo}"
+                "{name} was reached but speaks nothing of conclave's: another program may have its identity, or a version that this one does not \
+                 know"
             );
             (message, todo)
         }
@@ -383,15 +446,36 @@ mod tests {
             speaks: ids.iter().map(|id| (*id).to_owned()).collect(),
             software: "conclave/0.1.0".to_owned(),
         };
-        let (message, todo) = refused("bob", &speaks(&["/conclave/run/1", "/conclave/run/2"]));
-        for part in ["validating already", "import your backup", "conclave join"] {
-            assert!(
-                message.contains(part) && !message.contains("version"),
-                "{message}"
-            );
+        // Of this version, of 0.1.0, and of one that is not there yet.
+        for ids in [
+            &["/conclave/run/1", "/conclave/run/2"][..],
+            &["/conclave/run/1"],
+            &["/conclave/run/9"],
+        ] {
+            for (has, part) in [
+                (Has::Shares, "conclave join --lock FILE"),
+                (Has::Shares, "bob to run conclave join for a minute"),
+                (Has::Nothing, "import your backup"),
+                (Has::Everything, "needs nothing more of you"),
+            ] {
+                let (message, todo) = refused("bob", &speaks(ids), has);
+                assert!(
+                    message.starts_with("bob runs conclave run: the ceremony is over there"),
+                    "{message}"
+                );
+                assert!(
+                    message.contains(part) && !message.contains("version"),
+                    "{message}"
+                );
+                assert!(has == Has::Everything || message.contains(&todo), "{todo}");
+            }
         }
-        assert!(message.contains(&todo), "{todo}");
-        let (message, _) = refused("bob", &speaks(&["/conclave/journal/9"]));
+        let (message, _) = refused("bob", &speaks(&["/conclave/journal/9"]), Has::Shares);
         assert!(message.contains("use the same version"), "{message}");
+        let (message, _) = refused("bob", &speaks(&[]), Has::Shares);
+        assert!(
+            !message.contains("use the same version") && !message.contains("()"),
+            "{message}"
+        );
     }
 }

@@ -21,6 +21,8 @@ pub(super) enum Kind {
     Refused,
     /// An address does not lead to its operator.
     Unreached,
+    /// An address was given that is one's own: it is in nobody's way.
+    Own,
 }
 
 /// Something that is in the way.
@@ -78,7 +80,7 @@ impl Obstacles {
         let counts = |(kind, operator, _): &(Kind, Option<u16>, String), obstacle: &Obstacle| match kind {
             Kind::Twin => now.saturating_duration_since(obstacle.met) < FRESH,
             Kind::Apart => true,
-            Kind::Refused | Kind::Unreached => {
+            Kind::Refused | Kind::Unreached | Kind::Own => {
                 operator.map_or(here.is_empty(), |operator| !here.contains(&operator))
             }
         };
@@ -157,5 +159,22 @@ mod tests {
         assert_eq!(why, "dave runs twice; Twin; Apart");
         let refused = obstacles.0.keys().filter(|whose| whose.0 == Kind::Refused);
         assert_eq!(refused.count(), 1);
+    }
+
+    #[test]
+    fn an_own_address_is_the_last_cause_of_all() {
+        let (now, mut obstacles) = (Instant::now(), Obstacles::default());
+        obstacles.met((Kind::Unreached, None, "b"), "b is a stranger", "ask", now);
+        obstacles.met((Kind::Own, None, "a"), "a is you", "take it away", now);
+        obstacles.met((Kind::Unreached, Some(4), "z"), "dave is refused", "look", now);
+        let (why, what_to_do) = told(&obstacles, &[], now).unwrap();
+        assert_eq!(
+            (why.as_str(), what_to_do.as_str()),
+            ("b is a stranger; dave is refused; a is you", "ask")
+        );
+        let mut alone = Obstacles::default();
+        alone.met((Kind::Own, None, "a"), "a is you", "take it away", now);
+        assert_eq!(told(&alone, &[], now).unwrap().0, "a is you");
+        assert_eq!(told(&alone, &[2], now), None, "somebody is here");
     }
 }

@@ -38,7 +38,7 @@ use super::causes::Causes;
 use super::doubles::Doubles;
 use super::obstacles::Obstacles;
 use super::visits::Visits;
-use super::{Conductor, Outcome, Person, Setup, view};
+use super::{Conductor, Outcome, Person, Setup, Silence, view};
 
 impl<'a> Conductor<'a> {
     pub(super) fn open(setup: Setup, mut person: Person<'a>) -> Result<(Self, Events<Ceremony>), Problem> {
@@ -106,6 +106,10 @@ impl<'a> Conductor<'a> {
             doubles: Doubles::default(),
             obstacles: Obstacles::default(),
             visits: Visits::default(),
+            validating: BTreeSet::new(),
+            silence: Silence::default(),
+            offered: None,
+            wait: setup.wait,
             person,
             start: Instant::now(),
             ticked: Instant::now(),

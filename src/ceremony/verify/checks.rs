@@ -570,6 +570,10 @@ pub(super) fn complete(
             missing.extend(names);
         }
     }
+    if material.keys_wait {
+        let why = "the lock was copied into this folder before its own ceremony was finished: the keystores wait in ceremony/";
+        return result.add_with(folder, CHECK, Outcome::Failed(why.to_owned()), Remedy::Finish);
+    }
     missing.extend(
         (0..lock.validators().len())
             .filter(|i| !covered.contains(i))

@@ -16,7 +16,7 @@ use crate::{
         keystores::KeyFile,
         names::Names,
         problem::{Problem, Unread},
-        restored, retirement,
+        publication, restored, retirement,
     },
     cluster,
     dkg::{evidence, transcript},
@@ -188,6 +188,7 @@ fn data_folder(disk: &Disk, path: &Path) -> Result<Option<Material>, Problem> {
     if !material.evidence.is_empty() {
         material.names = Names::load(disk, path).unwrap_or_default();
     }
+    material.keys_wait = publication::keys_wait(disk, path)?;
     material.state = state(disk, path)?;
     let transcript = path.join(CEREMONY).join(TRANSCRIPT);
     if transcript.exists() {

@@ -154,6 +154,8 @@ pub struct Material {
     pub transcript: Option<Item>,
     /// Whether the folder held a ceremony of conclave to its end, and the transcript of it is not there.
     pub lacks_transcript: bool,
+    /// Whether the lock was put into the folder before the folder's own ceremony was finished: its keystores wait for their places.
+    pub keys_wait: bool,
     /// Evidence of faults.
     pub evidence: Vec<Item>,
     /// What the folder calls operators, for those whom evidence names by their number only.

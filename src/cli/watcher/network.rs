@@ -150,8 +150,12 @@ const CEREMONY: &str = "/conclave/journal/";
 fn refused(name: &str, why: &Refusal) -> String {
     match why {
         Refusal::Protocol { speaks, .. } if speaks.iter().any(|id| id.starts_with(CEREMONY)) => format!(
-            "{name} was reached, and there it holds the ceremony (conclave join) and does not validate. If it has validated before, tell it: that may \
-             be a second copy of its folder or key. Else it starts conclave run when it has everything"
+            "{name} runs conclave join: the ceremony is not over there. Send {name} your cluster-lock.json, which is public, to finish with conclave \
+             join --lock FILE; or stop here and run conclave join for a minute. If {name} has everything, ask {name} to start conclave run. If {name} \
+             has validated before, tell {name}: that may be a second copy of the folder or key"
+        ),
+        Refusal::Protocol { speaks, .. } if speaks.is_empty() => format!(
+            "{name} was reached but speaks nothing of conclave's: another program may have its identity, or a version that this one does not know"
         ),
         Refusal::Protocol { speaks, software } => format!(
             "{name} was reached but speaks another protocol ({}; {}): it may have another version. Use the same \
@@ -180,11 +184,23 @@ mod tests {
             speaks: vec![id.to_owned()],
             software: "conclave/0.1.0".to_owned(),
         };
-        let told = refused("bob", &speaks("/conclave/journal/2"));
+        for version in [1, 2, 9] {
+            let told = refused("bob", &speaks(&format!("/conclave/journal/{version}")));
+            assert!(
+                told.contains("bob runs conclave join") && told.contains("join --lock FILE"),
+                "{told}"
+            );
+            assert!(!told.contains("version"), "{told}");
+        }
+        assert!(refused("bob", &speaks("/conclave/run/9")).contains("version"));
+        let nothing = Refusal::Protocol {
+            speaks: Vec::new(),
+            software: String::new(),
+        };
+        let told = refused("bob", &nothing);
         assert!(
-            told.contains("conclave join") && !told.contains("version"),
+            told.contains("nothing of conclave's") && !told.contains("()"),
             "{told}"
         );
-        assert!(refused("bob", &speaks("/conclave/run/9")).contains("version"));
     }
 }

@@ -101,6 +101,7 @@ impl<P: Protocol> Node<P> {
         let failed = operator.attempts.failed(address, &why, needed, now);
         let rests = operator.addresses.rests_until(address).unwrap_or(now);
         let next = operator.backoff.next().max(rests).saturating_duration_since(now);
+        let left = operator.left;
         if let Some(times) = failed {
             self.tell(Event::Unreachable(Box::new(Unreachable {
                 operator: Some(number),
@@ -108,6 +109,7 @@ impl<P: Protocol> Node<P> {
                 why,
                 times,
                 next,
+                left,
             })));
         }
     }
@@ -136,6 +138,7 @@ impl<P: Protocol> Node<P> {
                 why,
                 times,
                 next,
+                left: None,
             })));
         }
     }

@@ -1,6 +1,6 @@
 //! Connections, and which of them carries the stream.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use libp2p::{
     PeerId,
@@ -11,6 +11,7 @@ use libp2p::{
 
 use super::{
     addresses::{TELLING, plain},
+    attempts::Attempts,
     operator::{Connection, Live},
     relays::{HEAD_START, is_circuit},
     run::Node,
@@ -258,6 +259,9 @@ impl<P: Protocol> Node<P> {
             return;
         }
         operator.unwelcome = None;
+        (operator.speaks, operator.left) = (None, None);
+        // Why it is not reached after this has another cause than before, and is told anew.
+        operator.attempts = Attempts::default();
         self.sessions += 1;
         let session = self.sessions;
         let (outgoing, ends) = session::queue(P::queue(&self.bounds.limits));
@@ -367,6 +371,7 @@ impl<P: Protocol> Node<P> {
         let Some(live) = operator.session.take_if(|live| live.number == session) else {
             return;
         };
+        operator.left = Some(SystemTime::now());
         if now >= live.since + SETTLED {
             operator.backoff.reset(now);
             operator.faults = 0;
@@ -433,19 +438,15 @@ impl<P: Protocol> Node<P> {
                 }
             }
             self.hang_up(number, id, "");
-            let told = self
-                .operators
-                .get(&number)
-                .is_none_or(|operator| operator.session.is_some());
-            if unsupported {
-                self.refused(
-                    number,
-                    Refusal::Protocol {
-                        speaks: Vec::new(),
-                        software: String::new(),
-                    },
-                    now,
-                );
+            let Some(operator) = self.operators.get(&number) else {
+                continue;
+            };
+            let told = operator.session.is_some();
+            // What it said itself is the cause, whatever it does not do.
+            let speaks = operator.speaks.clone();
+            if unsupported || (speaks.is_some() && !told) {
+                let (speaks, software) = speaks.unwrap_or_default();
+                self.refused(number, Refusal::Protocol { speaks, software }, now);
             } else if !told {
                 self.refused(number, Refusal::Silent, now);
             }

@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     mem::Discriminant,
     net::IpAddr,
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
@@ -95,6 +95,10 @@ pub(super) struct Operator {
     /// Since when it has closed every connection at once.
     pub(super) unwelcome: Option<Instant>,
     pub(super) refusals: HashMap<Discriminant<Refusal>, Instant>,
+    /// What it said that it speaks, when that was nothing of ours, and with which software.
+    pub(super) speaks: Option<(Vec<String>, String)>,
+    /// When it was here last in this run, if it is not here now.
+    pub(super) left: Option<SystemTime>,
 }
 
 impl Operator {
@@ -122,6 +126,8 @@ impl Operator {
             faults: 0,
             unwelcome: None,
             refusals: HashMap::new(),
+            speaks: None,
+            left: None,
         }
     }
 

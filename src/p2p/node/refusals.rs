@@ -49,25 +49,25 @@ impl<P: Protocol> Node<P> {
         let Some(number) = self.by_peer.get(&peer).copied() else {
             return;
         };
+        let Some(operator) = self.operators.get_mut(&number) else {
+            return;
+        };
         if Names::of::<P>().is_spoken(&info.protocols) {
+            operator.speaks = None;
             return;
         }
         let ours = info
             .protocols
             .iter()
             .filter(|protocol| protocol.as_ref().starts_with("/conclave/"));
-        let speaks = ours
+        let speaks: Vec<String> = ours
             .take(4)
             .map(|protocol| line(protocol.as_ref(), MAX_WORDS))
             .collect();
-        self.refused(
-            number,
-            Refusal::Protocol {
-                speaks,
-                software: line(&info.agent_version, MAX_WORDS),
-            },
-            now,
-        );
+        let software = line(&info.agent_version, MAX_WORDS);
+        // Whoever is silent from now on, or does not open the stream, is so for this reason.
+        operator.speaks = Some((speaks.clone(), software.clone()));
+        self.refused(number, Refusal::Protocol { speaks, software }, now);
     }
 
     pub(super) fn refused(&mut self, number: u16, why: Refusal, now: Instant) {

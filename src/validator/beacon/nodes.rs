@@ -511,6 +511,20 @@ impl Nodes {
         shared.members.iter().map(health).collect()
     }
 
+    /// Which nodes have been asked and have not answered yet, in words for people; `None` if all have, or one is in step with the chain.
+    pub fn no_answer_yet(&self) -> Option<String> {
+        let health = self.health();
+        let mut silent = health
+            .iter()
+            .filter(|node| node.state == State::Unknown)
+            .map(|node| format!("{} has not answered yet", node.name))
+            .peekable();
+        if self.is_ready() || silent.peek().is_none() {
+            return None;
+        }
+        Some(silent.collect::<Vec<_>>().join("; "))
+    }
+
     /// Whether at least one node is in step with the chain.
     pub fn is_ready(&self) -> bool {
         self.shared()

@@ -78,6 +78,8 @@ use work::Works;
 
 /// Beacon nodes are asked for their chain this often until one answers.
 const ASK_CHAIN: Duration = Duration::from_secs(2);
+/// A beacon node that has not answered after this time is told of.
+const QUICK: Duration = Duration::from_secs(2);
 /// How long a beacon node may take to tell its chain.
 const CHAIN_PATIENCE: Duration = Duration::from_secs(10);
 /// Longest wait for the disk at the end.
@@ -454,9 +456,20 @@ impl<'a, 'k> Lobby<'a, 'k> {
     ) -> Result<Option<Arc<Chain>>, RunError> {
         use super::beacon::nodes::{Health, State};
         loop {
-            let check = nodes.check(now_ms(), Instant::now() + CHAIN_PATIENCE);
-            if self.during(check, interrupted).await?.is_none() {
-                return Ok(None);
+            let mut check = std::pin::pin!(nodes.check(now_ms(), Instant::now() + CHAIN_PATIENCE));
+            let at_once = tokio::time::timeout(QUICK, check.as_mut());
+            match self.during(at_once, interrupted).await? {
+                None => return Ok(None),
+                Some(Ok(())) => {}
+                // One that accepts and never answers would be silence until it has failed.
+                Some(Err(_)) => {
+                    if let Some(why) = nodes.no_answer_yet() {
+                        (self.watch)(News::WaitingForBeaconNode(why));
+                    }
+                    if self.during(check, interrupted).await?.is_none() {
+                        return Ok(None);
+                    }
+                }
             }
             if let Some(chain) = nodes.settled() {
                 return Ok(Some(chain));

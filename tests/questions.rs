@@ -181,6 +181,10 @@ fn ends(folder: &Path, arguments: &[&str], (keys, at): (&[(&str, &str)], &str), 
     assert_eq!(seen.matches("interrupted: ").count(), 1, "{shown}");
     assert!(seen.contains(&format!("interrupted: {undone}")), "{shown}");
     assert!(seen.contains("To do: run the same command again"), "{shown}");
+    // What the terminal shows of Ctrl-C is gone from the line on which it is said.
+    let line = seen.lines().find(|line| line.contains("interrupted: ")).unwrap();
+    let told = line.rsplit("\u{1b}[K").next().unwrap();
+    assert!(line.contains("\r\u{1b}[K") && !told.contains("^C"), "{shown}");
     assert!(
         seen.rfind(HIDDEN) <= seen.rfind(SHOWN),
         "the cursor is hidden: {shown}"
@@ -221,7 +225,7 @@ fn whatever_ends_a_question_leaves_the_terminal_as_it_was_and_says_what_was_not_
         ends(
             folder,
             &["plan", "new", "--name", "Friends"],
-            (&[], "Its number"),
+            (&[], "(its number"),
             "no plan was written",
             way,
         );
@@ -265,20 +269,35 @@ fn whatever_ends_a_question_leaves_the_terminal_as_it_was_and_says_what_was_not_
     ends(
         folder,
         &exit,
-        (&[], "Its number"),
+        (&[], "(its number"),
         "you have not consented",
         Way::CtrlC,
     );
     ends(
         folder,
         &exit,
-        (&[("Its number", "1\r")], "Type "),
+        (&[("(its number", "1\r")], "Type "),
         "you have not consented",
         Way::Signal(Signal::TERM),
     );
     for left in ["new/charon-enr-private-key", "plan.toml", "imported", "part"] {
         assert!(!folder.join(left).exists(), "{left}");
     }
+}
+
+/// A short history, of all validators of a folder on hoodi.
+fn history(folder: &Path) -> String {
+    let root = "0x212f13fc4df078b6cb7db228f1c8307566dcecf900867401a92023d7ba99cb5f";
+    let lock = fs::read_to_string(folder.join("cluster-lock.json")).unwrap();
+    let lock: serde_json::Value = serde_json::from_str(&lock).unwrap();
+    let validators = lock["distributed_validators"].as_array().unwrap();
+    let of = |validator: &serde_json::Value| {
+        let key = &validator["distributed_public_key"];
+        serde_json::json!({"pubkey": key, "signed_blocks": [{"slot": "1"}], "signed_attestations": []})
+    };
+    let data: Vec<serde_json::Value> = validators.iter().map(of).collect();
+    let metadata = serde_json::json!({"interchange_format_version": "5", "genesis_validators_root": root});
+    serde_json::json!({"metadata": metadata, "data": data}).to_string()
 }
 
 #[test]
@@ -304,6 +323,43 @@ fn work_that_is_interrupted_says_what_was_not_done() {
         );
     }
     assert!(!folder.join("copy.age").exists());
+    // With its slashing protection it could be exported, too: that of shares which never signed.
+    fs::write(folder.join("history.json"), history(&folder.join("node"))).unwrap();
+    let mut import = group::conclave();
+    import.args([
+        "--data-dir",
+        "node",
+        "slashing-protection",
+        "import",
+        "history.json",
+    ]);
+    let imported = import.current_dir(folder).output().unwrap();
+    assert!(imported.status.success(), "{imported:?}");
+    for way in [Way::CtrlC, Way::Signal(Signal::TERM)] {
+        ends(
+            folder,
+            &[
+                "--data-dir",
+                "node",
+                "export",
+                "moved.age",
+                "--yes",
+                "--password-file",
+                "password",
+            ],
+            (&[], "Encrypting"),
+            "this folder is not retired, and nothing was written",
+            way,
+        );
+        ends(
+            folder,
+            &["--data-dir", "node", "export", "moved.age"],
+            (&[("Retire this folder?", "yes\r")], "Password of the archive"),
+            "this folder is not retired, and nothing was written",
+            way,
+        );
+    }
+    assert!(!folder.join("moved.age").exists() && !folder.join("node/RETIRED").exists());
 }
 
 /// Everything but whether it is compounding, for which it asks.
@@ -441,7 +497,7 @@ fn what_is_typed_before_a_question_is_there_answers_nothing() {
     let mut terminal = Terminal::open(folder, &["plan", "new"]);
     terminal.until("Name of the cluster");
     terminal.press("Friends\r\r\r");
-    terminal.until("Its number");
+    terminal.until("(its number");
     std::thread::sleep(Duration::from_millis(600));
     assert!(!terminal.screen().contains("How many"), "{}", terminal.screen());
     terminal.press("9\r");

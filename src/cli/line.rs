@@ -303,17 +303,23 @@ impl Lines {
         } else {
             format!("{} ({})", asked.question, asked.hint)
         };
-        let (head, tail) = (format!("? {question} › "), if asked.hidden { "" } else { text });
+        let tail = if asked.hidden { "" } else { text };
         let (before, after) = tail.split_at(if asked.hidden { 0 } else { at });
         let (before, after) = (printable(before), printable(after));
-        out.push_str(&style("?").yellow().for_stderr().to_string());
-        let _ = write!(out, " {} ", style(&question).bold().for_stderr());
-        let _ = write!(
-            out,
-            "{} {before}{after}",
-            style("›").black().bright().for_stderr()
-        );
-        end.go(&head, columns);
+        // The answer goes on behind the last row of the question.
+        for (place, row) in wrapped(&format!("? {question} ›"), columns).iter().enumerate() {
+            if place > 0 {
+                out.push('\n');
+                end = Place {
+                    row: end.row + 1,
+                    column: 0,
+                };
+            }
+            let _ = write!(out, "{}", style(row).bold().for_stderr());
+            end.go(row, columns);
+        }
+        let _ = write!(out, " {before}{after}");
+        end.go(" ", columns);
         end.go(&before, columns);
         let cursor = end.clone();
         end.go(&after, columns);

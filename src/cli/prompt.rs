@@ -151,13 +151,12 @@ impl Prompt {
         for (number, item) in (1..).zip(items) {
             let _ = term.write_line(&format!("  {number}  {item}"));
         }
-        let usual = default.and_then(|place| items.get(place));
-        let hint = usual.map_or_else(
-            || format!("1 to {}", items.len()),
-            |usual| format!("1 to {}, {usual} if you only press Enter", items.len()),
-        );
+        let mut hint = format!("its number, 1 to {}", items.len());
+        if let Some(usual) = default.and_then(|place| items.get(place)) {
+            hint.push_str(&format_args!("; {usual} if you only press Enter").to_string());
+        }
         let asked = Asked {
-            question: "Its number",
+            question,
             hint: &hint,
             hidden: false,
             typed: false,

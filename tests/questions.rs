@@ -536,3 +536,40 @@ fn what_was_wrong_with_an_answer_says_what_to_do_and_vanishes_with_the_next_one(
     terminal.press("\u{3}");
     assert_eq!(terminal.code(folder), "130", "{}", terminal.screen());
 }
+
+#[test]
+fn the_last_words_after_a_question_about_another_attempt_are_true() {
+    let group = group::Group::new(3, 2, 1);
+    let (mut ann, carol) = (group.join(0, &[2]), group.join(2, &[0]));
+    ann.until_step(2, "joined");
+    carol.kill();
+    let carol = group.folder(2);
+    fs::remove_file(carol.join("ceremony/attempt-1/seed")).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let mut terminal = Terminal::open(
+        home.path(),
+        &[
+            "--data-dir",
+            carol.to_str().unwrap(),
+            "join",
+            group.file().to_str().unwrap(),
+            "--listen",
+            &format!("{}/tcp/{}", group.host, group.ports[2]),
+            "--peer",
+            &group.address(0),
+        ],
+    );
+    terminal.until("Begin attempt 2?");
+    terminal.press("\u{3}");
+    terminal.until("the end");
+    let screen = terminal.screen();
+    let words = screen.split("Error:").nth(1).unwrap_or_default();
+    for part in [
+        "this folder lacks the secrets of attempt 1",
+        "was not answered with yes",
+        "--attempt 2",
+    ] {
+        assert!(words.contains(part), "{part}: {screen}");
+    }
+    assert!(!words.contains("it goes on where it was"), "{words}");
+}

@@ -168,6 +168,7 @@ impl Conductor<'_> {
              whether this folder is an old copy, so conclave run waits two epochs before it signs for the first time"
                 .to_owned(),
         );
+        self.alone = self.operator.standing().newest_vote();
         self.carry_out(effects)
     }
 

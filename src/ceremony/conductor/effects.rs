@@ -284,8 +284,8 @@ impl Conductor<'_> {
     /// the folder had to be told by others what it said itself.
     fn settle(&mut self, k: u32, cluster: Option<Cluster>) {
         let Some(cluster) = cluster else { return };
-        // Nor does it know whether it is an old copy before it has met anybody.
-        if self.adopted || self.has_confirmed(k) || !self.operator.has_compared() {
+        // Nor was it known whether it is an old copy where nobody had been met before.
+        if self.adopted || self.has_confirmed(k) || self.alone == Some(k) {
             return;
         }
         match publication::settle(&self.folder, cluster) {

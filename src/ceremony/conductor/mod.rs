@@ -222,6 +222,8 @@ struct Conductor<'a> {
     /// Operators who were reached and run `conclave run`: for them the ceremony is over.
     validating: BTreeSet<u16>,
     silence: Silence,
+    /// The attempt whose files were made before anybody was met: then it is told that `conclave run` waits, and it does.
+    alone: Option<u32>,
     /// The newest offer of another attempt that a person was asked about, in words, and its number.
     offered: Option<(u32, String)>,
     /// How long to wait, or for ever.

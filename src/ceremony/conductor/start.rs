@@ -108,6 +108,7 @@ impl<'a> Conductor<'a> {
             visits: Visits::default(),
             validating: BTreeSet::new(),
             silence: Silence::default(),
+            alone: None,
             offered: None,
             wait: setup.wait,
             person,

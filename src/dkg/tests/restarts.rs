@@ -111,6 +111,38 @@ fn all_seals_on_the_disk_are_a_lock_after_any_restart() {
 }
 
 #[test]
+fn whoever_has_all_seals_needs_nobody_and_says_nothing() {
+    let mut sim = Sim::new(3, 2, 1, 72);
+    sim.start();
+    sim.run();
+    let terms = sim.terms.clone();
+    let lock = sim.locks()[0];
+    assert!(lock.is_some());
+    for i in [1, 2] {
+        let disk = &mut sim.peers[i].disk;
+        (disk.published, disk.lock) = (None, None);
+        disk.entries.retain(|bytes| {
+            let entry = Entry::decode(&terms, bytes).unwrap();
+            // The third one lacks a Seal, too.
+            entry.step != Step::Done && (i == 1 || (entry.step, entry.operator) != (Step::Seal, 1))
+        });
+    }
+    for (i, is_complete) in [(1, true), (2, false)] {
+        let before = sim.peers[i].disk.entries.len();
+        sim.wake(i);
+        assert_eq!(sim.peers[i].operator.is_complete(), is_complete);
+        assert_eq!(sim.locks()[i], None, "the others are given time to come");
+        sim.with(i, Operator::publish_alone);
+        assert_eq!(sim.locks()[i], lock.filter(|_| is_complete));
+        assert_eq!(
+            sim.peers[i].disk.entries.len(),
+            before,
+            "before a comparison nothing is said"
+        );
+    }
+}
+
+#[test]
 fn evidence_of_an_attempt_that_has_no_entries_here_is_kept() {
     let mut sim = Sim::new(3, 2, 1, 72);
     // Attempt 2 is the one that is held, so that attempt 3 may be offered.

@@ -532,7 +532,8 @@ impl Conductor<'_> {
     }
 
     fn look_at_the_clock(&mut self) -> Result<(), Problem> {
-        if self.running > 0 {
+        // Whoever has its files leaves well, in the next round, at whatever moment its person says so.
+        if self.running > 0 || self.operator.published_attempt().is_some() {
             return Ok(());
         }
         let (kind, what, otherwise) = if self.person.interrupted.load(Ordering::Relaxed) {

@@ -5,8 +5,8 @@ use std::fmt;
 
 use crate::text;
 
-/// Digits of a private key, in hexadecimal.
-const KEY: usize = 64;
+/// Digits of a private key, in hexadecimal: 64, of which a few may be lost where it was copied, or be there twice.
+const KEY: std::ops::RangeInclusive<usize> = 60..=68;
 /// Digits of the passwords that conclave and others give to keystores.
 const PASSWORD: usize = 32;
 /// Words of the shortest mnemonic (BIP-39).
@@ -45,7 +45,7 @@ impl Secret {
             return None;
         }
         match digits.len() {
-            KEY => Some(Self::Key),
+            length if KEY.contains(&length) => Some(Self::Key),
             PASSWORD => Some(Self::Password),
             _ => None,
         }
@@ -135,6 +135,8 @@ mod tests {
             format!("0x{HEX}"),
             format!("0X{}", HEX.to_uppercase()),
             format!("dave={HEX}"),
+            HEX[2..].to_owned(),
+            format!("{HEX}00"),
             format!("dave=enr:{HEX}"),
             format!("--operator 'dave={HEX}'\n"),
             format!("{head}\n{tail}\n"),
@@ -160,8 +162,10 @@ mod tests {
             "",
             "alice",
             "0x71C7656EC7ab88b098defB751B7401B5f6d8976F",
-            &HEX[1..],
-            &format!("{HEX}00"),
+            &HEX[..40],
+            &HEX[..58],
+            // As long as the public key of a validator.
+            &format!("{HEX}{}", &HEX[..32]),
             "the group of those who are able to meet about once in every other year or so",
             "16Uiu2HAm7zGMtKcRp7kQsW5sUxHmWXoxY3b9jQ2yWAcj5p4pvSNd",
         ] {

@@ -117,6 +117,15 @@ fn a_secret_that_is_given_instead_of_something_else_is_told_and_never_shown() {
             );
         }
     }
+    // Where a peer id belongs, and a key that was not copied whole.
+    let peer = format!("/ip4/203.0.113.7/tcp/9510/p2p/{}", SECRETS[0]);
+    let cut = &SECRETS[0][..62];
+    for arguments in [
+        ["join", "x.json", "--peer", &peer],
+        ["define", "plan.toml", "--operator", cut],
+    ] {
+        judge(conclave().args(arguments), cut, &[2], &format!("{arguments:?}"));
+    }
     // A password of nobody's form, where the file with it is wanted.
     let password = "correct horse battery";
     for command in [vec!["import", "x"], vec!["backup", "x"], vec!["verify", "."]] {

@@ -329,7 +329,7 @@ fn of_known_networks_all_that_does_not_change_is_known_beforehand() {
         .fits(&file("slots_per_epoch = 32\n"))
         .unwrap_err()
         .to_string();
-    assert_eq!(text, "SLOTS_PER_EPOCH is 8, expected 32");
+    assert_eq!(text, "SLOTS_PER_EPOCH is 8, and here it has to be 32");
     assert!(!file("slots_per_epoch = 8\n").is_whole());
     assert_eq!(
         (file("").genesis_time, file("").likely_genesis_time),

@@ -9,6 +9,8 @@ use crate::text;
 const KEY: std::ops::RangeInclusive<usize> = 60..=68;
 /// Digits of the passwords that conclave and others give to keystores.
 const PASSWORD: usize = 32;
+/// Digits of a validator's public key.
+const PUBLIC_KEY: usize = 96;
 /// Words of the shortest mnemonic (BIP-39).
 const WORDS: usize = 12;
 /// What is shown in the place of a secret.
@@ -28,23 +30,25 @@ pub enum Secret {
 impl Secret {
     /// The secret in a text, if there is one: as a word of its own, behind `=` or `:`, or as all of it, however lines were broken.
     pub fn within(text: &str) -> Option<Self> {
-        let joined: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-        let tokens = text.split(|c: char| !c.is_ascii_alphanumeric());
-        let found = tokens.chain([joined.as_str()]).filter_map(Self::of_word);
+        let other = |c: char| !c.is_ascii_alphanumeric();
+        // As mail breaks and quotes it, and chats fill it with what is not seen.
+        let lines = text.lines().map(|line| line.trim_start_matches(['>', ' ', '\t']));
+        let seen = |c: &char| !c.is_whitespace() && !text::is_unprintable(*c);
+        let joined: String = lines.flat_map(|line| line.chars().filter(seen)).collect();
+        let whole: Vec<&str> = joined.split(other).chain([joined.as_str()]).collect();
+        // A validator's public key may be broken at any place.
+        let is_public = whole
+            .iter()
+            .any(|word| digits(word).is_some_and(|digits| digits.len() == PUBLIC_KEY));
+        let tokens = text.split(other).filter(|_| !is_public);
+        let found = tokens.chain(whole).filter_map(Self::of_word);
         // A key is worse than a password.
         let found = found.min_by_key(|secret| *secret != Self::Key);
         found.or_else(|| has_mnemonic(text).then_some(Self::Words))
     }
 
     fn of_word(word: &str) -> Option<Self> {
-        let digits = word
-            .strip_prefix("0x")
-            .or_else(|| word.strip_prefix("0X"))
-            .unwrap_or(word);
-        if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
-        match digits.len() {
+        match digits(word)?.len() {
             length if KEY.contains(&length) => Some(Self::Key),
             PASSWORD => Some(Self::Password),
             _ => None,
@@ -106,6 +110,16 @@ pub fn quoted(text: &str, most: usize) -> String {
     }
 }
 
+/// The digits of a word that is all hexadecimal, without `0x`.
+fn digits(word: &str) -> Option<&str> {
+    let prefixed = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X"));
+    let digits = prefixed.unwrap_or(word);
+    digits
+        .bytes()
+        .all(|byte| byte.is_ascii_hexdigit())
+        .then_some(digits)
+}
+
 fn has_mnemonic(text: &str) -> bool {
     let mut run = 0;
     for word in text
@@ -140,6 +154,9 @@ mod tests {
             format!("dave=enr:{HEX}"),
             format!("--operator 'dave={HEX}'\n"),
             format!("{head}\n{tail}\n"),
+            format!("dave={head}\n{tail}"),
+            format!("> {head}\n> {tail}"),
+            format!("dave={head}\u{200b}{tail}"),
             format!("/ip4/1.2.3.4/tcp/1/p2p/{HEX}"),
         ] {
             assert_eq!(Secret::within(&text), Some(Secret::Key), "{text}");
@@ -164,8 +181,9 @@ mod tests {
             "0x71C7656EC7ab88b098defB751B7401B5f6d8976F",
             &HEX[..40],
             &HEX[..58],
-            // As long as the public key of a validator.
+            // As long as the public key of a validator, and one that mail broke.
             &format!("{HEX}{}", &HEX[..32]),
+            &format!("0x{HEX}\n{}", &HEX[..32]),
             "the group of those who are able to meet about once in every other year or so",
             "16Uiu2HAm7zGMtKcRp7kQsW5sUxHmWXoxY3b9jQ2yWAcj5p4pvSNd",
         ] {

@@ -543,7 +543,6 @@ fn a_beacon_node_that_never_answers_is_told_of_while_it_is_waited_for() {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    let begun = std::time::Instant::now();
     let mut errors = std::io::BufReader::new(child.stderr.take().unwrap());
     while !line.contains("has not answered yet") {
         line.clear();
@@ -553,7 +552,7 @@ fn a_beacon_node_that_never_answers_is_told_of_while_it_is_waited_for() {
         );
         assert!(!line.contains("Error:"), "{line}");
     }
-    assert!(line.contains(&url) && begun.elapsed().as_secs() < 12, "{line}");
+    assert!(line.contains(&url), "{line}");
     child.kill().unwrap();
     child.wait().unwrap();
 }

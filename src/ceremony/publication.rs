@@ -102,7 +102,11 @@ pub fn begin(
                     // What is in neither place is to be put back where it was staged.
                     published.map_err(|other| if other.is_missing() { error } else { other })?
                 }
-                staged => staged?,
+                staged => {
+                    // Before there is a manifest no keystore gets its name: it was used here, or put here from a folder in which it was.
+                    is_first &= !folder.keys().join(&name).exists();
+                    staged?
+                }
             };
             add(&format!("{VALIDATOR_KEYS}/{name}"), &bytes);
         }
@@ -299,6 +303,16 @@ pub fn settle(folder: &DataFolder, cluster: Cluster) -> Result<(), Problem> {
     Guard::open(&folder.slashing_protection(), cluster)
         .and_then(|guard| guard.clear_mark(Mark::LatePublication))
         .map(|_| ())
+        .map_err(|error| Problem::from_lines(Kind::FolderState, error))
+}
+
+/// Gives the database that was published into a folder the mark of a restored one: the folder turned out to be an old copy.
+///
+/// # Errors
+/// As [`settle`].
+pub fn distrust(folder: &DataFolder, cluster: Cluster) -> Result<(), Problem> {
+    Guard::open(&folder.slashing_protection(), cluster)
+        .and_then(|guard| guard.mark_restored())
         .map_err(|error| Problem::from_lines(Kind::FolderState, error))
 }
 

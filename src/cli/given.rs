@@ -5,6 +5,7 @@
 //! * Quotes around a value, and a comma after it, are never meant. They are named, whatever it is a value of.
 //! * Addresses of the network are understood as multiaddresses and as `HOST:PORT`, and judged here, where the flag is known.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, SocketAddr};
 use std::num::{IntErrorKind, ParseIntError};
@@ -53,6 +54,15 @@ fn without_empty_variables(command: Command) -> Command {
             }
         })
         .mut_subcommands(without_empty_variables)
+}
+
+/// The variables that stand for flags of a command or of those below it.
+fn variables(command: &Command) -> BTreeSet<OsString> {
+    let own = command
+        .get_arguments()
+        .filter_map(Arg::get_env)
+        .map(OsStr::to_owned);
+    own.chain(command.get_subcommands().flat_map(variables)).collect()
 }
 
 /// Flags that stand in lines which `conclave` prints for others, who paste them.
@@ -196,10 +206,12 @@ pub(super) fn refuse_secrets() -> Result<(), Problem> {
         .skip(1)
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
+    // Others may be meant for whatever starts this program: a compose file has the hash of an image in one.
+    let known = variables(&Cli::command());
     let ours = |(name, value): (OsString, OsString)| {
-        let name = name.to_str()?.to_owned();
-        name.starts_with("CONCLAVE_")
-            .then(|| (name, value.to_string_lossy().into_owned()))
+        known
+            .contains(&name)
+            .then(|| Some((name.to_str()?.to_owned(), value.to_string_lossy().into_owned())))?
     };
     let variables: Vec<(String, String)> = std::env::vars_os().filter_map(ours).collect();
     match secret_in(&arguments, &variables) {

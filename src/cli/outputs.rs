@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::Read as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +44,8 @@ const OUR_BEGINNINGS: [&str; 8] = [
 ];
 /// A link that points to a link, and so on, at most so often.
 const MOST_LINKS: usize = 40;
+/// So many bytes show whether a file is a log.
+const LOG_LOOKED_AT: u64 = 4096;
 /// The first line of a log of ours.
 pub(super) const LOG_HEAD: &str = "This is a log of conclave.\n";
 
@@ -87,6 +90,7 @@ pub(super) fn refuse_ours(root: &Path, (flag, path): (&str, &Path)) -> Result<()
     let root = followed(root);
     let mut name = target.file_name();
     let mut rest = parent(&target);
+    let mut is_file = true;
     // From the file up: its name in each folder that it is in.
     loop {
         let folder = if rest.as_os_str().is_empty() {
@@ -98,7 +102,9 @@ pub(super) fn refuse_ours(root: &Path, (flag, path): (&str, &Path)) -> Result<()
             (Some(own), Ok(folder)) => same(own, &folder),
             _ => folder == root,
         };
-        if (is_root || is_data_folder(folder)) && name.is_some_and(|name| is_ours(&name.to_string_lossy())) {
+        if (is_root || is_data_folder(folder))
+            && name.is_some_and(|name| is_ours(&name.to_string_lossy(), is_file))
+        {
             return Err(Problem::new(
                 Kind::Usage,
                 format!("{flag} names {}, which conclave keeps for itself", path.display()),
@@ -111,7 +117,7 @@ pub(super) fn refuse_ours(root: &Path, (flag, path): (&str, &Path)) -> Result<()
             ));
         }
         match (rest.file_name(), rest.parent()) {
-            (Some(next), Some(above)) => (name, rest) = (Some(next), above),
+            (Some(next), Some(above)) => (name, rest, is_file) = (Some(next), above, false),
             _ => return Ok(()),
         }
     }
@@ -125,8 +131,8 @@ pub(super) fn refuse_what_is_no_log(path: &Path) -> Result<(), Problem> {
     let Ok(metadata) = fs::metadata(path) else {
         return Ok(());
     };
-    // A terminal, a pipe.
-    if !metadata.is_file() || metadata.len() == 0 && metadata.nlink() == 1 {
+    // A terminal, a pipe; the file into which everything that is said goes.
+    if !metadata.is_file() || is_standard(&metadata) || metadata.len() == 0 && metadata.nlink() == 1 {
         return Ok(());
     }
     let why = if metadata.nlink() > 1 {
@@ -134,7 +140,7 @@ pub(super) fn refuse_what_is_no_log(path: &Path) -> Result<(), Problem> {
             .to_owned()
     } else {
         let mut beginning = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(256).read_to_end(&mut beginning));
+        let read = File::open(path).and_then(|file| file.take(LOG_LOOKED_AT).read_to_end(&mut beginning));
         match read {
             Ok(_) if begins_like_a_log(&beginning) => return Ok(()),
             Ok(_) => {
@@ -150,39 +156,49 @@ pub(super) fn refuse_what_is_no_log(path: &Path) -> Result<(), Problem> {
     ))
 }
 
-/// Our first line; or, after a rotation and of older versions, a line with a time and a level.
+/// Whether the metadata is that of standard output or error.
+fn is_standard(metadata: &Metadata) -> bool {
+    let of = |descriptor: std::io::Result<OwnedFd>| descriptor.and_then(|owned| File::from(owned).metadata());
+    let out = of(std::io::stdout().as_fd().try_clone_to_owned());
+    let error = of(std::io::stderr().as_fd().try_clone_to_owned());
+    [out, error].iter().flatten().any(|one| same(one, metadata))
+}
+
+/// Our first line; or a line with a time and a level: the beginning may have been cut off, or be zeros after a power cut.
 fn begins_like_a_log(bytes: &[u8]) -> bool {
     let text = bytes.trim_ascii_start();
-    if text.is_empty() || bytes.starts_with(LOG_HEAD.as_bytes()) {
-        return true;
-    }
-    let digits = |range: std::ops::Range<usize>| {
-        text.get(range)
-            .is_some_and(|part| part.iter().all(u8::is_ascii_digit))
+    text.is_empty()
+        || bytes.starts_with(LOG_HEAD.as_bytes())
+        || bytes
+            .split(|byte| *byte == b'\n')
+            .any(|line| is_log_line(&String::from_utf8_lossy(line)))
+}
+
+fn is_log_line(line: &str) -> bool {
+    let mut words = line.trim_start_matches('\0').split_whitespace();
+    let is_time = |word: &str| {
+        let shape: String = word
+            .chars()
+            .map(|c| if c.is_ascii_digit() { '0' } else { c })
+            .collect();
+        shape.starts_with("0000-00-00T00:00:00") && shape.ends_with('Z')
     };
-    let line = String::from_utf8_lossy(text.split(|byte| *byte == b'\n').next().unwrap_or_default());
-    let mut words = line.split_whitespace();
-    digits(0..4)
-        && text.get(4) == Some(&b'-')
-        && digits(5..7)
-        && digits(8..10)
-        && text.get(10) == Some(&b'T')
-        && words.next().is_some_and(|time| time.ends_with('Z'))
+    words.next().is_some_and(is_time)
         && words
             .next()
             .is_some_and(|level| ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"].contains(&level))
 }
 
-/// Whether a name in a data folder is one of ours, in whatever case: some disks do not tell cases apart.
-fn is_ours(name: &str) -> bool {
+/// Whether a name in a data folder is one of ours, in whatever case: some disks do not tell cases apart. Folders of ours have no other names.
+fn is_ours(name: &str, is_file: bool) -> bool {
     let name = name.to_lowercase();
     OURS.iter().any(|ours| ours.to_lowercase() == name)
-        || OUR_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+        || is_file && OUR_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
 }
 
-/// Whether this looks like the folder of an operator.
+/// Whether this looks like the folder of an operator. Other software makes a `validator_keys`, too.
 fn is_data_folder(folder: &Path) -> bool {
-    [IDENTITY, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS, RETIRED]
+    [IDENTITY, LOCK, SLASHING_PROTECTION, RETIRED]
         .iter()
         .any(|name| folder.join(name).symlink_metadata().is_ok())
         || folder.join(CEREMONY).join("in-use").exists()
@@ -300,6 +316,18 @@ mod tests {
         ] {
             refused(other).expect(other);
         }
+        // Where other software has its keys, or a folder has a name that begins as a file of ours does.
+        let home = dir.path().join("home");
+        fs::create_dir_all(home.join("validator_keys")).unwrap();
+        fs::create_dir_all(root.join("cluster-logs")).unwrap();
+        for other in [
+            "home/cluster-a/run.log",
+            "home/exits/x",
+            "home/run.log",
+            "node/cluster-logs/run.log",
+        ] {
+            refused(other).expect(other);
+        }
         // A data folder that is not there yet.
         let none = dir.path().join("none");
         assert!(refuse_ours(&none, ("--out", &none.join("RETIRED"))).is_err());
@@ -316,6 +344,10 @@ mod tests {
             "This is a log of conclave.\n",
             "\n2026-11-30T18:24:24.123456Z  INFO conclave::cli: begun\n",
             "2026-11-30T18:24:24.123456Z  WARN conclave: x\n",
+            "3 lines were left out: the disk was too slow\n2026-11-30T18:24:24.123456Z  INFO conclave: x\n",
+            "end of a line\n2026-11-30T18:24:24.123456Z  INFO conclave: x\n",
+            "\0\0\0\0\n2026-11-30T18:24:24.123456Z  INFO conclave: x\n",
+            "\0\0\u{0}2026-11-30T18:24:24.123456Z  INFO conclave: x\n",
         ] {
             fs::write(&path, log).unwrap();
             refuse_what_is_no_log(&path).expect(log);

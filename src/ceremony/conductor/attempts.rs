@@ -155,8 +155,8 @@ impl Conductor<'_> {
         if self.operator.has_compared() || !self.operator.is_complete() {
             return Ok(());
         }
-        let lasts = self.lasts(Cause::Alone, LOST);
-        if !lasts && !self.is_to_leave() {
+        // Whoever interrupts it at once may have started it in the wrong folder.
+        if !self.lasts(Cause::Alone, LOST) && !self.is_time_over() {
             return Ok(());
         }
         let effects = self.operator.publish_alone();
@@ -164,7 +164,7 @@ impl Conductor<'_> {
             return Ok(());
         }
         self.notice(
-            "everybody's seal is in this folder, and no other operator is connected: your files are made without them. Nobody could be asked \
+            "everybody's seal is in this folder, and no other operator could be asked yet: your files are made without them. Nobody has said \
              whether this folder is an old copy, so conclave run waits two epochs before it signs for the first time"
                 .to_owned(),
         );

@@ -40,6 +40,7 @@ impl Conductor<'_> {
                 Effect::PersistNote(note) => records.push(records::of_note(&note)),
                 Effect::Persist(id, entry) => {
                     self.joins |= entry.step == Step::Join;
+                    self.database.sealed |= entry.step == Step::Seal && entry.operator == self.operator.index();
                     records.push(records::of_entry(&entry));
                     admitted.push(id);
                 }
@@ -195,13 +196,14 @@ impl Conductor<'_> {
             .then(|| Cluster::of_lock(&lock, index))
             .transpose()
             .map_err(|error| bad(error.to_string()))?;
-        publish_lock(
+        let is_first = publish_lock(
             &self.folder,
             &product,
             (&lock, &bytes, index),
             k,
             cluster.as_ref(),
         )?;
+        self.database.published = cluster.filter(|_| is_first);
         self.result = self.read_result()?;
         let effects = self.operator.published(k);
         self.carry_out(effects)
@@ -280,12 +282,14 @@ impl Conductor<'_> {
         board.sessions(k).any(|sid| board.is_done(&sid, index))
     }
 
-    /// This start began the publication and has seen its end: the database is the whole memory of the shares, unless
-    /// the folder had to be told by others what it said itself.
+    /// This start has said the own Seal, without which there is no lock, began the publication and has seen its end: the database is the
+    /// whole memory of the shares, unless the folder had to be told by others what it said itself. Where an earlier start has said it, the
+    /// folder may be a copy of that moment, and nobody else need know that another one finished and was used.
     fn settle(&mut self, k: u32, cluster: Option<Cluster>) {
         let Some(cluster) = cluster else { return };
+        self.database.published = Some(cluster.clone());
         // Nor was it known whether it is an old copy where nobody had been met before.
-        if self.adopted || self.has_confirmed(k) || self.alone == Some(k) {
+        if self.adopted || !self.database.sealed || self.has_confirmed(k) || self.alone == Some(k) {
             return;
         }
         match publication::settle(&self.folder, cluster) {
@@ -299,6 +303,38 @@ impl Conductor<'_> {
                  two epochs before it signs for the first time"
             )),
         }
+    }
+
+    /// Others know what this folder said and does not know itself. That its files are in place, or anything at all where this start has said
+    /// everything since the own Seal, shows that the folder is an old copy: the database that was published into it in this run remembers
+    /// nothing of what the shares signed elsewhere.
+    pub(super) fn distrust_if_old(&mut self, said_done: bool) {
+        if !said_done && !self.result.as_ref().is_some_and(|result| result.is_new) {
+            return;
+        }
+        let Some(cluster) = self.database.published.take() else {
+            return;
+        };
+        if let Some(result) = &mut self.result {
+            result.is_new = false;
+        }
+        let marked = publication::distrust(&self.folder, cluster);
+        let (mark, advice) = match marked {
+            Ok(()) => (
+                "its slashing protection database is marked as that of a restored folder".to_owned(),
+                "If the other folder is gone for good, conclave run goes on here as with a restored backup",
+            ),
+            Err(problem) => (
+                format!(
+                    "its slashing protection database could not be marked ({}: {})",
+                    problem.what, problem.why
+                ),
+                "Remove slashing-protection.redb from this folder, for it remembers nothing",
+            ),
+        };
+        self.notice(format!(
+            "this folder is an old copy: the others have entries of yours that it does not have, so the ceremony went on in another folder, whose              shares may have signed since; {mark}. If that folder still exists, go on there, delete this one, and never start both. {advice}"
+        ));
     }
 
     pub(super) fn background(&mut self) -> Result<(), Problem> {

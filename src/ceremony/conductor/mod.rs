@@ -173,6 +173,15 @@ struct Silence {
     is_long: bool,
 }
 
+/// What is known of the slashing protection database that this start publishes.
+#[derive(Default)]
+struct Database {
+    /// This start has said the own Seal.
+    sealed: bool,
+    /// Whose it has published, until it is known to be that of an old copy.
+    published: Option<Cluster>,
+}
+
 struct Conductor<'a> {
     folder: Arc<DataFolder>,
     definition: Definition,
@@ -210,6 +219,7 @@ struct Conductor<'a> {
     whole: bool,
     /// Own entries came from others that this folder did not have: it is an old copy.
     adopted: bool,
+    database: Database,
     /// A Join was admitted whose name is not kept yet.
     joins: bool,
     /// Another process may use the own identity: who said so.
@@ -527,8 +537,11 @@ impl Conductor<'_> {
 
     /// Whether the person wants to leave, or its time is over.
     fn is_to_leave(&self) -> bool {
-        self.person.interrupted.load(Ordering::Relaxed)
-            || self.wait.is_some_and(|wait| self.start.elapsed() > wait)
+        self.person.interrupted.load(Ordering::Relaxed) || self.is_time_over()
+    }
+
+    fn is_time_over(&self) -> bool {
+        self.wait.is_some_and(|wait| self.start.elapsed() > wait)
     }
 
     fn look_at_the_clock(&mut self) -> Result<(), Problem> {

@@ -318,8 +318,13 @@ impl Conductor<'_> {
             let entries = arrived.into_iter().map(|(_, entry, _)| entry).collect();
             let effects = self.operator.receive(entries);
             // Whatever is admitted was signed with this operator's key.
-            self.adopted |= own.iter().any(|id| self.operator.board().get(id).is_some());
+            let own = own.iter().filter_map(|id| self.operator.board().get(id));
+            let own: Vec<Step> = own.map(|admitted| admitted.entry.step).collect();
+            self.adopted |= !own.is_empty();
             self.carry_out(effects)?;
+            if !own.is_empty() {
+                self.distrust_if_old(own.contains(&Step::Done));
+            }
             let missing: Vec<Id> = self.operator.board().missing().into_iter().collect();
             for (operator, id) in from {
                 let outputs = self.sync.processed(operator, &id, &view(&self.operator));

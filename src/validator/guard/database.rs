@@ -74,7 +74,7 @@ pub const MAX_PROOF_BYTES: usize = 4096;
 pub enum Mark {
     /// A person said that nothing was signed before.
     New = 1,
-    /// The ceremony's files were published by a later start than the one that made them: the folder may be an old copy.
+    /// The ceremony's files were published by a later start than the one that said the own Seal, or without the others: the folder may be an old copy.
     LatePublication = 2,
     /// What was imported from an interchange file did not show of every validator what it attested to.
     PartialImport = 3,

@@ -876,7 +876,7 @@ fn mark_text(mark: Mark) -> &'static str {
     match mark {
         Mark::New => "the slashing protection database was made anew",
         Mark::LatePublication => {
-            "the ceremony's files were published by a later start than the one that made them"
+            "the ceremony's files were made late or without the others, so nobody could say whether the folder is an old copy"
         }
         Mark::PartialImport => "the imported history did not say of every validator what it signed",
         Mark::Moved => "the folder was moved here from another machine",

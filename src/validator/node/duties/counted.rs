@@ -145,9 +145,10 @@ impl Dissent {
             .collect();
         let (repeat, against): (Vec<usize>, Vec<usize>) =
             (0..said.len()).partition(|place| is_known(&said[*place]));
-        // Nobody was sure of it, and who says something else is the more credible.
+        // Nobody was sure of it, and who says something else is the more credible, or the only one who says anything: a node that never
+        // answers such questions is no reason to refuse the answers of the other one.
         let is_doubted =
-            !was_sure && !repeat.is_empty() && strength(&voices, &against) > strength(&voices, &repeat);
+            !was_sure && !against.is_empty() && strength(&voices, &against) > strength(&voices, &repeat);
         // However few have answered: who is quickest, or the only one that answers, is not most of them.
         let stays = known.is_some() && 2 * against.len() <= nodes && !is_doubted;
         let (counts, undecided, decided) = if stays {
@@ -582,6 +583,11 @@ mod tests {
             }
             // Nothing was known: better than nothing, but nobody is sure of it.
             let told = of_duties(&mut Dissent::default(), 5, &liar, None, nodes);
+            assert_eq!(told, (Some(('x', false)), BTreeSet::new()), "{nodes}");
+        }
+        // What it alone said before, and nobody else ever says anything: its new answer counts, and nobody is named.
+        for nodes in [2, 3] {
+            let told = of_duties(&mut Dissent::default(), 5, &liar, Some(('a', false)), nodes);
             assert_eq!(told, (Some(('x', false)), BTreeSet::new()), "{nodes}");
         }
         // The only one that there is.

@@ -666,7 +666,7 @@ async fn one_of_three_beacon_nodes_decides_no_duty_alone() {
 }
 
 async fn tells_another_branch_or_is_quicker(tells_another_branch: bool) {
-    const SLOT_MS: u64 = 500;
+    const SLOT_MS: u64 = 750;
     let mut test = Test::new(SLOT_MS, 5, &[ALWAYS]).await;
     let [liar, third] = [
         Test::new(SLOT_MS, 5, &[ALWAYS]).await,
@@ -734,8 +734,10 @@ async fn tells_another_branch_or_is_quicker(tells_another_branch: bool) {
 /// The one that is listed first begins to lie: about the index of a validator, and about when it attests.
 #[tokio::test]
 async fn one_of_two_beacon_nodes_moves_no_validator_and_no_duty() {
-    let mut test = Test::new(SHORT, 5, &[ALWAYS]).await;
-    let liar = Test::new(SHORT, 5, &[ALWAYS]).await;
+    // A node that stands still for a third of a slot is not of use at the next check.
+    const SLOT_MS: u64 = 750;
+    let mut test = Test::new(SLOT_MS, 5, &[ALWAYS]).await;
+    let liar = Test::new(SLOT_MS, 5, &[ALWAYS]).await;
     liar.chain().genesis = test.chain().genesis;
     let nodes = connect(&[&liar.server, &test.server]).await;
     let chain = nodes.chain().unwrap();

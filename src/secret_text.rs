@@ -188,7 +188,7 @@ mod tests {
             "16Uiu2HAm7zGMtKcRp7kQsW5sUxHmWXoxY3b9jQ2yWAcj5p4pvSNd",
         ] {
             assert_eq!(Secret::within(text), None, "{text}");
-            assert_eq!(quoted(text, 100), text);
+            assert_eq!(quoted(text, 100), text.replace('\n', " "));
         }
     }
 }

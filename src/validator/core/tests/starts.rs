@@ -232,7 +232,17 @@ fn a_clock_that_jumps_counts_as_a_start() {
 /// nothing conflicts, and when the clock is right again it goes on.
 #[test]
 fn a_clock_may_jump_at_any_moment_of_a_duty() {
-    const PARTS: u64 = 20;
+    a_clock_jumps_in_each_part_of_a_slot(8);
+}
+
+/// `cargo test --release --lib a_clock_may_jump_at_more_moments_of_a_duty -- --ignored`
+#[test]
+#[ignore = "minutes; fewer moments are in the test above"]
+fn a_clock_may_jump_at_more_moments_of_a_duty() {
+    a_clock_jumps_in_each_part_of_a_slot(100);
+}
+
+fn a_clock_jumps_in_each_part_of_a_slot(parts: u64) {
     let slot_ms = Sim::new(1, plan()).chain.time().slot_ms;
     let slot = i64::try_from(slot_ms).unwrap();
     for by in [
@@ -243,14 +253,14 @@ fn a_clock_may_jump_at_any_moment_of_a_duty() {
         -3 * slot / 2,
         -40 * slot,
     ] {
-        for part in 0..PARTS {
+        for part in 0..parts {
             let mut plan = plan();
             plan.proposals = true;
             plan.all_duties = true;
             let mut sim = Sim::new(part, plan);
             sim.run_to(16);
             sim.begin(17);
-            let moment = sim.now + part * slot_ms / PARTS;
+            let moment = sim.now + part * slot_ms / parts;
             sim.run_until(moment);
             let before = sim.nodes[0].signed.len();
             sim.jump(0, by);

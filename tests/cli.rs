@@ -1279,6 +1279,9 @@ fn a_terminal_that_is_closed_ends_a_ceremony_in_good_order() {
     let ann = dir.path().join("ann");
     works(&ann, &define(&plan, &records, &ADDRESSES));
     for signal in [rustix::process::Signal::HUP, rustix::process::Signal::TERM] {
+        if signal == rustix::process::Signal::HUP && !machine::hears_hangups() {
+            continue;
+        }
         let mut join = conclave(&ann)
             .args(["join", "--yes", "--listen", "/ip4/127.0.0.1/tcp/0"])
             .stdout(std::process::Stdio::piped())

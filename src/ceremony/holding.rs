@@ -24,6 +24,7 @@ use super::{
     problem::{Kind, Problem},
     publication,
     randomness::weight_seed,
+    retirement,
 };
 
 /// Everything that validating needs from the folder.
@@ -59,6 +60,8 @@ pub fn require_lock(root: &Path) -> Result<(), Problem> {
     if root.join(LOCK).exists() {
         return Ok(());
     }
+    // A folder that was exported, or whose import was not finished, has a better reason.
+    retirement::refuse(&Disk::new(), root)?;
     Err(Problem::folder_state(
         format!("there is no cluster-lock.json in {}", root.display()),
         "the ceremony in this folder is not finished, or this is another folder",

@@ -285,7 +285,10 @@ fn secret_file(id: &str, value: &OsStr) -> Option<Secret> {
     let text = std::str::from_utf8(without_bom(&bytes)).ok()?;
     let whole = Zeroizing::new(pasted::word(text));
     let is_one = whole.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'x');
-    let looked_at = WRITTEN.contains(&id) || is_one || Secret::within(text) == Some(Secret::Words);
+    // Locks and definitions, which have hashes, are told as what they are.
+    let is_json = text.trim_start().starts_with('{');
+    let looked_at =
+        WRITTEN.contains(&id) && !is_json || is_one || Secret::within(text) == Some(Secret::Words);
     looked_at.then(|| Secret::within(text)).flatten()
 }
 

@@ -588,7 +588,7 @@ impl Request {
         self
     }
 
-    /// For what no duty of this slot waits for: it is not sent while the node [wants to be asked nothing](Node::rests). What a duty waits
+    /// For what no duty of this slot waits for: it is not sent while the node wants to be asked nothing. What a duty waits
     /// for is asked all the same: it is little, and hosted nodes that limit one kind of question answer the others.
     #[must_use]
     pub fn can_wait(mut self) -> Self {

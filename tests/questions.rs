@@ -39,11 +39,11 @@ impl Drop for Terminal {
 
 impl Terminal {
     fn open(folder: &Path, arguments: &[&str]) -> Self {
-        Self::open_after(folder, 0, arguments)
+        Self::open_with(folder, "", arguments)
     }
 
-    /// The same, a few seconds after the shell has begun.
-    fn open_after(folder: &Path, seconds: u32, arguments: &[&str]) -> Self {
+    /// The same, after something else was done in that shell. It begins WAIT seconds after it is told which process it is.
+    fn open_with(folder: &Path, before: &str, arguments: &[&str]) -> Self {
         let inner = "trap : INT TERM HUP; sh -c 'echo pid=$$; sleep $WAIT; exec \"$@\"' sh \"$@\"; code=$?; echo $code > code.new; \
                      mv code.new code; stty -a; echo; echo the end";
         let run = folder.join("run.sh");
@@ -52,7 +52,7 @@ impl Terminal {
         fs::write(
             &run,
             format!(
-                "export WAIT={seconds}\nset -- '{}' {}\n{inner}\n",
+                "export WAIT=0\n{before}\nset -- '{}' {}\n{inner}\n",
                 conclave.get_program().to_str().unwrap(),
                 quoted.join(" ")
             ),
@@ -106,6 +106,11 @@ impl Terminal {
         to.flush().unwrap();
     }
 
+    /// There are no more keys: what `script` and `ssh` then send to the terminal is its end of input.
+    fn no_more_keys(&mut self) {
+        drop(self.keys.take());
+    }
+
     fn signal(&self, signal: Signal) {
         let screen = self.screen();
         let pid = screen
@@ -129,6 +134,8 @@ impl Terminal {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Way {
     CtrlC,
+    /// At a question only.
+    CtrlD,
     Signal(Signal),
     Close,
 }
@@ -142,7 +149,14 @@ const WAYS: [Way; 4] = [
 
 /// Ends a command that has come to `at` in one way; what is seen has to be as documented, and to say `undone`.
 #[track_caller]
-fn ends(folder: &Path, arguments: &[&str], (keys, at): (&[(&str, &str)], &str), undone: &str, way: Way) {
+fn ends(folder: &Path, arguments: &[&str], at: (&[(&str, &str)], &str), undone: &str, way: Way) {
+    let terminal = end(folder, arguments, at, way);
+    is_told(folder, &terminal, undone, way);
+}
+
+/// Ends a command that has come to `at` in one way.
+#[track_caller]
+fn end(folder: &Path, arguments: &[&str], (keys, at): (&[(&str, &str)], &str), way: Way) -> Terminal {
     let _ = fs::remove_file(folder.join("code"));
     let mut terminal = Terminal::open(folder, arguments);
     for (question, answer) in keys {
@@ -150,10 +164,9 @@ fn ends(folder: &Path, arguments: &[&str], (keys, at): (&[(&str, &str)], &str), 
         terminal.press(answer);
     }
     terminal.until(at);
-    // It reads a moment after it has asked.
-    std::thread::sleep(Duration::from_millis(300));
     match way {
         Way::CtrlC => terminal.press("\u{3}"),
+        Way::CtrlD => terminal.press("\u{4}"),
         Way::Signal(signal) => terminal.signal(signal),
         Way::Close => terminal.close(),
     }
@@ -166,19 +179,25 @@ fn ends(folder: &Path, arguments: &[&str], (keys, at): (&[(&str, &str)], &str), 
         );
         std::thread::sleep(Duration::from_millis(20));
     }
-    let screen = |terminal: &Terminal| format!("{way:?} of {at}:\n{}", terminal.screen());
+    terminal
+}
+
+/// Whether what is seen of an interruption is as documented.
+#[track_caller]
+fn is_told(folder: &Path, terminal: &Terminal, undone: &str, way: Way) {
+    let screen = |terminal: &Terminal| format!("{way:?}, {undone}:\n{}", terminal.screen());
     assert_eq!(
-        fs::read_to_string(code).unwrap().trim(),
+        fs::read_to_string(folder.join("code")).unwrap().trim(),
         "130",
         "{}",
-        screen(&terminal)
+        screen(terminal)
     );
     if way == Way::Close {
         return;
     }
     terminal.until("the end");
     let seen = terminal.screen();
-    let shown = screen(&terminal);
+    let shown = screen(terminal);
     assert_eq!(seen.matches("interrupted: ").count(), 1, "{shown}");
     assert!(seen.contains(&format!("interrupted: {undone}")), "{shown}");
     assert!(seen.contains("To do: run the same command again"), "{shown}");
@@ -215,7 +234,7 @@ fn whatever_ends_a_question_leaves_the_terminal_as_it_was_and_says_what_was_not_
     finished(folder);
     fs::write(folder.join("archive"), "age-encryption.org/v1\n").unwrap();
     let hears = |way: &Way| *way != Way::Signal(Signal::HUP) || machine::hears_hangups();
-    for way in WAYS.into_iter().filter(hears) {
+    for way in WAYS.into_iter().chain([Way::CtrlD]).filter(hears) {
         // A text, a list, a password, yes or no.
         ends(
             folder,
@@ -302,6 +321,39 @@ fn history(folder: &Path) -> String {
     serde_json::json!({"metadata": metadata, "data": data}).to_string()
 }
 
+/// Ends a command while it encrypts a copy of the folder. A machine may be done before it hears of that, which is then tried again.
+#[track_caller]
+fn ends_at_work(folder: &Path, command: &str, undone: &str, way: Way) {
+    for _ in 0..50 {
+        let (node, archive) = (folder.join("copy"), folder.join("archive.age"));
+        let _ = fs::remove_dir_all(&node);
+        let _ = fs::remove_file(&archive);
+        fs::create_dir(&node).unwrap();
+        group::copy(&folder.join("node"), &node);
+        let mut arguments = vec![
+            "--data-dir",
+            "copy",
+            command,
+            "archive.age",
+            "--password-file",
+            "password",
+        ];
+        arguments.extend((command == "export").then_some("--yes"));
+        let terminal = end(folder, &arguments, (&[], "Encrypting"), way);
+        if !terminal.screen().contains(&format!("interrupted: {undone}")) {
+            continue;
+        }
+        is_told(folder, &terminal, undone, way);
+        assert!(
+            !archive.exists() && !node.join("RETIRED").exists(),
+            "{}",
+            terminal.screen()
+        );
+        return;
+    }
+    panic!("never in time, or never told: {command}, {way:?}");
+}
+
 #[test]
 fn work_that_is_interrupted_says_what_was_not_done() {
     let dir = tempfile::tempdir().unwrap();
@@ -309,22 +361,13 @@ fn work_that_is_interrupted_says_what_was_not_done() {
     finished(folder);
     fs::write(folder.join("password"), "correct horse battery").unwrap();
     for way in [Way::CtrlC, Way::Signal(Signal::TERM)] {
-        ends(
+        ends_at_work(
             folder,
-            &[
-                "--data-dir",
-                "node",
-                "backup",
-                "copy.age",
-                "--password-file",
-                "password",
-            ],
-            (&[], "Encrypting"),
+            "backup",
             "no backup was made, and this folder is as it was",
             way,
         );
     }
-    assert!(!folder.join("copy.age").exists());
     // With its slashing protection it could be exported, too: that of shares which never signed.
     fs::write(folder.join("history.json"), history(&folder.join("node"))).unwrap();
     let mut import = group::conclave();
@@ -338,21 +381,8 @@ fn work_that_is_interrupted_says_what_was_not_done() {
     let imported = import.current_dir(folder).output().unwrap();
     assert!(imported.status.success(), "{imported:?}");
     for way in [Way::CtrlC, Way::Signal(Signal::TERM)] {
-        ends(
-            folder,
-            &[
-                "--data-dir",
-                "node",
-                "export",
-                "moved.age",
-                "--yes",
-                "--password-file",
-                "password",
-            ],
-            (&[], "Encrypting"),
-            "this folder is not retired, and nothing was written",
-            way,
-        );
+        let undone = "this folder is not retired, and nothing was written";
+        ends_at_work(folder, "export", undone, way);
         ends(
             folder,
             &["--data-dir", "node", "export", "moved.age"],
@@ -461,6 +491,10 @@ fn yes_or_no_is_a_line_of_its_own_and_nothing_else_answers() {
         ("yes\r", "yes"),
         ("Y\r", "yes"),
         ("YES\r", "yes"),
+        ("yes \t\r", "yes"),
+        // Arrow keys, the mouse and the focus are no lines behind the answer, and no letters of it.
+        ("no\r\u{1b}[A\u{1b}[B", "no"),
+        ("\u{1b}[M !!y\u{1b}[Ies\r\u{1b}[<0;1;1M\u{1b}[O", "yes"),
     ] {
         let mut terminal = std::mem::replace(&mut terminal, Terminal::compounding(folder));
         terminal.press(word);
@@ -484,7 +518,7 @@ fn yes_or_no_is_a_line_of_its_own_and_nothing_else_answers() {
 fn what_is_typed_before_a_question_is_there_answers_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path();
-    let mut terminal = Terminal::open_after(folder, 1, &PLAN);
+    let mut terminal = Terminal::open_with(folder, "export WAIT=1", &PLAN);
     terminal.until("pid=");
     terminal.press("yes\rcorrect horse battery\r");
     terminal.until("(yes or no");
@@ -510,6 +544,129 @@ fn what_is_typed_before_a_question_is_there_answers_nothing() {
     terminal.until("How many operators must sign");
     terminal.press("\u{3}");
     assert_eq!(terminal.code(folder), "130", "{}", terminal.screen());
+}
+
+#[test]
+fn an_input_that_has_ended_answers_no_question() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    let undone = "no plan was written";
+    // Before anything is asked, at a question, and behind an answer.
+    let mut terminal = Terminal::open_with(folder, "export WAIT=1", &PLAN);
+    terminal.until("pid=");
+    terminal.no_more_keys();
+    assert_eq!(terminal.code(folder), "130", "{}", terminal.screen());
+    is_told(folder, &terminal, undone, Way::CtrlD);
+    for keys in ["", "yes\r", "yes\r\u{4}"] {
+        let mut terminal = Terminal::compounding(folder);
+        terminal.press(keys);
+        terminal.no_more_keys();
+        assert_eq!(terminal.code(folder), "130", "{keys:?}: {}", terminal.screen());
+        is_told(folder, &terminal, undone, Way::CtrlD);
+        assert!(terminal.screen().contains("Ctrl-D"), "{}", terminal.screen());
+        assert_eq!(terminal.screen().contains(NEXT), !keys.is_empty());
+    }
+    // In the middle of a line it ends nothing.
+    let mut terminal = Terminal::compounding(folder);
+    terminal.press("ye\u{4}s\r");
+    terminal.until(NEXT);
+    terminal.press("\u{3}");
+    terminal.until("the end");
+}
+
+#[test]
+fn a_paste_whose_end_gets_lost_ends_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    let mut terminal = Terminal::compounding(folder);
+    terminal.press("\u{1b}[200~no\rmore");
+    terminal.until("Nothing that is pasted");
+    terminal.press("yes\r");
+    terminal.until(NEXT);
+    terminal.press("\u{3}");
+    assert_eq!(terminal.code(folder), "130", "{}", terminal.screen());
+}
+
+#[test]
+fn enter_is_heard_however_the_terminal_was_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    for (before, enter) in [
+        ("stty igncr", "\r"),
+        ("stty inlcr igncr -icrnl", "\n"),
+        ("stty -icrnl", "\r"),
+    ] {
+        let mut terminal = Terminal::open_with(folder, before, &PLAN);
+        terminal.until("(yes or no");
+        terminal.press(&format!("yes{enter}"));
+        terminal.until(NEXT);
+        terminal.press("\u{3}");
+        assert_eq!(terminal.code(folder), "130", "{}", terminal.screen());
+    }
+}
+
+#[test]
+fn what_is_typed_at_the_end_is_written_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    let mut terminal = Terminal::compounding(folder);
+    let before = terminal.screen().len();
+    // A screen reader reads what is written: each key once, and the question never again.
+    for (key, written) in [
+        ("y", "y"),
+        ("e", "ye"),
+        ("d", "yed"),
+        ("\u{7f}", "yed\u{8} \u{8}"),
+        ("s", "yed\u{8} \u{8}s"),
+    ] {
+        terminal.press(key);
+        terminal.until(written);
+        assert_eq!(&terminal.screen()[before..], written);
+    }
+    // In the middle it is drawn as a whole, and rightly.
+    terminal.press("\u{1b}[D\u{1b}[Dx");
+    terminal.until("yxes");
+    terminal.press("\u{7f}\r");
+    terminal.until(NEXT);
+    terminal.press("\u{3}");
+    assert_eq!(terminal.code(folder), "130", "{}", terminal.screen());
+}
+
+#[test]
+fn a_terminal_that_knows_no_escape_sequences_gets_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    finished(folder);
+    let plain = |arguments: &[&str]| Terminal::open_with(folder, "export TERM=dumb", arguments);
+    let mut terminal = plain(&PLAN);
+    terminal.until("(yes or no");
+    terminal.press("x");
+    terminal.press("\u{1b}[D\u{7f}");
+    terminal.press("maybe\r");
+    terminal.until(ASKED_AGAIN);
+    terminal.press("no\u{15}yes\r");
+    terminal.until(NEXT);
+    let long = "32,".repeat(60);
+    terminal.press(&long);
+    terminal.press("\u{3}");
+    assert_eq!(terminal.code(folder), "130");
+    assert!(terminal.screen().contains("interrupted: no plan was written"));
+    // A password, a list, an end of the input.
+    let mut other = plain(&["--data-dir", "node", "backup", "copy.age"]);
+    other.until("Password of the archive");
+    other.press("short\r");
+    other.until("\u{2718}");
+    other.press("\u{4}");
+    assert_eq!(other.code(folder), "130");
+    let mut list = plain(&["plan", "new", "--name", "Friends"]);
+    list.until("(its number");
+    list.press("1\r");
+    list.until("How many operators");
+    list.press("\u{3}");
+    assert_eq!(list.code(folder), "130");
+    for screen in [terminal.screen(), other.screen(), list.screen()] {
+        assert!(!screen.contains('\u{1b}'), "{screen:?}");
+    }
 }
 
 #[test]

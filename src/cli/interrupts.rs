@@ -20,7 +20,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::ceremony::problem::{Kind, Problem};
 
-use super::output::Output;
+use super::output::{Output, obeys_escapes};
 
 /// Signals that come together are one: a terminal and a service manager may each send one.
 const TOGETHER: Duration = Duration::from_millis(300);
@@ -78,9 +78,11 @@ impl State {
         if let Some(before) = question.before {
             let _ = tcsetattr(stdin(), OptionalActions::Now, &before);
         }
-        let term = console::Term::stderr();
-        let _ = term.write_str(SAY_NO_PASTES);
-        let _ = term.show_cursor();
+        if obeys_escapes() {
+            let term = console::Term::stderr();
+            let _ = term.write_str(SAY_NO_PASTES);
+            let _ = term.show_cursor();
+        }
         true
     }
 
@@ -106,7 +108,8 @@ impl State {
         }
         if asked {
             // Below the question, in the line of which the cursor still stands.
-            let _ = console::Term::stderr().write_str("\n\u{1b}[J");
+            let below = if obeys_escapes() { "\n\u{1b}[J" } else { "\n" };
+            let _ = console::Term::stderr().write_str(below);
         }
         Output::new(self.json).problem(&self.problem());
         Some(code)

@@ -4,6 +4,8 @@ use zeroize::Zeroizing;
 
 /// The longest sequence that one key sends, in bytes. What begins like one and goes on for longer is none.
 const LONGEST: usize = 32;
+/// The longest answer of a terminal to what a program before this one asked it, such as for its colours, in bytes.
+const LONGEST_TEXT: usize = 1024;
 const ESCAPE: u8 = 0x1b;
 
 /// One key, or the begin or end of what was pasted.
@@ -33,6 +35,8 @@ pub(super) enum Key {
     PasteBegin,
     /// What comes was typed again.
     PasteEnd,
+    /// The end of what is typed at all (Ctrl-D, which terminals send for an input that has ended, too).
+    EndOfInput,
     /// Whatever means nothing here.
     Other,
 }
@@ -74,12 +78,13 @@ fn first(bytes: &[u8], is_all: bool) -> Option<(Key, usize)> {
         b'\r' | b'\n' => Key::Enter,
         0x7f | 0x08 => Key::Backspace,
         0x01 => Key::Home,
+        0x04 => Key::EndOfInput,
         0x05 => Key::End,
         0x15 => Key::Clear,
         0x17 => Key::Word,
         b'\t' => Key::Char('\t'),
         ESCAPE => {
-            return sequence(bytes).or_else(|| (is_all || bytes.len() > LONGEST).then_some((Key::Other, 1)));
+            return sequence(bytes).or_else(|| given_up(bytes, is_all));
         }
         byte if byte.is_ascii_control() => Key::Other,
         byte if byte.is_ascii() => Key::Char(char::from(byte)),
@@ -104,9 +109,42 @@ fn character(bytes: &[u8]) -> Option<(Key, usize)> {
     }
 }
 
+/// How much is thrown away of what begins with ESC and does not end; nothing as long as its end may come.
+fn given_up(bytes: &[u8], is_all: bool) -> Option<(Key, usize)> {
+    let second = bytes.get(1).copied();
+    let length = match second {
+        // The rest of it would be taken for letters.
+        Some(b'[' | b'O') if is_all => bytes.len().min(LONGEST),
+        // With Alt.
+        Some(_) if is_all => 2,
+        _ => 1,
+    };
+    let longest = match second {
+        Some(second) if begins_text(second) => LONGEST_TEXT,
+        _ => LONGEST,
+    };
+    (is_all || bytes.len() > longest).then_some((Key::Other, length))
+}
+
+/// Whether a text follows ESC and this, up to its terminator.
+fn begins_text(second: u8) -> bool {
+    matches!(second, b']' | b'P' | b'X' | b'^' | b'_')
+}
+
 /// What begins with ESC, as ECMA-48 and xterm have it.
 fn sequence(bytes: &[u8]) -> Option<(Key, usize)> {
     let last = match *bytes.get(1)? {
+        // Where the mouse is, in three bytes that look like letters.
+        b'[' if bytes.get(2) == Some(&b'M') => return bytes.get(5).map(|_| (Key::Other, 6)),
+        // A function key of Linux's own terminal.
+        b'[' if bytes.get(2) == Some(&b'[') => return bytes.get(3).map(|_| (Key::Other, 4)),
+        second if begins_text(second) => {
+            let text = bytes.get(2..)?;
+            let bell = text.iter().position(|byte| *byte == 0x07).map(|at| at + 1);
+            let string_end = text.windows(2).position(|two| two == b"\x1b\\").map(|at| at + 2);
+            let length = [bell, string_end].into_iter().flatten().min()?;
+            return Some((Key::Other, 2 + length));
+        }
         b'[' => {
             2 + bytes
                 .get(2..)?
@@ -185,6 +223,36 @@ mod tests {
             assert_eq!(keys.next(true), Some(Key::Other));
             keys.forget();
         }
+    }
+
+    #[test]
+    fn what_a_terminal_reports_by_itself_is_no_letter() {
+        for report in [
+            // Arrows, focus, the mouse in its three forms.
+            &b"\x1b[A"[..],
+            b"\x1bOB",
+            b"\x1b[I",
+            b"\x1b[O",
+            b"\x1b[M !!",
+            b"\x1b[M\xe1\xff\r",
+            b"\x1b[<0;12;7M",
+            b"\x1b[<0;12;7m",
+            b"\x1b[32;12;7M",
+            // F1 of Linux's own terminal; where the cursor is; colours, in both forms.
+            b"\x1b[[A",
+            b"\x1b[12;7R",
+            b"\x1b]11;rgb:0000/0000/0000\x07",
+            b"\x1b]11;rgb:0000/0000/0000\x1b\\",
+            b"\x1bP>|XTerm(367)\x1b\\",
+            // Cut off.
+            b"\x1b[<0;12",
+        ] {
+            let shown = report.escape_ascii();
+            assert_eq!(keys(&[report]), [Key::Other], "{shown}");
+            let single: Vec<&[u8]> = report.chunks(1).collect();
+            assert_eq!(keys(&single), [Key::Other], "{shown}");
+        }
+        assert_eq!(keys(&[b"\x1bP"]), [Key::Other]);
     }
 
     proptest! {

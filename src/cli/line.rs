@@ -4,6 +4,8 @@
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
 };
 
 use console::{Term, measure_text_width, style};
@@ -19,7 +21,7 @@ use zeroize::Zeroizing;
 use super::{
     interrupts::{self, Asking, SAY_NO_PASTES},
     keys::{Key, Keys},
-    output::printable,
+    output::{obeys_escapes, printable},
     screen::wrapped,
 };
 
@@ -29,6 +31,10 @@ const MOST: usize = 64 * 1024;
 const QUIET: u32 = 100;
 /// How often it is looked whether a signal has ended the question, in milliseconds.
 const LOOK: u32 = 200;
+/// What is being pasted has ended if nothing comes for so long: its end can get lost, and keys are keys again.
+const PASTE_OVER: Duration = Duration::from_secs(3);
+/// What can be typed ended between two questions: none is answered any more.
+static ENDED: AtomicBool = AtomicBool::new(false);
 /// Has a terminal say what is pasted.
 const SAY_PASTES: &str = "\u{1b}[?2004h";
 
@@ -63,14 +69,30 @@ pub(super) struct Line {
 pub(super) struct Lines {
     term: Term,
     keys: Keys,
-    /// What is drawn: above the cursor, in rows.
-    above: usize,
+    drawn: Option<Drawn>,
+    /// What can be typed has ended: nothing is waited for.
+    ended: bool,
+    /// It obeys escape sequences. Where it does not, nothing that was written can be written over.
+    obeys: bool,
     /// The terminal as it was.
     asking: Option<Asking>,
 }
 
+/// What stands in the terminal.
+struct Drawn {
+    /// The answer so far, as it is shown.
+    answer: Zeroizing<String>,
+    /// Where the cursor is, counted from the first row.
+    cursor: Place,
+    /// The cursor is behind everything.
+    is_at_end: bool,
+    /// How wide the terminal was.
+    columns: usize,
+}
+
 impl Drop for Lines {
     fn drop(&mut self) {
+        ENDED.store(self.ended, Ordering::Relaxed);
         let _ = tcflush(io::stdin(), QueueSelector::IFlush);
         drop(self.asking.take());
     }
@@ -86,10 +108,15 @@ impl Lines {
         let mut lines = Self {
             term: Term::stderr(),
             keys: Keys::default(),
-            above: 0,
+            drawn: None,
+            ended: ENDED.load(Ordering::Relaxed),
+            obeys: obeys_escapes(),
             asking: Some(asking),
         };
         let before = before.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+        if before.local_modes.contains(LocalModes::ICANON) {
+            lines.ended |= Self::had_ended()?;
+        }
         tcsetattr(io::stdin(), OptionalActions::Flush, &key_by_key(before))?;
         lines.forget()?;
         Ok(lines)
@@ -110,12 +137,14 @@ impl Lines {
     /// # Errors
     /// If the terminal is gone, or a signal has ended the question.
     pub(super) fn ask(&mut self, asked: Asked<'_>, wrong: Option<&str>) -> io::Result<Line> {
-        Self::write(if asked.typed { SAY_PASTES } else { SAY_NO_PASTES })?;
+        if self.obeys {
+            Self::write(if asked.typed { SAY_PASTES } else { SAY_NO_PASTES })?;
+        }
         let mut text = Zeroizing::new(String::with_capacity(MOST));
         // The place of the cursor in it, in bytes; whether what comes is being pasted, and whether something of it was.
         let (mut at, mut pasting, mut pasted, mut long) = (0, false, false, false);
         loop {
-            let key = self.key(asked, wrong, (&text, at))?;
+            let key = self.key(asked, wrong, (&text, at), pasting)?;
             let previous = text
                 .get(..at)
                 .and_then(|before| before.char_indices().next_back());
@@ -129,6 +158,9 @@ impl Lines {
                 // Of no use, and not to be seen.
                 _ if pasting && asked.typed => {}
                 Key::Enter => break,
+                Key::EndOfInput if text.is_empty() => return Err(self.end()),
+                // Where the cursor cannot be moved, it stays at the end.
+                Key::Left | Key::Home if !self.obeys => {}
                 Key::Char(c) if text.len() + c.len_utf8() > MOST => long = true,
                 Key::Char(c) => {
                     let c = if c == '\t' && !asked.hidden { ' ' } else { c };
@@ -170,7 +202,7 @@ impl Lines {
                 }
                 Key::Home => at = 0,
                 Key::End => at = text.len(),
-                Key::Other => {}
+                Key::EndOfInput | Key::Other => {}
             }
         }
         let more = !asked.goes_on && self.more()?;
@@ -202,13 +234,26 @@ impl Lines {
         Self::write(&line)
     }
 
-    /// The next key. The line is drawn before it is waited for.
-    fn key(&mut self, asked: Asked<'_>, wrong: Option<&str>, drawn: (&str, usize)) -> io::Result<Key> {
+    /// The next key. The line is drawn before it is waited for. `pasting`: the end of what is pasted may have got lost.
+    fn key(
+        &mut self,
+        asked: Asked<'_>,
+        wrong: Option<&str>,
+        drawn: (&str, usize),
+        pasting: bool,
+    ) -> io::Result<Key> {
         if let Some(key) = self.keys.next(false) {
             return Ok(key);
         }
         self.draw(asked, wrong, drawn)?;
+        if self.ended {
+            return Err(self.end());
+        }
+        let begun = Instant::now();
         loop {
+            if pasting && begun.elapsed() >= PASTE_OVER {
+                return Ok(Key::PasteEnd);
+            }
             let is_begun = !self.keys.is_empty();
             let came = Self::wait(if is_begun { QUIET } else { LOOK })?;
             if came {
@@ -222,11 +267,12 @@ impl Lines {
 
     /// Whether more comes along with a line that is complete; it is thrown away.
     fn more(&mut self) -> io::Result<bool> {
-        // Enter twice is nothing else than Enter.
         let mut more = false;
         loop {
             while let Some(key) = self.keys.next(true) {
-                more |= key != Key::Enter;
+                // Enter twice is nothing else than Enter, and arrows and a terminal's own reports are no lines.
+                more |= matches!(key, Key::Char(_) | Key::PasteBegin);
+                self.ended |= key == Key::EndOfInput;
             }
             if !Self::wait(QUIET)? {
                 return Ok(more);
@@ -253,6 +299,30 @@ impl Lines {
         }
     }
 
+    /// Nothing can be typed any more. What is said of it comes below the question.
+    fn end(&mut self) -> io::Error {
+        self.drawn = None;
+        let below = if self.obeys { "\n\u{1b}[J" } else { "\n" };
+        Self::write(below)
+            .err()
+            .unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// Throws away the lines that were typed before the question, and tells whether an end of the input stands behind them.
+    fn had_ended() -> io::Result<bool> {
+        let mut bytes = Zeroizing::new([0; 4096]);
+        let mut rest = MOST;
+        while rest > 0 && Self::wait(0)? {
+            match rustix::io::read(io::stdin(), &mut *bytes) {
+                Ok(0) => return Ok(true),
+                Ok(count) => rest = rest.saturating_sub(count),
+                Err(Errno::INTR | Errno::AGAIN) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
+    }
+
     fn read(&mut self) -> io::Result<()> {
         let mut bytes = Zeroizing::new([0; 4096]);
         match rustix::io::read(io::stdin(), &mut *bytes) {
@@ -266,13 +336,59 @@ impl Lines {
         }
     }
 
-    /// Removes what is drawn.
+    /// Removes what is drawn. Where that cannot be, what comes next stands below it.
     fn clear(&mut self) -> io::Result<()> {
-        let up = match std::mem::take(&mut self.above) {
+        let Some(drawn) = self.drawn.take() else {
+            return Ok(());
+        };
+        if !self.obeys {
+            return Self::write("\n");
+        }
+        let up = match drawn.cursor.row {
             0 => String::new(),
             rows => format!("\u{1b}[{rows}A"),
         };
         Self::write(&format!("\r{up}\u{1b}[J"))
+    }
+
+    /// What was typed at the end, or removed there, alone: whoever has the screen read aloud hears no more than that.
+    /// False where the line has to be drawn as a whole.
+    fn go_on(&mut self, answer: &str, columns: usize) -> io::Result<bool> {
+        let Some(drawn) = self
+            .drawn
+            .as_mut()
+            .filter(|drawn| drawn.is_at_end && drawn.columns == columns)
+        else {
+            return Ok(false);
+        };
+        let mut out = Zeroizing::new(String::new());
+        if let Some(typed) = answer.strip_prefix(drawn.answer.as_str()) {
+            // What has no width belongs to the letter before it.
+            let first = typed.chars().next();
+            if first.is_some_and(|c| measure_text_width(c.encode_utf8(&mut [0; 4])) == 0) {
+                return Ok(false);
+            }
+            out.push_str(typed);
+            drawn.cursor.go(typed, columns);
+            if !typed.is_empty() {
+                out.push_str(drawn.cursor.begin_row(columns, self.obeys));
+            }
+        } else if let Some(removed) = drawn.answer.strip_prefix(answer) {
+            let width = measure_text_width(removed);
+            // In one row.
+            if width == 0 || width > drawn.cursor.column {
+                return Ok(false);
+            }
+            drawn.cursor.column -= width;
+            for text in ["\u{8}", " ", "\u{8}"] {
+                out.push_str(&text.repeat(width));
+            }
+        } else {
+            return Ok(false);
+        }
+        Self::write(&out)?;
+        drawn.answer = Zeroizing::new(answer.to_owned());
+        Ok(true)
     }
 
     /// Draws what was wrong, the question, and the answer so far, with the cursor in its place.
@@ -281,6 +397,15 @@ impl Lines {
             0 => 80,
             columns => usize::from(columns),
         };
+        let tail = if asked.hidden { "" } else { text };
+        let (before, after) = tail.split_at(if asked.hidden { 0 } else { at });
+        let (before, after) = (
+            Zeroizing::new(printable(before)),
+            Zeroizing::new(printable(after)),
+        );
+        if after.is_empty() && self.go_on(&before, columns)? {
+            return Ok(());
+        }
         self.clear()?;
         let mut out = String::new();
         let mut end = Place::default();
@@ -303,9 +428,6 @@ impl Lines {
         } else {
             format!("{} ({})", asked.question, asked.hint)
         };
-        let tail = if asked.hidden { "" } else { text };
-        let (before, after) = tail.split_at(if asked.hidden { 0 } else { at });
-        let (before, after) = (printable(before), printable(after));
         // The answer goes on behind the last row of the question.
         for (place, row) in wrapped(&format!("? {question} ›"), columns).iter().enumerate() {
             if place > 0 {
@@ -318,36 +440,31 @@ impl Lines {
             let _ = write!(out, "{}", style(row).bold().for_stderr());
             end.go(row, columns);
         }
-        let _ = write!(out, " {before}{after}");
+        let _ = write!(out, " {}{}", *before, *after);
         end.go(" ", columns);
         end.go(&before, columns);
-        let cursor = end.clone();
+        let mut cursor = end.clone();
         end.go(&after, columns);
-        if end.column == columns {
-            // Some terminals are in the next row by now, others not yet.
-            out.push_str(" \r\u{1b}[K");
-            end = Place {
-                row: end.row + 1,
-                column: 0,
-            };
-        }
-        let cursor = if cursor.column == columns {
-            Place {
-                row: cursor.row + 1,
-                column: 0,
+        out.push_str(end.begin_row(columns, self.obeys));
+        let _ = cursor.begin_row(columns, self.obeys);
+        let is_at_end = after.is_empty();
+        if !is_at_end {
+            if end.row > cursor.row {
+                let _ = write!(out, "\u{1b}[{}A", end.row - cursor.row);
             }
-        } else {
-            cursor
-        };
-        if end.row > cursor.row {
-            let _ = write!(out, "\u{1b}[{}A", end.row - cursor.row);
+            out.push('\r');
+            if cursor.column > 0 {
+                let _ = write!(out, "\u{1b}[{}C", cursor.column);
+            }
         }
-        out.push('\r');
-        if cursor.column > 0 {
-            let _ = write!(out, "\u{1b}[{}C", cursor.column);
-        }
-        self.above = cursor.row;
-        Self::write(&out)
+        Self::write(&out)?;
+        self.drawn = Some(Drawn {
+            answer: before,
+            cursor,
+            is_at_end,
+            columns,
+        });
+        Ok(())
     }
 
     fn write(text: &str) -> io::Result<()> {
@@ -363,6 +480,8 @@ fn key_by_key(mut settings: Termios) -> Termios {
         .local_modes
         .remove(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ECHONL | LocalModes::IEXTEN);
     settings.local_modes.insert(LocalModes::ISIG);
+    // Enter is heard, whichever of the two a terminal sends for it.
+    settings.input_modes.remove(InputModes::IGNCR | InputModes::INLCR);
     settings.input_modes.insert(InputModes::ICRNL);
     settings.special_codes[SpecialCodeIndex::VMIN] = 1;
     settings.special_codes[SpecialCodeIndex::VTIME] = 0;
@@ -387,6 +506,16 @@ impl Place {
             }
             self.column += width;
         }
+    }
+
+    /// Goes on to the next row at the end of a full one, and says what has to be written for it: some terminals are there by now, others not
+    /// yet.
+    fn begin_row(&mut self, columns: usize, obeys: bool) -> &'static str {
+        if self.column < columns {
+            return "";
+        }
+        (self.row, self.column) = (self.row + 1, 0);
+        if obeys { " \r\u{1b}[K" } else { "" }
     }
 }
 

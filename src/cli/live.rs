@@ -9,7 +9,7 @@ use std::{
 use crate::validator::overview::view::View;
 
 use super::{
-    output::Output,
+    output::{Output, obeys_escapes},
     picture::{Extent, lines},
 };
 
@@ -33,7 +33,7 @@ impl Live {
     /// On standard output, if that is a terminal and a person is to read it.
     pub(super) fn new(output: &Output) -> Self {
         let term = console::Term::stdout();
-        let live = !output.is_json() && term.features().is_attended();
+        let live = !output.is_json() && term.features().is_attended() && obeys_escapes();
         Self(live.then(|| {
             Arc::new(Mutex::new(Bottom {
                 term,

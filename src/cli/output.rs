@@ -97,9 +97,14 @@ impl Output {
     }
 }
 
+/// Whether the terminal does as escape sequences say. A plain one, such as that of an editor or of a screen reader, shows them as letters.
+pub(super) fn obeys_escapes() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
 /// To the start of the line, without what the terminal itself shows there of Ctrl-C.
 fn line_start() -> &'static str {
-    if std::io::stderr().is_terminal() {
+    if std::io::stderr().is_terminal() && obeys_escapes() {
         "\r\u{1b}[K"
     } else {
         ""

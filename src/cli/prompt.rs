@@ -280,7 +280,11 @@ impl Prompt {
             Problem::new(
                 Kind::Interrupted,
                 format!("interrupted: {}", self.undone),
-                "the terminal was closed while it was asked",
+                if gone {
+                    "the terminal was closed while it was asked"
+                } else {
+                    "what is typed ended (Ctrl-D) before there was an answer"
+                },
                 "run the same command again, or give the answers as flags: see --help",
             )
         } else {
@@ -354,7 +358,7 @@ fn yes_or_no(line: &Line) -> Result<bool, Wrong> {
             "nothing that is pasted is an answer here: type yes or no, then press Enter",
         ));
     }
-    match line.text.to_ascii_lowercase().as_str() {
+    match line.text.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(true),
         "n" | "no" => Ok(false),
         _ => Err(Wrong::from(
@@ -401,6 +405,8 @@ mod tests {
             ("YES", true),
             ("n", false),
             ("No", false),
+            ("yes ", true),
+            ("  no\t", false),
         ] {
             assert_eq!(yes_or_no(&line(text)), Ok(answer), "{text}");
             let pasted = Line {
@@ -415,7 +421,7 @@ mod tests {
             "yes please",
             "ye",
             "yy",
-            "yes ",
+            "y es",
             "battery",
             "0",
             "true",

@@ -9,7 +9,7 @@ use crate::ceremony::progress::{Event, Link, OperatorProgress, Snapshot, Step};
 use super::{
     flapping::{Flapping, Telling},
     live::rows,
-    output::{Output, printable},
+    output::{Output, obeys_escapes, printable},
     run::now_ms,
 };
 
@@ -39,7 +39,7 @@ impl Screen {
     /// A screen on standard output.
     pub fn new(output: &Output) -> Self {
         let term = console::Term::stdout();
-        let live = !output.is_json() && term.features().is_attended();
+        let live = !output.is_json() && term.features().is_attended() && obeys_escapes();
         Self {
             output: output.clone(),
             term: live.then_some(term),

@@ -158,6 +158,8 @@ mod tests {
             format!("> {head}\n> {tail}"),
             format!("dave={head}\u{200b}{tail}"),
             format!("/ip4/1.2.3.4/tcp/1/p2p/{HEX}"),
+            // A key is told of before a password that stands before it.
+            format!("c7077e17b9c26a2ffa2afdda9296918b,{HEX}"),
         ] {
             assert_eq!(Secret::within(&text), Some(Secret::Key), "{text}");
             let shown = quoted(&text, 100);

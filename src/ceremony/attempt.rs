@@ -10,7 +10,7 @@ use rand::TryRng;
 use zeroize::Zeroizing;
 
 use super::backups;
-use super::files::{Cause, Disk, FileError, SECRET};
+use super::files::{Cause, Disk, FileError, SECRET, has_name, is_folder, is_there};
 use super::problem::Problem;
 
 /// What an operator has said about an attempt, and can never take back.
@@ -80,13 +80,14 @@ impl Attempts {
     /// # Errors
     /// Anything the disk says.
     pub fn numbers(&self) -> Result<Vec<u32>, FileError> {
-        let mut numbers: Vec<u32> = self
-            .disk
-            .list(&self.ceremony)?
-            .iter()
-            .filter_map(|name| name.strip_prefix(ATTEMPT)?.parse().ok())
-            .filter(|k| self.folder(*k).is_dir())
-            .collect();
+        let mut numbers: Vec<u32> = Vec::new();
+        for name in self.disk.list(&self.ceremony)? {
+            if let Some(k) = name.strip_prefix(ATTEMPT).and_then(|k| k.parse().ok())
+                && is_folder(&self.folder(k))?
+            {
+                numbers.push(k);
+            }
+        }
         numbers.sort_unstable();
         Ok(numbers)
     }
@@ -157,7 +158,7 @@ impl Attempts {
     pub fn create_seed(&self, k: u32) -> Result<Seed, Problem> {
         let folder = self.folder(k);
         self.disk.create_folder(&folder)?;
-        if folder.join(SEED_DESTROYED).exists() {
+        if is_there(&folder.join(SEED_DESTROYED))? {
             return Err(Problem::folder_state(
                 format!("attempt {k} is over"),
                 "its seed was destroyed",
@@ -197,7 +198,7 @@ impl Attempts {
     /// Anything the disk says.
     pub fn destroy_seeds(&self) -> Result<(), FileError> {
         for k in self.numbers()? {
-            if std::fs::symlink_metadata(self.folder(k).join(SEED)).is_ok() {
+            if has_name(&self.folder(k).join(SEED))? {
                 self.destroy_seed(k)?;
             }
         }
@@ -211,7 +212,7 @@ impl Attempts {
     pub fn tidy(&self) -> Result<(), FileError> {
         for k in self.numbers()? {
             let folder = self.folder(k);
-            if folder.join(SEED_DESTROYED).exists() {
+            if is_there(&folder.join(SEED_DESTROYED))? {
                 self.disk.destroy(&folder.join(SEED))?;
             }
             self.disk.remove_unfinished(&folder)?;
@@ -239,6 +240,17 @@ mod tests {
         assert_eq!(marks.keys().copied().collect::<Vec<_>>(), [1, 12]);
         assert_eq!(marks[&1], BTreeSet::from([Mark::Dead]));
         assert_eq!(marks[&12], BTreeSet::from([Mark::Voted, Mark::Signed]));
+    }
+
+    #[test]
+    fn no_seed_is_made_where_nobody_can_see_whether_it_was_destroyed() {
+        let dir = tempfile::tempdir().unwrap();
+        let attempts = Attempts::new(Disk::new(), dir.path());
+        let folder = attempts.folder(1);
+        Disk::new().create_folder(&folder).unwrap();
+        std::os::unix::fs::symlink(folder.join(SEED_DESTROYED), folder.join(SEED_DESTROYED)).unwrap();
+        assert!(attempts.create_seed(1).is_err() && attempts.tidy().is_err());
+        assert!(!folder.join(SEED).exists());
     }
 
     #[test]

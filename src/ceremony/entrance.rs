@@ -7,7 +7,7 @@ use crate::ethereum::network::Network;
 use crate::text::printable;
 
 use super::backups;
-use super::files::PUBLIC;
+use super::files::{PUBLIC, is_there};
 use super::folder::{DEFINITION, DataFolder, needed_bytes};
 use super::identity::{Identity, is_like_a_number};
 use super::problem::{Kind, Problem};
@@ -79,7 +79,7 @@ pub fn examine(
     let pending = publication::pending(folder)?;
     let lock_put_here = pending.is_none() && publication::keys_wait(folder.disk(), folder.root())?;
     let finished = pending.is_some()
-        || (!lock_put_here && folder.lock().exists() && folder.ceremony().join(PIN).exists());
+        || (!lock_put_here && is_there(&folder.lock())? && is_there(&folder.ceremony().join(PIN))?);
     if !finished {
         // Of a ceremony that was entered here and voted for, the results are its own: what is lost of them is made again.
         if !was_entered(folder, definition)? || publication::voted(folder)?.is_empty() {
@@ -116,7 +116,7 @@ pub fn enter(
     let entrance = examine(folder, definition, network, wallets)?;
     folder.pin("net", "network", net)?;
     folder.pin(PIN, "definition", &definition.definition_hash())?;
-    if !folder.definition().exists() {
+    if !is_there(&folder.definition())? {
         folder
             .disk()
             .write_new(&folder.definition(), &definition.to_json(), PUBLIC)?;

@@ -220,6 +220,63 @@ impl From<FileError> for Problem {
     }
 }
 
+/// Whether there is something at a path. What nobody can look at may be there: it is an error, and never nothing.
+///
+/// # Errors
+/// If it cannot be looked at: without permission, of a disk that fails.
+pub fn is_there(path: &Path) -> Result<bool, FileError> {
+    looked_at(path).map(|metadata| metadata.is_some())
+}
+
+/// Whether a name is taken, by a link that leads nowhere, too.
+///
+/// # Errors
+/// As [`is_there`].
+pub fn has_name(path: &Path) -> Result<bool, FileError> {
+    found(path, fs::symlink_metadata(path)).map(|metadata| metadata.is_some())
+}
+
+/// Whether there is a folder at a path.
+///
+/// # Errors
+/// As [`is_there`].
+pub fn is_folder(path: &Path) -> Result<bool, FileError> {
+    looked_at(path).map(|metadata| metadata.is_some_and(|metadata| metadata.is_dir()))
+}
+
+/// Whether there is a file at a path.
+///
+/// # Errors
+/// As [`is_there`].
+pub fn is_file(path: &Path) -> Result<bool, FileError> {
+    looked_at(path).map(|metadata| metadata.is_some_and(|metadata| metadata.is_file()))
+}
+
+/// Whether something is, or may be, at a path: for those to whom it is an error anyway what they then find.
+pub fn may_be_there(path: &Path) -> bool {
+    !matches!(is_there(path), Ok(false))
+}
+
+fn looked_at(path: &Path) -> Result<Option<fs::Metadata>, FileError> {
+    found(path, fs::metadata(path))
+}
+
+fn found(path: &Path, looked: io::Result<fs::Metadata>) -> Result<Option<fs::Metadata>, FileError> {
+    match looked {
+        Ok(metadata) => Ok(Some(metadata)),
+        // Nothing has such a name, or can have it.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(FileError::new("look at", path, error)),
+    }
+}
+
 /// The way to the disk. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Disk {
@@ -617,6 +674,39 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_not_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "").unwrap();
+        // As a disk that fails, or a folder of somebody else; the administrator may look everywhere.
+        std::os::unix::fs::symlink(at("loop"), at("loop")).unwrap();
+        std::os::unix::fs::symlink(at("nothing"), at("link")).unwrap();
+        for (name, there) in [
+            ("file", Some(true)),
+            ("nothing", Some(false)),
+            ("link", Some(false)),
+            ("file/below", Some(false)),
+            (&"x".repeat(300), Some(false)),
+            ("loop", None),
+            ("loop/below", None),
+        ] {
+            assert_eq!(is_there(&at(name)).ok(), there, "{name}");
+            assert_eq!(may_be_there(&at(name)), there != Some(false), "{name}");
+            assert_eq!(is_file(&at(name)).ok(), there, "{name}");
+            assert_eq!(is_folder(&at(name)).ok(), there.map(|_| false), "{name}");
+        }
+        assert!(is_folder(dir.path()).unwrap() && !is_file(dir.path()).unwrap());
+        for (name, taken) in [
+            ("file", Some(true)),
+            ("nothing", Some(false)),
+            ("link", Some(true)),
+            ("loop/below", None),
+        ] {
+            assert_eq!(has_name(&at(name)).ok(), taken, "{name}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use super::attempt::Attempts;
 use super::backups;
-use super::files::{Cause, Disk, FileError, SECRET};
+use super::files::{Cause, Disk, FileError, SECRET, is_folder, is_there};
 use super::problem::Problem;
 use super::publication;
 
@@ -39,12 +39,12 @@ pub const MAX_JSON_BYTES: u64 = 256 * 1024 * 1024;
 /// Refuses a data folder that is not there, for every command that needs one.
 ///
 /// # Errors
-/// If it is not there.
+/// If it is not there, or cannot be looked at.
 pub fn require(root: &Path) -> Result<(), Problem> {
-    if root.is_dir() {
+    if is_folder(root)? {
         return Ok(());
     }
-    let why = if root.exists() {
+    let why = if is_there(root)? {
         "something else has that name"
     } else {
         "your identity and all that belongs to it are looked for there"
@@ -122,7 +122,7 @@ impl DataFolder {
     /// # Errors
     /// Anything the disk says.
     pub fn end_leftovers(disk: &Disk, root: &Path) -> Result<(), Problem> {
-        if !root.join(CEREMONY).is_dir() || !publication::has_leftovers(disk, root)? {
+        if !is_folder(&root.join(CEREMONY))? || !publication::has_leftovers(disk, root)? {
             return Ok(());
         }
         match Self::open(disk, root) {
@@ -136,7 +136,7 @@ impl DataFolder {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_or_create(disk: &Disk, root: &Path) -> Result<Self, Problem> {
-        if !root.exists() {
+        if !is_there(root)? {
             disk.create_folder(root)?;
         }
         Self::open(disk, root)

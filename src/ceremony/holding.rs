@@ -16,7 +16,7 @@ use crate::{
 
 use super::{
     backups,
-    files::Disk,
+    files::{Disk, is_there},
     folder::{DataFolder, LOCK, VALIDATOR_KEYS},
     identity::Identity,
     keystores::{self, KeyFile, Opened, Places, Shut},
@@ -55,9 +55,9 @@ pub fn examine(
 /// Refuses a folder without a lock.
 ///
 /// # Errors
-/// If there is none.
+/// If there is none, or it cannot be looked at.
 pub fn require_lock(root: &Path) -> Result<(), Problem> {
-    if root.join(LOCK).exists() {
+    if is_there(&root.join(LOCK))? {
         return Ok(());
     }
     // A folder that was exported, or whose import was not finished, has a better reason.

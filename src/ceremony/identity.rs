@@ -13,7 +13,7 @@ use crate::text::{is_typographic_quote, is_unprintable};
 
 use super::backups;
 use super::entrance::PIN;
-use super::files::{Disk, PUBLIC, SECRET};
+use super::files::{Disk, PUBLIC, SECRET, has_name};
 use super::folder::{CEREMONY, DataFolder, IDENTITY, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS};
 use super::problem::Problem;
 
@@ -43,7 +43,7 @@ impl Identity {
     /// With what is to be done instead.
     pub fn refuse_another(root: &Path) -> Result<(), Problem> {
         let path = root.join(IDENTITY);
-        if std::fs::symlink_metadata(&path).is_ok() {
+        if has_name(&path)? {
             return Err(Problem::folder_state(
                 format!("there is an identity in {} already", root.display()),
                 format!("{} exists, and a key is never overwritten", path.display()),
@@ -166,13 +166,12 @@ enum Needed {
     ByResults,
 }
 
-/// Whether anything in a folder needs its identity, so that another one would only be in the way.
+/// Whether anything in a folder needs its identity, so that another one would only be in the way. What cannot be looked at may.
 fn needed_in(root: &Path) -> Option<Needed> {
-    let is_there = |path: PathBuf| std::fs::symlink_metadata(path).is_ok();
-    let holds_any = |path: PathBuf, begins: &str| {
-        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-        let mut names = entries.map(|entry| entry.file_name());
-        names.any(|name| name.to_string_lossy().starts_with(begins))
+    let is_there = |path: PathBuf| !matches!(has_name(&path), Ok(false));
+    let holds_any = |path: PathBuf, begins: &str| match Disk::new().list(&path) {
+        Ok(names) => names.iter().any(|name| name.starts_with(begins)),
+        Err(_) => is_there(path),
     };
     let ceremony = root.join(CEREMONY);
     if [LOCK, SLASHING_PROTECTION]

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::attempt::{self, Attempts};
 use super::backups;
-use super::files::{Cause, Disk, FileError, PUBLIC, SECRET};
+use super::files::{Cause, Disk, FileError, PUBLIC, SECRET, has_name, is_there};
 use super::folder::{CEREMONY, DataFolder, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS, is_deposit_file};
 use super::problem::{Kind, Problem};
 use super::staging;
@@ -80,7 +80,7 @@ pub fn begin(
         return Ok(false);
     }
     let manifest = out.join(MANIFEST);
-    let mut is_first = !manifest.exists() && std::fs::symlink_metadata(folder.slashing_protection()).is_err();
+    let mut is_first = !is_there(&manifest)? && !has_name(&folder.slashing_protection())?;
     // What an earlier, interrupted beginning left was never visible.
     for name in disk.list(&out)? {
         disk.remove(&out.join(name))?;
@@ -104,7 +104,7 @@ pub fn begin(
                 }
                 staged => {
                     // Before there is a manifest no keystore gets its name: it was used here, or put here from a folder in which it was.
-                    is_first &= !folder.keys().join(&name).exists();
+                    is_first &= !is_there(&folder.keys().join(&name))?;
                     staged?
                 }
             };
@@ -163,8 +163,12 @@ fn read_manifest(folder: &DataFolder, k: u32) -> Result<Option<Manifest>, Proble
 
 /// The attempts that have a manifest.
 fn begun(folder: &DataFolder) -> Result<Vec<u32>, Problem> {
-    let mut numbers = folder.attempts().numbers()?;
-    numbers.retain(|k| staged_outputs(folder, *k).join(MANIFEST).exists());
+    let mut numbers = Vec::new();
+    for k in folder.attempts().numbers()? {
+        if is_there(&staged_outputs(folder, k).join(MANIFEST))? {
+            numbers.push(k);
+        }
+    }
     Ok(numbers)
 }
 
@@ -222,7 +226,7 @@ fn conclude(folder: &DataFolder, k: u32) -> Result<(), Problem> {
 /// # Errors
 /// Anything the disk says.
 pub fn tidy(folder: &DataFolder) -> Result<(), Problem> {
-    if folder.lock().exists() {
+    if is_there(&folder.lock())? {
         for k in begun(folder)? {
             if !waits(folder, k)? {
                 // What is left of the lock's staged file is a second name of the same one.
@@ -240,11 +244,16 @@ pub fn tidy(folder: &DataFolder) -> Result<(), Problem> {
 /// Anything the disk says.
 pub(super) fn has_leftovers(disk: &Disk, root: &Path) -> Result<bool, FileError> {
     let attempts = Attempts::new(disk.clone(), &root.join(CEREMONY));
-    let is_left = |k: &u32| {
-        let folder = attempts.folder(*k);
-        folder.join(STAGED_FILES).join(MANIFEST).exists() || folder.join(attempt::SEED).exists()
-    };
-    Ok(root.join(LOCK).exists() && attempts.numbers()?.iter().any(is_left))
+    if !is_there(&root.join(LOCK))? {
+        return Ok(false);
+    }
+    for k in attempts.numbers()? {
+        let folder = attempts.folder(k);
+        if is_there(&folder.join(STAGED_FILES).join(MANIFEST))? || is_there(&folder.join(attempt::SEED))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether there is a lock in a folder, held or not, whose own keystores still wait in `ceremony/` for their places: it was made elsewhere, and
@@ -253,7 +262,7 @@ pub(super) fn has_leftovers(disk: &Disk, root: &Path) -> Result<bool, FileError>
 /// # Errors
 /// Anything the disk says.
 pub fn keys_wait(disk: &Disk, root: &Path) -> Result<bool, FileError> {
-    if !root.join(LOCK).exists() {
+    if !is_there(&root.join(LOCK))? {
         return Ok(false);
     }
     let attempts = Attempts::new(disk.clone(), &root.join(CEREMONY));
@@ -266,10 +275,13 @@ pub fn keys_wait(disk: &Disk, root: &Path) -> Result<bool, FileError> {
         return Ok(false);
     };
     let staged = disk.list(&attempts.folder(*newest).join(KEYS))?;
-    let has_no_place = |name: &String| {
-        is_plain(&format!("{VALIDATOR_KEYS}/{name}")) && !root.join(VALIDATOR_KEYS).join(name).exists()
-    };
-    Ok(staged.iter().any(has_no_place))
+    for name in &staged {
+        if is_plain(&format!("{VALIDATOR_KEYS}/{name}")) && !is_there(&root.join(VALIDATOR_KEYS).join(name))?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether anything of attempt `k` has not got its name yet. The lock is the last: a staged one that is not the very file in its place
@@ -321,12 +333,13 @@ pub fn distrust(folder: &DataFolder, cluster: Cluster) -> Result<(), Problem> {
 /// seeds.
 fn destroy_seeds_if_finished(folder: &DataFolder) -> Result<(), Problem> {
     let [first, _] = key_file_names(0);
-    if !folder.lock().exists() || !folder.keys().join(&first).exists() || !begun(folder)?.is_empty() {
+    if !is_there(&folder.lock())? || !is_there(&folder.keys().join(&first))? || !begun(folder)?.is_empty() {
         return Ok(());
     }
     // An own keystore that still waits beside its attempt has not been published.
-    let waits = |k: &u32| staged_keys(folder, *k).join(&first).exists();
-    if voted(folder)?.last().is_some_and(|newest| !waits(newest)) {
+    if let Some(newest) = voted(folder)?.last()
+        && !is_there(&staged_keys(folder, *newest).join(&first))?
+    {
         folder.attempts().destroy_seeds()?;
     }
     Ok(())
@@ -340,13 +353,15 @@ fn destroy_seeds_if_finished(folder: &DataFolder) -> Result<(), Problem> {
 pub fn voted(folder: &DataFolder) -> Result<Vec<u32>, Problem> {
     let attempts = folder.attempts();
     let marks = attempts.marks()?;
-    let mut numbers = attempts.numbers()?;
-    numbers.retain(|k| {
+    let mut numbers = Vec::new();
+    for k in attempts.numbers()? {
         let marked = marks
-            .get(k)
+            .get(&k)
             .is_some_and(|marks| marks.contains(&attempt::Mark::Voted));
-        marked || staging::stored_file(folder, *k).exists()
-    });
+        if marked || is_there(&staging::stored_file(folder, k))? {
+            numbers.push(k);
+        }
+    }
     Ok(numbers)
 }
 

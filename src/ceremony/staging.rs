@@ -18,7 +18,7 @@ use crate::ethereum::keystore::{Derived, Kdf, Keystore, Password, lanes_of_many}
 
 use super::attempt::Mark;
 use super::backups;
-use super::files::{Cause, SECRET};
+use super::files::{Cause, SECRET, is_file, is_there, may_be_there};
 use super::folder::DataFolder;
 use super::problem::Problem;
 use super::publication::{MAX_KEY_FILE_BYTES, key_file_names, staged_keys};
@@ -221,7 +221,7 @@ pub fn stored_for(folder: &DataFolder, k: u32, validators: usize) -> Result<Opti
     let mut outputs = [0; 32];
     let digits = text.strip_suffix(b"\n").unwrap_or(&text);
     let is_whole = hex::decode_to_slice(digits, &mut outputs).is_ok();
-    Ok((is_whole && is_complete(folder, k, validators)).then_some(outputs))
+    Ok((is_whole && is_complete(folder, k, validators)?).then_some(outputs))
 }
 
 /// Keeps, again, what the keystores of attempt `k` were stored for.
@@ -315,7 +315,7 @@ fn make_room(folder: &DataFolder, k: u32, outputs: &Hash, validators: usize) -> 
     }
     let aside = (1u32..1_000_000)
         .map(|i| keys.with_file_name(format!("keys.incomplete-{i}")))
-        .find(|path| !path.exists());
+        .find(|path| !may_be_there(path));
     if let Some(aside) = aside {
         folder.disk().rename_new(&keys, &aside)?;
     }
@@ -336,21 +336,33 @@ fn is_voted(folder: &DataFolder, k: u32) -> Result<bool, Problem> {
 }
 
 /// Whether all keystores and passwords of attempt `k` are there, staged or published.
-fn is_complete(folder: &DataFolder, k: u32, validators: usize) -> bool {
+fn is_complete(folder: &DataFolder, k: u32, validators: usize) -> Result<bool, Problem> {
     let staged = staged_keys(folder, k);
-    (0..validators).all(|i| {
-        u32::try_from(i).is_ok_and(|i| {
-            key_file_names(i)
-                .iter()
-                .all(|name| staged.join(name).is_file() || folder.keys().join(name).is_file())
-        })
-    })
+    for i in 0..validators {
+        let Ok(i) = u32::try_from(i) else {
+            return Ok(false);
+        };
+        for name in key_file_names(i) {
+            if !is_file(&staged.join(&name))? && !is_file(&folder.keys().join(&name))? {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// Whether all keystores of attempt `k` wait for their publication.
-pub fn are_staged(folder: &DataFolder, k: u32, validators: u32) -> bool {
+///
+/// # Errors
+/// If one of them cannot be looked at.
+pub fn are_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<bool, Problem> {
     let staged = staged_keys(folder, k);
-    (0..validators).all(|i| key_file_names(i).iter().all(|name| staged.join(name).exists()))
+    for name in (0..validators).flat_map(key_file_names) {
+        if !is_there(&staged.join(name))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Opens the keystores of attempt `k`, wherever a publication has them by now: for an operator that voted and whose
@@ -361,14 +373,14 @@ pub fn are_staged(folder: &DataFolder, k: u32, validators: u32) -> bool {
 pub fn open_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<Vec<SecretKey>, Problem> {
     let (staged, published) = (staged_keys(folder, k), folder.keys());
     // Whatever is missing is missing where the others are: put back elsewhere it would be of no use, or in the way.
-    let home = if folder.disk().list(&staged)?.is_empty() && published.exists() {
+    let home = if folder.disk().list(&staged)?.is_empty() && is_there(&published)? {
         &published
     } else {
         &staged
     };
     let place = |name: &str| -> PathBuf {
         let places = [&staged, &published].map(|place| place.join(name));
-        let is_there = places.into_iter().find(|path| path.exists());
+        let is_there = places.into_iter().find(|path| may_be_there(path));
         is_there.unwrap_or_else(|| home.join(name))
     };
     let fail = |path: &Path, error: &dyn std::fmt::Display| {
@@ -412,13 +424,13 @@ pub fn open_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<Vec<S
 /// there the others wait for it.
 fn without_some(folder: &DataFolder, k: u32) -> String {
     let places = [staged_keys(folder, k), folder.keys()];
-    let away = places.iter().filter(|place| place.exists()).map(|place| {
+    let away = places.iter().filter(|place| may_be_there(place)).map(|place| {
         let mut aside = place.clone().into_os_string();
         aside.push(".incomplete");
         format!("mv {} {}", quoted(place), quoted(Path::new(&aside)))
     });
     // Only of what was published there may be a backup.
-    let restore = if folder.keys().exists() {
+    let restore = if may_be_there(&folder.keys()) {
         format!("; {}", backups::RESTORE)
     } else {
         String::new()
@@ -437,11 +449,12 @@ fn without_some(folder: &DataFolder, k: u32) -> String {
 /// If some are there, and one is missing or does not open.
 pub fn find_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<Option<Vec<SecretKey>>, Problem> {
     let staged = staged_keys(folder, k);
-    let is_there = |i: u32| {
+    let mut none = true;
+    for i in 0..validators {
         let [json_name, _] = key_file_names(i);
-        staged.join(&json_name).exists() || folder.keys().join(&json_name).exists()
-    };
-    if !(0..validators).any(is_there) {
+        none &= !is_there(&staged.join(&json_name))? && !is_there(&folder.keys().join(&json_name))?;
+    }
+    if none {
         return Ok(None);
     }
     open_staged(folder, k, validators).map(Some)

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use crate::ceremony::{
     backups,
     define::timestamp,
-    files::Disk,
+    files::{Disk, has_name, is_there},
     folder::{LOCK, VALIDATOR_KEYS},
     holding,
     keystores::KeyFile,
@@ -39,7 +39,7 @@ pub(super) fn backup(context: &Context, args: &BackupArgs) -> Result<(), Problem
     let (disk, root) = (Disk::new(), &context.data_dir);
     retirement::refuse(&disk, root)?;
     // The lock is the last of the results that gets its name.
-    if !root.join(LOCK).exists() {
+    if !is_there(&root.join(LOCK))? {
         return Err(Problem::folder_state(
             "there is nothing to back up yet",
             format!(
@@ -79,7 +79,7 @@ pub(super) fn backup(context: &Context, args: &BackupArgs) -> Result<(), Problem
             "name a file on another disk or machine, or a place from which you take it there",
         ));
     }
-    if std::fs::symlink_metadata(&target).is_ok() {
+    if has_name(&target)? {
         return Err(Problem::folder_state(
             format!("cannot write {}", target.display()),
             "it is there already, and nothing is ever overwritten",

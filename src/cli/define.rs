@@ -1,7 +1,7 @@
 //! `conclave define`: a plan and everybody's records become the definition that all operators join.
 
 use crate::ceremony::define::definition;
-use crate::ceremony::files::{Disk, PUBLIC};
+use crate::ceremony::files::{Disk, PUBLIC, is_there};
 use crate::ceremony::folder::DataFolder;
 use crate::ceremony::identity::Identity;
 use crate::ceremony::names::Names;
@@ -40,7 +40,7 @@ pub(super) fn run(context: &Context, args: &DefineArgs) -> Result<(), Problem> {
     payees.of_plan(&plan)?;
     let folder = DataFolder::open_or_create(&Disk::new(), &context.data_dir)?;
     let path = folder.definition();
-    if path.exists() {
+    if is_there(&path)? {
         return Err(Problem::folder_state(
             format!("there is a definition in {} already", folder.root().display()),
             format!("{} exists, and nothing is ever overwritten", path.display()),

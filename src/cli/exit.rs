@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::{
     ceremony::{
         exits::EXITS,
-        files::{Disk, SECRET},
+        files::{self, Disk, SECRET, is_folder},
         folder::DataFolder,
         holding::{self, Holding},
         problem::{Kind, Problem},
@@ -235,7 +235,8 @@ fn confirm(
     };
     out.say(format!(
         "An exit cannot be undone, and your consent cannot be taken back: once {t} of the {n} operators consent, anybody who \
-         has\ntheir parts can end {validators} for good. {its} nothing from then on. Keep your machines running until {it}\nleft. \
+         has \
+         their parts can end {validators} for good. {its} nothing from then on. Keep your machines running until {it} left. \
          Make sure that the withdrawal address is yours, and that you can use it.\n"
     ));
     if args.yes {
@@ -468,7 +469,7 @@ fn to_files(
     path: &Path,
 ) -> Result<(), Problem> {
     let many = args.all || validators.len() > 1;
-    if many && path.exists() && !path.is_dir() {
+    if many && files::is_there(path)? && !is_folder(path)? {
         return Err(Problem::new(
             Kind::Usage,
             "one file is for one validator",
@@ -526,7 +527,7 @@ fn to_files(
     confirm(context, args, place, &exits)?;
     context.output.say("Opening the keystores ...");
     let holding = holding::open(&folder, place.network.as_ref())?;
-    if many && !path.exists() {
+    if many && !files::is_there(path)? {
         disk.create_folder(path)?;
     }
     for (validator, message) in &exits {
@@ -551,7 +552,7 @@ fn part_path(
     many: bool,
     given: &Path,
 ) -> Result<PathBuf, Problem> {
-    if !many && !given.is_dir() {
+    if !many && !is_folder(given)? {
         return Ok(given.to_owned());
     }
     let name = partial_name(&place.group, (place.operator, validator), message);
@@ -569,7 +570,7 @@ fn is_there(
     (validator, message): (u32, &VoluntaryExit),
     path: &Path,
 ) -> Result<bool, Problem> {
-    if std::fs::symlink_metadata(path).is_err() {
+    if !files::has_name(path)? {
         return Ok(false);
     }
     let part = disk.read(path, MAX_FILE_BYTES as u64).ok();

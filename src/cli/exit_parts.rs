@@ -8,7 +8,7 @@ use std::{
 use crate::{
     ceremony::{
         exits::{EXITS, ExitFiles},
-        files::{Disk, SECRET},
+        files::{Cause, Disk, FileError, SECRET, is_folder, is_there},
         problem::{Kind, Problem},
     },
     ethereum::exit::VoluntaryExit,
@@ -35,15 +35,9 @@ pub(super) fn combine(context: &Context, disk: &Disk, args: &ExitArgs, place: &P
     let mut partials = Vec::with_capacity(args.combine.len());
     let mut exits = BTreeSet::new();
     for path in &args.combine {
-        let bytes = disk.read(path, MAX_FILE_BYTES as u64).map_err(|error| {
-            let is_list = error.is_missing() && path.to_string_lossy().contains(',');
-            let mut problem = Problem::from(error);
-            if is_list {
-                "give the files one after the other, with a blank between them: --combine FILE FILE"
-                    .clone_into(&mut problem.what_to_do);
-            }
-            problem
-        })?;
+        let bytes = disk
+            .read(path, MAX_FILE_BYTES as u64)
+            .map_err(|error| no_part(path, error))?;
         let partial = PartialExit::from_json(&bytes, &place.group).map_err(|error| {
             Problem::bad_input(
                 format!("{} cannot be used", path.display()),
@@ -58,10 +52,9 @@ pub(super) fn combine(context: &Context, disk: &Disk, args: &ExitArgs, place: &P
         ));
         partials.push(partial);
     }
-    if let Some(out) = args
-        .out
-        .as_ref()
-        .filter(|out| exits.len() > 1 && out.exists() && !out.is_dir())
+    if let Some(out) = args.out.as_ref().filter(|_| exits.len() > 1)
+        && is_there(out)?
+        && !is_folder(out)?
     {
         return Err(Problem::new(
             Kind::Usage,
@@ -152,6 +145,23 @@ pub(super) fn combine(context: &Context, disk: &Disk, args: &ExitArgs, place: &P
                  BEACON_NODE/eth/v1/beacon/pool/voluntary_exits");
     }
     outcome.conclude()
+}
+
+/// Why a file cannot be read as a part of an exit.
+fn no_part(path: &Path, error: FileError) -> Problem {
+    let is_list = error.is_missing() && path.to_string_lossy().contains(',');
+    let is_large = matches!(error.cause, Cause::TooLarge(_));
+    let mut problem = Problem::from(error);
+    if is_large {
+        "it is far too large for a part of an exit".clone_into(&mut problem.why);
+        "give files that operators of this cluster wrote with conclave exit --partial-out"
+            .clone_into(&mut problem.what_to_do);
+    }
+    if is_list {
+        "give the files one after the other, with a blank between them: --combine FILE FILE"
+            .clone_into(&mut problem.what_to_do);
+    }
+    problem
 }
 
 /// What became of the exits of which there was a part: each is signed, or in one of the first two lists.
@@ -597,8 +607,8 @@ fn write_signed(
     let bytes = signed_file(&made.exit);
     let name = signed_name(&place.group, made.validator, &made.exit.message).ok_or_else(unexpected)?;
     let path = match &args.out {
-        Some(path) if several || path.is_dir() => {
-            if !path.exists() {
+        Some(path) if several || is_folder(path)? => {
+            if !is_there(path)? {
                 disk.create_folder(path)?;
             }
             path.join(name)

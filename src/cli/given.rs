@@ -20,6 +20,7 @@ use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 use zeroize::Zeroizing;
 
+use crate::ceremony::files::may_be_there;
 use crate::ceremony::problem::{Kind, Problem};
 use crate::p2p::node::{can_dial, can_listen};
 use crate::recognise::without_bom;
@@ -307,7 +308,8 @@ fn unfit(id: &str, name: &str, value: &OsStr) -> Option<Problem> {
         );
         return Some(not_a_secret(Kind::BadInput, &what, secret));
     }
-    if Path::new(value).exists() {
+    // Of what cannot be looked at, whoever reads it says why.
+    if may_be_there(Path::new(value)) {
         return None;
     }
     Some(Problem::bad_input(
@@ -341,7 +343,7 @@ pub(super) fn mistake(name: &str, value: &OsStr) -> Option<Problem> {
     } else {
         return None;
     };
-    (!Path::new(value).exists()).then_some(problem)
+    (!may_be_there(Path::new(value))).then_some(problem)
 }
 
 /// What is wrong with a value that was not understood, if it is one of the usual things.
@@ -660,7 +662,21 @@ fn host_and_port(text: &str) -> Option<Multiaddr> {
 
 #[cfg(test)]
 mod tests {
+    use crate::ceremony::files::Disk;
+
     use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_looked_at_is_not_called_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("password");
+        let judged = || unfit("password_file", "--password-file", path.as_os_str());
+        assert!(judged().unwrap().what.contains("is missing"));
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        assert_eq!(judged().map(|problem| problem.what), None);
+        let file = Disk::new().read_secret(&path, 10).unwrap_err();
+        assert!(!file.is_missing());
+    }
 
     #[test]
     fn addresses_are_understood_in_both_forms_and_judged() {

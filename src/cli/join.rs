@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::ceremony::backups;
 use crate::ceremony::conductor::{self, Ask, Handed, Outcome, Person, Setup};
 use crate::ceremony::entrance;
-use crate::ceremony::files::Disk;
+use crate::ceremony::files::{Disk, is_there};
 use crate::ceremony::folder::{DEFINITION, DataFolder, SLASHING_PROTECTION};
 use crate::ceremony::identity::Identity;
 use crate::ceremony::names::Names;
@@ -184,7 +184,7 @@ fn definition_path(context: &Context, args: &JoinArgs) -> Result<PathBuf, Proble
         return Ok(path.clone());
     }
     let path = context.data_dir.join(DEFINITION);
-    if path.exists() {
+    if is_there(&path)? {
         return Ok(path);
     }
     Err(Problem::new(

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, FromArgMatches};
 
-use crate::ceremony::files::Disk;
+use crate::ceremony::files::{Disk, is_there};
 use crate::ceremony::folder::{self, CEREMONY, DataFolder};
 use crate::ceremony::holding;
 use crate::ceremony::problem::{Kind, Problem};
@@ -172,7 +172,7 @@ fn refuse_wrong_folder(root: &Path, command: &Command) -> Result<(), Problem> {
         _ => return Ok(()),
     };
     folder::require(root)?;
-    if needs_lock && !root.join(CEREMONY).exists() {
+    if needs_lock && !is_there(&root.join(CEREMONY))? {
         holding::require_lock(root)?;
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use crate::{
     ceremony::{
         define::timestamp,
-        files::Disk,
+        files::{Disk, has_name, is_there},
         folder::{DataFolder, LOCK, SLASHING_PROTECTION},
         holding::{self, Holding},
         moving::{
@@ -60,7 +60,7 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
             "start conclave run in it once, and answer what it asks; or import the same backup on the new machine instead",
         ));
     }
-    if !folder.lock().exists() {
+    if !is_there(&folder.lock())? {
         return Err(Problem::folder_state(
             "there is nothing to export",
             format!(
@@ -81,7 +81,7 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
     let meanwhile = interrupts::meanwhile(undone);
     let holding = check(context, &folder, network.as_ref())?;
     let target = moving::target(&args.file, &holding.lock.lock_hash(), holding.operator);
-    if state == State::Works && std::fs::symlink_metadata(&target).is_ok() {
+    if state == State::Works && has_name(&target)? {
         return Err(Problem::folder_state(
             format!("cannot write {}", target.display()),
             "it is there already, and nothing is ever overwritten",
@@ -285,8 +285,8 @@ fn imported(context: &Context, holding: &Holding, is_backup: bool, mark: Option<
     if is_backup {
         out.say(format!(
             "Imported operator {operator} of {operators} from a backup. This folder counts as restored: what its share signed after \
-             the backup was made\nis not in it. conclave run asks whether the original is gone for good, waits until all other operators are \
-             connected and\nhave told what they remember, and signs from two whole epochs after that on.",
+             the backup was made is not in it. conclave run asks whether the original is gone for good, waits until all other operators are \
+             connected and have told what they remember, and signs from two whole epochs after that on.",
         ));
         out.warn(
             "if the original may ever start again, start nothing here: a share that works in two places signs twice, and that costs the \
@@ -314,14 +314,14 @@ fn imported(context: &Context, holding: &Holding, is_backup: bool, mark: Option<
 fn first_start(mark: Option<Mark>) -> &'static str {
     match mark {
         Some(Mark::Restored) => {
-            "it was restored from a backup before it moved, so it waits\nuntil all other operators are connected and have told what they \
+            "it was restored from a backup before it moved, so it waits until all other operators are connected and have told what they \
              remember, and signs from two whole epochs after that on"
         }
         Some(Mark::PartialImport) => {
-            "it attests after two whole epochs, as not all that was signed\nbefore is on record"
+            "it attests after two whole epochs, as not all that was signed before is on record"
         }
         Some(Mark::New | Mark::LatePublication | Mark::Moved) | None => {
-            "it attests at once if all other operators confirm that they have\nseen nothing newer, else after two whole epochs"
+            "it attests at once if all other operators confirm that they have seen nothing newer, else after two whole epochs"
         }
     }
 }

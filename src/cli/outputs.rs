@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::ceremony::exits::EXITS;
-use crate::ceremony::files::parent;
+use crate::ceremony::files::{may_be_there, parent};
 use crate::ceremony::folder::{CEREMONY, DEFINITION, IDENTITY, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS};
 use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::restored::RESTORED;
@@ -128,6 +128,7 @@ pub(super) fn refuse_ours(root: &Path, (flag, path): (&str, &Path)) -> Result<()
 /// # Errors
 /// If the file is there and does not begin as a log of ours does, or has other names elsewhere; anything the disk says.
 pub(super) fn refuse_what_is_no_log(path: &Path) -> Result<(), Problem> {
+    // What cannot be looked at is told when it is opened.
     let Ok(metadata) = fs::metadata(path) else {
         return Ok(());
     };
@@ -201,7 +202,7 @@ fn is_data_folder(folder: &Path) -> bool {
     [IDENTITY, LOCK, SLASHING_PROTECTION, RETIRED]
         .iter()
         .any(|name| folder.join(name).symlink_metadata().is_ok())
-        || folder.join(CEREMONY).join("in-use").exists()
+        || may_be_there(&folder.join(CEREMONY).join("in-use"))
 }
 
 fn same(one: &Metadata, other: &Metadata) -> bool {
@@ -263,6 +264,9 @@ mod tests {
         fs::write(root.join(IDENTITY), "secret").unwrap();
         fs::create_dir(dir.path().join("other")).unwrap();
         fs::write(dir.path().join("other").join(LOCK), "{}").unwrap();
+        // One of which nothing is left but that it is in use.
+        fs::create_dir_all(dir.path().join("third").join(CEREMONY)).unwrap();
+        fs::write(dir.path().join("third").join(CEREMONY).join("in-use"), "").unwrap();
         symlink("node", dir.path().join("link")).unwrap();
         // What it points to is not there yet.
         symlink("node/RETIRED", dir.path().join("dangling")).unwrap();
@@ -298,6 +302,7 @@ mod tests {
             "innocent.log",
             "other/RETIRED",
             "other/validator_keys/x",
+            "third/RETIRED",
         ] {
             let problem = refused(ours).expect_err(ours);
             assert_eq!(

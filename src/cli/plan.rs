@@ -1,6 +1,6 @@
 //! `conclave plan new`: a few questions, or flags, and a plan.
 
-use crate::ceremony::files::{Disk, PUBLIC};
+use crate::ceremony::files::{Disk, PUBLIC, is_folder, is_there};
 use crate::ceremony::plan::{
     DEFAULT_GAS_LIMIT, OPERATORS, Payout, Plan, VALIDATORS, check_amounts, check_name, default_threshold,
     tolerance,
@@ -23,7 +23,15 @@ pub(super) fn new(context: &Context, args: PlanArgs) -> Result<(), Problem> {
         .out
         .clone()
         .unwrap_or_else(|| context.data_dir.join("plan.toml"));
-    if path.exists() {
+    if is_folder(&path)? {
+        return Err(Problem::new(
+            Kind::Usage,
+            format!("{} is a folder", path.display()),
+            "a plan is a file",
+            format!("name a file in it: --out {}", path.join("plan.toml").display()),
+        ));
+    }
+    if is_there(&path)? {
         return Err(Problem::folder_state(
             format!("there is a plan in {} already", path.display()),
             "nothing is ever overwritten",

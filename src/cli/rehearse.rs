@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use crate::ceremony::define::definition;
-use crate::ceremony::files::{Disk, PUBLIC};
+use crate::ceremony::files::{Disk, PUBLIC, is_there};
 use crate::ceremony::folder::{DataFolder, MAX_JSON_BYTES};
 use crate::ceremony::identity::Identity;
 use crate::ceremony::names::Names;
@@ -28,7 +28,7 @@ use crate::ethereum::network::Network;
 
 use super::args::{KdfChoice, RehearseArgs};
 use super::screen::Screen;
-use super::{Context, input, verify as verify_command};
+use super::{Context, input, interrupts, verify as verify_command};
 
 /// The plan of a rehearsal without a plan.
 const FRIENDS: &str = include_str!("../../ceremonies/friends.toml");
@@ -58,6 +58,10 @@ pub fn run(context: &Context, args: &RehearseArgs) -> Result<(), Problem> {
         plan.threshold,
         out.display()
     ));
+    let _meanwhile = interrupts::meanwhile_or(
+        "the rehearsal was not finished",
+        "delete the folder that it began; rehearse again whenever you like: that makes a new one",
+    );
     let ceremony = Instant::now();
     hold(context, args, &folders)?;
     let ceremony = ceremony.elapsed();
@@ -143,14 +147,14 @@ fn out_folder(args: &RehearseArgs) -> Result<PathBuf, Problem> {
         ))
     });
     let disk = Disk::new();
-    if out.exists() && !disk.list(&out)?.is_empty() {
+    if is_there(&out)? && !disk.list(&out)?.is_empty() {
         return Err(Problem::folder_state(
             format!("the folder {} is not empty", out.display()),
             "a rehearsal never writes beside other files",
             "name a new folder with --out, or leave it out",
         ));
     }
-    if !out.exists() {
+    if !is_there(&out)? {
         disk.create_folder(&out)?;
     }
     Ok(out)

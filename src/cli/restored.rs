@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     ceremony::{
+        files::has_name,
         folder::DataFolder,
         problem::{Kind, Problem},
         restored,
@@ -59,7 +60,7 @@ fn make_guard(
     let (disk, path) = (folder.disk(), folder.slashing_protection());
     let fail = |error| slashing::problem(&error);
     let open = || Guard::open(&path, cluster.clone()).map_err(fail);
-    let there = std::fs::symlink_metadata(&path).is_ok();
+    let there = has_name(&path)?;
     // An earlier start was told, and was stopped before it could take the folder's mark away.
     let said = there && open()?.mark().map_err(fail)? == Some(Mark::Restored);
     if !said {

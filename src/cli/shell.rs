@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::CommandFactory;
 
-use crate::ceremony::files::{Disk, PUBLIC};
+use crate::ceremony::files::{Disk, PUBLIC, is_folder};
 use crate::ceremony::problem::Problem;
 
 use super::args::Cli;
@@ -33,7 +33,7 @@ pub(super) fn man(out: Option<&Path>) -> Result<(), Problem> {
             .map_err(failed)?;
         return std::io::stdout().write_all(&bytes).map_err(failed);
     };
-    if !folder.is_dir() {
+    if !is_folder(folder)? {
         Disk::new().create_folder(folder)?;
     }
     let mut pages = Vec::new();

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     ceremony::{
-        files::{Cause, Disk, PUBLIC, SECRET},
+        files::{Cause, Disk, PUBLIC, SECRET, has_name},
         folder::DataFolder,
         holding,
         problem::{Kind, Problem},
@@ -51,7 +51,7 @@ pub(super) fn import(context: &Context, args: &SlashingImportArgs) -> Result<(),
     let horizon = horizon(network.as_ref(), future)?;
     let history = Interchange::parse(&bytes, horizon).map_err(|error| problem(&error.into()))?;
     let path = folder.slashing_protection();
-    let created = std::fs::symlink_metadata(&path).is_err();
+    let created = !has_name(&path)?;
     let imported = if created {
         let root = known_root(network.as_ref())?;
         let (bytes, imported) =
@@ -239,6 +239,11 @@ pub(super) fn export(context: &Context, args: &SlashingArgs) -> Result<(), Probl
         .disk()
         .write_new(&args.file, &bytes, PUBLIC)
         .map_err(|error| match error.cause {
+            Cause::Exists if args.file.is_dir() => Problem::folder_state(
+                format!("{} is a folder", args.file.display()),
+                "an export is a file",
+                "name a file in it that is not there yet",
+            ),
             Cause::Exists => Problem::folder_state(
                 format!("{} is there already", args.file.display()),
                 "an older export is never overwritten",

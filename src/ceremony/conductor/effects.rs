@@ -416,7 +416,7 @@ fn publish_lock(
     database: Option<&Cluster>,
 ) -> Result<bool, Problem> {
     let validators = u32::try_from(lock.validators().len()).unwrap_or(u32::MAX);
-    if !staging::are_staged(folder, k, validators) {
+    if !staging::are_staged(folder, k, validators)? {
         // They were given their names by an earlier publication, and may have been exchanged since.
         let shares = staging::open_staged(folder, k, validators)?;
         let place = usize::from(index).saturating_sub(1);

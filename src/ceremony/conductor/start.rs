@@ -12,6 +12,7 @@ use crate::ceremony::addresses;
 use crate::ceremony::attempt;
 use crate::ceremony::backups;
 use crate::ceremony::entrance::Entrance;
+use crate::ceremony::files::{is_there, may_be_there};
 use crate::ceremony::folder::{CEREMONY, DataFolder, MAX_JSON_BYTES};
 use crate::ceremony::journal::Journal;
 use crate::ceremony::problem::{Kind, Problem};
@@ -159,7 +160,7 @@ fn open_journal(
     let mut records = Vec::new();
     let (folder, limit) = (&setup.folder, records::max_bytes(terms));
     // Whatever is kept of an attempt is kept after the first record.
-    if !folder.journal().exists() && (setup.entrance.finished || !folder.attempts().marks()?.is_empty()) {
+    if !is_there(&folder.journal())? && (setup.entrance.finished || !folder.attempts().marks()?.is_empty()) {
         let rest = if setup.entrance.finished {
             "The results do not depend on it"
         } else {
@@ -303,10 +304,11 @@ fn restored(
         // keystores beside the lock are still the end of a ceremony.
         let [first, _] = publication::key_file_names(0);
         let newest = attempts.numbers()?.into_iter().max().unwrap_or(1);
+        let has_keystores = is_there(&folder.keys().join(first))?;
         restored.published = of(Mark::Signed)
             .max()
             .or_else(|| of(Mark::Voted).max())
-            .or_else(|| folder.keys().join(first).exists().then_some(newest));
+            .or_else(|| has_keystores.then_some(newest));
     }
     Ok(restored)
 }
@@ -344,5 +346,5 @@ fn most_addresses(listen: &[Multiaddr], announce: &[Multiaddr]) -> usize {
 
 /// Whether a folder holds a ceremony that was begun here.
 pub fn has_begun(root: &Path) -> bool {
-    root.join(CEREMONY).join("journal").exists()
+    may_be_there(&root.join(CEREMONY).join("journal"))
 }

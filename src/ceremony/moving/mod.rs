@@ -36,7 +36,7 @@ use zeroize::Zeroizing;
 use self::archive::{Entry, belongs};
 use super::{
     attempt,
-    files::{Disk, FileError, SECRET, UNFINISHED, parent},
+    files::{Disk, FileError, SECRET, UNFINISHED, has_name, is_folder, is_there, parent},
     folder::{CEREMONY, DataFolder, LOCK, SLASHING_PROTECTION},
     problem::Problem,
     publication,
@@ -171,7 +171,7 @@ fn look(
             format!("{inner}/{name}")
         };
         let path = root.join(&name);
-        if path.is_dir() && depth < DEPTH {
+        if is_folder(&path)? && depth < DEPTH {
             look((disk, root), load, &name, depth + 1, luggage)?;
         } else if load == Load::Backup && name == SLASHING_PROTECTION {
         } else if belongs(&name).is_some() {
@@ -220,7 +220,7 @@ pub fn retire_and_write(
 
 fn retire_then_write(folder: &DataFolder, target: &Path, sealed: &[u8], when: &str) -> Result<(), Problem> {
     let (disk, root) = (folder.disk(), folder.root());
-    if std::fs::symlink_metadata(target).is_ok() {
+    if has_name(target)? {
         return Err(Problem::folder_state(
             format!("cannot write {}", target.display()),
             "it is there already, and nothing is ever overwritten",
@@ -331,7 +331,7 @@ fn try_out(disk: &Disk, folder: &Path, needed: u64) -> Result<(), Problem> {
 /// # Errors
 /// If there is anything in it; anything the disk says.
 pub fn make_room(disk: &Disk, root: &Path) -> Result<DataFolder, Problem> {
-    if root.exists() {
+    if is_there(root)? {
         let names = disk.list(root)?;
         if let Some(first) = names.first() {
             let (what_to_do, why) = if names.iter().any(|name| name == UNFINISHED_IMPORT) {
@@ -440,7 +440,7 @@ pub fn backup_target(given: &Path, lock_hash: &[u8; 32], operator: u16, when: &s
 /// # Errors
 /// If something has the name; anything the disk says. What was written by then is removed.
 pub fn write_backup(disk: &Disk, target: &Path, sealed: &[u8]) -> Result<Vec<u8>, Problem> {
-    if std::fs::symlink_metadata(target).is_ok() {
+    if has_name(target)? {
         return Err(Problem::folder_state(
             format!("cannot write {}", target.display()),
             "it is there already, and nothing is ever overwritten",

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::{
     super::{
-        files::{Cause, Disk, parent},
+        files::{Cause, Disk, has_name, is_folder, parent},
         folder::{DataFolder, IDENTITY, LOCK, SLASHING_PROTECTION},
         problem::Problem,
         retirement::State,
@@ -50,7 +50,7 @@ pub fn left_behind(state: &State, target: &Path) -> Result<Vec<PathBuf>, Problem
     let mut paths = vec![absolute(target)?];
     if let Some(archive) = archive {
         let folder = parent(archive);
-        if !folder.is_dir() {
+        if !is_folder(folder)? {
             return Err(Problem::folder_state(
                 "the export that was begun here cannot go on",
                 format!(
@@ -67,8 +67,13 @@ pub fn left_behind(state: &State, target: &Path) -> Result<Vec<PathBuf>, Problem
         paths.push(archive.clone());
     }
     paths.dedup();
-    paths.retain(|path| std::fs::symlink_metadata(path).is_ok());
-    Ok(paths)
+    let mut there = Vec::new();
+    for path in paths {
+        if has_name(&path)? {
+            there.push(path);
+        }
+    }
+    Ok(there)
 }
 
 /// Finishes an interrupted export whose archive is there and whole, and says whether it did. `entries` is what moves with

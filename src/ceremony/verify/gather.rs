@@ -8,7 +8,7 @@ use super::{IdentityItem, Item, Material};
 use crate::{
     ceremony::{
         conductor::{EVIDENCE, TRANSCRIPT},
-        files::Disk,
+        files::{Disk, is_folder, may_be_there},
         folder::{
             CEREMONY, DEFINITION, IDENTITY, LOCK, MAX_JSON_BYTES, SLASHING_PROTECTION, VALIDATOR_KEYS,
             is_deposit_file,
@@ -105,7 +105,7 @@ pub fn gather(
     let mut materials = Vec::new();
     let mut files = Vec::new();
     for path in paths {
-        if path.is_dir() {
+        if is_folder(path)? {
             materials.extend(folders(disk, path)?);
         } else {
             files.push((path.as_path(), kind(disk, path)?));
@@ -129,7 +129,7 @@ fn folders(disk: &Disk, path: &Path) -> Result<Vec<Material>, Problem> {
     let mut materials = Vec::new();
     for name in disk.list(path)? {
         let inner = path.join(name);
-        if inner.is_dir() && inner.join(LOCK).exists() {
+        if is_folder(&inner)? && may_be_there(&inner.join(LOCK)) {
             materials.extend(data_folder(disk, &inner)?);
         }
     }
@@ -182,7 +182,7 @@ fn data_folder(disk: &Disk, path: &Path) -> Result<Option<Material>, Problem> {
         return Ok(None);
     }
     let protected = names.iter().any(|name| name == SLASHING_PROTECTION);
-    if protected || (material.lock.is_some() && path.join(CEREMONY).is_dir()) {
+    if protected || (material.lock.is_some() && is_folder(&path.join(CEREMONY))?) {
         material.slashing_protection = Some(protected);
     }
     if !material.evidence.is_empty() {
@@ -191,7 +191,7 @@ fn data_folder(disk: &Disk, path: &Path) -> Result<Option<Material>, Problem> {
     material.keys_wait = publication::keys_wait(disk, path)?;
     material.state = state(disk, path)?;
     let transcript = path.join(CEREMONY).join(TRANSCRIPT);
-    if transcript.exists() {
+    if may_be_there(&transcript) {
         material.transcript = Some(read(disk, &transcript, FileKind::Transcript));
     } else if material.lock.is_some() {
         // Other software's folder has no journal and no attempts, wherever it was run with.
@@ -236,7 +236,7 @@ fn single_files(disk: &Disk, files: &[(&Path, FileKind)]) -> Vec<Material> {
     let transcripts = files.iter().filter(|(_, kind)| *kind == FileKind::Transcript);
     let transcript_lock = transcripts
         .map(|(path, _)| home(path).join(LOCK))
-        .find(|lock| lock.exists());
+        .find(|lock| may_be_there(lock));
     let mut by_lock: Vec<(Option<PathBuf>, Material)> = Vec::new();
     let mut proofs = Vec::new();
     let mut beside: Vec<(usize, PathBuf)> = Vec::new();
@@ -253,7 +253,7 @@ fn single_files(disk: &Disk, files: &[(&Path, FileKind)]) -> Vec<Material> {
                 continue;
             }
         };
-        let lock = named.clone().or(its_lock.filter(|lock| lock.exists()));
+        let lock = named.clone().or(its_lock.filter(|lock| may_be_there(lock)));
         // There is one of each with a lock: what is named twice is verified twice.
         let has_room = |material: &Material| match kind {
             FileKind::Definition => material.definition.is_none(),
@@ -289,7 +289,7 @@ fn single_files(disk: &Disk, files: &[(&Path, FileKind)]) -> Vec<Material> {
         let Some((None, material)) = by_lock.get_mut(place) else {
             continue;
         };
-        let definition = named.clone().or(beside.exists().then_some(beside));
+        let definition = named.clone().or(may_be_there(&beside).then_some(beside));
         if let (None, Some(path)) = (&material.definition, definition) {
             material.definition = Some(read(disk, &path, FileKind::Definition));
         }
@@ -316,7 +316,7 @@ fn single_proof(disk: &Disk, path: &Path, files: &[(&Path, FileKind)]) -> Materi
     let beside = [(DEFINITION, FileKind::Definition), (LOCK, FileKind::Lock)]
         .into_iter()
         .map(|(name, kind)| (home.join(name), kind))
-        .find(|(path, _)| path.exists());
+        .find(|(path, _)| may_be_there(path));
     let mut material = Material {
         evidence: vec![read(disk, path, FileKind::Evidence)],
         names: Names::load(disk, &home).unwrap_or_default(),
@@ -347,7 +347,7 @@ fn kind(disk: &Disk, path: &Path) -> Result<FileKind, Problem> {
         .file_name()
         .map(|name| name.to_string_lossy())
         .unwrap_or_default();
-    if let (Some(kind), true) = (FileKind::by_name(&name), path.is_file()) {
+    if let (Some(kind), true) = (FileKind::by_name(&name), may_be_there(path)) {
         return Ok(kind);
     }
     // Also notices a path that is not there.

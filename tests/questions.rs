@@ -17,6 +17,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
+/// What is said when a copy of a folder is being encrypted.
+const AT_WORK: &str = "Encrypting";
 /// Nothing here takes longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// As the cursor is hidden and shown.
@@ -164,6 +166,10 @@ fn end(folder: &Path, arguments: &[&str], (keys, at): (&[(&str, &str)], &str), w
         terminal.press(answer);
     }
     terminal.until(at);
+    // It reads a moment after it has asked. Work is over while one waits.
+    if at != AT_WORK {
+        std::thread::sleep(Duration::from_millis(300));
+    }
     match way {
         Way::CtrlC => terminal.press("\u{3}"),
         Way::CtrlD => terminal.press("\u{4}"),
@@ -339,7 +345,7 @@ fn ends_at_work(folder: &Path, command: &str, undone: &str, way: Way) {
             "password",
         ];
         arguments.extend((command == "export").then_some("--yes"));
-        let terminal = end(folder, &arguments, (&[], "Encrypting"), way);
+        let terminal = end(folder, &arguments, (&[], AT_WORK), way);
         if !terminal.screen().contains(&format!("interrupted: {undone}")) {
             continue;
         }
@@ -620,7 +626,11 @@ fn what_is_typed_at_the_end_is_written_alone() {
         ("s", "yed\u{8} \u{8}s"),
     ] {
         terminal.press(key);
-        terminal.until(written);
+        let begun = Instant::now();
+        while terminal.screen().len() < before + written.len() {
+            assert!(begun.elapsed() < PATIENCE, "{}", terminal.screen());
+            std::thread::sleep(Duration::from_millis(20));
+        }
         assert_eq!(&terminal.screen()[before..], written);
     }
     // In the middle it is drawn as a whole, and rightly.
@@ -723,6 +733,7 @@ fn the_last_words_after_a_question_about_another_attempt_are_true() {
     terminal.until("the end");
     let screen = terminal.screen();
     let words = screen.split("Error:").nth(1).unwrap_or_default();
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
     for part in [
         "this folder lacks the secrets of attempt 1",
         "was not answered with yes",
@@ -731,4 +742,129 @@ fn the_last_words_after_a_question_about_another_attempt_are_true() {
         assert!(words.contains(part), "{part}: {screen}");
     }
     assert!(!words.contains("it goes on where it was"), "{words}");
+}
+
+/// What a command says in a terminal with so many columns, line by line, without colours.
+fn lines_in(folder: &Path, columns: usize, arguments: &[&str], ends_with: &str) -> Vec<String> {
+    let terminal = Terminal::open_with(folder, &format!("stty cols {columns} rows 40"), arguments);
+    terminal.until("the end");
+    let screen = terminal.screen();
+    let plain = console::strip_ansi_codes(&screen).replace('\r', "");
+    assert!(plain.contains(ends_with), "{plain}");
+    let said = plain
+        .split_once("pid=")
+        .unwrap()
+        .1
+        .split("speed ")
+        .next()
+        .unwrap();
+    said.lines().skip(1).map(str::to_owned).collect()
+}
+
+#[test]
+fn text_is_broken_between_words_where_the_terminal_ends_and_only_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    finished(folder);
+    let joined = |lines: &[String]| lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+    for columns in [60, 80] {
+        // Results, a notice, an error with its cause and what to do.
+        let new = format!("new{columns}");
+        let made = lines_in(
+            folder,
+            columns,
+            &["--data-dir", &new, "identity", "new", "--name", "ann"],
+            "enr:",
+        );
+        assert!(
+            joined(&made).contains("Keep that file secret and back it up: without it you cannot take part.")
+        );
+        let record = made
+            .iter()
+            .find(|line| line.starts_with("--operator 'ann=enr:"))
+            .unwrap();
+        assert!(
+            record.ends_with('\''),
+            "a line end in the middle of what is sent: {record}"
+        );
+        let noted = lines_in(
+            folder,
+            columns,
+            &["--data-dir", "node", "identity", "show"],
+            "enr:",
+        );
+        // What is typed is in one line, too.
+        let command = "conclave --data-dir NEW-FOLDER identity new";
+        assert!(noted.iter().any(|line| line.contains(command)), "{noted:#?}");
+        let refused = lines_in(
+            folder,
+            columns,
+            &["--data-dir", &new, "backup", "x.age"],
+            "To do:",
+        );
+        assert!(refused.len() > 3, "{refused:#?}");
+        let labels = ["Error:", "Why:", "To do:"];
+        for line in refused.iter().filter(|line| !line.is_empty()) {
+            let is_first = labels.iter().any(|label| line.starts_with(label));
+            assert!(
+                is_first || line.starts_with("       ") && !line.starts_with("        "),
+                "{refused:#?}"
+            );
+        }
+        for line in made.iter().chain(&noted).chain(&refused) {
+            let is_one = line.starts_with("--operator") || line.trim() == command;
+            assert!(
+                console::measure_text_width(line) <= columns || is_one,
+                "{columns}: {line}"
+            );
+        }
+        // In a pipe and a file they are as they are meant.
+        let mut piped = group::conclave();
+        let piped = piped
+            .args(["--data-dir", &new, "backup", "x.age"])
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(piped.stderr).unwrap();
+        assert_eq!(said.lines().count(), 3, "{said}");
+        assert_eq!(
+            joined(&said.lines().map(str::to_owned).collect::<Vec<_>>())
+                .replace("  ", " ")
+                .replace("  ", " "),
+            joined(&refused).replace("  ", " ").replace("  ", " ").trim()
+        );
+    }
+}
+
+#[test]
+fn the_width_is_that_of_the_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    let mut terminal = Terminal::open_with(folder, "stty cols 120 rows 40; echo device=$(tty)", &PLAN);
+    terminal.until("(yes or no");
+    let screen = terminal.screen();
+    let device = screen
+        .split("device=")
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap();
+    let resized = Command::new("stty")
+        .args(["-F", device, "cols", "40"])
+        .status()
+        .unwrap();
+    assert!(resized.success());
+    terminal.press("\u{3}");
+    assert_eq!(terminal.code(folder), "130");
+    let screen = terminal.screen();
+    let words = console::strip_ansi_codes(screen.split("Error:").nth(1).unwrap()).replace('\r', "");
+    let words = words.split("speed ").next().unwrap();
+    assert!(
+        words.contains("To do: run the same command")
+            && !words.contains("run the same command again when you want")
+    );
+    for line in words.lines() {
+        assert!(console::measure_text_width(line) <= 40, "{line}");
+    }
 }

@@ -307,7 +307,7 @@ pub struct JoinArgs {
     /// Where the others are.
     #[command(flatten)]
     pub reach: Reach,
-    /// Give up after this time, such as 90s, 30m, 2h or 1d [default: wait for ever]
+    /// Give up after this time, such as 90s, 30m, 2h or 1d; a number alone means seconds [default: wait for ever]
     #[arg(long, env = "CONCLAVE_WAIT", value_name = "DURATION", value_parser = parse_duration)]
     pub wait: Option<Duration>,
     /// Begin so many further attempts without asking, after faults that blame nobody

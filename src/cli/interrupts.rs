@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -35,6 +36,9 @@ const AGAIN: &str = "run the same command again when you want to go on: it overw
 
 /// What was and was not done, and what to do about it.
 type Words = (&'static str, &'static str);
+
+/// Whether the command was stopped (Ctrl-Z) and goes on since this was last asked.
+static CONTINUED: AtomicBool = AtomicBool::new(false);
 
 static STATE: Mutex<State> = Mutex::new(State {
     json: false,
@@ -131,6 +135,7 @@ pub(super) fn watch(json: bool) -> Result<(), Problem> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
     let mut quit = signal(SignalKind::quit()).map_err(fail)?;
+    let mut go_on = signal(SignalKind::from_raw(process::Signal::CONT.as_raw())).map_err(fail)?;
     // What nohup and a shell's trap have this process ignore, it goes on ignoring.
     let mut hang_up = if hang_ups_are_ignored() {
         None
@@ -145,6 +150,10 @@ pub(super) fn watch(json: bool) -> Result<(), Problem> {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                     () = next(&mut hang_up) => {}
+                    _ = go_on.recv() => {
+                        CONTINUED.store(true, Ordering::Relaxed);
+                        continue;
+                    }
                     // Ctrl-\\ asks for no good order, but the terminal is put back all the same.
                     _ = quit.recv() => {
                         state().put_back();
@@ -180,6 +189,11 @@ fn hang_ups_are_ignored() -> bool {
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     // SIGHUP is the first.
     mask.is_some_and(|mask| mask & 1 == 1)
+}
+
+/// Whether the command was stopped and goes on since this was last asked: what it had drawn may stand anywhere by now.
+pub(super) fn continued() -> bool {
+    CONTINUED.swap(false, Ordering::Relaxed)
 }
 
 /// From now on the first signal only sets what this returns: the command ends in good order. A second one ends the process.

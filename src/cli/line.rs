@@ -19,10 +19,10 @@ use rustix::{
 use zeroize::Zeroizing;
 
 use super::{
+    folded::folded,
     interrupts::{self, Asking, SAY_NO_PASTES},
     keys::{Key, Keys},
-    output::{obeys_escapes, printable},
-    screen::wrapped,
+    output::{fitting, obeys_escapes, printable},
 };
 
 /// The longest line, in bytes; what is longer is none that anything here asks for.
@@ -92,6 +92,12 @@ struct Drawn {
 
 impl Drop for Lines {
     fn drop(&mut self) {
+        // What is thrown away now may be the end of the input.
+        while matches!(Self::wait(0), Ok(true)) && self.read().is_ok() {
+            while let Some(key) = self.keys.next(true) {
+                self.ended |= key == Key::EndOfInput;
+            }
+        }
         ENDED.store(self.ended, Ordering::Relaxed);
         let _ = tcflush(io::stdin(), QueueSelector::IFlush);
         drop(self.asking.take());
@@ -230,6 +236,7 @@ impl Lines {
                 green(&printable(answer))
             );
         }
+        let mut line = fitting(&Term::stderr(), &line);
         line.push('\n');
         Self::write(&line)
     }
@@ -409,13 +416,13 @@ impl Lines {
         self.clear()?;
         let mut out = String::new();
         let mut end = Place::default();
-        let red = |text: String| style(text).red().for_stderr().to_string();
+        let red = |text: &str| style(text).red().for_stderr().to_string();
         for line in wrong
-            .map(|wrong| wrapped(&format!("✘ {}", printable(wrong)), columns))
-            .into_iter()
-            .flatten()
+            .map(|wrong| folded(&format!("✘ {}", printable(wrong)), columns))
+            .iter()
+            .flat_map(|wrong| wrong.lines())
         {
-            end.go(&line, columns);
+            end.go(line, columns);
             end = Place {
                 row: end.row + 1,
                 column: 0,
@@ -429,7 +436,7 @@ impl Lines {
             format!("{} ({})", asked.question, asked.hint)
         };
         // The answer goes on behind the last row of the question.
-        for (place, row) in wrapped(&format!("? {question} ›"), columns).iter().enumerate() {
+        for (place, row) in folded(&format!("? {question} ›"), columns).lines().enumerate() {
             if place > 0 {
                 out.push('\n');
                 end = Place {

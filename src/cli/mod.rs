@@ -38,6 +38,7 @@ mod exit;
 mod exit_news;
 mod exit_parts;
 mod flapping;
+mod folded;
 mod given;
 mod identity;
 pub mod input;

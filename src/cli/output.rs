@@ -1,4 +1,5 @@
-//! The way to the user: text, or with `--json` one event per line. A closed pipe is no error.
+//! The way to the user: text, or with `--json` one event per line. A closed pipe is no error. A terminal gets lines that fit into it; a pipe and
+//! a file get each line as it is.
 
 use std::io::{IsTerminal, Write};
 
@@ -8,6 +9,8 @@ use crate::ceremony::problem::Problem;
 use crate::ceremony::progress::Event;
 use crate::text::escaped;
 pub use crate::text::printable;
+
+use super::folded::{folded, marked};
 
 /// Text or JSON.
 #[derive(Debug, Clone)]
@@ -34,7 +37,8 @@ impl Output {
     /// A line, or several, for a person. Nothing with `--json`.
     pub fn say(&self, text: impl AsRef<str>) {
         if !self.json {
-            let _ = writeln!(std::io::stdout().lock(), "{}", text.as_ref());
+            let text = fitting(&console::Term::stdout(), text.as_ref());
+            let _ = writeln!(std::io::stdout().lock(), "{text}");
         }
     }
 
@@ -65,13 +69,9 @@ impl Output {
                 message: message.to_owned(),
             });
         } else {
-            let _ = writeln!(
-                std::io::stderr().lock(),
-                "{}{} {}",
-                line_start(),
-                console::style("Note:").yellow().bold().for_stderr(),
-                lines(message)
-            );
+            let mark = format!("{} ", console::style("Note:").yellow().bold().for_stderr());
+            let text = marked(&mark, &lines(message), columns(&console::Term::stderr()));
+            let _ = writeln!(std::io::stderr().lock(), "{}{text}", line_start());
         }
     }
 
@@ -87,14 +87,30 @@ impl Output {
             return;
         }
         let head = console::style("Error:").red().bold().for_stderr();
+        let columns = columns(&console::Term::stderr());
         let mut err = std::io::stderr().lock();
-        let _ = writeln!(err, "{}{head} {}", line_start(), printable(&problem.what));
-        for (label, line) in [("Why:", &problem.why), ("To do:", &problem.what_to_do)] {
+        let text = marked(&format!("{head} "), &printable(&problem.what), columns);
+        let _ = writeln!(err, "{}{text}", line_start());
+        for (label, line) in [("Why:   ", &problem.why), ("To do: ", &problem.what_to_do)] {
             if !line.is_empty() {
-                let _ = writeln!(err, "{label:<6} {}", printable(line));
+                let _ = writeln!(err, "{}", marked(label, &printable(line), columns));
             }
         }
     }
+}
+
+/// How wide a terminal is now, in columns; without an end if it is none.
+fn columns(term: &console::Term) -> usize {
+    if !term.is_term() {
+        return usize::MAX;
+    }
+    term.size_checked()
+        .map_or(80, |(_, columns)| usize::from(columns))
+}
+
+/// A text as it fits into a terminal, or as it is if that is none.
+pub(super) fn fitting(term: &console::Term, text: &str) -> String {
+    folded(text, columns(term))
 }
 
 /// Whether the terminal does as escape sequences say. A plain one, such as that of an editor or of a screen reader, shows them as letters.

@@ -9,7 +9,7 @@ use crate::validator::overview::{
     words::{brief, count, offset, span},
 };
 
-use super::output::printable;
+use super::{folded::marked, output::printable};
 
 /// Below this many columns there is no room for everything.
 const NARROW: usize = 90;
@@ -328,17 +328,8 @@ fn text_of(mut table: Table, numbers: &[usize]) -> Vec<String> {
 
 /// A text with a mark before it, broken between words.
 fn wrapped(mark: &str, text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    let mut line = mark.to_owned();
-    for word in printable(text).split_whitespace() {
-        if console::measure_text_width(&line) + console::measure_text_width(word) >= width && line.len() > 2 {
-            lines.push(std::mem::replace(&mut line, " ".to_owned()));
-        }
-        line.push(' ');
-        line.push_str(word);
-    }
-    lines.push(line);
-    lines
+    let text = marked(&format!("{mark} "), &printable(text), width);
+    text.lines().map(str::to_owned).collect()
 }
 
 /// How long ago the process started: `2 h`.

@@ -11,6 +11,7 @@ use crate::secret_text::Secret;
 use super::{
     interrupts,
     line::{Asked, Line, Lines},
+    output::fitting,
 };
 
 /// Who asks.
@@ -147,9 +148,9 @@ impl Prompt {
     /// As [`Self::text`].
     pub fn choose(self, question: &str, items: &[String], default: Option<usize>) -> Result<usize, Problem> {
         let term = console::Term::stderr();
-        let _ = term.write_line(&format!("{question}:"));
+        let _ = term.write_line(&fitting(&term, &format!("{question}:")));
         for (number, item) in (1..).zip(items) {
-            let _ = term.write_line(&format!("  {number}  {item}"));
+            let _ = term.write_line(&fitting(&term, &format!("  {number}  {item}")));
         }
         let mut hint = format!("its number, 1 to {}", items.len());
         if let Some(usual) = default.and_then(|place| items.get(place)) {

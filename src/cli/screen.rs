@@ -8,6 +8,8 @@ use crate::ceremony::progress::{Event, Link, OperatorProgress, Snapshot, Step};
 
 use super::{
     flapping::{Flapping, Telling},
+    folded::{folded, marked},
+    interrupts,
     live::rows,
     output::{Output, obeys_escapes, printable},
     run::now_ms,
@@ -19,6 +21,8 @@ pub struct Screen {
     /// A terminal that can be redrawn.
     term: Option<console::Term>,
     drawn: Vec<String>,
+    /// How large the terminal was then: rows, columns.
+    size: (u16, u16),
     /// What was shown last.
     last: Option<Snapshot>,
     /// What was so last, as lines tell it.
@@ -44,6 +48,7 @@ impl Screen {
             output: output.clone(),
             term: live.then_some(term),
             drawn: Vec::new(),
+            size: (0, 0),
             last: None,
             told: Plain::default(),
             waiting: None,
@@ -105,8 +110,16 @@ impl Screen {
         }
     }
 
-    /// Time passes: what was not told because it changed so often is told once it stays.
+    /// Time passes: what was not told because it changed so often is told once it stays. The table is drawn again where the command was
+    /// stopped and goes on, and where the terminal has another size.
     pub fn tick(&mut self) {
+        if self.term.is_some() && interrupts::continued() {
+            self.drawn.clear();
+            self.draw();
+        } else if !self.drawn.is_empty() && self.term.as_ref().is_some_and(|term| term.size() != self.size) {
+            self.erase();
+            self.draw();
+        }
         for line in self.told.settle(now_ms()) {
             self.output.say(line);
         }
@@ -123,7 +136,8 @@ impl Screen {
         let (Some(term), Some(snapshot), None) = (&self.term, &self.last, &self.waiting) else {
             return;
         };
-        let (height, width) = term.size();
+        self.size = term.size();
+        let (height, width) = self.size;
         let mut lines = view(snapshot, usize::from(width));
         // More lines than the terminal has could not be erased again.
         let room = usize::from(height).saturating_sub(1).max(1);
@@ -146,51 +160,50 @@ fn view(snapshot: &Snapshot, width: usize) -> Vec<String> {
         let _ = write!(text, "\nPreparing keystores: {ready} of {needed}");
     }
     for part in snapshot.warning.iter().chain([&snapshot.status]) {
-        for line in wrapped(&printable(part), width.max(20)) {
-            let _ = write!(text, "\n{line}");
-        }
+        let _ = write!(text, "\n{}", folded(&printable(part), width));
     }
     text.lines()
         .map(|line| console::truncate_str(line, width.max(20), "…").into_owned())
         .collect()
 }
 
-/// Breaks a text between words; a word that is too long stays whole.
-pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if console::measure_text_width(line) + console::measure_text_width(word) < width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
+/// So many columns and more have the names of all steps above them.
+const WIDE: usize = 96;
+/// So many have a box for each step.
+const MIDDLE: usize = 72;
+/// What stands beside names in the narrow table, at most, without the boxes.
+const BESIDE_NAMES: usize = 37;
 
 /// Who is there, and how far: ☑ done, ☐ not yet, ☒ fault.
 pub fn table(snapshot: &Snapshot, width: usize) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
+    // In a narrow terminal the steps have no columns of their own.
+    let is_wide = width >= WIDE;
     let mut head = vec![String::new(), "operator".to_owned(), "here".to_owned()];
-    head.extend(Step::ALL.iter().map(|step| step.word().to_owned()));
-    // In a narrow terminal the steps have only their first letters.
-    if width < 96 {
-        let letters = if width < 72 { 2 } else { 4 };
-        for title in head.iter_mut().skip(3) {
-            title.truncate(letters);
-        }
+    if is_wide {
+        head.extend(Step::ALL.iter().map(|step| step.word().to_owned()));
+    } else {
+        head.push("steps".to_owned());
     }
     table.add_row(head);
+    let boxes = if width >= MIDDLE { Step::ALL.len() + 1 } else { 0 };
+    let room = if is_wide {
+        width
+    } else {
+        width.saturating_sub(BESIDE_NAMES + boxes).max(8)
+    };
     for operator in &snapshot.operators {
         let mut row = vec![
             operator.index.to_string(),
-            printable(&operator.name),
+            console::truncate_str(&printable(&operator.name), room, "…").into_owned(),
             link(operator).to_owned(),
         ];
-        row.extend(Step::ALL.iter().map(|step| mark(operator, *step).to_owned()));
+        if is_wide {
+            row.extend(Step::ALL.iter().map(|step| mark(operator, *step).to_owned()));
+        } else {
+            row.push(steps_of(operator, width));
+        }
         table.add_row(row);
     }
     if let Some(column) = table.column_mut(0) {
@@ -202,17 +215,34 @@ pub fn table(snapshot: &Snapshot, width: usize) -> String {
         .collect();
     for operator in &snapshot.operators {
         if let Some(fault) = &operator.fault {
-            let _ = writeln!(
-                text,
-                "☒ operator {} ({}): {}",
+            let fault = format!(
+                "operator {} ({}): {}",
                 operator.index,
                 printable(&operator.name),
                 printable(fault)
             );
+            let _ = writeln!(text, "{}", marked("☒ ", &fault, width));
         }
     }
     text.truncate(text.trim_end().len());
     text
+}
+
+/// How far somebody is, in one column: `☑☑☑☐☐☐☐☐ 3 of 8: checked`, without the boxes where there is no room for them.
+fn steps_of(operator: &OperatorProgress, width: usize) -> String {
+    let done: Vec<Step> = Step::ALL.into_iter().filter(|step| operator.has(*step)).collect();
+    let boxes: String = Step::ALL.iter().map(|step| mark(operator, *step)).collect();
+    let last = done
+        .last()
+        .map_or(String::new(), |step| format!(": {}", step.word()));
+    let count = format!("{} of {}{last}", done.len(), Step::ALL.len());
+    if width >= MIDDLE {
+        format!("{boxes} {count}")
+    } else if operator.fault.is_some() {
+        format!("☒ {count}")
+    } else {
+        count
+    }
 }
 
 fn mark(operator: &OperatorProgress, step: Step) -> &'static str {
@@ -489,8 +519,16 @@ mod tests {
         let mut long = snapshot();
         long.status = "x".repeat(500);
         long.operators[0].name = "名".repeat(10);
-        for width in [40, 80, 200] {
+        long.operators[1].fault = Some("sent a share that does not fit its commitments, ".repeat(4));
+        for width in [40, 60, 80, 200] {
             let lines = view(&long, width);
+            assert!(
+                lines.iter().any(|line| line.contains("2 of 8: dealt")) || width == 200,
+                "{lines:#?}"
+            );
+            // What was wrong is told in full.
+            let told = lines.iter().filter(|line| line.contains("commitments")).count();
+            assert!(told > 1 || width == 200, "{lines:#?}");
             assert!(
                 lines
                     .iter()

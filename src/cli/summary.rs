@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use console::{Alignment, measure_text_width, pad_str};
+
 use crate::ceremony::names::Names;
 use crate::ceremony::plan::{is_rehearsal_address, tolerance};
 use crate::ceremony::problem::{Kind, Problem};
@@ -46,6 +48,9 @@ pub fn text(
             .iter()
             .map(|operator| operator.enr.node_public_key()),
     );
+    let called: Vec<String> = called.into_iter().map(|name| printable(&name)).collect();
+    let widest = called.iter().map(|name| measure_text_width(name)).max();
+    let widest = widest.unwrap_or_default().max(20);
     for ((i, operator), name) in definition.operators.iter().enumerate().zip(called) {
         let key = operator.enr.node_public_key();
         let you = if own == Some(key) { "  <- you" } else { "" };
@@ -54,9 +59,9 @@ pub fn text(
             .map_or(String::new(), |address| format!("  wallet {address}"));
         let _ = writeln!(
             out,
-            "  {:>2}  {:<20} key {}{wallet}{you}",
+            "  {:>2}  {} key {}{wallet}{you}",
             i + 1,
-            printable(&name),
+            pad_str(&name, widest, Alignment::Left, None),
             hex::encode(&key.to_bytes()[..8])
         );
     }

@@ -215,14 +215,14 @@ impl Network {
         &KNOWN
     }
 
-    /// The known network of this name.
+    /// The known network of this name, in capitals or not.
     ///
     /// # Errors
     /// [`NetworkError::UnknownName`] names the networks there are.
     pub fn by_name(name: &str) -> Result<&'static Self, NetworkError> {
         KNOWN
             .iter()
-            .find(|network| network.name == name)
+            .find(|network| network.name.eq_ignore_ascii_case(name))
             .ok_or_else(|| NetworkError::UnknownName {
                 name: crate::text::line(name, 64),
                 known: KNOWN

@@ -21,14 +21,14 @@ pub(super) fn show(file: &str, findings: &Findings, result: &mut Verification) {
     let attempt = findings.attempt;
     let attempts = if count <= 1 {
         format!(
-            "finished in attempt {attempt}; as far as this file shows, it is the only one in which operators saw what the others add to the \
-             keys (K is at least 1, K being the number of such attempts: one that nobody voted in can be cut out of the file unseen)"
+            "finished in attempt {attempt}; as far as this file shows, operators saw in no other attempt what the others add to the keys. Whoever \
+             wrote the file can have left one out unseen, if it had ended before anybody confirmed its keys"
         )
     } else {
         format!(
-            "finished in attempt {attempt}; operators saw what the others add to the keys in the attempts {} (K is at least {count}, K being \
-             the number of such attempts: one that nobody voted in can be cut out of the file unseen): nobody could choose the keys, but whoever stopped an attempt refused \
-             one of {count}",
+            "finished in attempt {attempt}; operators saw what the others add to the keys in the attempts {}: nobody could choose the keys, but \
+             whoever stopped an attempt refused what would have come of it, so that these are one of {count}. Whoever wrote the file can have \
+             left a further one out unseen, if it had ended before anybody confirmed its keys",
             some(shown)
         )
     };
@@ -162,7 +162,8 @@ mod tests {
             &[
                 "finished in attempt 1",
                 "as far as this file shows",
-                "K is at least 1",
+                "in no other attempt",
+                "left one out unseen",
             ],
         );
         assert_row(&rows, "all operators have their files", "ok", &[]);
@@ -191,7 +192,12 @@ mod tests {
             &rows,
             "attempts",
             "ok",
-            &["finished in attempt 7", "1, 5, 7", "K is at least 3"],
+            &[
+                "finished in attempt 7",
+                "1, 5, 7",
+                "one of 3",
+                "left a further one out unseen",
+            ],
         );
         assert_row(
             &rows,

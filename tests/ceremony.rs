@@ -925,6 +925,83 @@ fn whoever_has_everybodys_seal_finishes_alone() {
 }
 
 #[test]
+fn keystores_that_were_damaged_meanwhile_are_made_again_or_not_published() {
+    let group = late_at_the_end();
+    let names = ["mended", "handed", "put", "lost", "torn"];
+    let [mended, handed, put, lost, torn] = names.map(|name| copy_of(&group, 2, name));
+    let keys = |folder: &Path| folder.join("ceremony/attempt-1/keys");
+    let seed = |folder: &Path| folder.join("ceremony/attempt-1/seed");
+    let lock = group.folder(0).join("cluster-lock.json");
+    // Another operator's password, and a keystore of which half is left: only opening them shows it.
+    let damaged = "0123456789abcdef0123456789abcdef";
+    for folder in [&mended, &put, &lost] {
+        fs::write(keys(folder).join("keystore-0.txt"), damaged).unwrap();
+    }
+    for folder in [&handed, &torn] {
+        let path = keys(folder).join("keystore-0.json");
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    }
+    fs::copy(&lock, put.join("cluster-lock.json")).unwrap();
+    let wait: &[&str] = &["--wait", "1"];
+    let with_lock = ["--wait", "1", "--lock", lock.to_str().unwrap()];
+    for (folder, words) in [(&mended, wait), (&handed, &with_lock), (&put, wait)] {
+        let end = join_alone(&group, folder, words);
+        assert_eq!(end.code, Some(0), "{}", end.error());
+        let told = notices(&end);
+        assert!(
+            told.contains("keystore-0.json cannot be opened") && told.contains("were made again"),
+            "{told}"
+        );
+        // They are the right ones, every one of them.
+        let output = conclave().arg("verify").arg(folder).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        assert!(!seed(folder).exists());
+        assert!(
+            folder
+                .join("ceremony/attempt-1/keys.incomplete-1/keystore-0.json")
+                .exists()
+        );
+    }
+    // Where they cannot be made again nothing is published, and nothing is destroyed: without the secrets, and with a journal that lacks
+    // what was dealt.
+    fs::remove_file(seed(&lost)).unwrap();
+    let journal = torn.join("ceremony/journal");
+    let bytes = fs::read(&journal).unwrap();
+    fs::write(&journal, &bytes[..20]).unwrap();
+    for (folder, words) in [(&lost, wait), (&torn, &with_lock)] {
+        let end = join_alone(&group, folder, words);
+        end.refused(7, &["keystore-0.json cannot be opened", "put that file back"]);
+        assert!(!folder.join("cluster-lock.json").exists());
+        assert!(keys(folder).join("keystore-0.json").exists());
+        assert_eq!(seed(folder).exists(), folder == &torn);
+    }
+    // Nor by any other command of a folder that looks finished, as one that was filled by hand does.
+    fs::copy(&lock, torn.join("cluster-lock.json")).unwrap();
+    fs::rename(keys(&torn), torn.join("validator_keys")).unwrap();
+    let see = |folder: &Path| {
+        conclave()
+            .arg("--data-dir")
+            .arg(folder)
+            .arg("status")
+            .output()
+            .unwrap()
+    };
+    see(&torn);
+    assert!(seed(&torn).exists());
+    // With the whole keystore it is finished.
+    let good = group.folder(2).join("ceremony/attempt-1/keys/keystore-0.json");
+    fs::copy(good, torn.join("validator_keys/keystore-0.json")).unwrap();
+    let output = conclave().arg("verify").arg(&torn).output().unwrap();
+    assert!(
+        !seed(&torn).exists(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+}
+
+#[test]
 fn a_lock_that_is_handed_over_brings_an_empty_record_only_where_none_was_used() {
     let group = late_at_the_end();
     let folder = group.folder(2);

@@ -192,6 +192,19 @@ impl Attempts {
         self.disk.destroy(&folder.join(SEED))
     }
 
+    /// Whether an attempt still has its seed.
+    ///
+    /// # Errors
+    /// Anything the disk says.
+    pub fn have_seeds(&self) -> Result<bool, FileError> {
+        for k in self.numbers()? {
+            if has_name(&self.folder(k).join(SEED))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Destroys the seeds of all attempts that still have one.
     ///
     /// # Errors

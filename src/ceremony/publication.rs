@@ -18,7 +18,9 @@ use super::backups;
 use super::files::{Cause, Disk, FileError, PUBLIC, SECRET, has_name, is_there};
 use super::folder::{CEREMONY, DataFolder, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS, is_deposit_file};
 use super::problem::{Kind, Problem};
-use super::staging;
+use super::product;
+use super::staging::{self, Proven};
+use crate::cluster::lock::Lock;
 use crate::validator::guard::{Cluster, Guard, Mark};
 
 const HEADER: &str = "conclave/publication/1";
@@ -51,9 +53,9 @@ pub fn key_file_names(i: u32) -> [String; 2] {
     [format!("keystore-{i}.json"), format!("keystore-{i}.txt")]
 }
 
-/// Begins the publication of attempt `k`: stages deposit files (name and content), the database and the lock, then the
-/// manifest. Only for a lock that has been verified, with staged keystores for all `validators`. May be repeated after a
-/// crash. Nothing is visible yet: call [`finish`].
+/// Begins the publication of an attempt: stages deposit files (name and content), the database and the lock, then the
+/// manifest. Only for a lock that has been verified, with keystores that are `proven` to hold its shares: what the manifest has the hashes of
+/// are those very files. May be repeated after a crash. Nothing is visible yet: call [`finish`].
 ///
 /// Keystores that an earlier publication has given their names already are taken as they are: a lock that was lost, or a manifest that is
 /// damaged, is made again.
@@ -63,16 +65,15 @@ pub fn key_file_names(i: u32) -> [String; 2] {
 /// published, and may be settled.
 ///
 /// # Errors
-/// If a keystore is neither staged nor in its place; if a name is not that of a deposit file; anything the disk says.
+/// If a keystore is neither staged nor in its place, or is not the file any more that was proven; if a name is not that of a deposit file; anything the disk says.
 pub fn begin(
     folder: &DataFolder,
-    k: u32,
-    validators: u32,
+    proven: &Proven,
     deposits: &[(String, Vec<u8>)],
     database: Option<&[u8]>,
     lock: &[u8],
 ) -> Result<bool, Problem> {
-    let disk = folder.disk();
+    let (disk, k) = (folder.disk(), proven.attempt());
     let out = staged_outputs(folder, k);
     disk.create_folder(&folder.attempts().folder(k))?;
     disk.create_folder(&out)?;
@@ -93,8 +94,8 @@ pub fn begin(
         text.push('\n');
     };
     let keys = staged_keys(folder, k);
-    for i in 0..validators {
-        for name in key_file_names(i) {
+    for (i, files) in (0u32..).zip(proven.files()) {
+        for (name, hash) in key_file_names(i).into_iter().zip(files) {
             let bytes = match disk.read_secret(&keys.join(&name), MAX_KEY_FILE_BYTES) {
                 Err(error) if error.is_missing() => {
                     is_first = false;
@@ -108,6 +109,13 @@ pub fn begin(
                     staged?
                 }
             };
+            if <[u8; 32]>::from(Sha256::digest(bytes.as_slice())) != hash {
+                return Err(Problem::folder_state(
+                    format!("{name} of attempt {k} is not the file any more that your share was written to"),
+                    "another program has changed it, or the disk damages what is on it; nothing was published",
+                    "check the disk and what else uses this folder, and run the same command again: it opens all keystores first",
+                ));
+            }
             add(&format!("{VALIDATOR_KEYS}/{name}"), &bytes);
         }
     }
@@ -205,8 +213,9 @@ pub fn finish(folder: &DataFolder, k: u32) -> Result<(), Problem> {
             publish_one(folder, &staged, &target, hash)?;
         }
     }
-    conclude(folder, k)?;
-    destroy_seeds_if_finished(folder)
+    // All of it was proven before the manifest, and has the manifest's hashes.
+    destroy_seeds_of(folder, k)?;
+    conclude(folder, k)
 }
 
 /// From here on the publication of attempt `k` is over.
@@ -220,7 +229,7 @@ fn conclude(folder: &DataFolder, k: u32) -> Result<(), Problem> {
 }
 
 /// Ends what a crash right after the lock had got its name left of a publication, and destroys the seeds of a folder whose results are all
-/// in place. For every start, of every command (those that open no folder call [`DataFolder::end_leftovers`]): such a folder works, and what became of its files since is not compared with what they
+/// in place: its keystores are those of the manifest, or open to the lock's shares. For every start, of every command (those that open no folder call [`DataFolder::end_leftovers`]): such a folder works, and what became of its files since is not compared with what they
 /// were then.
 ///
 /// # Errors
@@ -231,11 +240,42 @@ pub fn tidy(folder: &DataFolder) -> Result<(), Problem> {
             if !waits(folder, k)? {
                 // What is left of the lock's staged file is a second name of the same one.
                 folder.disk().remove(&staged_outputs(folder, k).join(LOCK))?;
+                if has_keys_of_manifest(folder, k)? {
+                    destroy_seeds_of(folder, k)?;
+                }
                 conclude(folder, k)?;
             }
         }
     }
     destroy_seeds_if_finished(folder)
+}
+
+/// Whether all key files that the manifest of attempt `k` names have their places, as they were then.
+fn has_keys_of_manifest(folder: &DataFolder, k: u32) -> Result<bool, Problem> {
+    let Some(manifest) = read_manifest(folder, k)? else {
+        return Ok(false);
+    };
+    let mut keys = manifest
+        .iter()
+        .filter(|(_, name)| name.starts_with(VALIDATOR_KEYS))
+        .peekable();
+    if keys.peek().is_none() {
+        return Ok(false);
+    }
+    for (hash, name) in keys {
+        if hash_of(folder, &folder.root().join(name))? != Some(*hash) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Destroys all seeds after the publication of attempt `k`, unless a newer attempt was voted for: its keystores may wait.
+fn destroy_seeds_of(folder: &DataFolder, k: u32) -> Result<(), Problem> {
+    if voted(folder)?.last().is_none_or(|newest| *newest <= k) {
+        folder.attempts().destroy_seeds()?;
+    }
+    Ok(())
 }
 
 /// Whether there may be something to [`tidy`] in a finished folder, held or not.
@@ -329,20 +369,45 @@ pub fn distrust(folder: &DataFolder, cluster: Cluster) -> Result<(), Problem> {
 }
 
 /// Destroys the seeds of a folder whose results are all in place: a crash may have come between the two, and the last file to get its
-/// name may have come from another operator. A lock alone proves nothing: anybody can copy one here while the ceremony still needs its
-/// seeds.
+/// name may have come from another operator. That files are there proves nothing: anybody can copy a lock and keystores here while the ceremony
+/// still needs its seeds, and keystores that do not open any more can be made again only with them.
 fn destroy_seeds_if_finished(folder: &DataFolder) -> Result<(), Problem> {
     let [first, _] = key_file_names(0);
-    if !is_there(&folder.lock())? || !is_there(&folder.keys().join(&first))? || !begun(folder)?.is_empty() {
+    if !is_there(&folder.lock())?
+        || !is_there(&folder.keys().join(&first))?
+        || !begun(folder)?.is_empty()
+        || !folder.attempts().have_seeds()?
+    {
         return Ok(());
     }
     // An own keystore that still waits beside its attempt has not been published.
-    if let Some(newest) = voted(folder)?.last()
-        && !is_there(&staged_keys(folder, *newest).join(&first))?
+    if let Some(newest) = voted(folder)?.last().copied()
+        && !is_there(&staged_keys(folder, newest).join(&first))?
+        && holds_shares(folder, newest)?
     {
         folder.attempts().destroy_seeds()?;
     }
     Ok(())
+}
+
+/// Whether the lock in a folder is of what was stored in attempt `k`, and all its keystores open to one operator's shares of it. Takes time.
+fn holds_shares(folder: &DataFolder, k: u32) -> Result<bool, Problem> {
+    let bytes = folder.disk().read(&folder.lock(), MAX_OUTPUT_BYTES)?;
+    let Ok(lock) = Lock::from_json(&bytes) else {
+        return Ok(false);
+    };
+    let validators = lock.validators().len();
+    let Some(keys) = product::keys_of(&lock) else {
+        return Ok(false);
+    };
+    if staging::stored_for(folder, k, validators)? != Some(*keys.hash()) {
+        return Ok(false);
+    }
+    let Ok(opened) = staging::open_staged(folder, k, u32::try_from(validators).unwrap_or(u32::MAX)) else {
+        return Ok(false);
+    };
+    let operators = u16::try_from(lock.definition().operators.len()).unwrap_or(u16::MAX);
+    Ok((1..=operators).any(|operator| opened.proven.are_shares_of(&lock, operator)))
 }
 
 /// The attempts that this folder has stored keystores for, to vote for them or after that, ascending. Without one, no result in the folder
@@ -509,6 +574,11 @@ mod tests {
         dir
     }
 
+    /// The keystores here are none, and so cannot be opened.
+    fn proven(folder: &DataFolder, validators: u32) -> Proven {
+        Proven::unopened(folder, 3, validators)
+    }
+
     fn outputs(root: &Path) -> BTreeMap<String, Vec<u8>> {
         let folder = DataFolder::open(&Disk::new(), root).unwrap();
         let names = folder.outputs().unwrap();
@@ -528,7 +598,13 @@ mod tests {
         if folder.lock().exists() {
             return Ok(());
         }
-        let is_first = begin(&folder, 3, V, &deposits(), Some(&database()), b"the lock")?;
+        let is_first = begin(
+            &folder,
+            &proven(&folder, V),
+            &deposits(),
+            Some(&database()),
+            b"the lock",
+        )?;
         finish(&folder, 3)?;
         if is_first {
             settle(&folder, cluster())
@@ -600,6 +676,8 @@ mod tests {
                 damaged += 1;
                 std::fs::write(&manifest, "damaged").unwrap();
                 let was_there = dir.path().join(SLASHING_PROTECTION).exists();
+                let seed = dir.path().join("ceremony/attempt-3/seed");
+                let is_unproven = dir.path().join(LOCK).exists() && seed.exists();
                 publish(&Disk::new(), dir.path()).unwrap();
                 assert_eq!(outputs(dir.path()), expected(), "{k}");
                 // What was here before is kept with its mark; no other one is made, as one may have been here.
@@ -610,7 +688,8 @@ mod tests {
                     "{k}"
                 );
                 let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
-                assert!(!manifest.exists() && !seed_of(&folder, 3), "{k}");
+                // Where everything has its name and the list of it is damaged, only keystores that open end the seeds.
+                assert!(!manifest.exists() && seed_of(&folder, 3) == is_unproven, "{k}");
             }
             if done {
                 break;
@@ -674,7 +753,14 @@ mod tests {
     #[test]
     fn a_lock_that_somebody_put_here_meanwhile_ends_nothing() {
         let (dir, folder) = voted_folder();
-        begin(&folder, 3, V, &deposits(), Some(&database()), b"the lock").unwrap();
+        begin(
+            &folder,
+            &proven(&folder, V),
+            &deposits(),
+            Some(&database()),
+            b"the lock",
+        )
+        .unwrap();
         drop(folder);
         std::fs::write(dir.path().join(LOCK), "the lock").unwrap();
         let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
@@ -708,6 +794,68 @@ mod tests {
         std::fs::remove_dir_all(staged_keys(&folder, 3)).unwrap();
         let folder = reopen(folder);
         assert!(seed_of(&folder, 1) && seed_of(&folder, 3));
+    }
+
+    #[test]
+    fn keystores_that_were_not_opened_cost_no_seed() {
+        let (dir, folder) = voted_folder();
+        drop(folder);
+        publish(&Disk::new(), dir.path()).unwrap();
+        let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        assert!(!seed_of(&folder, 1) && !seed_of(&folder, 3));
+        // As if the crash had come right before that; and these keystores hold nothing.
+        let attempt = folder.attempts().folder(3);
+        std::fs::remove_file(attempt.join("seed-destroyed")).unwrap();
+        std::fs::write(attempt.join("seed"), [7; 32]).unwrap();
+        drop(folder);
+        let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        assert!(seed_of(&folder, 3));
+    }
+
+    #[test]
+    fn what_was_changed_since_it_was_proven_is_not_published() {
+        for name in key_file_names(1) {
+            for is_there in [true, false] {
+                let (dir, folder) = voted_folder();
+                let proven = proven(&folder, V);
+                let path = staged_keys(&folder, 3).join(&name);
+                std::fs::remove_file(&path).unwrap();
+                if is_there {
+                    std::fs::write(&path, "changed").unwrap();
+                }
+                let begun = begin(&folder, &proven, &deposits(), Some(&database()), b"the lock");
+                let problem = begun.unwrap_err();
+                assert!(problem.what.contains(&name), "{problem:?}");
+                assert_eq!(pending(&folder).unwrap(), None);
+                drop(folder);
+                let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+                assert!(seed_of(&folder, 1) && seed_of(&folder, 3));
+                assert!(!folder.keys().join(&name).exists() && !folder.lock().exists());
+            }
+        }
+    }
+
+    #[test]
+    fn no_empty_database_beside_keystores_that_have_had_their_names() {
+        // Staged, and brought here from the folder in which they were used; one of them is enough.
+        for name in ["keystore-0.json", "keystore-1.txt"] {
+            let dir = staged();
+            let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+            std::fs::create_dir(folder.keys()).unwrap();
+            std::fs::copy(staged_keys(&folder, 3).join(name), folder.keys().join(name)).unwrap();
+            let is_first = begin(
+                &folder,
+                &proven(&folder, V),
+                &deposits(),
+                Some(&database()),
+                b"the lock",
+            );
+            assert!(!is_first.unwrap());
+            finish(&folder, 3).unwrap();
+            assert!(!folder.slashing_protection().exists(), "{name}");
+            drop(folder);
+            assert_eq!(outputs(dir.path()), expected());
+        }
     }
 
     #[test]
@@ -787,7 +935,14 @@ mod tests {
             let dir = staged();
             let target = dir.path().join(name);
             let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
-            begin(&folder, 3, V, &deposits(), Some(&database()), b"the lock").unwrap();
+            begin(
+                &folder,
+                &proven(&folder, V),
+                &deposits(),
+                Some(&database()),
+                b"the lock",
+            )
+            .unwrap();
             std::fs::create_dir_all(target.parent().unwrap()).unwrap();
             std::fs::write(&target, "precious").unwrap();
             let problem = finish(&folder, 3).unwrap_err();
@@ -807,7 +962,14 @@ mod tests {
         let path = dir.path().join(SLASHING_PROTECTION);
         std::fs::write(&path, "what was signed").unwrap();
         let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
-        begin(&folder, 3, V, &deposits(), Some(&database()), b"the lock").unwrap();
+        begin(
+            &folder,
+            &proven(&folder, V),
+            &deposits(),
+            Some(&database()),
+            b"the lock",
+        )
+        .unwrap();
         finish(&folder, 3).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"what was signed");
         assert!(settle(&folder, cluster()).is_err());
@@ -816,7 +978,7 @@ mod tests {
 
         let dir = staged();
         let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
-        begin(&folder, 3, V, &deposits(), None, b"the lock").unwrap();
+        begin(&folder, &proven(&folder, V), &deposits(), None, b"the lock").unwrap();
         finish(&folder, 3).unwrap();
         assert!(!folder.slashing_protection().exists());
         assert!(settle(&folder, cluster()).is_err());
@@ -829,7 +991,14 @@ mod tests {
         let begun = || {
             let dir = staged();
             let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
-            begin(&folder, 3, V, &deposits(), Some(&database()), b"the lock").unwrap();
+            begin(
+                &folder,
+                &proven(&folder, V),
+                &deposits(),
+                Some(&database()),
+                b"the lock",
+            )
+            .unwrap();
             let path = staged_outputs(&folder, 3).join(SLASHING_PROTECTION);
             (dir, folder, path)
         };
@@ -866,7 +1035,14 @@ mod tests {
     fn a_copy_of_the_folder_from_any_moment_of_the_publication_is_marked() {
         let dir = staged();
         let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
-        begin(&folder, 3, V, &deposits(), Some(&database()), b"the lock").unwrap();
+        begin(
+            &folder,
+            &proven(&folder, V),
+            &deposits(),
+            Some(&database()),
+            b"the lock",
+        )
+        .unwrap();
         finish(&folder, 3).unwrap();
         assert_eq!(
             mark(dir.path()),
@@ -883,7 +1059,14 @@ mod tests {
     fn a_link_without_its_unlink_is_tidied() {
         let dir = staged();
         let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
-        begin(&folder, 3, V, &deposits(), Some(&database()), b"the lock").unwrap();
+        begin(
+            &folder,
+            &proven(&folder, V),
+            &deposits(),
+            Some(&database()),
+            b"the lock",
+        )
+        .unwrap();
         std::fs::create_dir(folder.keys()).unwrap();
         let name = "keystore-0.json";
         std::fs::hard_link(staged_keys(&folder, 3).join(name), folder.keys().join(name)).unwrap();
@@ -900,7 +1083,14 @@ mod tests {
         ] {
             let dir = staged();
             let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
-            begin(&folder, 3, V, &deposits(), Some(&database()), b"the lock").unwrap();
+            begin(
+                &folder,
+                &proven(&folder, V),
+                &deposits(),
+                Some(&database()),
+                b"the lock",
+            )
+            .unwrap();
             let path = folder.attempts().folder(3).join(name);
             if change {
                 std::fs::write(&path, "changed").unwrap();
@@ -916,14 +1106,22 @@ mod tests {
     fn it_does_not_begin_without_all_keystores() {
         let dir = staged();
         let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
-        assert!(begin(&folder, 3, V + 1, &deposits(), None, b"the lock").is_err());
+        assert!(begin(&folder, &proven(&folder, V + 1), &deposits(), None, b"the lock").is_err());
         assert_eq!(pending(&folder).unwrap(), None);
-        assert!(begin(&folder, 3, V, &[("../x".into(), vec![])], None, b"").is_err());
         assert!(
             begin(
                 &folder,
-                3,
-                V,
+                &proven(&folder, V),
+                &[("../x".into(), vec![])],
+                None,
+                b""
+            )
+            .is_err()
+        );
+        assert!(
+            begin(
+                &folder,
+                &proven(&folder, V),
                 &[("deposit-data/../../x.json".into(), vec![])],
                 None,
                 b""

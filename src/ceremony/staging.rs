@@ -12,8 +12,9 @@ use rand::TryRng;
 use rayon::prelude::*;
 use zeroize::Zeroizing;
 
+use crate::cluster::lock::{DistributedValidator, Lock};
 use crate::crypto::bls::SecretKey;
-use crate::crypto::hash::Hash;
+use crate::crypto::hash::{Hash, sha256};
 use crate::ethereum::keystore::{Derived, Kdf, Keystore, Password, lanes_of_many};
 
 use super::attempt::Mark;
@@ -198,6 +199,75 @@ fn lower_priority() {
     let _ = rustix::process::setpriority_process(None, 19);
 }
 
+/// The keystores and passwords of an attempt, all of which this process has written and read back, or opened: which shares they hold, and what
+/// bytes the files had. Nothing else shows that they may be published, and that what they could be made from again is not needed any more: that
+/// files are there shows nothing.
+#[derive(Debug, Clone)]
+pub struct Proven {
+    attempt: u32,
+    keys: Vec<ProvenKey>,
+}
+
+#[derive(Debug, Clone)]
+struct ProvenKey {
+    /// The public key of the share, 48 bytes.
+    share: [u8; 48],
+    /// SHA-256 of the keystore and of its password, in the order of [`key_file_names`].
+    files: [Hash; 2],
+}
+
+impl Proven {
+    /// Whose keystores they are.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// SHA-256 of each validator's keystore and password, in the order of validators and of [`key_file_names`].
+    pub fn files(&self) -> impl Iterator<Item = [Hash; 2]> + '_ {
+        self.keys.iter().map(|key| key.files)
+    }
+
+    /// Whether they are the shares of all validators of a lock, all of the operator with this number, from 1.
+    pub fn are_shares_of(&self, lock: &Lock, operator: u16) -> bool {
+        let validators = lock.validators();
+        let place = usize::from(operator).checked_sub(1);
+        let fits = |(validator, key): (&DistributedValidator, &ProvenKey)| {
+            place.and_then(|place| validator.public_shares.get(place)) == Some(&key.share)
+        };
+        !validators.is_empty()
+            && validators.len() == self.keys.len()
+            && validators.iter().zip(&self.keys).all(fits)
+    }
+
+    /// As if all files had been opened, whatever they are.
+    #[cfg(test)]
+    pub(super) fn unopened(folder: &DataFolder, attempt: u32, validators: u32) -> Self {
+        let hash = |name: &String| {
+            let places = [staged_keys(folder, attempt), folder.keys()];
+            let read = places
+                .iter()
+                .find_map(|place| std::fs::read(place.join(name)).ok());
+            sha256(&[&read.unwrap_or_default()])
+        };
+        let keys = (0..validators).map(|i| ProvenKey {
+            share: [0; 48],
+            files: key_file_names(i).each_ref().map(hash),
+        });
+        Self {
+            attempt,
+            keys: keys.collect(),
+        }
+    }
+}
+
+/// What keystores hold that were opened.
+pub struct OpenedKeys {
+    /// The shares, in the order of validators.
+    pub shares: Vec<SecretKey>,
+    /// That they were opened.
+    pub proven: Proven,
+}
+
 /// Beside the staged keys: the outputs that they are shares of, 64 hexadecimal digits, written when all of them are durable.
 const STORED: &str = "stored";
 
@@ -249,7 +319,7 @@ pub fn stage(
     outputs: &Hash,
     shares: &[SecretKey],
     prepared: &[PreparedKey],
-) -> Result<(), Problem> {
+) -> Result<Proven, Problem> {
     let bug = |why: &str| Problem::other("cannot store the shares", why, "this is a bug: please report it");
     if shares.len() > prepared.len() {
         return Err(bug("there are fewer passwords than shares"));
@@ -260,11 +330,11 @@ pub fn stage(
     let keys = staged_keys(folder, k);
     disk.create_folder(&attempt)?;
     disk.create_folder(&keys)?;
-    shares
+    let written = shares
         .par_iter()
         .zip(prepared)
         .enumerate()
-        .try_for_each(|(i, (share, prepared))| {
+        .map(|(i, (share, prepared))| {
             let i = u32::try_from(i).map_err(|_| bug("there are too many shares"))?;
             let keystore = Keystore::seal(&prepared.derived, share, *random::<16>()?, *random::<16>()?);
             let [json_name, password_name] = key_file_names(i);
@@ -292,13 +362,38 @@ pub fn stage(
             if *read != prepared.password.expose().as_bytes() {
                 return Err(damaged(&password_name));
             }
-            Ok(())
-        })?;
+            Ok(ProvenKey {
+                share: share.public_key().to_bytes(),
+                files: [sha256(&[&json]), sha256(&[&read])],
+            })
+        })
+        .collect::<Result<Vec<_>, Problem>>()?;
     disk.sync_folder(&keys)?;
     disk.sync_folder(&attempt)?;
     let text = format!("{}\n", hex::encode(outputs));
     disk.write_new(&stored_file(folder, k), text.as_bytes(), SECRET)?;
-    Ok(())
+    Ok(Proven {
+        attempt: k,
+        keys: written,
+    })
+}
+
+/// Writes the keystores of attempt `k` once more, as [`stage`] does, where those that are there turned out not to hold the shares: they are
+/// moved aside, whether they were voted for or not. Derives all keys, so it takes time.
+///
+/// # Errors
+/// As [`stage`]; what was begun then is made again by the next start, from the secrets.
+pub fn stage_again(
+    folder: &DataFolder,
+    k: u32,
+    outputs: &Hash,
+    shares: &[SecretKey],
+    kdf: Kdf,
+) -> Result<Proven, Problem> {
+    let count = u32::try_from(shares.len()).unwrap_or(u32::MAX);
+    let prepared = KeyDeriver::start(count, kdf)?.finish()?;
+    forget_stored(folder, k)?;
+    stage(folder, k, outputs, shares, &prepared)
 }
 
 /// What an interrupted call left is destroyed; but after a vote, which this folder may know of from others only, nothing is ever
@@ -351,18 +446,17 @@ fn is_complete(folder: &DataFolder, k: u32, validators: usize) -> Result<bool, P
     Ok(true)
 }
 
-/// Whether all keystores of attempt `k` wait for their publication.
+/// Whether a keystore or a password has its final name.
 ///
 /// # Errors
 /// If one of them cannot be looked at.
-pub fn are_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<bool, Problem> {
-    let staged = staged_keys(folder, k);
+pub fn has_names(folder: &DataFolder, validators: u32) -> Result<bool, Problem> {
     for name in (0..validators).flat_map(key_file_names) {
-        if !is_there(&staged.join(name))? {
-            return Ok(false);
+        if is_there(&folder.keys().join(name))? {
+            return Ok(true);
         }
     }
-    Ok(true)
+    Ok(false)
 }
 
 /// Opens the keystores of attempt `k`, wherever a publication has them by now: for an operator that voted and whose
@@ -370,7 +464,7 @@ pub fn are_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<bool, 
 ///
 /// # Errors
 /// If a keystore is missing or does not open.
-pub fn open_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<Vec<SecretKey>, Problem> {
+pub fn open_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<OpenedKeys, Problem> {
     let (staged, published) = (staged_keys(folder, k), folder.keys());
     // Whatever is missing is missing where the others are: put back elsewhere it would be of no use, or in the way.
     let home = if folder.disk().list(&staged)?.is_empty() && is_there(&published)? {
@@ -397,27 +491,37 @@ pub fn open_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<Vec<S
             _ => error.into(),
         })
     };
-    let read = |i: u32| -> Result<(PathBuf, Keystore, Password), Problem> {
+    let read = |i: u32| -> Result<(PathBuf, Keystore, Password, [Hash; 2]), Problem> {
         let [json_name, password_name] = key_file_names(i);
         let path = place(&json_name);
         let json = read_file(&path)?;
         let password = read_file(&place(&password_name))?;
+        let files = [sha256(&[&json]), sha256(&[&password])];
         let password = Password::from_bytes(&password).map_err(|error| fail(&path, &error))?;
         let keystore = Keystore::from_json(&json).map_err(|error| fail(&path, &error))?;
-        Ok((path, keystore, password))
+        Ok((path, keystore, password, files))
     };
     let files = (0..validators).map(read).collect::<Result<Vec<_>, _>>()?;
     let pairs: Vec<_> = files
         .iter()
-        .map(|(_, keystore, password)| (keystore, password))
+        .map(|(_, keystore, password, _)| (keystore, password))
         .collect();
     // The whole length at once: a vector that grows leaves copies of its shares behind that nobody wipes.
     let mut shares = Vec::with_capacity(files.len());
-    let opened = Keystore::open_all(&pairs, |share| share);
-    for (opened, (path, ..)) in opened.into_iter().zip(&files) {
-        shares.push(opened.map_err(|error| fail(path, &error))?);
+    let mut keys = Vec::with_capacity(files.len());
+    let opened = Keystore::open_all(&pairs, |share| (share.public_key().to_bytes(), share));
+    for (opened, (path, _, _, files)) in opened.into_iter().zip(&files) {
+        let (public, share) = opened.map_err(|error| fail(path, &error))?;
+        keys.push(ProvenKey {
+            share: public,
+            files: *files,
+        });
+        shares.push(share);
     }
-    Ok(shares)
+    Ok(OpenedKeys {
+        shares,
+        proven: Proven { attempt: k, keys },
+    })
 }
 
 /// What to do where some keystores of an attempt are missing or damaged: what is left of them is nobody's share, and as long as it is
@@ -447,7 +551,7 @@ fn without_some(folder: &DataFolder, k: u32) -> String {
 ///
 /// # Errors
 /// If some are there, and one is missing or does not open.
-pub fn find_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<Option<Vec<SecretKey>>, Problem> {
+pub fn find_staged(folder: &DataFolder, k: u32, validators: u32) -> Result<Option<OpenedKeys>, Problem> {
     let staged = staged_keys(folder, k);
     let mut none = true;
     for i in 0..validators {
@@ -524,7 +628,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
         stage(&folder, 1, &OUTPUTS, &shares(), &prepared()).unwrap();
-        assert!(same(&open_staged(&folder, 1, V).unwrap()));
+        assert!(same(&open_staged(&folder, 1, V).unwrap().shares));
         let names = Disk::new().list(&staged_keys(&folder, 1)).unwrap();
         assert_eq!(
             names,
@@ -542,9 +646,10 @@ mod tests {
                 .mode();
             assert_eq!(mode & 0o777, 0o600);
         }
-        super::super::publication::begin(&folder, 1, V, &[], None, b"lock").unwrap();
+        let proven = open_staged(&folder, 1, V).unwrap().proven;
+        super::super::publication::begin(&folder, &proven, &[], None, b"lock").unwrap();
         super::super::publication::finish(&folder, 1).unwrap();
-        assert!(same(&open_staged(&folder, 1, V).unwrap()));
+        assert!(same(&open_staged(&folder, 1, V).unwrap().shares));
         assert_eq!(
             std::fs::read(folder.keys().join("keystore-1.txt")).unwrap().len(),
             32
@@ -607,7 +712,7 @@ mod tests {
         for damaged in ["5".repeat(63), "5".repeat(100), String::new()] {
             std::fs::write(stored_file(&folder, 1), damaged).unwrap();
             assert_eq!(stored_for(&folder, 1, v).unwrap(), None);
-            assert!(same(&find_staged(&folder, 1, V).unwrap().unwrap()));
+            assert!(same(&find_staged(&folder, 1, V).unwrap().unwrap().shares));
             record_stored(&folder, 1, &OUTPUTS).unwrap();
             assert_eq!(stored_for(&folder, 1, v).unwrap(), Some(OUTPUTS));
         }

@@ -631,6 +631,21 @@ impl Operator {
                 .all(|(share, validator)| validator.shares.get(position) == Some(&share.public_key()))
     }
 
+    /// This operator's shares of these keys in an attempt, made once more: only while the secrets that it was joined with are here, and what the
+    /// others dealt to it.
+    pub fn shares_again(&mut self, attempt: u32, keys: &GroupKeys) -> Option<OwnShares> {
+        let sessions: Vec<Hash> = self.board.sessions(attempt).collect();
+        sessions.iter().find_map(|sid| {
+            let shares = self.shares(attempt, sid, keys.hash())?;
+            let keys = self.board.good_set(sid, keys.hash())?.keys.clone();
+            Some(OwnShares {
+                attempt,
+                shares,
+                keys,
+            })
+        })
+    }
+
     /// All outputs are in place and were read back. Nothing that may still be said needs a seed.
     pub fn published(&mut self, attempt: u32) -> Vec<Effect> {
         self.published = Some(attempt);

@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::ceremony::files::PUBLIC;
+use crate::ceremony::files::{PUBLIC, is_there};
 use crate::ceremony::folder::DataFolder;
 use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::product::{self, ClusterProduct};
 use crate::ceremony::progress::Event;
 use crate::ceremony::randomness::weight_seed;
-use crate::ceremony::staging::{self, KeyDeriver};
+use crate::ceremony::staging::{self, KeyDeriver, Proven};
 use crate::ceremony::view::item;
 use crate::ceremony::{attempt, backups, publication, records};
 use crate::cluster::lock::Lock;
@@ -18,7 +18,9 @@ use crate::cluster::wallets::Wallets;
 use crate::dkg::entry::{Id, Step};
 use crate::dkg::evidence::Evidence;
 use crate::dkg::operator::{Effect, Finished, Mark, OwnShares};
+use crate::dkg::outputs::GroupKeys;
 use crate::dkg::secrets::Seed;
+use crate::ethereum::keystore::Kdf;
 use crate::ethereum::network::Network;
 use crate::validator::guard::{self, Cluster};
 
@@ -177,8 +179,11 @@ impl Conductor<'_> {
         if self.operator.can_publish(&keys).is_none() {
             let validators = u32::try_from(self.terms.validators()).unwrap_or(u32::MAX);
             for k in self.operator.may_hold(&keys) {
-                let shares = staging::find_staged(&self.folder, k, validators)?;
-                if shares.is_some_and(|shares| self.operator.keys_fit(k, &shares, &keys)) {
+                let Some(opened) = staging::find_staged(&self.folder, k, validators)? else {
+                    continue;
+                };
+                if self.operator.keys_fit(k, &opened.shares, &keys) {
+                    self.proven = Some(opened.proven);
                     staging::record_stored(&self.folder, k, keys.hash())?;
                     break;
                 }
@@ -196,14 +201,10 @@ impl Conductor<'_> {
             .then(|| Cluster::of_lock(&lock, index))
             .transpose()
             .map_err(|error| bad(error.to_string()))?;
-        let is_first = publish_lock(
-            &self.folder,
-            &product,
-            (&lock, &bytes, index),
-            k,
-            cluster.as_ref(),
-        )?;
-        self.database.published = cluster.filter(|_| is_first);
+        let source = self.source(k, &keys);
+        let published = publish_lock(&self.folder, &product, (&lock, &bytes, index), source, cluster)?;
+        self.tell_what_was_mended(k, published.mended.as_ref());
+        self.database.published = published.cluster;
         self.result = self.read_result()?;
         let effects = self.operator.published(k);
         self.carry_out(effects)
@@ -269,11 +270,45 @@ impl Conductor<'_> {
         // the folder is an old copy, and there has been a database.
         let index = self.operator.index();
         let has_database = !self.has_confirmed(finished.attempt);
+        let source = self.source(finished.attempt, &finished.keys);
         std::thread::spawn(move || {
             let k = finished.attempt;
-            let result = publish(&folder, &product, &network, &finished, (index, has_database));
+            let result = publish(
+                &folder,
+                &product,
+                &network,
+                &finished,
+                (index, has_database),
+                source,
+            );
             let _ = jobs.send(Done::Published(k, result));
         });
+    }
+
+    /// What the keystores of attempt `k` are known from. Those that this process did not write itself may have been damaged since: where it can,
+    /// it makes them again.
+    fn source(&mut self, k: u32, keys: &GroupKeys) -> Source {
+        let proven = self.proven.clone().filter(|proven| proven.attempt() == k);
+        let again = if proven.is_none() {
+            self.operator.shares_again(k, keys)
+        } else {
+            None
+        };
+        Source {
+            attempt: k,
+            proven,
+            again,
+            kdf: self.kdf,
+        }
+    }
+
+    fn tell_what_was_mended(&mut self, k: u32, mended: Option<&Problem>) {
+        if let Some(problem) = mended {
+            self.notice(format!(
+                "{} ({}). Your keystores of attempt {k} were made again from the secrets of the ceremony; what was there is kept beside them. Check the                  disk: something on it was changed or damaged",
+                problem.what, problem.why
+            ));
+        }
     }
 
     /// Whether it was told before that the own files are in place.
@@ -342,14 +377,25 @@ impl Conductor<'_> {
             self.running = self.running.saturating_sub(1);
             let effects = match done {
                 Done::Stored(k, outputs, result) => {
-                    result?;
+                    self.proven = Some(result?);
                     self.operator.keys_stored(k, &outputs)
                 }
-                Done::Opened(k, result) => self.operator.keys_opened(k, result?),
-                Done::Found(k, result) => self.operator.keys_found(k, result?),
+                Done::Opened(k, result) => {
+                    let opened = result?;
+                    self.proven = Some(opened.proven);
+                    self.operator.keys_opened(k, opened.shares)
+                }
+                Done::Found(k, result) => {
+                    let shares = result?.map(|opened| {
+                        self.proven = Some(opened.proven);
+                        opened.shares
+                    });
+                    self.operator.keys_found(k, shares)
+                }
                 Done::Published(k, result) => {
-                    let cluster = result?;
-                    self.settle(k, cluster);
+                    let published = result?;
+                    self.tell_what_was_mended(k, published.mended.as_ref());
+                    self.settle(k, published.cluster);
                     self.operator.published(k)
                 }
             };
@@ -367,15 +413,34 @@ fn mark_file(mark: Mark) -> attempt::Mark {
     }
 }
 
+/// What a publication takes the keystores of an attempt from.
+struct Source {
+    attempt: u32,
+    /// This process has written them, or has opened them before.
+    proven: Option<Proven>,
+    /// The shares, where they can still be made without the keystores.
+    again: Option<OwnShares>,
+    kdf: Kdf,
+}
+
+/// What a publication has done.
+pub(super) struct Published {
+    /// Whose empty database is in the folder now, if nothing of all this was there before.
+    cluster: Option<Cluster>,
+    /// What was wrong with the keystores, which were made again.
+    mended: Option<Problem>,
+}
+
 /// Builds the lock, verifies it as any reader would, and only then puts anything in its final place, for the operator of this number: with
-/// an empty slashing protection database if it is to have one, and there was none. Gives whose database it published.
+/// an empty slashing protection database if it is to have one, and there was none.
 fn publish(
     folder: &DataFolder,
     product: &ClusterProduct,
     network: &Network,
     finished: &Finished,
     (index, has_database): (u16, bool),
-) -> Result<Option<Cluster>, Problem> {
+    source: Source,
+) -> Result<Published, Problem> {
     let bug = |why: String| {
         Problem::other(
             "the lock does not verify, and nothing was published",
@@ -396,39 +461,19 @@ fn publish(
         .then(|| Cluster::of_lock(&lock, index))
         .transpose()
         .map_err(|error| bug(error.to_string()))?;
-    let is_first = publish_lock(
-        folder,
-        product,
-        (&lock, &lock.to_json(), index),
-        finished.attempt,
-        cluster.as_ref(),
-    )?;
-    Ok(cluster.filter(|_| is_first))
+    publish_lock(folder, product, (&lock, &lock.to_json(), index), source, cluster)
 }
 
-/// Puts a verified lock, in these bytes, and all that belongs to it in its final place, for the operator of this number. Gives whether
-/// nothing of that was there before.
+/// Puts a verified lock, in these bytes, and all that belongs to it in its final place, for the operator of this number.
 fn publish_lock(
     folder: &DataFolder,
     product: &ClusterProduct,
     (lock, bytes, index): (&Lock, &[u8], u16),
-    k: u32,
-    database: Option<&Cluster>,
-) -> Result<bool, Problem> {
-    let validators = u32::try_from(lock.validators().len()).unwrap_or(u32::MAX);
-    if !staging::are_staged(folder, k, validators)? {
-        // They were given their names by an earlier publication, and may have been exchanged since.
-        let shares = staging::open_staged(folder, k, validators)?;
-        let place = usize::from(index).saturating_sub(1);
-        let mut pairs = lock.validators().iter().zip(&shares);
-        if !pairs.all(|(v, share)| v.public_shares.get(place) == Some(&share.public_key().to_bytes())) {
-            return Err(Problem::folder_state(
-                format!("the keystores in {} are not your shares", folder.keys().display()),
-                "they are of another operator or of another ceremony",
-                backups::RESTORE,
-            ));
-        }
-    }
+    source: Source,
+    cluster: Option<Cluster>,
+) -> Result<Published, Problem> {
+    let k = source.attempt;
+    let (proven, mended) = prove(folder, lock, index, source)?;
     let deposits = product.deposit_files(lock, &weight_seed()?).map_err(|error| {
         Problem::other(
             "the deposit data does not verify, and nothing was published",
@@ -436,11 +481,59 @@ fn publish_lock(
             "this is a bug: please report it; your shares are safe in ceremony/, delete nothing",
         )
     })?;
-    let database = database
+    let database = cluster
+        .as_ref()
         .map(|cluster| guard::new_database(cluster, Some(guard::Mark::LatePublication)))
         .transpose()
         .map_err(|error| Problem::from_lines(Kind::Other, error))?;
-    let is_first = publication::begin(folder, k, validators, &deposits, database.as_deref(), bytes)?;
+    let is_first = publication::begin(folder, &proven, &deposits, database.as_deref(), bytes)?;
     publication::finish(folder, k)?;
-    Ok(is_first)
+    Ok(Published {
+        cluster: cluster.filter(|_| is_first),
+        mended,
+    })
+}
+
+/// The keystores with this operator's shares of a lock. Those that an earlier start wrote are opened, as they, or their passwords, may have
+/// been damaged or exchanged since: after the publication nothing is left of what they could be made from again. With what was wrong, if they
+/// were made again.
+fn prove(
+    folder: &DataFolder,
+    lock: &Lock,
+    index: u16,
+    source: Source,
+) -> Result<(Proven, Option<Problem>), Problem> {
+    let (k, validators) = (
+        source.attempt,
+        u32::try_from(lock.validators().len()).unwrap_or(u32::MAX),
+    );
+    if let Some(proven) = source.proven.filter(|proven| proven.are_shares_of(lock, index)) {
+        return Ok((proven, None));
+    }
+    let problem = match staging::open_staged(folder, k, validators) {
+        Ok(opened) if opened.proven.are_shares_of(lock, index) => return Ok((opened.proven, None)),
+        Ok(_) => {
+            let staged = publication::staged_keys(folder, k);
+            let place = if is_there(&staged)? { staged } else { folder.keys() };
+            Problem::folder_state(
+                format!("the keystores in {} are not your shares", place.display()),
+                "they are of another operator or of another ceremony",
+                backups::RESTORE,
+            )
+        }
+        Err(problem) => problem,
+    };
+    match source.again {
+        // What cannot be read may be whole; and what has a final name was published, and used, before.
+        Some(own) if problem.kind == Kind::FolderState && !staging::has_names(folder, validators)? => {
+            let outputs = *own.keys.hash();
+            let proven = staging::stage_again(folder, k, &outputs, &own.shares, source.kdf)?;
+            if proven.are_shares_of(lock, index) {
+                Ok((proven, Some(problem)))
+            } else {
+                Err(problem)
+            }
+        }
+        _ => Err(problem),
+    }
 }

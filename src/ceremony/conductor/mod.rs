@@ -14,7 +14,7 @@ use libp2p::{Multiaddr, PeerId};
 
 use crate::cluster::definition::Definition;
 use crate::cluster::lock::Lock;
-use crate::crypto::bls::{PublicKey, SecretKey};
+use crate::crypto::bls::PublicKey;
 use crate::crypto::hash::Hash;
 use crate::dkg::entry::Step;
 use crate::dkg::operator::Operator;
@@ -38,7 +38,7 @@ use super::problem::{Kind, Problem};
 use super::product;
 use super::progress::{Event, Snapshot};
 use super::randomness::weight_seed;
-use super::staging::KeyDeriver;
+use super::staging::{KeyDeriver, OpenedKeys, Proven};
 use super::view::{self as board_view, Links, View};
 
 mod attempts;
@@ -148,14 +148,15 @@ pub struct Outcome {
 
 /// Work that was done in the background.
 enum Done {
-    Stored(u32, Hash, Result<(), Problem>),
-    Opened(u32, Result<Vec<SecretKey>, Problem>),
-    Found(u32, Result<Option<Vec<SecretKey>>, Problem>),
-    Published(u32, Result<Option<Cluster>, Problem>),
+    Stored(u32, Hash, Result<Proven, Problem>),
+    Opened(u32, Result<OpenedKeys, Problem>),
+    Found(u32, Result<Option<OpenedKeys>, Problem>),
+    Published(u32, Result<Published, Problem>),
 }
 
 use causes::{Cause, Causes};
 use doubles::Doubles;
+use effects::Published;
 use network::Arrived;
 use obstacles::Obstacles;
 use visits::Visits;
@@ -201,6 +202,8 @@ struct Conductor<'a> {
     listening_most: usize,
     deriver: Option<KeyDeriver>,
     kdf: Kdf,
+    /// The keystores that this process has written or opened itself: only such are published.
+    proven: Option<Proven>,
     jobs: mpsc::Sender<Done>,
     done: mpsc::Receiver<Done>,
     running: usize,

@@ -87,6 +87,7 @@ impl<'a> Conductor<'a> {
             listening_most: most_addresses(&setup.listen, &setup.announce),
             deriver,
             kdf: setup.kdf,
+            proven: None,
             jobs,
             done,
             running: 0,

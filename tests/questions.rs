@@ -712,6 +712,12 @@ fn the_last_words_after_a_question_about_another_attempt_are_true() {
     let (mut ann, carol) = (group.join(0, &[2]), group.join(2, &[0]));
     ann.until_step(2, "joined");
     carol.kill();
+    // Not as another process beside the one that has just ended.
+    ann.until("carol is gone", |event| {
+        event["operators"][2]["link"]
+            .as_str()
+            .is_some_and(|link| link != "connected")
+    });
     let carol = group.folder(2);
     fs::remove_file(carol.join("ceremony/attempt-1/seed")).unwrap();
     let home = tempfile::tempdir().unwrap();
@@ -867,4 +873,46 @@ fn the_width_is_that_of_the_moment() {
     for line in words.lines() {
         assert!(console::measure_text_width(line) <= 40, "{line}");
     }
+}
+
+#[test]
+fn who_is_connected_and_silent_may_have_a_question_to_answer() {
+    let group = group::Group::new(3, 2, 1);
+    let (mut ann, bob) = (group.join(0, &[1]), group.join(1, &[0]));
+    ann.until_step(1, "joined");
+    bob.kill();
+    ann.until("bob is gone", |event| {
+        event["operators"][1]["link"]
+            .as_str()
+            .is_some_and(|link| link != "connected")
+    });
+    let bob = group.folder(1);
+    fs::remove_file(bob.join("ceremony/attempt-1/seed")).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let mut terminal = Terminal::open(
+        home.path(),
+        &[
+            "--data-dir",
+            bob.to_str().unwrap(),
+            "join",
+            group.file().to_str().unwrap(),
+            "--listen",
+            &format!("{}/tcp/{}", group.host, group.ports[1]),
+            "--peer",
+            &group.address(0),
+        ],
+    );
+    terminal.until("Begin attempt 2?");
+    let carol = group.join(2, &[0]);
+    // As long as he does not answer, the others are told what it may be.
+    ann.until("why nothing comes", |event| {
+        event["status"].as_str().is_some_and(|status| {
+            status.contains("Waiting for bob to deal shares.")
+                && status.contains("bob is connected and has been silent for a while")
+                && status.contains("a question on the screen")
+        })
+    });
+    terminal.press("\u{3}");
+    terminal.until("the end");
+    drop(carol);
 }

@@ -677,7 +677,8 @@ mod tests {
                 std::fs::write(&manifest, "damaged").unwrap();
                 let was_there = dir.path().join(SLASHING_PROTECTION).exists();
                 let seed = dir.path().join("ceremony/attempt-3/seed");
-                let is_unproven = dir.path().join(LOCK).exists() && seed.exists();
+                let is_being_destroyed = seed.with_file_name("seed-destroyed").exists();
+                let is_unproven = dir.path().join(LOCK).exists() && seed.exists() && !is_being_destroyed;
                 publish(&Disk::new(), dir.path()).unwrap();
                 assert_eq!(outputs(dir.path()), expected(), "{k}");
                 // What was here before is kept with its mark; no other one is made, as one may have been here.

@@ -1,7 +1,12 @@
 //! Text that others wrote (peers, beacon nodes, files, wallets), before anybody reads it on a screen, in a log or on a page: on one line, of a
-//! bounded length, and without characters that change how the text around them looks.
+//! bounded length, and without characters that change how the text around them looks. And how moments are written.
 
-use std::{error::Error, fmt::Write as _, io};
+use std::{
+    error::Error,
+    fmt::Write as _,
+    io,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// The longest text that is shown at once, in bytes.
 const MOST: usize = 8 * 1024;
@@ -176,6 +181,29 @@ fn shortened(text: &str, most: usize, shown: impl Fn(char) -> char) -> String {
         }
     }
     out
+}
+
+/// RFC 3339 in UTC with seconds.
+pub fn timestamp(time: SystemTime) -> String {
+    let seconds = time
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |duration| duration.as_secs());
+    let (year, month, day) = civil(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// The date of a day after 1970-01-01: Howard Hinnant's algorithm, counting years from March.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

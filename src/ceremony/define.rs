@@ -1,12 +1,13 @@
 //! From a plan and everybody's node records to the definition that all operators join.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use crate::cluster::definition::{
     Creator, DKG_ALGORITHM, Definition, DefinitionFields, OperatorRecord, ValidatorAddresses, Version,
 };
 use crate::cluster::enr::Enr;
 use crate::ethereum::network::Network;
+use crate::text::timestamp;
 
 use super::plan::Plan;
 use super::problem::{Kind, Problem};
@@ -81,32 +82,9 @@ fn refused(error: impl std::fmt::Display) -> Problem {
     )
 }
 
-/// RFC 3339 in UTC with seconds.
-pub fn timestamp(time: SystemTime) -> String {
-    let seconds = time
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |duration| duration.as_secs());
-    let (year, month, day) = civil(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-/// The date of a day after 1970-01-01: Howard Hinnant's algorithm, counting years from March.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
     use crate::crypto::node::NodeKey;

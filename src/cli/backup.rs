@@ -4,7 +4,6 @@ use std::time::SystemTime;
 
 use crate::ceremony::{
     backups,
-    define::timestamp,
     files::{Disk, has_name, is_there},
     folder::{LOCK, VALIDATOR_KEYS},
     holding,
@@ -16,6 +15,8 @@ use crate::ceremony::{
     problem::Problem,
     retirement,
 };
+
+use crate::text::timestamp;
 
 use super::{
     Context,

@@ -5,7 +5,6 @@ use std::time::SystemTime;
 
 use crate::{
     ceremony::{
-        define::timestamp,
         files::{Disk, has_name, is_there},
         folder::{DataFolder, LOCK, SLASHING_PROTECTION},
         holding::{self, Holding},
@@ -21,6 +20,7 @@ use crate::{
     },
     cluster::{lock::Lock, report::Outcome, wallets::Wallets},
     ethereum::network::Network,
+    text::timestamp,
     validator::{
         guard::{Cluster, Guard, Mark},
         node::SOFTWARE,

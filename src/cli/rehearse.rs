@@ -138,7 +138,7 @@ fn refuse_real_money(network: &Network) -> Result<(), Problem> {
 
 fn out_folder(args: &RehearseArgs) -> Result<PathBuf, Problem> {
     let out = args.out.clone().unwrap_or_else(|| {
-        let now = crate::ceremony::define::timestamp(std::time::SystemTime::now());
+        let now = crate::text::timestamp(std::time::SystemTime::now());
         let digits: String = now.chars().filter(char::is_ascii_digit).collect();
         PathBuf::from(format!(
             "rehearsal-{}-{}",

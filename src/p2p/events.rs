@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::protocol::Protocol;
+use crate::text::timestamp;
 
 /// Why a connection to an operator ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,14 +128,22 @@ pub struct Unreachable {
 }
 
 impl Unreachable {
-    /// Until when whoever was here, and ended since, was here: a time of day in UTC. Nothing where the cause is another one, such as a network
-    /// that is down.
+    /// Until when whoever was here, and ended since, was here, in UTC: a time of day, with its date where it was not today. Nothing where the
+    /// cause is another one, such as a network that is down.
     pub fn was_here_until(&self) -> Option<String> {
+        self.was_here_until_seen(SystemTime::now())
+    }
+
+    fn was_here_until_seen(&self, now: SystemTime) -> Option<String> {
         let ended = matches!(self.why, Obstacle::Refused | Obstacle::SomethingElse);
         let left = self.left.filter(|_| ended)?;
-        let seconds = left.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs() % 86_400;
-        let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-        Some(format!("{hours:02}:{minutes:02}:{:02} UTC", seconds % 60))
+        let (left, now) = (timestamp(left), timestamp(now));
+        let (date, time) = left.trim_end_matches('Z').split_once('T')?;
+        Some(if now.starts_with(date) {
+            format!("{time} UTC")
+        } else {
+            format!("{date} {time} UTC")
+        })
     }
 
     /// For people: what happened, how often, and what it may come from. `name` tells operators' names.
@@ -191,14 +200,18 @@ impl Unreachable {
         };
         let (what, advice) = match (&self.why, self.was_here_until()) {
             (_, None) => (what, advice),
-            (why, Some(until)) => (
-                if *why == Obstacle::Refused {
-                    what
-                } else {
-                    "the connection broke off".to_owned()
-                },
+            (Obstacle::Refused, Some(until)) => (
+                what,
                 format!(
                     "{other} was here until {until}: conclave is not running there now. Ask {other} to start it again"
+                ),
+            ),
+            // As it ends there, or at another of its addresses, where something else is.
+            (_, Some(until)) => (
+                "the connection broke off".to_owned(),
+                format!(
+                    "{other} was here until {until}: either conclave is not running there now, and {other} has to start it again, or something \
+                     else has that address"
                 ),
             ),
         };
@@ -383,4 +396,49 @@ pub(super) fn channel<P: Protocol>(capacity: usize, seen: Seen) -> (EventSender<
             runtime: runtime::Handle::current(),
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_here_on_another_day_is_told_with_the_date() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let told = |why: &Obstacle, left: Option<u64>, now: u64| {
+            let unreachable = Unreachable {
+                operator: Some(2),
+                address: "/ip4/9.9.9.9/tcp/1".parse().expect("a multiaddr"),
+                why: why.clone(),
+                times: 3,
+                next: Duration::from_secs(8),
+                left: left.map(at),
+            };
+            (
+                unreachable.was_here_until_seen(at(now)),
+                unreachable.words(|_| "bob".to_owned()),
+            )
+        };
+        let noon = 1_790_424_000;
+        let (until, words) = told(&Obstacle::Refused, Some(noon), noon + 60);
+        assert_eq!(until.as_deref(), Some("12:00:00 UTC"));
+        assert!(
+            words.contains("conclave is not running there now. Ask bob"),
+            "{words}"
+        );
+        for days in [1, 3] {
+            let (until, _) = told(&Obstacle::Refused, Some(noon), noon + days * 86_400);
+            assert_eq!(until.as_deref(), Some("2026-09-26 12:00:00 UTC"));
+        }
+        // A wrong answer at one address says nothing of the others.
+        let (_, words) = told(&Obstacle::SomethingElse, Some(noon), noon + 60);
+        assert!(
+            words.contains("either conclave is not running there now"),
+            "{words}"
+        );
+        for (why, left) in [(Obstacle::Refused, None), (Obstacle::TimedOut, Some(noon))] {
+            let (until, words) = told(&why, left, noon + 60);
+            assert!(until.is_none() && !words.contains("was here"), "{words}");
+        }
+    }
 }

@@ -83,6 +83,16 @@ pub trait Protocol: 'static {
     }
 }
 
+/// Whether one of these names of protocols, which somebody speaks, is that of `P`, of any version: a later one is not known here.
+pub fn is_version_of<P: Protocol>(speaks: &[String]) -> bool {
+    let stream = P::STREAM;
+    let Some((name, _)) = stream.as_ref().rsplit_once('/') else {
+        return false;
+    };
+    let is_one = |id: &String| id.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'));
+    speaks.iter().any(is_one)
+}
+
 /// How the frames of a stream are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {

@@ -49,6 +49,8 @@ impl Conductor<'_> {
         // With everybody's votes in hand there is nothing else to do, also while the keystores are still being opened.
         let is_bound = !self.operator.standing().signed.is_empty() || self.operator.is_finishing();
         if is_bound || self.operator.published_attempt().is_some() {
+            // Whoever is still asked about another attempt need not answer any more.
+            self.offered = None;
             return Ok(());
         }
         let k = self.operator.current_attempt();

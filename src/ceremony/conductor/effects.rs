@@ -205,6 +205,13 @@ impl Conductor<'_> {
         let published = publish_lock(&self.folder, &product, (&lock, &bytes, index), source, cluster)?;
         self.tell_what_was_mended(k, published.mended.as_ref());
         self.database.published = published.cluster;
+        if self.database.published.is_some() {
+            self.notice(
+                "your files are made with another operator's lock. Nobody has said whether this folder is an old copy, so conclave run waits two epochs \
+                 before it signs for the first time"
+                    .to_owned(),
+            );
+        }
         self.result = self.read_result()?;
         let effects = self.operator.published(k);
         self.carry_out(effects)
@@ -305,7 +312,8 @@ impl Conductor<'_> {
     fn tell_what_was_mended(&mut self, k: u32, mended: Option<&Problem>) {
         if let Some(problem) = mended {
             self.notice(format!(
-                "{} ({}). Your keystores of attempt {k} were made again from the secrets of the ceremony; what was there is kept beside them. Check the                  disk: something on it was changed or damaged",
+                "{} ({}). Your keystores of attempt {k} were made again from the secrets of the ceremony; what was there is kept beside them. Check the \
+                 disk: something on it was changed or damaged",
                 problem.what, problem.why
             ));
         }
@@ -368,7 +376,8 @@ impl Conductor<'_> {
             ),
         };
         self.notice(format!(
-            "this folder is an old copy: the others have entries of yours that it does not have, so the ceremony went on in another folder, whose              shares may have signed since; {mark}. If that folder still exists, go on there, delete this one, and never start both. {advice}"
+            "this folder is an old copy: the others have entries of yours that it does not have, so the ceremony went on in another folder, whose \
+             shares may have signed since; {mark}. If that folder still exists, go on there, delete this one, and never start both. {advice}"
         ));
     }
 

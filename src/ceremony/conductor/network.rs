@@ -14,15 +14,15 @@ use crate::dkg::evidence::Evidence;
 use crate::p2p;
 use crate::p2p::events::{Event as NetEvent, Reason as Gone, Refusal};
 use crate::p2p::node::Command;
+use crate::p2p::protocol::is_version_of;
 use crate::p2p::sync::{Difference, Output};
 use crate::p2p::twins::Twin;
 use crate::p2p::wire::{Message, PROTOCOL, Verdict};
 
+use crate::validator::node::protocol::Run;
+
 use super::obstacles::Kind as Obstacle;
 use super::{Conductor, GATHERING, view};
-
-/// What the protocols of running nodes begin with.
-const RUN: &str = "/conclave/run/";
 
 /// An entry that arrived: from whom, what, and its id.
 pub(super) type Arrived = (u16, Entry, Id);
@@ -83,9 +83,7 @@ impl Conductor<'_> {
             }
             NetEvent::Unreachable(told) => {
                 let is_own = told.why == p2p::events::Obstacle::Myself;
-                if let Some(operator) = told.operator {
-                    self.validating.remove(&operator);
-                }
+                // It may have other addresses, at which it was found to run `conclave run`: only who is met there says that this has changed.
                 let told = Unreachable::new(&told, |operator| self.name(operator));
                 let todo = match (&told.name, &told.was_here_until) {
                     (Some(name), Some(_)) => format!(
@@ -382,9 +380,9 @@ pub(super) enum Has {
     Nothing,
 }
 
-/// Whether an operator runs `conclave run`: of any version, as all protocols of running nodes begin alike.
+/// Whether an operator runs `conclave run`, of any version.
 fn is_validating(why: &Refusal) -> bool {
-    matches!(why, Refusal::Protocol { speaks, .. } if speaks.iter().any(|id| id.starts_with(RUN)))
+    matches!(why, Refusal::Protocol { speaks, .. } if is_version_of::<Run>(speaks))
 }
 
 /// What is said of an operator who was reached and with whom nothing is exchanged, and what to do about it.
@@ -444,6 +442,7 @@ fn refused(name: &str, why: &Refusal, has: Has) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::p2p::protocol::Protocol as _;
 
     #[test]
     fn whoever_validates_already_has_no_other_version() {
@@ -451,9 +450,10 @@ mod tests {
             speaks: ids.iter().map(|id| (*id).to_owned()).collect(),
             software: "conclave/0.1.0".to_owned(),
         };
-        // Of this version, of 0.1.0, and of one that is not there yet.
+        // Of this version, by whatever name, of 0.1.0, and of one that is not there yet.
+        let (fixed, growing) = (Run::STREAM, Run::GROWING.unwrap());
         for ids in [
-            &["/conclave/run/1", "/conclave/run/2"][..],
+            &[fixed.as_ref(), growing.as_ref()][..],
             &["/conclave/run/1"],
             &["/conclave/run/9"],
         ] {
@@ -475,6 +475,7 @@ mod tests {
                 assert!(has == Has::Everything || message.contains(&todo), "{todo}");
             }
         }
+        assert!(!is_validating(&speaks(&["/conclave/runner/1", "/conclave/run"])));
         let (message, _) = refused("bob", &speaks(&["/conclave/journal/9"]), Has::Shares);
         assert!(message.contains("use the same version"), "{message}");
         let (message, _) = refused("bob", &speaks(&[]), Has::Shares);

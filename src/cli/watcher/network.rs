@@ -5,7 +5,11 @@ use libp2p::{Multiaddr, multiaddr};
 use crate::{
     ceremony::progress::Unreachable,
     cli::{flapping::Telling, news::Event, output::printable},
-    p2p::events::{Event as NetEvent, Refusal},
+    p2p::{
+        events::{Event as NetEvent, Refusal},
+        protocol::is_version_of,
+        wire::Ceremony,
+    },
 };
 
 use super::{Told, Watcher};
@@ -144,12 +148,9 @@ impl Watcher {
     }
 }
 
-/// What the protocols of ceremonies begin with.
-const CEREMONY: &str = "/conclave/journal/";
-
 fn refused(name: &str, why: &Refusal) -> String {
     match why {
-        Refusal::Protocol { speaks, .. } if speaks.iter().any(|id| id.starts_with(CEREMONY)) => format!(
+        Refusal::Protocol { speaks, .. } if is_version_of::<Ceremony>(speaks) => format!(
             "{name} runs conclave join: the ceremony is not over there. Send {name} your cluster-lock.json, which is public, to finish with conclave \
              join --lock FILE; or stop here and run conclave join for a minute. If {name} has everything, ask {name} to start conclave run. If {name} \
              has validated before, tell {name}: that may be a second copy of the folder or key"
@@ -184,6 +185,8 @@ mod tests {
             speaks: vec![id.to_owned()],
             software: "conclave/0.1.0".to_owned(),
         };
+        let stream = <Ceremony as crate::p2p::protocol::Protocol>::STREAM;
+        assert!(refused("bob", &speaks(stream.as_ref())).contains("bob runs conclave join"));
         for version in [1, 2, 9] {
             let told = refused("bob", &speaks(&format!("/conclave/journal/{version}")));
             assert!(

@@ -78,6 +78,13 @@ impl Attempts {
         Self(self.0.remove_entry(address).into_iter().collect())
     }
 
+    /// Whoever is looked for was here for a while. What had been told and does not change by that, such as a name that does not exist, goes on being
+    /// told more and more seldom: whoever comes and goes must not fill the log.
+    pub(super) fn begin_anew(&mut self) {
+        self.0
+            .retain(|_, failed| failed.told.is_some() && !failed.why.heals());
+    }
+
     /// Somebody of the right identity is there.
     pub(super) fn reached(&mut self, address: &Multiaddr) {
         self.0.remove(address);
@@ -278,6 +285,31 @@ mod tests {
             );
             assert!(attempts.0.len() <= MANY);
         }
+    }
+
+    #[test]
+    fn who_comes_and_goes_fills_no_log() {
+        let start = Instant::now();
+        let address = |port: u16| -> Multiaddr { format!("/ip4/9.9.9.9/tcp/{port}").parse().expect("fine") };
+        let (down, wrong) = (address(1), address(2));
+        let mut attempts = Attempts::default();
+        let mut told = [0, 0];
+        // Somebody who is here for a while each half minute, for a day.
+        for second in 0..86_400 {
+            let now = start + Duration::from_secs(second);
+            for (at, (address, why)) in [(&down, Obstacle::Refused), (&wrong, Obstacle::NoSuchName)]
+                .into_iter()
+                .enumerate()
+            {
+                told[at] += u32::from(attempts.failed(address, &why, true, now).is_some());
+            }
+            if second % 30 == 29 {
+                attempts.begin_anew();
+            }
+        }
+        // That it is gone is news each time; that there is no such name is told once an hour in the end.
+        assert_eq!(told[0], 86_400 / 30);
+        assert!(told[1] < 35, "{told:?}");
     }
 
     #[test]

@@ -11,7 +11,6 @@ use libp2p::{
 
 use super::{
     addresses::{TELLING, plain},
-    attempts::Attempts,
     operator::{Connection, Live},
     relays::{HEAD_START, is_circuit},
     run::Node,
@@ -260,8 +259,6 @@ impl<P: Protocol> Node<P> {
         }
         operator.unwelcome = None;
         (operator.speaks, operator.left) = (None, None);
-        // Why it is not reached after this has another cause than before, and is told anew.
-        operator.attempts = Attempts::default();
         self.sessions += 1;
         let session = self.sessions;
         let (outgoing, ends) = session::queue(P::queue(&self.bounds.limits));
@@ -375,6 +372,8 @@ impl<P: Protocol> Node<P> {
         if now >= live.since + SETTLED {
             operator.backoff.reset(now);
             operator.faults = 0;
+            // Why it is not reached after this has another cause than before, and is told anew.
+            operator.attempts.begin_anew();
         }
         let mut surplus = vec![live.connection];
         // Whose doing it was nobody can tell; another way is as good.

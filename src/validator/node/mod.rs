@@ -9,7 +9,7 @@ mod control;
 mod duties;
 mod early;
 mod exits;
-mod protocol;
+pub mod protocol;
 mod submitting;
 mod votes;
 mod work;

@@ -23,6 +23,8 @@ use crate::{
 const MAX_ANSWER: usize = 1 << 20;
 /// Most bytes of the client's own words that are repeated.
 const MAX_WORDS: usize = 200;
+/// A client that has not answered after this time is told of.
+const QUICK: Duration = Duration::from_secs(2);
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
 /// A client whose newest block is older than this is behind the chain, whatever it says.
@@ -31,10 +33,12 @@ const MAX_BEHIND: Duration = Duration::from_secs(15 * 60);
 const ALL: Duration = Duration::from_secs(120);
 
 /// An execution client. What is shown of its address has no credentials and no path, where hosted ones have keys.
-pub struct ExecutionClient {
+pub struct ExecutionClient<'a> {
     client: Client,
     url: Url,
     shown: String,
+    /// Hears whom one waits for, when an answer takes its time.
+    tell: &'a dyn Fn(&str),
 }
 
 /// What came instead of a result.
@@ -45,12 +49,12 @@ enum Failure {
     Unasked(String),
 }
 
-impl ExecutionClient {
-    /// Prepares a client; nothing is sent.
+impl<'a> ExecutionClient<'a> {
+    /// Prepares a client; nothing is sent. `tell` hears whom one waits for, whenever an answer takes longer than two seconds.
     ///
     /// # Errors
     /// If the address is no URL, or TLS cannot be set up.
-    pub fn new(url: &str) -> Result<Self, Problem> {
+    pub fn new(url: &str, tell: &'a dyn Fn(&str)) -> Result<Self, Problem> {
         let wrong = || {
             Problem::bad_input(
                 "the execution client's address is not a URL",
@@ -82,7 +86,12 @@ impl ExecutionClient {
                 "install this machine's certificates, for example the package ca-certificates",
             )
         })?;
-        Ok(Self { client, url, shown })
+        Ok(Self {
+            client,
+            url,
+            shown,
+            tell,
+        })
     }
 
     /// Asks the contracts at the wallets' addresses, one after the other, and gives their answers in the same order. Blocks the
@@ -231,7 +240,19 @@ impl ExecutionClient {
         const ID: u64 = 1;
         let deadline = end.min(Instant::now() + ANSWER);
         let body = json!({ "jsonrpc": "2.0", "id": ID, "method": method, "params": params }).to_string();
-        let answer = timeout_at(deadline, self.exchange(body)).await;
+        let mut exchange = std::pin::pin!(self.exchange(body));
+        let quick = deadline.min(Instant::now() + QUICK);
+        let answer = match timeout_at(quick, exchange.as_mut()).await {
+            Err(_) if quick < deadline => {
+                (self.tell)(&format!(
+                    "waiting for the execution client: {} has not answered yet. It is given {} seconds for each answer",
+                    self.shown,
+                    ANSWER.as_secs()
+                ));
+                timeout_at(deadline, exchange).await
+            }
+            answer => answer,
+        };
         let bytes = answer.map_err(|_| Failure::Unasked(format!("no answer to {method} in time")))??;
         let broken = |why: &str| Failure::Unasked(format!("its answer to {method} is no JSON-RPC: {why}"));
         let answer: Value = serde_json::from_slice(&bytes).map_err(|_| broken("it is not JSON"))?;
@@ -355,7 +376,47 @@ fn quantity(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        net::TcpListener,
+        sync::{Arc, Mutex},
+        thread,
+    };
+
     use super::*;
+
+    #[test]
+    fn one_that_does_not_answer_is_told_of_while_it_is_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let told = Arc::new(Mutex::new(String::new()));
+        let heard = told.clone();
+        let silent = thread::spawn(move || {
+            let connection = listener.accept().unwrap();
+            // It hangs up when it was told of.
+            let began = std::time::Instant::now();
+            while heard.lock().unwrap().is_empty() && began.elapsed() < 2 * ANSWER {
+                thread::sleep(Duration::from_millis(10));
+            }
+            drop(connection);
+        });
+        let tell = |line: &str| line.clone_into(&mut told.lock().unwrap());
+        let url = format!("http://user:hunter2@{address}/key");
+        let client = ExecutionClient::new(&url, &tell).unwrap_or_else(|problem| panic!("{problem:?}"));
+        let signature = WalletSignature {
+            who: "operator 1".to_owned(),
+            address: Address([1; 20]),
+            digest: [2; 32],
+            signature: vec![3; 65],
+        };
+        let problem = client.judge(&[signature], Network::by_name("hoodi").unwrap());
+        assert_eq!(problem.unwrap_err().kind, Kind::NotAsked);
+        silent.join().unwrap();
+        let told = told.lock().unwrap();
+        assert!(
+            told.contains(&format!("http://{address} has not answered yet")) && !told.contains("hunter2"),
+            "{told}"
+        );
+    }
 
     #[test]
     fn what_is_no_one_address_is_refused() {
@@ -369,7 +430,7 @@ mod tests {
             "http://a.example:8545,http://b.example:8545",
             "http://127.0.0.1,127.0.0.2:8545",
         ] {
-            let problem = ExecutionClient::new(url).err().expect(url);
+            let problem = ExecutionClient::new(url, &|_| ()).err().expect(url);
             assert_eq!(problem.kind, Kind::BadInput, "{url}");
             assert!(problem.what_to_do.contains("--execution-client"), "{url}");
         }
@@ -378,7 +439,8 @@ mod tests {
             "https://user:word@a.example/key?x=1,2",
             "http://[::1]:8545",
         ] {
-            let client = ExecutionClient::new(url).unwrap_or_else(|problem| panic!("{url}: {problem}"));
+            let client =
+                ExecutionClient::new(url, &|_| ()).unwrap_or_else(|problem| panic!("{url}: {problem}"));
             assert!(
                 !client.shown.contains("word") && !client.shown.contains("key"),
                 "{url}"

@@ -684,9 +684,18 @@ fn on_chain(
     let keys: Vec<[u8; 48]> = validators.iter().map(key).collect::<Result<_, _>>()?;
     with_beacon_nodes(context, disk, args, place, async |nodes, domain| {
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        let found = nodes.validators(&keys, deadline).await;
+        let found = patiently(
+            |line| context.output.warn(line),
+            nodes,
+            nodes.validators(&keys, deadline),
+        )
+        .await;
         let found = found.map_err(|error| {
-            Problem::other("the validator could not be looked up", &error, error.advice())
+            Problem::other(
+                "the validator could not be looked up",
+                &error,
+                error.advice_at_the_end(),
+            )
         })?;
         for dispute in found.disputes.iter().filter(|dispute| !dispute.is_open) {
             context.output.warn(&printable(&format!(
@@ -723,6 +732,29 @@ pub(super) fn no_domain() -> Problem {
     )
 }
 
+/// Waits for what beacon nodes are asked, which has [`PATIENCE`], and tells for whom when that takes its time: one that accepts and never
+/// answers would be silence until it has failed.
+pub(super) async fn patiently<T>(
+    tell: impl FnOnce(&str),
+    nodes: &Nodes,
+    asked: impl Future<Output = T>,
+) -> T {
+    let mut asked = std::pin::pin!(asked);
+    if let Ok(answer) = tokio::time::timeout(QUICK, asked.as_mut()).await {
+        return answer;
+    }
+    let why = nodes.awaited();
+    let why = why
+        .as_deref()
+        .unwrap_or("none has taken it yet, and it is tried again");
+    tell(&format!(
+        "waiting for a beacon node: {}. It is given {} seconds in all",
+        printable(why),
+        PATIENCE.as_secs()
+    ));
+    asked.await
+}
+
 /// Does something with beacon nodes of the lock's network.
 pub(super) fn with_beacon_nodes<T>(
     context: &Context,
@@ -739,17 +771,13 @@ pub(super) fn with_beacon_nodes<T>(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Problem::other("cannot ask a beacon node", error, "try again"))?;
     runtime.block_on(async {
-        let mut check = std::pin::pin!(nodes.check(now_ms(), tokio::time::Instant::now() + PATIENCE));
-        if tokio::time::timeout(QUICK, check.as_mut()).await.is_err() {
-            if let Some(why) = nodes.no_answer_yet() {
-                context.output.warn(&format!(
-                    "waiting for a beacon node: {}. It is given {} seconds in all",
-                    printable(&why),
-                    PATIENCE.as_secs()
-                ));
-            }
-            check.await;
-        }
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        patiently(
+            |line| context.output.warn(line),
+            &nodes,
+            nodes.check(now_ms(), deadline),
+        )
+        .await;
         let Some(chain) = nodes.chain() else {
             use crate::validator::beacon::nodes::State;
             let health = nodes.health();
@@ -777,7 +805,55 @@ pub(super) fn with_beacon_nodes<T>(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use futures::FutureExt as _;
+
+    use crate::validator::beacon::tests::{connect, serve};
+
     use super::*;
+
+    /// One that answered the first check, and hangs at whatever it is asked later.
+    #[tokio::test]
+    async fn a_beacon_node_that_hangs_later_is_told_of_while_it_is_waited_for() {
+        let hangs = Arc::new(AtomicBool::new(false));
+        let hung = hangs.clone();
+        let server = serve(7, move |_| {
+            let hangs = hung.load(Ordering::SeqCst);
+            async move {
+                if hangs {
+                    std::future::pending::<()>().await;
+                }
+                None
+            }
+            .boxed()
+        })
+        .await;
+        let nodes = connect(&[&server]).await;
+        let name = nodes.health().remove(0).name;
+        hangs.store(true, Ordering::SeqCst);
+        let told = Mutex::new(String::new());
+        let tell = |line: &str| line.clone_into(&mut told.lock().unwrap());
+        let until_told = async {
+            while told.lock().unwrap().is_empty() {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        let deadline = tokio::time::Instant::now() + 4 * PATIENCE;
+        let asked = async {
+            tokio::select! {
+                _ = nodes.validators(&[[5; 48]], deadline) => panic!("nothing was told"),
+                () = until_told => {}
+            }
+        };
+        patiently(tell, &nodes, asked).await;
+        let told = told.into_inner().unwrap();
+        assert!(told.contains(&format!("{name} has not answered yet")), "{told}");
+        assert_eq!(nodes.awaited(), None);
+    }
 
     #[test]
     fn what_names_no_validator_is_told_with_what_would() {

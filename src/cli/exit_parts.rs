@@ -13,7 +13,6 @@ use crate::{
     },
     ethereum::exit::VoluntaryExit,
     validator::{
-        beacon::http::ErrorKind,
         control::{self, Answer, ControlError, Request},
         exits::{self, Combined, Lacking, MAX_FILE_BYTES, PartialExit, signed_file, signed_name},
     },
@@ -22,7 +21,7 @@ use crate::{
 use super::{
     Context,
     args::ExitArgs,
-    exit::{PATIENCE, Place, no_domain, unexpected, with_beacon_nodes},
+    exit::{PATIENCE, Place, no_domain, patiently, unexpected, with_beacon_nodes},
     exit_news::About,
     news::Event,
     output::printable,
@@ -109,18 +108,26 @@ pub(super) fn combine(context: &Context, disk: &Disk, args: &ExitArgs, place: &P
         .iter()
         .map(|one| (one.validator, one.message, &one.operators));
     let differences = differences(place, made.chain(lacking));
-    for difference in differences.values() {
+    let several = tally.made.len() + tally.lacking.len() > 1;
+    // What ends the command is not told before.
+    let last = tally.lacking.first().map(|lacking| lacking.validator);
+    for (_, difference) in differences
+        .iter()
+        .filter(|(validator, _)| Some(**validator) != last)
+    {
         out.warn(difference);
     }
     let mut outcome = Outcome {
         lacking: tally
             .lacking
             .iter()
-            .map(|lacking| tell_lack(context, place, lacking, differences.get(&lacking.validator)))
+            .map(|lacking| {
+                let difference = differences.get(&lacking.validator);
+                tell_lack(context, place, lacking, (difference, several))
+            })
             .collect(),
         ..Outcome::default()
     };
-    let several = tally.made.len() + tally.lacking.len() > 1;
     let mut written = Vec::new();
     for made in &tally.made {
         match write_signed(context, disk, args, place, several, made) {
@@ -272,7 +279,13 @@ fn differences<'a>(
 }
 
 /// Tells of an exit that lacks parts: whose are there, and whose are not; and what differs, if others of that validator are for another exit.
-fn tell_lack(context: &Context, place: &Place, lacking: &Lacking, difference: Option<&String>) -> Problem {
+/// One of `several` is told at once; one alone ends the command with these words.
+fn tell_lack(
+    context: &Context,
+    place: &Place,
+    lacking: &Lacking,
+    (difference, several): (Option<&String>, bool),
+) -> Problem {
     let (have, need) = (lacking.operators.len(), usize::from(place.group.threshold));
     let key = place.key(lacking.validator);
     let missing: Vec<u16> = (1..=place.group.size())
@@ -307,7 +320,9 @@ fn tell_lack(context: &Context, place: &Place, lacking: &Lacking, difference: Op
             need.saturating_sub(have)
         ),
     );
-    context.output.warn(&format!("{}: {}", problem.what, problem.why));
+    if several {
+        context.output.warn(&format!("{}: {}", problem.what, problem.why));
+    }
     let about =
         About::of("lacking", &key).consents(message, place.who(&lacking.operators), place.group.threshold);
     context.output.line(&Event::from(about));
@@ -371,13 +386,14 @@ fn submit(
         for one in written {
             let deadline = tokio::time::Instant::now() + PATIENCE;
             let key = place.key(one.0.validator);
-            if let Err(error) = nodes.submit_exit(&one.0.exit, deadline).await {
-                // Every beacon node takes exits, and nothing is asked again once this command has ended.
-                let advice = if error.is_not_found() {
-                    ErrorKind::NotImplemented(404).advice()
-                } else {
-                    error.advice()
-                };
+            let taken = patiently(
+                |line| out.warn(line),
+                nodes,
+                nodes.submit_exit(&one.0.exit, deadline),
+            )
+            .await;
+            if let Err(error) = taken {
+                let advice = error.advice_at_the_end();
                 failures.push(not_taken(one, Kind::Other, &error, advice.trim_end_matches('.')));
             } else {
                 out.say(format!("A beacon node took the exit of validator {key}."));

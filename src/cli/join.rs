@@ -71,7 +71,7 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
     let wallets = if entrance::was_entered(&folder, &definition)? {
         wallets::known_again(context, &args.wallets, (definition.clone(), &network))?
     } else {
-        wallets::known(&args.wallets, &[(definition.clone(), &network)])?
+        wallets::known(context, &args.wallets, &[(definition.clone(), &network)])?
     };
     entrance::examine(&folder, &definition, &network, &wallets)?;
     let keys = definition

@@ -29,7 +29,7 @@ pub fn run(context: &Context, args: &VerifyArgs) -> Result<(), Problem> {
     let start = Instant::now();
     let network = input::network_file(args.own_network.network_file.as_deref())?;
     let materials = gather(&Disk::new(), &args.paths, args.password_file.as_deref())?;
-    let wallets = known_wallets(args, &materials, network.as_ref())?;
+    let wallets = known_wallets(context, args, &materials, network.as_ref())?;
     let result = verify_with(&materials, network.as_ref(), &weight_seed()?, &wallets);
     for row in &result.rows {
         context.output.event(&event(row));
@@ -71,6 +71,7 @@ fn tell_of_open_secrets(context: &Context, args: &VerifyArgs, materials: &[Mater
 
 /// What is known of contract wallets among the signers of these files.
 fn known_wallets(
+    context: &Context,
     args: &VerifyArgs,
     materials: &[Material],
     custom: Option<&Network>,
@@ -84,7 +85,7 @@ fn known_wallets(
         let network = network_of(definition.fork_version, custom)?;
         Some((definition, network))
     });
-    wallets::known(&args.wallets, &known.collect::<Vec<_>>())
+    wallets::known(context, &args.wallets, &known.collect::<Vec<_>>())
 }
 
 /// One check, for a program.

@@ -22,7 +22,7 @@ pub(super) fn known_again(
     definition: (Definition, &Network),
 ) -> Result<Wallets, Problem> {
     let unproven = definition.0.unproven_signatures(definition.1.chain_id);
-    let wallets = known(args, &[definition]).or_else(|problem| {
+    let wallets = known(context, args, &[definition]).or_else(|problem| {
         if problem.kind == Kind::BadInput {
             return Err(problem);
         }
@@ -52,6 +52,7 @@ pub(super) fn known_again(
 /// # Errors
 /// An address that is none; an execution client that cannot be asked.
 pub(super) fn known(
+    context: &Context,
     args: &ContractWallets,
     definitions: &[(Definition, &Network)],
 ) -> Result<Wallets, Problem> {
@@ -65,7 +66,8 @@ pub(super) fn known(
     let Some(url) = &args.execution_client else {
         return Ok(wallets);
     };
-    let client = ExecutionClient::new(url)?;
+    let tell = |line: &str| context.output.warn(&printable(line));
+    let client = ExecutionClient::new(url, &tell)?;
     for (definition, network) in definitions {
         let unproven = definition.unproven_signatures(network.chain_id);
         let new: Vec<_> = unproven

@@ -3,7 +3,7 @@
 //!
 //! Pure.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use super::{
     answers::ValidatorStatus,
@@ -54,11 +54,19 @@ impl Agreed {
         name: impl Fn(usize) -> String,
     ) -> Self {
         let mut agreed = Self::default();
+        // Of one node the first word counts.
+        let by_key: Vec<HashMap<&[u8; 48], &ValidatorStatus>> = said
+            .iter()
+            .map(|one| {
+                let statuses = one.value.iter().rev();
+                statuses
+                    .map(|status| (&status.validator.pubkey, status))
+                    .collect()
+            })
+            .collect();
         for pubkey in pubkeys {
-            let words: Vec<Option<&ValidatorStatus>> = said
-                .iter()
-                .map(|one| one.value.iter().find(|status| status.validator.pubkey == *pubkey))
-                .collect();
+            let words: Vec<Option<&ValidatorStatus>> =
+                by_key.iter().map(|of_it| of_it.get(pubkey).copied()).collect();
             let voice = |(one, word): (&Said<_>, Option<&ValidatorStatus>)| Voice {
                 head_slot: one.head_slot,
                 known: word
@@ -98,6 +106,8 @@ impl Agreed {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
     use crate::validator::beacon::answers::ValidatorRecord;
 
@@ -121,6 +131,7 @@ mod tests {
             .map(|(node, word)| Said {
                 node,
                 head_slot: 9,
+                is_behind: false,
                 value: word.map(status).into_iter().collect(),
             })
             .collect();
@@ -182,5 +193,50 @@ mod tests {
                 dispute.is_some_and(|(open, _)| open)
             );
         }
+    }
+
+    /// A whole group's validators of several nodes, in no order: once through each answer, not once for each validator.
+    #[test]
+    fn many_validators_are_found_by_their_keys() {
+        const MANY: u64 = 20_000;
+        let key = |number: u64| {
+            let mut key = [0; 48];
+            key[..8].copy_from_slice(&number.to_be_bytes());
+            key
+        };
+        let status = |number: u64| ValidatorStatus {
+            index: 2 * number,
+            balance: 32,
+            status: "active_ongoing".to_owned(),
+            validator: ValidatorRecord {
+                pubkey: key(number),
+                effective_balance: 32,
+                slashed: false,
+                activation_epoch: 1,
+                exit_epoch: u64::MAX,
+            },
+        };
+        // A second word of the same node about one of them counts for nothing.
+        let second = ValidatorStatus {
+            index: 1,
+            ..status(7)
+        };
+        let all: Vec<ValidatorStatus> = (0..MANY).rev().map(status).chain([second]).collect();
+        let said: Vec<Said<Vec<ValidatorStatus>>> = (0..3)
+            .map(|node| Said {
+                node,
+                head_slot: 9,
+                is_behind: false,
+                value: all.clone(),
+            })
+            .collect();
+        let keys: Vec<[u8; 48]> = (0..=MANY).map(key).collect();
+        let began = Instant::now();
+        let agreed = Agreed::of(&keys, &said, |node| node.to_string());
+        // Some fifty milliseconds, and with a search for each of them many times this bound.
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        let indices: Vec<u64> = agreed.found.iter().map(|one| one.index).collect();
+        assert_eq!(indices, (0..MANY).map(|number| 2 * number).collect::<Vec<_>>());
+        assert_eq!(agreed.disputes, []);
     }
 }

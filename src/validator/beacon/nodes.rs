@@ -22,7 +22,7 @@ use asked::{Asked, Failing};
 use health::state;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -122,6 +122,8 @@ struct Member {
     spared: Option<Instant>,
     /// By what was asked.
     failing: BTreeMap<&'static str, Failing>,
+    /// How many requests wait for its answer.
+    asked: usize,
 }
 
 impl Member {
@@ -423,6 +425,7 @@ impl Nodes {
                 checks: 0,
                 spared: None,
                 failing: BTreeMap::new(),
+                asked: 0,
             })
             .collect();
         Self(Arc::new(Mutex::new(Shared {
@@ -525,6 +528,17 @@ impl Nodes {
         Some(silent.collect::<Vec<_>>().join("; "))
     }
 
+    /// Which nodes are being asked something and have not answered yet, whatever they answered before, in words for people; `None` if all
+    /// have.
+    pub fn awaited(&self) -> Option<String> {
+        let shared = self.shared();
+        let members = shared.members.iter().filter(|member| member.asked > 0);
+        let silent: Vec<String> = members
+            .map(|member| format!("{} has not answered yet", member.node.name()))
+            .collect();
+        (!silent.is_empty()).then(|| silent.join("; "))
+    }
+
     /// Whether at least one node is in step with the chain.
     pub fn is_ready(&self) -> bool {
         self.shared()
@@ -548,14 +562,13 @@ impl Nodes {
     /// Whether a node is told things, and what it tells of its head counts, although there are others: it is in step with the chain, or
     /// none is. What it was asked and failed says nothing of that.
     pub(super) fn is_of_use(&self, place: usize) -> bool {
-        of_use(self.ranked(None))
-            .iter()
-            .any(|(known, ..)| *known == place)
+        self.of_use().contains(&place)
     }
 
-    /// How many nodes are told things and asked where one node's word is not enough: see [`Nodes::poll`].
-    pub fn of_use(&self) -> usize {
-        of_use(self.ranked(None)).len()
+    /// The places of the nodes that are told things and asked where one node's word is not enough: see [`Nodes::poll`].
+    pub fn of_use(&self) -> BTreeSet<usize> {
+        let of_use = of_use(self.ranked(None));
+        of_use.iter().map(|(place, ..)| *place).collect()
     }
 
     /// The root of a node's head, if it told of one.

@@ -2892,6 +2892,8 @@ async fn what_a_node_wants_not_to_be_asked_is_not_sent_until_the_time_is_over() 
         assert_eq!(asked.load(Ordering::SeqCst), before);
     }
     tokio::time::sleep(Duration::from_millis(2_050)).await;
+    // On a machine that stood still the one before may have been sent.
+    let before = asked.load(Ordering::SeqCst);
     let failed = nodes.attester_duties(0, &[1], soon()).await.unwrap_err();
     let kind = &failed.errors[0].kind;
     assert!(!matches!(kind, ErrorKind::Limited(_)), "{failed}");
@@ -2924,7 +2926,12 @@ async fn what_a_duty_waits_for_is_sent_although_the_node_wants_to_be_asked_nothi
     let schemas = Arc::new(BlockSchemas::new(&chain.spec.sizes));
     let limited = Instant::now();
     let brief = || Instant::now() + Duration::from_millis(400);
-    nodes.register_validators(&[], brief()).await.unwrap_err();
+    // On a machine that is busy its answer may come when nobody waits for it any more.
+    let is_limited = |failed: &AllFailed| {
+        let mut errors = failed.errors.iter();
+        errors.any(|error| matches!(error.kind, ErrorKind::Limited(_)))
+    };
+    while !is_limited(&nodes.register_validators(&[], brief()).await.unwrap_err()) {}
     asked.lock().unwrap().clear();
     // Looks, and what no duty needs.
     let _ = nodes.register_validators(&[], brief()).await;
@@ -2951,21 +2958,22 @@ async fn what_a_duty_waits_for_is_sent_although_the_node_wants_to_be_asked_nothi
     nodes.subscribe_committees(&[], soon()).await.unwrap();
     nodes.subscribe_sync_committees(&[], soon()).await.unwrap();
     nodes.prepare_proposers(&[], soon()).await.unwrap();
-    let _ = nodes.aggregate_attestation(&vote(9), 0, brief()).await;
-    let _ = nodes.sync_committee_contribution(9, 0, &[1; 32], brief()).await;
-    let _ = nodes.head_root(brief()).await;
-    let _ = nodes.head_header(brief()).await;
-    let _ = nodes.known_block(&schemas, &[1; 32], brief()).await;
-    let _ = nodes.committee(9, 0, brief()).await;
-    let _ = nodes.sync_committee(0, brief()).await;
-    let _ = nodes.public_keys(&[1], brief()).await;
+    // The node answers each of these at once, if only that it does not have it.
+    let _ = nodes.aggregate_attestation(&vote(9), 0, soon()).await;
+    let _ = nodes.sync_committee_contribution(9, 0, &[1; 32], soon()).await;
+    let _ = nodes.head_root(soon()).await;
+    let _ = nodes.head_header(soon()).await;
+    let _ = nodes.known_block(&schemas, &[1; 32], soon()).await;
+    let _ = nodes.committee(9, 0, soon()).await;
+    let _ = nodes.sync_committee(0, soon()).await;
+    let _ = nodes.public_keys(&[1], soon()).await;
     let wanted = BlockRequest {
         slot: 9,
         randao_reveal: [1; 96],
         graffiti: [0; 32],
         builder_boost_factor: None,
     };
-    let produced = nodes.produce_block(&schemas, &wanted, brief(), |_| None, |_| ());
+    let produced = nodes.produce_block(&schemas, &wanted, soon(), |_| None, |_| ());
     let _ = produced.await;
     let asked = asked.lock().unwrap().clone();
     for path in [
@@ -3023,6 +3031,8 @@ async fn polled(nodes: &Nodes, names: &[String], takes: [Option<u64>; 4]) -> (Ve
     };
     let said = tokio::time::timeout(Duration::from_secs(20), nodes.poll("anything", ask)).await;
     let said = said.expect("an answer").unwrap();
+    let behind = |one: &crate::validator::beacon::nodes::Said<()>| one.is_behind == (one.node == 3);
+    assert!(said.iter().all(behind), "{said:?}");
     (said.into_iter().map(|one| one.node).collect(), began.elapsed())
 }
 

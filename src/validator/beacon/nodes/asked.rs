@@ -88,6 +88,9 @@ pub(super) struct Asked<'a> {
 impl Nodes {
     /// One node is asked something. `fair` is how long it has at the least before it says something of it that it does not answer.
     pub(super) fn ask(&self, request: &'static str, place: usize, fair: Duration) -> Asked<'_> {
+        if let Some(member) = self.shared().members.get_mut(place) {
+            member.asked = member.asked.saturating_add(1);
+        }
         Asked {
             nodes: self,
             request,
@@ -175,6 +178,9 @@ impl Asked<'_> {
 impl Drop for Asked<'_> {
     /// Nobody waits for it any longer.
     fn drop(&mut self) {
+        if let Some(member) = self.nodes.shared().members.get_mut(self.place) {
+            member.asked = member.asked.saturating_sub(1);
+        }
         if self.open
             && self.at.elapsed() >= self.fair
             && let Some(error) = self.error(ErrorKind::Timeout)

@@ -155,6 +155,16 @@ impl AllFailed {
             })
     }
 
+    /// The same for a command that asks what every beacon node has, and ends: nothing goes on after it.
+    pub fn advice_at_the_end(&self) -> &'static str {
+        let mut errors = self.errors.iter().map(|error| &error.kind);
+        match errors.find(|kind| !matches!(kind, ErrorKind::NotFound(_))) {
+            Some(kind) => kind.advice(),
+            None if self.errors.is_empty() => self.advice(),
+            None => ErrorKind::NotImplemented(404).advice(),
+        }
+    }
+
     /// Whether every node says that it has what was sent already.
     pub fn is_known_already(&self) -> bool {
         !self.errors.is_empty() && self.errors.iter().all(|error| error.kind.is_known_already())

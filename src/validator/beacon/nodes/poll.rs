@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, future::Future};
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::{Instant, timeout_at};
 
-use super::{AllFailed, FAIR, FAIR_IF_HARD, MAX_HEDGE, Node, NodeError, Nodes, of_use};
+use super::{AllFailed, FAIR, FAIR_IF_HARD, MAX_HEDGE, Node, NodeError, Nodes, State, of_use};
 
 /// What one of several nodes says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Said<T> {
     pub node: usize,
     /// The slot of its head; 0 if it told of none.
     pub head_slot: u64,
+    /// Whether it was not in step with the chain when it was asked. All are, or none is.
+    pub is_behind: bool,
     /// What it says.
     pub value: T,
 }
@@ -69,6 +71,9 @@ impl Nodes {
             let behind = members.filter(|(_, member)| member.is_behind(request));
             behind.map(|(place, _)| place).collect()
         };
+        let all = best.iter().chain(&rest);
+        let in_step = all.filter(|(.., rank)| *rank <= State::Optimistic.rank());
+        let in_step: BTreeSet<usize> = in_step.map(|(place, ..)| *place).collect();
         let places = best.iter().map(|(place, ..)| *place);
         let best_places: BTreeSet<usize> = places.collect();
         let mut wait = Wait {
@@ -91,6 +96,7 @@ impl Nodes {
                     said.push(Said {
                         node,
                         head_slot,
+                        is_behind: !in_step.contains(&node),
                         value,
                     });
                     wait.are(said.len());

@@ -63,6 +63,7 @@ fn each<T, U>(said: Vec<Said<T>>, put: impl Fn(T) -> U) -> Vec<Said<U>> {
     let put = |one: Said<T>| Said {
         node: one.node,
         head_slot: one.head_slot,
+        is_behind: one.is_behind,
         value: put(one.value),
     };
     said.into_iter().map(put).collect()

@@ -1,8 +1,8 @@
 //! Whose word on our validators and their duties counts, where beacon nodes say different things, and who says something else.
 //!
 //! Pure. The rule is that of fork schedules ([`majority`]), with what was known before: it stays unless more than half of the nodes
-//! that are of use say something else, however few of them have answered. Besides, a validator that was active keeps its index, for no
-//! honest node gives it another one, unless most nodes say the same other one in two epochs in a row.
+//! that are of use say something else, however few of them have answered. Who is behind replaces nothing that a node in step has said. Which
+//! index a validator has is found in `index`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +18,10 @@ use crate::validator::{
     overview::news::About,
 };
 
-use super::known::Question;
+use super::{
+    index::{Heard, Indices},
+    known::Question,
+};
 
 /// So often one time after the other a node must be outvoted before it is named, where honest nodes may differ for a while.
 const OUTVOTED: u32 = 2;
@@ -35,18 +38,28 @@ const KNOWN: u8 = 1;
 pub(super) struct Dissent {
     /// By node and what was asked: how often in a row, and whether honest nodes never differ in that.
     outvoted: BTreeMap<(usize, Topic), (u32, bool)>,
-    /// Validators whose index only one node gave, or as many nodes as gave another one: by their place in the lock.
-    unsure: BTreeSet<u32>,
-    /// Validators that were active, and which index most nodes give them instead, since which epoch.
-    moved: BTreeMap<u32, (u64, u64)>,
+    /// Validators of which only nodes that were behind have said anything: by their place in the lock.
+    behind: BTreeSet<u32>,
+    indices: Indices,
+}
+
+/// Who said what counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Backing {
+    /// Only nodes that were behind: better than nothing, but all that a node in step says is better.
+    Behind,
+    /// Too few to be sure of it.
+    Few,
+    /// Most of the nodes that were of use, or who says something else is the less credible.
+    Most,
 }
 
 /// How answers to one question are compared.
 pub(super) struct Measure<'a, T> {
     /// How many nodes are of use, whether they have answered or not.
     pub(super) nodes: usize,
-    /// What was known before, if anything was, and whether most nodes said so.
-    pub(super) known: Option<(&'a T, bool)>,
+    /// What was known before, if anything was, and who said so.
+    pub(super) known: Option<(&'a T, Backing)>,
     /// Whether something goes with our head.
     pub(super) ours: &'a dyn Fn(&T) -> bool,
     /// Whether two say the same.
@@ -62,10 +75,10 @@ pub(super) enum Counts {
     Said {
         /// Its place in the list.
         place: usize,
-        /// Whether most of the nodes that are of use say so, or did before, or who says something else is the less credible.
-        sure: bool,
+        /// Who says so now, or did before.
+        backing: Backing,
     },
-    /// What was known before: nobody repeats it, and too few contradict it.
+    /// What was known before: nobody repeats it, and too few contradict it, or only nodes that are behind.
     Known,
 }
 
@@ -136,8 +149,13 @@ impl Dissent {
     ) -> Option<Counts> {
         let Measure { same, surely, .. } = measure;
         let nodes = measure.nodes.max(said.len());
-        let (known, was_sure) = measure.known.unzip();
-        let was_sure = was_sure == Some(true);
+        let (known, backing) = measure.known.unzip();
+        let was_sure = backing == Some(Backing::Most);
+        let are_behind = are_behind(said);
+        // They do not know the newest blocks, and what they say is nobody's fault.
+        if are_behind && backing > Some(Backing::Behind) {
+            return Some(Counts::Known);
+        }
         let is_known = |one: &Said<T>| known.is_some_and(|known| same(&one.value, known));
         let voices: Vec<Voice> = said
             .iter()
@@ -174,7 +192,12 @@ impl Dissent {
             return Some(Counts::Known);
         };
         let sure = 2 * counts.len() > nodes || decided || was_sure && is_known(&said[place]);
-        Some(Counts::Said { place, sure })
+        let backing = match (are_behind, sure) {
+            (true, _) => Backing::Behind,
+            (false, false) => Backing::Few,
+            (false, true) => Backing::Most,
+        };
+        Some(Counts::Said { place, backing })
     }
 
     fn voice<T>(&self, one: &Said<T>, (is_known, sure): (bool, bool), is_ours: bool) -> Voice {
@@ -189,8 +212,8 @@ impl Dissent {
     }
 
     /// What counts of what nodes say of validators: those that were asked about, by their place in the lock. So many `nodes` are of use.
-    /// `before` is what counted last, and stays where nobody says anything of a validator, or nobody goes on giving it the index that it had
-    /// when it was active.
+    /// `before` is what counted last, and stays where nobody says anything of a validator, or only nodes that are behind do, or nobody goes on
+    /// giving it the index that it had when it was active.
     pub(super) fn of_validators(
         &mut self,
         places: &BTreeMap<[u8; 48], u32>,
@@ -199,19 +222,26 @@ impl Dissent {
         (nodes, epoch): (usize, u64),
     ) -> BTreeMap<u32, ValidatorStatus> {
         let nodes = nodes.max(said.len());
-        let who: BTreeSet<usize> = said.iter().map(|one| one.node).collect();
+        let are_behind = are_behind(&said);
+        let mut who: BTreeSet<usize> = said.iter().map(|one| one.node).collect();
         let mut words: BTreeMap<u32, Vec<Said<ValidatorStatus>>> = BTreeMap::new();
         for one in said {
             for status in one.value {
                 let Some(place) = places.get(&status.validator.pubkey) else {
                     continue;
                 };
+                if are_behind && before.contains_key(place) && !self.behind.contains(place) {
+                    // Nor does it agree with anything.
+                    who.remove(&one.node);
+                    continue;
+                }
                 let of_it = words.entry(*place).or_default();
                 // Of one node the first word counts.
                 if of_it.iter().all(|other| other.node != one.node) {
                     of_it.push(Said {
                         node: one.node,
                         head_slot: one.head_slot,
+                        is_behind: one.is_behind,
                         value: status,
                     });
                 }
@@ -224,7 +254,10 @@ impl Dissent {
             // Of one that is not active yet the chain may still think otherwise.
             let is_active = |one: &ValidatorStatus| one.validator.activation_epoch <= epoch;
             let surely = known.is_some_and(is_active) || of_it.iter().any(|one| is_active(&one.value));
-            let others = self.keep_index(place, known.filter(|_| surely), &mut of_it, (nodes, epoch));
+            // What only those behind have said gives way to anything.
+            let was_behind = self.behind.contains(&place);
+            let settled = known.filter(|_| surely && !was_behind);
+            let others = self.keep_index(place, settled, &mut of_it, (nodes, epoch));
             if surely {
                 other_index.extend(others);
             } else {
@@ -234,7 +267,7 @@ impl Dissent {
                 .iter()
                 .map(|one| {
                     let goes_on = known.is_some_and(|known| what_matters(&one.value) == what_matters(known));
-                    self.voice(one, (goes_on, true), false)
+                    self.voice(one, (goes_on, !was_behind), false)
                 })
                 .collect();
             let alike = |one: usize, other: usize| {
@@ -247,6 +280,11 @@ impl Dissent {
             let others = (0..of_it.len()).filter(|other| !alike(*other, counts));
             other_state.extend(others.map(|other| of_it[other].node));
             counted.insert(place, of_it.swap_remove(counts).value);
+            if are_behind {
+                self.behind.insert(place);
+            } else {
+                self.behind.remove(&place);
+            }
         }
         for node in who {
             self.note(node, Topic::Index, !other_index.contains(&node), true);
@@ -267,9 +305,9 @@ impl Dissent {
     ) -> Vec<usize> {
         let index = |one: &Said<ValidatorStatus>| one.value.index;
         let known = known.map(|known| known.index);
-        let settled = known.filter(|_| !self.unsure.contains(&place));
-        let settled = settled.filter(|settled| !self.moves(place, *settled, of_it, (nodes, epoch)));
-        let (counts, undecided) = if let Some(settled) = settled {
+        let says = of_it.iter().map(|one| (one.node, index(one))).collect();
+        let heard = Heard { says, nodes, epoch };
+        let (counts, undecided) = if let Some(settled) = self.indices.settled(place, known, &heard) {
             (Some(settled), false)
         } else {
             let voices: Vec<Voice> = of_it
@@ -280,49 +318,27 @@ impl Dissent {
             let count = majority::count(&voices, 0..of_it.len(), alike);
             let undecided = is_undecided(&voices, &count);
             let decided = !undecided && !count.rivals.is_empty();
-            if 2 * count.counts.len() > nodes || decided {
-                self.unsure.remove(&place);
-            } else {
-                self.unsure.insert(place);
-            }
+            let is_sure = 2 * count.counts.len() > nodes || decided;
             let first = count.counts.first().map(|place| index(&of_it[*place]));
+            if let Some(first) = first {
+                self.indices.chosen(place, first, is_sure);
+            }
             (first, undecided)
         };
+        if !are_behind(of_it) {
+            self.indices.vouch(place, &heard);
+        }
         let is_other = |one: &Said<ValidatorStatus>| Some(index(one)) != counts;
         let others = of_it.iter().filter(|one| undecided || is_other(one));
         let others = others.map(|one| one.node).collect();
         of_it.retain(|one| !is_other(one));
         others
     }
+}
 
-    /// Whether a validator that was active has another index after all: most nodes say one and the same other index, and did so in an
-    /// earlier epoch, with nobody but them in between. Then what counted was a lie, or a node's error, when nobody else was there.
-    fn moves(
-        &mut self,
-        place: u32,
-        settled: u64,
-        of_it: &[Said<ValidatorStatus>],
-        (nodes, epoch): (usize, u64),
-    ) -> bool {
-        let mut by_index: BTreeMap<u64, usize> = BTreeMap::new();
-        for one in of_it.iter().filter(|one| one.value.index != settled) {
-            *by_index.entry(one.value.index).or_default() += 1;
-        }
-        let Some((other, _)) = by_index.into_iter().find(|(_, times)| 2 * times > nodes) else {
-            self.moved.remove(&place);
-            return false;
-        };
-        let (since, moves) = match self.moved.get(&place) {
-            Some((index, since)) if *index == other => (*since, *since < epoch),
-            _ => (epoch, false),
-        };
-        if moves {
-            self.moved.remove(&place);
-        } else {
-            self.moved.insert(place, (other, since));
-        }
-        moves
-    }
+/// Whether only nodes that are behind have answered.
+fn are_behind<T>(said: &[Said<T>]) -> bool {
+    said.iter().all(|one| one.is_behind)
 }
 
 /// How credible these are: by what most said before, and by what they have contradicted.
@@ -371,6 +387,7 @@ mod tests {
         Said {
             node,
             head_slot: 9,
+            is_behind: false,
             value,
         }
     }
@@ -527,7 +544,9 @@ mod tests {
     ) -> (Option<(char, bool)>, Named) {
         let measure = Measure {
             nodes,
-            known: known.as_ref().map(|(known, sure)| (known, *sure)),
+            known: known
+                .as_ref()
+                .map(|(known, sure)| (known, if *sure { Backing::Most } else { Backing::Few })),
             // Capitals go with our head.
             ours: &|one: &char| one.is_uppercase(),
             same: &|one, other| one == other,
@@ -535,7 +554,7 @@ mod tests {
         };
         let counts = dissent.of_duties(Question::Attesters(epoch), said, &measure);
         let counts = match counts.unwrap() {
-            Counts::Said { place, sure } => Some((said[place].value, sure)),
+            Counts::Said { place, backing } => Some((said[place].value, backing == Backing::Most)),
             Counts::Known => None,
         };
         (counts, dissent.named())
@@ -626,5 +645,189 @@ mod tests {
         // What was not sure stays for as long as nothing speaks against it, and both stay named.
         let told = of_duties(&mut dissent, 5, &differ, Some(('x', false)), 2);
         assert_eq!(told, (Some(('x', false)), both));
+    }
+
+    /// The same of a node that is behind.
+    fn behind<T>(node: usize, value: T) -> Said<T> {
+        Said {
+            is_behind: true,
+            ..said(node, value)
+        }
+    }
+
+    #[test]
+    fn who_is_behind_replaces_no_duty_that_a_node_in_step_has_told() {
+        let mut dissent = Dissent::default();
+        let mut ask = |one: Said<char>, known: Option<(char, Backing)>| {
+            let measure = Measure {
+                nodes: 1,
+                known: known.as_ref().map(|(known, backing)| (known, *backing)),
+                ours: &|_| true,
+                same: &|one, other| one == other,
+                surely: &|_, _| true,
+            };
+            let said = [one];
+            dissent.of_duties(Question::Attesters(5), &said, &measure)
+        };
+        let only = |backing| Some(Counts::Said { place: 0, backing });
+        for backing in [Backing::Few, Backing::Most] {
+            let known = Some(('a', backing));
+            assert_eq!(ask(behind(1, 'x'), known), Some(Counts::Known), "{backing:?}");
+            assert_eq!(ask(behind(1, 'a'), known), Some(Counts::Known), "{backing:?}");
+        }
+        // Better than nothing, until anybody in step says anything.
+        assert_eq!(ask(behind(1, 'x'), None), only(Backing::Behind));
+        let known = Some(('x', Backing::Behind));
+        assert_eq!(ask(behind(1, 'y'), known), only(Backing::Behind));
+        assert_eq!(ask(said(0, 'a'), known), only(Backing::Most));
+        assert_eq!(dissent.named(), BTreeSet::new());
+    }
+
+    #[test]
+    fn who_is_behind_changes_no_validator_of_which_a_node_in_step_has_told() {
+        let places = BTreeMap::from([([5; 48], 0)]);
+        let mut dissent = Dissent::default();
+        let mut known = BTreeMap::new();
+        let mut ask = |one: Said<ValidatorStatus>, epoch: u64| {
+            let said = vec![Said {
+                node: one.node,
+                head_slot: one.head_slot,
+                is_behind: one.is_behind,
+                value: vec![one.value],
+            }];
+            known = dissent.of_validators(&places, said, &known, (1, epoch));
+            (known[&0].clone(), dissent.named())
+        };
+        let (right, wrong, left) = (status(100, NEVER), status(101, NEVER), status(100, 3));
+        let nobody = BTreeSet::new();
+        // Better than nothing; it gives way to what any other one says, at once.
+        assert_eq!(ask(behind(1, wrong.clone()), 7), (wrong.clone(), nobody.clone()));
+        assert_eq!(ask(behind(1, left.clone()), 7), (left.clone(), nobody.clone()));
+        assert_eq!(ask(said(0, right.clone()), 7), (right.clone(), nobody.clone()));
+        for epoch in 8..12 {
+            for other in [&wrong, &left] {
+                let told = ask(behind(1, other.clone()), epoch);
+                assert_eq!(told, (right.clone(), nobody.clone()), "{epoch}");
+            }
+        }
+        assert_eq!(ask(said(0, left.clone()), 12), (left, nobody));
+    }
+
+    /// Each row of the table of [`index`](super::super::index).
+    #[test]
+    fn who_was_alone_for_a_while_decides_no_index_for_good() {
+        /// Epochs in which nodes say these indices: place and index, R or W. What counts then.
+        type Step = (Range<u64>, &'static [(usize, char)], &'static str);
+        const R: (usize, char) = (1, 'R');
+        const W: (usize, char) = (0, 'W');
+        let cases: [(&str, &[Step], &[usize]); 12] = [
+            (
+                "one changes its mind",
+                &[
+                    (1..5, &[(0, 'R')], "RRRR"),
+                    (5..8, &[(0, 'W')], "RWW"),
+                    (8..10, &[(0, 'R')], "RR"),
+                ],
+                &[],
+            ),
+            (
+                "and back after longer",
+                &[
+                    (1..2, &[(0, 'R')], "R"),
+                    (2..8, &[(0, 'W')], "RWWWWW"),
+                    (8..11, &[(0, 'R')], "WRR"),
+                ],
+                &[],
+            ),
+            ("two differ from the start", &[(1..5, &[W, R], "WWWW")], &[0, 1]),
+            (
+                "one of two begins to say another one",
+                &[(1..3, &[(0, 'R'), R], "RR"), (3..9, &[W, R], "RRRRRR")],
+                &[0],
+            ),
+            (
+                "and is alone, for longer than both were there",
+                &[
+                    (1..2, &[(0, 'R'), R], "R"),
+                    (2..9, &[W], "RWWWWWW"),
+                    (9..15, &[W, R], "RRRRRR"),
+                ],
+                &[0],
+            ),
+            (
+                "again and again",
+                &[
+                    (1..2, &[(0, 'R'), R], "R"),
+                    (2..5, &[W], "RWW"),
+                    (5..6, &[W, R], "R"),
+                    (6..9, &[W], "RWW"),
+                    (9..11, &[W, R], "RR"),
+                ],
+                &[0],
+            ),
+            (
+                "who was never there before",
+                &[(1..4, &[R], "RRR"), (4..6, &[W], "RW"), (6..9, &[W, R], "RRR")],
+                &[0],
+            ),
+            (
+                "wrong at first, and right for long",
+                &[
+                    (1..3, &[W], "WW"),
+                    (3..9, &[R], "WRRRRR"),
+                    (9..12, &[W, R], "RRR"),
+                ],
+                &[0],
+            ),
+            ("one of three", &[(1..4, &[W, R, (2, 'R')], "RRR")], &[0]),
+            (
+                "one of three alone, then one of the others with it, then all",
+                &[
+                    (1..2, &[W, R, (2, 'R')], "R"),
+                    (2..9, &[W], "RWWWWWW"),
+                    (9..11, &[W, R], "RR"),
+                    (11..12, &[W, R, (2, 'R')], "R"),
+                ],
+                &[0],
+            ),
+            (
+                "one of three first, then all",
+                &[
+                    (1..9, &[W], "WWWWWWWW"),
+                    (9..12, &[W, R, (2, 'R')], "WRR"),
+                    (12..14, &[W, R], "RR"),
+                ],
+                &[0],
+            ),
+            (
+                "most say so",
+                &[
+                    (1..9, &[W, (2, 'W')], "WWWWWWWW"),
+                    (9..11, &[W, R, (2, 'R')], "WR"),
+                    (11..13, &[W, (2, 'W'), R], "RW"),
+                ],
+                &[1],
+            ),
+        ];
+        for (case, steps, named) in cases {
+            let index = |letter| if letter == 'R' { 100 } else { 101 };
+            let mut rounds: Vec<(u64, Vec<(usize, ValidatorStatus)>)> = Vec::new();
+            let mut expected = Vec::new();
+            for (epochs, says, counts) in steps {
+                let says = says
+                    .iter()
+                    .map(|(node, letter)| (*node, status(index(*letter), NEVER)));
+                let says: Vec<_> = says.collect();
+                rounds.extend(epochs.clone().map(|epoch| (epoch, says.clone())));
+                expected.extend(counts.chars().map(index));
+            }
+            let rounds: Vec<_> = rounds.iter().map(|(epoch, says)| (*epoch, &says[..])).collect();
+            let mut dissent = Dissent::default();
+            let counted = counts_in(&mut dissent, &rounds);
+            let counted: Vec<u64> = counted.iter().map(|one| one.index).collect();
+            assert_eq!(counted, expected, "{case}");
+            let named = named.iter().map(|node| (*node, About::Index)).collect();
+            assert_eq!(dissent.named(), named, "{case}");
+        }
     }
 }

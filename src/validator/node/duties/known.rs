@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use crate::{crypto::hash::Hash, validator::beacon::events::Head};
 
-use super::ask::Duties;
+use super::{ask::Duties, counted::Backing};
 
 /// What beacon nodes are asked about our validators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,8 +48,8 @@ pub(super) struct Known {
     pub(super) depends: Option<Depends>,
     /// What counts.
     pub(super) duties: Duties,
-    /// Whether most of the nodes that were of use said so.
-    pub(super) sure: bool,
+    /// Who said so.
+    pub(super) backing: Backing,
 }
 
 /// The block on which duties depend: on another branch of the chain they are others.

@@ -23,9 +23,11 @@
 //! | `known` | what was asked and answered, and on which blocks that depends |
 //! | `ask` | the questions |
 //! | `counted` | whose answer counts, and who says something else |
+//! | `index` | which index a validator has |
 
 mod ask;
 mod counted;
+mod index;
 mod known;
 
 #[cfg(test)]
@@ -67,7 +69,7 @@ use super::{
 };
 
 use ask::{Answer, Asker, Duties};
-use counted::{Counts, Dissent, Measure};
+use counted::{Backing, Counts, Dissent, Measure};
 use known::{Branch, Depends, Known, Question, Whom};
 
 /// What a node says of duties, and on which block they depend.
@@ -173,17 +175,22 @@ impl Service {
         }
     }
 
-    /// Works for ever: on heads as they come, and at least once a slot.
-    pub(super) async fn run(mut self) {
-        let idle = Duration::from_millis(self.time.slot_ms.saturating_mul(4));
-        let mut heads = Events::open(&self.asker.nodes, idle);
-        let mut next = Instant::now();
-        let mut begins = next_slot(self.time);
+    /// Works for ever: on heads as they come, and at least once a slot. Beacon nodes are asked how they are meanwhile.
+    pub(super) async fn run(self) {
         tokio::spawn(look_after(
             self.asker.nodes.clone(),
             self.time,
             self.events.clone(),
         ));
+        self.work().await;
+    }
+
+    /// The same with beacon nodes that are as they were when they were asked last.
+    async fn work(mut self) {
+        let idle = Duration::from_millis(self.time.slot_ms.saturating_mul(4));
+        let mut heads = Events::open(&self.asker.nodes, idle);
+        let mut next = Instant::now();
+        let mut begins = next_slot(self.time);
         loop {
             tokio::select! {
                 // Which head is ours depends on the slot: one that was ahead of our clock may be it now.
@@ -296,15 +303,16 @@ impl Service {
         (self.asker.nodes.root_of(place) == Some(*root)).then_some(*branch)
     }
 
-    /// Of what the nodes that have our head tell of its branch what most tell; where as many tell the one as the other, what contradicts
+    /// Of what the nodes of use that have our head tell of its branch what most tell; where as many tell the one as the other, what contradicts
     /// the least of what is known, then who is listed first. None if none of them has told anything.
     fn branch_of_our_head(&self) -> Option<Branch> {
         let nodes = &self.asker.nodes;
         let (_, ours) = nodes.head()?;
+        let of_use = nodes.of_use();
         let told: Vec<Branch> = self
             .branches
             .iter()
-            .filter(|(place, (root, _))| *root == ours && nodes.is_verified(**place))
+            .filter(|(place, (root, _))| *root == ours && of_use.contains(place))
             .filter_map(|(place, _)| self.branch_of(*place))
             .collect();
         let order = |(place, branch): &(usize, &Branch)| {
@@ -323,8 +331,9 @@ impl Service {
             let both = self.branch_of(*place).zip(known.depends.as_ref());
             both.is_some_and(|(branch, depends)| branch.contradicts(depends))
         };
-        let contradicting = self.branches.keys().filter(|place| contradicts(place)).count();
-        2 * contradicting > self.asker.nodes.of_use()
+        let of_use = self.asker.nodes.of_use();
+        let contradicting = of_use.iter().filter(|place| contradicts(place)).count();
+        2 * contradicting > of_use.len()
     }
 
     /// Whether our head is of another branch.
@@ -405,7 +414,7 @@ impl Service {
                 }
                 let counts = self.counting(asked.question, &asked.whom, said);
                 self.name_dissenters();
-                let Some((duties, depends, sure)) = counts else {
+                let Some((duties, depends, backing)) = counts else {
                     return;
                 };
                 if let (Duties::Sync(members), Some(epoch)) = (&duties, asked.question.epoch()) {
@@ -416,7 +425,7 @@ impl Service {
                     half: asked.half,
                     depends,
                     duties,
-                    sure,
+                    backing,
                 };
                 self.tell(asked.question, known);
             }
@@ -428,13 +437,13 @@ impl Service {
         }
     }
 
-    /// What counts of what nodes say of duties of these validators, and whether most say so. None if what is known stays.
+    /// What counts of what nodes say of duties of these validators, and who says so. None if what is known stays.
     fn counting(
         &mut self,
         question: Question,
         whom: &Whom,
         said: Vec<Said<Word>>,
-    ) -> Option<(Duties, Option<Depends>, bool)> {
+    ) -> Option<(Duties, Option<Depends>, Backing)> {
         let before = self.known.get(&question).filter(|known| known.whom == *whom);
         let is_stale = before.is_none_or(|before| self.is_stale(before));
         // Answers that are older than the head of the node that gave them: better than nothing.
@@ -451,7 +460,7 @@ impl Service {
             }
         }
         let before = before.filter(|before| !self.is_surely_stale(before));
-        let before = before.map(|before| ((before.duties.clone(), before.depends.clone()), before.sure));
+        let before = before.map(|before| ((before.duties.clone(), before.depends.clone()), before.backing));
         // Before Fulu those who propose in the next epoch may change with every block.
         let changes = match question {
             Question::Proposers(epoch) => {
@@ -461,8 +470,8 @@ impl Service {
         };
         let branch = self.branch;
         let measure = Measure {
-            nodes: self.asker.nodes.of_use(),
-            known: before.as_ref().map(|(word, sure)| (word, *sure)),
+            nodes: self.asker.nodes.of_use().len(),
+            known: before.as_ref().map(|(word, backing)| (word, *backing)),
             ours: &|one: &Word| {
                 let both = branch.zip(one.1.as_ref());
                 both.is_none_or(|(branch, depends)| !branch.contradicts(depends))
@@ -472,9 +481,9 @@ impl Service {
         };
         match self.dissent.of_duties(question, &said, &measure)? {
             Counts::Known => None,
-            Counts::Said { place, sure } => {
+            Counts::Said { place, backing } => {
                 let (duties, depends) = said.swap_remove(place).value;
-                Some((duties, depends, sure))
+                Some((duties, depends, backing))
             }
         }
     }
@@ -506,7 +515,7 @@ impl Service {
 
     /// Our validators as the chain has them, or had them when it was asked, in this epoch.
     fn found(&mut self, said: Vec<Said<Vec<ValidatorStatus>>>, epoch: u64) {
-        let (places, nodes) = (&self.asker.places, self.asker.nodes.of_use());
+        let (places, nodes) = (&self.asker.places, self.asker.nodes.of_use().len());
         self.counted = self
             .dissent
             .of_validators(places, said, &self.counted, (nodes, epoch));

@@ -84,6 +84,8 @@ struct Chain {
     blocks: BTreeMap<u64, u8>,
     /// What is added to indices and to the slots of attesters: a liar.
     lies: (u64, u64),
+    /// Whether it catches up.
+    behind: bool,
     /// The block that answers depend on, whatever they say: a liar.
     depends: Option<u8>,
     /// How long answers about duties take.
@@ -196,6 +198,9 @@ impl Chain {
                 });
                 data(&found.collect())
             }
+            "/eth/v1/node/syncing" if self.behind => {
+                data(&json!({ "head_slot": "9", "sync_distance": "30", "is_syncing": true }))
+            }
             "/eth/v1/events" => {
                 let (sender, receiver) = streams::unbounded();
                 self.streams.as_mut()?.push(sender);
@@ -233,6 +238,7 @@ impl Test {
             validators: keys.zip(active.iter().cloned()).collect(),
             blocks: BTreeMap::new(),
             lies: (0, 0),
+            behind: false,
             depends: None,
             delay: Duration::ZERO,
             v2: true,
@@ -534,7 +540,7 @@ async fn what_failed_is_asked_again_at_the_next_look_and_not_at_once() {
             half: u64::MAX,
             depends: None,
             duties: Duties::Attesters(Vec::new()),
-            sure: true,
+            backing: Backing::Most,
         };
         service.known.insert(question, known);
     }
@@ -561,6 +567,7 @@ fn attesters_of_6(whom: &Whom, half: u64, duties: Vec<(u64, Attester)>, root: u8
         answer: Ok(Answer::Duties(vec![Said {
             node: 0,
             head_slot: 40,
+            is_behind: false,
             value: word,
         }])),
     }
@@ -682,7 +689,8 @@ async fn tells_another_branch_or_is_quicker(tells_another_branch: bool) {
     let name = nodes.health().remove(0).name;
     let (news, mut told) = mpsc::unbounded_channel();
     let group = Arc::new(test.group.clone());
-    tokio::spawn(Service::new(nodes, chain, group, Vec::new(), test.events.clone(), news).run());
+    // All stay of use, however long this machine stands still: who is left alone by the others is another matter.
+    tokio::spawn(Service::new(nodes, chain, group, Vec::new(), test.events.clone(), news).work());
     let chains = [&liar, &test, &third].map(|one| one.chain.clone());
     let tell = |place: usize, slot: u64, branch: u8| {
         chains[place].lock().unwrap().tell(&Head {
@@ -734,7 +742,6 @@ async fn tells_another_branch_or_is_quicker(tells_another_branch: bool) {
 /// The one that is listed first begins to lie: about the index of a validator, and about when it attests.
 #[tokio::test]
 async fn one_of_two_beacon_nodes_moves_no_validator_and_no_duty() {
-    // A node that stands still for a third of a slot is not of use at the next check.
     const SLOT_MS: u64 = 750;
     let mut test = Test::new(SLOT_MS, 5, &[ALWAYS]).await;
     let liar = Test::new(SLOT_MS, 5, &[ALWAYS]).await;
@@ -744,7 +751,8 @@ async fn one_of_two_beacon_nodes_moves_no_validator_and_no_duty() {
     let name = nodes.health().remove(0).name;
     let (news, mut told) = mpsc::unbounded_channel();
     let group = Arc::new(test.group.clone());
-    tokio::spawn(Service::new(nodes, chain, group, Vec::new(), test.events.clone(), news).run());
+    // All stay of use, however long this machine stands still: who is left alone by the others is another matter.
+    tokio::spawn(Service::new(nodes, chain, group, Vec::new(), test.events.clone(), news).work());
     let (mut epochs, mut named) = (BTreeSet::new(), BTreeSet::new());
     let both = BTreeSet::from([(name.clone(), About::Index), (name, About::Attesters)]);
     let all = async {
@@ -766,6 +774,99 @@ async fn one_of_two_beacon_nodes_moves_no_validator_and_no_duty() {
     };
     tokio::time::timeout(TEST_PATIENCE, all).await.unwrap();
     assert_eq!(named, both);
+}
+
+/// A service of these nodes, in epoch 5, with one validator, when its slots are long.
+async fn of_several(tests: &[&Test]) -> Service {
+    for other in &tests[1..] {
+        let genesis = tests[0].chain().genesis;
+        other.chain().genesis = genesis;
+    }
+    let servers: Vec<&Server> = tests.iter().map(|test| &test.server).collect();
+    let nodes = connect(&servers).await;
+    let chain = nodes.chain().unwrap();
+    let (news, _told) = mpsc::unbounded_channel();
+    let group = Arc::new(tests[0].group.clone());
+    Service::new(nodes, chain, group, Vec::new(), tests[0].events.clone(), news)
+}
+
+/// The one that is in step is slow for a while, and the other one, which is behind, knows other duties.
+#[tokio::test]
+async fn a_beacon_node_that_is_behind_replaces_nothing_when_the_other_one_is_slow() {
+    let mut test = Test::new(LONG, 5, &[ALWAYS]).await;
+    let behind = Test::new(LONG, 5, &[ALWAYS]).await;
+    {
+        let mut chain = behind.chain();
+        (chain.behind, chain.lies) = (true, (1, 1));
+    }
+    let mut service = of_several(&[&test, &behind]).await;
+    let mut slow = false;
+    loop {
+        service.refresh();
+        while let Some(answer) = service.asking.join_next().await {
+            service.answered(answer);
+        }
+        while let Ok(event) = test.heard.try_recv() {
+            if let Event::Attesters { epoch, duties } = event {
+                let right =
+                    |(slot, attester): &(u64, Attester)| *slot == epoch * 8 && attester.index == INDEX;
+                assert!(
+                    duties.len() == 1 && duties.iter().all(right),
+                    "{slow}: {duties:?}"
+                );
+            }
+        }
+        assert_eq!(service.named, BTreeSet::new());
+        if slow {
+            break;
+        }
+        slow = true;
+        test.chain().hangs = Some("/eth/v1/");
+        for known in service.known.values_mut() {
+            known.half = u64::MAX;
+        }
+        service.looked_up = None;
+    }
+    // It was asked, and answered.
+    for path in [VALIDATORS.to_owned(), format!("{ATTESTERS}5")] {
+        assert!(!behind.calls(&path).is_empty(), "{path}");
+    }
+}
+
+/// Two of three are behind, and their heads, which do not change any more, are of another branch.
+#[tokio::test]
+async fn heads_of_nodes_that_are_behind_speak_against_nothing_that_is_known() {
+    for behind in [true, false] {
+        let test = Test::new(LONG, 5, &[ALWAYS]).await;
+        let others = [
+            Test::new(LONG, 5, &[ALWAYS]).await,
+            Test::new(LONG, 5, &[ALWAYS]).await,
+        ];
+        for other in &others {
+            other.chain().behind = behind;
+        }
+        let mut service = of_several(&[&test, &others[0], &others[1]]).await;
+        let known = Known {
+            whom: Whom::new(),
+            half: 0,
+            depends: Some(Depends::of_attesters(6, [1; 32])),
+            duties: Duties::Attesters(Vec::new()),
+            backing: Backing::Most,
+        };
+        for (place, branch) in [(0, 1), (1, 9), (2, 9)] {
+            let head = Head {
+                slot: 40,
+                block: [7; 32],
+                previous_duty_dependent_root: [branch; 32],
+                current_duty_dependent_root: [branch; 32],
+                execution_optimistic: false,
+            };
+            service.told(place, &head).unwrap();
+        }
+        assert_eq!(service.is_surely_stale(&known), !behind);
+        // Nor do they say on which branch the head is that all have.
+        assert_eq!(service.is_stale(&known), !behind);
+    }
 }
 
 /// One of two that hangs costs a second, not the duties.

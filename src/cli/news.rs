@@ -162,11 +162,14 @@ pub(super) enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         advice: Option<String>,
     },
-    /// Validators were slashed, leave or have left.
+    /// Validators were slashed, leave or have left, or there is nothing to sign for any of them.
     Validators {
         what: &'static str,
         validators: Vec<u32>,
         indices: Vec<u64>,
+        /// Why there is nothing to sign, as the line for people has it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
         /// What to do about it, as the line for people has it.
         #[serde(skip_serializing_if = "Option::is_none")]
         advice: Option<String>,

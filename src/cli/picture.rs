@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::validator::overview::{
-    view::{Link, OperatorView, StepView, ValidatorView, View},
+    view::{Link, OperatorView, State, StepView, ValidatorView, View},
     words::{brief, count, offset, span},
 };
 
@@ -85,7 +85,12 @@ fn head(view: &View) -> String {
     if let (Some(slot), Some(epoch)) = (view.slot, view.epoch) {
         let _ = write!(text, " · slot {slot}, epoch {epoch}");
     }
-    let _ = write!(text, " · {}", view.state.name().replace('_', " "));
+    let state = if view.state == State::Signing && view.validators.nothing_to_sign.is_some() {
+        "nothing to sign".to_owned()
+    } else {
+        view.state.name().replace('_', " ")
+    };
+    let _ = write!(text, " · {state}");
     text
 }
 
@@ -218,9 +223,9 @@ fn capital(text: &str) -> String {
 fn validators(view: &View, width: usize) -> Vec<String> {
     let all = &view.validators;
     let statuses: Vec<String> = all
-        .statuses
+        .standings
         .iter()
-        .map(|(status, count)| format!("{count} {}", plain_status(status)))
+        .map(|(standing, count)| format!("{count} {}", printable(standing)))
         .collect();
     let mut sum = format!(
         "{}: {} · {}",
@@ -236,6 +241,9 @@ fn validators(view: &View, width: usize) -> Vec<String> {
         );
     }
     let mut lines = vec![String::new(), sum];
+    if let Some(why) = &all.nothing_to_sign {
+        lines.push(capital(&printable(why)));
+    }
     let mut list: Vec<&ValidatorView> = all.list.iter().collect();
     if list.len() > VALIDATORS {
         list.sort_by_key(|one| one.status == "active_ongoing" && one.missed_epoch.is_none());
@@ -251,7 +259,7 @@ fn validators(view: &View, width: usize) -> Vec<String> {
                 .chars()
                 .take(if width < NARROW { 10 } else { 18 })
                 .collect(),
-            plain_status(&one.status),
+            printable(&one.standing),
             one.balance_gwei.map_or_else(String::new, eth),
             last_vote(one),
         ]);
@@ -291,11 +299,6 @@ fn last_vote(one: &ValidatorView) -> String {
         }
     }
     text
-}
-
-/// Of beacon nodes; others write what they like.
-fn plain_status(status: &str) -> String {
-    printable(&status.replace('_', " "))
 }
 
 fn eth(gwei: u64) -> String {
@@ -340,7 +343,7 @@ pub(super) fn up(view: &View) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::validator::overview::view::{ForkView, LastVote, NodeView, State, ValidatorsView};
+    use crate::validator::overview::view::{ForkView, LastVote, NodeView, ValidatorsView};
 
     fn view() -> View {
         let operator = |operator: u16, name: &str, link, participation: &str| OperatorView {
@@ -364,6 +367,7 @@ mod tests {
             key: format!("0x{}", "ab".repeat(48)),
             index: Some(100 + place as u64),
             status: "active_ongoing".to_owned(),
+            standing: "active".to_owned(),
             balance_gwei: Some(32_000_100_000),
             last_signed_slot: Some(9),
             last_included: Some(LastVote {
@@ -415,6 +419,8 @@ mod tests {
             validators: ValidatorsView {
                 count: 30,
                 statuses: vec![("active_ongoing".to_owned(), 30)],
+                standings: vec![("active".to_owned(), 30)],
+                nothing_to_sign: None,
                 balance_gwei: 960_003_000_000,
                 last_epoch: Some(1),
                 last_included: 29,
@@ -443,6 +449,23 @@ mod tests {
     }
 
     #[test]
+    fn where_nothing_is_to_be_signed_it_says_why() {
+        let mut view = view();
+        view.validators.standings = vec![("not on the chain yet".to_owned(), 30)];
+        view.validators.nothing_to_sign =
+            Some("not on the chain yet: nothing to sign until it is deposited and active".to_owned());
+        let text = lines(&view, 140, Extent::Full).join("\n");
+        for part in [
+            "slot 20, epoch 2 · nothing to sign\n",
+            "30 validators: 30 not on the chain yet",
+            "\nNot on the chain yet: nothing to sign until it is deposited and active\n",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        assert!(!text.contains("signing"), "{text}");
+    }
+
+    #[test]
     fn everything_is_there() {
         let text = lines(&view(), 140, Extent::Full).join("\n");
         for part in [
@@ -454,7 +477,7 @@ mod tests {
             "via b\u{fffd}[2Job",
             "Beacon node http://localhost:5052: ready, head 19, answers in 4 ms (Teku)",
             "Attestation: agreed in 12 ms, signed in 13 ms; nine of ten at most 40 ms late (4 slots)",
-            "30 validators: 30 active ongoing · 960.0030 ETH · last votes (until epoch 1): 29 included, 1 missed",
+            "30 validators: 30 active · 960.0030 ETH · last votes (until epoch 1): 29 included, 1 missed",
             "missed in epoch 1; before: slot 9, 1 slot later",
             "and 18 more",
         ] {

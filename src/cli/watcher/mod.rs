@@ -112,6 +112,8 @@ pub(super) struct Watcher {
     dissent: Vec<Dissenter>,
     /// Of each validator whether it was slashed, and how far it has left.
     standing: BTreeMap<u32, (bool, Leaving)>,
+    /// Why there is nothing to sign, if that was told.
+    nothing_to_sign: Option<&'static str>,
     /// How often something was said of somebody.
     repeated: BTreeMap<(u16, String), u64>,
 }
@@ -141,6 +143,7 @@ impl Watcher {
             not_taken: BTreeMap::new(),
             dissent: Vec::new(),
             standing: BTreeMap::new(),
+            nothing_to_sign: None,
             repeated: BTreeMap::new(),
         }
     }

@@ -55,6 +55,19 @@ impl Watcher {
                 _ => {}
             }
         }
+        let nothing = words::nothing_to_sign(seen.iter().map(|one| one.status.as_str()));
+        // Of those that have just left it is said below.
+        if let Some(why) = nothing.filter(|_| self.nothing_to_sign != nothing && left.is_empty()) {
+            told.say(format!("The lock's validators: {why}."));
+            told.events.push(Event::Validators {
+                what: "nothing_to_sign",
+                validators: seen.iter().map(|one| one.validator).collect(),
+                indices: seen.iter().map(|one| one.index).collect(),
+                why: Some(why.to_owned()),
+                advice: None,
+            });
+        }
+        self.nothing_to_sign = nothing;
         let names = |list: &[&Seen]| {
             let named: Vec<String> = list.iter().take(NAMED).map(|one| one.index.to_string()).collect();
             let more = list.len().saturating_sub(NAMED);
@@ -99,6 +112,7 @@ impl Watcher {
                     what,
                     validators: list.iter().map(|one| one.validator).collect(),
                     indices: list.iter().map(|one| one.index).collect(),
+                    why: None,
                     advice: (what == "slashed").then(|| WHEN_SLASHED.to_owned()),
                 });
             }

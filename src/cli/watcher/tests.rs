@@ -628,6 +628,36 @@ fn validators_that_were_slashed_or_leave_are_told_of_once() {
 }
 
 #[test]
+fn where_there_is_nothing_to_sign_it_is_said_why_and_once() {
+    let mut watcher = watcher();
+    let seen = |status: &str| Seen {
+        validator: 0,
+        index: 1000,
+        status: status.to_owned(),
+        balance: 32,
+        slashed: false,
+    };
+    let mut tell = |list: Vec<Seen>| watcher.told(News::Validators(list), 0);
+    let told = tell(Vec::new());
+    let words = "not on the chain yet: nothing to sign until it is deposited and active";
+    assert!(text(&told).contains(words), "{told:?}");
+    assert!(
+        json(&told).contains(r#"{"event":"validators","what":"nothing_to_sign","validators":[],"indices":[],"why":"not on the chain yet: "#),
+        "{told:?}"
+    );
+    assert_eq!(tell(Vec::new()).lines, []);
+    for status in ["pending_initialized", "pending_queued"] {
+        let told = text(&tell(vec![seen(status)]));
+        assert_eq!(
+            told.contains("nothing to sign until it is active"),
+            status == "pending_initialized",
+            "{told}"
+        );
+    }
+    assert_eq!(tell(vec![seen("active_ongoing")]).lines, []);
+}
+
+#[test]
 fn an_operator_that_ran_twice_is_named_to_the_others() {
     let told = watcher().told(News::Report(Report::RanTwice { operator: 2 }), 0);
     assert!(

@@ -907,3 +907,80 @@ fn who_ran_twice_and_who_disagrees_is_warned_of_until_that_is_over() {
     overview.tell(&News::Dissent(Vec::new()), at(9));
     assert!(!warned(&overview, "http://a"));
 }
+
+#[test]
+fn each_status_of_a_validator_has_words_and_where_nothing_is_to_be_signed_it_says_why() {
+    let mut overview = told(overview());
+    let view = overview.view(at(9), 10).validators;
+    assert_eq!(view.standings, [("not looked up yet".to_owned(), 2)]);
+    assert_eq!(
+        (view.nothing_to_sign, view.list[0].standing.as_str()),
+        (None, "not looked up yet")
+    );
+    let seen = |validator, status: &str| Seen {
+        validator,
+        index: 100 + u64::from(validator),
+        status: status.to_owned(),
+        balance: 32_000_000_000,
+        slashed: false,
+    };
+    overview.tell(&News::Validators(Vec::new()), at(9));
+    let view = overview.view(at(9), 10).validators;
+    assert_eq!(view.standings, [("not on the chain yet".to_owned(), 2)]);
+    assert_eq!(
+        view.nothing_to_sign.as_deref(),
+        Some("not on the chain yet: nothing to sign until it is deposited and active")
+    );
+    // Every status of the Beacon API, of the first of two; the second one is not there.
+    for (status, words, nothing) in [
+        (
+            "pending_initialized",
+            "deposited, not yet in the queue",
+            Some("not active yet"),
+        ),
+        (
+            "pending_queued",
+            "in the queue to become active",
+            Some("not active yet"),
+        ),
+        ("active_ongoing", "active", None),
+        ("active_exiting", "active, leaving", None),
+        ("active_slashed", "slashed, leaving", None),
+        (
+            "exited_unslashed",
+            "left, its money comes later",
+            Some("left the chain"),
+        ),
+        (
+            "exited_slashed",
+            "slashed, left, what remains of its money comes later",
+            Some("left the chain"),
+        ),
+        (
+            "withdrawal_possible",
+            "left, its money is on the way",
+            Some("left the chain"),
+        ),
+        (
+            "withdrawal_done",
+            "left, its money is paid out",
+            Some("left the chain"),
+        ),
+        ("of_another_version", "of another version", None),
+    ] {
+        overview.tell(&News::Validators(vec![seen(0, status)]), at(9));
+        let view = overview.view(at(9), 10).validators;
+        assert_eq!(view.list[0].standing, words);
+        assert_eq!(view.list[0].status, status);
+        assert!(
+            view.standings.contains(&(words.to_owned(), 1)),
+            "{status}: {view:?}"
+        );
+        let told = view.nothing_to_sign;
+        assert_eq!(told.is_some(), nothing.is_some(), "{status}: {told:?}");
+        assert!(
+            told.unwrap_or_default().contains(nothing.unwrap_or_default()),
+            "{status}"
+        );
+    }
+}

@@ -7,8 +7,11 @@ use super::{
     news::{Seen, Vote, Votes},
     totals::Totals,
     view::{LastVote, ValidatorView, ValidatorsView},
+    words,
 };
 
+/// What is said of validators before the chain was asked.
+const NOT_ASKED: &str = "not looked up yet";
 /// Most characters of a status that are kept: the longest that there is has 18.
 const MAX_STATUS: usize = 32;
 
@@ -35,7 +38,11 @@ struct OnChain {
 
 /// All validators of the lock, in its order.
 #[derive(Debug)]
-pub(super) struct Validators(Vec<Validator>);
+pub(super) struct Validators {
+    all: Vec<Validator>,
+    /// Whether the chain was asked about them.
+    were_asked: bool,
+}
 
 impl Validators {
     pub(super) fn new(keys: impl Iterator<Item = [u8; 48]>) -> Self {
@@ -46,14 +53,18 @@ impl Validators {
             voted: None,
             included: None,
         };
-        Self(keys.map(validator).collect())
+        Self {
+            all: keys.map(validator).collect(),
+            were_asked: false,
+        }
     }
 
     fn get(&mut self, place: u32) -> Option<&mut Validator> {
-        self.0.get_mut(usize::try_from(place).ok()?)
+        self.all.get_mut(usize::try_from(place).ok()?)
     }
 
     pub(super) fn seen(&mut self, seen: &[Seen]) {
+        self.were_asked = true;
         for one in seen {
             if let Some(validator) = self.get(one.validator) {
                 validator.on_chain = Some(OnChain {
@@ -111,7 +122,10 @@ impl Validators {
     }
 
     pub(super) fn slashed(&self) -> usize {
-        let on_chain = self.0.iter().filter_map(|validator| validator.on_chain.as_ref());
+        let on_chain = self
+            .all
+            .iter()
+            .filter_map(|validator| validator.on_chain.as_ref());
         on_chain.filter(|on_chain| on_chain.slashed).count()
     }
 
@@ -119,7 +133,7 @@ impl Validators {
     pub(super) fn view(&self, most: usize) -> ValidatorsView {
         let mut statuses: HashMap<&str, usize> = HashMap::new();
         let (mut balance, mut missed, mut included) = (0u64, 0, 0);
-        for validator in &self.0 {
+        for validator in &self.all {
             let status = validator
                 .on_chain
                 .as_ref()
@@ -133,9 +147,9 @@ impl Validators {
                 None => {}
             }
         }
-        let mut order: Vec<usize> = (0..self.0.len()).collect();
+        let mut order: Vec<usize> = (0..self.all.len()).collect();
         if order.len() > most {
-            order.sort_by_key(|place| self.0.get(*place).map(Validator::well));
+            order.sort_by_key(|place| self.all.get(*place).map(Validator::well));
             order.truncate(most);
         }
         let mut statuses: Vec<(String, usize)> = statuses
@@ -143,12 +157,22 @@ impl Validators {
             .map(|(status, count)| (status.to_owned(), count))
             .collect();
         statuses.sort();
+        let standings = statuses.iter();
+        let on_chain = self
+            .all
+            .iter()
+            .filter_map(|validator| validator.on_chain.as_ref());
+        let nothing = words::nothing_to_sign(on_chain.map(|known| known.status.as_str()));
         ValidatorsView {
-            count: self.0.len(),
+            count: self.all.len(),
+            standings: standings
+                .map(|(status, count)| (self.standing(status), *count))
+                .collect(),
+            nothing_to_sign: nothing.filter(|_| self.were_asked).map(str::to_owned),
             statuses,
             balance_gwei: balance,
             last_epoch: self
-                .0
+                .all
                 .iter()
                 .filter_map(|validator| validator.voted)
                 .map(|(epoch, _)| epoch)
@@ -157,8 +181,21 @@ impl Validators {
             last_missed: missed,
             list: order
                 .into_iter()
-                .filter_map(|place| Some(self.0.get(place)?.view(place)))
+                .filter_map(|place| {
+                    let mut view = self.all.get(place)?.view(place);
+                    view.standing = self.standing(&view.status);
+                    Some(view)
+                })
                 .collect(),
+        }
+    }
+
+    /// A status in words.
+    fn standing(&self, status: &str) -> String {
+        if status == "unknown" && !self.were_asked {
+            NOT_ASKED.to_owned()
+        } else {
+            words::standing(status)
         }
     }
 }
@@ -180,6 +217,7 @@ impl Validator {
             key: format!("0x{}", hex::encode(self.key)),
             index: known.map(|known| known.index),
             status: known.map_or_else(|| "unknown".to_owned(), |known| known.status.clone()),
+            standing: String::new(),
             balance_gwei: known.map(|known| known.balance),
             last_signed_slot: self.signed.last().map(|(_, slot)| *slot),
             last_included: self.included,

@@ -234,8 +234,14 @@ pub struct OperatorView {
 pub struct ValidatorsView {
     /// How many the lock has.
     pub count: usize,
-    /// How many have which status; `unknown` ones the chain does not know.
+    /// How many have which status; `unknown` ones the chain does not know, or were not looked up yet.
     pub statuses: Vec<(String, usize)>,
+    /// The same in words for people.
+    #[serde(default)]
+    pub standings: Vec<(String, usize)>,
+    /// Why there is nothing to sign, if that is so.
+    #[serde(default)]
+    pub nothing_to_sign: Option<String>,
     /// All balances together.
     pub balance_gwei: u64,
     /// The last epoch of which it is known what became of votes.
@@ -259,6 +265,9 @@ pub struct ValidatorView {
     pub index: Option<u64>,
     /// `active_ongoing` and so on; `unknown` if the chain does not know it.
     pub status: String,
+    /// The same in words for people.
+    #[serde(default)]
+    pub standing: String,
     /// Its balance.
     pub balance_gwei: Option<u64>,
     /// The slot of the last attestation that the group signed.

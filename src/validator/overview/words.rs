@@ -40,6 +40,44 @@ pub fn ran_twice(name: &str) -> String {
     )
 }
 
+/// What the status of a validator on the chain means, as the Beacon API calls it; `unknown` is one that the chain does not have. What no
+/// version of it knows stays as it is.
+pub fn standing(status: &str) -> String {
+    match status {
+        "unknown" => "not on the chain yet",
+        "pending_initialized" => "deposited, not yet in the queue",
+        "pending_queued" => "in the queue to become active",
+        "active_ongoing" => "active",
+        "active_exiting" => "active, leaving",
+        "active_slashed" => "slashed, leaving",
+        "exited_unslashed" => "left, its money comes later",
+        "exited_slashed" => "slashed, left, what remains of its money comes later",
+        "withdrawal_possible" => "left, its money is on the way",
+        "withdrawal_done" => "left, its money is paid out",
+        other => return other.replace('_', " "),
+    }
+    .to_owned()
+}
+
+/// Why there is nothing to sign, if that is so, by the statuses of those validators that the chain has.
+pub fn nothing_to_sign<'a>(on_chain: impl IntoIterator<Item = &'a str>) -> Option<&'static str> {
+    let (mut is_pending, mut is_gone) = (false, false);
+    for status in on_chain {
+        if status.starts_with("pending") {
+            is_pending = true;
+        } else if status.starts_with("exited") || status.starts_with("withdrawal") {
+            is_gone = true;
+        } else {
+            return None;
+        }
+    }
+    Some(match (is_pending, is_gone) {
+        (true, _) => "deposited and not active yet: nothing to sign until it is active",
+        (false, true) => "left the chain: nothing to sign any more",
+        (false, false) => "not on the chain yet: nothing to sign until it is deposited and active",
+    })
+}
+
 /// What to do about a beacon node that says something else of our validators than what counts.
 pub const WHEN_DISSENT: &str = "Look at its log, restart or update it, or take it out of --beacon-node";
 

@@ -51,7 +51,12 @@ pub(super) fn lines(view: &View, width: usize, extent: Extent) -> Vec<String> {
     lines.extend(operators(view, width));
     lines.push(String::new());
     // What comes first stays when there is little room.
-    let mut rest = vec![beacon_nodes(view), validators(view, width), steps(view)];
+    let mut rest = vec![
+        beacon_nodes(view),
+        exits(view, width),
+        validators(view, width),
+        steps(view),
+    ];
     if let Extent::Lines(most) = extent {
         lines.truncate(most.max(1));
         let mut room = most.saturating_sub(lines.len());
@@ -220,6 +225,19 @@ fn capital(text: &str) -> String {
         .map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
+/// Those that are under way.
+fn exits(view: &View, width: usize) -> Vec<String> {
+    let shown = view.exits.iter().take(VALIDATORS);
+    let mut lines: Vec<String> = shown.flat_map(|one| wrapped("-", &one.text, width)).collect();
+    if view.exits.len() > VALIDATORS {
+        lines.push(format!("and {} more exits", view.exits.len() - VALIDATORS));
+    }
+    if !lines.is_empty() {
+        lines.insert(0, String::new());
+    }
+    lines
+}
+
 fn validators(view: &View, width: usize) -> Vec<String> {
     let all = &view.validators;
     let statuses: Vec<String> = all
@@ -343,7 +361,7 @@ pub(super) fn up(view: &View) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::validator::overview::view::{ForkView, LastVote, NodeView, ValidatorsView};
+    use crate::validator::overview::view::{ExitView, ForkView, LastVote, NodeView, ValidatorsView};
 
     fn view() -> View {
         let operator = |operator: u16, name: &str, link, participation: &str| OperatorView {
@@ -429,6 +447,7 @@ mod tests {
                     .map(|place| validator(place, (place == 29).then_some(1)))
                     .collect(),
             },
+            exits: Vec::new(),
             steps: vec![StepView {
                 duty: "attestation".to_owned(),
                 times: 4,
@@ -463,6 +482,27 @@ mod tests {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         assert!(!text.contains("signing"), "{text}");
+    }
+
+    #[test]
+    fn exits_that_are_under_way_are_shown() {
+        let mut view = view();
+        let exit = ExitView {
+            validator: 0,
+            key: format!("0x{}", "ab".repeat(48)),
+            epoch: 0,
+            consents: vec![1],
+            missing: vec![2, 3, 4],
+            needed: 3,
+            stage: "waits".to_owned(),
+            text: "Exit of validator 100: 1 of the 3 that are needed consent: al\u{1b}ice".to_owned(),
+        };
+        view.exits = vec![exit; 14];
+        let text = lines(&view, 140, Extent::Full).join("\n");
+        let exits =
+            text.matches("- Exit of validator 100: 1 of the 3 that are needed consent: al\u{fffd}ice");
+        assert_eq!(exits.count(), 12, "{text}");
+        assert!(text.contains("and 2 more exits"), "{text}");
     }
 
     #[test]

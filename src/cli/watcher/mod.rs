@@ -244,6 +244,7 @@ impl Watcher {
             News::Validators(seen) => self.validators(&mut told, &seen),
             News::Dissent(dissent) => self.dissent(&mut told, dissent),
             News::Slot(_)
+            | News::ExitsStand { .. }
             | News::Peers(_)
             | News::Votes(_)
             | News::Stopped(_) => {}

@@ -3,7 +3,7 @@
 //! All of it happens on a thread of its own, one thing after the other, off the way of duties.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -31,11 +31,12 @@ use crate::{
             key_text, signed_file, signed_name,
         },
         group::Group,
+        overview::news::{ExitStage, ExitStands},
         wire::Message,
     },
 };
 
-use super::{clock::now_ms, protocol::Run};
+use super::{News, clock::now_ms, protocol::Run};
 
 /// So many things that were asked for here may wait to be done.
 const QUEUE: usize = 1024;
@@ -155,7 +156,7 @@ pub(super) struct Tools {
     pub(super) shelf: Box<dyn Shelf>,
     pub(super) network: Handle<Run>,
     pub(super) runtime: runtime::Handle,
-    pub(super) news: UnboundedSender<ExitNews>,
+    pub(super) news: UnboundedSender<News>,
     /// Nothing is signed.
     pub(super) dry_run: bool,
 }
@@ -326,12 +327,23 @@ struct Signed {
     exit: SignedVoluntaryExit,
     /// A beacon node took it, and people were told.
     submitted: bool,
-    /// Nothing is left to be done.
-    settled: bool,
+    /// The chain lets the validator go, so nothing is left to be done: first epoch without duties.
+    leaves: Option<u64>,
     /// It was there before this start.
     old: bool,
     /// Why it was not taken, as people were told.
     refused: Option<String>,
+}
+
+impl Signed {
+    fn stage(&self) -> ExitStage {
+        match (self.leaves, &self.refused) {
+            (Some(epoch), _) => ExitStage::Leaves(epoch),
+            (None, _) if self.submitted => ExitStage::Submitted,
+            (None, Some(why)) => ExitStage::NotTaken(why.clone()),
+            (None, None) => ExitStage::Signed,
+        }
+    }
 }
 
 /// The thread's own.
@@ -400,19 +412,25 @@ impl Office {
                 reply,
             } => {
                 let answer = self.consent(validator, message);
+                self.show(validator);
                 let _ = reply.send(answer);
             }
             Job::Part { partial, reply } => {
                 let answer = self.part(&partial);
+                self.show(partial.validator);
                 let _ = reply.send(answer);
             }
-            Job::Submitted { validator, taken } => self.submitted(validator, taken),
+            Job::Submitted { validator, taken } => {
+                self.submitted(validator, taken);
+                self.show(validator);
+            }
             Job::Leaving { validator, epoch } => {
                 let told = self.signed.get_mut(&validator).is_some_and(|signed| {
-                    let first = !signed.settled && !signed.old;
-                    signed.settled = true;
+                    let first = signed.leaves.is_none() && !signed.old;
+                    signed.leaves = Some(epoch);
                     first
                 });
+                self.show(validator);
                 if told {
                     let public_key = self.key(validator);
                     self.tell(ExitNews::Leaving { public_key, epoch });
@@ -432,7 +450,9 @@ impl Office {
             }
         }
         for validator in self.ledger.validators() {
-            if self.sign(validator, true) {
+            let is_signed = self.sign(validator, true);
+            self.show(validator);
+            if is_signed {
                 continue;
             }
             let partials: Vec<_> = self
@@ -456,6 +476,7 @@ impl Office {
                 self.broadcast(partial);
                 // Where nothing is left to be agreed to, nobody is asked.
                 self.sign(partial.validator, false);
+                self.show(partial.validator);
                 if !said_before {
                     self.tell_wish(partial);
                 }
@@ -612,7 +633,7 @@ impl Office {
             Signed {
                 exit: made.exit,
                 submitted: false,
-                settled: false,
+                leaves: None,
                 old,
                 refused: None,
             },
@@ -623,7 +644,11 @@ impl Office {
 
     /// Brings a signed exit to the beacon nodes, unless the chain lets the validator go already.
     fn bring(&self, validator: u32) {
-        let Some(signed) = self.signed.get(&validator).filter(|signed| !signed.settled) else {
+        let Some(signed) = self
+            .signed
+            .get(&validator)
+            .filter(|signed| signed.leaves.is_none())
+        else {
             return;
         };
         let key = usize::try_from(validator)
@@ -675,6 +700,24 @@ impl Office {
         self.tell(news);
     }
 
+    /// Says how far the exits of a validator are, for whoever looks.
+    fn show(&self, validator: u32) {
+        let wishes = self.ledger.wishes(validator).into_iter();
+        let stands = |(message, consents): (VoluntaryExit, BTreeSet<u16>)| {
+            let signed = self.signed.get(&validator);
+            let signed = signed.filter(|signed| signed.exit.message == message);
+            ExitStands {
+                epoch: message.epoch,
+                index: message.validator_index,
+                consents: consents.into_iter().collect(),
+                stage: signed.map_or(ExitStage::Waits, Signed::stage),
+            }
+        };
+        let exits = wishes.map(stands).collect();
+        // Nobody listens when the program ends.
+        let _ = self.tools.news.send(News::ExitsStand { validator, exits });
+    }
+
     fn tell_wish(&self, partial: &PartialExit) {
         let me = self.tools.me;
         let known = self.signed.get(&partial.validator);
@@ -721,6 +764,6 @@ impl Office {
 
     fn tell(&self, news: ExitNews) {
         // Nobody listens when the program ends.
-        let _ = self.tools.news.send(news);
+        let _ = self.tools.news.send(News::Exit(news));
     }
 }

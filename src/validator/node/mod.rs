@@ -56,7 +56,7 @@ use super::{
     group::Group,
     guard::{Guard, GuardError, Mark, Start},
     memory::Proofs,
-    overview::news::{Dissenter, Peer, Seen, Votes},
+    overview::news::{Dissenter, ExitStands, Peer, Seen, Votes},
     partials::Proof,
     pulse::Pulse,
     wire::{Limits, Message},
@@ -168,6 +168,13 @@ pub enum News {
     BeaconNodes(Vec<Health>),
     /// What happens to exits.
     Exit(ExitNews),
+    /// How far all exits of a validator are, whenever that changes.
+    ExitsStand {
+        /// Its place in the lock, from 0.
+        validator: u32,
+        /// One, unless operators consent to different ones.
+        exits: Vec<ExitStands>,
+    },
     /// Other commands cannot talk to this process; why, for people.
     NoControl(String),
     /// What the core knows of the other operators, by their number; once a slot.
@@ -694,7 +701,7 @@ impl Driver<'_> {
         net: &mut Events<Run>,
         early: Early,
         mut inbox: mpsc::UnboundedReceiver<Event>,
-        mut exit_news: mpsc::UnboundedReceiver<ExitNews>,
+        mut exit_news: mpsc::UnboundedReceiver<News>,
         mut told: mpsc::UnboundedReceiver<News>,
         interrupted: &AtomicBool,
     ) -> Result<Ended, RunError> {
@@ -722,7 +729,7 @@ impl Driver<'_> {
                     None => return Err(network_stopped()),
                 },
                 Some(news) = exit_news.recv() => {
-                    (self.watch)(News::Exit(news));
+                    (self.watch)(news);
                     None
                 }
                 Some(news) = told.recv() => {

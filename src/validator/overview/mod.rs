@@ -45,10 +45,10 @@ use super::{
 
 use duties::Duties;
 use grid::Grid;
-use news::{Dissenter, Peer};
+use news::{Dissenter, ExitStage, ExitStands, Peer};
 use totals::Totals;
 use validators::Validators;
-use view::{ForkView, Link, NodeView, OperatorView, RestoredView, State, View};
+use view::{ExitView, ForkView, Link, NodeView, OperatorView, RestoredView, State, View};
 use words::{UNSIGNED_FORK, brief, count, span};
 
 /// Participation and duties are kept for so many epochs.
@@ -117,6 +117,8 @@ pub struct Overview {
     grid: Grid,
     duties: Duties,
     validators: Validators,
+    /// By the validator's place in the lock.
+    exits: BTreeMap<u32, Vec<ExitStands>>,
     totals: Totals,
 }
 
@@ -173,6 +175,7 @@ impl Overview {
             operators,
             duties: Duties::default(),
             validators: Validators::new(group.validators.iter().map(|validator| validator.key.to_bytes())),
+            exits: BTreeMap::new(),
         }
     }
 
@@ -235,6 +238,9 @@ impl Overview {
                 count,
                 delivery,
             } => self.submitted(*purpose, *slot, *count, delivery),
+            News::ExitsStand { validator, exits } => {
+                self.exits.insert(*validator, exits.clone());
+            }
             News::NoControl(_) | News::Exit(_) => {}
             News::Network(event) => self.network(event),
             News::Report(report) => self.report(report),
@@ -445,10 +451,87 @@ impl Overview {
             first_slot: self.grid.first(last_slot),
             operators: self.operator_views(last_slot),
             validators: self.validators.view(most_validators),
+            exits: self.exit_views(most_validators),
             steps: self.duties.steps(),
             duties: self.duties.views(self.operators.len()),
             beacon_nodes: self.nodes.iter().map(node_view).collect(),
         }
+    }
+
+    /// At most so many exits.
+    fn exit_views(&self, most: usize) -> Vec<ExitView> {
+        let exits = self.exits.iter();
+        let exits = exits.flat_map(|(validator, exits)| exits.iter().map(|one| (*validator, one)));
+        exits
+            .take(most)
+            .filter_map(|(validator, one)| self.exit_view(validator, one))
+            .collect()
+    }
+
+    fn exit_view(&self, validator: u32, one: &ExitStands) -> Option<ExitView> {
+        let place = usize::try_from(validator).ok()?;
+        let key = self.validators.key(place)?;
+        let operators = (1u16..).zip(&self.operators);
+        let missing: Vec<u16> = operators
+            .map(|(operator, _)| operator)
+            .filter(|operator| !one.consents.contains(operator))
+            .collect();
+        let names = |operators: &[u16]| {
+            let name = |operator: &u16| {
+                let known = self.operators.get(usize::from(*operator).checked_sub(1)?)?;
+                Some(known.name.clone())
+            };
+            let names: Vec<String> = operators.iter().filter_map(name).collect();
+            names.join(", ")
+        };
+        let have = format!("consent: {}", names(&one.consents));
+        let (stage, text) = match &one.stage {
+            ExitStage::Waits => (
+                "waits",
+                format!(
+                    "{} of the {} that are needed {have}; not yet: {}. Each of them consents by its own conclave exit",
+                    one.consents.len(),
+                    self.threshold,
+                    names(&missing)
+                ),
+            ),
+            ExitStage::Signed => ("signed", format!("signed, and given to the beacon nodes; {have}")),
+            ExitStage::Submitted => (
+                "submitted",
+                format!("signed, and a beacon node took it: the chain lets the validator go soon; {have}"),
+            ),
+            ExitStage::NotTaken(why) => (
+                "not_taken",
+                format!(
+                    "signed, and no beacon node took it yet ({why}); it is tried again every epoch; {have}"
+                ),
+            ),
+            ExitStage::Leaves(epoch) => (
+                "leaves",
+                format!(
+                    "done: the chain lets the validator go at epoch {epoch}, and its duties go on until then; {have}"
+                ),
+            ),
+        };
+        Some(ExitView {
+            validator: place,
+            epoch: one.epoch,
+            consents: one.consents.clone(),
+            missing,
+            needed: self.threshold,
+            stage: stage.to_owned(),
+            text: format!(
+                "Exit of validator {} ({}{}): {text}",
+                one.index,
+                key.chars().take(12).collect::<String>(),
+                if one.epoch == 0 {
+                    String::new()
+                } else {
+                    format!(", not before epoch {}", one.epoch)
+                }
+            ),
+            key,
+        })
     }
 
     fn operator_views(&self, last_slot: u64) -> Vec<OperatorView> {

@@ -99,3 +99,31 @@ pub struct Votes {
     /// One for each validator that had to vote.
     pub votes: Vec<Vote>,
 }
+
+/// How far an exit of a validator is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExitStands {
+    /// From which epoch on it is valid.
+    pub epoch: u64,
+    /// The validator's index on the chain, as its operators gave it.
+    pub index: u64,
+    /// Who consents to it.
+    pub consents: Vec<u16>,
+    /// What has been done.
+    pub stage: ExitStage,
+}
+
+/// What has been done for an exit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExitStage {
+    /// It lacks consents.
+    Waits,
+    /// The group has signed it, and gives it to its beacon nodes.
+    Signed,
+    /// A beacon node took it.
+    Submitted,
+    /// No beacon node took it; why. It is tried again every epoch.
+    NotTaken(String),
+    /// The chain lets the validator go: first epoch without duties.
+    Leaves(u64),
+}

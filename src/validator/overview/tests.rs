@@ -8,7 +8,7 @@ use crate::{
         chain::spec::{Parting, tests::chain},
         core::{Cause, ChainClock, Decision, Missed, Times},
         duty::{Duty, Kind},
-        overview::news::{About, Seen, Vote, Votes},
+        overview::news::{About, ExitStage, ExitStands, Seen, Vote, Votes},
         wire::Abilities,
     },
 };
@@ -981,6 +981,58 @@ fn each_status_of_a_validator_has_words_and_where_nothing_is_to_be_signed_it_say
         assert!(
             told.unwrap_or_default().contains(nothing.unwrap_or_default()),
             "{status}"
+        );
+    }
+}
+
+#[test]
+fn an_exit_that_is_under_way_says_who_consents_who_does_not_yet_and_how_far_it_is() {
+    let mut overview = told(overview());
+    assert_eq!(overview.view(at(9), 10).exits, []);
+    let mut text = |consents: &[u16], stage: ExitStage| {
+        let exits = vec![ExitStands {
+            epoch: 7,
+            index: 100,
+            consents: consents.to_vec(),
+            stage,
+        }];
+        overview.tell(&News::ExitsStand { validator: 1, exits }, at(9));
+        let mut exits = overview.view(at(9), 10).exits;
+        assert_eq!(exits.len(), 1);
+        exits.remove(0)
+    };
+    let waits = text(&[1, 3], ExitStage::Waits);
+    assert_eq!(
+        (waits.validator, waits.epoch, waits.needed, waits.stage.as_str()),
+        (1, 7, 3, "waits")
+    );
+    assert_eq!((waits.consents, waits.missing), (vec![1, 3], vec![2, 4]));
+    for part in [
+        "Exit of validator 100 (0x",
+        "not before epoch 7",
+        "2 of the 3 that are needed consent: alice, carol; not yet: bob, dave",
+    ] {
+        assert!(waits.text.contains(part), "{part} is not in {}", waits.text);
+    }
+    for (stage, name, part) in [
+        (ExitStage::Signed, "signed", "given to the beacon nodes"),
+        (ExitStage::Submitted, "submitted", "a beacon node took it"),
+        (
+            ExitStage::NotTaken("HTTP 503".to_owned()),
+            "not_taken",
+            "(HTTP 503); it is tried again",
+        ),
+        (
+            ExitStage::Leaves(12),
+            "leaves",
+            "lets the validator go at epoch 12",
+        ),
+    ] {
+        let view = text(&[1, 2, 3], stage);
+        assert_eq!(view.stage, name);
+        assert!(
+            view.text.contains(part) && view.text.contains("consent: alice, bob, carol"),
+            "{view:?}"
         );
     }
 }

@@ -77,6 +77,12 @@ impl Validators {
         }
     }
 
+    /// The public key of one, in hexadecimal.
+    pub(super) fn key(&self, place: usize) -> Option<String> {
+        let validator = self.all.get(place)?;
+        Some(format!("0x{}", hex::encode(validator.key)))
+    }
+
     /// The group signed attestations.
     pub(super) fn signed(&mut self, epoch: u64, slot: u64, validators: &BTreeSet<u32>) {
         for place in validators {

@@ -133,6 +133,9 @@ pub struct View {
     pub operators: Vec<OperatorView>,
     /// The validators.
     pub validators: ValidatorsView,
+    /// Exits that operators have consented to.
+    #[serde(default)]
+    pub exits: Vec<ExitView>,
     /// How long each step of a duty takes, over the epochs that are kept.
     pub steps: Vec<StepView>,
     /// The latest duties, newest first.
@@ -276,6 +279,28 @@ pub struct ValidatorView {
     pub last_included: Option<LastVote>,
     /// The last epoch of which something is known, if its vote was missing.
     pub missed_epoch: Option<u64>,
+}
+
+/// An exit that operators have consented to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitView {
+    /// The validator's place in the lock, from 0.
+    pub validator: usize,
+    /// Its public key, in hexadecimal.
+    pub key: String,
+    /// From which epoch on the exit is valid.
+    pub epoch: u64,
+    /// The operators that consent to it.
+    pub consents: Vec<u16>,
+    /// The others.
+    pub missing: Vec<u16>,
+    /// How many consents it needs.
+    pub needed: u16,
+    /// `waits` (for consents), `signed`, `submitted` (a beacon node took it), `not_taken` (it is tried again), or `leaves` (the chain lets
+    /// the validator go).
+    pub stage: String,
+    /// All of that in words for people.
+    pub text: String,
 }
 
 /// A vote that a block has.

@@ -1496,6 +1496,32 @@ fn all_validators_exit_by_one_command() {
         })
     };
     assert!(keys.iter().all(consented), "{events:?}");
+    // Who looks sees it, and whose consent is missing.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let exits = loop {
+        let (out, _) = folder.works(&["status", "--json"]);
+        let status: Value = serde_json::from_str(&out).unwrap();
+        let exits = status["exits"].as_array().unwrap().clone();
+        if exits.len() == keys.len() {
+            break exits;
+        }
+        assert!(Instant::now() < deadline, "{status}");
+    };
+    for exit in &exits {
+        assert_eq!(
+            (
+                &exit["stage"],
+                &exit["consents"],
+                &exit["missing"],
+                &exit["needed"]
+            ),
+            (&json!("waits"), &json!([1]), &json!([2, 3, 4]), &json!(3)),
+            "{exit}"
+        );
+    }
+    let (out, _) = folder.works(&["status"]);
+    let words = out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("1 of the 3 that are needed consent"), "{out}");
     run.signal(Signal::TERM);
     run.end();
 }

@@ -31,26 +31,9 @@ use super::{
 /// Makes the signed exits from files, each by itself. A node that is at work in this folder takes them in, unless the exit is wanted here.
 pub(super) fn combine(context: &Context, disk: &Disk, args: &ExitArgs, place: &Place) -> Result<(), Problem> {
     let out = &context.output;
-    let mut partials = Vec::with_capacity(args.combine.len());
-    let mut exits = BTreeSet::new();
-    for path in &args.combine {
-        let bytes = disk
-            .read(path, MAX_FILE_BYTES as u64)
-            .map_err(|error| no_part(path, error))?;
-        let partial = PartialExit::from_json(&bytes, &place.group).map_err(|error| {
-            Problem::bad_input(
-                format!("{} cannot be used", path.display()),
-                error,
-                "give files that operators of this cluster wrote with conclave exit --partial-out",
-            )
-        })?;
-        exits.insert((
-            partial.validator,
-            partial.message.validator_index,
-            partial.message.epoch,
-        ));
-        partials.push(partial);
-    }
+    let mut partials = read(disk, args, place)?;
+    let exit = |part: &PartialExit| (part.validator, part.message.validator_index, part.message.epoch);
+    let exits: BTreeSet<_> = partials.iter().map(exit).collect();
     if let Some(out) = args.out.as_ref().filter(|_| exits.len() > 1)
         && is_there(out)?
         && !is_folder(out)?
@@ -169,6 +152,25 @@ fn no_part(path: &Path, error: FileError) -> Problem {
             .clone_into(&mut problem.what_to_do);
     }
     problem
+}
+
+/// Reads the parts.
+fn read(disk: &Disk, args: &ExitArgs, place: &Place) -> Result<Vec<PartialExit>, Problem> {
+    let mut partials = Vec::with_capacity(args.combine.len());
+    for path in &args.combine {
+        let bytes = disk
+            .read(path, MAX_FILE_BYTES as u64)
+            .map_err(|error| no_part(path, error))?;
+        let partial = PartialExit::from_json(&bytes, &place.group).map_err(|error| {
+            Problem::bad_input(
+                format!("{} cannot be used", path.display()),
+                error,
+                "give files that operators of this cluster wrote with conclave exit --partial-out",
+            )
+        })?;
+        partials.push(partial);
+    }
+    Ok(partials)
 }
 
 /// What became of the exits of which there was a part: each is signed, or in one of the first two lists.

@@ -1377,6 +1377,35 @@ fn request(stream: &TcpStream) -> (String, Value) {
     (path, serde_json::from_slice(&body).unwrap_or_default())
 }
 
+/// Who looks sees that operator 1 consents to the exit of each of these, and whose consent is missing.
+fn status_shows_exits(folder: &Folder, keys: &[String]) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let exits = loop {
+        let (out, _) = folder.works(&["status", "--json"]);
+        let status: Value = serde_json::from_str(&out).unwrap();
+        let exits = status["exits"].as_array().unwrap().clone();
+        if exits.len() == keys.len() {
+            break exits;
+        }
+        assert!(Instant::now() < deadline, "{status}");
+    };
+    for exit in &exits {
+        assert_eq!(
+            (
+                &exit["stage"],
+                &exit["consents"],
+                &exit["missing"],
+                &exit["needed"]
+            ),
+            (&json!("waits"), &json!([1]), &json!([2, 3, 4]), &json!(3)),
+            "{exit}"
+        );
+    }
+    let (out, _) = folder.works(&["status"]);
+    let words = out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("1 of the 3 that are needed consent"), "{out}");
+}
+
 /// One question for all validators, whether a node runs or parts go into files. Who is leaving already is left out, and told.
 #[test]
 fn all_validators_exit_by_one_command() {
@@ -1496,32 +1525,7 @@ fn all_validators_exit_by_one_command() {
         })
     };
     assert!(keys.iter().all(consented), "{events:?}");
-    // Who looks sees it, and whose consent is missing.
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let exits = loop {
-        let (out, _) = folder.works(&["status", "--json"]);
-        let status: Value = serde_json::from_str(&out).unwrap();
-        let exits = status["exits"].as_array().unwrap().clone();
-        if exits.len() == keys.len() {
-            break exits;
-        }
-        assert!(Instant::now() < deadline, "{status}");
-    };
-    for exit in &exits {
-        assert_eq!(
-            (
-                &exit["stage"],
-                &exit["consents"],
-                &exit["missing"],
-                &exit["needed"]
-            ),
-            (&json!("waits"), &json!([1]), &json!([2, 3, 4]), &json!(3)),
-            "{exit}"
-        );
-    }
-    let (out, _) = folder.works(&["status"]);
-    let words = out.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(words.contains("1 of the 3 that are needed consent"), "{out}");
+    status_shows_exits(&folder, &keys);
     run.signal(Signal::TERM);
     run.end();
 }

@@ -7,6 +7,8 @@ use crate::text;
 
 /// Digits of a private key, in hexadecimal: 64, of which a few may be lost where it was copied, or be there twice.
 const KEY: std::ops::RangeInclusive<usize> = 60..=68;
+/// Digits of a private key of which nothing is lost.
+const KEY_DIGITS: usize = 64;
 /// Digits of the passwords that conclave and others give to keystores.
 const PASSWORD: usize = 32;
 /// Digits of a validator's public key.
@@ -28,31 +30,26 @@ pub enum Secret {
 }
 
 impl Secret {
-    /// The secret in a text, if there is one: as a word of its own, behind `=` or `:`, or as all of it, however lines were broken.
+    /// The secret in a text, if there is one: as a word of its own, behind `=` or `:`, or broken into several words, as mail and chats break what is
+    /// long. A validator's public key is none, wherever it is broken.
     pub fn within(text: &str) -> Option<Self> {
-        let other = |c: char| !c.is_ascii_alphanumeric();
-        // As mail breaks and quotes it, and chats fill it with what is not seen.
-        let lines = text.lines().map(|line| line.trim_start_matches(['>', ' ', '\t']));
-        let seen = |c: &char| !c.is_whitespace() && !text::is_unprintable(*c);
-        let joined: String = lines.flat_map(|line| line.chars().filter(seen)).collect();
-        let whole: Vec<&str> = joined.split(other).chain([joined.as_str()]).collect();
-        // A validator's public key may be broken at any place.
-        let is_public = whole
-            .iter()
-            .any(|word| digits(word).is_some_and(|digits| digits.len() == PUBLIC_KEY));
-        let tokens = text.split(other).filter(|_| !is_public);
-        let found = tokens.chain(whole).filter_map(Self::of_word);
-        // A key is worse than a password.
-        let found = found.min_by_key(|secret| *secret != Self::Key);
-        found.or_else(|| has_mnemonic(text).then_some(Self::Words))
-    }
-
-    fn of_word(word: &str) -> Option<Self> {
-        match digits(word)?.len() {
-            length if KEY.contains(&length) => Some(Self::Key),
-            PASSWORD => Some(Self::Password),
-            _ => None,
+        let words = Word::all(text);
+        let is_public = public_words(&words);
+        let mut found = None;
+        for first in 0..words.len() {
+            for joined in joined_from(&words, first) {
+                if is_public[first..first + joined.words].contains(&true) {
+                    break;
+                }
+                match joined.secret() {
+                    // A key is worse than a password.
+                    Some(Self::Key) => return Some(Self::Key),
+                    Some(other) => found = Some(other),
+                    None => {}
+                }
+            }
         }
+        found.or_else(|| has_mnemonic(text).then_some(Self::Words))
     }
 
     /// Why it is not shown: one line.
@@ -110,14 +107,114 @@ pub fn quoted(text: &str, most: usize) -> String {
     }
 }
 
-/// The digits of a word that is all hexadecimal, without `0x`.
-fn digits(word: &str) -> Option<&str> {
-    let prefixed = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X"));
-    let digits = prefixed.unwrap_or(word);
-    digits
-        .bytes()
-        .all(|byte| byte.is_ascii_hexdigit())
-        .then_some(digits)
+/// A run of letters and digits.
+struct Word {
+    text: String,
+    /// Whether nothing but what is not seen, or the mark of a quotation, is between it and the word before.
+    follows: bool,
+}
+
+impl Word {
+    /// The words of a text. What chats put into long words and nobody sees is left out.
+    fn all(text: &str) -> Vec<Self> {
+        let mut words: Vec<Self> = Vec::new();
+        let (mut is_open, mut follows) = (false, false);
+        for line in text.lines() {
+            for c in line.trim_start_matches(['>', ' ', '\t']).chars() {
+                if c.is_ascii_alphanumeric() {
+                    match words.last_mut() {
+                        Some(word) if is_open => word.text.push(c),
+                        _ => words.push(Self {
+                            text: c.to_string(),
+                            follows,
+                        }),
+                    }
+                    (is_open, follows) = (true, true);
+                } else if c.is_whitespace() {
+                    is_open = false;
+                } else if !text::is_unprintable(c) {
+                    (is_open, follows) = (false, false);
+                }
+            }
+            is_open = false;
+        }
+        words
+    }
+}
+
+/// Neighbouring words as one.
+struct Joined {
+    digits: String,
+    /// `0x` stands before it.
+    is_prefixed: bool,
+    /// How many words it is made of; how many digits the first one has.
+    words: usize,
+    first: usize,
+}
+
+impl Joined {
+    fn secret(&self) -> Option<Secret> {
+        // Numbers that happen to stand beside each other.
+        if self.words > 1 && self.digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        match self.digits.len() {
+            length if KEY.contains(&length) => Some(Secret::Key),
+            PASSWORD => Some(Secret::Password),
+            _ => None,
+        }
+    }
+
+    /// A private key and a password beside each other are as long as a public key.
+    fn is_public(&self) -> bool {
+        let is_both = self.words == 2 && !self.is_prefixed && [KEY_DIGITS, PASSWORD].contains(&self.first);
+        self.digits.len() == PUBLIC_KEY && !is_both
+    }
+}
+
+/// What the words from one on make, one of them, two, and so on, as long as all are hexadecimal and it is not longer than a public key.
+fn joined_from(words: &[Word], first: usize) -> Vec<Joined> {
+    let mut all = Vec::new();
+    let mut whole = String::new();
+    let mut is_prefixed = false;
+    let mut first_digits = 0;
+    for (count, word) in words[first..].iter().enumerate() {
+        let mut digits = word.text.as_str();
+        if count == 0 {
+            let bare = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
+            is_prefixed = bare.is_some();
+            digits = bare.unwrap_or(digits);
+            first_digits = digits.len();
+        }
+        let is_next = count == 0 || word.follows;
+        if !is_next
+            || !digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+            || whole.len() + digits.len() > PUBLIC_KEY
+        {
+            break;
+        }
+        whole.push_str(digits);
+        all.push(Joined {
+            digits: whole.clone(),
+            is_prefixed,
+            words: count + 1,
+            first: first_digits,
+        });
+    }
+    all
+}
+
+/// Of each word, whether it is of a validator's public key.
+fn public_words(words: &[Word]) -> Vec<bool> {
+    let mut is_public = vec![false; words.len()];
+    let mut first = 0;
+    while first < words.len() {
+        let key = joined_from(words, first).into_iter().find(Joined::is_public);
+        let count = key.map_or(0, |key| key.words);
+        is_public[first..first + count].fill(true);
+        first += count.max(1);
+    }
+    is_public
 }
 
 fn has_mnemonic(text: &str) -> bool {
@@ -160,6 +257,14 @@ mod tests {
             format!("/ip4/1.2.3.4/tcp/1/p2p/{HEX}"),
             // A key is told of before a password that stands before it.
             format!("c7077e17b9c26a2ffa2afdda9296918b,{HEX}"),
+            // Words go on after it, or stand before it.
+            format!("dave={head}\n{tail}\nthanks, carol\n"),
+            format!("hello\n{head}\n> {tail}\nfeed the cat"),
+            format!("{} {} {} {}", &HEX[..16], &HEX[16..32], &HEX[32..48], &HEX[48..]),
+            // A public key beside it.
+            format!("pubkey=0x{HEX}{}, key={HEX} of dave", &HEX[..32]),
+            format!("{HEX}\n{}", &HEX[..32]),
+            format!("{}\n{HEX}", &HEX[..32]),
         ] {
             assert_eq!(Secret::within(&text), Some(Secret::Key), "{text}");
             let shown = quoted(&text, 100);
@@ -186,11 +291,13 @@ mod tests {
             // As long as the public key of a validator, and one that mail broke.
             &format!("{HEX}{}", &HEX[..32]),
             &format!("0x{HEX}\n{}", &HEX[..32]),
+            &format!("0x{HEX}\n{}\n{}\n{}", &HEX[..32], &HEX[..61], &HEX[..35]),
+            "2019 2020 2021 2022 2023 2024 2025 2026",
             "the group of those who are able to meet about once in every other year or so",
             "16Uiu2HAm7zGMtKcRp7kQsW5sUxHmWXoxY3b9jQ2yWAcj5p4pvSNd",
         ] {
             assert_eq!(Secret::within(text), None, "{text}");
-            assert_eq!(quoted(text, 100), text.replace('\n', " "));
+            assert_eq!(quoted(text, 400), text.replace('\n', " "));
         }
     }
 }

@@ -50,6 +50,8 @@ fn a_secret_that_is_given_instead_of_something_else_is_told_and_never_shown() {
     };
     for secret in SECRETS {
         let operator = format!("dave={secret}");
+        let flag = format!("--{secret}");
+        let flag_with_value = format!("--{secret}=x");
         for arguments in [
             vec!["define", "plan.toml", "--operator", &operator],
             vec!["define", "plan.toml", "--operator", secret],
@@ -69,6 +71,8 @@ fn a_secret_that_is_given_instead_of_something_else_is_told_and_never_shown() {
             vec!["slashing-protection", "import", secret],
             vec!["verify", secret],
             vec![secret],
+            vec!["join", &flag],
+            vec!["join", &flag_with_value],
         ] {
             judge(
                 conclave().args(&arguments),
@@ -120,6 +124,28 @@ fn a_secret_that_is_given_instead_of_something_else_is_told_and_never_shown() {
         ["define", "plan.toml", "--operator", cut],
     ] {
         judge(conclave().args(arguments), cut, &[2], &format!("{arguments:?}"));
+    }
+    // Of several lines one is an address, one a public key that mail broke, and one a secret.
+    let key = SECRETS[0];
+    let list = format!("http://127.0.0.1:5052\n0x{key}\n{}\n{key}", &key[..32]);
+    judge(
+        conclave().args(["verify", "."]).env("CONCLAVE_EXIT_VALIDATORS", &list),
+        key,
+        &[2],
+        "a list",
+    );
+    // Without it nothing is taken for one, wherever the lines were broken.
+    for at in [60, 62, 64, 66, 68] {
+        let (head, tail) = (&key[..at.min(64)], &key[..96 - at]);
+        let list = format!("0x{head}{}\n{tail}\n", &key[..at.saturating_sub(64)]);
+        let output = conclave()
+            .args(["verify", "nowhere"])
+            .env("CONCLAVE_EXIT_VALIDATORS", list)
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        let seen = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!seen.contains("looks like"), "{at}: {seen}");
     }
     // A password of nobody's form, where the file with it is wanted.
     let password = "correct horse battery";

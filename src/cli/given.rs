@@ -230,7 +230,8 @@ fn secret_in(arguments: &[String], variables: &[(String, String)]) -> Option<(St
     let flag_of = |place: usize| {
         let itself = arguments.get(place)?;
         if itself.starts_with("--") {
-            return itself.split('=').next();
+            let name = itself.split('=').next();
+            return name.filter(|name| Secret::within(name).is_none());
         }
         let before = arguments.get(place.checked_sub(1)?)?;
         (before.starts_with("--") && !before.contains('=')).then_some(before.as_str())
@@ -243,10 +244,8 @@ fn secret_in(arguments: &[String], variables: &[(String, String)]) -> Option<(St
     }
     for (name, value) in variables {
         let id = name.trim_start_matches("CONCLAVE_").to_lowercase();
-        for line in value.lines().chain([value.as_str()]) {
-            if let Some(secret) = secret_value(&id, line) {
-                return Some((name.clone(), secret));
-            }
+        if let Some(secret) = secret_value(&id, value) {
+            return Some((name.clone(), secret));
         }
     }
     // Words that no quotes hold together.
@@ -254,25 +253,33 @@ fn secret_in(arguments: &[String], variables: &[(String, String)]) -> Option<(St
     words.map(|secret| ("several arguments".to_owned(), secret))
 }
 
-/// Whether a value looks like a secret. Names of files that are there, and parts of the addresses of files and servers, are what they are.
+/// Whether a value, or a line of it, looks like a secret. Names of files that are there, and parts of the addresses of files and servers, are what
+/// they are.
 fn secret_value(flag: &str, value: &str) -> Option<Secret> {
-    let secret = Secret::within(value)?;
+    Secret::within(value)?;
     let place = value
         .trim_start()
         .strip_prefix("--")
         .and_then(|rest| rest.split_once('='));
-    let value = place.map_or(value, |(_, value)| value).trim();
-    let is_multiaddr = ["/ip4/", "/ip6/", "/dns"]
-        .iter()
-        .any(|start| value.starts_with(start));
-    let is_place = value.contains("://") || value.contains(['/', '\\', '.']) && !is_multiaddr;
-    let allowed = match secret {
-        // A name of 32 digits is a name, if a strange one; so are parts of names of hosts.
-        Secret::Password => is_place || is_multiaddr || flag == "graffiti" || Path::new(value).exists(),
-        Secret::Key => is_place || Path::new(value).exists(),
-        Secret::Words => false,
+    let value = place.map_or(value, |(_, value)| value);
+    let is_multiaddr = |line: &str| ["/ip4/", "/ip6/", "/dns"].iter().any(|start| line.starts_with(start));
+    let is_place = |line: &str| {
+        line.contains("://")
+            || line.contains(['/', '\\', '.']) && !is_multiaddr(line)
+            || !line.is_empty() && Path::new(line).exists()
     };
-    (!allowed).then_some(secret)
+    let without = |is_meant: &dyn Fn(&str) -> bool| {
+        let lines: Vec<&str> = value.lines().filter(|line| !is_meant(line.trim())).collect();
+        Secret::within(&lines.join("\n"))
+    };
+    if without(&is_place) == Some(Secret::Key) {
+        return Some(Secret::Key);
+    }
+    // A name of 32 digits is a name, if a strange one; so are parts of names of hosts.
+    let password = without(&|line| is_place(line) || is_multiaddr(line) || flag == "graffiti");
+    password
+        .filter(|secret| *secret == Secret::Password)
+        .or_else(|| Secret::within(value).filter(|secret| *secret == Secret::Words))
 }
 
 /// A file that is given, and holds a secret instead of what is wanted.

@@ -31,16 +31,17 @@ const OURS: [&str; 11] = [
     RESTORED,
     UNFINISHED_IMPORT,
 ];
-/// How other names of ours begin: deposit files, what is being written, and whatever else there may be some day.
-const OUR_BEGINNINGS: [&str; 8] = [
-    "deposit",
-    "cluster-",
-    "charon-",
-    "keystore",
-    "slashing-protection",
-    "run.sock",
-    "transcript",
-    ".conclave",
+/// How other files of ours are named, by beginning and end: deposit data, keystores, what is being written, and copies that were put aside. Logs,
+/// archives, plans and histories that people name after them are theirs.
+const OUR_PATTERNS: [(&str, &[&str]); 8] = [
+    ("deposit", &[".json"]),
+    ("keystore", &[".json", ".txt"]),
+    ("cluster-lock.json", &[""]),
+    ("cluster-definition.json", &[""]),
+    ("charon-enr-private-key", &[""]),
+    ("slashing-protection.redb", &[""]),
+    ("run.sock", &[""]),
+    (".conclave", &[""]),
 ];
 /// A link that points to a link, and so on, at most so often.
 const MOST_LINKS: usize = 40;
@@ -194,7 +195,10 @@ fn is_log_line(line: &str) -> bool {
 fn is_ours(name: &str, is_file: bool) -> bool {
     let name = name.to_lowercase();
     OURS.iter().any(|ours| ours.to_lowercase() == name)
-        || is_file && OUR_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+        || is_file
+            && OUR_PATTERNS.iter().any(|(beginning, ends)| {
+                name.starts_with(beginning) && ends.iter().any(|end| name.ends_with(end))
+            })
 }
 
 /// Whether this looks like the folder of an operator. Other software makes a `validator_keys`, too.
@@ -291,6 +295,10 @@ mod tests {
             "node/RESTORED",
             "node/IMPORT-UNFINISHED",
             "node/deposit-data-32eth.json",
+            "node/Deposit_Data-1.JSON",
+            "node/keystore-3.txt",
+            "node/slashing-protection.redb.old",
+            "node/cluster-lock.json.bak",
             "node/Validator_Keys/x",
             "node/sub/../RETIRED",
             "node/./RETIRED",
@@ -313,6 +321,14 @@ mod tests {
         }
         for other in [
             "node/conclave.log",
+            // As people name their own files.
+            "node/slashing-protection.json",
+            "node/cluster-hoodi.age",
+            "node/cluster-plan.toml",
+            "node/cluster-a.log",
+            "node/deposit.log",
+            "node/charon-a.log",
+            "node/transcript-of-our-call.md",
             "node/sub/RETIRED",
             "node/plan.toml",
             "RETIRED",

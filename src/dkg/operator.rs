@@ -160,6 +160,8 @@ pub struct Operator {
     compared: bool,
     /// How many entries the journal brought: those after them came in this run of the process.
     restored: usize,
+    /// Own entries that this run of the process made, with their attempts and steps.
+    said: BTreeMap<Id, (u32, Step)>,
     published: Option<u32>,
     weight_seed: Hash,
     weight_counter: u64,
@@ -183,6 +185,7 @@ impl Operator {
             over_before: None,
             compared: false,
             restored: 0,
+            said: BTreeMap::new(),
             published: None,
             weight_seed: sha256(&[b"operator", weight_seed]),
             weight_counter: 0,
@@ -371,6 +374,22 @@ impl Operator {
         let both =
             |j: &u16| *j != self.index && self.board.was_share_lost(&sid, *j) && self.board.is_done(&sid, *j);
         Some((k, self.terms.indices().filter(both).collect()))
+    }
+
+    /// The steps of own entries that others brought in this run of the process: neither the journal had them nor were they made here. Each
+    /// says that the ceremony went on in another folder with this operator's key, of which this one is an older copy.
+    pub fn adopted(&self) -> impl Iterator<Item = Step> + '_ {
+        let since = self.board.order().iter().skip(self.restored);
+        since
+            .filter(|id| !self.said.contains_key(*id))
+            .filter_map(|id| self.board.get(id))
+            .filter(|admitted| admitted.entry.operator == self.index)
+            .map(|admitted| admitted.entry.step)
+    }
+
+    /// Whether this run of the process made the own entry of a step in an attempt.
+    pub fn has_said(&self, attempt: u32, step: Step) -> bool {
+        self.said.values().any(|said| *said == (attempt, step))
     }
 
     /// Whether another operator's word that its share is lost came since this process was started: what a journal holds may be over.
@@ -832,6 +851,7 @@ impl Operator {
             body,
         );
         let id = entry.id(&self.terms);
+        self.said.insert(id, (attempt, step));
         // The marker must be durable before the entry is.
         match step {
             Step::Join => {

@@ -111,6 +111,61 @@ fn a_sign_is_judged_by_what_its_author_voted_for() {
     }
 }
 
+/// A copy of a folder from the moment between the own Sign and the own Seal, after the ceremony was finished elsewhere.
+fn copy_before_the_seal(sim: &mut Sim) -> Vec<Entry> {
+    let terms = sim.terms.clone();
+    let disk = &mut sim.peers[2].disk;
+    let decode = |bytes: &Vec<u8>| Entry::decode(&terms, bytes).unwrap();
+    let is_late = |e: &Entry| e.step > Step::Sign || e.step == Step::Sign && e.operator != 3;
+    let late: Vec<Entry> = disk.entries.iter().map(decode).filter(is_late).collect();
+    disk.entries.retain(|bytes| !is_late(&decode(bytes)));
+    disk.published = None;
+    disk.lock = None;
+    sim.mail.clear();
+    sim.wake(2);
+    late
+}
+
+#[test]
+fn an_old_copy_knows_what_others_had_to_bring_in_whatever_order_it_comes() {
+    let mut finished = Sim::new(3, 2, 1, 5);
+    finished.start();
+    finished.run();
+    assert!(finished.peers.iter().all(|peer| peer.finished.is_some()));
+    for peer in &finished.peers {
+        let o = &peer.operator;
+        assert_eq!(o.adopted().count(), 0);
+        assert!(o.has_said(1, Step::Sign) && o.has_said(1, Step::Seal) && !o.has_said(2, Step::Sign));
+    }
+    let mut late = copy_before_the_seal(&mut finished);
+    // The small Seals overtake the large Signs; what cannot be judged yet waits.
+    for seals_first in [false, true] {
+        late.sort_by_key(|e| (e.step == Step::Sign) == seals_first);
+        finished.wake(2);
+        for entry in &late {
+            let entry = entry.clone();
+            finished.with(2, |o| o.receive(vec![entry]));
+        }
+        let o = &finished.peers[2].operator;
+        let mut adopted: Vec<Step> = o.adopted().collect();
+        adopted.sort_unstable();
+        assert_eq!(adopted, [Step::Seal, Step::Done], "{seals_first}");
+        assert!(!o.has_said(1, Step::Sign) && !o.has_said(1, Step::Seal));
+        finished.peers[2].disk.published = None;
+        copy_before_the_seal(&mut finished);
+    }
+    // Of the own Seal nobody knows, the own Sign was made before: the copy seals itself, and has not said all of it.
+    finished.with(2, |o| o.consent(1, Reason::First));
+    finished.with(2, Operator::compared);
+    for entry in late.iter().filter(|e| e.operator != 3) {
+        let entry = entry.clone();
+        finished.with(2, |o| o.receive(vec![entry]));
+    }
+    let o = &finished.peers[2].operator;
+    assert!(o.has_said(1, Step::Seal) && !o.has_said(1, Step::Sign));
+    assert_eq!(o.adopted().count(), 0);
+}
+
 #[test]
 fn a_bad_sign_whose_vote_is_not_here_waits_for_it_and_is_named_then() {
     let mut sim = voted(7);

@@ -906,14 +906,20 @@ fn mark_of(folder: &Path) -> Option<Mark> {
 fn an_old_copy_that_finished_hears_afterwards_that_it_is_one() {
     // Dave never confirms, so that the others stay.
     let group = late_at_the_end_of(Group::new(4, 3, 1));
-    let [alone, beside] = ["alone", "beside"].map(|name| copy_of(&group, 2, name));
+    let [alone, beside, later] = ["alone", "beside", "later"].map(|name| copy_of(&group, 2, name));
+    let end = join_alone(&group, &later, &["--wait", "1"]);
+    assert_eq!(end.code, Some(0), "{}", end.error());
+    assert!(has_late_mark(&later));
     // The folder that is used from then on. Ann hears that she is done, and bob does not.
-    let (mut ann, carol) = (group.join(0, &[2]), group.join(2, &[0]));
+    let (mut ann, mut carol) = (group.join(0, &[2]), group.join(2, &[0]));
+    carol.until_notice("a later start than the one that signed for them");
     ann.until("carol's confirmation", |event| has_step(event, 2, "done"));
     for process in [carol, ann] {
         process.terminate();
         process.end();
     }
+    // She has signed in an earlier start: she cannot know that her folder is no old copy.
+    assert!(has_late_mark(&group.folder(2)));
     // Nobody is there, and it finishes alone; then comes ann, who knows better.
     let mut old = second(&group, &alone, &[0], &[]);
     old.until_notice("your files are made without them");
@@ -925,8 +931,8 @@ fn an_old_copy_that_finished_hears_afterwards_that_it_is_one() {
     let ann = group.join(0, &[]);
     let told = old.until_notice("this folder is an old copy: the others");
     for part in [
-        "is marked as that of a restored folder",
-        "go on there, delete this one",
+        "is marked as a restored folder",
+        "go on there, put this one away",
         "as with a restored backup",
     ] {
         assert!(told.contains(part), "{part}: {told}");
@@ -935,7 +941,33 @@ fn an_old_copy_that_finished_hears_afterwards_that_it_is_one() {
         process.terminate();
         process.end();
     }
-    assert_eq!(mark_of(&alone), Some(Mark::Restored));
+    let is_restored = |folder: &Path| folder.join("RESTORED").exists();
+    assert!(is_restored(&alone));
+    // It is not started without a person's word.
+    let run = group::conclave()
+        .arg("--data-dir")
+        .arg(&alone)
+        .args([
+            "run",
+            "--beacon-node",
+            "http://127.0.0.1:1",
+            "--monitoring-address",
+            "none",
+        ])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert_eq!(run.status.code(), Some(2), "{said}");
+    assert!(said.contains("--original-is-gone"), "{said}");
+    // Or the proof comes in a later start.
+    let mut old = second(&group, &later, &[0], &[]);
+    let ann = group.join(0, &[]);
+    old.until_notice("this folder is an old copy: the others");
+    for process in [old, ann] {
+        process.terminate();
+        process.end();
+    }
+    assert!(is_restored(&later));
     // Beside bob, who has never heard of it, it says everything anew, word for word, so that nobody can tell any more; but it does not trust
     // its empty record either.
     let bob = group.join(1, &[]);
@@ -946,11 +978,7 @@ fn an_old_copy_that_finished_hears_afterwards_that_it_is_one() {
         process.terminate();
         process.end();
     }
-    let mark = mark_of(&beside);
-    assert!(
-        matches!(mark, Some(Mark::LatePublication | Mark::Restored)),
-        "{mark:?}"
-    );
+    assert!(has_late_mark(&beside));
 }
 
 #[test]
@@ -1083,32 +1111,36 @@ fn a_lock_that_is_handed_over_brings_an_empty_record_only_where_none_was_used() 
     let folder = group.folder(2);
     let lock = group.folder(0).join("cluster-lock.json");
     let with = ["--wait", "1", "--lock", lock.to_str().unwrap()];
-    let copy = copy_of(&group, 2, "copy");
+    let [moved, copied] = ["moved", "copied"].map(|name| copy_of(&group, 2, name));
     let end = join_alone(&group, &folder, &with);
     end.is_good();
     group.assert_finished();
     // Its shares never had their names here; but the folder may be an old copy, and `run` waits once.
     assert!(has_late_mark(&folder));
-    // Where keystores have had their names, somebody may have signed with them.
-    fs::create_dir_all(copy.join("validator_keys")).unwrap();
-    for suffix in ["json", "txt"] {
-        let name = format!("keystore-0.{suffix}");
-        fs::rename(
-            copy.join("ceremony/attempt-1/keys").join(&name),
-            copy.join("validator_keys").join(&name),
-        )
-        .unwrap();
-    }
-    let end = join_alone(&group, &copy, &with);
-    assert_eq!(end.code, Some(0), "{}", end.error());
-    assert!(!copy.join("slashing-protection.redb").exists());
-    let told = notices(&end);
-    for part in [
-        "somebody may have signed with them",
-        "bring that file back from there",
-        "Only if it was surely never started: conclave run --new-slashing-database",
-    ] {
-        assert!(told.contains(part), "{part}: {told}");
+    // Where keystores have had their names, somebody may have signed with them, whether or not they still wait beside the attempt, too.
+    for copy in [moved, copied] {
+        fs::create_dir_all(copy.join("validator_keys")).unwrap();
+        for suffix in ["json", "txt"] {
+            let name = format!("keystore-0.{suffix}");
+            let staged = copy.join("ceremony/attempt-1/keys").join(&name);
+            let named = copy.join("validator_keys").join(&name);
+            if copy.ends_with("moved") {
+                fs::rename(staged, named).unwrap();
+            } else {
+                fs::copy(staged, named).unwrap();
+            }
+        }
+        let end = join_alone(&group, &copy, &with);
+        assert_eq!(end.code, Some(0), "{}", end.error());
+        assert!(!copy.join("slashing-protection.redb").exists());
+        let told = notices(&end);
+        for part in [
+            "somebody may have signed with them",
+            "bring that file back from there",
+            "Only if it was surely never started: conclave run --new-slashing-database",
+        ] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
     }
 }
 

@@ -129,7 +129,9 @@ fn a_secret_that_is_given_instead_of_something_else_is_told_and_never_shown() {
     let key = SECRETS[0];
     let list = format!("http://127.0.0.1:5052\n0x{key}\n{}\n{key}", &key[..32]);
     judge(
-        conclave().args(["verify", "."]).env("CONCLAVE_EXIT_VALIDATORS", &list),
+        conclave()
+            .args(["verify", "."])
+            .env("CONCLAVE_EXIT_VALIDATORS", &list),
         key,
         &[2],
         "a list",

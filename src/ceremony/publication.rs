@@ -19,6 +19,7 @@ use super::files::{Cause, Disk, FileError, PUBLIC, SECRET, has_name, is_there};
 use super::folder::{CEREMONY, DataFolder, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS, is_deposit_file};
 use super::problem::{Kind, Problem};
 use super::product;
+use super::restored;
 use super::staging::{self, Proven};
 use crate::cluster::lock::Lock;
 use crate::validator::guard::{Cluster, Guard, Mark};
@@ -358,14 +359,36 @@ pub fn settle(folder: &DataFolder, cluster: Cluster) -> Result<(), Problem> {
         .map_err(|error| Problem::from_lines(Kind::FolderState, error))
 }
 
-/// Gives the database that was published into a folder the mark of a restored one: the folder turned out to be an old copy.
+/// Marks the folder of an operator (its number, from 1) that turned out to be an old copy as a restored one, if its database was published by a
+/// late start and has permitted nothing since, or `is_new`, just settled: so `conclave run` asks for a person's word before it starts. Gives
+/// whether it was marked.
 ///
 /// # Errors
-/// As [`settle`].
-pub fn distrust(folder: &DataFolder, cluster: Cluster) -> Result<(), Problem> {
-    Guard::open(&folder.slashing_protection(), cluster)
-        .and_then(|guard| guard.mark_restored())
-        .map_err(|error| Problem::from_lines(Kind::FolderState, error))
+/// If the files of the folder cannot be read. If the mark cannot be written, the database gets it; if that cannot be done either.
+pub fn distrust(folder: &DataFolder, operator: u16, is_new: bool) -> Result<bool, Problem> {
+    let (disk, root) = (folder.disk(), folder.root());
+    if !folder.lock().exists() || !folder.slashing_protection().exists() || restored::is_marked(disk, root)? {
+        return Ok(false);
+    }
+    let unreadable = |why: String| {
+        Problem::folder_state(
+            format!("{} cannot be read", folder.lock().display()),
+            why,
+            "look at it with conclave verify",
+        )
+    };
+    let bytes = disk.read(&folder.lock(), MAX_OUTPUT_BYTES)?;
+    let lock = Lock::from_json(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    let cluster = Cluster::of_lock(&lock, operator).map_err(|error| unreadable(error.to_string()))?;
+    let of_guard = |error| Problem::from_lines(Kind::FolderState, error);
+    let guard = Guard::open(&folder.slashing_protection(), cluster).map_err(of_guard)?;
+    if !is_new && guard.mark().map_err(of_guard)? != Some(Mark::LatePublication) {
+        return Ok(false);
+    }
+    if restored::mark(disk, root).is_err() {
+        guard.mark_restored().map_err(of_guard)?;
+    }
+    Ok(true)
 }
 
 /// Destroys the seeds of a folder whose results are all in place: a crash may have come between the two, and the last file to get its

@@ -262,7 +262,11 @@ fn secret_value(flag: &str, value: &str) -> Option<Secret> {
         .strip_prefix("--")
         .and_then(|rest| rest.split_once('='));
     let value = place.map_or(value, |(_, value)| value);
-    let is_multiaddr = |line: &str| ["/ip4/", "/ip6/", "/dns"].iter().any(|start| line.starts_with(start));
+    let is_multiaddr = |line: &str| {
+        ["/ip4/", "/ip6/", "/dns"]
+            .iter()
+            .any(|start| line.starts_with(start))
+    };
     let is_place = |line: &str| {
         line.contains("://")
             || line.contains(['/', '\\', '.']) && !is_multiaddr(line)

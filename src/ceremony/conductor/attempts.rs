@@ -181,7 +181,10 @@ impl Conductor<'_> {
                 "But first ask all the others whether one of them has a cluster-lock.json: you had confirmed your share of attempt {voted}, and \
                  where there is such a file, there is a key"
             )
-        } else if self.operator.has_surely_not_voted(attempt) && !self.adopted && self.twin.is_none() {
+        } else if self.operator.has_surely_not_voted(attempt)
+            && self.operator.adopted().next().is_none()
+            && self.twin.is_none()
+        {
             "No key was made: that takes the confirmation of everybody, and this folder has not given yours"
                 .to_owned()
         } else {

@@ -42,7 +42,6 @@ impl Conductor<'_> {
                 Effect::PersistNote(note) => records.push(records::of_note(&note)),
                 Effect::Persist(id, entry) => {
                     self.joins |= entry.step == Step::Join;
-                    self.database.sealed |= entry.step == Step::Seal && entry.operator == self.operator.index();
                     records.push(records::of_entry(&entry));
                     admitted.push(id);
                 }
@@ -204,8 +203,7 @@ impl Conductor<'_> {
         let source = self.source(k, &keys);
         let published = publish_lock(&self.folder, &product, (&lock, &bytes, index), source, cluster)?;
         self.tell_what_was_mended(k, published.mended.as_ref());
-        self.database.published = published.cluster;
-        if self.database.published.is_some() {
+        if published.cluster.is_some() {
             self.notice(
                 "your files are made with another operator's lock. Nobody has said whether this folder is an old copy, so conclave run waits two epochs \
                  before it signs for the first time"
@@ -325,14 +323,21 @@ impl Conductor<'_> {
         board.sessions(k).any(|sid| board.is_done(&sid, index))
     }
 
-    /// This start has said the own Seal, without which there is no lock, began the publication and has seen its end: the database is the
-    /// whole memory of the shares, unless the folder had to be told by others what it said itself. Where an earlier start has said it, the
-    /// folder may be a copy of that moment, and nobody else need know that another one finished and was used.
+    /// This start has made the own Sign, without which nobody can seal, began the publication and has seen its end: the database is the whole
+    /// memory of the shares, unless the folder had to be told by others what it said itself. Where an earlier start has signed, the folder may
+    /// be a copy of that moment, and nobody else need know that another one finished and was used. A copy from before the own Sign is given it
+    /// by whomever it compares with, for all have it where there is a lock.
     fn settle(&mut self, k: u32, cluster: Option<Cluster>) {
         let Some(cluster) = cluster else { return };
-        self.database.published = Some(cluster.clone());
-        // Nor was it known whether it is an old copy where nobody had been met before.
-        if self.adopted || !self.database.sealed || self.has_confirmed(k) || self.alone == Some(k) {
+        let knows_all = self.operator.has_said(k, Step::Sign) && self.operator.adopted().next().is_none();
+        if !knows_all || self.has_confirmed(k) {
+            if !self.distrust_if_old() && self.alone != Some(k) {
+                self.notice(
+                    "your files were made by a later start than the one that signed for them, and nobody can say whether this folder is an old copy: \
+                     conclave run waits two epochs before it signs for the first time"
+                        .to_owned(),
+                );
+            }
             return;
         }
         match publication::settle(&self.folder, cluster) {
@@ -349,36 +354,38 @@ impl Conductor<'_> {
     }
 
     /// Others know what this folder said and does not know itself. That its files are in place, or anything at all where this start has said
-    /// everything since the own Seal, shows that the folder is an old copy: the database that was published into it in this run remembers
-    /// nothing of what the shares signed elsewhere.
-    pub(super) fn distrust_if_old(&mut self, said_done: bool) {
-        if !said_done && !self.result.as_ref().is_some_and(|result| result.is_new) {
-            return;
+    /// everything since the own Sign, shows that the folder is an old copy: the database that was published into it remembers nothing of what
+    /// the shares signed elsewhere. Gives whether that was found and told.
+    pub(super) fn distrust_if_old(&mut self) -> bool {
+        let is_new = self.result.as_ref().is_some_and(|result| result.is_new);
+        if !self.operator.adopted().any(|step| is_new || step == Step::Done) {
+            return false;
         }
-        let Some(cluster) = self.database.published.take() else {
-            return;
-        };
+        let marked = publication::distrust(&self.folder, self.operator.index(), is_new);
+        if matches!(marked, Ok(false)) {
+            return false;
+        }
         if let Some(result) = &mut self.result {
             result.is_new = false;
         }
-        let marked = publication::distrust(&self.folder, cluster);
         let (mark, advice) = match marked {
-            Ok(()) => (
-                "its slashing protection database is marked as that of a restored folder".to_owned(),
-                "If the other folder is gone for good, conclave run goes on here as with a restored backup",
+            Ok(_) => (
+                "it is marked as a restored folder".to_owned(),
+                "If the other folder is gone for good, conclave run asks for your word here, and goes on as with a restored backup",
             ),
             Err(problem) => (
                 format!(
-                    "its slashing protection database could not be marked ({}: {})",
+                    "it could not be marked as a restored folder ({}: {})",
                     problem.what, problem.why
                 ),
-                "Remove slashing-protection.redb from this folder, for it remembers nothing",
+                "Start nothing here before slashing-protection.redb is moved out of this folder: that file remembers nothing",
             ),
         };
         self.notice(format!(
             "this folder is an old copy: the others have entries of yours that it does not have, so the ceremony went on in another folder, whose \
-             shares may have signed since; {mark}. If that folder still exists, go on there, delete this one, and never start both. {advice}"
+             shares may have signed since; {mark}. If that folder still exists, go on there, put this one away, and never start both. {advice}"
         ));
+        true
     }
 
     pub(super) fn background(&mut self) -> Result<(), Problem> {

@@ -26,7 +26,6 @@ use crate::p2p::events::Events;
 use crate::p2p::node::{Command, Handle};
 use crate::p2p::sync::Sync;
 use crate::p2p::wire::{Ceremony, Message};
-use crate::validator::guard::Cluster;
 
 use super::backups;
 use super::entrance::Entrance;
@@ -174,15 +173,6 @@ struct Silence {
     is_long: bool,
 }
 
-/// What is known of the slashing protection database that this start publishes.
-#[derive(Default)]
-struct Database {
-    /// This start has said the own Seal.
-    sealed: bool,
-    /// Whose it has published, until it is known to be that of an old copy.
-    published: Option<Cluster>,
-}
-
 struct Conductor<'a> {
     folder: Arc<DataFolder>,
     definition: Definition,
@@ -220,9 +210,6 @@ struct Conductor<'a> {
     result: Option<Outcome>,
     /// The journal was found without damage: what this folder said itself is all there.
     whole: bool,
-    /// Own entries came from others that this folder did not have: it is an old copy.
-    adopted: bool,
-    database: Database,
     /// A Join was admitted whose name is not kept yet.
     joins: bool,
     /// Another process may use the own identity: who said so.

@@ -306,22 +306,12 @@ impl Conductor<'_> {
                 return Ok(());
             }
             let from: Vec<(u16, Id)> = arrived.iter().map(|(operator, _, id)| (*operator, *id)).collect();
-            let own: Vec<Id> = arrived
-                .iter()
-                .filter(|(_, entry, id)| {
-                    entry.operator == self.operator.index() && self.operator.board().get(id).is_none()
-                })
-                .map(|(_, _, id)| *id)
-                .collect();
             let entries = arrived.into_iter().map(|(_, entry, _)| entry).collect();
+            let adopted = self.operator.adopted().count();
             let effects = self.operator.receive(entries);
-            // Whatever is admitted was signed with this operator's key.
-            let own = own.iter().filter_map(|id| self.operator.board().get(id));
-            let own: Vec<Step> = own.map(|admitted| admitted.entry.step).collect();
-            self.adopted |= !own.is_empty();
             self.carry_out(effects)?;
-            if !own.is_empty() {
-                self.distrust_if_old(own.contains(&Step::Done));
+            if self.operator.adopted().count() > adopted {
+                self.distrust_if_old();
             }
             let missing: Vec<Id> = self.operator.board().missing().into_iter().collect();
             for (operator, id) in from {

@@ -39,7 +39,7 @@ use super::causes::Causes;
 use super::doubles::Doubles;
 use super::obstacles::Obstacles;
 use super::visits::Visits;
-use super::{Conductor, Database, Outcome, Person, Setup, Silence, view};
+use super::{Conductor, Outcome, Person, Setup, Silence, view};
 
 impl<'a> Conductor<'a> {
     pub(super) fn open(setup: Setup, mut person: Person<'a>) -> Result<(Self, Events<Ceremony>), Problem> {
@@ -102,8 +102,6 @@ impl<'a> Conductor<'a> {
             told: BTreeSet::new(),
             result: None,
             whole,
-            adopted: false,
-            database: Database::default(),
             joins: true,
             twin: None,
             doubles: Doubles::default(),

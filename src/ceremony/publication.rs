@@ -4,8 +4,8 @@
 //! in `ceremony/attempt-K/out/`, and then a manifest with the hash of every file: with it the publication has begun, and
 //! every start finishes it before it does anything else. Renaming needs no room on the disk.
 //!
-//! The empty slashing protection database is published with them, and it is born marked: only the start that began the
-//! publication takes the mark away, after everything else ([`settle`]). A folder that a later start finishes may be an
+//! The empty slashing protection database is published with them, and it is born marked: only the start that signed, and
+//! began the publication, takes the mark away, after everything else ([`settle`]). A folder that a later start finishes may be an
 //! old copy of one that has been used since, and its empty database would know nothing of that.
 
 use std::os::unix::fs::MetadataExt as _;

@@ -47,7 +47,7 @@ fn a_secret_is_told_from_the_lines_around_it() {
     // Of several lines one is an address, one a public key that mail broke, and one a secret.
     let key = SECRETS[0];
     let list = format!("http://127.0.0.1:5052\n0x{key}\n{}\n{key}", &key[..32]);
-    judge(
+    is_told(
         conclave()
             .args(["verify", "."])
             .env("CONCLAVE_EXIT_VALIDATORS", &list),

@@ -127,6 +127,10 @@ impl Dissent {
         named.map(|((node, topic), _)| (*node, topic.about())).collect()
     }
 
+    fn is_named(&self, node: usize) -> bool {
+        self.named().iter().any(|(of, _)| *of == node)
+    }
+
     fn dissents(&self, node: usize) -> bool {
         self.outvoted.keys().any(|(of, _)| *of == node)
     }
@@ -163,10 +167,14 @@ impl Dissent {
             .collect();
         let (repeat, against): (Vec<usize>, Vec<usize>) =
             (0..said.len()).partition(|place| is_known(&said[*place]));
-        // Nobody was sure of it, and who says something else is the more credible, or the only one who says anything: a node that never
-        // answers such questions is no reason to refuse the answers of the other one.
-        let is_doubted =
-            !was_sure && !against.is_empty() && strength(&voices, &against) > strength(&voices, &repeat);
+        // Nobody was sure of it, and who says something else is the more credible, or the only one who says anything and not one that is to be
+        // named: a node that never answers such questions is no reason to refuse the answers of the other one.
+        let is_credible = if repeat.is_empty() {
+            against.iter().any(|place| !self.is_named(said[*place].node))
+        } else {
+            strength(&voices, &against) > strength(&voices, &repeat)
+        };
+        let is_doubted = !was_sure && !against.is_empty() && is_credible;
         // However few have answered: who is quickest, or the only one that answers, is not most of them.
         let stays = known.is_some() && 2 * against.len() <= nodes && !is_doubted;
         let (counts, undecided, decided) = if stays {
@@ -630,6 +638,9 @@ mod tests {
             let told = of_duties(&mut dissent, epoch, &differ, None, 2);
             assert_eq!(told, (Some(('a', true)), first.clone()), "{epoch}");
         }
+        // Nor does it replace what the other one alone has said, while that is slow.
+        let told = of_duties(&mut dissent, 9, &differ[..1], Some(('a', false)), 2);
+        assert_eq!(told, (None, first.clone()));
         // What it alone said before anybody else answered gives way.
         let told = of_duties(&mut dissent, 9, &differ, Some(('x', false)), 2);
         assert_eq!(told, (Some(('a', true)), first));

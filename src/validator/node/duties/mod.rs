@@ -84,6 +84,9 @@ const AFTER_THE_BEGINNING_MS: u64 = 10;
 /// Beacon nodes are told everything again at most once in so many slots: connections of some end again and again.
 const REMIND: u64 = 4;
 
+/// What less than most of several nodes have said is asked again so often, once a slot.
+const AGAIN: u32 = 4;
+
 /// A validator of ours on the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct OnChain {
@@ -129,6 +132,8 @@ pub(super) struct Service {
     branch: Option<Branch>,
     /// What the core was told.
     known: BTreeMap<Question, Known>,
+    /// In which slot what few said was asked last, and how often it was asked again.
+    asked_again: BTreeMap<Question, (u64, u32)>,
     /// Whether a beacon node may not know what all were told.
     forgotten: bool,
     /// In which slot all were last told again because of that.
@@ -167,6 +172,7 @@ impl Service {
             branches: BTreeMap::new(),
             branch: None,
             known: BTreeMap::new(),
+            asked_again: BTreeMap::new(),
             forgotten: false,
             reminded: None,
             votes_asked: None,
@@ -267,6 +273,8 @@ impl Service {
             self.ask(Question::Validators);
         }
         self.known.retain(|question, _| question.epoch() >= Some(epoch));
+        self.asked_again
+            .retain(|question, _| question.epoch() >= Some(epoch));
         self.dissent.forget_before(epoch);
         self.name_dissenters();
         for question in [epoch, epoch.saturating_add(1)]
@@ -277,6 +285,9 @@ impl Service {
             let holds = known.is_some_and(|known| {
                 known.half == half && !self.is_stale(known) && known.whom == self.whom(question)
             });
+            let is_doubtful = holds && known.is_some_and(|known| known.backing != Backing::Most);
+            let holds = holds && !(is_doubtful && self.asks_again(question, slot));
+            let known = self.known.get(&question);
             // First what is known: who contradicts that is not believed in what is not.
             let waits = known.is_none() && self.under_way.keys().any(|other| self.known.contains_key(other));
             if !holds && waits {
@@ -285,6 +296,19 @@ impl Service {
                 self.ask(question);
             }
         }
+    }
+
+    /// Whether what few said is to be asked again in this slot: the others may have been slow only.
+    fn asks_again(&mut self, question: Question, slot: u64) -> bool {
+        if self.asker.nodes.of_use().len() < 2 {
+            return false;
+        }
+        let (at, times) = self.asked_again.entry(question).or_insert((slot, 0));
+        if *at == slot || *times >= AGAIN {
+            return false;
+        }
+        (*at, *times) = (slot, *times + 1);
+        true
     }
 
     /// Finds out on which branch our head is, and asks again for what is of another one.

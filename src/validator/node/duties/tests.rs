@@ -833,6 +833,66 @@ async fn a_beacon_node_that_is_behind_replaces_nothing_when_the_other_one_is_slo
     }
 }
 
+/// One of three is the first to answer and says something else; the others follow a little later.
+#[tokio::test]
+async fn what_only_one_of_several_said_is_asked_again_in_the_next_slots() {
+    let mut test = Test::new(LONG, 5, &[ALWAYS]).await;
+    let others = [
+        Test::new(LONG, 5, &[ALWAYS]).await,
+        Test::new(LONG, 5, &[ALWAYS]).await,
+    ];
+    test.chain().lies = (0, 1);
+    let mut service = of_several(&[&test, &others[0], &others[1]]).await;
+    let one = OnChain {
+        place: 0,
+        active: ALWAYS,
+    };
+    service.validators.insert(INDEX, one);
+    let epoch = service.time.epoch_of(service.slot_now());
+    service.looked_up = Some(epoch);
+    let question = Question::Attesters(epoch);
+    for other in &others {
+        other.chain().hangs = Some("/eth/v1/validator");
+    }
+    let mut rounds = 0;
+    loop {
+        service.refresh();
+        if service.asking.is_empty() {
+            break;
+        }
+        rounds += 1;
+        while let Some(answer) = service.asking.join_next().await {
+            service.answered(answer);
+        }
+        if rounds == 1 {
+            assert_eq!(service.known[&question].backing, Backing::Few);
+            // Not again in the same slot.
+            service.refresh();
+            assert!(service.asking.is_empty());
+        }
+        if rounds == 2 {
+            for other in &others {
+                other.chain().hangs = None;
+            }
+        }
+        for (slot, _) in service.asked_again.values_mut() {
+            *slot = u64::MAX;
+        }
+    }
+    // Once more while they were slow, and once when they were not: then it is known.
+    assert_eq!(rounds, 3);
+    assert_eq!(service.known[&question].backing, Backing::Most);
+    let mut last = None;
+    while let Ok(event) = test.heard.try_recv() {
+        if let Event::Attesters { epoch: of, duties } = event
+            && of == epoch
+        {
+            last = duties.first().map(|(slot, _)| *slot);
+        }
+    }
+    assert_eq!(last, Some(epoch * 8), "the others are right");
+}
+
 /// Two of three are behind, and their heads, which do not change any more, are of another branch.
 #[tokio::test]
 async fn heads_of_nodes_that_are_behind_speak_against_nothing_that_is_known() {

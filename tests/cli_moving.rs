@@ -3,6 +3,7 @@
 mod group;
 
 use std::{
+    fmt::Write as _,
     fs,
     io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
@@ -17,6 +18,7 @@ use conclave::{
 };
 use group::conclave;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 const HOODI: &str = "0x212f13fc4df078b6cb7db228f1c8307566dcecf900867401a92023d7ba99cb5f";
 /// Nobody listens there.
@@ -691,9 +693,16 @@ fn whatever_command_comes_first_ends_what_a_crash_left() {
     let leave = || {
         let _ = fs::remove_dir_all(&attempt);
         fs::create_dir_all(attempt.join("out")).unwrap();
-        for file in [&list, &attempt.join("voted")] {
-            fs::write(file, "").unwrap();
+        // The list says what the keystores were when they got their names.
+        let mut text = "conclave/publication/1\n".to_owned();
+        let keys = fs::read_dir(place.path("old/validator_keys")).unwrap();
+        let keys = keys.map(|entry| format!("validator_keys/{}", entry.unwrap().file_name().display()));
+        for name in keys.chain(["cluster-lock.json".to_owned()]) {
+            let content = fs::read(place.path("old").join(&name)).unwrap();
+            writeln!(text, "{} {name}", hex::encode(Sha256::digest(content))).unwrap();
         }
+        fs::write(&list, text).unwrap();
+        fs::write(attempt.join("voted"), "").unwrap();
         fs::write(&seed, [7; 32]).unwrap();
     };
     leave();

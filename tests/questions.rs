@@ -643,6 +643,32 @@ fn what_is_typed_at_the_end_is_written_alone() {
 }
 
 #[test]
+fn a_secret_that_is_pasted_into_a_question_stays_off_the_screen() {
+    let key = "b216d91124cb93ab3fe8b0ae9728e4e1755589aeb216d91124cb93ab3fe8b0ae";
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    let mut terminal = Terminal::open(folder, &["--data-dir", "new", "identity", "new"]);
+    terminal.until("Your name");
+    // With the marks of a paste, and without.
+    for (begin, end) in [("\u{1b}[200~", "\u{1b}[201~"), ("", "")] {
+        terminal.press(&format!("{begin}{key}{end}"));
+        terminal.until(&"*".repeat(64));
+        terminal.press("\r");
+        terminal.until("looks like");
+        terminal.press("\u{15}");
+    }
+    terminal.press("\u{3}");
+    assert_eq!(terminal.code(folder), "130", "{}", terminal.screen());
+    let screen = terminal.screen();
+    assert!(
+        !key.as_bytes()
+            .windows(10)
+            .any(|part| screen.contains(std::str::from_utf8(part).unwrap())),
+        "{screen}"
+    );
+}
+
+#[test]
 fn a_terminal_that_knows_no_escape_sequences_gets_none() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path();

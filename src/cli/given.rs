@@ -260,7 +260,8 @@ fn secret_value(flag: &str, value: &str) -> Option<Secret> {
     let place = value
         .trim_start()
         .strip_prefix("--")
-        .and_then(|rest| rest.split_once('='));
+        .and_then(|rest| rest.split_once('='))
+        .filter(|(name, _)| Secret::within(name).is_none());
     let value = place.map_or(value, |(_, value)| value);
     let is_multiaddr = |line: &str| {
         ["/ip4/", "/ip6/", "/dns"]

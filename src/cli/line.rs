@@ -18,6 +18,8 @@ use rustix::{
 };
 use zeroize::Zeroizing;
 
+use crate::secret_text::Secret;
+
 use super::{
     folded::folded,
     interrupts::{self, Asking, SAY_NO_PASTES},
@@ -406,10 +408,16 @@ impl Lines {
         };
         let tail = if asked.hidden { "" } else { text };
         let (before, after) = tail.split_at(if asked.hidden { 0 } else { at });
-        let (before, after) = (
-            Zeroizing::new(printable(before)),
-            Zeroizing::new(printable(after)),
-        );
+        // A secret that was pasted into the wrong question stays off the screen.
+        let is_secret = Secret::within(tail).is_some();
+        let shown = |part: &str| {
+            Zeroizing::new(if is_secret {
+                "*".repeat(part.chars().count())
+            } else {
+                printable(part)
+            })
+        };
+        let (before, after) = (shown(before), shown(after));
         if after.is_empty() && self.go_on(&before, columns)? {
             return Ok(());
         }

@@ -309,7 +309,7 @@ fn a_liar_that_leads_cannot_choose_how_far_back_the_vote_goes() {
             sim.run_to(3);
             become_liar(&mut sim);
             sim.run_to(15);
-            for slot in 16..72 {
+            for slot in 16..48 {
                 sim.begin(slot);
                 let at = sim.now + DUE_MS;
                 sim.run_until(at);
@@ -332,10 +332,10 @@ fn a_liar_that_leads_cannot_choose_how_far_back_the_vote_goes() {
                 let right = voted
                     .clone()
                     .filter(|vote| vote.beacon_block_root == sim.newest(vote.slot));
-                assert_eq!((voted.count(), right.count()), (56 * 4, 56 * 4), "{what}");
+                assert_eq!((voted.count(), right.count()), (32 * 4, 32 * 4), "{what}");
                 assert_eq!(sim.conflicts(), 0, "{what}");
             } else {
-                all_right(&sim, 16..72, &what);
+                all_right(&sim, 16..48, &what);
             }
         }
     }

@@ -33,6 +33,10 @@ pub const VALIDATOR_KEYS: &str = "validator_keys";
 pub const SLASHING_PROTECTION: &str = crate::validator::guard::FILE;
 /// Our own folder.
 pub const CEREMONY: &str = "ceremony";
+/// The folder of exits that are under way, or signed.
+pub const EXITS: &str = "exits";
+/// The socket of a running node.
+pub const SOCKET: &str = "run.sock";
 /// Most bytes of a definition or a lock: 10,000 validators of 64 operators fit.
 pub const MAX_JSON_BYTES: u64 = 256 * 1024 * 1024;
 

@@ -19,7 +19,6 @@
 //! | [`product`] | what the shares sign, and the lock and deposits that come of it |
 //! | [`addresses`] | where the other operators were reached |
 //! | [`execution`] | an execution client, asked whether contract wallets accept signatures |
-//! | [`exits`] | parts of voluntary exits |
 //! | [`moving`] | one operator's folder to another machine, and backups |
 //! | [`restored`] | the mark of a folder that was made of a backup |
 //! | [`backups`] | what people are told about backups |
@@ -40,7 +39,6 @@ pub mod conductor;
 pub mod define;
 pub mod entrance;
 pub mod execution;
-pub mod exits;
 pub mod files;
 pub mod folder;
 pub mod holding;

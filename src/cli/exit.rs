@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::ceremony::folder::EXITS;
 use crate::{
     ceremony::{
-        exits::EXITS,
         files::{self, Disk, SECRET, is_folder},
         folder::DataFolder,
         holding::{self, Holding},

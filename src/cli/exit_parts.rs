@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::ceremony::folder::EXITS;
+use crate::validator::exits::files::ExitFiles;
 use crate::{
     ceremony::{
-        exits::{EXITS, ExitFiles},
         files::{Cause, Disk, FileError, SECRET, is_folder, is_there},
         problem::{Kind, Problem},
     },

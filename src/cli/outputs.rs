@@ -7,13 +7,13 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::ceremony::exits::EXITS;
 use crate::ceremony::files::{may_be_there, parent};
+use crate::ceremony::folder::EXITS;
+use crate::ceremony::folder::SOCKET;
 use crate::ceremony::folder::{CEREMONY, DEFINITION, IDENTITY, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS};
 use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::restored::RESTORED;
 use crate::ceremony::retirement::{RETIRED, UNFINISHED_IMPORT};
-use crate::validator::control::SOCKET;
 
 use super::args::{Command, PlanCommand, SlashingCommand};
 

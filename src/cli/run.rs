@@ -9,11 +9,11 @@ use std::{
 
 use libp2p::Multiaddr;
 
+use crate::validator::exits::files::ExitFiles;
 use crate::{
     ceremony::{
         addresses, backups,
         conductor::network_problem,
-        exits::ExitFiles,
         files::Disk,
         folder::DataFolder,
         holding,

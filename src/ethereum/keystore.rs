@@ -752,7 +752,7 @@ mod tests {
     fn null_is_absent_in_a_keystore() {
         for case in [SCRYPT_CASE, PBKDF2_CASE] {
             let file = serde_json::from_str(case).unwrap();
-            let optional = crate::ethereum::json::tests::null_is_absent(&file, |value| {
+            let optional = crate::ethereum::testing::null_is_absent(&file, |value| {
                 Keystore::from_json(value.to_string().as_bytes()).ok()
             });
             for place in [

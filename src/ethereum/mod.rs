@@ -21,4 +21,6 @@ pub(crate) mod json;
 pub mod keystore;
 pub mod network;
 pub mod registration;
+#[cfg(test)]
+pub mod testing;
 pub mod unspendable;

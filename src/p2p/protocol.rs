@@ -83,14 +83,36 @@ pub trait Protocol: 'static {
     }
 }
 
-/// Whether one of these names of protocols, which somebody speaks, is that of `P`, of any version: a later one is not known here.
-pub fn is_version_of<P: Protocol>(speaks: &[String]) -> bool {
-    let stream = P::STREAM;
-    let Some((name, _)) = stream.as_ref().rsplit_once('/') else {
-        return false;
-    };
-    let is_one = |id: &String| id.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'));
-    speaks.iter().any(is_one)
+/// What operators talk about: the names of its protocols.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name and version with fixed frames.
+    pub fixed: &'static str,
+    /// With frames that can grow.
+    pub growing: &'static str,
+}
+
+/// A ceremony's journals.
+pub const JOURNAL: Topic = Topic {
+    fixed: "/conclave/journal/1",
+    growing: "/conclave/journal/2",
+};
+
+/// Validation.
+pub const RUN: Topic = Topic {
+    fixed: "/conclave/run/1",
+    growing: "/conclave/run/2",
+};
+
+impl Topic {
+    /// Whether one of these names of protocols, which somebody speaks, is of this topic, in any version: a later one is not known here.
+    pub fn is_one_of(&self, speaks: &[String]) -> bool {
+        let Some((name, _)) = self.fixed.rsplit_once('/') else {
+            return false;
+        };
+        let is_one = |id: &String| id.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'));
+        speaks.iter().any(is_one)
+    }
 }
 
 /// How the frames of a stream are written.

@@ -29,7 +29,7 @@ use libp2p::StreamProtocol;
 pub use super::protocol::Bytes;
 use super::{
     fields::Fields,
-    protocol::{Frame, Protocol, WireError},
+    protocol::{Frame, JOURNAL, Protocol, WireError},
 };
 
 /// Version of the messages of this module, sent in the [`Hello`].
@@ -147,8 +147,8 @@ pub struct FrameLimits {
 pub enum Ceremony {}
 
 impl Protocol for Ceremony {
-    const STREAM: StreamProtocol = StreamProtocol::new("/conclave/journal/1");
-    const GROWING: Option<StreamProtocol> = Some(StreamProtocol::new("/conclave/journal/2"));
+    const STREAM: StreamProtocol = StreamProtocol::new(JOURNAL.fixed);
+    const GROWING: Option<StreamProtocol> = Some(StreamProtocol::new(JOURNAL.growing));
     const ADDRESSES: u8 = 11;
     const BYE: u8 = 12;
 

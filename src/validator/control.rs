@@ -18,10 +18,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::ceremony::folder::SOCKET;
 use crate::recognise::why_no_json;
 
-/// The socket's name in the data folder.
-pub const SOCKET: &str = "run.sock";
 /// Most bytes of a request, with the end of its line.
 pub const MAX_REQUEST: usize = 64 * 1024;
 /// Most bytes of an answer, with the end of its line.

@@ -20,6 +20,7 @@
 //! | [`control`] | what other commands in the same folder ask a running node |
 //! | [`core`] | one operator's behaviour: events in, effects out |
 //! | [`pulse`] | whether its work goes on |
+//! | [`observed`] | what a node tells of itself and of the chain beside its duties |
 //! | [`overview`] | the picture of a running node, for whoever looks |
 //! | [`monitoring`] | the same over HTTP |
 //! | [`node`] | where the core meets sockets, disks and clocks |
@@ -38,6 +39,7 @@ pub mod guard;
 pub mod memory;
 pub mod monitoring;
 pub mod node;
+pub mod observed;
 pub mod overview;
 pub mod partials;
 pub mod pulse;

@@ -23,12 +23,12 @@ use crate::{crypto::hash::Hash, dkg::wire::Reader, p2p::fields::Fields};
 use super::{
     agreement,
     alive::{Alive, Instance, LONGEST as LONGEST_ALIVE},
-    chain::spec::Fork,
     duty::Kind,
     exits::{self, PartialExit},
     memory::Proofs,
     partials::{PROOF, Partials, Proof},
 };
+use crate::validator::chain::fork::Fork;
 
 /// Version of these messages, sent in the [`Hello`].
 pub const PROTOCOL: u16 = 1;

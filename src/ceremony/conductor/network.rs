@@ -14,12 +14,10 @@ use crate::dkg::evidence::Evidence;
 use crate::p2p;
 use crate::p2p::events::{Event as NetEvent, Reason as Gone, Refusal};
 use crate::p2p::node::Command;
-use crate::p2p::protocol::is_version_of;
+use crate::p2p::protocol::RUN;
 use crate::p2p::sync::{Difference, Output};
 use crate::p2p::twins::Twin;
 use crate::p2p::wire::{Message, PROTOCOL, Verdict};
-
-use crate::validator::node::protocol::Run;
 
 use super::obstacles::Kind as Obstacle;
 use super::{Conductor, GATHERING, view};
@@ -372,7 +370,7 @@ pub(super) enum Has {
 
 /// Whether an operator runs `conclave run`, of any version.
 fn is_validating(why: &Refusal) -> bool {
-    matches!(why, Refusal::Protocol { speaks, .. } if is_version_of::<Run>(speaks))
+    matches!(why, Refusal::Protocol { speaks, .. } if RUN.is_one_of(speaks))
 }
 
 /// What is said of an operator who was reached and with whom nothing is exchanged, and what to do about it.
@@ -432,7 +430,6 @@ fn refused(name: &str, why: &Refusal, has: Has) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::p2p::protocol::Protocol as _;
 
     #[test]
     fn whoever_validates_already_has_no_other_version() {
@@ -441,9 +438,8 @@ mod tests {
             software: "conclave/0.1.0".to_owned(),
         };
         // Of this version, by whatever name, of 0.1.0, and of one that is not there yet.
-        let (fixed, growing) = (Run::STREAM, Run::GROWING.unwrap());
         for ids in [
-            &[fixed.as_ref(), growing.as_ref()][..],
+            &[RUN.fixed, RUN.growing][..],
             &["/conclave/run/1"],
             &["/conclave/run/9"],
         ] {

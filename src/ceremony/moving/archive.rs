@@ -19,12 +19,12 @@ use crate::{
 };
 
 use super::super::{
-    exits::EXITS,
     files::{PUBLIC, SECRET},
     folder::{CEREMONY, DEFINITION, IDENTITY, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS, is_deposit_file},
     restored::RESTORED,
 };
 use super::{first, tape};
+use crate::ceremony::folder::EXITS;
 
 /// Most bytes of an archive.
 pub const MAX_BYTES: u64 = 1 << 30;

@@ -198,7 +198,7 @@ fn of_the_moment(name: &str) -> bool {
         .strip_prefix(CEREMONY)
         .and_then(|rest| rest.strip_prefix('/'));
     in_ceremony.is_some_and(|name| matches!(name, "in-use" | "run.sock.new"))
-        || name == crate::validator::control::SOCKET
+        || name == crate::ceremony::folder::SOCKET
 }
 
 /// Retires a folder and writes its archive under a name that is free: steps 2 to 4. `when` is the time for people.

@@ -18,7 +18,7 @@ use crate::{
         problem::{Problem, Unread},
         publication, restored, retirement,
     },
-    cluster,
+    cluster::{definition, lock},
     dkg::{evidence, transcript},
     ethereum::{deposit, keystore},
     recognise::{Content, why_no_json, without_bom},
@@ -45,8 +45,8 @@ impl FileKind {
     /// Most bytes that are read.
     fn limit(self) -> u64 {
         let limit = match self {
-            Self::Definition => cluster::definition::MAX_FILE,
-            Self::Lock => cluster::lock::MAX_FILE,
+            Self::Definition => definition::MAX_FILE,
+            Self::Lock => lock::MAX_FILE,
             Self::Deposits => deposit::MAX_FILE_BYTES,
             Self::Keystore => keystore::MAX_FILE_BYTES,
             Self::Transcript | Self::Evidence => return MAX_RECORD_BYTES,

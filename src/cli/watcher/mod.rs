@@ -24,15 +24,13 @@ use libp2p::{Multiaddr, PeerId};
 
 use standing::Leaving;
 
+use crate::validator::observed::Dissenter;
 use crate::validator::{
     chain::{spec::Parting, time::Time},
     duty::Purpose,
     guard::{Mark, Start},
     node::{ExitNews, News},
-    overview::{
-        news::Dissenter,
-        words::{span, stood_still},
-    },
+    overview::words::{span, stood_still},
 };
 
 use super::{

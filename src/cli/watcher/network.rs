@@ -7,8 +7,7 @@ use crate::{
     cli::{flapping::Telling, news::Event, output::printable},
     p2p::{
         events::{Event as NetEvent, Refusal},
-        protocol::is_version_of,
-        wire::Ceremony,
+        protocol::JOURNAL,
     },
 };
 
@@ -150,7 +149,7 @@ impl Watcher {
 
 fn refused(name: &str, why: &Refusal) -> String {
     match why {
-        Refusal::Protocol { speaks, .. } if is_version_of::<Ceremony>(speaks) => format!(
+        Refusal::Protocol { speaks, .. } if JOURNAL.is_one_of(speaks) => format!(
             "{name} runs conclave join: the ceremony is not over there. Send {name} your cluster-lock.json, which is public, to finish with conclave \
              join --lock FILE; or stop here and run conclave join for a minute. If {name} has everything, ask {name} to start conclave run. If {name} \
              has validated before, tell {name}: that may be a second copy of the folder or key"
@@ -185,8 +184,7 @@ mod tests {
             speaks: vec![id.to_owned()],
             software: "conclave/0.1.0".to_owned(),
         };
-        let stream = <Ceremony as crate::p2p::protocol::Protocol>::STREAM;
-        assert!(refused("bob", &speaks(stream.as_ref())).contains("bob runs conclave join"));
+        assert!(refused("bob", &speaks(JOURNAL.fixed)).contains("bob runs conclave join"));
         for version in [1, 2, 9] {
             let told = refused("bob", &speaks(&format!("/conclave/journal/{version}")));
             assert!(

@@ -1,11 +1,9 @@
 //! Validators that were slashed or leave, and beacon nodes that disagree about validators.
 
+use crate::validator::observed::{Dissenter, Seen};
 use crate::{
     cli::{news::Event, output::printable},
-    validator::overview::{
-        news::{Dissenter, Seen},
-        words,
-    },
+    validator::overview::words,
 };
 
 use super::{Told, Watcher};

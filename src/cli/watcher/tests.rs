@@ -1,6 +1,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{beacon::DAY_MS, *};
+use crate::validator::observed::{About, Dissenter, Seen};
 use crate::{
     p2p::events::{Event as NetEvent, Reason},
     validator::{
@@ -13,7 +14,6 @@ use crate::{
         core::{Account, Cause, ChainClock, Decision, Missed, Report, Restoring, Standstill, Times},
         duty::{Duty, Kind, Purpose},
         node::Delivery,
-        overview::news::{About, Dissenter, Seen},
     },
 };
 

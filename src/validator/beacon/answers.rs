@@ -401,7 +401,7 @@ impl From<&crate::ethereum::registration::Registration> for RegistrationMessage 
 mod tests {
     use serde_json::{Value, from_value, json};
 
-    use crate::ethereum::json::tests::null_is_absent;
+    use crate::ethereum::testing::null_is_absent;
 
     use super::*;
 

@@ -333,7 +333,7 @@ mod tests {
             Ok(Some(News::Head(head))) => Some(head),
             _ => None,
         };
-        let optional = crate::ethereum::json::tests::null_is_absent(&head, read);
+        let optional = crate::ethereum::testing::null_is_absent(&head, read);
         assert!(
             optional.contains(&"/execution_optimistic".to_owned()),
             "{optional:?}"

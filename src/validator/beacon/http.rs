@@ -16,11 +16,8 @@ use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
 use crate::text::of_connection;
-use crate::validator::chain::{
-    block::Unfit,
-    json,
-    spec::{Fork, Mismatch},
-};
+use crate::validator::chain::fork::Fork;
+use crate::validator::chain::{block::Unfit, json, spec::Mismatch};
 
 /// Most bytes that a file of headers may have.
 pub const MAX_HEADER_FILE_BYTES: usize = 16 * 1024;

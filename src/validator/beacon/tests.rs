@@ -26,15 +26,14 @@ use super::{
     http::{Address, ErrorKind, Node},
     nodes::{AllFailed, FAIR, FAIR_IF_HARD, From, Nodes, State},
 };
+use crate::ethereum::testing::{unhex, vectors};
+use crate::validator::chain::fork::Fork;
 use crate::{
     ethereum::exit::{SignedVoluntaryExit, VoluntaryExit},
     validator::chain::{
         block::{Blobs, Block, BlockSchemas},
-        spec::{Chain, Fork, Pinned},
-        types::{
-            AttestationData, BeaconBlockHeader, Checkpoint, SyncCommitteeMessage,
-            tests::{unhex, vectors},
-        },
+        spec::{Chain, Pinned},
+        types::{AttestationData, BeaconBlockHeader, Checkpoint, SyncCommitteeMessage},
     },
 };
 

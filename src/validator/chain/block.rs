@@ -11,10 +11,10 @@ use crate::crypto::hash::Hash;
 
 use super::{
     json::hex_text,
-    spec::{Fork, Sizes},
     ssz::{Schema, SszError, join},
     types::{BeaconBlockHeader, SignatureBytes},
 };
+use crate::validator::chain::{fork::Fork, sizes::Sizes};
 
 /// `DEPOSIT_CONTRACT_TREE_DEPTH` + 1: hashes of a deposit's proof.
 const DEPOSIT_PROOF: usize = 33;
@@ -630,18 +630,13 @@ fn execution_requests(sizes: &Sizes) -> Schema {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        crypto::hash::sha256,
-        validator::chain::{
-            spec::tests::chain,
-            types::tests::{unhex, vectors},
-        },
-    };
+    use crate::crypto::hash::sha256;
+    use crate::ethereum::testing::{unhex, vectors};
 
     const FORKS: [Fork; 2] = [Fork::Electra, Fork::Fulu];
 
     fn schemas(preset: &str) -> BlockSchemas {
-        BlockSchemas::new(&chain(preset).spec.sizes)
+        BlockSchemas::new(&Sizes::of_preset(preset).unwrap())
     }
 
     /// As many blobs and proofs as the vectors' contents have: one blob of 0x5a, proof number i is 48 bytes i.

@@ -174,13 +174,11 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::ethereum::testing::{unhex, vectors};
     use crate::validator::chain::{
         json,
         spec::tests::chain,
-        types::{
-            SignedAggregateAndProof, SignedContributionAndProof,
-            tests::{unhex, vectors},
-        },
+        types::{SignedAggregateAndProof, SignedContributionAndProof},
     };
 
     fn read<T: serde::de::DeserializeOwned>(value: &Value) -> T {

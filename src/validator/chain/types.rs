@@ -14,8 +14,8 @@ use crate::crypto::hash::Hash;
 use super::{
     json,
     merkle::{chunks_root, container_root, number_root, with_length},
-    spec::Sizes,
 };
+use crate::validator::chain::sizes::Sizes;
 
 /// A BLS signature, compressed, 96 bytes.
 pub type SignatureBytes = [u8; 96];
@@ -417,7 +417,7 @@ impl SyncCommitteeContribution {
     /// # Errors
     /// Another number of bits, or a subcommittee that does not exist.
     pub fn check(&self, sizes: &Sizes) -> Result<(), ShapeError> {
-        if self.subcommittee_index >= super::spec::SYNC_SUBNETS {
+        if self.subcommittee_index >= crate::validator::chain::sizes::SYNC_SUBNETS {
             return Err(ShapeError(
                 "SyncCommitteeContribution: there is no such subcommittee",
             ));
@@ -541,26 +541,13 @@ impl BeaconBlockHeader {
 }
 
 #[cfg(test)]
-pub(in crate::validator) mod tests {
+mod tests {
     use proptest::prelude::*;
     use serde::de::DeserializeOwned;
     use serde_json::Value;
 
     use super::*;
-    use crate::validator::chain::spec::tests::chain;
-
-    /// Containers as another implementation writes and hashes them.
-    pub(in crate::validator) fn vectors(preset: &str) -> Value {
-        let path = format!(
-            "{}/tests/vectors/beacon/containers-{preset}.json",
-            env!("CARGO_MANIFEST_DIR")
-        );
-        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-    }
-
-    pub(in crate::validator) fn unhex(value: &Value) -> Vec<u8> {
-        hex::decode(value.as_str().unwrap().strip_prefix("0x").unwrap()).unwrap()
-    }
+    use crate::ethereum::testing::{unhex, vectors};
 
     fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(
         vector: &Value,
@@ -583,7 +570,7 @@ pub(in crate::validator) mod tests {
         for preset in ["minimal", "mainnet"] {
             let vectors = vectors(preset);
             let all = &vectors["containers"];
-            let sizes = chain(preset).spec.sizes;
+            let sizes = Sizes::of_preset(preset).unwrap();
             check(
                 &all["AttestationData"],
                 AttestationData::to_ssz,
@@ -631,7 +618,7 @@ pub(in crate::validator) mod tests {
     #[test]
     fn attestations_fit_their_preset() {
         for (preset, other) in [("minimal", "mainnet"), ("mainnet", "minimal")] {
-            let sizes = chain(preset).spec.sizes;
+            let sizes = Sizes::of_preset(preset).unwrap();
             let vector = &vectors(preset)["containers"]["Attestation"];
             let attestation: Attestation = serde_json::from_value(vector["json"].clone()).unwrap();
             let ssz = unhex(&vector["ssz"]);
@@ -639,8 +626,8 @@ pub(in crate::validator) mod tests {
             assert_eq!(Attestation::from_ssz(&ssz, &sizes), Ok(attestation.clone()));
             assert_eq!(attestation.root(&sizes).to_vec(), unhex(&vector["root"]));
             assert_eq!(serde_json::to_value(&attestation).unwrap(), vector["json"]);
-            assert!(Attestation::from_ssz(&ssz, &chain(other).spec.sizes).is_err());
-            attestation.check(&chain(other).spec.sizes).unwrap_err();
+            assert!(Attestation::from_ssz(&ssz, &Sizes::of_preset(other).unwrap()).is_err());
+            attestation.check(&Sizes::of_preset(other).unwrap()).unwrap_err();
             for end in 0..ssz.len() - 2 {
                 assert!(Attestation::from_ssz(&ssz[..end], &sizes).is_err(), "{end}");
             }
@@ -714,7 +701,7 @@ pub(in crate::validator) mod tests {
 
         #[test]
         fn any_bytes_decode_or_not_but_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let sizes = chain("minimal").spec.sizes;
+            let sizes = Sizes::of_preset("minimal").unwrap();
             if let Ok(attestation) = Attestation::from_ssz(&bytes, &sizes) {
                 prop_assert_eq!(attestation.to_ssz(), bytes.clone());
                 let _ = attestation.root(&sizes);

@@ -1,10 +1,10 @@
 //! Handshakes, what counts as a start, and twins.
 
+use crate::validator::observed::Peer;
 use crate::validator::{
     agreement::Signatures,
     alive::{Alive, Instance as Process, MEMORY, Shown},
     guard::{Progress, Start},
-    overview::news::Peer,
     quota::Quota,
     wire::{Abilities, Hello, Message, PROTOCOL},
 };

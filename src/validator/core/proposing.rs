@@ -10,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use crate::validator::chain::fork::Fork;
 use crate::{
     crypto::hash::Hash,
     validator::{
@@ -17,10 +18,7 @@ use crate::{
             Instance, Role, Signatures, Verdict,
             messages::{LAST_ROUND, Proposal, value_id},
         },
-        chain::{
-            block::Unfit,
-            spec::{Due, Fork},
-        },
+        chain::{block::Unfit, spec::Due},
         combine::Combined,
         duty::{Duty, Kind, Purpose},
         wire::Message,

@@ -10,6 +10,7 @@
 //! Exits are not slashable: the guard has no say.
 
 mod combine;
+pub mod files;
 mod inbox;
 mod ledger;
 mod partial;

@@ -16,9 +16,10 @@ use tokio::{
     time::timeout,
 };
 
+use crate::ceremony::folder::SOCKET;
 use crate::{
     ethereum::exit::VoluntaryExit,
-    validator::control::{Answer, MAX_ANSWER, MAX_REQUEST, Reach, Refusal, Request, SOCKET, line},
+    validator::control::{Answer, MAX_ANSWER, MAX_REQUEST, Reach, Refusal, Request, line},
 };
 
 use super::exits::Exits;

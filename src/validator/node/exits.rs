@@ -18,6 +18,7 @@ use tokio::{
     sync::{mpsc::UnboundedSender, oneshot},
 };
 
+use crate::validator::observed::{ExitStage, ExitStands};
 use crate::{
     crypto::{bls::SecretKey, node::NodeKey},
     ethereum::exit::{SignedVoluntaryExit, VoluntaryExit},
@@ -31,7 +32,6 @@ use crate::{
             key_text, signed_file, signed_name,
         },
         group::Group,
-        overview::news::{ExitStage, ExitStands},
         wire::Message,
     },
 };

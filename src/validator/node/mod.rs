@@ -9,7 +9,7 @@ mod control;
 mod duties;
 mod early;
 mod exits;
-pub mod protocol;
+mod protocol;
 mod submitting;
 mod votes;
 mod work;
@@ -49,17 +49,19 @@ use super::{
         spec::{Chain, Mismatch, Pinned},
         time::Time,
     },
-    control::SOCKET,
     core::{Core, Effect, Event, History, Report, Settings, Standstill, Stop},
     duty::Purpose,
     exits::Shelf,
     group::Group,
     guard::{Guard, GuardError, Mark, Start},
     memory::Proofs,
-    overview::news::{Dissenter, ExitStands, Peer, Seen, Votes},
     partials::Proof,
     pulse::Pulse,
     wire::{Limits, Message},
+};
+use crate::{
+    ceremony::folder::SOCKET,
+    validator::observed::{Dissenter, ExitStands, Peer, Seen, Votes},
 };
 
 pub use self::{

@@ -5,7 +5,7 @@ use libp2p::StreamProtocol;
 use crate::{
     p2p::{
         fields::Fields,
-        protocol::{Frame, Protocol, WireError},
+        protocol::{Frame, Protocol, RUN, WireError},
     },
     validator::wire::{Limits, Message},
 };
@@ -18,8 +18,8 @@ const QUEUE: usize = 96 << 20;
 pub struct Run;
 
 impl Protocol for Run {
-    const STREAM: StreamProtocol = StreamProtocol::new("/conclave/run/1");
-    const GROWING: Option<StreamProtocol> = Some(StreamProtocol::new("/conclave/run/2"));
+    const STREAM: StreamProtocol = StreamProtocol::new(RUN.fixed);
+    const GROWING: Option<StreamProtocol> = Some(StreamProtocol::new(RUN.growing));
 
     type Message = Message;
     type Limits = Limits;

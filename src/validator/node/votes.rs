@@ -2,10 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::validator::{
-    beacon::{answers, nodes::Nodes},
-    overview::news::{Vote, Votes},
-};
+use crate::validator::beacon::{answers, nodes::Nodes};
+use crate::validator::observed::{Vote, Votes};
 
 /// A beacon node may have to compute a whole epoch.
 const PATIENCE: Duration = Duration::from_secs(20);

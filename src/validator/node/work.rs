@@ -9,6 +9,7 @@ use std::{
 use rand::TryRng as _;
 use tokio::{runtime, sync::mpsc, time::Instant};
 
+use crate::validator::chain::fork::Fork;
 use crate::{
     crypto::{bls::SecretKey, hash::Hash},
     validator::{
@@ -20,7 +21,7 @@ use crate::{
         },
         chain::{
             block::{Block, BlockSchemas},
-            spec::{Chain, Fork},
+            spec::Chain,
             types::AttestationData,
         },
         combine::{self, Job, items},
@@ -767,16 +768,14 @@ pub(super) mod tests {
     use futures::FutureExt as _;
 
     use super::*;
+    use crate::ethereum::testing::{unhex, vectors};
     use crate::{
         cluster::lock::Lock,
         validator::{
             beacon::tests::{connect, header, healthy, serve, soon},
             chain::{
                 spec::{Pinned, tests::chain},
-                types::{
-                    Checkpoint,
-                    tests::{unhex, vectors},
-                },
+                types::Checkpoint,
             },
             core::{schedule::Attester, terms::Terms},
             guard::{self, Cluster, ValidatorKeys},

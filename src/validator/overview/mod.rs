@@ -6,14 +6,12 @@
 //! | Module | What it is |
 //! |---|---|
 //! | [`view`] | what is shown, in JSON too |
-//! | [`news`] | what a node tells of itself and of the chain beside its duties |
 //! | `grid` | who took part in which slot |
 //! | `duties` | the latest duties: what was agreed on and signed, when, by whom |
 //! | `validators` | the validators on the chain, and what became of their votes |
 //! | [`totals`] | everything since the start, for counters |
 //! | [`words`] | times and counts as people say them |
 
-pub mod news;
 pub mod totals;
 pub mod view;
 pub mod words;
@@ -40,12 +38,12 @@ use super::{
     group::Group,
     guard::{Mark, Start},
     node::{Delivery, News},
+    observed::{Dissenter, ExitStage, ExitStands, Peer},
     wire::Abilities,
 };
 
 use duties::Duties;
 use grid::Grid;
-use news::{Dissenter, ExitStage, ExitStands, Peer};
 use totals::Totals;
 use validators::Validators;
 use view::{ExitView, ForkView, Link, NodeView, OperatorView, RestoredView, State, View};

@@ -1,6 +1,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::*;
+use crate::validator::observed::{About, ExitStage, ExitStands, Seen, Vote, Votes};
 use crate::{
     cluster::lock::Lock,
     p2p::events::Reason,
@@ -8,7 +9,6 @@ use crate::{
         chain::spec::{Parting, tests::chain},
         core::{Cause, ChainClock, Decision, Missed, Times},
         duty::{Duty, Kind},
-        overview::news::{About, ExitStage, ExitStands, Seen, Vote, Votes},
         wire::Abilities,
     },
 };

@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{
     EPOCHS,
-    news::{Seen, Vote, Votes},
     totals::Totals,
     view::{LastVote, ValidatorView, ValidatorsView},
     words,
 };
+use crate::validator::observed::{Seen, Vote, Votes};
 
 /// What is said of validators before the chain was asked.
 const NOT_ASKED: &str = "not looked up yet";

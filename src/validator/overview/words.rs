@@ -8,7 +8,7 @@ use crate::validator::{
     core::Standstill,
 };
 
-use super::news::Dissenter;
+use crate::validator::observed::Dissenter;
 
 /// A time span as a person says it: `12 s`, `6 min`, `2 h`, `10 days`.
 pub fn span(ms: u64) -> String {

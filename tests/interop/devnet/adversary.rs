@@ -24,9 +24,8 @@ use clap::Parser;
 use conclave::{
     ceremony::{
         addresses,
-        exits::{EXITS, ExitFiles},
         files::Disk,
-        folder::DataFolder,
+        folder::{DataFolder, EXITS},
         holding,
     },
     cli::input,
@@ -43,7 +42,7 @@ use conclave::{
         },
         chain::spec::Pinned,
         duty::{Duty, Kind},
-        exits::{Domain, PartialExit},
+        exits::{Domain, PartialExit, files::ExitFiles},
         group::Group,
         guard::{Cluster, Guard},
         node::{self, Control, Ended, News, Setup, Voice},

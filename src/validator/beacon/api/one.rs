@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use crate::validator::chain::fork::Fork;
 use crate::{
     crypto::hash::Hash,
     recognise::why_no_json,
@@ -21,7 +22,7 @@ use crate::{
         chain::{
             block::{Blobs, Block, BlockSchemas},
             json::hex_text,
-            spec::{Chain, Fork},
+            spec::Chain,
             types::{Attestation, AttestationData, SignatureBytes, SyncCommitteeContribution},
         },
     },

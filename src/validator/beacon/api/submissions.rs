@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use crate::validator::chain::fork::Fork;
 use crate::{
     ethereum::exit::SignedVoluntaryExit,
     validator::{
@@ -12,7 +13,6 @@ use crate::{
         },
         chain::{
             block::{Blobs, Block, BlockSchemas},
-            spec::Fork,
             types::{
                 SignatureBytes, SignedAggregateAndProof, SignedContributionAndProof, SingleAttestation,
                 SyncCommitteeMessage,

@@ -9,7 +9,8 @@ use crate::{
     validator::chain::{json, time::Time},
 };
 
-use super::{Due, MAX_GENESIS_BYTES, Sizes, Spec, SpecError, sizes::preset_of_epochs, values::in_range};
+use super::{Due, MAX_GENESIS_BYTES, Spec, SpecError, values::in_range};
+use crate::validator::chain::sizes::{Sizes, preset_of_epochs};
 
 /// The start of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

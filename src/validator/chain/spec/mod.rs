@@ -5,7 +5,7 @@
 //!
 //! | Module | What it is |
 //! |---|---|
-//! | `forks` | forks and their schedule |
+//! | `forks` | the schedule of forks |
 //! | `sizes` | limits of lists, and what presets say of them |
 //! | `due` | when in a slot something is due |
 //! | `chain` | genesis; a chain as a whole, and whether it is the expected one |
@@ -23,15 +23,18 @@ pub(in crate::validator) mod tests;
 pub use self::{
     chain::{Chain, Genesis, Mismatch, Pinned},
     due::Due,
-    forks::{Fork, Parting, ScheduledFork, UnsupportedFork},
-    sizes::Sizes,
+    forks::{Parting, ScheduledFork, UnsupportedFork},
 };
 
 use crate::ethereum::network::{MAX_SLOTS_PER_EPOCH, Network};
+use crate::validator::chain::{
+    fork::Fork,
+    sizes::{Sizes, preset, preset_of_epochs},
+};
 
 use due::{DueTimes, due_times};
 use forks::{known_forks, unknown_forks};
-use sizes::{preset, preset_of_epochs, size, sizes};
+use sizes::{size, sizes};
 use values::{Values, in_range};
 
 /// Most bytes of a specification. Those of today have about 15 KiB.
@@ -40,8 +43,6 @@ pub const MAX_SPEC_BYTES: usize = 1 << 20;
 pub const MAX_GENESIS_BYTES: usize = 4096;
 /// The epoch of a fork that is not scheduled.
 pub const FAR_FUTURE_EPOCH: u64 = u64::MAX;
-/// `SYNC_COMMITTEE_SUBNET_COUNT` (consensus-specs, altair validator): a constant, not of a preset.
-pub const SYNC_SUBNETS: u64 = 4;
 /// `TARGET_AGGREGATORS_PER_COMMITTEE` (consensus-specs, phase0 validator): a constant.
 pub const TARGET_AGGREGATORS: u64 = 16;
 /// `TARGET_AGGREGATORS_PER_SYNC_SUBCOMMITTEE` (consensus-specs, altair validator): a constant.

@@ -15,10 +15,11 @@ mod starts;
 
 use std::collections::BTreeSet;
 
+use crate::validator::chain::fork::Fork;
 use crate::validator::{
     agreement::messages::Body,
     alive::{Shown, Watch},
-    chain::spec::{Chain, Fork, Genesis, ScheduledFork, Spec},
+    chain::spec::{Chain, Genesis, ScheduledFork, Spec},
     core::Report,
     wire::Message,
 };

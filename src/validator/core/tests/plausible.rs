@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use crate::validator::chain::fork::Fork;
 use crate::{
     crypto::hash::Hash,
     validator::{
         agreement::Verdict,
         chain::{
             signing::is_aggregator,
-            spec::{Chain, Due, Fork, ScheduledFork},
+            spec::{Chain, Due, ScheduledFork},
             types::{
                 AggregateAndProof, Attestation, AttestationData, Bitlist, Bitvector, Checkpoint,
                 ContributionAndProof, SyncCommitteeContribution,

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use crate::validator::chain::fork::Fork;
 use crate::{
     crypto::hash::Hash,
     validator::{
@@ -14,10 +15,7 @@ use crate::{
                 self, Body, Certificate, Proposal, Step, Vote, proposal_digest, value_id, vote_digest,
             },
         },
-        chain::{
-            spec::{Due, Fork},
-            types::BeaconBlockHeader,
-        },
+        chain::{spec::Due, types::BeaconBlockHeader},
         combine::{Combined, Outcome, Place},
         core::{
             Core, Effect, Event, History, Settings, Submission,

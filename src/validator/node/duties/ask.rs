@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::time::Instant;
 
+use crate::validator::chain::fork::Fork;
 use crate::validator::{
     beacon::{
         answers::ValidatorStatus,
         nodes::{AllFailed, Nodes, Said},
     },
-    chain::spec::{Chain, Fork},
+    chain::spec::Chain,
     core::{
         Event,
         schedule::{Attester, Proposer, SyncMember},

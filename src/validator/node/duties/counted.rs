@@ -9,14 +9,12 @@ use std::{
     ops::Range,
 };
 
-use crate::validator::{
-    beacon::{
-        answers::ValidatorStatus,
-        majority::{self, Count, Voice},
-        nodes::Said,
-    },
-    overview::news::About,
+use crate::validator::beacon::{
+    answers::ValidatorStatus,
+    majority::{self, Count, Voice},
+    nodes::Said,
 };
+use crate::validator::observed::About;
 
 use super::{
     index::{Heard, Indices},

@@ -47,6 +47,7 @@ use tokio::{
     time::Instant,
 };
 
+use crate::validator::observed::{About, Dissenter, Seen};
 use crate::{
     crypto::hash::Hash,
     validator::{
@@ -58,7 +59,6 @@ use crate::{
         chain::{spec::Chain, time::Time},
         core::{Event, schedule::SyncMember},
         group::Group,
-        overview::news::{About, Dissenter, Seen},
     },
 };
 

@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use rand::RngExt as _;
 
+use crate::validator::chain::fork::Fork;
 use crate::{
     crypto::hash::{Hash, sha256},
     validator::{
-        chain::{
-            spec::Fork,
-            types::{Attestation, AttestationData, BeaconBlockHeader, Bitlist, Bitvector, Checkpoint},
-        },
+        chain::types::{Attestation, AttestationData, BeaconBlockHeader, Bitlist, Bitvector, Checkpoint},
         core::{
             Event,
             head::Place,

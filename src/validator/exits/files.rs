@@ -2,13 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::validator::exits::{MAX_FILE_BYTES, Shelf};
+use crate::ceremony::files::{Disk, SECRET};
+use crate::ceremony::folder::{DataFolder, EXITS};
 
-use super::files::{Disk, SECRET};
-use super::folder::DataFolder;
-
-/// The folder in the data folder.
-pub const EXITS: &str = "exits";
+use super::{MAX_FILE_BYTES, Shelf};
 
 /// The files of one data folder. The folder is made with the first of them.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::{
     process::Output,
 };
 
-use conclave::ethereum::exit::SignedVoluntaryExit;
+use conclave_eth::exit::SignedVoluntaryExit;
 use group::conclave;
 use serde_json::{Value, json};
 

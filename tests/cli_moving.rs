@@ -13,9 +13,9 @@ use std::{
 
 use conclave::{
     ceremony::{files::Disk, retirement},
-    cluster::lock::Lock,
     validator::guard::{Cluster, Guard, Mark},
 };
+use conclave_cluster::lock::Lock;
 use group::conclave;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};

@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use conclave::crypto::node::NodeKey;
+use conclave_crypto::node::NodeKey;
 use group::{PATIENCE, conclave};
 use k256::ecdsa::{SigningKey, signature::hazmat::RandomizedPrehashSigner as _};
 use rand::SeedableRng as _;

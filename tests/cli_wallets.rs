@@ -13,19 +13,17 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use conclave::{
-    cluster::{
-        definition::{Creator, Definition},
-        lock::{Lock, LockBody},
-    },
-    crypto::{
-        bls::{SecretKey, Signature},
-        node::NodeKey,
-    },
-    ethereum::{
-        address::Address,
-        keystore::{Keystore, Password},
-    },
+use conclave_cluster::{
+    definition::{Creator, Definition},
+    lock::{Lock, LockBody},
+};
+use conclave_crypto::{
+    bls::{SecretKey, Signature},
+    node::NodeKey,
+};
+use conclave_eth::{
+    address::Address,
+    keystore::{Keystore, Password},
 };
 use group::conclave;
 use serde_json::{Value, json};

@@ -1,14 +1,14 @@
 //! The rules for definitions: what every reader refuses, and what a ceremony refuses beyond that.
 
-use conclave::cluster::definition::{
+use conclave_cluster::definition::{
     Creator, DKG_ALGORITHM, Definition, DefinitionError, DefinitionFields, OperatorRecord, SignatureStatus,
     ValidatorAddresses, Version,
 };
-use conclave::cluster::eip712;
-use conclave::cluster::enr::Enr;
-use conclave::crypto::node::NodeKey;
-use conclave::ethereum::address::Address;
-use conclave::ethereum::network::Network;
+use conclave_cluster::eip712;
+use conclave_cluster::enr::Enr;
+use conclave_crypto::node::NodeKey;
+use conclave_eth::address::Address;
+use conclave_eth::network::Network;
 
 const ETH: u64 = 1_000_000_000;
 
@@ -177,11 +177,11 @@ fn differences_are_bounded_and_harmless_whatever_a_definition_says() {
     .unwrap();
     let told = ours.differences(&theirs).unwrap();
     assert!(told.len() < 4096, "{} bytes", told.len());
-    assert!(!told.chars().any(conclave::text::is_unprintable), "{told}");
+    assert!(!told.chars().any(conclave_eth::text::is_unprintable), "{told}");
     assert!(told.contains("uuid: ours") && told.contains("and "), "{told}");
     for line in ours.diff(&theirs) {
         assert!(line.len() < 1024, "{line}");
-        assert!(!line.chars().any(conclave::text::is_unprintable), "{line}");
+        assert!(!line.chars().any(conclave_eth::text::is_unprintable), "{line}");
     }
     assert_eq!(ours.differences(&ours), None);
 
@@ -189,7 +189,7 @@ fn differences_are_bounded_and_harmless_whatever_a_definition_says() {
     let json = format!("{{\"{0}\": 1, \"{0}\": 2}}", "\u{202e}x".repeat(50_000));
     let error = Definition::from_json(json.as_bytes()).unwrap_err().to_string();
     assert!(error.len() < 1024, "{} bytes", error.len());
-    assert!(!error.chars().any(conclave::text::is_unprintable), "{error}");
+    assert!(!error.chars().any(conclave_eth::text::is_unprintable), "{error}");
 }
 
 #[test]

@@ -7,15 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use conclave::{
-    crypto::bls::{PublicKey, Signature},
-    ethereum::{
-        address::Address,
-        deposit::{DepositError, deposit_file_name, read_deposit_file, verify_entries, write_deposit_file},
-        keystore::{Keystore, KeystoreError, Password},
-        network::Network,
-        registration::Registration,
-    },
+use conclave_crypto::bls::{PublicKey, Signature};
+use conclave_eth::{
+    address::Address,
+    deposit::{DepositError, deposit_file_name, read_deposit_file, verify_entries, write_deposit_file},
+    keystore::{Keystore, KeystoreError, Password},
+    network::Network,
+    registration::Registration,
 };
 use serde_json::Value;
 

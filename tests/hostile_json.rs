@@ -5,9 +5,9 @@
 
 use std::{fs, path::Path};
 
-use conclave::{
-    cluster::{definition::Definition, lock::Lock},
-    ethereum::{deposit::read_deposit_file, exit::SignedVoluntaryExit, keystore::Keystore, network::Network},
+use conclave_cluster::{definition::Definition, lock::Lock};
+use conclave_eth::{
+    deposit::read_deposit_file, exit::SignedVoluntaryExit, keystore::Keystore, network::Network,
 };
 use proptest::{prelude::*, sample::Index};
 use serde_json::{Value, json};

@@ -1,19 +1,19 @@
 //! A lock of our own, made as a ceremony makes it, verifies, is written and read, and is refused when it lies.
 
-use conclave::cluster::definition::{
+use conclave_cluster::definition::{
     Creator, DKG_ALGORITHM, Definition, DefinitionFields, OperatorRecord, ValidatorAddresses, Version,
 };
-use conclave::cluster::enr::Enr;
-use conclave::cluster::lock::{BuilderRegistration, DistributedValidator, Lock, LockBody, PartialDeposit};
-use conclave::crypto::bls::{SecretKey, Signature};
-use conclave::crypto::commit::evaluate;
-use conclave::crypto::hash::{sha256, sha512};
-use conclave::crypto::node::NodeKey;
-use conclave::crypto::scalar::Scalar;
-use conclave::ethereum::address::Address;
-use conclave::ethereum::deposit::DepositMessage;
-use conclave::ethereum::network::Network;
-use conclave::ethereum::registration::Registration;
+use conclave_cluster::enr::Enr;
+use conclave_cluster::lock::{BuilderRegistration, DistributedValidator, Lock, LockBody, PartialDeposit};
+use conclave_crypto::bls::{SecretKey, Signature};
+use conclave_crypto::commit::evaluate;
+use conclave_crypto::hash::{sha256, sha512};
+use conclave_crypto::node::NodeKey;
+use conclave_crypto::scalar::Scalar;
+use conclave_eth::address::Address;
+use conclave_eth::deposit::DepositMessage;
+use conclave_eth::network::Network;
+use conclave_eth::registration::Registration;
 
 /// What a test wants to be different from an honest ceremony.
 #[allow(clippy::struct_excessive_bools)]

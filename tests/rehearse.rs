@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 
-use conclave::ethereum::keystore::{Keystore, Password};
+use conclave_eth::keystore::{Keystore, Password};
 use group::{conclave, files};
 
 fn rehearse(folder: &Path, arguments: &[&str]) -> Output {

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use conclave::cluster::definition::{Definition, SignatureStatus, Version};
-use conclave::cluster::lock::Lock;
-use conclave::cluster::report::{Outcome, Report};
-use conclave::crypto::bls::PublicKey;
-use conclave::crypto::threshold::recover_public_key;
-use conclave::ethereum::network::Network;
+use conclave_cluster::definition::{Definition, SignatureStatus, Version};
+use conclave_cluster::lock::Lock;
+use conclave_cluster::report::{Outcome, Report};
+use conclave_crypto::bls::PublicKey;
+use conclave_crypto::threshold::recover_public_key;
+use conclave_eth::network::Network;
 use rayon::prelude::*;
 use serde_json::Value;
 
@@ -131,10 +131,10 @@ fn the_node_keys_are_those_of_the_records_and_make_the_same_records() {
             let text =
                 std::fs::read_to_string(folder(cluster).join(format!("node{i}/charon-enr-private-key")));
             let bytes: [u8; 32] = hex::decode(text.unwrap()).unwrap().try_into().unwrap();
-            let key = conclave::crypto::node::NodeKey::from_bytes(&bytes).unwrap();
+            let key = conclave_crypto::node::NodeKey::from_bytes(&bytes).unwrap();
             assert_eq!(&key.public(), operator.enr.node_public_key());
             assert_eq!(
-                conclave::cluster::enr::Enr::create(&key),
+                conclave_cluster::enr::Enr::create(&key),
                 operator.enr,
                 "{cluster}, node {i}"
             );

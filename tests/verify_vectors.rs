@@ -14,15 +14,15 @@ use conclave::{
         problem::Problem,
         verify::{Verification, gather, verify},
     },
-    cluster::{lock::Lock, report::Outcome},
-    crypto::threshold::recover_signature,
-    ethereum::{
-        address::Address,
-        deposit::{DepositEntry, read_deposit_file, withdrawal_credentials, write_deposit_file},
-        keystore::{Keystore, Password},
-        network::Network,
-    },
     validator::guard::Cluster,
+};
+use conclave_cluster::{lock::Lock, report::Outcome};
+use conclave_crypto::threshold::recover_signature;
+use conclave_eth::{
+    address::Address,
+    deposit::{DepositEntry, read_deposit_file, withdrawal_credentials, write_deposit_file},
+    keystore::{Keystore, Password},
+    network::Network,
 };
 use tempfile::TempDir;
 

@@ -15,9 +15,9 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use conclave::crypto::bls::{SecretKey, Signature};
-use conclave::crypto::hash::sha256;
-use conclave::crypto::threshold::recover_signature;
+use conclave_crypto::bls::{SecretKey, Signature};
+use conclave_crypto::hash::sha256;
+use conclave_crypto::threshold::recover_signature;
 use conclave_benches::ours::Ours;
 use conclave_benches::peer::Peer;
 use conclave_benches::{SIZES, lagrange, plain, subsets};

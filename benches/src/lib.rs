@@ -9,7 +9,7 @@
 //!
 //! Cargo unifies features: commonware builds blst without threads, and so it is here for everybody.
 
-use conclave::crypto::scalar::Scalar;
+use conclave_crypto::scalar::Scalar;
 
 pub mod clock;
 pub mod ours;

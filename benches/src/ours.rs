@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use conclave::crypto::bls::{PublicKey, SecretKey, Signature};
-use conclave::crypto::commit::{self, SharePair};
-use conclave::crypto::hash::{Hash, WeightStream, sha256};
-use conclave::crypto::node::NodeKey;
-use conclave::crypto::proof::{self, Statement};
-use conclave::crypto::scalar::Scalar;
-use conclave::crypto::seal;
-use conclave::dkg::body::{self, Reason, RevealBody};
-use conclave::dkg::entry::{Entry, Step};
-use conclave::dkg::operator::{Effect, Operator, OwnShares};
-use conclave::dkg::outputs::{GroupKeys, combine};
-use conclave::dkg::secrets::{Secrets, Seed, commitments, read_shares, shares_for};
-use conclave::dkg::terms::{Product, Terms};
+use conclave_crypto::bls::{PublicKey, SecretKey, Signature};
+use conclave_crypto::commit::{self, SharePair};
+use conclave_crypto::hash::{Hash, WeightStream, sha256};
+use conclave_crypto::node::NodeKey;
+use conclave_crypto::proof::{self, Statement};
+use conclave_crypto::scalar::Scalar;
+use conclave_crypto::seal;
+use conclave_dkg::body::{self, Reason, RevealBody};
+use conclave_dkg::entry::{Entry, Step};
+use conclave_dkg::operator::{Effect, Operator, OwnShares};
+use conclave_dkg::outputs::{GroupKeys, combine};
+use conclave_dkg::secrets::{Secrets, Seed, commitments, read_shares, shares_for};
+use conclave_dkg::terms::{Product, Terms};
 
 /// Nothing is signed or locked here: the measured part ends with the keys.
 struct NoProduct;

@@ -2,12 +2,12 @@
 
 use std::time::SystemTime;
 
-use crate::cluster::definition::{
+use conclave_cluster::definition::{
     Creator, DKG_ALGORITHM, Definition, DefinitionFields, OperatorRecord, ValidatorAddresses, Version,
 };
-use crate::cluster::enr::Enr;
-use crate::ethereum::network::Network;
-use crate::text::timestamp;
+use conclave_cluster::enr::Enr;
+use conclave_eth::network::Network;
+use conclave_eth::text::timestamp;
 
 use super::plan::Plan;
 use super::problem::{Kind, Problem};
@@ -87,7 +87,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
-    use crate::crypto::node::NodeKey;
+    use conclave_crypto::node::NodeKey;
 
     fn enrs(count: u8) -> Vec<Enr> {
         (1..=count)

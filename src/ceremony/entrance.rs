@@ -1,10 +1,10 @@
 //! What is checked before anything is sent: that this folder, this identity and this definition belong together, and
 //! that the ceremony could be carried to its end here.
 
-use crate::cluster::definition::Definition;
-use crate::cluster::wallets::Wallets;
-use crate::ethereum::network::Network;
-use crate::text::printable;
+use conclave_cluster::definition::Definition;
+use conclave_cluster::wallets::Wallets;
+use conclave_eth::network::Network;
+use conclave_eth::text::printable;
 
 use super::backups;
 use super::files::{PUBLIC, is_there};
@@ -147,7 +147,7 @@ fn refuse_another_definition(folder: &DataFolder, definition: &Definition) -> Re
     let path = folder.definition();
     let bytes = match folder
         .disk()
-        .read(&path, crate::cluster::definition::MAX_FILE as u64)
+        .read(&path, conclave_cluster::definition::MAX_FILE as u64)
     {
         Ok(bytes) => bytes,
         Err(error) if error.is_missing() => return Ok(()),
@@ -189,8 +189,8 @@ mod tests {
     use super::super::folder::LOCK;
     use super::super::plan::Plan;
     use super::*;
-    use crate::cluster::enr::Enr;
-    use crate::crypto::node::NodeKey;
+    use conclave_cluster::enr::Enr;
+    use conclave_crypto::node::NodeKey;
 
     fn hoodi() -> &'static Network {
         Network::by_name("hoodi").unwrap()

@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::problem::{Kind, Problem};
-use crate::{
-    cluster::wallets::{Verdict, WalletSignature, accepts},
-    ethereum::{address::Address, network::Network},
+use conclave_cluster::wallets::{Verdict, WalletSignature, accepts};
+use conclave_eth::{
+    address::Address,
+    network::Network,
     text::{line, of_connection},
 };
 

@@ -4,15 +4,13 @@
 
 use std::path::Path;
 
-use crate::{
-    cluster::{
-        definition::DefinitionError,
-        lock::{Lock, LockError, MAX_FILE},
-        wallets::Wallets,
-    },
-    crypto::bls::SecretKey,
-    ethereum::network::Network,
+use conclave_cluster::{
+    definition::DefinitionError,
+    lock::{Lock, LockError, MAX_FILE},
+    wallets::Wallets,
 };
+use conclave_crypto::bls::SecretKey;
+use conclave_eth::network::Network;
 
 use super::{
     backups,

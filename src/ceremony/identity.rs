@@ -6,10 +6,10 @@ use rand::TryRng;
 use unicode_normalization::UnicodeNormalization as _;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::cluster::enr::Enr;
-use crate::crypto::node::NodeKey;
-use crate::recognise::without_bom;
-use crate::text::{is_typographic_quote, is_unprintable};
+use conclave_cluster::enr::Enr;
+use conclave_crypto::node::NodeKey;
+use conclave_eth::recognise::without_bom;
+use conclave_eth::text::{is_typographic_quote, is_unprintable};
 
 use super::backups;
 use super::entrance::PIN;

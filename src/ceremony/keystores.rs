@@ -17,10 +17,10 @@ use super::{
     folder::key_file_number,
     problem::Unread,
 };
-use crate::{
-    cluster::lock::Lock,
-    crypto::bls::SecretKey,
-    ethereum::keystore::{Keystore, KeystoreError, MAX_FILE_BYTES, Password},
+use conclave_cluster::lock::Lock;
+use conclave_crypto::bls::SecretKey;
+use conclave_eth::{
+    keystore::{Keystore, KeystoreError, MAX_FILE_BYTES, Password},
     recognise::Content,
 };
 

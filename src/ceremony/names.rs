@@ -13,8 +13,8 @@ use sha2::{Digest, Sha256};
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 use unicode_security::skeleton;
 
-use crate::crypto::node::NodePublicKey;
-use crate::text::{is_unprintable, is_variant};
+use conclave_crypto::node::NodePublicKey;
+use conclave_eth::text::{is_unprintable, is_variant};
 
 use super::files::{Cause, Disk, PUBLIC};
 use super::folder::{CEREMONY, DataFolder};
@@ -229,7 +229,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::crypto::node::NodeKey;
+    use conclave_crypto::node::NodeKey;
 
     fn key(byte: u8) -> NodePublicKey {
         NodeKey::from_bytes(&[byte; 32]).unwrap().public()

@@ -20,11 +20,11 @@ use std::fmt;
 
 use toml::{Table, Value};
 
-use crate::ethereum::address::Address;
-use crate::ethereum::unspendable::unspendable;
-use crate::recognise::why_no_toml;
-use crate::secret_text::quoted;
-use crate::text::is_unprintable;
+use conclave_eth::address::Address;
+use conclave_eth::recognise::why_no_toml;
+use conclave_eth::secret_text::quoted;
+use conclave_eth::text::is_unprintable;
+use conclave_eth::unspendable::unspendable;
 
 use super::problem::{Kind, Problem};
 
@@ -871,7 +871,7 @@ mod tests {
             let path = entry.unwrap().path();
             let plan = Plan::parse(&std::fs::read_to_string(&path).unwrap()).unwrap();
             assert!(plan.validators.iter().all(|payout| *payout == Payout::default()));
-            let network = crate::ethereum::network::Network::by_name(&plan.network).unwrap();
+            let network = conclave_eth::network::Network::by_name(&plan.network).unwrap();
             assert!(!network.real_money, "rehearse runs it as it is");
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
             found.push((

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::files::{Cause, FileError};
-use crate::cluster::{definition::DefinitionError, lock::LockError};
-use crate::ethereum::{deposit::DepositError, keystore::KeystoreError};
+use conclave_cluster::{definition::DefinitionError, lock::LockError};
+use conclave_eth::{deposit::DepositError, keystore::KeystoreError};
 
 /// Which of the documented exit codes a problem leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

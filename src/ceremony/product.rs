@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
-use crate::cluster::definition::Definition;
-use crate::cluster::lock::{
+use conclave_cluster::definition::Definition;
+use conclave_cluster::lock::{
     BuilderRegistration, DistributedValidator, Lock, LockBody, LockError, PartialDeposit,
 };
-use crate::crypto::bls::{PublicKey, Signature};
-use crate::crypto::domains;
-use crate::crypto::hash::{Hash, sha256};
-use crate::dkg::operator::Finished;
-use crate::dkg::outputs::{GroupKeys, ValidatorKeys};
-use crate::dkg::terms::{Product, Terms, TermsError};
-use crate::ethereum::deposit::{
+use conclave_crypto::bls::{PublicKey, Signature};
+use conclave_crypto::domains;
+use conclave_crypto::hash::{Hash, sha256};
+use conclave_dkg::operator::Finished;
+use conclave_dkg::outputs::{GroupKeys, ValidatorKeys};
+use conclave_dkg::terms::{Product, Terms, TermsError};
+use conclave_eth::deposit::{
     DepositEntry, DepositError, DepositMessage, deposit_file_name, write_deposit_file,
 };
-use crate::ethereum::network::Network;
-use crate::ethereum::registration::Registration;
+use conclave_eth::network::Network;
+use conclave_eth::registration::Registration;
 
 /// The messages and the lock of one definition on one network.
 pub struct ClusterProduct {

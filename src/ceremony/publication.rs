@@ -21,8 +21,8 @@ use super::problem::{Kind, Problem};
 use super::product;
 use super::restored;
 use super::staging::{self, Proven};
-use crate::cluster::lock::Lock;
 use crate::validator::guard::{Cluster, Guard, Mark};
+use conclave_cluster::lock::Lock;
 
 const HEADER: &str = "conclave/publication/1";
 /// The folder, in that of an attempt, of staged keystores.

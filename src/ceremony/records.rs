@@ -1,9 +1,9 @@
 //! What the journal's records hold: entries, evidence and notes, told apart by their first byte.
 
-use crate::dkg::board::Note;
-use crate::dkg::entry::{Entry, Step};
-use crate::dkg::evidence::Evidence;
-use crate::dkg::terms::Terms;
+use conclave_dkg::board::Note;
+use conclave_dkg::entry::{Entry, Step};
+use conclave_dkg::evidence::Evidence;
+use conclave_dkg::terms::Terms;
 
 const ENTRY: u8 = 0;
 const EVIDENCE: u8 = 1;

@@ -12,15 +12,13 @@ use super::{
     restored,
     verify::{Item, Material, verify_with},
 };
-use crate::{
-    cluster::{
-        lock::{Lock, MAX_FILE},
-        wallets::Wallets,
-    },
-    ethereum::{
-        deposit::{MAX_FILE_BYTES, deposit_file_name},
-        network::Network,
-    },
+use conclave_cluster::{
+    lock::{Lock, MAX_FILE},
+    wallets::Wallets,
+};
+use conclave_eth::{
+    deposit::{MAX_FILE_BYTES, deposit_file_name},
+    network::Network,
 };
 
 /// What is there beside lock, identity and shares.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::{Disk, FileError, PUBLIC};
 use super::problem::Problem;
-use crate::text::printable;
+use conclave_eth::text::printable;
 
 /// The mark of a folder whose share has moved.
 pub const RETIRED: &str = "RETIRED";

@@ -12,10 +12,10 @@ use rand::TryRng;
 use rayon::prelude::*;
 use zeroize::Zeroizing;
 
-use crate::cluster::lock::{DistributedValidator, Lock};
-use crate::crypto::bls::SecretKey;
-use crate::crypto::hash::{Hash, sha256};
-use crate::ethereum::keystore::{Derived, Kdf, Keystore, Password, lanes_of_many};
+use conclave_cluster::lock::{DistributedValidator, Lock};
+use conclave_crypto::bls::SecretKey;
+use conclave_crypto::hash::{Hash, sha256};
+use conclave_eth::keystore::{Derived, Kdf, Keystore, Password, lanes_of_many};
 
 use super::attempt::Mark;
 use super::backups;

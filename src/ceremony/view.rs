@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::dkg::board::{Board, Data, Slot};
-use crate::dkg::entry::{Id, Step};
-use crate::dkg::evidence::{Finding, Kind};
-use crate::dkg::operator::Operator;
 use crate::p2p::sync::Ledger;
 use crate::p2p::wire::{Bytes, Item, Verdict};
+use conclave_dkg::board::{Board, Data, Slot};
+use conclave_dkg::entry::{Id, Step};
+use conclave_dkg::evidence::{Finding, Kind};
+use conclave_dkg::operator::Operator;
 
 use super::names::Names;
 use super::progress::{self, Link, OperatorProgress, Snapshot};
@@ -435,7 +435,7 @@ fn waiting(operators: &[OperatorProgress], has_files: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dkg::tests::sim::{Sim, node_key};
+    use conclave_dkg::testing::{Sim, node_key};
 
     fn seen_by(sim: &Sim, i: usize) -> Snapshot {
         let connected: BTreeSet<u16> = (1..=3).filter(|j| usize::from(*j) != i + 1).collect();

@@ -15,7 +15,7 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::text::printable;
+use conclave_eth::text::printable;
 
 /// So much may wait.
 const QUEUE: usize = 4096;

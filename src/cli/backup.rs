@@ -16,7 +16,7 @@ use crate::ceremony::{
     retirement,
 };
 
-use crate::text::timestamp;
+use conclave_eth::text::timestamp;
 
 use super::{
     Context,

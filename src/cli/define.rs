@@ -8,8 +8,8 @@ use crate::ceremony::names::Names;
 use crate::ceremony::plan::{Payout, Plan};
 use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::progress::Event;
-use crate::cluster::enr::Enr;
-use crate::ethereum::address::Address;
+use conclave_cluster::enr::Enr;
+use conclave_eth::address::Address;
 
 use super::args::DefineArgs;
 use super::payee::{self, Payees};

@@ -11,16 +11,16 @@ use crate::{
         problem::{Kind, Problem},
         retirement,
     },
-    cluster::lock::Lock,
-    ethereum::{exit::VoluntaryExit, network::Network},
     validator::{
         beacon::nodes::Nodes,
-        chain::{spec::Pinned, time::Time},
+        chain::spec::Pinned,
         control::{self, Answer, ControlError, Refusal, Request, Wish},
         exits::{Domain, MAX_FILE_BYTES, PartialExit, Standing, key_text, partial_name},
         group::Group,
     },
 };
+use conclave_cluster::lock::Lock;
+use conclave_eth::{chain::time::Time, exit::VoluntaryExit, network::Network};
 
 use super::{
     Context,

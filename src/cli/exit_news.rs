@@ -1,6 +1,7 @@
 //! What a running node says of voluntary exits.
 
-use crate::{ethereum::exit::VoluntaryExit, validator::node::ExitNews};
+use crate::validator::node::ExitNews;
+use conclave_eth::exit::VoluntaryExit;
 
 use super::{
     news::{Event, Who},

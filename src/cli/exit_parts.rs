@@ -12,12 +12,12 @@ use crate::{
         files::{Cause, Disk, FileError, SECRET, is_folder, is_there},
         problem::{Kind, Problem},
     },
-    ethereum::exit::VoluntaryExit,
     validator::{
         control::{self, Answer, ControlError, Request},
         exits::{self, Combined, Lacking, MAX_FILE_BYTES, PartialExit, signed_file, signed_name},
     },
 };
+use conclave_eth::exit::VoluntaryExit;
 
 use super::{
     Context,

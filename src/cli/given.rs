@@ -23,8 +23,8 @@ use zeroize::Zeroizing;
 use crate::ceremony::files::may_be_there;
 use crate::ceremony::problem::{Kind, Problem};
 use crate::p2p::node::{can_dial, can_listen};
-use crate::recognise::without_bom;
-use crate::secret_text::Secret;
+use conclave_eth::recognise::without_bom;
+use conclave_eth::secret_text::Secret;
 
 use super::{
     args::{self, Cli},
@@ -316,7 +316,7 @@ fn unfit(id: &str, name: &str, value: &OsStr) -> Option<Problem> {
         let secret = secret_file(id, value)?;
         let what = format!(
             "the file that {name} names holds what looks like {secret}: {}",
-            crate::text::printable(&value.to_string_lossy())
+            conclave_eth::text::printable(&value.to_string_lossy())
         );
         return Some(not_a_secret(Kind::BadInput, &what, secret));
     }
@@ -409,7 +409,7 @@ fn quotes(name: &str) -> Problem {
 
 /// Quotes of keyboards, and of programs that think to know better.
 pub(super) fn is_quote(c: char) -> bool {
-    matches!(c, '"' | '\'' | '`') || crate::text::is_typographic_quote(c)
+    matches!(c, '"' | '\'' | '`') || conclave_eth::text::is_typographic_quote(c)
 }
 
 pub(super) fn is_quoted(text: &str) -> bool {

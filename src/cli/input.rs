@@ -6,10 +6,10 @@ use crate::ceremony::files::Disk;
 use crate::ceremony::folder::MAX_JSON_BYTES;
 use crate::ceremony::plan::{MAX_PLAN_BYTES, Plan};
 use crate::ceremony::problem::{Kind, Problem};
-use crate::cluster::definition::{Definition, DefinitionError, MAX_FILE};
-use crate::cluster::lock::{Lock, LockError};
-use crate::ethereum::network::{MAX_FILE_BYTES, Network};
-use crate::recognise::{Content, without_bom};
+use conclave_cluster::definition::{Definition, DefinitionError, MAX_FILE};
+use conclave_cluster::lock::{Lock, LockError};
+use conclave_eth::network::{MAX_FILE_BYTES, Network};
+use conclave_eth::recognise::{Content, without_bom};
 
 /// Reads a lock. Its hashes and signatures are not checked yet.
 ///

@@ -19,8 +19,8 @@ use crate::ceremony::restored::RESTORED;
 use crate::ceremony::results::{self, Memory, Results};
 use crate::ceremony::retirement;
 use crate::ceremony::secrecy;
-use crate::cluster::lock::Lock;
-use crate::ethereum::keystore::Kdf;
+use conclave_cluster::lock::Lock;
+use conclave_eth::keystore::Kdf;
 
 use super::args::{JoinArgs, KdfChoice};
 use super::output::{Output, printable};

@@ -18,7 +18,7 @@ use rustix::{
 };
 use zeroize::Zeroizing;
 
-use crate::secret_text::Secret;
+use conclave_eth::secret_text::Secret;
 
 use super::{
     folded::folded,

@@ -18,14 +18,13 @@ use crate::{
         retirement::{self, State},
         verify::{DEPOSIT_FILES, Row, gather, verify_with},
     },
-    cluster::{lock::Lock, report::Outcome, wallets::Wallets},
-    ethereum::network::Network,
-    text::timestamp,
     validator::{
         guard::{Cluster, Guard, Mark},
         node::SOFTWARE,
     },
 };
+use conclave_cluster::{lock::Lock, report::Outcome, wallets::Wallets};
+use conclave_eth::{network::Network, text::timestamp};
 
 use super::{
     Context,

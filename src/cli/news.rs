@@ -5,11 +5,9 @@ use serde::Serialize;
 
 use crate::{
     ceremony::progress::Unreachable,
-    validator::{
-        core::{Account, ChainClock, Missed},
-        duty::{Kind, Purpose},
-    },
+    validator::core::{Account, ChainClock, Missed},
 };
+use conclave_eth::duty::{Kind, Purpose};
 
 /// An operator as events name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

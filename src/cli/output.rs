@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::ceremony::problem::Problem;
 use crate::ceremony::progress::Event;
-use crate::text::escaped;
-pub use crate::text::printable;
+use conclave_eth::text::escaped;
+pub use conclave_eth::text::printable;
 
 use super::folded::{folded, marked};
 

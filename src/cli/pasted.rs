@@ -3,7 +3,7 @@
 //! removed without guessing.
 
 use crate::ceremony::problem::{Kind, Problem};
-use crate::ethereum::address::{Address, AddressError};
+use conclave_eth::address::{Address, AddressError};
 
 use super::given::is_quote;
 

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::ceremony::plan::{Plan, is_rehearsal_address, refuse_address_of_nobody};
 use crate::ceremony::problem::Problem;
-use crate::cluster::definition::Definition;
-use crate::ethereum::address::Address;
-use crate::ethereum::network::Network;
+use conclave_cluster::definition::Definition;
+use conclave_eth::address::Address;
+use conclave_eth::network::Network;
 
 use super::{Context, pasted, prompt::Prompt};
 
@@ -159,8 +159,8 @@ mod tests {
     use crate::ceremony::plan::REHEARSAL_ADDRESS;
     use crate::ceremony::problem::Kind;
     use crate::cli::output::Output;
-    use crate::cluster::enr::Enr;
-    use crate::crypto::node::NodeKey;
+    use conclave_cluster::enr::Enr;
+    use conclave_crypto::node::NodeKey;
 
     fn context() -> Context {
         Context {

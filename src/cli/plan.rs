@@ -7,7 +7,7 @@ use crate::ceremony::plan::{
 };
 use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::progress::Event;
-use crate::ethereum::network::Network;
+use conclave_eth::network::Network;
 
 use super::args::PlanArgs;
 use super::given::is_quoted;

@@ -6,7 +6,7 @@ use std::io;
 use zeroize::Zeroizing;
 
 use crate::ceremony::problem::{Kind, Problem};
-use crate::secret_text::Secret;
+use conclave_eth::secret_text::Secret;
 
 use super::{
     interrupts,

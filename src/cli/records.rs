@@ -6,8 +6,8 @@
 
 use crate::ceremony::identity::check_new_name;
 use crate::ceremony::problem::Problem;
-use crate::cluster::enr::Enr;
-use crate::secret_text::{Secret, quoted};
+use conclave_cluster::enr::Enr;
+use conclave_eth::secret_text::{Secret, quoted};
 
 use super::given::is_quote;
 use super::output::printable;
@@ -279,7 +279,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::crypto::node::NodeKey;
+    use conclave_crypto::node::NodeKey;
 
     fn enr(seed: u8) -> String {
         Enr::create(&NodeKey::from_bytes(&[seed; 32]).unwrap())

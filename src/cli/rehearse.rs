@@ -18,13 +18,13 @@ use crate::ceremony::progress::Event;
 use crate::ceremony::publication::key_file_names;
 use crate::ceremony::randomness::weight_seed;
 use crate::ceremony::verify::{gather, verify};
-use crate::cluster::lock::Lock;
-use crate::cluster::report::Outcome;
-use crate::crypto::bls::{PublicKey, SecretKey, Signature};
-use crate::crypto::hash::sha256;
-use crate::crypto::threshold::recover_signature;
-use crate::ethereum::keystore::{Keystore, Password};
-use crate::ethereum::network::Network;
+use conclave_cluster::lock::Lock;
+use conclave_cluster::report::Outcome;
+use conclave_crypto::bls::{PublicKey, SecretKey, Signature};
+use conclave_crypto::hash::sha256;
+use conclave_crypto::threshold::recover_signature;
+use conclave_eth::keystore::{Keystore, Password};
+use conclave_eth::network::Network;
 
 use super::args::{KdfChoice, RehearseArgs};
 use super::screen::Screen;
@@ -138,7 +138,7 @@ fn refuse_real_money(network: &Network) -> Result<(), Problem> {
 
 fn out_folder(args: &RehearseArgs) -> Result<PathBuf, Problem> {
     let out = args.out.clone().unwrap_or_else(|| {
-        let now = crate::text::timestamp(std::time::SystemTime::now());
+        let now = conclave_eth::text::timestamp(std::time::SystemTime::now());
         let digits: String = now.chars().filter(char::is_ascii_digit).collect();
         PathBuf::from(format!(
             "rehearsal-{}-{}",

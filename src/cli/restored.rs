@@ -243,9 +243,9 @@ mod tests {
             files::{Disk, crashing_disk},
             restored::RESTORED,
         },
-        crypto::node::NodeKey,
         validator::{group::Operator, guard::ValidatorKeys},
     };
+    use conclave_crypto::node::NodeKey;
 
     fn cluster() -> Cluster {
         let keys = ValidatorKeys {

@@ -21,13 +21,7 @@ use crate::{
         problem::{Kind, Problem},
         progress, retirement, secrecy,
     },
-    cluster::{
-        definition::Definition, lock::DistributedValidator, report::Outcome as Checked, wallets::Wallets,
-    },
-    crypto::node::{NodeKey, NodePublicKey},
-    ethereum::network::Network,
     p2p::node::peer_id,
-    recognise::without_bom,
     validator::{
         beacon::{
             answers::{RegistrationMessage, SignedRegistration},
@@ -43,6 +37,11 @@ use crate::{
         pulse::Pulse,
     },
 };
+use conclave_cluster::{
+    definition::Definition, lock::DistributedValidator, report::Outcome as Checked, wallets::Wallets,
+};
+use conclave_crypto::node::{NodeKey, NodePublicKey};
+use conclave_eth::{network::Network, recognise::without_bom};
 
 use super::{
     Context,

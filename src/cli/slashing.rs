@@ -13,13 +13,13 @@ use crate::{
         problem::{Kind, Problem},
         restored, retirement,
     },
-    crypto::hash::Hash,
-    ethereum::network::Network,
     validator::guard::{
         self, Cluster, Future, Guard, GuardError, Imported, Key, Mark, Progress, Record,
         interchange::{Horizon, Interchange, InterchangeError, MAX_FILE_BYTES},
     },
 };
+use conclave_crypto::hash::Hash;
+use conclave_eth::network::Network;
 
 use super::{
     Context,

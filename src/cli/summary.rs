@@ -9,11 +9,11 @@ use crate::ceremony::names::Names;
 use crate::ceremony::plan::{is_rehearsal_address, tolerance};
 use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::progress::Event;
-use crate::cluster::definition::{Definition, SignatureStatus};
-use crate::crypto::node::NodePublicKey;
-use crate::ethereum::address::Address;
-use crate::ethereum::network::Network;
-use crate::ethereum::unspendable::unspendable;
+use conclave_cluster::definition::{Definition, SignatureStatus};
+use conclave_crypto::node::NodePublicKey;
+use conclave_eth::address::Address;
+use conclave_eth::network::Network;
+use conclave_eth::unspendable::unspendable;
 
 use super::Context;
 use super::output::printable;
@@ -239,8 +239,8 @@ mod tests {
     use super::*;
     use crate::ceremony::define::definition;
     use crate::ceremony::plan::Plan;
-    use crate::cluster::enr::Enr;
-    use crate::crypto::node::NodeKey;
+    use conclave_cluster::enr::Enr;
+    use conclave_crypto::node::NodeKey;
 
     #[test]
     fn the_summary_says_everything() {

@@ -11,9 +11,9 @@ use crate::ceremony::progress::Event;
 use crate::ceremony::randomness::weight_seed;
 use crate::ceremony::secrecy;
 use crate::ceremony::verify::{Material, Row, Verification, gather, network_of, verify_with};
-use crate::cluster::report::Outcome;
-use crate::cluster::wallets::Wallets;
-use crate::ethereum::network::Network;
+use conclave_cluster::report::Outcome;
+use conclave_cluster::wallets::Wallets;
+use conclave_eth::network::Network;
 
 use super::Context;
 use super::args::VerifyArgs;

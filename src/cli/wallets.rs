@@ -1,13 +1,11 @@
 //! `--contract-wallet` and `--execution-client`: what is known of wallets that are contracts.
 
-use crate::{
-    ceremony::{
-        execution::ExecutionClient,
-        problem::{Kind, Problem},
-    },
-    cluster::{definition::Definition, report::Outcome, wallets::Wallets},
-    ethereum::{address::Address, network::Network},
+use crate::ceremony::{
+    execution::ExecutionClient,
+    problem::{Kind, Problem},
 };
+use conclave_cluster::{definition::Definition, report::Outcome, wallets::Wallets};
+use conclave_eth::{address::Address, network::Network};
 
 use super::{Context, args::ContractWallets, output::printable, pasted};
 

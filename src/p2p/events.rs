@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::protocol::Protocol;
-use crate::text::timestamp;
+use conclave_eth::text::timestamp;
 
 /// Why a connection to an operator ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

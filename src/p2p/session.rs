@@ -18,7 +18,7 @@ use super::{
     frame::{self, FrameError},
     protocol::{Bounds, Frame, Protocol},
 };
-use crate::text::of_connection;
+use conclave_eth::text::of_connection;
 
 /// At most so many bytes of one peer's messages wait for the caller, unless a single one is larger.
 const UNREAD: usize = 4 << 20;

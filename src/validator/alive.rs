@@ -11,13 +11,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::{
-    crypto::{
-        domains,
-        hash::{Hash, sha256},
-    },
-    dkg::wire::Reader,
+use conclave_crypto::{
+    domains,
+    hash::{Hash, sha256},
 };
+use conclave_dkg::wire::Reader;
 
 use super::agreement::Signatures;
 
@@ -286,7 +284,8 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{crypto::node::NodeKey, validator::agreement::NodeSignatures};
+    use crate::validator::agreement::NodeSignatures;
+    use conclave_crypto::node::NodeKey;
 
     const LOCK: Hash = [7; 32];
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
-use crate::crypto::{
+use conclave_crypto::{
     bls::{PublicKey, Signature, verify_batch},
     hash::{Hash, WeightStream},
     threshold::recover_signature,
@@ -315,10 +315,8 @@ pub fn items(signed: Vec<(Place, Hash, Signature)>) -> Vec<Item> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        crypto::{bls::SecretKey, node::NodeKey, scalar::Scalar},
-        validator::group::{Operator, Validator},
-    };
+    use crate::validator::group::{Operator, Validator};
+    use conclave_crypto::{bls::SecretKey, node::NodeKey, scalar::Scalar};
 
     const SEED: [u8; 32] = [5; 32];
     const ROOT: Hash = [42; 32];

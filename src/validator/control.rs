@@ -19,7 +19,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::ceremony::folder::SOCKET;
-use crate::recognise::why_no_json;
+use conclave_eth::recognise::why_no_json;
 
 /// Most bytes of a request, with the end of its line.
 pub const MAX_REQUEST: usize = 64 * 1024;

@@ -1,9 +1,7 @@
 //! The group as its lock describes it: who the operators are, and the keys of the validators.
 
-use crate::{
-    cluster::lock::Lock,
-    crypto::{bls::PublicKey, hash::Hash, node::NodePublicKey},
-};
+use conclave_cluster::lock::Lock;
+use conclave_crypto::{bls::PublicKey, hash::Hash, node::NodePublicKey};
 
 /// An operator of the lock.
 #[derive(Debug, Clone)]

@@ -4,14 +4,14 @@
 //! whenever it connects. A node keeps with its guard how far it has signed itself, exactly as they do: who is shown a newer
 //! proof than that has an old disk, and raises its guard.
 
-use crate::crypto::hash::Hash;
+use conclave_crypto::hash::Hash;
 
 use super::{
     agreement::Signatures,
-    duty::Purpose,
     guard::{Newest, Progress},
     partials::Proof,
 };
+use conclave_eth::duty::Purpose;
 
 /// The newest proofs of one operator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -77,13 +77,11 @@ fn order(proof: &Proof) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        crypto::node::NodeKey,
-        validator::{
-            agreement::NodeSignatures,
-            partials::{Item, Partials},
-        },
+    use crate::validator::{
+        agreement::NodeSignatures,
+        partials::{Item, Partials},
     };
+    use conclave_crypto::node::NodeKey;
 
     fn proof(purpose: Purpose, slot: u64, epochs: (u64, u64)) -> Proof {
         let item = Item {

@@ -6,7 +6,6 @@
 //!
 //! | Read in this order | |
 //! |---|---|
-//! | [`duty`] | what there is to do in a slot |
 //! | [`group`] | operators and validators, as the lock names them |
 //! | [`chain`] | time, forks, containers and signing roots |
 //! | [`beacon`] | the client of beacon nodes |
@@ -32,7 +31,6 @@ pub mod chain;
 pub mod combine;
 pub mod control;
 pub mod core;
-pub mod duty;
 pub mod exits;
 pub mod group;
 pub mod guard;

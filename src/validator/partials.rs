@@ -9,15 +9,14 @@
 
 use std::sync::Arc;
 
-use crate::{
-    crypto::{
-        domains,
-        hash::{Hash, sha256},
-    },
-    dkg::wire::Reader,
+use conclave_crypto::{
+    domains,
+    hash::{Hash, sha256},
 };
+use conclave_dkg::wire::Reader;
 
-use super::{agreement::Signatures, duty::Purpose};
+use super::agreement::Signatures;
+use conclave_eth::duty::Purpose;
 
 /// Bytes of an encoded header.
 pub const HEADER: usize = 57;
@@ -255,7 +254,8 @@ impl Proof {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{crypto::node::NodeKey, validator::agreement::NodeSignatures};
+    use crate::validator::agreement::NodeSignatures;
+    use conclave_crypto::node::NodeKey;
 
     const LOCK: Hash = [7; 32];
 

@@ -18,17 +18,19 @@
 
 use std::sync::Arc;
 
-use crate::{crypto::hash::Hash, dkg::wire::Reader, p2p::fields::Fields};
+use crate::p2p::fields::Fields;
+use conclave_crypto::hash::Hash;
+use conclave_dkg::wire::Reader;
 
 use super::{
     agreement,
     alive::{Alive, Instance, LONGEST as LONGEST_ALIVE},
-    duty::Kind,
     exits::{self, PartialExit},
     memory::Proofs,
     partials::{PROOF, Partials, Proof},
 };
-use crate::validator::chain::fork::Fork;
+use conclave_eth::chain::fork::Fork;
+use conclave_eth::duty::Kind;
 
 /// Version of these messages, sent in the [`Hello`].
 pub const PROTOCOL: u16 = 1;

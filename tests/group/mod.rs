@@ -18,11 +18,11 @@ use conclave::ceremony::files::Disk;
 use conclave::ceremony::folder::DataFolder;
 use conclave::ceremony::identity::Identity;
 use conclave::ceremony::plan::Plan;
-use conclave::cluster::definition::Definition;
-use conclave::cluster::lock::Lock;
-use conclave::crypto::node::NodeKey;
-use conclave::ethereum::keystore::{Keystore, Password};
-use conclave::ethereum::network::Network;
+use conclave_cluster::definition::Definition;
+use conclave_cluster::lock::Lock;
+use conclave_crypto::node::NodeKey;
+use conclave_eth::keystore::{Keystore, Password};
+use conclave_eth::network::Network;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 

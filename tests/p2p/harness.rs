@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use conclave::{
-    crypto::node::NodeKey,
-    p2p::{
-        events::{Event, Events, Reason},
-        node::{self, Command, Config, Handle},
-        protocol::Protocol,
-    },
+use conclave::p2p::{
+    events::{Event, Events, Reason},
+    node::{self, Command, Config, Handle},
+    protocol::Protocol,
 };
+use conclave_crypto::node::NodeKey;
 use libp2p::{Multiaddr, Swarm, SwarmBuilder, identity, noise, tcp, yamux};
 use tokio::time::timeout;
 

@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
-use conclave::crypto::bls::{PublicKey, SecretKey, Signature};
-use conclave::crypto::hash::{WeightStream, sha256};
-use conclave::crypto::threshold::recover_signature;
+use conclave_crypto::bls::{PublicKey, SecretKey, Signature};
+use conclave_crypto::hash::{WeightStream, sha256};
+use conclave_crypto::threshold::recover_signature;
 use conclave_benches::ours::Ours;
 use conclave_benches::peer::Peer;
 use conclave_benches::{SIZES, clock, lagrange, plain, subsets};
@@ -271,7 +271,7 @@ fn verification(rounds: usize) {
                         )
                     })
                     .collect();
-                conclave::crypto::bls::verify_batch(&items, &mut weights).expect("all are right");
+                conclave_crypto::bls::verify_batch(&items, &mut weights).expect("all are right");
             },
             &mut || {
                 for ((message, bytes), partial) in messages.iter().zip(&signatures).zip(&theirs) {

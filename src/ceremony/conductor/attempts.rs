@@ -6,10 +6,10 @@ use crate::ceremony::backups;
 use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::staging::KeyDeriver;
 use crate::ceremony::view::how_to_begin;
-use crate::dkg::board::{Data, Slot};
-use crate::dkg::body::Reason;
-use crate::dkg::entry::Step;
-use crate::dkg::evidence::Kind as FaultKind;
+use conclave_dkg::board::{Data, Slot};
+use conclave_dkg::body::Reason;
+use conclave_dkg::entry::Step;
+use conclave_dkg::evidence::Kind as FaultKind;
 
 use super::causes::Cause;
 use super::{Conductor, GRACE, LOST};

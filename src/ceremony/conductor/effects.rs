@@ -13,16 +13,16 @@ use crate::ceremony::randomness::weight_seed;
 use crate::ceremony::staging::{self, KeyDeriver, Proven};
 use crate::ceremony::view::item;
 use crate::ceremony::{attempt, backups, publication, records};
-use crate::cluster::lock::Lock;
-use crate::cluster::wallets::Wallets;
-use crate::dkg::entry::{Id, Step};
-use crate::dkg::evidence::Evidence;
-use crate::dkg::operator::{Effect, Finished, Mark, OwnShares};
-use crate::dkg::outputs::GroupKeys;
-use crate::dkg::secrets::Seed;
-use crate::ethereum::keystore::Kdf;
-use crate::ethereum::network::Network;
 use crate::validator::guard::{self, Cluster};
+use conclave_cluster::lock::Lock;
+use conclave_cluster::wallets::Wallets;
+use conclave_dkg::entry::{Id, Step};
+use conclave_dkg::evidence::Evidence;
+use conclave_dkg::operator::{Effect, Finished, Mark, OwnShares};
+use conclave_dkg::outputs::GroupKeys;
+use conclave_dkg::secrets::Seed;
+use conclave_eth::keystore::Kdf;
+use conclave_eth::network::Network;
 
 use super::{Conductor, Done, EVIDENCE, Handed, Outcome, view};
 

@@ -12,8 +12,8 @@ use sha2::{Digest as _, Sha256};
 use unicode_normalization::UnicodeNormalization as _;
 use zeroize::Zeroizing;
 
-use crate::{
-    ethereum::keystore::{MAX_PASSWORD_BYTES, Password, PasswordError},
+use conclave_eth::{
+    keystore::{MAX_PASSWORD_BYTES, Password, PasswordError},
     recognise::{Content, without_bom},
     text::{is_unprintable, is_variant},
 };

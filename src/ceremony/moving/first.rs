@@ -10,11 +10,9 @@
 
 use zeroize::Zeroizing;
 
-use crate::{
-    crypto::seal::{self, SealSecret},
-    dkg::wire::Reader,
-    ethereum::keystore::Password,
-};
+use conclave_crypto::seal::{self, SealSecret};
+use conclave_dkg::wire::Reader;
+use conclave_eth::keystore::Password;
 
 use super::archive::{ArchiveError, Entry, MAX_FILES, belongs};
 
@@ -71,7 +69,7 @@ mod tests {
     use std::{collections::BTreeMap, fs, path::Path};
 
     use super::*;
-    use crate::crypto::hash::sha256;
+    use conclave_crypto::hash::sha256;
 
     /// An archive that 0.1.0 wrote, its password, and what was in the folder.
     #[test]

@@ -295,7 +295,7 @@ fn finish(folder: &DataFolder, target: &Path, when: &str) -> Result<(), FileErro
 
 /// A path as it may be shown, in one line.
 fn shown(path: &Path) -> String {
-    crate::text::printable(&path.display().to_string())
+    conclave_eth::text::printable(&path.display().to_string())
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Problem> {

@@ -18,7 +18,7 @@ use super::{
     archive::{ArchiveError, Entry, MAX_BYTES, MAX_FILES, belongs},
     folders_of, of_the_moment,
 };
-use crate::recognise::Content;
+use conclave_eth::recognise::Content;
 
 /// Says to whoever opens it by hand what this is; not one of the folder's files.
 const ABOUT: &str = "ABOUT-THIS-ARCHIVE.txt";

@@ -6,25 +6,23 @@ use std::{
 };
 
 use super::{IdentityItem, Item, Known, Material, Verification};
-use crate::{
-    ceremony::{
-        folder::IDENTITY,
-        identity::parse_key,
-        keystores::{self, KeyFile, Places, Shut},
-        problem::{Remedy, Unread},
-        product,
-    },
-    cluster::{
-        definition::Definition,
-        lock::Lock,
-        report::{Check, Outcome},
-        wallets::Wallets,
-    },
-    dkg::transcript::{FAMILY, MAGIC, Transcript, TranscriptError},
-    ethereum::{
-        deposit::{self, DepositEntry, deposit_file_name, read_deposit_file},
-        network::Network,
-    },
+use crate::ceremony::{
+    folder::IDENTITY,
+    identity::parse_key,
+    keystores::{self, KeyFile, Places, Shut},
+    problem::{Remedy, Unread},
+    product,
+};
+use conclave_cluster::{
+    definition::Definition,
+    lock::Lock,
+    report::{Check, Outcome},
+    wallets::Wallets,
+};
+use conclave_dkg::transcript::{FAMILY, MAGIC, Transcript, TranscriptError};
+use conclave_eth::{
+    deposit::{self, DepositEntry, deposit_file_name, read_deposit_file},
+    network::Network,
 };
 
 /// The name of the check that a file can be read at all.
@@ -263,7 +261,7 @@ fn unfit_deposit(entries: &[DepositEntry], lock: &Lock) -> Result<Vec<(usize, bo
                 "validator {i}: the withdrawal address or type is not the definition's"
             ));
         }
-        let same = |deposit: &crate::cluster::lock::PartialDeposit| {
+        let same = |deposit: &conclave_cluster::lock::PartialDeposit| {
             deposit.amount == message.amount && deposit.signature == entry.signature
         };
         if !validator.deposits.is_empty() && !validator.deposits.iter().any(same) {

@@ -3,22 +3,20 @@
 use std::sync::Arc;
 
 use super::{Item, Row, Verification, checks};
-use crate::{
-    ceremony::{
-        names::Names,
-        problem::{Remedy, Unread},
-        product,
-    },
-    cluster::{definition::Definition, report::Outcome},
-    crypto::hash::Hash,
-    dkg::{
-        body::JoinBody,
-        entry::Step,
-        evidence::{Evidence, FAMILY, MAGIC},
-        terms::Terms,
-    },
-    ethereum::network::Network,
+use crate::ceremony::{
+    names::Names,
+    problem::{Remedy, Unread},
+    product,
 };
+use conclave_cluster::{definition::Definition, report::Outcome};
+use conclave_crypto::hash::Hash;
+use conclave_dkg::{
+    body::JoinBody,
+    entry::Step,
+    evidence::{Evidence, FAMILY, MAGIC},
+    terms::Terms,
+};
+use conclave_eth::network::Network;
 
 /// The name of the check that it proves what it says.
 const PROVES: &str = "proves a fault";

@@ -5,22 +5,22 @@ use std::path::{Path, PathBuf};
 use serde::de::IgnoredAny;
 
 use super::{IdentityItem, Item, Material};
-use crate::{
-    ceremony::{
-        conductor::{EVIDENCE, TRANSCRIPT},
-        files::{Disk, is_folder, may_be_there},
-        folder::{
-            CEREMONY, DEFINITION, IDENTITY, LOCK, MAX_JSON_BYTES, SLASHING_PROTECTION, VALIDATOR_KEYS,
-            is_deposit_file,
-        },
-        keystores::KeyFile,
-        names::Names,
-        problem::{Problem, Unread},
-        publication, restored, retirement,
+use crate::ceremony::{
+    conductor::{EVIDENCE, TRANSCRIPT},
+    files::{Disk, is_folder, may_be_there},
+    folder::{
+        CEREMONY, DEFINITION, IDENTITY, LOCK, MAX_JSON_BYTES, SLASHING_PROTECTION, VALIDATOR_KEYS,
+        is_deposit_file,
     },
-    cluster::{definition, lock},
-    dkg::{evidence, transcript},
-    ethereum::{deposit, keystore},
+    keystores::KeyFile,
+    names::Names,
+    problem::{Problem, Unread},
+    publication, restored, retirement,
+};
+use conclave_cluster::{definition, lock};
+use conclave_dkg::{evidence, transcript};
+use conclave_eth::{
+    deposit, keystore,
     recognise::{Content, why_no_json, without_bom},
 };
 

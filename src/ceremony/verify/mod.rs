@@ -21,16 +21,14 @@ use super::{
     names::Names,
     problem::{Remedy, Unread},
 };
-use crate::{
-    cluster::{
-        definition::Definition,
-        lock::Lock,
-        report::{Check, Outcome},
-        wallets::Wallets,
-    },
-    crypto::hash::Hash,
-    ethereum::network::Network,
+use conclave_cluster::{
+    definition::Definition,
+    lock::Lock,
+    report::{Check, Outcome},
+    wallets::Wallets,
 };
+use conclave_crypto::hash::Hash;
+use conclave_eth::network::Network;
 
 /// One line of the result: what was checked in which file, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! What a transcript shows beside the lock: attempts, faults, and what is not in it.
 
 use super::Verification;
-use crate::{cluster::report::Outcome, dkg::transcript::Findings};
+use conclave_cluster::report::Outcome;
+use conclave_dkg::transcript::Findings;
 
 /// How many things of one sort are listed; a file of others can hold any number.
 const LISTED: usize = 8;
@@ -113,7 +114,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::dkg::{
+    use conclave_dkg::{
         evidence::{Finding, Kind},
         outputs::GroupKeys,
     };

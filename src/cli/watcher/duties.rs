@@ -9,11 +9,11 @@ use crate::{
     },
     validator::{
         core::{Account, Cause, Decision, Missed},
-        duty::Purpose,
         node::Delivery,
         overview::words::brief,
     },
 };
+use conclave_eth::duty::Purpose;
 
 use super::{Told, Watcher};
 

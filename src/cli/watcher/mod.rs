@@ -26,12 +26,12 @@ use standing::Leaving;
 
 use crate::validator::observed::Dissenter;
 use crate::validator::{
-    chain::{spec::Parting, time::Time},
-    duty::Purpose,
+    chain::spec::Parting,
     guard::{Mark, Start},
     node::{ExitNews, News},
     overview::words::{span, stood_still},
 };
+use conclave_eth::{chain::time::Time, duty::Purpose};
 
 use super::{
     exit_news,

@@ -12,10 +12,10 @@ use crate::{
         },
         chain::spec::{Chain, Genesis, Spec},
         core::{Account, Cause, ChainClock, Decision, Missed, Report, Restoring, Standstill, Times},
-        duty::{Duty, Kind, Purpose},
         node::Delivery,
     },
 };
+use conclave_eth::duty::{Duty, Kind, Purpose};
 
 fn watcher() -> Watcher {
     let names = ["alice", "bob", "carol", "da\u{1b}ve"]

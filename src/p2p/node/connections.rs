@@ -23,7 +23,7 @@ use crate::p2p::{
     session::{self, Who},
     stream::{Happened, Opened, StreamEvent},
 };
-use crate::text::of_connection;
+use conclave_eth::text::of_connection;
 
 /// Whoever is connected has so long to open the stream, or to answer the request for it.
 const SILENCE: Duration = Duration::from_secs(10);

@@ -51,8 +51,8 @@ use super::{
     protocol::{Bounds, Dialect, Protocol},
     stream::Names,
 };
-use crate::crypto::node::{NodeKey, NodePublicKey};
-use crate::text::of_connection;
+use conclave_crypto::node::{NodeKey, NodePublicKey};
+use conclave_eth::text::of_connection;
 
 /// What a node needs to know.
 pub struct Config<P: Protocol> {

@@ -13,7 +13,7 @@ use crate::p2p::{
     protocol::Protocol,
     stream::Names,
 };
-use crate::text::line;
+use conclave_eth::text::line;
 
 /// The same refusal, and strangers in all, are reported at most this often.
 const REPEAT: Duration = Duration::from_secs(60);

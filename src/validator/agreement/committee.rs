@@ -1,12 +1,10 @@
 //! Who agrees: the operators, the threshold, who leads, and how messages are signed.
 
-use crate::{
-    crypto::{
-        hash::Hash,
-        node::{NodeKey, NodePublicKey},
-    },
-    validator::duty::Duty,
+use conclave_crypto::{
+    hash::Hash,
+    node::{NodeKey, NodePublicKey},
 };
+use conclave_eth::duty::Duty;
 
 use super::messages::{Body, Certificate, MAX_OPERATORS, Message, Proposal, Step, Vote};
 use super::messages::{proposal_digest, value_id, vote_digest};
@@ -200,7 +198,7 @@ impl<S: Signatures> Committee<S> {
 
 #[cfg(test)]
 mod tests {
-    use crate::validator::duty::Kind;
+    use conclave_eth::duty::Kind;
 
     use super::*;
 

@@ -5,7 +5,7 @@ use std::{convert::Infallible, fmt, sync::Arc};
 
 use arc_malachitebft_core_types::{self as types, NilOrVal, Round, VoteType};
 
-use crate::crypto::hash::Hash;
+use conclave_crypto::hash::Hash;
 
 use super::messages::{Step, value_id};
 

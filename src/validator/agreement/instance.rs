@@ -11,7 +11,8 @@ use arc_malachitebft_core_types::{
     SignedMessage, ThresholdParam, ThresholdParams, Timeout, TimeoutKind, Validity,
 };
 
-use crate::{crypto::hash::Hash, validator::duty::Duty};
+use conclave_crypto::hash::Hash;
+use conclave_eth::duty::Duty;
 
 use super::{
     committee::{Committee, Signatures},

@@ -14,14 +14,12 @@
 
 use std::sync::Arc;
 
-use crate::{
-    crypto::{
-        domains,
-        hash::{Hash, sha256},
-    },
-    dkg::wire::Reader,
-    validator::duty::{Duty, Kind},
+use conclave_crypto::{
+    domains,
+    hash::{Hash, sha256},
 };
+use conclave_dkg::wire::Reader;
+use conclave_eth::duty::{Duty, Kind};
 
 /// The last round of an agreement, from 0. Messages of later ones are refused: they would only cost memory.
 pub const LAST_ROUND: u8 = 16;

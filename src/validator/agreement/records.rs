@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::crypto::hash::Hash;
+use conclave_crypto::hash::Hash;
 
 use super::messages::{Certificate, Proposal, RoundStatus, Status, Step, Vote};
 

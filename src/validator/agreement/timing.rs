@@ -1,6 +1,6 @@
 //! How long a node waits: fractions of a slot, so that short test slots and Gnosis's work too.
 
-use crate::validator::duty::Kind;
+use conclave_eth::duty::Kind;
 
 /// No wait is shorter, in milliseconds: networks take their time whatever the slot.
 const SHORTEST_MS: u64 = 100;

@@ -3,10 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    crypto::hash::Hash,
-    validator::chain::{json, types::BeaconBlockHeader},
-};
+use conclave_crypto::hash::Hash;
+use conclave_eth::chain::{json, types::BeaconBlockHeader};
 
 use super::choice;
 
@@ -386,8 +384,8 @@ pub struct RegistrationMessage {
     pub pubkey: [u8; 48],
 }
 
-impl From<&crate::ethereum::registration::Registration> for RegistrationMessage {
-    fn from(registration: &crate::ethereum::registration::Registration) -> Self {
+impl From<&conclave_eth::registration::Registration> for RegistrationMessage {
+    fn from(registration: &conclave_eth::registration::Registration) -> Self {
         Self {
             fee_recipient: registration.fee_recipient,
             gas_limit: registration.gas_limit,
@@ -401,7 +399,7 @@ impl From<&crate::ethereum::registration::Registration> for RegistrationMessage 
 mod tests {
     use serde_json::{Value, from_value, json};
 
-    use crate::ethereum::testing::null_is_absent;
+    use conclave_eth::testing::null_is_absent;
 
     use super::*;
 

@@ -13,7 +13,7 @@
 
 use std::cmp::Reverse;
 
-use crate::crypto::hash::Hash;
+use conclave_crypto::hash::Hash;
 
 /// A node's head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,8 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{crypto::hash::Hash, recognise::why_no_json, validator::chain::json};
+use conclave_crypto::hash::Hash;
+use conclave_eth::{chain::json, recognise::why_no_json};
 
 use super::{
     http::{BYTE_ORDER_MARK, ErrorKind, Node, NodeError, Request},
@@ -333,7 +334,7 @@ mod tests {
             Ok(Some(News::Head(head))) => Some(head),
             _ => None,
         };
-        let optional = crate::ethereum::testing::null_is_absent(&head, read);
+        let optional = conclave_eth::testing::null_is_absent(&head, read);
         assert!(
             optional.contains(&"/execution_optimistic".to_owned()),
             "{optional:?}"

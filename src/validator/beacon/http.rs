@@ -15,9 +15,10 @@ use reqwest::{
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
-use crate::text::of_connection;
-use crate::validator::chain::fork::Fork;
-use crate::validator::chain::{block::Unfit, json, spec::Mismatch};
+use crate::validator::chain::spec::Mismatch;
+use conclave_eth::chain::fork::Fork;
+use conclave_eth::chain::{block::Unfit, json};
+use conclave_eth::text::of_connection;
 
 /// Most bytes that a file of headers may have.
 pub const MAX_HEADER_FILE_BYTES: usize = 16 * 1024;
@@ -1029,7 +1030,7 @@ fn cause(error: &reqwest::Error) -> String {
 
 /// The beginning of somebody else's text, on one line.
 pub(super) fn line(text: &str) -> String {
-    crate::text::line(text, MAX_MESSAGE)
+    conclave_eth::text::line(text, MAX_MESSAGE)
 }
 
 #[cfg(test)]

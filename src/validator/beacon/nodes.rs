@@ -31,11 +31,11 @@ use std::{
 use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::{
-    crypto::hash::Hash,
-    recognise::why_no_json,
-    validator::chain::spec::{Chain, Genesis, MAX_GENESIS_BYTES, MAX_SPEC_BYTES, Parting, Pinned, Spec},
+use crate::validator::chain::spec::{
+    Chain, Genesis, MAX_GENESIS_BYTES, MAX_SPEC_BYTES, Parting, Pinned, Spec,
 };
+use conclave_crypto::hash::Hash;
+use conclave_eth::recognise::why_no_json;
 
 use super::{
     answers::{Data, Header, Syncing, Version},
@@ -838,7 +838,7 @@ impl Nodes {
         let version = version
             .ok()
             .and_then(|body| serde_json::from_slice::<Data<Version>>(&body).ok())
-            .map(|version| crate::text::line(&version.data.version, 100))
+            .map(|version| conclave_eth::text::line(&version.data.version, 100))
             .unwrap_or_default();
         let mut shared = self.shared();
         let fits = chain.fits(&shared.pinned);

@@ -26,15 +26,15 @@ use super::{
     http::{Address, ErrorKind, Node},
     nodes::{AllFailed, FAIR, FAIR_IF_HARD, From, Nodes, State},
 };
-use crate::ethereum::testing::{unhex, vectors};
-use crate::validator::chain::fork::Fork;
-use crate::{
-    ethereum::exit::{SignedVoluntaryExit, VoluntaryExit},
-    validator::chain::{
+use crate::validator::chain::spec::{Chain, Pinned};
+use conclave_eth::chain::fork::Fork;
+use conclave_eth::testing::{unhex, vectors};
+use conclave_eth::{
+    chain::{
         block::{Blobs, Block, BlockSchemas},
-        spec::{Chain, Pinned},
         types::{AttestationData, BeaconBlockHeader, Checkpoint, SyncCommitteeMessage},
     },
+    exit::{SignedVoluntaryExit, VoluntaryExit},
 };
 
 /// In the first epoch of the chain of these tests.

@@ -5,18 +5,16 @@
 
 use tree_hash::TreeHash as _;
 
-use crate::{
-    crypto::hash::{Hash, sha256},
-    ethereum::{
-        domain::{DomainType, compute_domain, compute_signing_root},
-        exit::VoluntaryExit,
-        registration::Registration,
-    },
+use conclave_crypto::hash::{Hash, sha256};
+use conclave_eth::{
+    domain::{DomainType, compute_domain, compute_signing_root},
+    exit::VoluntaryExit,
+    registration::Registration,
 };
 
-use super::{
+use super::spec::{Chain, TARGET_AGGREGATORS, TARGET_SYNC_AGGREGATORS, UnsupportedFork};
+use conclave_eth::chain::{
     merkle::number_root,
-    spec::{Chain, TARGET_AGGREGATORS, TARGET_SYNC_AGGREGATORS, UnsupportedFork},
     types::{
         AggregateAndProof, AttestationData, BeaconBlockHeader, ContributionAndProof, SignatureBytes,
         SyncAggregatorSelectionData,
@@ -174,12 +172,12 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::ethereum::testing::{unhex, vectors};
-    use crate::validator::chain::{
+    use crate::validator::chain::spec::tests::chain;
+    use conclave_eth::chain::{
         json,
-        spec::tests::chain,
         types::{SignedAggregateAndProof, SignedContributionAndProof},
     };
+    use conclave_eth::testing::{unhex, vectors};
 
     fn read<T: serde::de::DeserializeOwned>(value: &Value) -> T {
         serde_json::from_value(value.clone()).unwrap()

@@ -2,13 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{
-    crypto::hash::Hash,
-    validator::{
-        agreement::{Instance, Signatures},
-        duty::{Duty, Kind, Purpose},
-    },
-};
+use crate::validator::agreement::{Instance, Signatures};
+use conclave_crypto::hash::Hash;
+use conclave_eth::duty::{Duty, Kind, Purpose};
 
 use super::{Account, Cause, Core, Decision, Missed, Report, Standstill, Times};
 

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use crate::{
-    crypto::hash::Hash,
-    validator::{
-        agreement::{self, Effect as Agreed, Instance, Signatures, Verdict, messages::Proposal},
-        chain::types::AttestationData,
-        duty::{Duty, Kind},
-        wire::{Message, value_limit},
-    },
+use crate::validator::{
+    agreement::{self, Effect as Agreed, Instance, Signatures, Verdict, messages::Proposal},
+    wire::{Message, value_limit},
+};
+use conclave_crypto::hash::Hash;
+use conclave_eth::{
+    chain::types::AttestationData,
+    duty::{Duty, Kind},
 };
 
 use super::effects::Effect;

@@ -2,18 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{
-    dkg::wire::Reader,
-    validator::{
-        agreement::{Instance, Signatures, Verdict, messages::Proposal},
-        chain::{
-            signing::is_aggregator,
-            types::{
-                AggregateAndProof, Attestation, AttestationData, SignedAggregateAndProof, SingleAttestation,
-            },
-        },
-        duty::{Duty, Kind, Purpose},
+use crate::validator::{
+    agreement::{Instance, Signatures, Verdict, messages::Proposal},
+    chain::signing::is_aggregator,
+};
+use conclave_dkg::wire::Reader;
+use conclave_eth::{
+    chain::types::{
+        AggregateAndProof, Attestation, AttestationData, SignedAggregateAndProof, SingleAttestation,
     },
+    duty::{Duty, Kind, Purpose},
 };
 
 use super::{Core, Effect, Submission, Subscription, effects::ToCheck, schedule::Attester};

@@ -7,24 +7,22 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    crypto::hash::Hash,
-    validator::{
-        agreement::{Misbehaviour, Verdict},
-        alive::Instance,
-        chain::{
-            spec::Chain,
-            types::{
-                Attestation, AttestationData, SignedAggregateAndProof, SignedContributionAndProof,
-                SingleAttestation, SyncCommitteeContribution, SyncCommitteeMessage,
-            },
-        },
-        combine::{Job, Outcome, Place},
-        duty::{Duty, Purpose},
-        guard::{Progress, Record, Start},
-        partials::{Item, Proof},
-        wire::Message,
+use crate::validator::{
+    agreement::{Misbehaviour, Verdict},
+    alive::Instance,
+    chain::spec::Chain,
+    combine::{Job, Outcome, Place},
+    guard::{Progress, Record, Start},
+    partials::{Item, Proof},
+    wire::Message,
+};
+use conclave_crypto::hash::Hash;
+use conclave_eth::{
+    chain::types::{
+        Attestation, AttestationData, SignedAggregateAndProof, SignedContributionAndProof, SingleAttestation,
+        SyncCommitteeContribution, SyncCommitteeMessage,
     },
+    duty::{Duty, Purpose},
 };
 
 use super::{

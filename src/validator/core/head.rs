@@ -14,10 +14,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{
-    crypto::hash::Hash,
-    validator::{agreement::Verdict, chain::types::AttestationData},
-};
+use crate::validator::agreement::Verdict;
+use conclave_crypto::hash::Hash;
+use conclave_eth::chain::types::AttestationData;
 
 /// The most views of one slot that are kept: our beacon nodes may differ, and change their minds.
 const MAX_VIEWS: usize = 8;
@@ -287,7 +286,7 @@ fn push(views: &mut Vec<AttestationData>, data: AttestationData) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::validator::chain::types::Checkpoint;
+    use conclave_eth::chain::types::Checkpoint;
 
     fn data(root: u8) -> AttestationData {
         AttestationData {

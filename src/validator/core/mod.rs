@@ -58,16 +58,15 @@ use std::{
 use super::{
     agreement::{Committee, Instance, Role, Signatures},
     alive::{Instance as Process, Watch},
-    chain::{
-        spec::{Chain, Due},
-        time::Time,
-        types::AttestationData,
-    },
-    duty::{Duty, Kind, Purpose},
+    chain::spec::{Chain, Due},
     group::Group,
     guard::Start,
     memory::Proofs,
     wire,
+};
+use conclave_eth::{
+    chain::{time::Time, types::AttestationData},
+    duty::{Duty, Kind, Purpose},
 };
 
 pub use effects::{
@@ -207,8 +206,8 @@ struct Slot {
     begun: BTreeSet<Kind>,
     block: proposing::Block,
     /// Aggregates and contributions that were decided.
-    aggregates: Option<Vec<super::chain::types::Attestation>>,
-    contributions: Option<Vec<super::chain::types::SyncCommitteeContribution>>,
+    aggregates: Option<Vec<conclave_eth::chain::types::Attestation>>,
+    contributions: Option<Vec<conclave_eth::chain::types::SyncCommitteeContribution>>,
     course: accounts::Course,
 }
 

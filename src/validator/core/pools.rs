@@ -9,14 +9,12 @@ use std::{
     ops::RangeInclusive,
 };
 
-use crate::{
-    crypto::hash::Hash,
-    validator::{
-        combine::{Combined, Job, Outcome, Place, Pool},
-        duty::Purpose,
-        partials::{Item, Partials},
-    },
+use crate::validator::{
+    combine::{Combined, Job, Outcome, Place, Pool},
+    partials::{Item, Partials},
 };
+use conclave_crypto::hash::Hash;
+use conclave_eth::duty::Purpose;
 
 use super::syncing::AHEAD;
 

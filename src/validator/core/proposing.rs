@@ -10,19 +10,20 @@ use std::{
     sync::Arc,
 };
 
-use crate::validator::chain::fork::Fork;
-use crate::{
-    crypto::hash::Hash,
-    validator::{
-        agreement::{
-            Instance, Role, Signatures, Verdict,
-            messages::{LAST_ROUND, Proposal, value_id},
-        },
-        chain::{block::Unfit, spec::Due},
-        combine::Combined,
-        duty::{Duty, Kind, Purpose},
-        wire::Message,
+use crate::validator::{
+    agreement::{
+        Instance, Role, Signatures, Verdict,
+        messages::{LAST_ROUND, Proposal, value_id},
     },
+    chain::spec::Due,
+    combine::Combined,
+    wire::Message,
+};
+use conclave_crypto::hash::Hash;
+use conclave_eth::chain::fork::Fork;
+use conclave_eth::{
+    chain::block::Unfit,
+    duty::{Duty, Kind, Purpose},
 };
 
 use super::{

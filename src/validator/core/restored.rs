@@ -24,10 +24,10 @@ use std::collections::BTreeSet;
 use crate::validator::{
     agreement::Signatures,
     alive::Instance as Process,
-    duty::Kind,
     guard::{Attested, Record, Start},
     quota::Quota,
 };
+use conclave_eth::duty::Kind;
 
 use super::{
     Core, Effect, Report,

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::validator::{chain::time::Time, combine::Place, duty::Purpose};
+use crate::validator::combine::Place;
+use conclave_eth::{chain::time::Time, duty::Purpose};
 
 /// A validator that attests in a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::{
-    crypto::hash::Hash,
-    validator::{
-        agreement::Signatures,
-        combine::{Outcome, Place},
-        duty::{Duty, Kind, Purpose},
-        partials::Partials,
-        wire::Message,
-    },
+use crate::validator::{
+    agreement::Signatures,
+    combine::{Outcome, Place},
+    partials::Partials,
+    wire::Message,
 };
+use conclave_crypto::hash::Hash;
+use conclave_eth::duty::{Duty, Kind, Purpose};
 
 use super::{Core, Effect, Report, Submission, effects::Signed, pools::window, syncing::AHEAD};
 

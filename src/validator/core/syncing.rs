@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::validator::{
     agreement::{Signatures, Verdict, messages::Proposal},
-    chain::{
-        signing::is_sync_aggregator,
-        types::{
-            ContributionAndProof, SignedContributionAndProof, SyncCommitteeContribution, SyncCommitteeMessage,
-        },
-    },
+    chain::signing::is_sync_aggregator,
     combine::Place,
+};
+use conclave_eth::{
+    chain::types::{
+        ContributionAndProof, SignedContributionAndProof, SyncCommitteeContribution, SyncCommitteeMessage,
+    },
     duty::{Duty, Kind, Purpose},
 };
 

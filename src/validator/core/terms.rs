@@ -4,13 +4,11 @@
 //! the duty ([`Terms`]) and from its parent ([`Ancestor`]), as far as our own beacon nodes have that. What only an execution
 //! client can tell (whether the state root is right, what its transactions do) nobody can check through the Beacon API.
 
-use crate::validator::chain::fork::Fork;
-use crate::{
-    crypto::hash::Hash,
-    validator::chain::{
-        block::{RESTART, Unfit},
-        types::BeaconBlockHeader,
-    },
+use conclave_crypto::hash::Hash;
+use conclave_eth::chain::fork::Fork;
+use conclave_eth::chain::{
+    block::{RESTART, Unfit},
+    types::BeaconBlockHeader,
 };
 
 /// What a block says, as far as it matters before it is signed.

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    crypto::threshold::recover_signature,
-    ethereum::exit::{SignedVoluntaryExit, VoluntaryExit},
-    validator::group::Group,
-};
+use crate::validator::group::Group;
+use conclave_crypto::threshold::recover_signature;
+use conclave_eth::exit::{SignedVoluntaryExit, VoluntaryExit};
 
 use super::{Domain, PartialError, PartialExit};
 

@@ -5,7 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use crate::{ethereum::exit::VoluntaryExit, validator::group::Group};
+use crate::validator::group::Group;
+use conclave_eth::exit::VoluntaryExit;
 
 use super::{Combined, Domain, PartialError, PartialExit, combine};
 

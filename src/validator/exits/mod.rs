@@ -25,10 +25,8 @@ pub use ledger::{Ledger, Taken};
 pub use partial::{LENGTH, MAX_FILE_BYTES, PartialError, PartialExit};
 pub use standing::Standing;
 
-use crate::{
-    crypto::hash::Hash,
-    ethereum::exit::{SignedVoluntaryExit, VoluntaryExit},
-};
+use conclave_crypto::hash::Hash;
+use conclave_eth::exit::{SignedVoluntaryExit, VoluntaryExit};
 
 use super::group::Group;
 

@@ -2,17 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    crypto::{
-        bls::{SecretKey, Signature},
-        domains,
-        hash::{Hash, sha256},
-        node::NodeKey,
-    },
-    dkg::wire::Reader,
-    ethereum::exit::VoluntaryExit,
+use crate::validator::group::Group;
+use conclave_crypto::{
+    bls::{SecretKey, Signature},
+    domains,
+    hash::{Hash, sha256},
+    node::NodeKey,
+};
+use conclave_dkg::wire::Reader;
+use conclave_eth::{
+    exit::VoluntaryExit,
     recognise::{self, Content},
-    validator::group::Group,
 };
 
 use super::Domain;

@@ -1,9 +1,7 @@
 //! Whether a validator can exit at all.
 
-use crate::{
-    ethereum::exit::VoluntaryExit,
-    validator::{beacon::answers::ValidatorStatus, chain::time::Time},
-};
+use crate::validator::beacon::answers::ValidatorStatus;
+use conclave_eth::{chain::time::Time, exit::VoluntaryExit};
 
 /// No chain has a validator with a greater index: all that could ever be staked would make fewer.
 const MOST: u64 = 100_000_000;

@@ -3,10 +3,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{
-    crypto::{bls::SecretKey, node::NodeKey, scalar::Scalar},
-    validator::group::{Group, Operator, Validator},
-};
+use crate::validator::group::{Group, Operator, Validator};
+use conclave_crypto::{bls::SecretKey, node::NodeKey, scalar::Scalar};
 
 const DOMAIN: Domain = Domain {
     capella_fork_version: [3, 0, 0, 0],

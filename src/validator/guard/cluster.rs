@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::error::GuardError;
-use crate::cluster::lock::Lock;
-use crate::crypto::hash::Hash;
+use conclave_cluster::lock::Lock;
+use conclave_crypto::hash::Hash;
 
 /// A compressed BLS public key: 48 bytes.
 pub type Key = [u8; 48];

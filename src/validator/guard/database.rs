@@ -21,7 +21,7 @@ use redb::{
 use super::cluster::{Cluster, Key};
 use super::error::GuardError;
 use super::rules::{Attested, Message, Newest, Progress, Record, Restoration};
-use crate::crypto::hash::Hash;
+use conclave_crypto::hash::Hash;
 
 /// Format of the tables below.
 const FORMAT: u32 = 1;

@@ -17,10 +17,10 @@ use serde_json::value::RawValue;
 
 use super::cluster::Key;
 use super::rules::{Attested, Record};
-use crate::crypto::hash::Hash;
-use crate::ethereum::network::{MAX_SLOTS_PER_EPOCH, Network};
-use crate::recognise::{self, Content, why_no_json};
-use crate::text::line;
+use conclave_crypto::hash::Hash;
+use conclave_eth::network::{MAX_SLOTS_PER_EPOCH, Network};
+use conclave_eth::recognise::{self, Content, why_no_json};
+use conclave_eth::text::line;
 
 /// Most bytes of a file: complete histories of some thousand keys.
 pub const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::crypto::hash::Hash;
+use conclave_crypto::hash::Hash;
 
 pub use self::cluster::{Cluster, Key, ValidatorKeys};
 pub use self::database::{MAX_PROOF_BYTES, Mark, Memory};

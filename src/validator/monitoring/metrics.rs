@@ -9,13 +9,11 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::validator::{
-    duty::{Kind, Purpose},
-    overview::{
-        totals::{BUCKETS_MS, Histogram, Totals},
-        view::{Link, NodeView, OperatorView, State, View},
-    },
+use crate::validator::overview::{
+    totals::{BUCKETS_MS, Histogram, Totals},
+    view::{Link, NodeView, OperatorView, State, View},
 };
+use conclave_eth::duty::{Kind, Purpose};
 
 /// Of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -8,20 +8,16 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{
-    crypto::{
-        bls::{PublicKey, Signature, fast_aggregate_verify},
-        hash::Hash,
-    },
-    validator::{
-        agreement::Verdict,
-        beacon::nodes::{AllFailed, From, Nodes},
-        chain::{
-            spec::Chain,
-            types::{Attestation, SyncCommitteeContribution},
-        },
-    },
+use crate::validator::{
+    agreement::Verdict,
+    beacon::nodes::{AllFailed, From, Nodes},
+    chain::spec::Chain,
 };
+use conclave_crypto::{
+    bls::{PublicKey, Signature, fast_aggregate_verify},
+    hash::Hash,
+};
+use conclave_eth::chain::types::{Attestation, SyncCommitteeContribution};
 
 /// Keys that are remembered; a committee has at most 2048 members.
 const MAX_KEYS: usize = 32 * 1024;
@@ -242,13 +238,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{
-        crypto::{bls::SecretKey, scalar::Scalar},
-        validator::{
-            beacon::tests::{Server, connect, healthy, serve, soon},
-            chain::types::{AttestationData, Bitlist, Bitvector, Checkpoint},
-        },
-    };
+    use crate::validator::beacon::tests::{Server, connect, healthy, serve, soon};
+    use conclave_crypto::{bls::SecretKey, scalar::Scalar};
+    use conclave_eth::chain::types::{AttestationData, Bitlist, Bitvector, Checkpoint};
 
     fn key(index: u64) -> SecretKey {
         SecretKey::from_scalar(&Scalar::from_u64(index + 1)).unwrap()

@@ -17,10 +17,8 @@ use tokio::{
 };
 
 use crate::ceremony::folder::SOCKET;
-use crate::{
-    ethereum::exit::VoluntaryExit,
-    validator::control::{Answer, MAX_ANSWER, MAX_REQUEST, Reach, Refusal, Request, line},
-};
+use crate::validator::control::{Answer, MAX_ANSWER, MAX_REQUEST, Reach, Refusal, Request, line};
+use conclave_eth::exit::VoluntaryExit;
 
 use super::exits::Exits;
 

@@ -20,8 +20,6 @@ use tokio::{
 
 use crate::validator::observed::{ExitStage, ExitStands};
 use crate::{
-    crypto::{bls::SecretKey, node::NodeKey},
-    ethereum::exit::{SignedVoluntaryExit, VoluntaryExit},
     p2p::node::{Command, Handle},
     validator::{
         beacon::{answers::ValidatorStatus, nodes::Nodes},
@@ -35,6 +33,8 @@ use crate::{
         wire::Message,
     },
 };
+use conclave_crypto::{bls::SecretKey, node::NodeKey};
+use conclave_eth::exit::{SignedVoluntaryExit, VoluntaryExit};
 
 use super::{News, clock::now_ms, protocol::Run};
 

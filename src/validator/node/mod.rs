@@ -30,13 +30,12 @@ use libp2p::Multiaddr;
 use rand::TryRng as _;
 use tokio::{sync::mpsc, time::Instant};
 
-use crate::{
-    crypto::{bls::SecretKey, node::NodeKey},
-    p2p::{
-        events::{Event as NetEvent, Events},
-        node::{self as network, Command, Handle},
-    },
+use crate::p2p::{
+    events::{Event as NetEvent, Events},
+    node as network,
+    node::{Command, Handle},
 };
+use conclave_crypto::{bls::SecretKey, node::NodeKey};
 
 use super::{
     agreement::NodeSignatures,
@@ -44,13 +43,8 @@ use super::{
         answers::SignedRegistration,
         nodes::{Health, Nodes},
     },
-    chain::{
-        block::BlockSchemas,
-        spec::{Chain, Mismatch, Pinned},
-        time::Time,
-    },
+    chain::spec::{Chain, Mismatch, Pinned},
     core::{Core, Effect, Event, History, Report, Settings, Standstill, Stop},
-    duty::Purpose,
     exits::Shelf,
     group::Group,
     guard::{Guard, GuardError, Mark, Start},
@@ -62,6 +56,10 @@ use super::{
 use crate::{
     ceremony::folder::SOCKET,
     validator::observed::{Dissenter, ExitStands, Peer, Seen, Votes},
+};
+use conclave_eth::{
+    chain::{block::BlockSchemas, time::Time},
+    duty::Purpose,
 };
 
 pub use self::{

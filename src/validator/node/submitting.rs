@@ -4,8 +4,10 @@ use std::sync::{Arc, PoisonError};
 
 use crate::validator::{
     beacon::nodes::{AllFailed, Submission as Submitted},
-    chain::block::{Blobs, Block},
     core::Submission,
+};
+use conclave_eth::{
+    chain::block::{Blobs, Block},
     duty::Purpose,
 };
 
@@ -164,7 +166,8 @@ mod tests {
     use tokio::runtime::Runtime;
 
     use super::*;
-    use crate::validator::{chain::types::SyncCommitteeMessage, node::work::tests::works};
+    use crate::validator::node::work::tests::works;
+    use conclave_eth::chain::types::SyncCommitteeMessage;
 
     #[test]
     fn a_refusal_beside_a_node_that_took_it_is_told_once_an_epoch() {

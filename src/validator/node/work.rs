@@ -9,33 +9,33 @@ use std::{
 use rand::TryRng as _;
 use tokio::{runtime, sync::mpsc, time::Instant};
 
-use crate::validator::chain::fork::Fork;
-use crate::{
-    crypto::{bls::SecretKey, hash::Hash},
-    validator::{
-        beacon::{
-            answers::CommitteeSubscription,
-            api::{BlockRequest, BlockTrouble, KnownBlock, Produced},
-            http::ErrorKind,
-            nodes::{From, Nodes},
-        },
-        chain::{
-            block::{Block, BlockSchemas},
-            spec::Chain,
-            types::AttestationData,
-        },
-        combine::{self, Job, items},
-        core::{
-            Effect, Event, Report, Signed, Subscription, ToCheck,
-            head::Place,
-            proposing::{MAX_ANCESTORS, Made, Measure, decode_value, encode_value},
-            terms::{Ancestor, Payload, Summary},
-        },
-        duty::{Duty, Kind, Purpose},
-        group::Group,
-        guard::{Guard, GuardError, Memory, Message as Slashable, Progress, Request, Timing},
-        partials::Proof,
+use crate::validator::{
+    beacon::{
+        answers::CommitteeSubscription,
+        api::{BlockRequest, BlockTrouble, KnownBlock, Produced},
+        http::ErrorKind,
+        nodes::{From, Nodes},
     },
+    chain::spec::Chain,
+    combine::{self, Job, items},
+    core::{
+        Effect, Event, Report, Signed, Subscription, ToCheck,
+        head::Place,
+        proposing::{MAX_ANCESTORS, Made, Measure, decode_value, encode_value},
+        terms::{Ancestor, Payload, Summary},
+    },
+    group::Group,
+    guard::{Guard, GuardError, Memory, Message as Slashable, Progress, Request, Timing},
+    partials::Proof,
+};
+use conclave_crypto::{bls::SecretKey, hash::Hash};
+use conclave_eth::chain::fork::Fork;
+use conclave_eth::{
+    chain::{
+        block::{Block, BlockSchemas},
+        types::AttestationData,
+    },
+    duty::{Duty, Kind, Purpose},
 };
 
 use super::{
@@ -768,19 +768,15 @@ pub(super) mod tests {
     use futures::FutureExt as _;
 
     use super::*;
-    use crate::ethereum::testing::{unhex, vectors};
-    use crate::{
-        cluster::lock::Lock,
-        validator::{
-            beacon::tests::{connect, header, healthy, serve, soon},
-            chain::{
-                spec::{Pinned, tests::chain},
-                types::Checkpoint,
-            },
-            core::{schedule::Attester, terms::Terms},
-            guard::{self, Cluster, ValidatorKeys},
-        },
+    use crate::validator::{
+        beacon::tests::{connect, header, healthy, serve, soon},
+        chain::spec::{Pinned, tests::chain},
+        core::{schedule::Attester, terms::Terms},
+        guard::{self, Cluster, ValidatorKeys},
     };
+    use conclave_cluster::lock::Lock;
+    use conclave_eth::chain::types::Checkpoint;
+    use conclave_eth::testing::{unhex, vectors};
 
     /// Works of a group without shares, on a chain with such slots; and what they tell.
     pub(in crate::validator::node) fn works(

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::validator::{
-    core::{Account, Decision, Times},
-    duty::{Duty, Kind, Purpose},
-};
+use crate::validator::core::{Account, Decision, Times};
+use conclave_eth::duty::{Duty, Kind, Purpose};
 
 use super::{
     BySlot,

@@ -32,15 +32,14 @@ use crate::p2p::events::Event as NetEvent;
 
 use super::{
     beacon::nodes::{Health, State as NodeState},
-    chain::time::Time,
     core::{Account, ChainClock, Report, Restoring, Standstill, Stop},
-    duty::Purpose,
     group::Group,
     guard::{Mark, Start},
     node::{Delivery, News},
     observed::{Dissenter, ExitStage, ExitStands, Peer},
     wire::Abilities,
 };
+use conclave_eth::{chain::time::Time, duty::Purpose};
 
 use duties::Duties;
 use grid::Grid;

@@ -3,15 +3,15 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use super::*;
 use crate::validator::observed::{About, ExitStage, ExitStands, Seen, Vote, Votes};
 use crate::{
-    cluster::lock::Lock,
     p2p::events::Reason,
     validator::{
         chain::spec::{Parting, tests::chain},
         core::{Cause, ChainClock, Decision, Missed, Times},
-        duty::{Duty, Kind},
         wire::Abilities,
     },
 };
+use conclave_cluster::lock::Lock;
+use conclave_eth::duty::{Duty, Kind};
 
 /// alice (this node), bob, carol and dave with two validators; 3 must sign.
 pub(in crate::validator) fn overview() -> Overview {

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::validator::{
-    core::{Account, Decision, Times},
-    duty::{Kind, Purpose},
-};
+use crate::validator::core::{Account, Decision, Times};
+use conclave_eth::duty::{Kind, Purpose};
 
 use super::duties::PURPOSES;
 

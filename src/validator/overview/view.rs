@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::validator::{chain::json::or_default, core::ChainClock, pulse::HANGS_AFTER};
+use crate::validator::{core::ChainClock, pulse::HANGS_AFTER};
+use conclave_eth::chain::json::or_default;
 
 use super::words::{milliseconds, span};
 

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::validator::{
     beacon::http::{ErrorKind, NodeError},
-    chain::{spec::Parting, time::Time},
+    chain::spec::Parting,
     core::Standstill,
 };
+use conclave_eth::chain::time::Time;
 
 use crate::validator::observed::Dissenter;
 

@@ -29,8 +29,6 @@ use conclave::{
         holding,
     },
     cli::input,
-    crypto::{bls::SecretKey, hash::sha256, node::NodeKey},
-    ethereum::exit::VoluntaryExit,
     validator::{
         agreement::{
             NodeSignatures, Signatures,
@@ -41,7 +39,6 @@ use conclave::{
             nodes::Nodes,
         },
         chain::spec::Pinned,
-        duty::{Duty, Kind},
         exits::{Domain, PartialExit, files::ExitFiles},
         group::Group,
         guard::{Cluster, Guard},
@@ -50,6 +47,11 @@ use conclave::{
         pulse::Pulse,
         wire::Message,
     },
+};
+use conclave_crypto::{bls::SecretKey, hash::sha256, node::NodeKey};
+use conclave_eth::{
+    duty::{Duty, Kind},
+    exit::VoluntaryExit,
 };
 use libp2p::Multiaddr;
 

@@ -1,6 +1,6 @@
 //! Agreement as a whole.
 
-use crate::crypto::hash::{Hash, sha256};
+use conclave_crypto::hash::{Hash, sha256};
 
 use super::committee::Signatures;
 

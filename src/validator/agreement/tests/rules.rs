@@ -3,18 +3,12 @@
 
 use std::sync::Arc;
 
-use crate::{
-    crypto::hash::Hash,
-    validator::{
-        agreement::{
-            Committee, Effect, Instance, Misbehaviour, Role, Verdict,
-            messages::{
-                Body, Certificate, LAST_ROUND, Message, Proposal, RoundStatus, Status, Step, Vote, value_id,
-            },
-        },
-        duty::{Duty, Kind},
-    },
+use crate::validator::agreement::{
+    Committee, Effect, Instance, Misbehaviour, Role, Verdict,
+    messages::{Body, Certificate, LAST_ROUND, Message, Proposal, RoundStatus, Status, Step, Vote, value_id},
 };
+use conclave_crypto::hash::Hash;
+use conclave_eth::duty::{Duty, Kind};
 
 use super::Cheap;
 

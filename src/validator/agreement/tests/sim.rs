@@ -5,16 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use crate::{
-    crypto::hash::{Hash, sha256},
-    validator::{
-        agreement::{
-            Committee, Effect, Instance, Role, Verdict,
-            messages::{Body, Certificate, LAST_ROUND, Message, Proposal, Status, Step, Vote, value_id},
-        },
-        duty::{Duty, Kind},
-    },
+use crate::validator::agreement::{
+    Committee, Effect, Instance, Role, Verdict,
+    messages::{Body, Certificate, LAST_ROUND, Message, Proposal, Status, Step, Vote, value_id},
 };
+use conclave_crypto::hash::{Hash, sha256};
+use conclave_eth::duty::{Duty, Kind};
 
 use super::Cheap;
 

@@ -5,27 +5,27 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::validator::chain::fork::Fork;
-use crate::{
-    crypto::hash::Hash,
-    recognise::why_no_json,
-    validator::{
-        beacon::{
-            answers::{
-                AttestationReward, AttestationRewards, AttesterDuty, BlockRoot, Committee, Data, Duties,
-                Header, HeaderData, List, Liveness, Optimistic, ProposerDuties, ProposerDuty, Root,
-                SyncCommittee, SyncDuty, ValidatorStatus, Vote,
-            },
-            http::{Answer, ErrorKind, Format, Node, NodeError, Request, line},
-            nodes::SMALL,
+use crate::validator::{
+    beacon::{
+        answers::{
+            AttestationReward, AttestationRewards, AttesterDuty, BlockRoot, Committee, Data, Duties, Header,
+            HeaderData, List, Liveness, Optimistic, ProposerDuties, ProposerDuty, Root, SyncCommittee,
+            SyncDuty, ValidatorStatus, Vote,
         },
-        chain::{
-            block::{Blobs, Block, BlockSchemas},
-            json::hex_text,
-            spec::Chain,
-            types::{Attestation, AttestationData, SignatureBytes, SyncCommitteeContribution},
-        },
+        http::{Answer, ErrorKind, Format, Node, NodeError, Request, line},
+        nodes::SMALL,
     },
+    chain::spec::Chain,
+};
+use conclave_crypto::hash::Hash;
+use conclave_eth::chain::fork::Fork;
+use conclave_eth::{
+    chain::{
+        block::{Blobs, Block, BlockSchemas},
+        json::hex_text,
+        types::{Attestation, AttestationData, SignatureBytes, SyncCommitteeContribution},
+    },
+    recognise::why_no_json,
 };
 
 /// Bytes that each item of a list may take in an answer.

@@ -4,24 +4,20 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{
-    crypto::hash::Hash,
-    validator::{
-        beacon::{
-            agreed::Agreed,
-            answers::{
-                AttesterDuty, BlockRoot, Duties, Header, ProposerDuties, SyncDuty, ValidatorStatus, Vote,
-            },
-            http::{ErrorKind, Node, Request},
-            nodes::{AllFailed, FAIR, FAIR_IF_HARD, From, HEAD, Nodes, Said},
-        },
-        chain::{
-            block::{Block, BlockSchemas, RESTART, Unfit},
-            json::hex_text,
-            spec::Chain,
-            types::{Attestation, AttestationData, BeaconBlockHeader, SyncCommitteeContribution},
-        },
+use crate::validator::{
+    beacon::{
+        agreed::Agreed,
+        answers::{AttesterDuty, BlockRoot, Duties, Header, ProposerDuties, SyncDuty, ValidatorStatus, Vote},
+        http::{ErrorKind, Node, Request},
+        nodes::{AllFailed, FAIR, FAIR_IF_HARD, From, HEAD, Nodes, Said},
     },
+    chain::spec::Chain,
+};
+use conclave_crypto::hash::Hash;
+use conclave_eth::chain::{
+    block::{Block, BlockSchemas, RESTART, Unfit},
+    json::hex_text,
+    types::{Attestation, AttestationData, BeaconBlockHeader, SyncCommitteeContribution},
 };
 
 use super::one::{BlockRequest, BlockTrouble, Produced};

@@ -2,23 +2,21 @@
 
 use tokio::time::Instant;
 
-use crate::validator::chain::fork::Fork;
-use crate::{
-    ethereum::exit::SignedVoluntaryExit,
-    validator::{
-        beacon::{
-            answers::{CommitteeSubscription, ProposerPreparation, SignedRegistration, SyncSubscription},
-            http::{Answer, Format, Request},
-            nodes::{AllFailed, Nodes, SMALL, Submission},
-        },
-        chain::{
-            block::{Blobs, Block, BlockSchemas},
-            types::{
-                SignatureBytes, SignedAggregateAndProof, SignedContributionAndProof, SingleAttestation,
-                SyncCommitteeMessage,
-            },
+use crate::validator::beacon::{
+    answers::{CommitteeSubscription, ProposerPreparation, SignedRegistration, SyncSubscription},
+    http::{Answer, Format, Request},
+    nodes::{AllFailed, Nodes, SMALL, Submission},
+};
+use conclave_eth::chain::fork::Fork;
+use conclave_eth::{
+    chain::{
+        block::{Blobs, Block, BlockSchemas},
+        types::{
+            SignatureBytes, SignedAggregateAndProof, SignedContributionAndProof, SingleAttestation,
+            SyncCommitteeMessage,
         },
     },
+    exit::SignedVoluntaryExit,
 };
 
 /// What a node did with a block.

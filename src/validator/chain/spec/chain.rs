@@ -2,15 +2,15 @@
 
 use serde::Deserialize;
 
-use crate::{
-    crypto::hash::Hash,
-    ethereum::network::Network,
+use conclave_crypto::hash::Hash;
+use conclave_eth::{
+    chain::{json, time::Time},
+    network::Network,
     recognise::why_no_json,
-    validator::chain::{json, time::Time},
 };
 
 use super::{Due, MAX_GENESIS_BYTES, Spec, SpecError, values::in_range};
-use crate::validator::chain::sizes::{Sizes, preset_of_epochs};
+use conclave_eth::chain::sizes::{Sizes, preset_of_epochs};
 
 /// The start of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::validator::chain::fork::Fork;
+use conclave_eth::chain::fork::Fork;
 
 use super::{FAR_FUTURE_EPOCH, Spec, SpecError, values::Values};
 

@@ -26,11 +26,11 @@ pub use self::{
     forks::{Parting, ScheduledFork, UnsupportedFork},
 };
 
-use crate::ethereum::network::{MAX_SLOTS_PER_EPOCH, Network};
-use crate::validator::chain::{
+use conclave_eth::chain::{
     fork::Fork,
     sizes::{Sizes, preset, preset_of_epochs},
 };
+use conclave_eth::network::{MAX_SLOTS_PER_EPOCH, Network};
 
 use due::{DueTimes, due_times};
 use forks::{known_forks, unknown_forks};
@@ -123,7 +123,7 @@ impl Spec {
                 .unwrap_or_default(),
         );
         Ok(Self {
-            config_name: crate::text::line(values.text("CONFIG_NAME").unwrap_or_default(), 64),
+            config_name: conclave_eth::text::line(values.text("CONFIG_NAME").unwrap_or_default(), 64),
             genesis_fork_version,
             capella_fork_version: values.version("CAPELLA_FORK_VERSION")?,
             slot_ms,

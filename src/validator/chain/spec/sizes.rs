@@ -1,6 +1,6 @@
 //! Limits of lists, as a node says them.
 
-use crate::validator::chain::sizes::Sizes;
+use conclave_eth::chain::sizes::Sizes;
 
 use super::{
     SpecError,

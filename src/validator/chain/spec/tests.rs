@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{
-    ethereum::network::Network,
-    validator::chain::sizes::{MAINNET, MINIMAL},
+use conclave_eth::{
+    chain::sizes::{MAINNET, MINIMAL},
+    network::Network,
 };
 
 const MINIMAL_SPEC: &str = include_str!("../../../../tests/vectors/beacon/spec-minimal.json");
@@ -117,7 +117,7 @@ fn what_a_node_leaves_out_has_a_default() {
 fn null_is_absent_in_a_specification() {
     let file = serde_json::from_str(MINIMAL_SPEC).unwrap();
     let read = |value: &Value| Spec::from_json(value.to_string().as_bytes()).ok();
-    let optional = crate::ethereum::testing::null_is_absent(&file, read);
+    let optional = conclave_eth::testing::null_is_absent(&file, read);
     for key in [
         "CONFIG_NAME",
         "FULU_FORK_EPOCH",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{recognise::why_no_json, validator::chain::json};
+use conclave_eth::{chain::json, recognise::why_no_json};
 
 use super::SpecError;
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::validator::{
     core::{Account, Cause, Missed, Report},
-    duty::Purpose,
     guard::{Attested, Record},
 };
+use conclave_eth::duty::Purpose;
 
 use super::sim::{Plan, Sim};
 

@@ -2,22 +2,20 @@
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-use crate::{
-    crypto::hash::{Hash, sha256},
-    validator::{
-        agreement::{
-            Signatures as _,
-            messages::{self, Body, Proposal, Step, Vote, proposal_digest, value_id, vote_digest},
-        },
-        chain::{
-            spec::Due,
-            types::{AttestationData, Checkpoint},
-        },
-        core::{Effect, Event, Report, schedule::Attester},
-        duty::{Duty, Kind},
-        memory::Proofs,
-        wire::{Abilities, Hello, Message, PROTOCOL},
+use crate::validator::{
+    agreement::{
+        Signatures as _,
+        messages::{self, Body, Proposal, Step, Vote, proposal_digest, value_id, vote_digest},
     },
+    chain::spec::Due,
+    core::{Effect, Event, Report, schedule::Attester},
+    memory::Proofs,
+    wire::{Abilities, Hello, Message, PROTOCOL},
+};
+use conclave_crypto::hash::{Hash, sha256};
+use conclave_eth::{
+    chain::types::{AttestationData, Checkpoint},
+    duty::{Duty, Kind},
 };
 
 use super::{

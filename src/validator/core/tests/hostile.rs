@@ -11,14 +11,16 @@ use crate::validator::{
         messages::{self, Body, Certificate, Proposal, Status, Step, Vote, proposal_digest, vote_digest},
     },
     alive::Alive,
-    chain::types::{Attestation, AttestationData, Bitlist, Bitvector, Checkpoint},
     core::{
         Effect, Event, Report, attesting::encode_list, proposing::Made, schedule::Attester, terms::Summary,
     },
-    duty::{Duty, Kind, Purpose},
     memory::Proofs,
     partials::{Item, Partials},
     wire::{Abilities, Hello, Message, PROTOCOL},
+};
+use conclave_eth::{
+    chain::types::{Attestation, AttestationData, Bitlist, Bitvector, Checkpoint},
+    duty::{Duty, Kind, Purpose},
 };
 
 use super::{

@@ -5,10 +5,8 @@ use std::collections::BTreeSet;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::validator::{
-    core::{Decision, Report},
-    duty::Kind,
-};
+use crate::validator::core::{Decision, Report};
+use conclave_eth::duty::Kind;
 
 use super::sim::{Plan, Sim};
 

@@ -10,17 +10,19 @@ use crate::validator::{
         Signatures as _,
         messages::{Body, LAST_ROUND, Message as Agreement, Proposal, proposal_digest, value_id},
     },
-    chain::time::Time,
     core::{
         Core, Effect, Event, History, Settings,
         pools::WAITING,
         schedule::{Attester, Proposer, Schedule, SyncMember},
     },
-    duty::{Duty, Kind, Purpose},
     guard::Start,
     memory::Proofs,
     partials::{Item, Partials},
     wire::{Abilities, Hello, Message, PROTOCOL},
+};
+use conclave_eth::{
+    chain::time::Time,
+    duty::{Duty, Kind, Purpose},
 };
 
 use super::sim::{LOCK, Plan, cheap::Cheap, group};

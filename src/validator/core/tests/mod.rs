@@ -15,7 +15,6 @@ mod starts;
 
 use std::collections::BTreeSet;
 
-use crate::validator::chain::fork::Fork;
 use crate::validator::{
     agreement::messages::Body,
     alive::{Shown, Watch},
@@ -23,6 +22,7 @@ use crate::validator::{
     core::Report,
     wire::Message,
 };
+use conclave_eth::chain::fork::Fork;
 
 use sim::{LOCK, Plan, Sim, cheap::Cheap};
 

@@ -2,30 +2,30 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use crate::validator::chain::fork::Fork;
-use crate::{
-    crypto::hash::Hash,
-    validator::{
-        agreement::Verdict,
-        chain::{
-            signing::is_aggregator,
-            spec::{Chain, Due, ScheduledFork},
-            types::{
-                AggregateAndProof, Attestation, AttestationData, Bitlist, Bitvector, Checkpoint,
-                ContributionAndProof, SyncCommitteeContribution,
-            },
-        },
-        combine::Place,
-        core::{
-            Effect, Event, Heard, Report,
-            attesting::encode_list,
-            effects::ToCheck,
-            proposing::Made,
-            schedule::{Attester, SyncMember},
-            terms::{Ancestor, Payload, Summary},
-        },
-        duty::{Kind, Purpose},
+use crate::validator::{
+    agreement::Verdict,
+    chain::{
+        signing::is_aggregator,
+        spec::{Chain, Due, ScheduledFork},
     },
+    combine::Place,
+    core::{
+        Effect, Event, Heard, Report,
+        attesting::encode_list,
+        effects::ToCheck,
+        proposing::Made,
+        schedule::{Attester, SyncMember},
+        terms::{Ancestor, Payload, Summary},
+    },
+};
+use conclave_crypto::hash::Hash;
+use conclave_eth::chain::fork::Fork;
+use conclave_eth::{
+    chain::types::{
+        AggregateAndProof, Attestation, AttestationData, Bitlist, Bitvector, Checkpoint,
+        ContributionAndProof, SyncCommitteeContribution,
+    },
+    duty::{Kind, Purpose},
 };
 
 use super::process::{GAS_LIMIT, PARENT_HASH, Process, RANDAO, Seen, asked_ancestor, prevotes};

@@ -5,28 +5,27 @@ use std::{
     sync::Arc,
 };
 
-use crate::validator::chain::fork::Fork;
-use crate::{
-    crypto::hash::Hash,
-    validator::{
-        agreement::{
-            Instance, Signatures as _,
-            messages::{
-                self, Body, Certificate, Proposal, Step, Vote, proposal_digest, value_id, vote_digest,
-            },
-        },
-        chain::{spec::Due, types::BeaconBlockHeader},
-        combine::{Combined, Outcome, Place},
-        core::{
-            Core, Effect, Event, History, Settings, Submission,
-            schedule::Proposer,
-            terms::{Ancestor, Summary},
-        },
-        duty::{Duty, Kind, Purpose},
-        guard::Start,
-        memory::Proofs,
-        wire::{Abilities, Hello, Message, PROTOCOL},
+use crate::validator::{
+    agreement::{
+        Instance, Signatures as _,
+        messages::{self, Body, Certificate, Proposal, Step, Vote, proposal_digest, value_id, vote_digest},
     },
+    chain::spec::Due,
+    combine::{Combined, Outcome, Place},
+    core::{
+        Core, Effect, Event, History, Settings, Submission,
+        schedule::Proposer,
+        terms::{Ancestor, Summary},
+    },
+    guard::Start,
+    memory::Proofs,
+    wire::{Abilities, Hello, Message, PROTOCOL},
+};
+use conclave_crypto::hash::Hash;
+use conclave_eth::chain::fork::Fork;
+use conclave_eth::{
+    chain::types::BeaconBlockHeader,
+    duty::{Duty, Kind, Purpose},
 };
 
 use super::sim::{LOCK, Plan, Sim, cheap::Cheap};

@@ -1,18 +1,16 @@
 //! Blocks when beacon nodes are slow with them, or leave a late head behind.
 
-use crate::{
-    crypto::hash::Hash,
-    validator::{
-        agreement::messages::{Body, Message as Agreement, value_id},
-        core::{
-            Decision, Effect, Event, Report, Submission,
-            proposing::Made,
-            terms::{Ancestor, Payload, Summary},
-        },
-        duty::{Duty, Kind, Purpose},
-        wire::Message,
+use crate::validator::{
+    agreement::messages::{Body, Message as Agreement, value_id},
+    core::{
+        Decision, Effect, Event, Report, Submission,
+        proposing::Made,
+        terms::{Ancestor, Payload, Summary},
     },
+    wire::Message,
 };
+use conclave_crypto::hash::Hash;
+use conclave_eth::duty::{Duty, Kind, Purpose};
 
 use super::{
     process::{GAS_LIMIT, PARENT_HASH, Process, RANDAO},

@@ -2,7 +2,7 @@
 
 use super::super::interchange::{Horizon, InterchangeError, MAX_FILE_BYTES, Said};
 use super::*;
-use crate::ethereum::network::Network;
+use conclave_eth::network::Network;
 
 const ROOT: Hash = [0x1f; 32];
 

@@ -87,9 +87,9 @@ pub(super) fn may(guard: &Guard, message: Message) -> bool {
 
 pub(super) fn root_of(message: Message) -> Hash {
     match message {
-        Message::Block { slot } => crate::crypto::hash::sha256(&[&slot.to_be_bytes()]),
+        Message::Block { slot } => conclave_crypto::hash::sha256(&[&slot.to_be_bytes()]),
         Message::Attestation { source, target, .. } => {
-            crate::crypto::hash::sha256(&[&source.to_be_bytes(), &target.to_be_bytes()])
+            conclave_crypto::hash::sha256(&[&source.to_be_bytes(), &target.to_be_bytes()])
         }
     }
 }

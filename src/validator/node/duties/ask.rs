@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::time::Instant;
 
-use crate::validator::chain::fork::Fork;
 use crate::validator::{
     beacon::{
         answers::ValidatorStatus,
@@ -16,6 +15,7 @@ use crate::validator::{
         schedule::{Attester, Proposer, SyncMember},
     },
 };
+use conclave_eth::chain::fork::Fork;
 
 use super::known::{Depends, Question, Whom};
 

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
-use crate::{crypto::hash::Hash, validator::beacon::events::Head};
+use crate::validator::beacon::events::Head;
+use conclave_crypto::hash::Hash;
 
 use super::{ask::Duties, counted::Backing};
 

@@ -48,19 +48,18 @@ use tokio::{
 };
 
 use crate::validator::observed::{About, Dissenter, Seen};
-use crate::{
-    crypto::hash::Hash,
-    validator::{
-        beacon::{
-            answers::{ProposerPreparation, SignedRegistration, SyncSubscription, ValidatorStatus},
-            events::{Events, Head, News},
-            nodes::{AllFailed, Nodes, Said},
-        },
-        chain::{spec::Chain, time::Time},
-        core::{Event, schedule::SyncMember},
-        group::Group,
+use crate::validator::{
+    beacon::{
+        answers::{ProposerPreparation, SignedRegistration, SyncSubscription, ValidatorStatus},
+        events::{Events, Head, News},
+        nodes::{AllFailed, Nodes, Said},
     },
+    chain::spec::Chain,
+    core::{Event, schedule::SyncMember},
+    group::Group,
 };
+use conclave_crypto::hash::Hash;
+use conclave_eth::chain::time::Time;
 
 use super::{
     News as Told,

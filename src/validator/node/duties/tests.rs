@@ -18,17 +18,15 @@ use super::{
     *,
 };
 use crate::validator::core::schedule::Attester;
-use crate::{
-    cluster::lock::Lock,
-    validator::{
-        beacon::{
-            answers::RegistrationMessage,
-            tests::{Call, SPEC, Server, connect, data, header, serve, soon},
-        },
-        chain::spec::Pinned,
-        group::Validator,
+use crate::validator::{
+    beacon::{
+        answers::RegistrationMessage,
+        tests::{Call, SPEC, Server, connect, data, header, serve, soon},
     },
+    chain::spec::Pinned,
+    group::Validator,
 };
+use conclave_cluster::lock::Lock;
 
 /// Slots of which none passes in a test, and such of which many do; an epoch has 8. In milliseconds.
 const LONG: u64 = 60_000;

@@ -4,19 +4,17 @@ use std::sync::Arc;
 
 use rand::RngExt as _;
 
-use crate::validator::chain::fork::Fork;
-use crate::{
-    crypto::hash::{Hash, sha256},
-    validator::{
-        chain::types::{Attestation, AttestationData, BeaconBlockHeader, Bitlist, Bitvector, Checkpoint},
-        core::{
-            Event,
-            head::Place,
-            proposing::{Made, decode_value, encode_value},
-            schedule::{Attester, Proposer, SyncMember},
-            terms::{Ancestor, Payload, Summary},
-        },
-    },
+use crate::validator::core::{
+    Event,
+    head::Place,
+    proposing::{Made, decode_value, encode_value},
+    schedule::{Attester, Proposer, SyncMember},
+    terms::{Ancestor, Payload, Summary},
+};
+use conclave_crypto::hash::{Hash, sha256};
+use conclave_eth::chain::fork::Fork;
+use conclave_eth::chain::types::{
+    Attestation, AttestationData, BeaconBlockHeader, Bitlist, Bitvector, Checkpoint,
 };
 
 use super::Sim;

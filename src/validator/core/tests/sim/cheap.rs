@@ -1,13 +1,11 @@
 //! Signatures that cost nothing.
 
-use crate::{
-    crypto::hash::{Hash, sha256},
-    validator::{
-        agreement::Signatures,
-        combine::{Combined, Job, Outcome},
-        partials::Item,
-    },
+use crate::validator::{
+    agreement::Signatures,
+    combine::{Combined, Job, Outcome},
+    partials::Item,
 };
+use conclave_crypto::hash::{Hash, sha256};
 
 /// Signatures that nobody can tell from real ones within a simulation: nobody here computes another's.
 #[derive(Clone)]

@@ -5,18 +5,16 @@ use std::collections::BTreeMap;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::{
-    crypto::hash::Hash,
-    validator::{
-        agreement::{
-            self,
-            messages::{Body, Certificate, Proposal, Step, Vote, proposal_digest, vote_digest},
-        },
-        duty::Duty,
-        partials::Partials,
-        wire::Message,
+use crate::validator::{
+    agreement::{
+        self,
+        messages::{Body, Certificate, Proposal, Step, Vote, proposal_digest, vote_digest},
     },
+    partials::Partials,
+    wire::Message,
 };
+use conclave_crypto::hash::Hash;
+use conclave_eth::duty::Duty;
 
 use super::{
     LOCK,

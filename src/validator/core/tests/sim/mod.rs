@@ -14,31 +14,29 @@ use std::{
 use rand::{RngExt as _, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{
-    crypto::{
-        bls::{PublicKey, SecretKey},
-        hash::Hash,
-        node::{NodeKey, NodePublicKey},
-        scalar::Scalar,
+use crate::validator::{
+    agreement::Verdict,
+    alive::Alive,
+    chain::spec::Chain,
+    core::{
+        Core, Effect, Event, History, Report, Settings, Standstill, Stop, Submission,
+        effects::{Signed, ToCheck},
     },
-    validator::{
-        agreement::Verdict,
-        alive::Alive,
-        chain::{
-            spec::Chain,
-            types::{Bitvector, SyncCommitteeContribution},
-        },
-        core::{
-            Core, Effect, Event, History, Report, Settings, Standstill, Stop, Submission,
-            effects::{Signed, ToCheck},
-        },
-        duty::{Duty, Kind, Purpose},
-        group::{Group, Operator, Validator},
-        guard::{Message as Slashable, Progress, Record, Restoration, Start, Timing},
-        memory::Proofs,
-        partials::Item,
-        wire::{Hello, Message},
-    },
+    group::{Group, Operator, Validator},
+    guard::{Message as Slashable, Progress, Record, Restoration, Start, Timing},
+    memory::Proofs,
+    partials::Item,
+    wire::{Hello, Message},
+};
+use conclave_crypto::{
+    bls::{PublicKey, SecretKey},
+    hash::Hash,
+    node::{NodeKey, NodePublicKey},
+    scalar::Scalar,
+};
+use conclave_eth::{
+    chain::types::{Bitvector, SyncCommitteeContribution},
+    duty::{Duty, Kind, Purpose},
 };
 
 use chain::{aggregate, blobs_of, summary};

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{
-    crypto::hash::Hash,
-    validator::{chain::types::AttestationData, core::Submission},
-};
+use crate::validator::core::Submission;
+use conclave_crypto::hash::Hash;
+use conclave_eth::chain::types::AttestationData;
 
 use super::Sim;
 

@@ -55,6 +55,11 @@ impl Flapping {
         self.0.get(&operator).is_some_and(|changes| changes.quiet)
     }
 
+    /// Of how many operators changes are not told now.
+    pub(super) fn quiet(&self) -> usize {
+        self.0.values().filter(|changes| changes.quiet).count()
+    }
+
     /// Whether changes of anybody are not told now.
     pub(super) fn is_any_quiet(&self) -> bool {
         self.0.values().any(|changes| changes.quiet)

@@ -163,7 +163,7 @@ fn first(text: &str) -> Result<(Record, &str), Problem> {
 
 /// The name in what stands before the record: without the flag, without quotes, on one line.
 fn name_in(text: &str) -> String {
-    let text = trimmed(without_head(text));
+    let text = trimmed(from_flag(without_head(text)));
     let text = without_bullet(text);
     let plain = text.trim_start_matches(|c| c == '-' || is_dash(c));
     let text = match plain.strip_prefix("operator") {
@@ -180,6 +180,27 @@ fn name_in(text: &str) -> String {
     let text = text.strip_prefix(is_quote).unwrap_or(text);
     let words: Vec<&str> = text.split(is_blank).filter(|word| !word.is_empty()).collect();
     words.join(" ")
+}
+
+/// From the last flag on, if there is one: before it stands the prompt of a shell, a greeting, or the end of what was pasted before.
+fn from_flag(text: &str) -> &str {
+    let is_flag = |place: &usize| {
+        let (before, after) = text.split_at_checked(*place).unwrap_or((text, ""));
+        let after = after.strip_prefix("operator").unwrap_or_default();
+        let plain = before.trim_end_matches(|c| c == '-' || is_dash(c));
+        plain.len() < before.len()
+            && plain
+                .chars()
+                .next_back()
+                .is_none_or(|c| is_blank(c) || is_quote(c) || c == '>')
+            && after.starts_with(|c| is_blank(c) || is_quote(c) || c == '=')
+    };
+    let places = text.match_indices("operator").map(|(place, _)| place);
+    let flag = places.filter(is_flag).last().and_then(|place| {
+        let before = text.get(..place)?;
+        Some(before.trim_end_matches(|c| c == '-' || is_dash(c)).len())
+    });
+    flag.and_then(|place| text.get(place..)).unwrap_or(text)
 }
 
 /// Without the head that a chat puts before what somebody wrote: a time, a name, a colon.
@@ -328,6 +349,18 @@ mod tests {
             (format!("Bob Smith \u{2014} today at 14:00\nbob={enr}"), "bob"),
             (format!("<br>bob={enr}<br>"), "bob"),
             (format!("bob: {enr}"), "bob"),
+            // With the prompt of a shell before it, a greeting, or what was left of another paste.
+            (format!("dave$ --operator 'dave={enr}'"), "dave"),
+            (format!("$ --operator 'dave={enr}'"), "dave"),
+            (format!("~/v \u{276f} --operator 'dave={enr}'"), "dave"),
+            (format!("dave@pi:~/validator$ --operator 'dave={enr}'"), "dave"),
+            (format!("Dave: --operator 'dave={enr}'"), "dave"),
+            (format!("Hi Anne,\n> --operator 'bob={start}\n> {end}'"), "bob"),
+            (
+                format!("bob$ carol% --operator 'Carol Smith={enr}'"),
+                "Carol Smith",
+            ),
+            (format!("an operator one={enr}"), "an operator one"),
             (format!("bob={}", enr.replace('_', "\\_")), "bob"),
             (format!("bob={}", enr.replace('-', "\u{2011}")), "bob"),
             // Names that only look a little like it.

@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use crate::{
     ceremony::{
-        files::Disk,
+        files::{self, Disk},
+        folder::LOCK,
         problem::{Kind, Problem},
         restored, retirement,
     },
@@ -123,10 +124,14 @@ fn not_running(context: &Context) -> Result<Problem, Problem> {
     let (disk, root) = (Disk::new(), &context.data_dir);
     retirement::refuse(&disk, root)?;
     let is_restored = restored::is_marked(&disk, root)?;
+    let has_lock = files::may_be_there(&root.join(LOCK));
     Ok(Problem::folder_state(
         "no conclave run is at work in this folder",
         format!("nobody answers in {}", root.display()),
-        if is_restored {
+        if !has_lock {
+            "there is no cluster-lock.json in it: if your ceremony is not finished, go on with conclave join, whose screen says how it stands; or name \
+             the right folder with --data-dir"
+        } else if is_restored {
             "this folder was restored from a backup: only if the original is gone for good, start it with conclave run, which asks for that; \
              or name the right folder with --data-dir"
         } else {

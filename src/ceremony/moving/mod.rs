@@ -334,10 +334,17 @@ pub fn make_room(disk: &Disk, root: &Path) -> Result<DataFolder, Problem> {
     if is_there(root)? {
         let names = disk.list(root)?;
         if let Some(first) = names.first() {
+            let holds_share = names.iter().any(|name| name == LOCK);
             let (what_to_do, why) = if names.iter().any(|name| name == UNFINISHED_IMPORT) {
                 (
                     "remove that folder, then import again",
                     "an import that was begun there was not finished".to_owned(),
+                )
+            } else if holds_share {
+                (
+                    "if it is where this archive was imported before, there is nothing more to do: never import it into a second folder. For another share \
+                     name a new folder with --data-dir",
+                    "the share of an operator is in it already".to_owned(),
                 )
             } else {
                 ("name a new folder with --data-dir", format!("{first} is in it"))

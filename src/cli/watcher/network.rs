@@ -115,9 +115,14 @@ impl Watcher {
     }
 
     fn comes_and_goes(&self, told: &mut Told, operator: u16) {
+        let why = if self.flapping.quiet() > 1 {
+            "As several of them do, look here first: another copy of this folder, or of its identity, may be running somewhere, or the connection of \
+             this machine is bad"
+        } else {
+            "Its connection is bad, or two processes have its identity: ask it to look"
+        };
         told.notice(format!(
-            "{} comes and goes again and again; more is said when that is over. Its connection is bad, or two processes have its \
-             identity: ask it to look. Now {}",
+            "{} comes and goes again and again; more is said when that is over. {why}. Now {}",
             self.name(operator),
             self.enough()
         ));

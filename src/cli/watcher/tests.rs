@@ -1272,3 +1272,28 @@ fn whoever_runs_twice_does_not_make_the_lines_scroll() {
     );
     assert!(lines[5].contains("is gone: "), "{lines:#?}");
 }
+
+#[test]
+fn where_several_come_and_go_one_looks_at_oneself_first() {
+    let mut watcher = watcher();
+    let mut told = Vec::new();
+    for i in 0..10 {
+        for operator in [2, 3] {
+            let gone = NetEvent::Disconnected {
+                operator,
+                reason: Reason::Left,
+            };
+            for event in [NetEvent::Connected { operator }, gone] {
+                let lines = watcher.told(News::Network(event), i * 4000).lines;
+                told.extend(lines.into_iter().map(|(Line::Say(text) | Line::Warn(text))| text));
+            }
+        }
+    }
+    let told: Vec<&String> = told
+        .iter()
+        .filter(|line| line.contains("again and again"))
+        .collect();
+    assert_eq!(told.len(), 2, "{told:#?}");
+    assert!(told[0].contains("two processes have its identity"), "{told:#?}");
+    assert!(told[1].contains("another copy of this folder"), "{told:#?}");
+}

@@ -83,29 +83,29 @@ pub trait Protocol: 'static {
     }
 }
 
-/// What operators talk about: the names of its protocols.
+/// How the streams of one protocol are called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Topic {
-    /// Its name and version with fixed frames.
+pub struct StreamNames {
+    /// Name and version of those with fixed frames.
     pub fixed: &'static str,
-    /// With frames that can grow.
+    /// Of those whose frames can grow.
     pub growing: &'static str,
 }
 
 /// A ceremony's journals.
-pub const JOURNAL: Topic = Topic {
+pub const JOURNAL: StreamNames = StreamNames {
     fixed: "/conclave/journal/1",
     growing: "/conclave/journal/2",
 };
 
 /// Validation.
-pub const RUN: Topic = Topic {
+pub const RUN: StreamNames = StreamNames {
     fixed: "/conclave/run/1",
     growing: "/conclave/run/2",
 };
 
-impl Topic {
-    /// Whether one of these names of protocols, which somebody speaks, is of this topic, in any version: a later one is not known here.
+impl StreamNames {
+    /// Whether one of these names of protocols, which somebody speaks, is of this protocol, in any version: a later one is not known here.
     pub fn is_one_of(&self, speaks: &[String]) -> bool {
         let Some((name, _)) = self.fixed.rsplit_once('/') else {
             return false;

@@ -192,13 +192,21 @@ impl Attempts {
         self.disk.destroy(&folder.join(SEED))
     }
 
+    /// Whether this attempt still has its seed.
+    ///
+    /// # Errors
+    /// Anything the disk says.
+    pub fn has_seed(&self, k: u32) -> Result<bool, FileError> {
+        has_name(&self.folder(k).join(SEED))
+    }
+
     /// Whether an attempt still has its seed.
     ///
     /// # Errors
     /// Anything the disk says.
     pub fn have_seeds(&self) -> Result<bool, FileError> {
         for k in self.numbers()? {
-            if has_name(&self.folder(k).join(SEED))? {
+            if self.has_seed(k)? {
                 return Ok(true);
             }
         }
@@ -211,7 +219,7 @@ impl Attempts {
     /// Anything the disk says.
     pub fn destroy_seeds(&self) -> Result<(), FileError> {
         for k in self.numbers()? {
-            if has_name(&self.folder(k).join(SEED))? {
+            if self.has_seed(k)? {
                 self.destroy_seed(k)?;
             }
         }

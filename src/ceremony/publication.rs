@@ -297,8 +297,8 @@ pub(super) fn has_leftovers(disk: &Disk, root: &Path) -> Result<bool, FileError>
     Ok(false)
 }
 
-/// Whether there is a lock in a folder, held or not, whose own keystores still wait in `ceremony/` for their places: it was made elsewhere, and
-/// put there. A lock that is published here is the last file to get its name.
+/// Whether there is a lock in a folder, held or not, whose own keystores still wait in `ceremony/` for their places, or for being made again
+/// from the secrets that are there: it was made elsewhere, and put there. A lock that is published here is the last file to get its name.
 ///
 /// # Errors
 /// Anything the disk says.
@@ -322,7 +322,9 @@ pub fn keys_wait(disk: &Disk, root: &Path) -> Result<bool, FileError> {
             return Ok(true);
         }
     }
-    Ok(false)
+    let [first, _] = key_file_names(0);
+    let is_nowhere = !staged.contains(&first) && !is_there(&root.join(VALIDATOR_KEYS).join(&first))?;
+    Ok(is_nowhere && attempts.has_seed(*newest)?)
 }
 
 /// Whether anything of attempt `k` has not got its name yet. The lock is the last: a staged one that is not the very file in its place
@@ -359,16 +361,35 @@ pub fn settle(folder: &DataFolder, cluster: Cluster) -> Result<(), Problem> {
         .map_err(|error| Problem::from_lines(Kind::FolderState, error))
 }
 
+/// What `conclave run` does with a database that the ceremony published with a mark, as people are told.
+pub const WAITS: &str = "before its first signature conclave run waits two epochs (13 minutes), or until all the others say that they have seen none of \
+                         yours";
+
+/// What became of a folder that turned out to be an old copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distrust {
+    /// It counts as restored from now on: `conclave run` asks for a person's word before it starts.
+    Marked,
+    /// The folder could not be marked; its database was, so that `conclave run` waits for the others.
+    InDatabase,
+    /// It was marked before.
+    Known,
+    /// Its database does not come from a late publication, or has permitted something since: what it knows is its own.
+    Needless,
+}
+
 /// Marks the folder of an operator (its number, from 1) that turned out to be an old copy as a restored one, if its database was published by a
-/// late start and has permitted nothing since, or `is_new`, just settled: so `conclave run` asks for a person's word before it starts. Gives
-/// whether it was marked.
+/// late start and has permitted nothing since, or `is_new`, just settled.
 ///
 /// # Errors
-/// If the files of the folder cannot be read. If the mark cannot be written, the database gets it; if that cannot be done either.
-pub fn distrust(folder: &DataFolder, operator: u16, is_new: bool) -> Result<bool, Problem> {
+/// If the files of the folder cannot be read, or neither it nor its database can be marked.
+pub fn distrust(folder: &DataFolder, operator: u16, is_new: bool) -> Result<Distrust, Problem> {
     let (disk, root) = (folder.disk(), folder.root());
-    if !folder.lock().exists() || !folder.slashing_protection().exists() || restored::is_marked(disk, root)? {
-        return Ok(false);
+    if restored::is_marked(disk, root)? {
+        return Ok(Distrust::Known);
+    }
+    if !is_there(&folder.lock())? || !is_there(&folder.slashing_protection())? {
+        return Ok(Distrust::Needless);
     }
     let unreadable = |why: String| {
         Problem::folder_state(
@@ -382,13 +403,17 @@ pub fn distrust(folder: &DataFolder, operator: u16, is_new: bool) -> Result<bool
     let cluster = Cluster::of_lock(&lock, operator).map_err(|error| unreadable(error.to_string()))?;
     let of_guard = |error| Problem::from_lines(Kind::FolderState, error);
     let guard = Guard::open(&folder.slashing_protection(), cluster).map_err(of_guard)?;
-    if !is_new && guard.mark().map_err(of_guard)? != Some(Mark::LatePublication) {
-        return Ok(false);
+    match guard.mark().map_err(of_guard)? {
+        Some(Mark::LatePublication) => {}
+        Some(Mark::Restored) => return Ok(Distrust::Known),
+        _ if is_new => {}
+        _ => return Ok(Distrust::Needless),
     }
-    if restored::mark(disk, root).is_err() {
-        guard.mark_restored().map_err(of_guard)?;
+    if restored::mark(disk, root).is_ok() {
+        return Ok(Distrust::Marked);
     }
-    Ok(true)
+    guard.mark_restored().map_err(of_guard)?;
+    Ok(Distrust::InDatabase)
 }
 
 /// Destroys the seeds of a folder whose results are all in place: a crash may have come between the two, and the last file to get its

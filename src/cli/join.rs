@@ -145,7 +145,8 @@ pub fn run(context: &Context, args: &JoinArgs) -> Result<(), Problem> {
     interrupts::put_back();
     let outcome = outcome?;
     let results = match found {
-        Some(Ok(results)) => results,
+        // Others may have shown meanwhile that this folder is an old copy.
+        Some(Ok(_)) => results::look(&disk, &context.data_dir)?,
         _ if outcome.is_new => results::look(&disk, &context.data_dir)?,
         _ => results::check(&disk, &context.data_dir, &own_network)?,
     };
@@ -210,7 +211,13 @@ fn asker(output: &Output, screen: &Arc<Mutex<Screen>>) -> Option<Ask> {
         on(&screen).pause();
         // Apart from the question: what asks cannot erase a question that goes over more than a line.
         output.say(printable(why));
-        let answer = OFFER.confirm(&printable(question)).unwrap_or(false);
+        let answer = OFFER.confirm(&printable(question)).unwrap_or_else(|problem| {
+            output.say(format!(
+                "{}. That counts as no. To be asked again, run the same command again.",
+                printable(&problem.why)
+            ));
+            false
+        });
         on(&screen).go_on();
         answer
     }))
@@ -267,7 +274,7 @@ fn report(context: &Context, outcome: &Outcome, results: &Results, start: Instan
         ));
     }
     if results.memory == Memory::Restored {
-        out.say("Keep the backup that this folder was made of.");
+        out.say("If this folder was made of a backup, keep that.");
     } else {
         out.say(backups::make_now());
     }
@@ -309,7 +316,7 @@ fn lacks(results: &Results) -> Vec<String> {
     match results.memory {
         Memory::Here => {}
         Memory::Restored => lines.push(format!(
-            "this folder was restored from a backup ({RESTORED}): what its shares signed since is not in it, and conclave run asks the other \
+            "this folder was restored from a backup, or turned out to be an old copy ({RESTORED}): what its shares signed since is not in it, and conclave run asks the other \
              operators for that"
         )),
         Memory::Missing => lines.push(format!(

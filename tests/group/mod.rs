@@ -209,6 +209,10 @@ impl Group {
                 fs::read(folder.join("cluster-lock.json")).unwrap() == first,
                 "{name}'s lock is another one"
             );
+            assert!(
+                !folder.join("RESTORED").exists(),
+                "{name}'s folder counts as restored"
+            );
             assert_eq!(
                 fs::read(folder.join("deposit-data.json")).unwrap(),
                 fs::read(self.folder(0).join("deposit-data.json")).unwrap()

@@ -376,15 +376,23 @@ impl Operator {
         Some((k, self.terms.indices().filter(both).collect()))
     }
 
-    /// The steps of own entries that others brought in this run of the process: neither the journal had them nor were they made here. Each
-    /// says that the ceremony went on in another folder with this operator's key, of which this one is an older copy.
-    pub fn adopted(&self) -> impl Iterator<Item = Step> + '_ {
+    /// The attempts and steps of own entries that others brought in this run of the process: neither the journal had them nor were they made
+    /// here. Each says that the ceremony went on in another folder with this operator's key, of which this one is an older copy. The word that the
+    /// share is lost says nothing of that: whoever gave it had no share to go on with.
+    pub fn adopted(&self) -> impl Iterator<Item = (u32, Step)> + '_ {
         let since = self.board.order().iter().skip(self.restored);
         since
             .filter(|id| !self.said.contains_key(*id))
             .filter_map(|id| self.board.get(id))
-            .filter(|admitted| admitted.entry.operator == self.index)
-            .map(|admitted| admitted.entry.step)
+            .filter(|admitted| admitted.entry.operator == self.index && !matches!(admitted.data, Data::Lost))
+            .map(|admitted| (admitted.entry.attempt, admitted.entry.step))
+    }
+
+    /// Whether others brought own entries of an attempt that nobody makes before all votes are there: in that other folder its files may be in
+    /// place, and its shares at work.
+    pub fn went_on_elsewhere(&self, attempt: u32) -> bool {
+        self.adopted()
+            .any(|(its, step)| its == attempt && step >= Step::Sign)
     }
 
     /// Whether this run of the process made the own entry of a step in an attempt.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::ceremony::backups;
 use crate::ceremony::problem::{Kind, Problem};
+use crate::ceremony::publication;
 use crate::ceremony::staging::KeyDeriver;
 use crate::ceremony::view::how_to_begin;
 use conclave_dkg::board::{Data, Slot};
@@ -165,11 +166,11 @@ impl Conductor<'_> {
         if effects.is_empty() {
             return Ok(());
         }
-        self.notice(
+        self.notice(format!(
             "everybody's seal is in this folder, and no other operator could be asked yet: your files are made without them. Nobody has said \
-             whether this folder is an old copy, so conclave run waits two epochs before it signs for the first time"
-                .to_owned(),
-        );
+             whether this folder is an old copy: {}",
+            publication::WAITS
+        ));
         self.alone = self.operator.standing().newest_vote();
         self.carry_out(effects)
     }

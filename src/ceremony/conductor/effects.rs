@@ -9,10 +9,11 @@ use crate::ceremony::folder::DataFolder;
 use crate::ceremony::problem::{Kind, Problem};
 use crate::ceremony::product::{self, ClusterProduct};
 use crate::ceremony::progress::Event;
+use crate::ceremony::publication::{self, Distrust};
 use crate::ceremony::randomness::weight_seed;
 use crate::ceremony::staging::{self, KeyDeriver, Proven};
 use crate::ceremony::view::item;
-use crate::ceremony::{attempt, backups, publication, records};
+use crate::ceremony::{attempt, backups, records};
 use crate::validator::guard::{self, Cluster};
 use conclave_cluster::lock::Lock;
 use conclave_cluster::wallets::Wallets;
@@ -147,12 +148,13 @@ impl Conductor<'_> {
         else {
             return Ok(());
         };
+        let path = self.folder.lock();
         let bad = |why: String| {
             if is_here {
                 return Problem::folder_state(
                     format!(
                         "{} was not made here, and cannot finish your ceremony",
-                        self.folder.lock().display()
+                        path.display()
                     ),
                     why,
                     "move that file out of the folder, and run the same command again; ask another operator for its cluster-lock.json, which may be \
@@ -174,19 +176,8 @@ impl Conductor<'_> {
             return Err(bad(format!("it does not verify: {}", failed.join(", "))));
         }
         let keys = product::keys_of(&lock).ok_or_else(|| bad("its public keys cannot be read".to_owned()))?;
-        // Keystores whose record is lost say themselves what they hold.
         if self.operator.can_publish(&keys).is_none() {
-            let validators = u32::try_from(self.terms.validators()).unwrap_or(u32::MAX);
-            for k in self.operator.may_hold(&keys) {
-                let Some(opened) = staging::find_staged(&self.folder, k, validators)? else {
-                    continue;
-                };
-                if self.operator.keys_fit(k, &opened.shares, &keys) {
-                    self.proven = Some(opened.proven);
-                    staging::record_stored(&self.folder, k, keys.hash())?;
-                    break;
-                }
-            }
+            self.find_keys(&keys)?;
         }
         let k = self
             .operator
@@ -204,15 +195,54 @@ impl Conductor<'_> {
         let published = publish_lock(&self.folder, &product, (&lock, &bytes, index), source, cluster)?;
         self.tell_what_was_mended(k, published.mended.as_ref());
         if published.cluster.is_some() {
-            self.notice(
-                "your files are made with another operator's lock. Nobody has said whether this folder is an old copy, so conclave run waits two epochs \
-                 before it signs for the first time"
-                    .to_owned(),
-            );
+            self.notice(format!(
+                "your files are made with another operator's lock. Nobody has said whether this folder is an old copy: {}",
+                publication::WAITS
+            ));
         }
         self.result = self.read_result()?;
         let effects = self.operator.published(k);
         self.carry_out(effects)
+    }
+
+    /// Keystores whose record is lost say themselves what they hold. Where there are none, or not all, as when they were being made again and that
+    /// was interrupted, the secrets of the ceremony make them once more.
+    fn find_keys(&mut self, keys: &GroupKeys) -> Result<(), Problem> {
+        let validators = u32::try_from(self.terms.validators()).unwrap_or(u32::MAX);
+        for k in self.operator.may_hold(keys) {
+            let problem = match staging::find_staged(&self.folder, k, validators) {
+                Ok(Some(opened)) if self.operator.keys_fit(k, &opened.shares, keys) => {
+                    self.proven = Some(opened.proven);
+                    return staging::record_stored(&self.folder, k, keys.hash());
+                }
+                Ok(Some(_)) => continue,
+                Ok(None) => None,
+                Err(problem) if problem.kind == Kind::FolderState => Some(problem),
+                Err(problem) => return Err(problem),
+            };
+            let own = if staging::has_names(&self.folder, validators)? {
+                None
+            } else {
+                self.operator.shares_again(k, keys)
+            };
+            match (own, problem) {
+                (Some(own), problem) => {
+                    self.proven = Some(staging::stage_again(
+                        &self.folder,
+                        k,
+                        keys.hash(),
+                        &own.shares,
+                        self.kdf,
+                    )?);
+                    self.tell_what_was_mended(k, problem.as_ref());
+                    let effects = self.operator.keys_stored(k, keys.hash());
+                    return self.carry_out(effects);
+                }
+                (None, Some(problem)) => return Err(problem),
+                (None, None) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Results that were in place before, and were lost, are published again at once.
@@ -323,20 +353,18 @@ impl Conductor<'_> {
         board.sessions(k).any(|sid| board.is_done(&sid, index))
     }
 
-    /// This start has made the own Sign, without which nobody can seal, began the publication and has seen its end: the database is the whole
-    /// memory of the shares, unless the folder had to be told by others what it said itself. Where an earlier start has signed, the folder may
-    /// be a copy of that moment, and nobody else need know that another one finished and was used. A copy from before the own Sign is given it
-    /// by whomever it compares with, for all have it where there is a lock.
+    /// This start has joined the attempt, began the publication and has seen its end: the database is the whole memory of the shares, unless the
+    /// folder had to be told by others what it said itself. Where an earlier start has joined, the folder may be a copy of that moment, and
+    /// nobody else need know that another one finished and was used: those it compares with may have lost their journals, or lie.
     fn settle(&mut self, k: u32, cluster: Option<Cluster>) {
         let Some(cluster) = cluster else { return };
-        let knows_all = self.operator.has_said(k, Step::Sign) && self.operator.adopted().next().is_none();
+        let knows_all = self.operator.has_said(k, Step::Join) && self.operator.adopted().next().is_none();
         if !knows_all || self.has_confirmed(k) {
-            if !self.distrust_if_old() && self.alone != Some(k) {
-                self.notice(
-                    "your files were made by a later start than the one that signed for them, and nobody can say whether this folder is an old copy: \
-                     conclave run waits two epochs before it signs for the first time"
-                        .to_owned(),
-                );
+            if !self.distrust_if_old(k) && self.alone != Some(k) {
+                self.notice(format!(
+                    "conclave was started again after you had joined, so it cannot know whether this folder is an old copy: {}",
+                    publication::WAITS
+                ));
             }
             return;
         }
@@ -347,31 +375,32 @@ impl Conductor<'_> {
                 }
             }
             Err(problem) => self.notice(format!(
-                "the slashing protection database keeps the mark of an unfinished ceremony ({problem}): conclave run will wait \
-                 two epochs before it signs for the first time"
+                "the slashing protection database keeps the mark of an unfinished ceremony ({problem}): {}",
+                publication::WAITS
             )),
         }
     }
 
-    /// Others know what this folder said and does not know itself. That its files are in place, or anything at all where this start has said
-    /// everything since the own Sign, shows that the folder is an old copy: the database that was published into it remembers nothing of what
+    /// Others know what this folder said and does not know itself. From the own Sign on, or anything at all where this start has said
+    /// everything since its Join, it shows that the folder is an old copy: the database that was published into it remembers nothing of what
     /// the shares signed elsewhere. Gives whether that was found and told.
-    pub(super) fn distrust_if_old(&mut self) -> bool {
+    pub(super) fn distrust_if_old(&mut self, k: u32) -> bool {
         let is_new = self.result.as_ref().is_some_and(|result| result.is_new);
-        if !self.operator.adopted().any(|step| is_new || step == Step::Done) {
+        let went_on =
+            self.operator.went_on_elsewhere(k) || self.operator.adopted().next().is_some() && is_new;
+        if !went_on {
             return false;
         }
-        let marked = publication::distrust(&self.folder, self.operator.index(), is_new);
-        if matches!(marked, Ok(false)) {
-            return false;
-        }
-        if let Some(result) = &mut self.result {
-            result.is_new = false;
-        }
-        let (mark, advice) = match marked {
-            Ok(_) => (
+        let (mark, advice) = match publication::distrust(&self.folder, self.operator.index(), is_new) {
+            Ok(Distrust::Known) => return true,
+            Ok(Distrust::Needless) => return false,
+            Ok(Distrust::Marked) => (
                 "it is marked as a restored folder".to_owned(),
                 "If the other folder is gone for good, conclave run asks for your word here, and goes on as with a restored backup",
+            ),
+            Ok(Distrust::InDatabase) => (
+                "its slashing protection is marked as that of a restored folder".to_owned(),
+                "If the other folder is gone for good, conclave run goes on here as with a restored backup",
             ),
             Err(problem) => (
                 format!(
@@ -381,10 +410,23 @@ impl Conductor<'_> {
                 "Start nothing here before slashing-protection.redb is moved out of this folder: that file remembers nothing",
             ),
         };
-        self.notice(format!(
-            "this folder is an old copy: the others have entries of yours that it does not have, so the ceremony went on in another folder, whose \
-             shares may have signed since; {mark}. If that folder still exists, go on there, put this one away, and never start both. {advice}"
-        ));
+        if let Some(result) = &mut self.result {
+            result.is_new = false;
+        }
+        let (what, where_to) = if self.whole {
+            (
+                "this folder is an old copy: the others have entries of yours that it does not have, so the ceremony went on in another folder, whose \
+                 shares may have signed since",
+                "If that folder still exists, go on there, put this one away, and never start both",
+            )
+        } else {
+            (
+                "the others have entries of yours that this folder does not have. Either only its journal was lost or damaged, or it is an old copy and \
+                 the ceremony went on in another folder, whose shares may have signed since",
+                "If there is such a folder, go on there, put this one away, and never start both",
+            )
+        };
+        self.notice(format!("{what}; {mark}. {where_to}. {advice}"));
         true
     }
 

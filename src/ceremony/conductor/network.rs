@@ -308,8 +308,9 @@ impl Conductor<'_> {
             let adopted = self.operator.adopted().count();
             let effects = self.operator.receive(entries);
             self.carry_out(effects)?;
-            if self.operator.adopted().count() > adopted {
-                self.distrust_if_old();
+            let published = self.operator.published_attempt();
+            if let Some(k) = published.filter(|_| self.operator.adopted().count() > adopted) {
+                self.distrust_if_old(k);
             }
             let missing: Vec<Id> = self.operator.board().missing().into_iter().collect();
             for (operator, id) in from {

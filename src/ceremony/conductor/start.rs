@@ -150,7 +150,7 @@ impl<'a> Conductor<'a> {
     }
 }
 
-/// The journal, what it says, and whether all of it was intact.
+/// The journal, what it says, and whether all of it was there and intact.
 fn open_journal(
     setup: &Setup,
     terms: &Terms,
@@ -159,7 +159,9 @@ fn open_journal(
     let mut records = Vec::new();
     let (folder, limit) = (&setup.folder, records::max_bytes(terms));
     // Whatever is kept of an attempt is kept after the first record.
-    if !is_there(&folder.journal())? && (setup.entrance.finished || !folder.attempts().marks()?.is_empty()) {
+    let is_lost =
+        !is_there(&folder.journal())? && (setup.entrance.finished || !folder.attempts().marks()?.is_empty());
+    if is_lost {
         let rest = if setup.entrance.finished {
             "The results do not depend on it"
         } else {
@@ -183,7 +185,11 @@ fn open_journal(
             ),
         });
     }
-    Ok((journal, records::read(terms, &records), damaged.is_none()))
+    Ok((
+        journal,
+        records::read(terms, &records),
+        damaged.is_none() && !is_lost,
+    ))
 }
 
 fn open_operator(setup: &Setup, terms: &Arc<Terms>, said: Said) -> Result<(Operator, Vec<Effect>), Problem> {

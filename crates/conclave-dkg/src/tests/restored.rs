@@ -135,7 +135,7 @@ fn an_old_copy_knows_what_others_had_to_bring_in_whatever_order_it_comes() {
     for peer in &finished.peers {
         let o = &peer.operator;
         assert_eq!(o.adopted().count(), 0);
-        assert!(o.has_said(1, Step::Sign) && o.has_said(1, Step::Seal) && !o.has_said(2, Step::Sign));
+        assert!(o.has_said(1, Step::Join) && o.has_said(1, Step::Seal) && !o.has_said(2, Step::Join));
     }
     let mut late = copy_before_the_seal(&mut finished);
     // The small Seals overtake the large Signs; what cannot be judged yet waits.
@@ -147,13 +147,23 @@ fn an_old_copy_knows_what_others_had_to_bring_in_whatever_order_it_comes() {
             finished.with(2, |o| o.receive(vec![entry]));
         }
         let o = &finished.peers[2].operator;
-        let mut adopted: Vec<Step> = o.adopted().collect();
+        let mut adopted: Vec<(u32, Step)> = o.adopted().collect();
         adopted.sort_unstable();
-        assert_eq!(adopted, [Step::Seal, Step::Done], "{seals_first}");
+        assert_eq!(adopted, [(1, Step::Seal), (1, Step::Done)], "{seals_first}");
+        assert!(o.went_on_elsewhere(1) && !o.went_on_elsewhere(2));
         assert!(!o.has_said(1, Step::Sign) && !o.has_said(1, Step::Seal));
         finished.peers[2].disk.published = None;
         copy_before_the_seal(&mut finished);
     }
+    // Its Seal is enough: the other folder may have finished without anybody hearing of it.
+    for entry in late.iter().filter(|e| e.step != Step::Done) {
+        let entry = entry.clone();
+        finished.with(2, |o| o.receive(vec![entry]));
+    }
+    let o = &finished.peers[2].operator;
+    assert_eq!(o.adopted().collect::<Vec<_>>(), [(1, Step::Seal)]);
+    assert!(o.went_on_elsewhere(1));
+    copy_before_the_seal(&mut finished);
     // Of the own Seal nobody knows, the own Sign was made before: the copy seals itself, and has not said all of it.
     finished.with(2, |o| o.consent(1, Reason::First));
     finished.with(2, Operator::compared);
@@ -162,7 +172,7 @@ fn an_old_copy_knows_what_others_had_to_bring_in_whatever_order_it_comes() {
         finished.with(2, |o| o.receive(vec![entry]));
     }
     let o = &finished.peers[2].operator;
-    assert!(o.has_said(1, Step::Seal) && !o.has_said(1, Step::Sign));
+    assert!(o.has_said(1, Step::Seal) && !o.has_said(1, Step::Sign) && !o.has_said(1, Step::Join));
     assert_eq!(o.adopted().count(), 0);
 }
 

@@ -240,6 +240,8 @@ fn whoever_has_its_share_hears_that_it_was_called_lost() {
         (operator.own_share_was_found(), operator.own_lost_share()),
         (Some(1), None)
     );
+    // Whoever said so had no share to go on with: this folder is no old copy.
+    assert!(operator.adopted().next().is_none() && !operator.went_on_elsewhere(1));
     sim.settle();
     assert_finished(&sim);
     assert_eq!(sim.peers[2].operator.own_share_was_found(), None);

@@ -9,6 +9,8 @@ use std::{
 };
 
 use assert_cmd::Command;
+use conclave::validator::guard::{self, Cluster, Mark};
+use conclave_cluster::lock::Lock;
 use serde_json::Value;
 
 fn vector(path: &str) -> PathBuf {
@@ -133,6 +135,56 @@ fn every_failed_check_says_what_helps() {
         "{}",
         text(&output.stderr)
     );
+}
+
+/// What is called good was opened: a database of another cluster, one that is cut off, one in which a byte is another.
+#[test]
+fn the_slashing_protection_is_opened_and_not_only_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    group::copy(&vector("dkg-v1.10-hoodi-4x2/node0"), folder.path());
+    let path = folder.path().join("slashing-protection.redb");
+    let lock = Lock::from_json(&fs::read(folder.path().join("cluster-lock.json")).unwrap()).unwrap();
+    let mine = Cluster::of_lock(&lock, 1).unwrap();
+    let other = Cluster::of_lock(&lock, 2).unwrap();
+    let whole = guard::new_database(&mine, None).unwrap();
+    let mut flipped = whole.clone();
+    for byte in flipped.iter_mut().skip(4096).step_by(512) {
+        *byte ^= 1;
+    }
+    let marked = |mark| guard::new_database(&mine, Some(mark)).unwrap();
+    for (bytes, result, why) in [
+        (whole.clone(), "ok", ""),
+        (marked(Mark::Moved), "ok", ""),
+        (marked(Mark::Restored), "not checked", "restored from a backup"),
+        (marked(Mark::LatePublication), "ok", ""),
+        (
+            guard::new_database(&other, None).unwrap(),
+            "failed",
+            "another operator",
+        ),
+        (whole[..whole.len() / 2].to_vec(), "failed", "damaged"),
+        (flipped, "failed", "damaged"),
+        (b"what was signed".to_vec(), "failed", "damaged"),
+        (Vec::new(), "failed", "damaged"),
+    ] {
+        fs::write(&path, &bytes).unwrap();
+        let output = conclave(&["verify", "--json"], &[folder.path()]);
+        let row = text(&output.stdout)
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .find(|event| event["check"] == "slashing protection")
+            .unwrap();
+        assert_eq!(row["result"], result, "{row}");
+        assert!(row.to_string().contains(why), "{row}");
+        assert_eq!(
+            row.to_string().contains("leave that database"),
+            result == "failed",
+            "{row}"
+        );
+        assert_eq!(output.status.code(), Some(if result == "failed" { 6 } else { 0 }));
+        // Nothing was mended behind anybody's back.
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
 }
 
 #[test]

@@ -161,6 +161,8 @@ pub enum Remedy {
     OwnCopy,
     /// The ceremony is to be finished first.
     Finish,
+    /// None that is safe: a database of what a share signed is never replaced by another one.
+    Leave,
 }
 
 impl Remedy {
@@ -185,6 +187,10 @@ impl Remedy {
             }
             Self::Finish => {
                 "run conclave join once more in that folder: it puts the keystores in their places; then verify again. Delete nothing"
+            }
+            Self::Leave => {
+                "leave that database where it is, put no copy in its place, and check the disk; conclave run signs nothing with it, and says what \
+                 can be done"
             }
         }
     }

@@ -1,5 +1,6 @@
 //! `conclave verify`: check results.
 
+use std::fmt::Write;
 use std::path::Path;
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ use conclave_eth::network::Network;
 use super::Context;
 use super::args::VerifyArgs;
 use super::input;
-use super::output::printable;
+use super::output::{columns, printable};
 use super::wallets;
 
 /// Runs the command.
@@ -34,7 +35,9 @@ pub fn run(context: &Context, args: &VerifyArgs) -> Result<(), Problem> {
     for row in &result.rows {
         context.output.event(&event(row));
     }
-    context.output.say(table(&result.rows));
+    context
+        .output
+        .say(table(&result.rows, columns(&console::Term::stdout())));
     context.output.say(summary(&result));
     for remedy in remedies(&result) {
         context.output.say(remedy);
@@ -124,12 +127,40 @@ fn worst(result: &Verification) -> Option<&Row> {
     result.failures().min_by_key(|row| row.remedy != Remedy::Doubt)
 }
 
-/// All checks as a table, as wide as the terminal.
-fn table(rows: &[Row]) -> String {
+/// All checks as a table; where a terminal of so many columns is too narrow for one, below the names of their files.
+fn table(rows: &[Row], columns: usize) -> String {
+    let table = wide_table(rows);
+    if table
+        .lines()
+        .all(|line| console::measure_text_width(line) <= columns)
+    {
+        table
+    } else {
+        listed(rows)
+    }
+}
+
+/// A line for each file, and one for each of its checks below it.
+fn listed(rows: &[Row]) -> String {
+    let mut text = String::new();
+    let mut last = None;
+    for row in rows {
+        if last != Some(&row.file) {
+            let _ = writeln!(text, "{}", printable(&row.file));
+        }
+        last = Some(&row.file);
+        let why = row.outcome.reason().or(row.finding.as_deref());
+        let why = why.map(|why| format!(": {}", printable(why))).unwrap_or_default();
+        let _ = writeln!(text, "  {:<12}{}{why}", row.outcome.word(), printable(&row.check));
+    }
+    text
+}
+
+fn wide_table(rows: &[Row]) -> String {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic);
+        .set_content_arrangement(ContentArrangement::Disabled);
     table.add_row(["result", "file", "check", "why"]);
     let mut last = None;
     for row in rows {

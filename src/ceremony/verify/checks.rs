@@ -2,16 +2,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
     sync::Arc,
 };
 
-use super::{IdentityItem, Item, Known, Material, Verification};
-use crate::ceremony::{
-    folder::IDENTITY,
-    identity::parse_key,
-    keystores::{self, KeyFile, Places, Shut},
-    problem::{Remedy, Unread},
-    product,
+use super::{IdentityItem, Item, Known, Material, SlashingProtection, Verification};
+use crate::{
+    ceremony::{
+        folder::IDENTITY,
+        identity::parse_key,
+        keystores::{self, KeyFile, Places, Shut},
+        problem::{Remedy, Unread},
+        product,
+    },
+    validator::guard::{self, Cluster, GuardError, Mark},
 };
 use conclave_cluster::{
     definition::Definition,
@@ -528,6 +532,58 @@ fn of_the_right(number: Option<usize>, validator: usize, operator: Option<usize>
     }
 }
 
+/// Whether the record of what a folder's shares signed can be read, is that of `operator` (from 0), and knows all of it.
+pub(super) fn slashing_protection(
+    folder: &str,
+    material: &Material,
+    against: Against<'_>,
+    operator: Option<usize>,
+    result: &mut Verification,
+) {
+    const CHECK: &str = "slashing protection";
+    let not_checked = |why: &str| Outcome::NotChecked(why.to_owned());
+    let outcome = match (&material.slashing_protection, against, operator) {
+        // What is missing, or is nobody's, has a row of its own.
+        (None, _, _) | (_, Against::NoLock, _) => return,
+        (Some(SlashingProtection::Missing), _, _) => {
+            not_checked("there is none: conclave run will ask for one before it signs")
+        }
+        (Some(SlashingProtection::InUse), _, _) => {
+            not_checked("a process is at work with it: conclave run has read it when it started")
+        }
+        (Some(SlashingProtection::There(item)), Against::Lock(lock), Some(operator)) => {
+            let content = item.content.clone().map_err(|unread| unread.why);
+            let number = u16::try_from(operator + 1).map_err(|_| "there is no such operator".to_owned());
+            let mark = content.and_then(|bytes| {
+                let cluster =
+                    number.and_then(|number| Cluster::of_lock(lock, number).map_err(|error| why(&error)));
+                guard::examine(bytes, &cluster?, Path::new(&item.file)).map_err(|error| why(&error))
+            });
+            match mark {
+                Ok(Some(Mark::Restored)) => not_checked(
+                    "the folder was restored from a backup, and what its share signed since the backup is not in it: conclave run signs nothing before \
+                     the other operators have told what they remember",
+                ),
+                // Whatever else a mark says, conclave run waits as long as that needs.
+                Ok(_) => Outcome::Ok,
+                Err(why) => Outcome::Failed(why),
+            }
+        }
+        (Some(SlashingProtection::There(_)), _, _) => {
+            not_checked("whose it is cannot be said without the lock and the identity")
+        }
+    };
+    result.add_with(folder, CHECK, outcome, Remedy::Leave);
+}
+
+/// Why a database is of no use, on one line.
+fn why(error: &GuardError) -> String {
+    let text = error.to_string();
+    let mut lines = text.lines();
+    let (what, why) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    format!("{} {why}", what.trim())
+}
+
 /// Whether a folder holds everything that its lock promises.
 pub(super) fn complete(
     folder: &str,
@@ -608,14 +664,6 @@ pub(super) fn complete(
         (false, more) => Outcome::Failed(format!("missing: {} and {more} more", missing.join(", "))),
     };
     result.add_with(folder, CHECK, outcome, remedy);
-    if let Some(is_there) = material.slashing_protection {
-        let outcome = if is_there {
-            Outcome::Ok
-        } else {
-            Outcome::NotChecked("there is none: conclave run will ask for one before it signs".to_owned())
-        };
-        result.add(folder, "slashing protection", outcome);
-    }
     if material.lacks_transcript {
         let why = "there is none: what shows that everybody took part in making the keys is missing; every other operator has the same \
                    one, at ceremony/transcript";

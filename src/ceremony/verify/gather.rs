@@ -1,10 +1,13 @@
 //! Finds the files that belong together.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::de::IgnoredAny;
 
-use super::{IdentityItem, Item, Material};
+use super::{IdentityItem, Item, Material, SlashingProtection};
 use crate::ceremony::{
     conductor::{EVIDENCE, TRANSCRIPT},
     files::{Disk, is_folder, may_be_there},
@@ -26,6 +29,15 @@ use conclave_eth::{
 
 /// Most bytes of a file that holds a password or a node key.
 const MAX_SECRET_BYTES: u64 = 4096;
+
+/// Most bytes of a slashing protection database that are read.
+const MAX_DATABASE_BYTES: u64 = 1 << 30;
+
+/// How often a database is read while another process writes to it.
+const READINGS: u32 = 5;
+
+/// Longer than file systems need to show that a file was changed.
+const TICK: Duration = Duration::from_millis(20);
 
 /// Most bytes of a transcript or a piece of evidence that are read.
 const MAX_RECORD_BYTES: u64 = MAX_JSON_BYTES;
@@ -183,7 +195,11 @@ fn data_folder(disk: &Disk, path: &Path) -> Result<Option<Material>, Problem> {
     }
     let protected = names.iter().any(|name| name == SLASHING_PROTECTION);
     if protected || (material.lock.is_some() && is_folder(&path.join(CEREMONY))?) {
-        material.slashing_protection = Some(protected);
+        material.slashing_protection = Some(if protected {
+            slashing_protection(disk, &path.join(SLASHING_PROTECTION))
+        } else {
+            SlashingProtection::Missing
+        });
     }
     if !material.evidence.is_empty() {
         material.names = Names::load(disk, path).unwrap_or_default();
@@ -371,6 +387,25 @@ fn kind(disk: &Disk, path: &Path) -> Result<FileKind, Problem> {
                 "name a file of a ceremony, or the folder that holds them",
             )
         })
+}
+
+/// Reads the database at a moment at which nobody writes to it.
+fn slashing_protection(disk: &Disk, path: &Path) -> SlashingProtection {
+    let changed = || {
+        let metadata = path.metadata().ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    };
+    for _ in 0..READINGS {
+        let before = changed();
+        let content = disk.read(path, MAX_DATABASE_BYTES).map_err(Unread::from);
+        // What is written within one tick of the clock leaves no trace.
+        std::thread::sleep(TICK);
+        if before == changed() {
+            let file = path.display().to_string();
+            return SlashingProtection::There(Item { file, content });
+        }
+    }
+    SlashingProtection::InUse
 }
 
 fn read(disk: &Disk, path: &Path, kind: FileKind) -> Item {

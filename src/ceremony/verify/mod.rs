@@ -162,8 +162,19 @@ pub struct Material {
     pub identity: Option<IdentityItem>,
     /// What is to be known before anybody works with the folder: that it has moved, or was restored from a backup.
     pub state: Option<String>,
-    /// Whether there is a slashing protection database; `None` where nobody expects one: in the folder of other software.
-    pub slashing_protection: Option<bool>,
+    /// The slashing protection database; `None` where nobody expects one: in the folder of other software.
+    pub slashing_protection: Option<SlashingProtection>,
+}
+
+/// What a folder has to remember what its shares signed.
+#[derive(Debug, Clone)]
+pub enum SlashingProtection {
+    /// Nothing.
+    Missing,
+    /// This database.
+    There(Item),
+    /// A database that another process writes to, again and again.
+    InUse,
 }
 
 /// A lock that was verified before. All operators have the same one, and its check is long.
@@ -406,6 +417,7 @@ impl Material {
         let covered = checks::keystores(&self.keystores, against, operator, folder, result);
         if let Some(folder) = folder {
             checks::complete(folder, self, against, &amounts, &covered, result);
+            checks::slashing_protection(folder, self, against, operator, result);
             if let Some(state) = &self.state {
                 result.tell(folder, "state of the folder", state.clone());
             }

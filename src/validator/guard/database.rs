@@ -74,7 +74,7 @@ pub const MAX_PROOF_BYTES: usize = 4096;
 pub enum Mark {
     /// A person said that nothing was signed before.
     New = 1,
-    /// The ceremony's files were published by a later start than the one that said the own Seal, or without the others: the folder may be an old copy.
+    /// The ceremony's files were published by a later start than the one that made the own Join, or without the others: the folder may be an old copy.
     LatePublication = 2,
     /// What was imported from an interchange file did not show of every validator what it attested to.
     PartialImport = 3,
@@ -394,9 +394,11 @@ impl Store {
     }
 
     /// Opens a database that is not a file.
-    #[cfg(test)]
-    pub(super) fn open_backend(backend: impl StorageBackend, cluster: &Cluster) -> Result<Self, GuardError> {
-        let path = Path::new("memory");
+    pub(super) fn open_backend(
+        backend: impl StorageBackend,
+        cluster: &Cluster,
+        path: &Path,
+    ) -> Result<Self, GuardError> {
         let store = shielded(|| {
             Ok(Self {
                 database: builder().create_with_backend(backend)?,
@@ -765,6 +767,12 @@ impl Writing {
     }
 }
 
+/// The mark of a database of which these are the bytes. No file is opened or written: a process may be at work with it.
+pub(super) fn mark_in(bytes: Vec<u8>, cluster: &Cluster, path: &Path) -> Result<Option<Mark>, GuardError> {
+    let store = Store::open_backend(MemoryBackend::of(bytes), cluster, path)?;
+    shielded(|| store.read()?.mark()).map_err(|failure| failure.at(path))
+}
+
 /// A database in which no key has signed anything, as the bytes of a file. `history` raises it first.
 pub(super) fn new_database(
     cluster: &Cluster,
@@ -810,7 +818,6 @@ pub(super) fn new_database(
 pub(super) struct MemoryBackend(Arc<RwLock<Vec<u8>>>);
 
 impl MemoryBackend {
-    #[cfg(test)]
     pub(super) fn of(bytes: Vec<u8>) -> Self {
         Self(Arc::new(RwLock::new(bytes)))
     }

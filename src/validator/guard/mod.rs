@@ -771,6 +771,15 @@ pub fn new_database(cluster: &Cluster, mark: Option<Mark>) -> Result<Vec<u8>, Gu
         .map_err(|failure| failure.at(Path::new(FILE)))
 }
 
+/// Reads what a copy of a database says of itself: whether all of it can be read and is this cluster's, and its mark. `bytes` are those of the
+/// file at `path`, which is neither opened nor locked.
+///
+/// # Errors
+/// If it is damaged, of a newer version, or another cluster's or operator's.
+pub fn examine(bytes: Vec<u8>, cluster: &Cluster, path: &Path) -> Result<Option<Mark>, GuardError> {
+    database::mark_in(bytes, cluster, path)
+}
+
 /// The bytes of a database that knows what an interchange file says, as [`new_database`]; `root` is the chain's genesis
 /// validators root, 32 bytes. It is marked unless the file has an attestation of every validator, and all of it could be
 /// taken over.

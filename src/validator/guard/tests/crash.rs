@@ -140,7 +140,8 @@ impl StorageBackend for Platter {
 
 fn on(platter: &Platter, cluster: &Cluster) -> Result<Guard, GuardError> {
     let platter = platter.clone();
-    let open: Open = Box::new(move |cluster| Store::open_backend(platter.clone(), cluster));
+    let open: Open =
+        Box::new(move |cluster| Store::open_backend(platter.clone(), cluster, Path::new("memory")));
     let guard = Guard::open_by(Path::new("platter"), cluster.clone(), open)?;
     guard.begin(ALWAYS);
     Ok(guard)

@@ -97,7 +97,8 @@ pub(super) fn root_of(message: Message) -> Hash {
 /// A guard whose file is in memory, begun.
 pub(super) fn in_memory(cluster: &Cluster) -> Guard {
     let backend = database::MemoryBackend::of(new_database(cluster, None).unwrap());
-    let open: Open = Box::new(move |cluster| Store::open_backend(backend.clone(), cluster));
+    let open: Open =
+        Box::new(move |cluster| Store::open_backend(backend.clone(), cluster, Path::new("memory")));
     let guard = Guard::open_by(Path::new("memory"), cluster.clone(), open).unwrap();
     guard.begin(ALWAYS);
     guard
@@ -128,7 +129,8 @@ impl Moody {
             mood: Arc::new((Mutex::new((Mood::Well, 0)), Condvar::new())),
         };
         let backend = disk.clone();
-        let open: Open = Box::new(move |cluster| Store::open_backend(backend.clone(), cluster));
+        let open: Open =
+            Box::new(move |cluster| Store::open_backend(backend.clone(), cluster, Path::new("memory")));
         let guard = Guard::open_by(Path::new("moody"), cluster, open).unwrap();
         guard.begin(ALWAYS);
         (guard, disk)

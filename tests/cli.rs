@@ -858,7 +858,7 @@ fn wrong_operators_are_bad_input() {
         &data,
         &define(&plan, &three[..2], &ADDRESSES),
         3,
-        "there are 2 operators",
+        "the number of records that were given is 2",
     );
     refuses(&data, &define(&plan, &[], &ADDRESSES), 2, "--operator NAME=ENR");
     let again = three[0].replacen("ann", "eve", 1);

@@ -481,7 +481,8 @@ fn an_archive_of_the_first_release_is_imported() {
     fs::copy(vector.join("password.txt"), place.path("password")).unwrap();
     let (out, _) = place.works("new", &IMPORT);
     assert!(
-        out.contains("Imported operator 1 of 4") && !out.contains("backup"),
+        out.contains(", operator 1 of 4. Start it with conclave --data-dir new run")
+            && !out.contains("backup"),
         "{out}"
     );
     let history = place.history("new", "new.json");

@@ -303,7 +303,7 @@ fn whatever_ends_a_question_leaves_the_terminal_as_it_was_and_says_what_was_not_
     ends(
         folder,
         &exit,
-        (&[("(its number", "1\r")], "Type "),
+        (&[("(its number", "1\r")], "To consent, type"),
         "you have not consented",
         Way::Signal(Signal::TERM),
     );
@@ -520,6 +520,96 @@ fn yes_or_no_is_a_line_of_its_own_and_nothing_else_answers() {
     terminal.until("the end");
 }
 
+/// What cannot be undone is typed: within quotes, as the question shows it, or without them.
+#[test]
+fn the_words_of_what_cannot_be_undone_are_typed_and_never_pasted() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    finished(folder);
+    let exit = [
+        "--data-dir",
+        "node",
+        "exit",
+        "--validator-index",
+        "7",
+        "--partial-out",
+        "part",
+    ];
+    let mut terminal = Terminal::open(folder, &exit);
+    terminal.until("(its number");
+    terminal.press("1\r");
+    terminal.until("then press Enter)");
+    let screen = terminal.screen();
+    assert!(screen.contains("index 7 as you gave it"), "{screen}");
+    let (_, rest) = screen.rsplit_once("To consent, type \"").unwrap();
+    let words = rest.split('"').next().unwrap().to_owned();
+    terminal.press(&format!("\u{1b}[200~{words}\u{1b}[201~\r"));
+    terminal.until("Nothing that is pasted is an answer here");
+    terminal.press("yes\r");
+    terminal.until("or press Ctrl-C");
+    assert!(!folder.join("part").exists());
+    terminal.press(&format!("\"{words}\"\r"));
+    assert_eq!(terminal.code(folder), "0", "{}", terminal.screen());
+    assert!(folder.join("part").exists());
+}
+
+/// A record that was not meant can be taken back, from the next question or from the last one; what is no record is told at once.
+#[test]
+fn whoever_gives_a_wrong_record_can_give_it_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    let record = |name: &str| {
+        let identity = |words: &[&str]| {
+            let mut command = group::conclave();
+            command
+                .args(["--data-dir", name, "--json", "identity"])
+                .args(words);
+            command.current_dir(folder).output().unwrap()
+        };
+        identity(&["new", "--name", name]);
+        let event: serde_json::Value = serde_json::from_slice(&identity(&["show"]).stdout).unwrap();
+        format!("{name}={}", event["enr"].as_str().unwrap())
+    };
+    let address = "0x71C7656EC7ab88b098defB751B7401B5f6d8976F";
+    let mut plan = group::conclave();
+    plan.args(PLAN).args([
+        "--withdrawal-address",
+        address,
+        "--fee-recipient-address",
+        address,
+    ]);
+    let planned = plan.current_dir(folder).output().unwrap();
+    assert!(planned.status.success(), "{planned:?}");
+    let mut terminal = Terminal::open(folder, &["--data-dir", "cluster", "define", "plan.toml"]);
+    terminal.until("Operator 1, as NAME=ENR");
+    let enr = record("eve").split_once('=').unwrap().1.to_owned();
+    for wrong in [address, "carol", "conclave define plan.toml", &enr] {
+        let before = terminal.screen().matches("is no operator").count();
+        terminal.press(&format!("{wrong}\r"));
+        terminal.until_again("is no operator", before);
+        assert!(!terminal.screen().contains("The rest of that record"), "{wrong}");
+    }
+    terminal.press(&format!("{}\r", record("ann")));
+    terminal.until("(or back, to give ann again)");
+    terminal.press(&format!("{}\r", record("eve")));
+    terminal.until("(or back, to give eve again)");
+    terminal.press("back\r");
+    terminal.until("eve: taken back");
+    for name in ["bob", "carol", "frank"] {
+        terminal.press(&format!("{}\r", record(name)));
+    }
+    terminal.until("Are these the operators: ann, bob, carol, frank");
+    terminal.press("no\r");
+    terminal.until("frank: taken back");
+    terminal.until("(or back, to give carol again)");
+    terminal.press(&format!("{}\r", record("dave")));
+    terminal.until("Are these the operators: ann, bob, carol, dave");
+    terminal.press("yes\r");
+    assert_eq!(terminal.code(folder), "0", "{}", terminal.screen());
+    let written = fs::read_to_string(folder.join("cluster/cluster-definition.json")).unwrap();
+    assert_eq!(written.matches("enr:").count(), 4, "{written}");
+}
+
 #[test]
 fn what_is_typed_before_a_question_is_there_answers_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -545,7 +635,7 @@ fn what_is_typed_before_a_question_is_there_answers_nothing() {
     terminal.press("9\r");
     terminal.until("Type the number of one of the lines above");
     terminal.press("sepolia\r");
-    terminal.until("How many operators (4)");
+    terminal.until("How many operators (4 if you only press Enter)");
     terminal.press("\r");
     terminal.until("How many operators must sign");
     terminal.press("\u{3}");
@@ -649,13 +739,22 @@ fn a_secret_that_is_pasted_into_a_question_stays_off_the_screen() {
     let folder = dir.path();
     let mut terminal = Terminal::open(folder, &["--data-dir", "new", "identity", "new"]);
     terminal.until("Your name");
+    let told = "looks like";
+    let mut press = |keys: &str, seen: &str| {
+        let before = terminal.screen().matches(seen).count();
+        terminal.press(keys);
+        terminal.until_again(seen, before);
+    };
     // With the marks of a paste, and without.
     for (begin, end) in [("\u{1b}[200~", "\u{1b}[201~"), ("", "")] {
-        terminal.press(&format!("{begin}{key}{end}"));
-        terminal.until(&"*".repeat(64));
-        terminal.press("\r");
-        terminal.until("looks like");
-        terminal.press("\u{15}");
+        let stars = "*".repeat(64);
+        press(&format!("{begin}{key}{end}"), &stars);
+        press("\r", told);
+        // What is left of it when some of it was removed is as secret; and so is what was pasted twice.
+        press(&format!("{begin}{key}{end}"), &stars);
+        press(&format!("{}\r", "\u{7f}".repeat(8)), told);
+        press(&format!("{begin}{key}{key}{end}"), &stars.repeat(2));
+        press("\u{15}A\u{7f}", "A");
     }
     terminal.press("\u{3}");
     assert_eq!(terminal.code(folder), "130", "{}", terminal.screen());

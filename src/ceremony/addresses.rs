@@ -48,8 +48,8 @@ pub struct Own {
 }
 
 impl Own {
-    /// Reads what was kept; empty if nothing was. What cannot be read is left out.
-    pub fn load(folder: &DataFolder) -> Self {
+    /// Reads what was kept; empty if nothing was. Beside it the lines that cannot be read, and are left out.
+    pub fn load(folder: &DataFolder) -> (Self, Vec<String>) {
         let bytes = folder.disk().read(&own_path(folder), MAX_BYTES);
         Self::parse(&String::from_utf8_lossy(&bytes.unwrap_or_default()))
     }
@@ -64,20 +64,26 @@ impl Own {
             .replace(&own_path(folder), self.text().as_bytes(), PUBLIC)
     }
 
-    fn parse(text: &str) -> Self {
+    fn parse(text: &str) -> (Self, Vec<String>) {
         let mut own = Self::default();
-        for (what, address) in text.lines().filter_map(|line| line.split_once(' ')) {
-            let Ok(address) = address.parse::<Multiaddr>() else {
-                continue;
+        let mut unread = Vec::new();
+        for line in text
+            .trim_start_matches('\u{feff}')
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+        {
+            let address = |text: &str| {
+                let address = text.trim().parse::<Multiaddr>().ok();
+                address.filter(|address| !address.is_empty())
             };
-            match what {
-                _ if address.is_empty() => {}
-                "listen" => own.listen.push(address),
-                "announce" => own.announce.push(address),
-                _ => {}
+            let said = line.trim_start().split_once(' ');
+            match said.and_then(|(what, text)| Some((what, address(text)?))) {
+                Some(("listen", address)) => own.listen.push(address),
+                Some(("announce", address)) => own.announce.push(address),
+                _ => unread.push(line.to_owned()),
             }
         }
-        own
+        (own, unread)
     }
 
     fn text(&self) -> String {
@@ -93,7 +99,7 @@ impl Own {
 
 fn parse(text: &str) -> Book {
     let mut book: BTreeMap<u16, Vec<Multiaddr>> = BTreeMap::new();
-    for line in text.lines() {
+    for line in text.trim_start_matches('\u{feff}').lines() {
         let Some((operator, address)) = line.split_once(' ') else {
             continue;
         };
@@ -164,7 +170,8 @@ mod tests {
             let saved = (save(&folder, &book(5)).is_ok(), own(5).save(&folder).is_ok());
             drop(folder);
             let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();
-            let (kept_book, kept_own) = (load(&folder), Own::load(&folder));
+            let (kept_book, (kept_own, unread)) = (load(&folder), Own::load(&folder));
+            assert!(unread.is_empty(), "{unread:?}");
             assert!(
                 kept_book == book(5) || (kept_book == book(1) && !saved.0),
                 "{k} {kept_book:?}"
@@ -185,17 +192,26 @@ mod tests {
     }
 
     #[test]
-    fn own_addresses_are_kept_and_rubbish_is_left_out() {
+    fn own_addresses_are_kept_and_rubbish_is_told() {
         let own = Own {
             listen: vec!["/ip4/0.0.0.0/tcp/9600".parse().unwrap()],
             announce: vec!["/dns4/x.example/tcp/3".parse().unwrap()],
         };
-        assert_eq!(Own::parse(&own.text()), own);
-        assert_eq!(Own::parse(""), Own::default());
-        let damaged = format!(
-            "listen\nlisten \nlisten /ip4/1/tcp/1\nelse /ip4/1.2.3.4/tcp/1\n{}\0",
-            own.text()
-        );
-        assert_eq!(Own::parse(&damaged), own);
+        assert_eq!(Own::parse(&own.text()), (own.clone(), vec![]));
+        assert_eq!(Own::parse(" \n"), (Own::default(), vec![]));
+        // As editors write it.
+        let edited = format!("\u{feff}{}\r\n", own.text().replace('\n', "\r\n"));
+        assert_eq!(Own::parse(&edited), (own.clone(), vec![]));
+        let rubbish = [
+            "listen",
+            "listen ",
+            "listen /ip4/1/tcp/1",
+            "else /ip4/1.2.3.4/tcp/1",
+        ];
+        let damaged = format!("{}\n{}\0", rubbish.join("\n"), own.text());
+        let (read, unread) = Own::parse(&damaged);
+        assert_eq!(read, own);
+        assert_eq!(unread.len(), 5);
+        assert_eq!(unread[..4], rubbish);
     }
 }

@@ -26,9 +26,9 @@ pub fn definition(plan: &Plan, operators: Vec<Enr>, network: &Network) -> Result
         .map_err(|error| Problem::from_lines(Kind::BadInput, error))?;
     if operators.len() != plan.operators as usize {
         return Err(Problem::bad_input(
-            format!("there are {} operators", operators.len()),
-            format!("the plan is for {}", plan.operators),
-            "give --operator NAME=ENR once for each operator, or change the plan",
+            format!("the plan is for {} operators", plan.operators),
+            format!("the number of records that were given is {}", operators.len()),
+            "give the record of each operator once, or change the plan",
         ));
     }
     let mut validators = Vec::new();
@@ -134,7 +134,7 @@ mod tests {
         assert!(
             definition(&plan(), enrs(3), hoodi)
                 .unwrap_err()
-                .why
+                .what
                 .contains("for 4")
         );
         let mut no_address = plan();

@@ -286,7 +286,7 @@ pub fn check_name(name: &str) -> Result<(), Problem> {
     Err(Problem::bad_input(
         "the name cannot be used",
         why,
-        "give a name of 1 to 32 letters, such as --name carol",
+        "give a name of 1 to 32 letters, such as carol",
     ))
 }
 
@@ -301,14 +301,21 @@ pub fn check_new_name(name: &str) -> Result<(), Problem> {
         return Err(Problem::bad_input(
             format!("{name} cannot be the name of an operator"),
             "there are quotes around it, and no shell takes such quotes away",
-            "give the name without them, such as --name carol",
+            "give the name without them, such as carol",
         ));
     }
     if is_like_a_number(name) {
         return Err(Problem::bad_input(
             format!("{name} cannot be the name of an operator"),
             "it looks like an operator's number: nobody could tell whether the name or the number is meant",
-            "give a name with letters, such as --name carol",
+            "give a name with letters, such as carol",
+        ));
+    }
+    if name.starts_with("--") {
+        return Err(Problem::bad_input(
+            format!("{name} cannot be the name of an operator"),
+            "it begins like a flag of a command",
+            "give the name alone, such as carol",
         ));
     }
     Ok(())
@@ -539,6 +546,10 @@ mod tests {
             "0x",
             "2²",
         ];
+        for bad in ["--name carol", "--operator 'bob", "--", "--x"] {
+            assert!(check_new_name(bad).is_err(), "{bad}");
+            check_name(bad).unwrap();
+        }
         for bad in numbers {
             let is_bad = check_new_name(bad).is_err();
             assert_eq!(is_bad, bad != "0x", "{bad}");

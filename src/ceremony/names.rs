@@ -53,7 +53,7 @@ impl Names {
         };
         let mut names: Self = std::str::from_utf8(&bytes)
             .ok()
-            .and_then(|text| toml::from_str(text).ok())
+            .and_then(|text| toml::from_str(text.trim_start_matches('\u{feff}')).ok())
             .unwrap_or_default();
         names.said.retain(|_, name| check_name(name).is_ok());
         names.given.retain(|_, name| check_name(name).is_ok());

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use crate::ceremony::{
     backups,
-    files::{Disk, has_name, is_there},
+    files::{Disk, is_there},
     folder::{LOCK, VALIDATOR_KEYS},
     holding,
     keystores::KeyFile,
@@ -80,13 +80,7 @@ pub(super) fn backup(context: &Context, args: &BackupArgs) -> Result<(), Problem
             "name a file on another disk or machine, or a place from which you take it there",
         ));
     }
-    if has_name(&target)? {
-        return Err(Problem::folder_state(
-            format!("cannot write {}", target.display()),
-            "it is there already, and nothing is ever overwritten",
-            "name another file",
-        ));
-    }
+    moving::refuse_target(&target)?;
     let password = new_password(
         context,
         args.password.password_file.as_deref(),
@@ -94,7 +88,7 @@ pub(super) fn backup(context: &Context, args: &BackupArgs) -> Result<(), Problem
     )?;
     for name in &luggage.left {
         out.warn(&format!(
-            "{} is not in the backup: it is none of conclave's files",
+            "{} is not in the backup: it is no part of an operator's folder",
             printable(name)
         ));
     }

@@ -12,6 +12,7 @@ use conclave_cluster::enr::Enr;
 use conclave_eth::address::Address;
 
 use super::args::DefineArgs;
+use super::output::printable;
 use super::payee::{self, Payees};
 use super::prompt::{self, Prompt, Several, Wrong};
 use super::records::{Paste, Record, records, records_of_file};
@@ -168,10 +169,18 @@ fn operators(
             }
         }
     } else if context.output.can_ask() {
-        // Several may be pasted at once, in any number of lines.
-        let mut lines = ASK.lines()?;
-        while found.len() < plan.operators as usize {
-            ask_for_records(&mut lines, &mut found)?;
+        loop {
+            // Several may be pasted at once, in any number of lines.
+            let mut lines = ASK.lines()?;
+            while found.len() < plan.operators as usize {
+                ask_for_records(&mut lines, &mut found)?;
+            }
+            drop(lines);
+            let names: Vec<_> = found.iter().map(|(name, _)| printable(name)).collect();
+            if ASK.confirm(&format!("Are these the operators: {}", names.join(", ")))? {
+                break;
+            }
+            take_back(&mut found);
         }
     } else {
         return Err(prompt::unanswered(&[
@@ -184,6 +193,19 @@ fn operators(
     Ok(found.into_iter().map(|(_, enr)| enr).collect())
 }
 
+/// What a person types to give the last record again.
+const BACK: &str = "back";
+
+/// Forgets the last record that was taken, and shows that.
+fn take_back(found: &mut Vec<Record>) {
+    if let Some((name, _)) = found.pop() {
+        Several::taken(
+            &format!("Operator {}", found.len() + 1),
+            &format!("{name}: taken back"),
+        );
+    }
+}
+
 /// Asks until one more record, or several, can be read.
 fn ask_for_records(lines: &mut Several, found: &mut Vec<Record>) -> Result<(), Problem> {
     let (mut paste, mut wrong) = (Paste::default(), None);
@@ -191,9 +213,21 @@ fn ask_for_records(lines: &mut Several, found: &mut Vec<Record>) -> Result<(), P
         let question = if paste.is_begun() {
             "The rest of that record (it is not complete; to begin it again, press Enter twice)".to_owned()
         } else {
-            format!("Operator {}, as NAME=ENR", found.len() + 1)
+            match found.last() {
+                Some((last, _)) => format!(
+                    "Operator {}, as NAME=ENR (or back, to give {} again)",
+                    found.len() + 1,
+                    printable(last)
+                ),
+                None => "Operator 1, as NAME=ENR".to_owned(),
+            }
         };
         let line = lines.next(&question, wrong.as_ref())?;
+        if !paste.is_begun() && line.trim().eq_ignore_ascii_case(BACK) {
+            take_back(found);
+            wrong = None;
+            continue;
+        }
         let taken = paste.take(&line).and_then(|records| {
             let mut longer = found.clone();
             records
@@ -238,7 +272,7 @@ fn add(found: &mut Vec<Record>, (name, enr): Record) -> Result<(), Problem> {
         return Err(Problem::bad_input(
             format!("there are two operators named {name}"),
             "nobody could tell them apart",
-            "give each --operator another name",
+            "give each of them another name",
         ));
     }
     found.push((name, enr));

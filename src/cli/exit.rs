@@ -14,7 +14,7 @@ use crate::{
     validator::{
         beacon::nodes::Nodes,
         chain::spec::Pinned,
-        control::{self, Answer, ControlError, Refusal, Request, Wish},
+        control::{Answer, ControlError, Refusal, Request, Wish},
         exits::{Domain, MAX_FILE_BYTES, PartialExit, Standing, key_text, partial_name},
         group::Group,
     },
@@ -208,6 +208,12 @@ fn confirm(
     let out = &context.output;
     let addresses = &place.lock.definition().validators;
     let (t, n) = (place.group.threshold, place.group.size());
+    // Without a running node and without a beacon node nobody has looked.
+    let seen = if args.partial_out.is_some() && args.beacon.beacon_nodes.is_empty() {
+        "as you gave it: compare it with a block explorer"
+    } else {
+        "on the chain"
+    };
     for (validator, message) in exits {
         let money = usize::try_from(*validator)
             .ok()
@@ -216,7 +222,7 @@ fn confirm(
             .map(|addresses| addresses.withdrawal.to_checksum())
             .unwrap_or_default();
         out.say(format!(
-            "Validator   {}\n            index {} on the chain, {} of {} in the lock\nExit        {}\nMoney       all of it \
+            "Validator   {}\n            index {} {seen}, {} of {} in the lock\nExit        {}\nMoney       all of it \
              goes to the withdrawal address {money}\n",
             place.key(*validator),
             message.validator_index,
@@ -252,14 +258,7 @@ fn confirm(
         }
         _ => format!("exit all {}", exits.len()),
     };
-    ASK.text(&format!("Type \"{wanted}\" to consent"), None, false, |answer| {
-        if answer.trim() == wanted {
-            Ok(())
-        } else {
-            Err(format!("type {wanted}, or press Ctrl-C"))
-        }
-    })
-    .map(|_| ())
+    ASK.words("To consent", &wanted)
 }
 
 fn refused(refusal: Refusal) -> Problem {
@@ -267,7 +266,7 @@ fn refused(refusal: Refusal) -> Problem {
 }
 
 fn ask(context: &Context, request: &Request) -> Result<Answer, Problem> {
-    match control::ask(&context.data_dir, request) {
+    match status::ask(context, request) {
         Ok(Answer::Refused(refusal)) => Err(refused(refusal)),
         Ok(answer) => Ok(answer),
         Err(error @ ControlError::NotRunning) => Err(Problem::folder_state(
@@ -396,7 +395,7 @@ fn all_through_node(
 /// Whether the running node still answers.
 fn node_is_there(context: &Context) -> bool {
     !matches!(
-        control::ask(&context.data_dir, &Request::Status {}),
+        status::ask(context, &Request::Status {}),
         Err(ControlError::NotRunning)
     )
 }
@@ -668,7 +667,11 @@ fn on_chain(
         };
         let index = args
             .validator_index
-            .ok_or_else(|| missing("give --validator-index, or --beacon-node"))?;
+            .ok_or_else(|| {
+                missing(
+                    "give --beacon-node, which is asked for it; or --validator-index with the number that a block explorer shows for that public key",
+                )
+            })?;
         return Ok((
             vec![(*validator, Ok(index))],
             place.domain().ok_or_else(no_domain)?,

@@ -446,7 +446,7 @@ enum Said {
 
 fn give(context: &Context, part: &PartialExit) -> Result<Said, Problem> {
     let part = hex::encode(part.encode());
-    match control::ask(&context.data_dir, &Request::ExitPart { part }) {
+    match status::ask(context, &Request::ExitPart { part }) {
         Err(ControlError::NotRunning) => Ok(Said::Nobody),
         Ok(Answer::Refused(refusal)) => Ok(Said::Refused(refusal)),
         Ok(Answer::Exit {

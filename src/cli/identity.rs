@@ -60,6 +60,9 @@ pub(super) fn rename(context: &Context, name: &str) -> Result<(), Problem> {
     retirement::refuse(folder.disk(), folder.root())?;
     Identity::load(folder.disk(), folder.root())?;
     Identity::rename(&folder, name)?;
+    context.output.say(format!(
+        "Your name is {name} now. Send the record below again to whoever makes the definition.\n"
+    ));
     announce(context, &Identity::load(folder.disk(), folder.root())?)
 }
 

@@ -37,6 +37,9 @@ const LOOK: u32 = 200;
 const PASTE_OVER: Duration = Duration::from_secs(3);
 /// What can be typed ended between two questions: none is answered any more.
 static ENDED: AtomicBool = AtomicBool::new(false);
+/// What is thrown away at the end is read at most so often: what comes without an end must not keep the command.
+const MOST_READS: u32 = 64;
+
 /// Has a terminal say what is pasted.
 const SAY_PASTES: &str = "\u{1b}[?2004h";
 
@@ -65,6 +68,8 @@ pub(super) struct Line {
     pub(super) more: bool,
     /// It is longer than any answer, and not all here.
     pub(super) long: bool,
+    /// It is a secret, or what is left of one.
+    pub(super) secret: Option<Secret>,
 }
 
 /// A terminal that takes one line after the other. It is as it was before when this is dropped, and keys that were not taken are thrown away.
@@ -74,6 +79,8 @@ pub(super) struct Lines {
     drawn: Option<Drawn>,
     /// What can be typed has ended: nothing is waited for.
     ended: bool,
+    /// What is being answered was a secret once, and has never been empty since: what is left of it stays off the screen, too.
+    secret: Option<Secret>,
     /// It obeys escape sequences. Where it does not, nothing that was written can be written over.
     obeys: bool,
     /// The terminal as it was.
@@ -95,7 +102,10 @@ struct Drawn {
 impl Drop for Lines {
     fn drop(&mut self) {
         // What is thrown away now may be the end of the input.
-        while matches!(Self::wait(0), Ok(true)) && self.read().is_ok() {
+        for _ in 0..MOST_READS {
+            if !matches!(Self::wait(0), Ok(true)) || self.read().is_err() {
+                break;
+            }
             while let Some(key) = self.keys.next(true) {
                 self.ended |= key == Key::EndOfInput;
             }
@@ -117,13 +127,16 @@ impl Lines {
             term: Term::stderr(),
             keys: Keys::default(),
             drawn: None,
-            ended: ENDED.load(Ordering::Relaxed),
+            // Whoever typed Ctrl-D while the command was at work meant no question.
+            ended: !beside && ENDED.load(Ordering::Relaxed),
+            secret: None,
             obeys: obeys_escapes(),
             asking: Some(asking),
         };
         let before = before.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
         if before.local_modes.contains(LocalModes::ICANON) {
-            lines.ended |= Self::had_ended()?;
+            let had_ended = Self::had_ended()?;
+            lines.ended |= had_ended && !beside;
         }
         tcsetattr(io::stdin(), OptionalActions::Flush, &key_by_key(before))?;
         lines.forget()?;
@@ -148,6 +161,7 @@ impl Lines {
         if self.obeys {
             Self::write(if asked.typed { SAY_PASTES } else { SAY_NO_PASTES })?;
         }
+        self.secret = None;
         let mut text = Zeroizing::new(String::with_capacity(MOST));
         // The place of the cursor in it, in bytes; whether what comes is being pasted, and whether something of it was.
         let (mut at, mut pasting, mut pasted, mut long) = (0, false, false, false);
@@ -215,11 +229,13 @@ impl Lines {
         }
         let more = !asked.goes_on && self.more()?;
         self.clear()?;
+        self.look(&text);
         Ok(Line {
             text,
             pasted,
             more,
             long,
+            secret: self.secret,
         })
     }
 
@@ -400,6 +416,15 @@ impl Lines {
         Ok(true)
     }
 
+    /// Remembers that the answer so far is a secret, until it is empty again.
+    fn look(&mut self, text: &str) {
+        if text.is_empty() {
+            self.secret = None;
+        } else {
+            self.secret = self.secret.or_else(|| Secret::within(text));
+        }
+    }
+
     /// Draws what was wrong, the question, and the answer so far, with the cursor in its place.
     fn draw(&mut self, asked: Asked<'_>, wrong: Option<&str>, (text, at): (&str, usize)) -> io::Result<()> {
         let columns = match self.term.size().1 {
@@ -409,7 +434,8 @@ impl Lines {
         let tail = if asked.hidden { "" } else { text };
         let (before, after) = tail.split_at(if asked.hidden { 0 } else { at });
         // A secret that was pasted into the wrong question stays off the screen.
-        let is_secret = Secret::within(tail).is_some();
+        self.look(tail);
+        let is_secret = self.secret.is_some();
         let shown = |part: &str| {
             Zeroizing::new(if is_secret {
                 "*".repeat(part.chars().count())

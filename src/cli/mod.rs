@@ -84,6 +84,23 @@ pub struct Context {
     pub output: Output,
 }
 
+impl Context {
+    /// A command for this folder, as a person types it where this one was typed.
+    fn command(&self, words: &str) -> String {
+        if self.data_dir == std::path::Path::new(".") {
+            return format!("conclave {words}");
+        }
+        let folder = self.data_dir.display().to_string();
+        let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
+        let folder = if folder.chars().all(is_plain) {
+            folder
+        } else {
+            format!("'{}'", folder.replace('\'', "'\\''"))
+        };
+        format!("conclave --data-dir {} {words}", output::printable(&folder))
+    }
+}
+
 /// Parses the command line, runs the command, reports what went wrong.
 pub fn main() -> ExitCode {
     if let Err(problem) = environment::clean() {
@@ -235,7 +252,8 @@ fn usage(error: &clap::Error) -> ExitCode {
             "see conclave --help",
         ));
     } else {
-        let _ = error.print();
+        let text = output::fitting(&console::Term::stderr(), &error.render().to_string());
+        eprint!("{text}");
         if let Some(variable) = argument.and_then(given::variable_of) {
             Output::new(false).warn(&format!("that value is in the variable {variable}"));
         }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use crate::{
     ceremony::{
-        files::{Disk, has_name, is_there},
+        files::{Disk, is_there},
         folder::{DataFolder, LOCK, SLASHING_PROTECTION},
         holding::{self, Holding},
         moving::{
@@ -80,12 +80,8 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
     let meanwhile = interrupts::meanwhile(undone);
     let holding = check(context, &folder, network.as_ref())?;
     let target = moving::target(&args.file, &holding.lock.lock_hash(), holding.operator);
-    if state == State::Works && has_name(&target)? {
-        return Err(Problem::folder_state(
-            format!("cannot write {}", target.display()),
-            "it is there already, and nothing is ever overwritten",
-            "name another file",
-        ));
+    if state == State::Works {
+        moving::refuse_target(&target)?;
     }
     // Before the database is opened, which may change bytes of its file.
     if !moving::left_behind(&state, &target)?.is_empty()
@@ -123,7 +119,7 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
     let luggage = moving::pack(&folder)?;
     for name in &luggage.left {
         out.warn(&format!(
-            "{} does not move along: it is none of conclave's files",
+            "{} does not move along: it is no part of an operator's folder",
             printable(name)
         ));
     }
@@ -215,6 +211,8 @@ pub(super) fn import(context: &Context, args: &ImportArgs) -> Result<(), Problem
     let disk = Disk::new();
     let network = input::network_file(args.own_network.network_file.as_deref())?;
     let sealed = disk.read(&args.file, MAX_BYTES)?;
+    // Before a password is asked for.
+    moving::refuse_filled(&disk, &context.data_dir)?;
     let undone = "nothing was imported";
     let meanwhile = interrupts::meanwhile(undone);
     let password = old_password(
@@ -281,11 +279,15 @@ pub(super) fn import(context: &Context, args: &ImportArgs) -> Result<(), Problem
 fn imported(context: &Context, holding: &Holding, is_backup: bool, mark: Option<Mark>) {
     let out = &context.output;
     let (operator, operators) = (holding.operator, holding.names.len());
+    let name = holding.names.get(usize::from(operator).saturating_sub(1));
+    let name = printable(name.map_or("", String::as_str));
+    let who = format!("the folder of {name}, operator {operator} of {operators}");
     if is_backup {
         out.say(format!(
-            "Imported operator {operator} of {operators} from a backup. This folder counts as restored: what its share signed after \
-             the backup was made is not in it. conclave run asks whether the original is gone for good, waits until all other operators are \
+            "Imported {who} from a backup. This folder counts as restored: what its share signed after \
+             the backup was made is not in it. {} asks whether the original is gone for good, waits until all other operators are \
              connected and have told what they remember, and signs from two whole epochs after that on.",
+            context.command("run"),
         ));
         out.warn(
             "if the original may ever start again, start nothing here: a share that works in two places signs twice, and that costs the \
@@ -293,7 +295,8 @@ fn imported(context: &Context, holding: &Holding, is_backup: bool, mark: Option<
         );
     } else {
         out.say(format!(
-            "Imported operator {operator} of {operators}. Start it with conclave run: {}.",
+            "Imported {who}. Start it with {}: {}.",
+            context.command("run"),
             first_start(mark)
         ));
         out.warn(

@@ -100,7 +100,7 @@ impl Output {
 }
 
 /// How wide a terminal is now, in columns; without an end if it is none.
-fn columns(term: &console::Term) -> usize {
+pub(super) fn columns(term: &console::Term) -> usize {
     if !term.is_term() {
         return usize::MAX;
     }

@@ -6,9 +6,9 @@ use std::io;
 use zeroize::Zeroizing;
 
 use crate::ceremony::problem::{Kind, Problem};
-use conclave_eth::secret_text::Secret;
 
 use super::{
+    given::is_quote,
     interrupts,
     line::{Asked, Line, Lines},
     output::fitting,
@@ -107,9 +107,10 @@ impl Prompt {
         may_be_empty: bool,
         check: impl Fn(&str) -> Result<(), E>,
     ) -> Result<String, Problem> {
+        let hint = default.map(|default| format!("{default} if you only press Enter"));
         let asked = Asked {
             question,
-            hint: default.unwrap_or_default(),
+            hint: hint.as_deref().unwrap_or_default(),
             hidden: false,
             typed: false,
             goes_on: false,
@@ -194,6 +195,25 @@ impl Prompt {
         self.until(asked, |line| {
             let answer = yes_or_no(line)?;
             Ok((answer, if answer { "yes" } else { "no" }.to_owned()))
+        })
+    }
+
+    /// Has these very words typed, for what cannot be undone: in capitals or not, within quotes or not, and never pasted.
+    ///
+    /// # Errors
+    /// As [`Self::text`].
+    pub fn words(self, question: &str, words: &str) -> Result<(), Problem> {
+        let question = format!("{question}, type \"{words}\"");
+        let asked = Asked {
+            question: &question,
+            hint: "then press Enter",
+            hidden: false,
+            typed: true,
+            goes_on: false,
+        };
+        self.until(asked, |line| {
+            those_words(line, words)?;
+            Ok(((), words.to_owned()))
         })
     }
 
@@ -306,7 +326,7 @@ pub struct Several {
 }
 
 impl Several {
-    /// The next line, which may be empty.
+    /// The next line, which may be empty, and is no secret.
     ///
     /// # Errors
     /// If the user interrupts or the terminal goes away.
@@ -318,9 +338,16 @@ impl Several {
             typed: false,
             goes_on: true,
         };
-        let line = self.lines.ask(asked, wrong.map(|wrong| wrong.0.as_str()));
-        line.map(|line| line.text)
-            .map_err(|error| self.prompt.failed(error))
+        let mut secret = None;
+        loop {
+            let wrong = secret.as_ref().or(wrong);
+            let line = self.lines.ask(asked, wrong.map(|wrong| wrong.0.as_str()));
+            let line = line.map_err(|error| self.prompt.failed(error))?;
+            match no_secret(&line) {
+                Ok(()) => return Ok(line.text),
+                Err(told) => secret = Some(told),
+            }
+        }
     }
 
     /// Shows what was made of the lines.
@@ -342,7 +369,7 @@ fn one_line(line: &Line) -> Result<(), Wrong> {
 
 /// Refuses a secret that is typed where it would be shown.
 fn no_secret(line: &Line) -> Result<(), Wrong> {
-    match Secret::within(&line.text) {
+    match line.secret {
         Some(secret) => Err(Wrong(format!(
             "That looks like {secret}. {} {}",
             sentence(secret.why()),
@@ -352,13 +379,32 @@ fn no_secret(line: &Line) -> Result<(), Wrong> {
     }
 }
 
+/// Refuses what was pasted, where only what is typed shows that somebody means it.
+fn typed(line: &Line, what: &str) -> Result<(), Wrong> {
+    if line.pasted {
+        return Err(Wrong(format!(
+            "Nothing that is pasted is an answer here: type {what}, then press Enter."
+        )));
+    }
+    Ok(())
+}
+
+/// These words, typed, however they are spaced.
+fn those_words(line: &Line, words: &str) -> Result<(), Wrong> {
+    typed(line, words)?;
+    let answer = line.text.trim().trim_matches(is_quote);
+    let answer: Vec<&str> = answer.split_whitespace().collect();
+    if answer.join(" ").eq_ignore_ascii_case(words) {
+        return Ok(());
+    }
+    Err(Wrong(format!(
+        "Type {words}, then press Enter; or press Ctrl-C to leave everything as it is."
+    )))
+}
+
 /// Nothing but one of these words, typed: what is pasted, or begins like one, is no answer.
 fn yes_or_no(line: &Line) -> Result<bool, Wrong> {
-    if line.pasted {
-        return Err(Wrong::from(
-            "nothing that is pasted is an answer here: type yes or no, then press Enter",
-        ));
-    }
+    typed(line, "yes or no")?;
     match line.text.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(true),
         "n" | "no" => Ok(false),
@@ -395,6 +441,7 @@ mod tests {
             pasted: false,
             more: false,
             long: false,
+            secret: None,
         }
     }
 
@@ -430,6 +477,34 @@ mod tests {
             "ｙ",
         ] {
             assert!(yes_or_no(&line(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_undone_is_typed_in_its_own_words() {
+        const WORDS: &str = "exit 0xAb12cd34";
+        for text in [
+            WORDS,
+            " EXIT  0xab12CD34 ",
+            "\"exit 0xAb12cd34\"",
+            "\u{201c}exit 0xAb12cd34\u{201d}",
+        ] {
+            assert_eq!(those_words(&line(text), WORDS), Ok(()), "{text}");
+            let pasted = Line {
+                pasted: true,
+                ..line(text)
+            };
+            assert!(those_words(&pasted, WORDS).is_err());
+        }
+        for text in [
+            "",
+            "exit",
+            "yes",
+            "exit 0xAb12cd3",
+            "exit 0xAb12cd345",
+            "exit0xAb12cd34",
+        ] {
+            assert!(those_words(&line(text), WORDS).is_err(), "{text}");
         }
     }
 

@@ -14,7 +14,7 @@ use crate::p2p::node::{can_dial, check_peers, check_ports, is_for_everybody, pee
 use conclave_crypto::node::NodePublicKey;
 
 use super::args::Reach;
-use super::output::Output;
+use super::output::{Output, printable};
 
 /// Where a node listens unless told otherwise.
 const DEFAULT_PORT: u16 = 9510;
@@ -102,9 +102,18 @@ fn judge_or(
     check_peers(&peers, operators).map_err(|error| network_problem(&error))?;
     let listen: Vec<Multiaddr> = reach.listen().cloned().collect();
     let announce: Vec<Multiaddr> = reach.announce().cloned().collect();
-    let own = own_addresses(folder, &listen, &announce);
+    let (own, unread) = own_addresses(folder, &listen, &announce);
     let (was_listen_said, was_announce_said) = (!listen.is_empty(), !announce.is_empty());
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<String> = unread
+        .iter()
+        .map(|line| {
+            format!(
+                "the line `{}` in {} cannot be read and is left out: say where to listen, and what to announce, with --listen and --announce",
+                printable(line),
+                addresses::own_path(folder).display()
+            )
+        })
+        .collect();
     let kept = |what: &str, address: &Multiaddr, why: String, flag: &str| {
         format!(
             "{what} {address}, which an earlier start kept in {}, does not fit here: {why}. It is left out. To withdraw it, \
@@ -164,8 +173,8 @@ fn judge_or(
 }
 
 /// What somebody said, now or at an earlier start. An announced address belongs to what was listened on when it was given.
-fn own_addresses(folder: &DataFolder, listen: &[Multiaddr], announce: &[Multiaddr]) -> Own {
-    let mut own = Own::load(folder);
+fn own_addresses(folder: &DataFolder, listen: &[Multiaddr], announce: &[Multiaddr]) -> (Own, Vec<String>) {
+    let (mut own, unread) = Own::load(folder);
     if !listen.is_empty() && listen != own.listen {
         listen.clone_into(&mut own.listen);
         own.announce.clear();
@@ -173,7 +182,7 @@ fn own_addresses(folder: &DataFolder, listen: &[Multiaddr], announce: &[Multiadd
     if !announce.is_empty() {
         announce.clone_into(&mut own.announce);
     }
-    own
+    (own, unread)
 }
 
 /// On all interfaces, IPv4 and IPv6, TCP and (where it is built in) QUIC.
@@ -253,7 +262,7 @@ mod tests {
     #[test]
     fn where_to_listen_is_remembered_until_it_is_said_anew() {
         let (_place, folder) = folder();
-        assert_eq!(own_addresses(&folder, &[], &[]), Own::default());
+        assert_eq!(own_addresses(&folder, &[], &[]), (Own::default(), vec![]));
 
         let (port, router) = (
             addresses(&["/ip4/127.0.0.1/tcp/0"]),
@@ -336,7 +345,7 @@ mod tests {
         }
         // It may fit again tomorrow.
         ways.keep(&folder).unwrap();
-        assert_eq!(Own::load(&folder), kept);
+        assert_eq!(Own::load(&folder), (kept, vec![]));
 
         // Another machine altogether: neither the address nor what its router had.
         let kept = Own {

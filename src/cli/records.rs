@@ -54,8 +54,25 @@ pub(super) fn records(text: &str) -> Result<Vec<Record>, Problem> {
 /// As [`records`].
 pub(super) fn records_of_file(text: &str) -> Result<Vec<Record>, Problem> {
     let text = text.trim_start_matches('\u{feff}');
-    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
-    records(&lines.collect::<Vec<_>>().join("\n"))
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let Some(rest) = line.trim_start().strip_prefix('#') else {
+            lines.push(line);
+            continue;
+        };
+        // The prompt of a shell whose user is root, or what somebody wants left out: nobody can say.
+        if is_flag(trimmed(rest)) {
+            return Err(Problem::bad_input(
+                "a record stands behind # in that file",
+                format!(
+                    "# is the prompt of a shell as well as the begin of a remark: {}",
+                    quoted(line, MAX_QUOTED)
+                ),
+                "take the # away if that operator takes part, or the whole line if not",
+            ));
+        }
+    }
+    records(&lines.join("\n"))
 }
 
 /// Records that are pasted line by line: they may be broken in the middle, and have empty lines between.
@@ -104,9 +121,24 @@ impl Paste {
 
 /// Whether it may be the beginning of a record of which the rest is missing: a break in the middle of it.
 fn may_go_on(text: &str) -> bool {
-    let Some((_, enr)) = text.rsplit_once(PREFIX) else {
-        return text.len() < MAX_ENR;
+    let begins = |c: char| matches!(c, '=' | ':');
+    let Some((before, enr)) = text.rsplit_once(PREFIX) else {
+        // A flag, a quote or the end of a name: what comes next may be the rest. Anything else is something else.
+        let flag = is_flag(trimmed(from_flag(text)));
+        let head = text.trim_end_matches(|c| is_blank(c) || is_quote(c));
+        // Broken within the beginning of the record itself.
+        let plain = ["enr", "en", "e", ""]
+            .iter()
+            .find_map(|part| head.strip_suffix(part));
+        return head.len() < MAX_ENR && (flag || plain.is_some_and(|head| head.trim_end().ends_with(begins)));
     };
+    // No further line brings the name that is missing before it.
+    if !before
+        .trim_end_matches(|c| is_blank(c) || is_quote(c) || c == '>')
+        .ends_with(begins)
+    {
+        return false;
+    }
     let enr = enr.trim_end_matches(|c: char| is_blank(c));
     enr.len() < MAX_ENR && enr.chars().all(|c| is_of_enr(c) || is_blank(c))
 }
@@ -180,6 +212,12 @@ fn name_in(text: &str) -> String {
     let text = text.strip_prefix(is_quote).unwrap_or(text);
     let words: Vec<&str> = text.split(is_blank).filter(|word| !word.is_empty()).collect();
     words.join(" ")
+}
+
+/// Whether a text begins with the flag that stands before a record.
+fn is_flag(text: &str) -> bool {
+    let plain = text.trim_start_matches(|c| c == '-' || is_dash(c));
+    plain.len() < text.len() && plain.starts_with("operator")
 }
 
 /// From the last flag on, if there is one: before it stands the prompt of a shell, a greeting, or the end of what was pasted before.
@@ -385,6 +423,27 @@ mod tests {
     }
 
     #[test]
+    fn a_record_behind_a_number_sign_is_left_out_by_nobody_alone() {
+        let (ann, bob) = (enr(1), enr(2));
+        let file = |second: &str| format!("# friends\nann={ann}\n{second}\n");
+        for remark in [
+            format!("#bob={bob}"),
+            "# operators of the summer".to_owned(),
+            "#".to_owned(),
+        ] {
+            let found = records_of_file(&file(&remark)).unwrap();
+            assert_eq!(found.len(), 1, "{remark}");
+        }
+        for line in [
+            format!("# --operator 'bob={bob}'"),
+            format!("  #\u{2014}operator 'bob={bob}'"),
+        ] {
+            let problem = records_of_file(&file(&line)).unwrap_err();
+            assert!(problem.what.contains("behind #"), "{problem:?}");
+        }
+    }
+
+    #[test]
     fn several_records_are_told_apart_by_their_ends() {
         let (ann, bob) = (enr(1), enr(2));
         let both = [
@@ -429,6 +488,28 @@ mod tests {
         assert!(may_go_on(&format!("bob={}", &enr[..77])));
         assert!(may_go_on("--operator 'bob="));
         assert!(!may_go_on("bob=enr:???"));
+        for begin in [
+            "bob=",
+            "bob: ",
+            "bob = e",
+            "'bob=en\n",
+            "bob=enr",
+            "dave$ --operator\n",
+            "\u{2014}operator 'Smith,\n",
+        ] {
+            assert!(may_go_on(begin), "{begin}");
+        }
+        // Of what is no beginning, no rest is waited for.
+        for other in [
+            "0x71C7656EC7ab88b098defB751B7401B5f6d8976F",
+            "carol",
+            "bob$ ",
+            "conclave define plan.toml",
+            "Hi Anne,",
+            &enr,
+        ] {
+            assert!(!may_go_on(other), "{other}");
+        }
     }
 
     #[test]

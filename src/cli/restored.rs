@@ -81,7 +81,7 @@ fn make_guard(
 fn confirm(context: &Context, given: Option<&str>, number: &str) -> Result<(), Problem> {
     let out = &context.output;
     out.say(
-        "This folder was restored from a backup. What its share signed after the backup was made is not in it.\nIf the original runs, or is \
+        "This folder was restored from a backup, or turned out to be an old copy. What its share signed after that was made is not in it.\nIf the original runs, or is \
          ever started again, both sign, and that costs the deposit.\n",
     );
     let flag = format!(
@@ -103,15 +103,7 @@ fn confirm(context: &Context, given: Option<&str>, number: &str) -> Result<(), P
         None if !out.can_ask() => return Err(prompt::unanswered(&[&flag])),
         None => {}
     }
-    let question = format!("If the original can never start again, type \"{WORDS}\"");
-    ASK.text(&question, None, false, |answer| {
-        if answer.trim().eq_ignore_ascii_case(WORDS) {
-            Ok(())
-        } else {
-            Err(format!("type {WORDS}, or press Ctrl-C"))
-        }
-    })
-    .map(|_| ())
+    ASK.words("If the original can never start again", WORDS)
 }
 
 /// Says of a folder that was restored what it will wait for, before anything else is waited for.

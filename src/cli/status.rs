@@ -1,5 +1,7 @@
 //! `conclave status`: what the `run` in this folder is doing, from another terminal.
 
+use std::{sync::mpsc, thread, time::Duration};
+
 use serde::Serialize;
 
 use crate::{
@@ -32,13 +34,33 @@ struct Event<'a> {
     status: &'a serde_json::Value,
 }
 
+/// An answer that comes within this time is waited for without a word.
+const QUICK: Duration = Duration::from_secs(2);
+
+/// Asks the running node, and tells a person who waits for it what for.
+///
+/// # Errors
+/// As [`control::ask`].
+pub(super) fn ask(context: &Context, request: &Request) -> Result<Answer, ControlError> {
+    let (done, answer) = mpsc::sync_channel(1);
+    thread::scope(|scope| {
+        scope.spawn(move || done.send(control::ask(&context.data_dir, request)));
+        let answer = answer.recv_timeout(QUICK).or_else(|_| {
+            context.output.warn(
+                "waiting for the running node: it may be asking its beacon node, and is given up to a minute",
+            );
+            answer.recv()
+        });
+        answer.unwrap_or(Err(ControlError::NotRunning))
+    })
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// If no `run` is at work in the folder, or it cannot be understood; if it is not what was asked.
 pub(super) fn run(context: &Context, args: &StatusArgs) -> Result<(), Problem> {
-    let answer =
-        control::ask(&context.data_dir, &Request::Status {}).map_err(|error| problem(context, &error))?;
+    let answer = ask(context, &Request::Status {}).map_err(|error| problem(context, &error))?;
     let status = match answer {
         Answer::Status { status } => status,
         Answer::Refused(refusal) => {

@@ -159,7 +159,9 @@ impl Unreachable {
         let (what, advice) = match &self.why {
             Obstacle::Refused => (
                 "the connection is refused".to_owned(),
-                format!("Either {other} has not started conclave yet, or the address or its port is wrong"),
+                format!(
+                    "Either conclave is not running there now, or the address or its port is wrong. Ask {other}"
+                ),
             ),
             Obstacle::TimedOut => (
                 "nothing answers in time".to_owned(),

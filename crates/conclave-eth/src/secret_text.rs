@@ -13,6 +13,8 @@ const KEY_DIGITS: usize = 64;
 const PASSWORD: usize = 32;
 /// Digits of a validator's public key.
 const PUBLIC_KEY: usize = 96;
+/// Digits of a BLS signature.
+const SIGNATURE: usize = 192;
 /// Words of the shortest mnemonic (BIP-39).
 const WORDS: usize = 12;
 /// What is shown in the place of a secret.
@@ -34,6 +36,10 @@ impl Secret {
     /// long. A validator's public key is none, wherever it is broken.
     pub fn within(text: &str) -> Option<Self> {
         let words = Word::all(text);
+        // Pasted twice, as by somebody who saw nothing of it the first time.
+        if words.iter().any(Word::is_more_than_a_key) {
+            return Some(Self::Key);
+        }
         let is_public = public_words(&words);
         let mut found = None;
         for first in 0..words.len() {
@@ -115,6 +121,14 @@ struct Word {
 }
 
 impl Word {
+    /// Whether it is longer than a public key in hexadecimal, and not as long as a signature.
+    fn is_more_than_a_key(&self) -> bool {
+        let digits = self.text.strip_prefix("0x").unwrap_or(&self.text);
+        digits.len() > PUBLIC_KEY
+            && digits.len() != SIGNATURE
+            && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
+
     /// The words of a text. What chats put into long words and nobody sees is left out.
     fn all(text: &str) -> Vec<Self> {
         let mut words: Vec<Self> = Vec::new();
@@ -248,6 +262,8 @@ mod tests {
             format!("dave={HEX}"),
             HEX[2..].to_owned(),
             format!("{HEX}00"),
+            format!("{HEX}{HEX}"),
+            format!("0x{HEX}{}", &HEX[..40]),
             format!("dave=enr:{HEX}"),
             format!("--operator 'dave={HEX}'\n"),
             format!("{head}\n{tail}\n"),

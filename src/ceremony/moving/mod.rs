@@ -37,7 +37,7 @@ use self::archive::{Entry, belongs};
 use super::{
     attempt,
     files::{Disk, FileError, SECRET, UNFINISHED, has_name, is_folder, is_there, parent},
-    folder::{CEREMONY, DataFolder, LOCK, SLASHING_PROTECTION},
+    folder::{CEREMONY, DataFolder, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS},
     problem::Problem,
     publication,
     restored::{self, RESTORED},
@@ -331,11 +331,31 @@ fn try_out(disk: &Disk, folder: &Path, needed: u64) -> Result<(), Problem> {
 /// # Errors
 /// If there is anything in it; anything the disk says.
 pub fn make_room(disk: &Disk, root: &Path) -> Result<DataFolder, Problem> {
+    refuse_filled(disk, root)?;
+    if !is_there(root)? {
+        disk.create_folder(root)?;
+    }
+    let text = b"an import was begun here and not finished: remove this folder and import again\n";
+    disk.write_new(&root.join(UNFINISHED_IMPORT), text, SECRET)?;
+    DataFolder::open(disk, root)
+}
+
+/// Refuses a folder for an import in which there is anything.
+///
+/// # Errors
+/// If there is; anything the disk says.
+pub fn refuse_filled(disk: &Disk, root: &Path) -> Result<(), Problem> {
     if is_there(root)? {
         let names = disk.list(root)?;
         if let Some(first) = names.first() {
-            let holds_share = names.iter().any(|name| name == LOCK);
-            let (what_to_do, why) = if names.iter().any(|name| name == UNFINISHED_IMPORT) {
+            let has = |wanted: &str| names.iter().any(|name| name == wanted);
+            let holds_share = has(LOCK) && has(VALIDATOR_KEYS);
+            let (what_to_do, why) = if has(retirement::RETIRED) {
+                (
+                    "import into a new folder, named with --data-dir: what is retired stays retired",
+                    "it was exported from here once, and is retired".to_owned(),
+                )
+            } else if names.iter().any(|name| name == UNFINISHED_IMPORT) {
                 (
                     "remove that folder, then import again",
                     "an import that was begun there was not finished".to_owned(),
@@ -355,12 +375,8 @@ pub fn make_room(disk: &Disk, root: &Path) -> Result<DataFolder, Problem> {
                 what_to_do,
             ));
         }
-    } else {
-        disk.create_folder(root)?;
     }
-    let text = b"an import was begun here and not finished: remove this folder and import again\n";
-    disk.write_new(&root.join(UNFINISHED_IMPORT), text, SECRET)?;
-    DataFolder::open(disk, root)
+    Ok(())
 }
 
 /// Writes the files of an archive into a folder that was made for them, the lock last.
@@ -442,11 +458,11 @@ pub fn backup_target(given: &Path, lock_hash: &[u8; 32], operator: u16, when: &s
     }
 }
 
-/// Writes a backup under a name that is free, reads it again and gives what it read.
+/// Refuses a name under which no archive can be written: before anybody is asked anything.
 ///
 /// # Errors
-/// If something has the name; anything the disk says. What was written by then is removed.
-pub fn write_backup(disk: &Disk, target: &Path, sealed: &[u8]) -> Result<Vec<u8>, Problem> {
+/// If it is taken, or there is no such folder; anything the disk says.
+pub fn refuse_target(target: &Path) -> Result<(), Problem> {
     if has_name(target)? {
         return Err(Problem::folder_state(
             format!("cannot write {}", target.display()),
@@ -454,6 +470,23 @@ pub fn write_backup(disk: &Disk, target: &Path, sealed: &[u8]) -> Result<Vec<u8>
             "name another file",
         ));
     }
+    let folder = parent(target);
+    if is_folder(folder)? {
+        return Ok(());
+    }
+    Err(Problem::folder_state(
+        format!("cannot write {}", target.display()),
+        format!("there is no folder {}", folder.display()),
+        "make that folder first, or see whether the disk that it is on is connected; or name another file",
+    ))
+}
+
+/// Writes a backup under a name that is free, reads it again and gives what it read.
+///
+/// # Errors
+/// If something has the name; anything the disk says. What was written by then is removed.
+pub fn write_backup(disk: &Disk, target: &Path, sealed: &[u8]) -> Result<Vec<u8>, Problem> {
+    refuse_target(target)?;
     try_out(disk, parent(target), sealed.len() as u64)?;
     disk.write_new(target, sealed, SECRET)?;
     Ok(disk.read(target, archive::MAX_BYTES)?)

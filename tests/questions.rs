@@ -859,7 +859,12 @@ fn the_last_words_after_a_question_about_another_attempt_are_true() {
             &group.address(0),
         ],
     );
+    // Whoever types Ctrl-D while it is at work answers nothing by that.
+    terminal.until("carol");
+    terminal.press("\u{4}");
     terminal.until("Begin attempt 2?");
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(!terminal.screen().contains("the end"), "{}", terminal.screen());
     terminal.press("\u{3}");
     terminal.until("the end");
     let screen = terminal.screen();

@@ -950,22 +950,17 @@ fn an_old_copy_that_finished_hears_afterwards_that_it_is_one() {
     }
     let is_restored = |folder: &Path| folder.join("RESTORED").exists();
     assert!(is_restored(&alone));
-    // It is not started without a person's word.
-    let run = group::conclave()
-        .arg("--data-dir")
-        .arg(&alone)
-        .args([
-            "run",
-            "--beacon-node",
-            "http://127.0.0.1:1",
-            "--monitoring-address",
-            "none",
-        ])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&run.stderr).into_owned();
-    assert_eq!(run.status.code(), Some(2), "{said}");
-    assert!(said.contains("--original-is-gone"), "{said}");
+    // It is not started without a person's word; else it would run for ever.
+    let mut run = group::conclave();
+    run.arg("--data-dir").arg(&alone).args([
+        "--json",
+        "run",
+        "--beacon-node",
+        "http://127.0.0.1:1",
+        "--monitoring-address",
+        "none",
+    ]);
+    Process::start(run).end().refused(2, &["--original-is-gone"]);
     // Or the proof comes in a later start.
     let mut old = second(&group, &later, &[0], &[]);
     let ann = group.join(0, &[]);
@@ -995,6 +990,19 @@ fn whoever_has_everybodys_seal_finishes_alone() {
     for name in ["one", "two", "three"] {
         copy_of(&group, 2, name);
     }
+    let status_says = |part: &str| {
+        let mut status = conclave();
+        let output = status
+            .arg("--data-dir")
+            .arg(&folder)
+            .arg("status")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(output.status.code() == Some(7) && said.contains(part), "{said}");
+    };
+    status_says("if your ceremony is not finished, go on with conclave join");
     // All are away. The others would be waited for as long as the person wants: it has its files, and is told so.
     let mut carol = group.join(2, &[]);
     carol.until_notice("your files are made without them");
@@ -1006,6 +1014,7 @@ fn whoever_has_everybodys_seal_finishes_alone() {
     carol.interrupt();
     carol.end().is_good();
     group.assert_finished();
+    status_says("start it with conclave run");
     // Nobody could say whether the folder is an old copy.
     assert!(has_late_mark(&folder));
     // Whoever leaves sooner, or has said how long to wait, leaves with its files, too.

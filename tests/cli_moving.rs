@@ -67,7 +67,7 @@ impl Place {
     fn output(&self, folder: &str, arguments: &[&str]) -> Output {
         let mut command = conclave();
         command.current_dir(self.0.path()).args(["--data-dir", folder]);
-        command.args(arguments).output().unwrap()
+        group::output(command.args(arguments))
     }
 
     #[track_caller]
@@ -247,6 +247,24 @@ fn a_folder_moves_with_its_memory_and_is_retired() {
     run.kill().unwrap();
     run.wait().unwrap();
     assert!(waits && !place.path("third").exists());
+}
+
+#[test]
+fn who_imports_a_second_time_is_not_sent_to_make_a_twin() {
+    let place = Place::new();
+    place.works("old", &EXPORT);
+    place.works("new", &IMPORT);
+    let files = place.files("new");
+    for part in [
+        "the share of an operator is in it already",
+        "there is nothing more to do: never import it into a second folder",
+    ] {
+        place.refuses("new", &IMPORT, 7, part);
+    }
+    assert_eq!(place.files("new"), files);
+    fs::create_dir(place.path("other")).unwrap();
+    fs::write(place.path("other/letter"), "mine").unwrap();
+    place.refuses("other", &IMPORT, 7, "letter is in it");
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl Folder {
     }
 
     fn output(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
+        group::output(&mut self.command(arguments))
     }
 
     #[track_caller]
@@ -514,12 +514,9 @@ fn run_refuses_a_group_whose_halves_could_both_sign() {
         .unwrap();
     assert_eq!(rehearsal.status.code(), Some(0), "{}", text(&rehearsal.stderr));
     let folder = dir.path().join("out/operator-1");
-    let output = conclave()
-        .arg("--data-dir")
-        .arg(folder)
-        .args(["run", "--beacon-node", NOWHERE])
-        .output()
-        .unwrap();
+    let mut run = conclave();
+    run.arg("--data-dir").arg(folder);
+    let output = group::output(run.args(["run", "--beacon-node", NOWHERE]));
     refused(&output, 8, "cannot be validated with");
     assert!(text(&output.stderr).contains("2 of 4 is no majority"));
 }
@@ -1406,6 +1403,26 @@ fn status_shows_exits(folder: &Folder, keys: &[String]) {
     assert!(words.contains("1 of the 3 that are needed consent"), "{out}");
 }
 
+/// Who looks sees this of the exits of a validator (its place in the lock) in the end: each with its epoch, its stage, and who consents.
+fn status_shows(folder: &Folder, validator: usize, expected: &[(u64, &str, &[u16], &[u16])]) {
+    let expected = json!(expected);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let (out, _) = folder.works(&["status", "--json"]);
+        let status: Value = serde_json::from_str(&out).unwrap();
+        let exits = status["exits"].as_array().unwrap().iter();
+        let mut shown: Vec<Value> = exits
+            .filter(|exit| exit["validator"] == validator)
+            .map(|exit| json!([exit["epoch"], exit["stage"], exit["consents"], exit["missing"]]))
+            .collect();
+        shown.sort_by_key(|exit| exit[0].as_u64());
+        if json!(shown) == expected {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{expected} is not in {shown:?}");
+    }
+}
+
 /// One question for all validators, whether a node runs or parts go into files. Who is leaving already is left out, and told.
 #[test]
 fn all_validators_exit_by_one_command() {
@@ -2074,6 +2091,57 @@ fn a_running_node_takes_in_parts_of_exits_that_came_as_files() {
         6,
         "1 of the 2 parts does not count: the part of operator 3",
     );
+    run.signal(Signal::KILL);
+}
+
+#[test]
+fn exits_are_shown_as_far_as_they_are_and_after_the_next_start_too() {
+    let ceremony = "cluster-v1.10-custom-4x2";
+    let folder = Folder::of(ceremony);
+    let network = folder.write("network.toml", &custom_network(&format!("0x{}", "07".repeat(32))));
+    let keys = folder.keys();
+    // Of operator 2, 3 or 4, for one of the two validators.
+    let hand_over = |operator: usize, validator: usize, epoch: &str| {
+        let index = if validator == 0 { "6" } else { "5" };
+        let part = part_of(
+            &folder,
+            (ceremony, operator - 1),
+            &network,
+            &keys[validator],
+            (index, epoch),
+        );
+        folder.works(&["exit", "--network-file", &network, "--combine", &part]);
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let node = BeaconNode::new(now - 3600);
+    let mut run = folder.run(&["--json", "--new-slashing-database", "--beacon-node", &node.url]);
+    run.until("\"event\":\"signs_from\"");
+    hand_over(2, 1, "0");
+    status_shows(&folder, 1, &[(0, "waits", &[2], &[1, 3, 4])]);
+    hand_over(3, 1, "0");
+    hand_over(4, 1, "0");
+    // This beacon node takes no exit of such an index.
+    status_shows(&folder, 1, &[(0, "not_taken", &[2, 3, 4], &[1])]);
+    // Two want different exits of the other one.
+    hand_over(2, 0, "9");
+    hand_over(3, 0, "0");
+    let other_of_3 = (0, "waits", &[3][..], &[1, 2, 4][..]);
+    status_shows(&folder, 0, &[other_of_3, (9, "waits", &[2], &[1, 3, 4])]);
+    hand_over(4, 0, "9");
+    let both = [other_of_3, (9, "waits", &[2, 4], &[1, 3])];
+    status_shows(&folder, 0, &both);
+    run.signal(Signal::KILL);
+    run.end();
+
+    // What was kept, and what the chain says of it by then.
+    let states = ["pending_queued", "active_exiting"];
+    let node = BeaconNode::telling(now - 3600, 4000, &keys, &states);
+    let mut run = folder.run(&["--json", "--beacon-node", &node.url]);
+    run.until("\"event\":\"signs_from\"");
+    status_shows(&folder, 0, &both);
+    status_shows(&folder, 1, &[(0, "leaves", &[2, 3, 4], &[1])]);
+    hand_over(3, 0, "9");
+    status_shows(&folder, 0, &[(9, "submitted", &[2, 3, 4], &[1])]);
     run.signal(Signal::KILL);
 }
 

@@ -26,7 +26,7 @@ fn shows(text: &str, secret: &str) -> bool {
 /// The command is refused with one of these exit codes, says that it was given what looks like a secret, and shows nothing of it.
 fn is_told(command: &mut Command, secret: &str, codes: &[i32], what: &str) {
     for json in [false, true] {
-        let output = command.env("CONCLAVE_JSON", json.to_string()).output().unwrap();
+        let output = group::output(command.env("CONCLAVE_JSON", json.to_string()));
         let seen = format!(
             "{}{}",
             String::from_utf8_lossy(&output.stdout),
@@ -249,12 +249,9 @@ fn no_output_is_written_where_conclave_keeps_its_own() {
                 .iter()
                 .map(|argument| if *argument == "TARGET" { target } else { argument })
                 .collect();
-            let output = conclave()
-                .args(["--data-dir", "node"])
-                .args(&arguments)
-                .current_dir(dir.path())
-                .output()
-                .unwrap();
+            let mut command = conclave();
+            command.args(["--data-dir", "node"]).args(&arguments);
+            let output = group::output(command.current_dir(dir.path()));
             let seen = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(2), "{arguments:?}: {seen}");
             assert!(
@@ -271,10 +268,10 @@ fn no_output_is_written_where_conclave_keeps_its_own() {
             .current_dir(dir.path());
         run
     };
-    let output = run().env("CONCLAVE_LOG_FILE", "node/RETIRED").output().unwrap();
+    let output = group::output(run().env("CONCLAVE_LOG_FILE", "node/RETIRED"));
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     fs::write(dir.path().join("precious"), "precious").unwrap();
-    let output = run().args(["--log-file", "precious"]).output().unwrap();
+    let output = group::output(run().args(["--log-file", "precious"]));
     assert_eq!(output.status.code(), Some(7), "{output:?}");
     assert_eq!(fs::read(dir.path().join("precious")).unwrap(), b"precious");
     assert!(contents() == before);

@@ -271,6 +271,9 @@ mod tests {
         // One of which nothing is left but that it is in use.
         fs::create_dir_all(dir.path().join("third").join(CEREMONY)).unwrap();
         fs::write(dir.path().join("third").join(CEREMONY).join("in-use"), "").unwrap();
+        // One of which even that cannot be looked at.
+        fs::create_dir_all(dir.path().join("fourth").join(CEREMONY)).unwrap();
+        symlink("in-use", dir.path().join("fourth").join(CEREMONY).join("in-use")).unwrap();
         symlink("node", dir.path().join("link")).unwrap();
         // What it points to is not there yet.
         symlink("node/RETIRED", dir.path().join("dangling")).unwrap();
@@ -311,6 +314,7 @@ mod tests {
             "other/RETIRED",
             "other/validator_keys/x",
             "third/RETIRED",
+            "fourth/RETIRED",
         ] {
             let problem = refused(ours).expect_err(ours);
             assert_eq!(

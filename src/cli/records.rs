@@ -398,7 +398,10 @@ mod tests {
                 format!("bob$ carol% --operator 'Carol Smith={enr}'"),
                 "Carol Smith",
             ),
+            (format!("--operator 'ann --operator 'bob={enr}'"), "bob"),
             (format!("an operator one={enr}"), "an operator one"),
+            (format!("node-operator one={enr}"), "node-operator one"),
+            (format!("the --operators={enr}"), "the --operators"),
             (format!("bob={}", enr.replace('_', "\\_")), "bob"),
             (format!("bob={}", enr.replace('-', "\u{2011}")), "bob"),
             // Names that only look a little like it.

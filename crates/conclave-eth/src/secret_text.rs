@@ -308,7 +308,11 @@ mod tests {
             &format!("{HEX}{}", &HEX[..32]),
             &format!("0x{HEX}\n{}", &HEX[..32]),
             &format!("0x{HEX}\n{}\n{}\n{}", &HEX[..32], &HEX[..61], &HEX[..35]),
+            // Broken into three, the first as long as a password.
+            &format!("{}\n{}\n{}", &HEX[..32], &HEX[32..], &HEX[..32]),
             "2019 2020 2021 2022 2023 2024 2025 2026",
+            // Not one word: something else is between them.
+            &format!("commits {}, {}", &HEX[..16], &HEX[16..32]),
             "the group of those who are able to meet about once in every other year or so",
             "16Uiu2HAm7zGMtKcRp7kQsW5sUxHmWXoxY3b9jQ2yWAcj5p4pvSNd",
         ] {

@@ -17,7 +17,7 @@ mod partial;
 mod standing;
 
 #[cfg(test)]
-mod tests;
+pub(in crate::validator) mod tests;
 
 pub use combine::{Combined, Lacking, Tally, Wrong, combine};
 pub use inbox::{Inbox, Mail};

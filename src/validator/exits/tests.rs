@@ -15,12 +15,12 @@ const EXIT: VoluntaryExit = VoluntaryExit {
     validator_index: 77,
 };
 
-fn node_key(operator: u16) -> NodeKey {
+pub(in crate::validator) fn node_key(operator: u16) -> NodeKey {
     NodeKey::from_bytes(&[u8::try_from(operator).unwrap(); 32]).unwrap()
 }
 
 /// f(x) = a + b x + c x^2, with other coefficients for each validator: three of four sign.
-fn share(operator: u16, validator: u32) -> SecretKey {
+pub(in crate::validator) fn share(operator: u16, validator: u32) -> SecretKey {
     let number = Scalar::from_u64;
     let x = number(operator.into());
     let base = u64::from(validator) * 100;
@@ -29,7 +29,7 @@ fn share(operator: u16, validator: u32) -> SecretKey {
     SecretKey::from_scalar(&(&(&number(base + 11) + &slope) + &square)).unwrap()
 }
 
-fn group() -> Group {
+pub(in crate::validator) fn group() -> Group {
     Group {
         lock_hash: [5; 32],
         threshold: 3,

@@ -15,13 +15,19 @@ use crate::validator::{
     beacon::tests::{SPEC, connect, serve, soon},
     chain::spec::tests::chain,
     core::schedule::Attester,
+    exits::{
+        Domain, PartialExit,
+        tests::{group, node_key, share},
+    },
     group::Operator,
     guard::{
         Answer, Attested, Message as Slashable, Record, Request, Timing,
         tests::{Mood, Moody},
     },
+    observed::ExitStage,
     wire::{Abilities, Hello, PROTOCOL},
 };
+use conclave_eth::exit::VoluntaryExit;
 
 /// Long enough for any test on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -374,6 +380,84 @@ fn a_twin_ends_the_process_and_begins_a_restored_wait_anew() {
             assert_eq!(source(&guard), 30, "the next start is the first one again");
         }
     }
+}
+
+/// Whoever looks sees each exit as far as it is, whoever consented to it and wherever that was heard.
+#[test]
+fn what_others_send_of_an_exit_is_shown_whenever_it_changes() {
+    let runtime = Runtime::new().unwrap();
+    let inside = runtime.enter();
+    let (group, chain) = (Arc::new(group()), Arc::new(hasty()));
+    let operators = group.operators.iter().map(|operator| operator.key).collect();
+    let config = network::Config::new(node_key(1), operators, Limits { validators: 2 });
+    let (network, _net) = network::start::<Run>(config).unwrap();
+    let (tell, mut news) = mpsc::unbounded_channel();
+    let exits = Exits::start(Tools {
+        group: group.clone(),
+        chain: chain.clone(),
+        nodes: nobody(),
+        me: 1,
+        key: node_key(1),
+        shares: Arc::default(),
+        shelf: Box::new(NoShelf),
+        network,
+        runtime: runtime.handle().clone(),
+        news: tell,
+        dry_run: false,
+    });
+    drop(inside);
+    let domain = Domain {
+        capella_fork_version: chain.spec.capella_fork_version,
+        genesis_validators_root: chain.genesis.validators_root,
+    };
+    let mut shown = || {
+        let next = async {
+            loop {
+                if let News::ExitsStand { validator: 1, exits } = news.recv().await.unwrap() {
+                    return exits;
+                }
+            }
+        };
+        let exits = runtime
+            .block_on(async { tokio::time::timeout(PATIENCE, next).await })
+            .unwrap();
+        let exits = exits.into_iter().map(|one| (one.epoch, one.consents, one.stage));
+        let mut exits: Vec<_> = exits.collect();
+        exits.sort_by_key(|one| one.0);
+        exits
+    };
+    // From whomever it comes.
+    let hear = |operator, epoch| {
+        let message = VoluntaryExit {
+            epoch,
+            validator_index: 77,
+        };
+        let partial = PartialExit::sign(
+            (operator, &node_key(operator)),
+            (1, &share(operator, 1)),
+            &group.lock_hash,
+            &domain,
+            message,
+            now_ms(),
+        );
+        exits.heard(2, partial);
+    };
+    for operator in 2..=4 {
+        hear(operator, 0);
+        let stage = match operator {
+            4 => ExitStage::Signed,
+            _ => ExitStage::Waits,
+        };
+        assert_eq!(shown(), [(0, (2..=operator).collect(), stage)]);
+    }
+    // There is no beacon node.
+    let all = shown();
+    let not_taken = matches!(&all[..], [(0, consents, ExitStage::NotTaken(_))] if *consents == [2, 3, 4]);
+    assert!(not_taken, "{all:?}");
+    // Who wants another exit of this validator waits for others to want that one, too.
+    hear(1, 5);
+    assert_eq!(shown(), [all, vec![(5, vec![1], ExitStage::Waits)]].concat());
+    exits.stop();
 }
 
 #[test]

@@ -72,6 +72,41 @@ fn each_start_says_once_when_it_signs() {
     }
 }
 
+/// The others' word comes in the last slot of an epoch, before the first slot that is signed: when that begins, nothing is said of a wait.
+#[test]
+fn who_is_confirmed_before_its_first_slot_says_nothing_of_the_wait_any_more() {
+    let mut process = Process::at(2 * EPOCH - 1, false);
+    process.handle(Event::Restarted {
+        instance: [17; 16],
+        start: Start {
+            first_slot: 2 * EPOCH,
+            first_target: 4,
+        },
+    });
+    let mut effects = Vec::new();
+    for operator in [1, 3, 4] {
+        process.greet(operator);
+        effects.extend(process.handle(Event::Compared {
+            operator,
+            remembered: Progress::default(),
+            newer: false,
+            confirms: Some([17; 16]),
+        }));
+    }
+    for slot in 2 * EPOCH..5 * EPOCH {
+        process.now = process.core.chain.time().start_of(slot);
+        effects.extend(process.handle(Event::Tick));
+    }
+    let said: Vec<&Report> = effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Report(report @ (Report::Confirmed | Report::WaitOver)) => Some(report),
+            _ => None,
+        })
+        .collect();
+    assert!(matches!(said[..], [Report::Confirmed]), "{said:?}");
+}
+
 #[test]
 fn after_a_restart_shares_sign_at_once_when_all_others_confirm() {
     let mut sim = Sim::new(1, plan());

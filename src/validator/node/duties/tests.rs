@@ -831,9 +831,9 @@ async fn a_beacon_node_that_is_behind_replaces_nothing_when_the_other_one_is_slo
     }
 }
 
-/// One of three is the first to answer and says something else; the others follow a little later.
-#[tokio::test]
-async fn what_only_one_of_several_said_is_asked_again_in_the_next_slots() {
+/// One of three is the first to answer and says something else; the others follow so many rounds later, or never. How often was asked, who
+/// backs what is known then, and whether it is what the others say.
+async fn asked_again_of_one_that_differs(slow_for: Option<usize>) -> (usize, Backing, bool) {
     let mut test = Test::new(LONG, 5, &[ALWAYS]).await;
     let others = [
         Test::new(LONG, 5, &[ALWAYS]).await,
@@ -868,7 +868,7 @@ async fn what_only_one_of_several_said_is_asked_again_in_the_next_slots() {
             service.refresh();
             assert!(service.asking.is_empty());
         }
-        if rounds == 2 {
+        if Some(rounds) == slow_for {
             for other in &others {
                 other.chain().hangs = None;
             }
@@ -877,9 +877,6 @@ async fn what_only_one_of_several_said_is_asked_again_in_the_next_slots() {
             *slot = u64::MAX;
         }
     }
-    // Once more while they were slow, and once when they were not: then it is known.
-    assert_eq!(rounds, 3);
-    assert_eq!(service.known[&question].backing, Backing::Most);
     let mut last = None;
     while let Ok(event) = test.heard.try_recv() {
         if let Event::Attesters { epoch: of, duties } = event
@@ -888,7 +885,52 @@ async fn what_only_one_of_several_said_is_asked_again_in_the_next_slots() {
             last = duties.first().map(|(slot, _)| *slot);
         }
     }
-    assert_eq!(last, Some(epoch * 8), "the others are right");
+    (rounds, service.known[&question].backing, last == Some(epoch * 8))
+}
+
+#[tokio::test]
+async fn what_only_one_of_several_said_is_asked_again_in_the_next_slots() {
+    // Once more while they were slow, and once when they were not: then it is known.
+    assert_eq!(
+        asked_again_of_one_that_differs(Some(2)).await,
+        (3, Backing::Most, true),
+        "the others are right"
+    );
+    // Who never answers is not asked for ever.
+    let again = usize::try_from(AGAIN).unwrap();
+    assert_eq!(
+        asked_again_of_one_that_differs(None).await,
+        (1 + again, Backing::Few, false)
+    );
+}
+
+/// Where there is no other one that could say more, nothing is gained by it.
+#[tokio::test]
+async fn the_only_beacon_node_is_not_asked_again_because_it_is_behind() {
+    let test = Test::new(LONG, 5, &[ALWAYS]).await;
+    test.chain().behind = true;
+    let mut service = of_several(&[&test]).await;
+    let one = OnChain {
+        place: 0,
+        active: ALWAYS,
+    };
+    service.validators.insert(INDEX, one);
+    let epoch = service.time.epoch_of(service.slot_now());
+    service.looked_up = Some(epoch);
+    for round in 0..3 {
+        service.refresh();
+        assert_eq!(service.asking.is_empty(), round > 0, "{round}");
+        while let Some(answer) = service.asking.join_next().await {
+            service.answered(answer);
+        }
+        for (slot, _) in service.asked_again.values_mut() {
+            *slot = u64::MAX;
+        }
+    }
+    assert_eq!(
+        service.known[&Question::Attesters(epoch)].backing,
+        Backing::Behind
+    );
 }
 
 /// Two of three are behind, and their heads, which do not change any more, are of another branch.

@@ -88,7 +88,10 @@ impl Folder {
     /// Ends with this code and says what, why and what to do; gives all of it.
     #[track_caller]
     fn refuses(&self, arguments: &[&str], code: i32, part: &str) {
-        refused(&self.output(arguments), code, part);
+        let mut command = self.command(arguments);
+        // Whoever has the usual port on this machine changes nothing of a refusal.
+        command.env("CONCLAVE_LISTEN", "/ip4/127.0.0.1/tcp/0");
+        refused(&group::output(&mut command), code, part);
     }
 
     /// Starts `conclave run` where nobody else is.

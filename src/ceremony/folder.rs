@@ -14,12 +14,17 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use super::attempt::Attempts;
 use super::backups;
 use super::files::{Cause, Disk, FileError, SECRET, is_folder, is_there};
 use super::problem::Problem;
 use super::publication;
+
+/// How long a folder that another process holds is asked for.
+const LINGERING: Duration = Duration::from_millis(250);
 
 /// The identity: 64 hexadecimal digits.
 pub const IDENTITY: &str = "charon-enr-private-key";
@@ -90,7 +95,7 @@ impl DataFolder {
                 path: path.clone(),
                 cause: error.into(),
             })?;
-        match guard.try_lock() {
+        match try_lock(&guard) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(Problem::folder_state(
@@ -356,6 +361,18 @@ pub fn is_deposit_file(name: &str) -> bool {
     name.starts_with("deposit-data") && Path::new(name).extension().is_some_and(|e| e == "json")
 }
 
+/// Takes the lock of a folder. One that somebody has is asked for again for a moment: a process that is being started holds copies of all
+/// files of its parent until it is another program, and one that was killed holds its own until it is gone.
+fn try_lock(file: &File) -> Result<(), TryLockError> {
+    let until = Instant::now() + LINGERING;
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < until => sleep(LINGERING / 10),
+            answer => return answer,
+        }
+    }
+}
+
 fn bytes(count: u64) -> String {
     const MIB: u64 = 1024 * 1024;
     if count >= MIB {
@@ -369,6 +386,18 @@ fn bytes(count: u64) -> String {
 mod tests {
     use super::super::problem::Kind;
     use super::*;
+
+    #[test]
+    fn who_is_gone_in_a_moment_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        let going = std::thread::spawn(move || {
+            sleep(LINGERING / 4);
+            drop(first);
+        });
+        DataFolder::open(&Disk::new(), dir.path()).unwrap();
+        going.join().unwrap();
+    }
 
     #[test]
     fn only_one_at_a_time() {

@@ -11,6 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use redb::backends::FileBackend;
 use redb::{
@@ -23,6 +25,8 @@ use super::error::GuardError;
 use super::rules::{Attested, Message, Newest, Progress, Record, Restoration};
 use conclave_crypto::hash::Hash;
 
+/// How long a file that another process holds is asked for.
+const LINGERING: Duration = Duration::from_millis(250);
 /// Format of the tables below.
 const FORMAT: u32 = 1;
 /// The same while the database bears [`Mark::Restored`]: the first release does not know what that demands, and says of a higher format
@@ -355,8 +359,19 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Opens a file that is there, and checks all of it.
+    /// Opens a file that is there, and checks all of it. One that another process holds is asked for again for a moment: a process that is being
+    /// started holds copies of all files of its parent until it is another program, and one that was killed holds its own until it is gone.
     pub(super) fn open(path: &Path, cluster: &Cluster) -> Result<Self, GuardError> {
+        let until = Instant::now() + LINGERING;
+        loop {
+            match Self::open_now(path, cluster) {
+                Err(GuardError::InUse(_)) if Instant::now() < until => sleep(LINGERING / 10),
+                answer => return answer,
+            }
+        }
+    }
+
+    fn open_now(path: &Path, cluster: &Cluster) -> Result<Self, GuardError> {
         let missing_or = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => GuardError::Missing(path.to_owned()),
             _ => disk(path, &error),

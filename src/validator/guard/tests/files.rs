@@ -329,6 +329,18 @@ fn there_is_one_holder() {
 }
 
 #[test]
+fn who_is_gone_in_a_moment_is_in_nobodys_way() {
+    let (_dir, path, cluster) = made(1);
+    let first = in_file(&path, &cluster);
+    let going = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(60));
+        drop(first);
+    });
+    in_file(&path, &cluster);
+    going.join().unwrap();
+}
+
+#[test]
 fn many_openers_and_one_that_gets_it() {
     let (_dir, path, cluster) = made(1);
     let barrier = std::sync::Barrier::new(8);

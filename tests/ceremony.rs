@@ -1227,6 +1227,11 @@ fn who_is_late_is_told_that_the_others_run_and_they_are_told_what_helps() {
     let told = alone.until_notice("runs conclave run");
     assert!(told.contains("--data-dir") && !told.contains("--lock"), "{told}");
     drop(alone);
+    let lock = group.folder(0).join("cluster-lock.json");
+    let with = ["--wait", "1", "--lock", lock.to_str().unwrap()];
+    let end = second(&group, &empty, &[], &with).end();
+    end.refused(7, &["your share is not in this folder", "import your backup"]);
+    assert!(!end.error().contains("ask another operator"), "{}", end.error());
     // With all of it carol needs nobody, nor does anybody need her; that ann is not at another address does not matter.
     fs::write(&journal, &bytes).unwrap();
     let mut command = group.command(2, &[0, 1]);

@@ -265,6 +265,64 @@ fn who_imports_a_second_time_is_not_sent_to_make_a_twin() {
     fs::create_dir(place.path("other")).unwrap();
     fs::write(place.path("other/letter"), "mine").unwrap();
     place.refuses("other", &IMPORT, 7, "letter is in it");
+    place.refuses("other/letter", &IMPORT, 7, "other/letter is no folder");
+    // Killed at its first file: nothing is in it.
+    fs::create_dir(place.path("begun")).unwrap();
+    fs::write(place.path("begun/.conclave-unfinished-1"), "half").unwrap();
+    place.works("begun", &IMPORT);
+    assert_eq!(place.files("begun"), files);
+}
+
+#[test]
+fn a_password_may_come_from_a_program() {
+    let place = Place::new();
+    let script = format!(
+        "{} --data-dir old backup archive --password-file <(cat password)",
+        conclave().get_program().display()
+    );
+    let mut command = std::process::Command::new("bash");
+    command.args(["-c", &script]).current_dir(place.0.path());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    place.works("new", &IMPORT);
+    let script = script
+        .replace("cat password", "head -c 5000 /dev/zero")
+        .replace("archive", "second");
+    let mut command = std::process::Command::new("bash");
+    command.args(["-c", &script]).current_dir(place.0.path());
+    let output = command.output().unwrap();
+    assert!(
+        output.status.code() == Some(3) && text(&output.stderr).contains("which is no password"),
+        "{}",
+        text(&output.stderr)
+    );
+    assert!(!place.path("second").exists());
+    // It would be gone together with the folder.
+    for secret in ["old/charon-enr-private-key", "old/validator_keys/keystore-0.txt"] {
+        place.refuses(
+            "old",
+            &["backup", "second", "--password-file", secret],
+            3,
+            "cannot be the password of an archive",
+        );
+    }
+}
+
+#[test]
+fn nothing_is_put_into_a_folder_that_will_be_removed() {
+    let place = Place::new();
+    let before = place.files("old");
+    for target in ["old", "old/archive"] {
+        let command = ["export", target, "--password-file", "password", "--yes"];
+        place.refuses("old", &command, 3, "is in the folder of an operator");
+    }
+    assert_eq!(place.files("old"), before);
+    place.works("old", &EXPORT);
+    place.refuses("old/new", &IMPORT, 3, "is in the folder of an operator");
+    let identity = ["identity", "new", "--name", "bob"];
+    place.refuses("old/new", &identity, 3, "is in the folder of an operator");
+    assert!(!place.path("old/new").exists());
+    place.works("new", &IMPORT);
 }
 
 #[test]
@@ -334,7 +392,12 @@ fn an_export_that_was_interrupted_goes_on() {
     )
     .unwrap();
     place.refuses("old", &["run", "--beacon-node", NOWHERE], 7, "is retired");
-    place.works("old", &EXPORT);
+    // Whether there was an archive once, nobody knows.
+    let (_, err) = place.works("old", &EXPORT);
+    assert!(
+        err.contains("import only one of them") && err.contains("was begun and not finished"),
+        "{err}"
+    );
     place.refuses("old", &EXPORT, 7, "is retired");
     place.works("new", &IMPORT);
     assert!(place.path("new").join(DATABASE).exists());
@@ -599,13 +662,13 @@ fn a_backup_is_made_while_the_node_runs_and_leaves_the_folder_alone() {
         "old",
         &["backup", "old/backup", "--password-file", "password"],
         3,
-        "in the folder itself",
+        "in the folder of an operator",
     );
     place.refuses(
         "old",
         &["backup", "old", "--password-file", "password"],
         3,
-        "in the folder itself",
+        "in the folder of an operator",
     );
     place.refuses("old", &["backup", "second"], 2, "answers are missing");
     fs::write(place.path("short"), "too short").unwrap();

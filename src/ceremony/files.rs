@@ -105,7 +105,7 @@ impl std::fmt::Display for Cause {
             Self::Folder => f.write_str("it is a folder, and this has to be a file"),
             Self::NotAFolder(file) => write!(f, "{} is a file, and this has to be a folder", file.display()),
             Self::NoFolder(folder) => write!(f, "there is no folder {}", folder.display()),
-            Self::NotAFile => f.write_str("something that is no ordinary file is in the way"),
+            Self::NotAFile => f.write_str("what is there is no ordinary file"),
             Self::Io(error) => write!(f, "{error}"),
         }
     }

@@ -22,6 +22,7 @@ use super::backups;
 use super::files::{Cause, Disk, FileError, SECRET, is_folder, is_there};
 use super::problem::Problem;
 use super::publication;
+use super::retirement::RETIRED;
 
 /// How long a folder that another process holds is asked for.
 const LINGERING: Duration = Duration::from_millis(250);
@@ -356,6 +357,21 @@ pub fn key_file_number(path: &Path) -> Option<usize> {
     digits.parse().ok().filter(|n: &usize| n.to_string() == digits)
 }
 
+/// The operator's folder in which a path is, if it is in one: that has an identity, key shares, or the mark of one that has moved. The path
+/// itself is not looked at, and need not be there.
+pub fn around(path: &Path) -> Option<PathBuf> {
+    let absolute = std::path::absolute(path).ok()?;
+    let there = absolute
+        .ancestors()
+        .skip(1)
+        .find_map(|folder| folder.canonicalize().ok())?;
+    let is_operators = |folder: &&Path| {
+        let has = |name| folder.join(name).symlink_metadata().is_ok();
+        [IDENTITY, VALIDATOR_KEYS, RETIRED].into_iter().any(has)
+    };
+    there.ancestors().find(is_operators).map(Path::to_owned)
+}
+
 /// Whether a file name is that of a deposit file.
 pub fn is_deposit_file(name: &str) -> bool {
     name.starts_with("deposit-data") && Path::new(name).extension().is_some_and(|e| e == "json")
@@ -397,6 +413,25 @@ mod tests {
         });
         DataFolder::open(&Disk::new(), dir.path()).unwrap();
         going.join().unwrap();
+    }
+
+    #[test]
+    fn what_is_in_an_operators_folder_is_known_through_links_and_before_it_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        assert_eq!(around(&root.join("anything")), None);
+        for name in [IDENTITY, VALIDATOR_KEYS, RETIRED] {
+            let folder = root.join(format!("of {name}"));
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::write(folder.join(name), "").unwrap();
+            let link = root.join(format!("to {name}"));
+            std::os::unix::fs::symlink(&folder, &link).unwrap();
+            for inside in ["new", "not/there/yet", "."] {
+                let expected = (inside != ".").then(|| folder.clone());
+                assert_eq!(around(&folder.join(inside)), expected, "{inside}");
+            }
+            assert_eq!(around(&link.join("new")), Some(folder));
+        }
     }
 
     #[test]

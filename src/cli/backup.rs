@@ -69,17 +69,6 @@ pub(super) fn backup(context: &Context, args: &BackupArgs) -> Result<(), Problem
     check_files(context, &disk, root, network.as_ref())?;
     let when = timestamp(SystemTime::now());
     let target = moving::backup_target(&args.file, &lock.lock_hash(), operator, &when);
-    let inside = |path: &std::path::Path| {
-        let folder = std::fs::canonicalize(crate::ceremony::files::parent(path)).ok()?;
-        Some(folder.starts_with(std::fs::canonicalize(root).ok()?))
-    };
-    if inside(&target) == Some(true) {
-        return Err(Problem::bad_input(
-            format!("{} is in the folder itself", target.display()),
-            "what happens to the folder happens to it",
-            "name a file on another disk or machine, or a place from which you take it there",
-        ));
-    }
     moving::refuse_target(&target)?;
     let password = new_password(
         context,

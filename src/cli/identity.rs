@@ -1,7 +1,7 @@
 //! `conclave identity`: make, show and name who you are in a ceremony.
 
 use crate::ceremony::files::Disk;
-use crate::ceremony::folder::DataFolder;
+use crate::ceremony::folder::{DataFolder, around};
 use crate::ceremony::identity::{Identity, check_new_name};
 use crate::ceremony::problem::Problem;
 use crate::ceremony::progress::Event;
@@ -18,6 +18,13 @@ use super::{
 const ASK: Prompt = Prompt::before("no identity was made");
 
 pub(super) fn new(context: &Context, name: Option<String>) -> Result<(), Problem> {
+    if let Some(around) = around(&context.data_dir) {
+        return Err(Problem::bad_input(
+            format!("{} is in the folder of an operator", context.data_dir.display()),
+            format!("whoever removes {} removes it, too", around.display()),
+            "name a new folder outside of it with --data-dir",
+        ));
+    }
     let folder = DataFolder::open_or_create(&Disk::new(), &context.data_dir)?;
     // Before anything is asked.
     Identity::refuse_another(folder.root())?;

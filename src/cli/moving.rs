@@ -1,12 +1,17 @@
 //! `conclave export` and `conclave import`: one operator's folder to another machine.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::time::SystemTime;
+
+use zeroize::Zeroizing;
 
 use crate::{
     ceremony::{
         files::{Disk, is_there},
-        folder::{DataFolder, LOCK, SLASHING_PROTECTION},
+        folder::{DataFolder, IDENTITY, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS},
         holding::{self, Holding},
         moving::{
             self,
@@ -90,6 +95,17 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
         out.say("The export that was interrupted had written its archive already: it is whole, and this folder's.");
         exported(context, &target);
         return Ok(());
+    }
+    if let State::Begun { why, archive } = &state {
+        let archive = archive
+            .as_deref()
+            .map_or("its archive".to_owned(), |path| path.display().to_string());
+        out.warn(&format!(
+            "{}, and {} is not there now. If it was written, and somebody has moved it away, there will be two archives of this share: import only \
+             one of them, on one machine, and delete the other. A share that works in two places costs the deposit",
+            printable(why),
+            printable(&archive)
+        ));
     }
     let cluster =
         Cluster::of_lock(&holding.lock, holding.operator).map_err(|error| slashing::problem(&error))?;
@@ -425,6 +441,41 @@ pub(super) fn old_password(
     })
 }
 
+/// What a password file holds. It may be a pipe from a program that keeps passwords.
+fn password_file(context: &Context, path: &Path) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    let is_within = |name: &str| {
+        let (path, secret) = (path.canonicalize(), context.data_dir.join(name).canonicalize());
+        path.ok()
+            .zip(secret.ok())
+            .is_some_and(|(path, secret)| path.starts_with(secret))
+    };
+    if [IDENTITY, VALIDATOR_KEYS].into_iter().any(is_within) {
+        return Err(Problem::bad_input(
+            format!("{} cannot be the password of an archive", path.display()),
+            "it is a secret of this folder, which is in the archive: whoever loses the folder could not open it",
+            "write a password of its own into a file elsewhere, or leave --password-file out and type one",
+        ));
+    }
+    let is_pipe = std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
+    if !is_pipe {
+        return Ok(Disk::new().read_secret(path, MAX_PASSWORD_FILE)?);
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(
+        usize::try_from(MAX_PASSWORD_FILE + 1).unwrap_or_default(),
+    ));
+    let read = File::open(path).and_then(|pipe| pipe.take(MAX_PASSWORD_FILE + 1).read_to_end(&mut bytes));
+    let why = match read {
+        Ok(count) if count as u64 <= MAX_PASSWORD_FILE => return Ok(bytes),
+        Ok(_) => format!("more than {MAX_PASSWORD_FILE} bytes came, which is no password"),
+        Err(error) => error.to_string(),
+    };
+    Err(Problem::bad_input(
+        format!("no password can be read from {}", path.display()),
+        why,
+        "look at the program that writes into that pipe, or name a file",
+    ))
+}
+
 fn read_password<E: std::fmt::Display>(
     context: &Context,
     file: Option<&Path>,
@@ -434,7 +485,7 @@ fn read_password<E: std::fmt::Display>(
 ) -> Result<Passphrase, Problem> {
     let (read, whose) = match file {
         Some(path) => (
-            of_file(&Disk::new().read_secret(path, MAX_PASSWORD_FILE)?),
+            of_file(&password_file(context, path)?),
             format!("the password in {}", path.display()),
         ),
         None if context.output.can_ask() => (asked()?, "the password".to_owned()),

@@ -140,7 +140,12 @@ fn may_go_on(text: &str) -> bool {
         return false;
     }
     let enr = enr.trim_end_matches(|c: char| is_blank(c));
-    enr.len() < MAX_ENR && enr.chars().all(|c| is_of_enr(c) || is_blank(c))
+    // Each line of a quotation has its mark.
+    let is_of_record = |line: &str| {
+        let line = line.trim_start_matches(|c| is_blank(c) || c == '>');
+        line.chars().all(|c| is_of_enr(c) || is_blank(c))
+    };
+    enr.len() < MAX_ENR && enr.lines().all(is_of_record)
 }
 
 /// The first record of a text, and what comes after it.
@@ -536,6 +541,13 @@ mod tests {
             (taken, paste.is_begun())
         };
         assert_eq!(paste(&broken), (vec!["Smith, Ann".to_owned()], false));
+        let (middle, end) = end.split_at(40);
+        let quoted = [
+            format!("> --operator 'Smith, Ann={start}"),
+            format!("> {middle}"),
+            format!("> {end}'"),
+        ];
+        assert_eq!(paste(&quoted), (vec!["Smith, Ann".to_owned()], false));
         let next = [&broken[..], &[format!("bob={bob}")]].concat();
         assert_eq!(paste(&next).0, ["Smith, Ann", "bob"]);
         // Given up: by pasting it anew, by nothing, by an error.

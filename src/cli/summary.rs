@@ -203,8 +203,8 @@ pub fn confirm(
     Err(Problem::new(
         Kind::Interrupted,
         "you did not join",
-        "you said that the definition is not right",
-        "ask for another definition; nothing was sent",
+        "you said no, and nothing was sent",
+        "run the same command when you want to join; if something in the definition is wrong, ask for another one",
     ))
 }
 

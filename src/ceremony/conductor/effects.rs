@@ -179,10 +179,14 @@ impl Conductor<'_> {
         if self.operator.can_publish(&keys).is_none() {
             self.find_keys(&keys)?;
         }
-        let k = self
-            .operator
-            .can_publish(&keys)
-            .ok_or_else(|| bad("its keys are not those that this folder holds shares of".to_owned()))?;
+        let Some(k) = self.operator.can_publish(&keys) else {
+            return Err(Problem::folder_state(
+                "your share is not in this folder",
+                "the lock is the one of your ceremony, and this folder holds no share of its keys: it is an old copy, or has lost its files",
+                "run the same command in the folder that you held that ceremony with: name it with --data-dir. If it is lost, import your backup into \
+                 a new folder (conclave --data-dir NEW-FOLDER import FILE); without a backup your share is lost: tell the others",
+            ));
+        };
         let product = ClusterProduct::new(&self.definition, &self.network);
         // Whoever has said that its files are in place had a database, and lost it. Else there was none while the keystores have never had their
         // names, which is looked at there; and it keeps its mark, as the folder may be an old copy.

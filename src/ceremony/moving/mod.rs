@@ -37,7 +37,7 @@ use self::archive::{Entry, belongs};
 use super::{
     attempt,
     files::{Disk, FileError, SECRET, UNFINISHED, has_name, is_folder, is_there, parent},
-    folder::{CEREMONY, DataFolder, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS},
+    folder::{self, CEREMONY, DataFolder, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS},
     problem::Problem,
     publication,
     restored::{self, RESTORED},
@@ -50,6 +50,8 @@ const MAX_FILE: u64 = 512 << 20;
 const TRIES: usize = 5;
 /// Written and removed again where the archive will be.
 const PROBE: &str = ".conclave-unfinished-probe";
+/// Bytes that stay free on a disk beside an archive: 1 MiB.
+const MARGIN: u64 = 1 << 20;
 /// Folders within the data folder are looked into this far.
 const DEPTH: usize = 3;
 
@@ -316,11 +318,15 @@ fn try_out(disk: &Disk, folder: &Path, needed: u64) -> Result<(), Problem> {
     disk.remove(&probe)?;
     written?;
     let free = disk.free_bytes(folder)?;
-    if free < needed.saturating_add(1 << 20) {
+    if free < needed.saturating_add(MARGIN) {
         return Err(Problem::other(
             format!("there is not enough room in {}", folder.display()),
-            format!("the archive needs {needed} bytes, and {free} are free"),
-            "name another folder",
+            format!(
+                "the archive and what is kept free beside it need {} KiB, and {} KiB are free",
+                needed.saturating_add(MARGIN).div_ceil(1024),
+                free / 1024
+            ),
+            "name a file in another folder, or make room there",
         ));
     }
     Ok(())
@@ -345,8 +351,24 @@ pub fn make_room(disk: &Disk, root: &Path) -> Result<DataFolder, Problem> {
 /// # Errors
 /// If there is; anything the disk says.
 pub fn refuse_filled(disk: &Disk, root: &Path) -> Result<(), Problem> {
+    if let Some(around) = folder::around(root) {
+        return Err(Problem::bad_input(
+            format!("{} is in the folder of an operator", root.display()),
+            format!("whoever removes {} removes it, too", around.display()),
+            "name a new folder outside of it with --data-dir",
+        ));
+    }
     if is_there(root)? {
-        let names = disk.list(root)?;
+        if !is_folder(root)? {
+            return Err(Problem::folder_state(
+                format!("{} is no folder", root.display()),
+                "it is a file, and what is imported needs a folder of its own",
+                "name a new folder with --data-dir",
+            ));
+        }
+        let mut names = disk.list(root)?;
+        // What an import that was killed at its first file has left.
+        names.retain(|name| !name.starts_with(UNFINISHED));
         if let Some(first) = names.first() {
             let has = |wanted: &str| names.iter().any(|name| name == wanted);
             let holds_share = has(LOCK) && has(VALIDATOR_KEYS);
@@ -468,6 +490,13 @@ pub fn refuse_target(target: &Path) -> Result<(), Problem> {
             format!("cannot write {}", target.display()),
             "it is there already, and nothing is ever overwritten",
             "name another file",
+        ));
+    }
+    if let Some(around) = folder::around(target) {
+        return Err(Problem::bad_input(
+            format!("{} is in the folder of an operator", target.display()),
+            format!("what happens to {} happens to it", around.display()),
+            "name a file on another disk or machine, or a place from which you take it there",
         ));
     }
     let folder = parent(target);

@@ -546,7 +546,7 @@ pub(super) fn slashing_protection(
         // What is missing, or is nobody's, has a row of its own.
         (None, _, _) | (_, Against::NoLock, _) => return,
         (Some(SlashingProtection::Missing), _, _) => {
-            not_checked("there is none: conclave run will ask for one before it signs")
+            not_checked("there is none, and without it conclave run does not start")
         }
         (Some(SlashingProtection::InUse), _, _) => {
             not_checked("a process is at work with it: conclave run has read it when it started")

@@ -936,7 +936,7 @@ fn an_old_copy_that_finished_hears_afterwards_that_it_is_one() {
             .is_some_and(|status| status.starts_with("Your files are in place"))
     });
     let ann = group.join(0, &[]);
-    let told = old.until_notice("this folder is an old copy: the others");
+    let told = old.until_notice("the others have entries of yours that this folder does not have");
     for part in [
         "is marked as a restored folder",
         "go on there, put this one away",
@@ -964,7 +964,7 @@ fn an_old_copy_that_finished_hears_afterwards_that_it_is_one() {
     // Or the proof comes in a later start.
     let mut old = second(&group, &later, &[0], &[]);
     let ann = group.join(0, &[]);
-    old.until_notice("this folder is an old copy: the others");
+    old.until_notice("the others have entries of yours that this folder does not have");
     for process in [old, ann] {
         process.terminate();
         process.end();
@@ -1033,7 +1033,7 @@ fn whoever_has_everybodys_seal_finishes_alone() {
     assert_eq!(end.code, Some(0), "{}", end.error());
     assert!(two.join("validator_keys/keystore-0.json").exists() && has_late_mark(&two));
     let told = notices(&end);
-    assert!(told.contains("waits two epochs"), "{told}");
+    assert!(told.contains("attests only after two whole epochs"), "{told}");
     // Who stops it at once, as one does who started it in the wrong folder, has changed nothing.
     let three = group.dir.path().join("three");
     let begun = Instant::now();

@@ -825,7 +825,12 @@ fn what_was_wrong_with_an_answer_says_what_to_do_and_vanishes_with_the_next_one(
     let drawn = &screen[before..];
     // The rows of what was said before are cleared: up, and everything below.
     assert!(drawn.contains("A\u{1b}[J"), "{drawn:?}");
-    terminal.press("0x71C7656EC7ab88b098defB751B7401B5f6d8976F\r");
+    // Typed, it has as many digits as a password for a moment.
+    for key in "0x71C7656EC7ab88b098defB751B7401B5f6d8976F".split_inclusive(|_| true) {
+        terminal.press(key);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    terminal.press("\r");
     terminal.until("\u{b7}");
     terminal.press("\u{3}");
     assert_eq!(terminal.code(folder), "130", "{}", terminal.screen());

@@ -4,7 +4,7 @@
 //! in `ceremony/attempt-K/out/`, and then a manifest with the hash of every file: with it the publication has begun, and
 //! every start finishes it before it does anything else. Renaming needs no room on the disk.
 //!
-//! The empty slashing protection database is published with them, and it is born marked: only the start that signed, and
+//! The empty slashing protection database is published with them, and it is born marked: only the start that joined, and
 //! began the publication, takes the mark away, after everything else ([`settle`]). A folder that a later start finishes may be an
 //! old copy of one that has been used since, and its empty database would know nothing of that.
 
@@ -362,8 +362,8 @@ pub fn settle(folder: &DataFolder, cluster: Cluster) -> Result<(), Problem> {
 }
 
 /// What `conclave run` does with a database that the ceremony published with a mark, as people are told.
-pub const WAITS: &str = "before its first signature conclave run waits two epochs (13 minutes), or until all the others say that they have seen none of \
-                         yours";
+pub const WAITS: &str = "conclave run attests only after two whole epochs (13 to 20 minutes), or as soon as all the others say that they have seen no \
+                         signatures of yours";
 
 /// What became of a folder that turned out to be an old copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

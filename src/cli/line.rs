@@ -79,8 +79,8 @@ pub(super) struct Lines {
     drawn: Option<Drawn>,
     /// What can be typed has ended: nothing is waited for.
     ended: bool,
-    /// What is being answered was a secret once, and has never been empty since: what is left of it stays off the screen, too.
-    secret: Option<Secret>,
+    /// What is being answered was a secret when it had so many bytes: what is left of it, when something was removed, stays off the screen, too.
+    secret: Option<(Secret, usize)>,
     /// It obeys escape sequences. Where it does not, nothing that was written can be written over.
     obeys: bool,
     /// The terminal as it was.
@@ -235,7 +235,7 @@ impl Lines {
             pasted,
             more,
             long,
-            secret: self.secret,
+            secret: self.secret.map(|(secret, _)| secret),
         })
     }
 
@@ -416,13 +416,13 @@ impl Lines {
         Ok(true)
     }
 
-    /// Remembers that the answer so far is a secret, until it is empty again.
+    /// Remembers that the answer so far is a secret, as long as that is only made shorter. What becomes longer is something else: an address
+    /// that is typed has as many digits as a password for a moment.
     fn look(&mut self, text: &str) {
-        if text.is_empty() {
-            self.secret = None;
-        } else {
-            self.secret = self.secret.or_else(|| Secret::within(text));
-        }
+        let left = self
+            .secret
+            .filter(|(_, length)| !text.is_empty() && text.len() < *length);
+        self.secret = Secret::within(text).map(|secret| (secret, text.len())).or(left);
     }
 
     /// Draws what was wrong, the question, and the answer so far, with the cursor in its place.

@@ -17,6 +17,7 @@
 //! | 12 | an execution client that was named could not be asked |
 //! | 130 | interrupted |
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -253,7 +254,8 @@ fn usage(error: &clap::Error) -> ExitCode {
         ));
     } else {
         let text = output::fitting(&console::Term::stderr(), &error.render().to_string());
-        eprint!("{text}");
+        // Whoever reads it may be gone.
+        let _ = write!(std::io::stderr().lock(), "{text}");
         if let Some(variable) = argument.and_then(given::variable_of) {
             Output::new(false).warn(&format!("that value is in the variable {variable}"));
         }

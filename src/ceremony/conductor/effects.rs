@@ -239,8 +239,9 @@ impl Conductor<'_> {
                         self.kdf,
                     )?);
                     self.tell_what_was_mended(k, problem.as_ref());
-                    let effects = self.operator.keys_stored(k, keys.hash());
-                    return self.carry_out(effects);
+                    // No more than that they are there: what is published next is the lock that was handed over.
+                    self.operator.keys_fit(k, &own.shares, keys);
+                    return Ok(());
                 }
                 (None, Some(problem)) => return Err(problem),
                 (None, None) => {}
@@ -361,7 +362,10 @@ impl Conductor<'_> {
     /// folder had to be told by others what it said itself. Where an earlier start has joined, the folder may be a copy of that moment, and
     /// nobody else need know that another one finished and was used: those it compares with may have lost their journals, or lie.
     fn settle(&mut self, k: u32, cluster: Option<Cluster>) {
-        let Some(cluster) = cluster else { return };
+        let Some(cluster) = cluster else {
+            self.distrust_if_old(k);
+            return;
+        };
         let knows_all = self.operator.has_said(k, Step::Join) && self.operator.adopted().next().is_none();
         if !knows_all || self.has_confirmed(k) {
             if !self.distrust_if_old(k) && self.alone != Some(k) {
@@ -417,20 +421,12 @@ impl Conductor<'_> {
         if let Some(result) = &mut self.result {
             result.is_new = false;
         }
-        let (what, where_to) = if self.whole {
-            (
-                "this folder is an old copy: the others have entries of yours that it does not have, so the ceremony went on in another folder, whose \
-                 shares may have signed since",
-                "If that folder still exists, go on there, put this one away, and never start both",
-            )
-        } else {
-            (
-                "the others have entries of yours that this folder does not have. Either only its journal was lost or damaged, or it is an old copy and \
-                 the ceremony went on in another folder, whose shares may have signed since",
-                "If there is such a folder, go on there, put this one away, and never start both",
-            )
-        };
-        self.notice(format!("{what}; {mark}. {where_to}. {advice}"));
+        // Whether its journal was lost or damaged once, no later start can know.
+        self.notice(format!(
+            "the others have entries of yours that this folder does not have. Either it is an old copy, and the ceremony went on in another folder, whose \
+             shares may have signed since; or only its journal was lost or damaged; {mark}. If there is such a folder, go on there, put this one away, \
+             and never start both. {advice}"
+        ));
         true
     }
 

@@ -397,9 +397,9 @@ fn slashing_protection(disk: &Disk, path: &Path) -> SlashingProtection {
     };
     for _ in 0..READINGS {
         let before = changed();
-        let content = disk.read(path, MAX_DATABASE_BYTES).map_err(Unread::from);
-        // What is written within one tick of the clock leaves no trace.
+        // What is written within the tick of the clock of what was seen leaves no trace.
         std::thread::sleep(TICK);
+        let content = disk.read(path, MAX_DATABASE_BYTES).map_err(Unread::from);
         if before == changed() {
             let file = path.display().to_string();
             return SlashingProtection::There(Item { file, content });

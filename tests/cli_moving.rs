@@ -11,11 +11,9 @@ use std::{
     process::{Output, Stdio},
 };
 
-use conclave::{
-    ceremony::{files::Disk, retirement},
-    validator::guard::{Cluster, Guard, Mark},
-};
+use conclave::ceremony::{files::Disk, retirement};
 use conclave_cluster::lock::Lock;
+use conclave_slashing::{Cluster, Guard, Mark};
 use group::conclave;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};

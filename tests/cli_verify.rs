@@ -9,8 +9,8 @@ use std::{
 };
 
 use assert_cmd::Command;
-use conclave::validator::guard::{self, Cluster, Mark};
 use conclave_cluster::lock::Lock;
+use conclave_slashing::{Cluster, Mark};
 use serde_json::Value;
 
 fn vector(path: &str) -> PathBuf {
@@ -146,19 +146,19 @@ fn the_slashing_protection_is_opened_and_not_only_seen() {
     let lock = Lock::from_json(&fs::read(folder.path().join("cluster-lock.json")).unwrap()).unwrap();
     let mine = Cluster::of_lock(&lock, 1).unwrap();
     let other = Cluster::of_lock(&lock, 2).unwrap();
-    let whole = guard::new_database(&mine, None).unwrap();
+    let whole = conclave_slashing::new_database(&mine, None).unwrap();
     let mut flipped = whole.clone();
     for byte in flipped.iter_mut().skip(4096).step_by(512) {
         *byte ^= 1;
     }
-    let marked = |mark| guard::new_database(&mine, Some(mark)).unwrap();
+    let marked = |mark| conclave_slashing::new_database(&mine, Some(mark)).unwrap();
     for (bytes, result, why) in [
         (whole.clone(), "ok", ""),
         (marked(Mark::Moved), "ok", ""),
         (marked(Mark::Restored), "not checked", "restored from a backup"),
         (marked(Mark::LatePublication), "ok", ""),
         (
-            guard::new_database(&other, None).unwrap(),
+            conclave_slashing::new_database(&other, None).unwrap(),
             "failed",
             "another operator",
         ),

@@ -6,15 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use conclave::{
-    ceremony::{
-        files::Disk,
-        folder::DataFolder,
-        holding,
-        problem::Problem,
-        verify::{Verification, gather, verify},
-    },
-    validator::guard::Cluster,
+use conclave::ceremony::{
+    files::Disk,
+    folder::DataFolder,
+    holding,
+    problem::Problem,
+    verify::{Verification, gather, verify},
 };
 use conclave_cluster::{lock::Lock, report::Outcome};
 use conclave_crypto::threshold::recover_signature;
@@ -24,6 +21,7 @@ use conclave_eth::{
     keystore::{Keystore, Password},
     network::Network,
 };
+use conclave_slashing::Cluster;
 use tempfile::TempDir;
 
 /// Folder and number of operators.

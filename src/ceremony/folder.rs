@@ -36,7 +36,7 @@ pub const LOCK: &str = "cluster-lock.json";
 /// Keystores and their passwords.
 pub const VALIDATOR_KEYS: &str = "validator_keys";
 /// What the shares have signed.
-pub const SLASHING_PROTECTION: &str = crate::validator::guard::FILE;
+pub const SLASHING_PROTECTION: &str = conclave_slashing::FILE;
 /// Our own folder.
 pub const CEREMONY: &str = "ceremony";
 /// The folder of exits that are under way, or signed.

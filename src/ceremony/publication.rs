@@ -21,8 +21,8 @@ use super::problem::{Kind, Problem};
 use super::product;
 use super::restored;
 use super::staging::{self, Proven};
-use crate::validator::guard::{Cluster, Guard, Mark};
 use conclave_cluster::lock::Lock;
+use conclave_slashing::{Cluster, Guard, Mark};
 
 const HEADER: &str = "conclave/publication/1";
 /// The folder, in that of an attempt, of staged keystores.
@@ -575,7 +575,7 @@ mod tests {
 
     use super::super::files::crashing_disk;
     use super::*;
-    use crate::validator::guard::{self, ValidatorKeys};
+    use conclave_slashing::ValidatorKeys;
 
     const V: u32 = 2;
 
@@ -595,7 +595,7 @@ mod tests {
     }
 
     fn database() -> Vec<u8> {
-        guard::new_database(&cluster(), Some(Mark::LatePublication)).unwrap()
+        conclave_slashing::new_database(&cluster(), Some(Mark::LatePublication)).unwrap()
     }
 
     /// The mark of the database in a folder.

@@ -1,5 +1,5 @@
 //! A folder that was restored from a backup has forgotten what its share signed since. A mark says so until the slashing protection
-//! is there and bears the same mark ([`crate::validator::guard::Mark::Restored`]); that one goes with the first attestation after
+//! is there and bears the same mark ([`conclave_slashing::Mark::Restored`]); that one goes with the first attestation after
 //! the wait.
 //!
 //! The mark is a file in the data folder. It lies in every backup, so that it is there whoever unpacks one, and however. Once somebody

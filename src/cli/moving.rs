@@ -23,13 +23,11 @@ use crate::{
         retirement::{self, State},
         verify::{DEPOSIT_FILES, Row, gather, verify_with},
     },
-    validator::{
-        guard::{Cluster, Guard, Mark},
-        node::SOFTWARE,
-    },
+    validator::node::SOFTWARE,
 };
 use conclave_cluster::{lock::Lock, report::Outcome, wallets::Wallets};
 use conclave_eth::{network::Network, text::timestamp};
+use conclave_slashing::{Cluster, Guard, Mark};
 
 use super::{
     Context,

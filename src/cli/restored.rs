@@ -9,12 +9,9 @@ use crate::{
         problem::{Kind, Problem},
         restored,
     },
-    validator::{
-        group::Group,
-        guard::{self, Cluster, Guard, Mark},
-        overview::words,
-    },
+    validator::{group::Group, overview::words},
 };
+use conclave_slashing::{Cluster, Guard, Mark};
 
 use super::{
     Context,
@@ -67,7 +64,7 @@ fn make_guard(
         confirm()?;
     }
     if !there {
-        let bytes = guard::new_database(cluster, Some(Mark::Restored)).map_err(fail)?;
+        let bytes = conclave_slashing::new_database(cluster, Some(Mark::Restored)).map_err(fail)?;
         slashing::place(disk, &path, &bytes)?;
     }
     let guard = open()?;
@@ -235,9 +232,10 @@ mod tests {
             files::{Disk, crashing_disk},
             restored::RESTORED,
         },
-        validator::{group::Operator, guard::ValidatorKeys},
+        validator::group::Operator,
     };
     use conclave_crypto::node::NodeKey;
+    use conclave_slashing::ValidatorKeys;
 
     fn cluster() -> Cluster {
         let keys = ValidatorKeys {
@@ -258,10 +256,11 @@ mod tests {
         for (old, steps) in [(None, 6), (Some(None), 1), (Some(Some(Mark::Moved)), 1)] {
             for k in 0.. {
                 let dir = tempfile::tempdir().unwrap();
-                let path = dir.path().join(guard::FILE);
+                let path = dir.path().join(conclave_slashing::FILE);
                 restored::mark(&Disk::new(), dir.path()).unwrap();
                 if let Some(mark) = old {
-                    std::fs::write(&path, guard::new_database(&cluster(), mark).unwrap()).unwrap();
+                    std::fs::write(&path, conclave_slashing::new_database(&cluster(), mark).unwrap())
+                        .unwrap();
                 }
                 {
                     let folder = DataFolder::open(&Disk::new(), dir.path()).unwrap();

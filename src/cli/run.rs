@@ -31,7 +31,6 @@ use crate::{
         chain::spec::Pinned,
         core::Stop,
         group::Group,
-        guard::Cluster,
         node::{self, Control, Ended, News, RunError, SOFTWARE, Setup},
         overview::Overview,
         pulse::Pulse,
@@ -42,6 +41,7 @@ use conclave_cluster::{
 };
 use conclave_crypto::node::{NodeKey, NodePublicKey};
 use conclave_eth::{network::Network, recognise::without_bom};
+use conclave_slashing::Cluster;
 
 use super::{
     Context,

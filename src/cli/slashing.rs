@@ -5,21 +5,19 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use crate::{
-    ceremony::{
-        files::{Cause, Disk, PUBLIC, SECRET, has_name},
-        folder::DataFolder,
-        holding,
-        problem::{Kind, Problem},
-        restored, retirement,
-    },
-    validator::guard::{
-        self, Cluster, Future, Guard, GuardError, Imported, Key, Mark, Progress, Record,
-        interchange::{Horizon, Interchange, InterchangeError, MAX_FILE_BYTES},
-    },
+use crate::ceremony::{
+    files::{Cause, Disk, PUBLIC, SECRET, has_name},
+    folder::DataFolder,
+    holding,
+    problem::{Kind, Problem},
+    restored, retirement,
 };
 use conclave_crypto::hash::Hash;
 use conclave_eth::network::Network;
+use conclave_slashing::{
+    Cluster, Future, Guard, GuardError, Imported, Key, Mark, Progress, Record,
+    interchange::{Horizon, Interchange, InterchangeError, MAX_FILE_BYTES},
+};
 
 use super::{
     Context,
@@ -54,8 +52,8 @@ pub(super) fn import(context: &Context, args: &SlashingImportArgs) -> Result<(),
     let created = !has_name(&path)?;
     let imported = if created {
         let root = known_root(network.as_ref())?;
-        let (bytes, imported) =
-            guard::database_from(&cluster, &root, &history, future).map_err(|error| problem(&error))?;
+        let (bytes, imported) = conclave_slashing::database_from(&cluster, &root, &history, future)
+            .map_err(|error| problem(&error))?;
         place(folder.disk(), &path, &bytes)?;
         Ok(imported)
     } else {
@@ -349,7 +347,8 @@ pub(super) fn problem(error: &GuardError) -> Problem {
 /// With what went wrong, and its exit code.
 pub(super) fn open_guard(disk: &Disk, path: &Path, cluster: Cluster, new: bool) -> Result<Guard, Problem> {
     if new {
-        let bytes = guard::new_database(&cluster, Some(Mark::New)).map_err(|error| problem(&error))?;
+        let bytes =
+            conclave_slashing::new_database(&cluster, Some(Mark::New)).map_err(|error| problem(&error))?;
         match disk.write_new(path, &bytes, SECRET) {
             Err(error) if matches!(error.cause, Cause::Exists) => {
                 return unused(path, cluster).ok_or_else(|| exists(path));
@@ -399,7 +398,8 @@ fn list(keys: &[Key]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ceremony::files::crashing_disk, validator::guard::ValidatorKeys};
+    use crate::ceremony::files::crashing_disk;
+    use conclave_slashing::ValidatorKeys;
 
     fn cluster() -> Cluster {
         let keys = ValidatorKeys {
@@ -425,7 +425,7 @@ mod tests {
     fn a_new_database_is_there_as_a_whole_or_not_at_all() {
         for k in 0.. {
             let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join(guard::FILE);
+            let path = dir.path().join(conclave_slashing::FILE);
             let (disk, _) = crashing_disk(k);
             let done = open_guard(&disk, &path, cluster(), true).is_ok();
             let disk = Disk::new();
@@ -443,7 +443,7 @@ mod tests {
             }
             if done {
                 assert!(k >= 5, "{k}");
-                assert_eq!(disk.list(dir.path()).unwrap(), [guard::FILE]);
+                assert_eq!(disk.list(dir.path()).unwrap(), [conclave_slashing::FILE]);
                 break;
             }
         }

@@ -6,12 +6,9 @@
 
 use conclave_crypto::hash::Hash;
 
-use super::{
-    agreement::Signatures,
-    guard::{Newest, Progress},
-    partials::Proof,
-};
+use super::{agreement::Signatures, partials::Proof};
 use conclave_eth::duty::Purpose;
+use conclave_slashing::{Newest, Progress};
 
 /// The newest proofs of one operator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@
 //! | [`chain`] | time, forks, containers and signing roots |
 //! | [`beacon`] | the client of beacon nodes |
 //! | [`agreement`] | what to sign: one agreement for each slot and kind |
-//! | [`guard`] | slashing protection: what may be signed |
+
 //! | [`partials`], [`combine`] | from partial signatures to the group's |
 //! | [`memory`], [`alive`] | what peers remember of each other; twins |
 //! | [`exits`] | voluntary exits: who consents to what |
@@ -33,7 +33,6 @@ pub mod control;
 pub mod core;
 pub mod exits;
 pub mod group;
-pub mod guard;
 pub mod memory;
 pub mod monitoring;
 pub mod node;

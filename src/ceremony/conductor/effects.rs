@@ -14,7 +14,6 @@ use crate::ceremony::randomness::weight_seed;
 use crate::ceremony::staging::{self, KeyDeriver, Proven};
 use crate::ceremony::view::item;
 use crate::ceremony::{attempt, backups, records};
-use crate::validator::guard::{self, Cluster};
 use conclave_cluster::lock::Lock;
 use conclave_cluster::wallets::Wallets;
 use conclave_dkg::entry::{Id, Step};
@@ -24,6 +23,7 @@ use conclave_dkg::outputs::GroupKeys;
 use conclave_dkg::secrets::Seed;
 use conclave_eth::keystore::Kdf;
 use conclave_eth::network::Network;
+use conclave_slashing::Cluster;
 
 use super::{Conductor, Done, EVIDENCE, Handed, Outcome, view};
 
@@ -541,7 +541,9 @@ fn publish_lock(
     })?;
     let database = cluster
         .as_ref()
-        .map(|cluster| guard::new_database(cluster, Some(guard::Mark::LatePublication)))
+        .map(|cluster| {
+            conclave_slashing::new_database(cluster, Some(conclave_slashing::Mark::LatePublication))
+        })
         .transpose()
         .map_err(|error| Problem::from_lines(Kind::Other, error))?;
     let is_first = publication::begin(folder, &proven, &deposits, database.as_deref(), bytes)?;

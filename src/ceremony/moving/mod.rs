@@ -17,7 +17,7 @@
 //! An import goes the other way round: a mark makes the folder unusable before the first file is there, everything is
 //! verified in its place, and the mark is removed last. Whoever imports one archive twice has made a twin; nothing in the
 //! archive can prevent that. So the imported database is marked as a copy, and the first run waits for two whole epochs
-//! unless all other operators confirm that they have seen nothing newer ([`crate::validator::guard::Mark`]).
+//! unless all other operators confirm that they have seen nothing newer ([`conclave_slashing::Mark`]).
 
 pub mod archive;
 mod first;

@@ -7,15 +7,12 @@ use std::{
 };
 
 use super::{IdentityItem, Item, Known, Material, SlashingProtection, Verification};
-use crate::{
-    ceremony::{
-        folder::IDENTITY,
-        identity::parse_key,
-        keystores::{self, KeyFile, Places, Shut},
-        problem::{Remedy, Unread},
-        product,
-    },
-    validator::guard::{self, Cluster, GuardError, Mark},
+use crate::ceremony::{
+    folder::IDENTITY,
+    identity::parse_key,
+    keystores::{self, KeyFile, Places, Shut},
+    problem::{Remedy, Unread},
+    product,
 };
 use conclave_cluster::{
     definition::Definition,
@@ -28,6 +25,7 @@ use conclave_eth::{
     deposit::{self, DepositEntry, deposit_file_name, read_deposit_file},
     network::Network,
 };
+use conclave_slashing::{Cluster, GuardError, Mark};
 
 /// The name of the check that a file can be read at all.
 pub(super) const READABLE: &str = "can be read";
@@ -557,7 +555,8 @@ pub(super) fn slashing_protection(
             let mark = content.and_then(|bytes| {
                 let cluster =
                     number.and_then(|number| Cluster::of_lock(lock, number).map_err(|error| why(&error)));
-                guard::examine(bytes, &cluster?, Path::new(&item.file)).map_err(|error| why(&error))
+                conclave_slashing::examine(bytes, &cluster?, Path::new(&item.file))
+                    .map_err(|error| why(&error))
             });
             match mark {
                 Ok(Some(Mark::Restored)) => not_checked(

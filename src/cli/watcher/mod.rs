@@ -27,11 +27,11 @@ use standing::Leaving;
 use crate::validator::observed::Dissenter;
 use crate::validator::{
     chain::spec::Parting,
-    guard::{Mark, Start},
     node::{ExitNews, News},
     overview::words::{span, stood_still},
 };
 use conclave_eth::{chain::time::Time, duty::Purpose};
+use conclave_slashing::{Mark, Start};
 
 use super::{
     exit_news,

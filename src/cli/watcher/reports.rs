@@ -10,10 +10,10 @@ use crate::{
     validator::{
         agreement::Misbehaviour,
         core::{Report, Restoring},
-        guard::Start,
         overview::words::{self, span},
     },
 };
+use conclave_slashing::Start;
 
 use super::{Told, Watcher};
 

@@ -12,7 +12,6 @@ use crate::validator::{
     alive::Instance,
     chain::spec::Chain,
     combine::{Job, Outcome, Place},
-    guard::{Progress, Record, Start},
     partials::{Item, Proof},
     wire::Message,
 };
@@ -24,6 +23,7 @@ use conclave_eth::{
     },
     duty::{Duty, Purpose},
 };
+use conclave_slashing::{Progress, Record, Start};
 
 use super::{
     head,

@@ -60,7 +60,6 @@ use super::{
     alive::{Instance as Process, Watch},
     chain::spec::{Chain, Due},
     group::Group,
-    guard::Start,
     memory::Proofs,
     wire,
 };
@@ -68,6 +67,7 @@ use conclave_eth::{
     chain::{time::Time, types::AttestationData},
     duty::{Duty, Kind, Purpose},
 };
+use conclave_slashing::Start;
 
 pub use effects::{
     Account, Cause, ChainClock, Decision, Effect, Event, Missed, Report, Restoring, Signed, Standstill, Stop,

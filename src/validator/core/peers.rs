@@ -1,6 +1,7 @@
 //! The other operators as this node sees them: who is connected, who has answered, how far their clocks are off.
 
-use crate::validator::{alive::Instance, guard::Progress, quota::Quota, wire::Abilities};
+use crate::validator::{alive::Instance, quota::Quota, wire::Abilities};
+use conclave_slashing::Progress;
 
 /// An operator other than this one.
 #[derive(Debug, Clone, Default)]

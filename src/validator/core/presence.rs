@@ -4,10 +4,10 @@ use crate::validator::observed::Peer;
 use crate::validator::{
     agreement::Signatures,
     alive::{Alive, Instance as Process, MEMORY, Shown},
-    guard::{Progress, Start},
     quota::Quota,
     wire::{Abilities, Hello, Message, PROTOCOL},
 };
+use conclave_slashing::{Progress, Start};
 
 use super::{Core, Effect, History, Report, Standstill, Stop, peers::Answer, restored::Restored};
 

@@ -17,17 +17,13 @@
 //! the guard raised to what lies far ahead, for good, by a clock that nobody else has.
 //!
 //! At a later start of the same folder, before its first attestation, all that goes again, but the guard raises no source to a later epoch, as
-//! long as nobody has shown that the share signed after the first one: see [`crate::validator::guard::Restoration`].
+//! long as nobody has shown that the share signed after the first one: see [`conclave_slashing::Restoration`].
 
 use std::collections::BTreeSet;
 
-use crate::validator::{
-    agreement::Signatures,
-    alive::Instance as Process,
-    guard::{Attested, Record, Start},
-    quota::Quota,
-};
+use crate::validator::{agreement::Signatures, alive::Instance as Process, quota::Quota};
 use conclave_eth::duty::Kind;
+use conclave_slashing::{Attested, Record, Start};
 
 use super::{
     Core, Effect, Report,

@@ -47,7 +47,6 @@ use super::{
     core::{Core, Effect, Event, History, Report, Settings, Standstill, Stop},
     exits::Shelf,
     group::Group,
-    guard::{Guard, GuardError, Mark, Start},
     memory::Proofs,
     partials::Proof,
     pulse::Pulse,
@@ -61,6 +60,7 @@ use conclave_eth::{
     chain::{block::BlockSchemas, time::Time},
     duty::Purpose,
 };
+use conclave_slashing::{Guard, GuardError, Mark, Start};
 
 pub use self::{
     control::{Control, Describe, was_killed},

@@ -20,14 +20,14 @@ use crate::validator::{
         tests::{group, node_key, share},
     },
     group::Operator,
-    guard::{
-        Answer, Attested, Message as Slashable, Record, Request, Timing,
-        tests::{Mood, Moody},
-    },
     observed::ExitStage,
     wire::{Abilities, Hello, PROTOCOL},
 };
 use conclave_eth::exit::VoluntaryExit;
+use conclave_slashing::{
+    Answer, Attested, Message as Slashable, Record, Request, Timing,
+    testing::{Mood, Moody},
+};
 
 /// Long enough for any test on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);

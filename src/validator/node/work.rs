@@ -25,7 +25,6 @@ use crate::validator::{
         terms::{Ancestor, Payload, Summary},
     },
     group::Group,
-    guard::{Guard, GuardError, Memory, Message as Slashable, Progress, Request, Timing},
     partials::Proof,
 };
 use conclave_crypto::{bls::SecretKey, hash::Hash};
@@ -37,6 +36,7 @@ use conclave_eth::{
     },
     duty::{Duty, Kind, Purpose},
 };
+use conclave_slashing::{Guard, GuardError, Memory, Message as Slashable, Progress, Request, Timing};
 
 use super::{
     News,
@@ -772,11 +772,11 @@ pub(super) mod tests {
         beacon::tests::{connect, header, healthy, serve, soon},
         chain::spec::{Pinned, tests::chain},
         core::{schedule::Attester, terms::Terms},
-        guard::{self, Cluster, ValidatorKeys},
     };
     use conclave_cluster::lock::Lock;
     use conclave_eth::chain::types::Checkpoint;
     use conclave_eth::testing::{unhex, vectors};
+    use conclave_slashing::{Cluster, ValidatorKeys};
 
     /// Works of a group without shares, on a chain with such slots; and what they tell.
     pub(in crate::validator::node) fn works(
@@ -871,7 +871,7 @@ pub(super) mod tests {
         let cluster = Cluster::new([7; 32], 1, vec![keys]).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let (path, away) = (dir.path().join("database"), dir.path().join("away"));
-        std::fs::write(&path, guard::new_database(&cluster, None).unwrap()).unwrap();
+        std::fs::write(&path, conclave_slashing::new_database(&cluster, None).unwrap()).unwrap();
         works.guard = Some(Arc::new(Guard::open(&path, cluster).unwrap()));
         let write = || {
             let (done, wait) = std::sync::mpsc::channel();

@@ -34,12 +34,12 @@ use super::{
     beacon::nodes::{Health, State as NodeState},
     core::{Account, ChainClock, Report, Restoring, Standstill, Stop},
     group::Group,
-    guard::{Mark, Start},
     node::{Delivery, News},
     observed::{Dissenter, ExitStage, ExitStands, Peer},
     wire::Abilities,
 };
 use conclave_eth::{chain::time::Time, duty::Purpose};
+use conclave_slashing::{Mark, Start};
 
 use duties::Duties;
 use grid::Grid;

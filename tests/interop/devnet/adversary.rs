@@ -41,7 +41,6 @@ use conclave::{
         chain::spec::Pinned,
         exits::{Domain, PartialExit, files::ExitFiles},
         group::Group,
-        guard::{Cluster, Guard},
         node::{self, Control, Ended, News, Setup, Voice},
         partials::{Item, Partials},
         pulse::Pulse,
@@ -53,6 +52,7 @@ use conclave_eth::{
     duty::{Duty, Kind},
     exit::VoluntaryExit,
 };
+use conclave_slashing::{Cluster, Guard};
 use libp2p::Multiaddr;
 
 /// The words of `conclave run` that the harness uses.

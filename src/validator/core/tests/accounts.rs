@@ -2,11 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::validator::{
-    core::{Account, Cause, Missed, Report},
-    guard::{Attested, Record},
-};
+use crate::validator::core::{Account, Cause, Missed, Report};
 use conclave_eth::duty::Purpose;
+use conclave_slashing::{Attested, Record};
 
 use super::sim::{Plan, Sim};
 

@@ -15,7 +15,6 @@ use crate::validator::{
         pools::WAITING,
         schedule::{Attester, Proposer, Schedule, SyncMember},
     },
-    guard::Start,
     memory::Proofs,
     partials::{Item, Partials},
     wire::{Abilities, Hello, Message, PROTOCOL},
@@ -24,6 +23,7 @@ use conclave_eth::{
     chain::time::Time,
     duty::{Duty, Kind, Purpose},
 };
+use conclave_slashing::Start;
 
 use super::sim::{LOCK, Plan, cheap::Cheap, group};
 

@@ -17,7 +17,6 @@ use crate::validator::{
         schedule::Proposer,
         terms::{Ancestor, Summary},
     },
-    guard::Start,
     memory::Proofs,
     wire::{Abilities, Hello, Message, PROTOCOL},
 };
@@ -27,6 +26,7 @@ use conclave_eth::{
     chain::types::BeaconBlockHeader,
     duty::{Duty, Kind, Purpose},
 };
+use conclave_slashing::Start;
 
 use super::sim::{LOCK, Plan, Sim, cheap::Cheap};
 

@@ -4,9 +4,9 @@ use rand::RngExt as _;
 
 use crate::validator::{
     core::{ChainClock, Report, Restoring},
-    guard::{Attested, Progress},
     wire::Message,
 };
+use conclave_slashing::{Attested, Progress};
 
 use super::sim::{Disk, Plan, Sim};
 

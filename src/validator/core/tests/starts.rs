@@ -7,9 +7,9 @@ use rand::RngExt as _;
 use crate::validator::{
     agreement::messages::Body,
     core::{Effect, Event, History, Report, Stop},
-    guard::{Progress, Start},
     wire::Message,
 };
+use conclave_slashing::{Progress, Start};
 
 use super::{
     process::Process,

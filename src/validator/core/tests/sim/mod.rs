@@ -23,7 +23,6 @@ use crate::validator::{
         effects::{Signed, ToCheck},
     },
     group::{Group, Operator, Validator},
-    guard::{Message as Slashable, Progress, Record, Restoration, Start, Timing},
     memory::Proofs,
     partials::Item,
     wire::{Hello, Message},
@@ -38,6 +37,7 @@ use conclave_eth::{
     chain::types::{Bitvector, SyncCommitteeContribution},
     duty::{Duty, Kind, Purpose},
 };
+use conclave_slashing::{Message as Slashable, Progress, Record, Restoration, Start, Timing};
 
 use chain::{aggregate, blobs_of, summary};
 use cheap::{Cheap, combine, item};

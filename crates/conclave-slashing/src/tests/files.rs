@@ -442,7 +442,7 @@ fn it_does_not_grow() {
 }
 
 /// On a disk in memory, for it writes 200,000 times:
-/// `TMPDIR=/dev/shm cargo test --release --lib validator::guard::tests::files -- --ignored`
+/// `TMPDIR=/dev/shm cargo test --release -p conclave-slashing -- --ignored`
 #[test]
 #[ignore = "minutes; some hundred duties are in the test above"]
 fn it_does_not_grow_over_100_000_duties() {

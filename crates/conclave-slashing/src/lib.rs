@@ -1,16 +1,18 @@
-//! Slashing protection: what one operator's shares have signed, kept so that they never sign against it.
-//!
-//! A validator whose shares sign two messages for one duty loses money. Nobody but the share-holders can prevent that,
-//! and each has to do it alone: from its own durable record ([`database`](self), one transaction for each duty), by rules
-//! that need nothing else ([`rules`]). Nothing may leave the process before the record of it is on the disk.
-//!
-//! [`Guard::permit`] is the only maker of a [`Permit`], and a permit is what signing asks for.
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
 //!
 //! What the disk cannot know is that it is an old copy of itself. For that there are [`Guard::begin`] (a process that has
 //! just started keeps away from what may have been signed before), [`Mark`] (a database that is not the whole memory of
 //! its share), and [`Guard::remember`] and [`Guard::raise`] (operators remember for each other).
 //!
 //! All functions but [`Guard::begin`] and [`Guard::pause`] block on the disk: keep them off the async executor.
+//!
+//! | Module | What it is |
+//! |---|---|
+//! | `cluster` | whose shares are guarded |
+//! | [`rules`] | what may be signed beside what was, and when; they need nothing but the record |
+//! | `database` | the record on the disk, one transaction for each duty |
+//! | [`interchange`] | histories in files (EIP-3076) |
 
 mod cluster;
 mod database;
@@ -18,8 +20,10 @@ mod error;
 pub mod interchange;
 pub mod rules;
 
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
-pub(in crate::validator) mod tests;
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

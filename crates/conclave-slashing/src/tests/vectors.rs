@@ -1,4 +1,4 @@
-//! The public cases of EIP-3076, as they are in `tests/vectors/eip3076`.
+//! The public cases of EIP-3076, as they are in `vectors`.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -59,7 +59,7 @@ fn import(guard: &Guard, file: &Interchange) -> Result<(), GuardError> {
 }
 
 fn cases() -> Vec<Case> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/eip3076");
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("vectors");
     let mut names: Vec<PathBuf> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())

@@ -12,13 +12,12 @@ use crate::{
         retirement,
     },
     validator::{
-        beacon::nodes::Nodes,
-        chain::spec::Pinned,
         control::{Answer, ControlError, Refusal, Request, Wish},
         exits::{Domain, MAX_FILE_BYTES, PartialExit, Standing, key_text, partial_name},
         group::Group,
     },
 };
+use conclave_beacon::{chain::spec::Pinned, nodes::Nodes};
 use conclave_cluster::lock::Lock;
 use conclave_eth::{chain::time::Time, exit::VoluntaryExit, network::Network};
 
@@ -782,7 +781,7 @@ pub(super) fn with_beacon_nodes<T>(
         )
         .await;
         let Some(chain) = nodes.chain() else {
-            use crate::validator::beacon::nodes::State;
+            use conclave_beacon::nodes::State;
             let health = nodes.health();
             let wrong = health
                 .iter()
@@ -815,7 +814,7 @@ mod tests {
 
     use futures::FutureExt as _;
 
-    use crate::validator::beacon::tests::{connect, serve};
+    use conclave_beacon::testing::{connect, serve};
 
     use super::*;
 

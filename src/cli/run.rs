@@ -23,18 +23,18 @@ use crate::{
     },
     p2p::node::peer_id,
     validator::{
-        beacon::{
-            answers::{RegistrationMessage, SignedRegistration},
-            http::{Address, Node},
-            nodes::Nodes,
-        },
-        chain::spec::Pinned,
         core::Stop,
         group::Group,
         node::{self, Control, Ended, News, RunError, SOFTWARE, Setup},
         overview::Overview,
         pulse::Pulse,
     },
+};
+use conclave_beacon::{
+    answers::{RegistrationMessage, SignedRegistration},
+    chain::spec::Pinned,
+    http::{Address, Node},
+    nodes::Nodes,
 };
 use conclave_cluster::{
     definition::Definition, lock::DistributedValidator, report::Outcome as Checked, wallets::Wallets,

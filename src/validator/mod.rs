@@ -7,8 +7,6 @@
 //! | Read in this order | |
 //! |---|---|
 //! | [`group`] | operators and validators, as the lock names them |
-//! | [`chain`] | time, forks, containers and signing roots |
-//! | [`beacon`] | the client of beacon nodes |
 //! | [`agreement`] | what to sign: one agreement for each slot and kind |
 
 //! | [`partials`], [`combine`] | from partial signatures to the group's |
@@ -26,8 +24,6 @@
 
 pub mod agreement;
 pub mod alive;
-pub mod beacon;
-pub mod chain;
 pub mod combine;
 pub mod control;
 pub mod core;

@@ -2,11 +2,11 @@
 
 use crate::{
     cli::{news::Event, output::printable},
-    validator::{
-        beacon::nodes::{Health, State},
-        chain::spec::Chain,
-        overview::words::{UNSIGNED_FORK, fails, parts, silent, span},
-    },
+    validator::overview::words::{UNSIGNED_FORK, fails, parts, silent, span},
+};
+use conclave_beacon::{
+    chain::spec::Chain,
+    nodes::{Health, State},
 };
 
 use super::{Told, Watcher};

@@ -26,10 +26,10 @@ use standing::Leaving;
 
 use crate::validator::observed::Dissenter;
 use crate::validator::{
-    chain::spec::Parting,
     node::{ExitNews, News},
     overview::words::{span, stood_still},
 };
+use conclave_beacon::chain::spec::Parting;
 use conclave_eth::{chain::time::Time, duty::Purpose};
 use conclave_slashing::{Mark, Start};
 

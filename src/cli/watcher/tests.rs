@@ -6,14 +6,14 @@ use crate::{
     p2p::events::{Event as NetEvent, Reason},
     validator::{
         agreement::Misbehaviour,
-        beacon::{
-            http::{Address, ErrorKind, NodeError},
-            nodes::{Health, State},
-        },
-        chain::spec::{Chain, Genesis, Spec},
         core::{Account, Cause, ChainClock, Decision, Missed, Report, Restoring, Standstill, Times},
         node::Delivery,
     },
+};
+use conclave_beacon::{
+    chain::spec::{Chain, Genesis, Spec},
+    http::{Address, ErrorKind, NodeError},
+    nodes::{Health, State},
 };
 use conclave_eth::duty::{Duty, Kind, Purpose};
 
@@ -699,7 +699,7 @@ fn waiting_is_said_once_and_then_on_change() {
 fn a_beacon_node_is_named_when_its_state_changes() {
     let mut watcher = watcher();
     let name = Address::new("http://user:secret@localhost:5052", None)
-        .and_then(crate::validator::beacon::http::Node::new)
+        .and_then(conclave_beacon::http::Node::new)
         .unwrap()
         .name()
         .to_owned();
@@ -991,7 +991,7 @@ fn a_beacon_node_that_fails_some_requests_is_told_of_when_it_begins_and_when_it_
 fn mainnet(unknown_fork: Option<u64>) -> Chain {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/tests/vectors/beacon/spec-mainnet.json"
+        "/crates/conclave-beacon/vectors/spec-mainnet.json"
     );
     let mut answer: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let data = answer["data"].as_object_mut().unwrap();

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::validator::{
     agreement::{Misbehaviour, Verdict},
     alive::Instance,
-    chain::spec::Chain,
     combine::{Job, Outcome, Place},
     partials::{Item, Proof},
     wire::Message,
 };
+use conclave_beacon::chain::spec::Chain;
 use conclave_crypto::hash::Hash;
 use conclave_eth::{
     chain::types::{
@@ -107,7 +107,7 @@ pub enum Event {
     /// The slots of the heads that our beacon nodes showed last, by the nodes' names, whatever our clock says.
     Shown(BTreeMap<String, u64>),
     /// Our beacon nodes have a new head: of all that they told of, the one that is chosen
-    /// ([`Nodes::head`](crate::validator::beacon::nodes::Nodes::head)).
+    /// ([`Nodes::head`](conclave_beacon::nodes::Nodes::head)).
     Head {
         /// The slot of the block.
         slot: u64,

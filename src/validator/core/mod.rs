@@ -58,11 +58,11 @@ use std::{
 use super::{
     agreement::{Committee, Instance, Role, Signatures},
     alive::{Instance as Process, Watch},
-    chain::spec::{Chain, Due},
     group::Group,
     memory::Proofs,
     wire,
 };
+use conclave_beacon::chain::spec::{Chain, Due};
 use conclave_eth::{
     chain::{time::Time, types::AttestationData},
     duty::{Duty, Kind, Purpose},

@@ -15,10 +15,10 @@ use crate::validator::{
         Instance, Role, Signatures, Verdict,
         messages::{LAST_ROUND, Proposal, value_id},
     },
-    chain::spec::Due,
     combine::Combined,
     wire::Message,
 };
+use conclave_beacon::chain::spec::Due;
 use conclave_crypto::hash::Hash;
 use conclave_eth::chain::fork::Fork;
 use conclave_eth::{

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::validator::{
     agreement::{Signatures, Verdict, messages::Proposal},
-    chain::signing::is_sync_aggregator,
     combine::Place,
 };
+use conclave_beacon::chain::signing::is_sync_aggregator;
 use conclave_eth::{
     chain::types::{
         ContributionAndProof, SignedContributionAndProof, SyncCommitteeContribution, SyncCommitteeMessage,

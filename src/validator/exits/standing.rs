@@ -1,6 +1,6 @@
 //! Whether a validator can exit at all.
 
-use crate::validator::beacon::answers::ValidatorStatus;
+use conclave_beacon::answers::ValidatorStatus;
 use conclave_eth::{chain::time::Time, exit::VoluntaryExit};
 
 /// No chain has a validator with a greater index: all that could ever be staked would make fewer.
@@ -124,7 +124,7 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::validator::beacon::answers::ValidatorRecord;
+    use conclave_beacon::answers::ValidatorRecord;
 
     #[test]
     fn an_absurd_index_or_epoch_is_told() {

@@ -8,10 +8,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::validator::{
-    agreement::Verdict,
-    beacon::nodes::{AllFailed, From, Nodes},
+use crate::validator::agreement::Verdict;
+use conclave_beacon::{
     chain::spec::Chain,
+    nodes::{AllFailed, From, Nodes},
 };
 use conclave_crypto::{
     bls::{PublicKey, Signature, fast_aggregate_verify},
@@ -238,7 +238,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::validator::beacon::tests::{Server, connect, healthy, serve, soon};
+    use conclave_beacon::testing::{Server, connect, healthy, serve, soon};
     use conclave_crypto::{bls::SecretKey, scalar::Scalar};
     use conclave_eth::chain::types::{AttestationData, Bitlist, Bitvector, Checkpoint};
 

@@ -22,8 +22,6 @@ use crate::validator::observed::{ExitStage, ExitStands};
 use crate::{
     p2p::node::{Command, Handle},
     validator::{
-        beacon::{answers::ValidatorStatus, nodes::Nodes},
-        chain::spec::Chain,
         control::{Answer, Refusal, Wish},
         exits::{
             Domain, Inbox, Ledger, Mail, PartialError, PartialExit, Shelf, Standing, Taken, kept_name,
@@ -33,6 +31,7 @@ use crate::{
         wire::Message,
     },
 };
+use conclave_beacon::{answers::ValidatorStatus, chain::spec::Chain, nodes::Nodes};
 use conclave_crypto::{bls::SecretKey, node::NodeKey};
 use conclave_eth::exit::{SignedVoluntaryExit, VoluntaryExit};
 

@@ -39,11 +39,6 @@ use conclave_crypto::{bls::SecretKey, node::NodeKey};
 
 use super::{
     agreement::NodeSignatures,
-    beacon::{
-        answers::SignedRegistration,
-        nodes::{Health, Nodes},
-    },
-    chain::spec::{Chain, Mismatch, Pinned},
     core::{Core, Effect, Event, History, Report, Settings, Standstill, Stop},
     exits::Shelf,
     group::Group,
@@ -55,6 +50,11 @@ use super::{
 use crate::{
     ceremony::folder::SOCKET,
     validator::observed::{Dissenter, ExitStands, Peer, Seen, Votes},
+};
+use conclave_beacon::{
+    answers::SignedRegistration,
+    chain::spec::{Chain, Mismatch, Pinned},
+    nodes::{Health, Nodes},
 };
 use conclave_eth::{
     chain::{block::BlockSchemas, time::Time},
@@ -461,7 +461,7 @@ impl<'a, 'k> Lobby<'a, 'k> {
         nodes: &Nodes,
         interrupted: &AtomicBool,
     ) -> Result<Option<Arc<Chain>>, RunError> {
-        use super::beacon::nodes::{Health, State};
+        use conclave_beacon::nodes::{Health, State};
         loop {
             let mut check = std::pin::pin!(nodes.check(now_ms(), Instant::now() + CHAIN_PATIENCE));
             let at_once = tokio::time::timeout(QUICK, check.as_mut());

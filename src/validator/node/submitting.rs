@@ -2,10 +2,8 @@
 
 use std::sync::{Arc, PoisonError};
 
-use crate::validator::{
-    beacon::nodes::{AllFailed, Submission as Submitted},
-    core::Submission,
-};
+use crate::validator::core::Submission;
+use conclave_beacon::nodes::{AllFailed, Submission as Submitted};
 use conclave_eth::{
     chain::block::{Blobs, Block},
     duty::Purpose,

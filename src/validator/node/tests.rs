@@ -12,8 +12,6 @@ use tokio::runtime::Runtime;
 use super::{exits::Tools, work::tests::works, *};
 use crate::validator::{
     alive::Watch,
-    beacon::tests::{SPEC, connect, serve, soon},
-    chain::spec::tests::chain,
     core::schedule::Attester,
     exits::{
         Domain, PartialExit,
@@ -23,6 +21,7 @@ use crate::validator::{
     observed::ExitStage,
     wire::{Abilities, Hello, PROTOCOL},
 };
+use conclave_beacon::testing::{MINIMAL_SPEC, chain, connect, serve, soon};
 use conclave_eth::exit::VoluntaryExit;
 use conclave_slashing::{
     Answer, Attested, Message as Slashable, Record, Request, Timing,
@@ -484,7 +483,7 @@ fn a_fork_that_a_beacon_node_learns_of_is_known_to_all_and_told() {
     let gloas = Arc::new(AtomicU64::new(u64::MAX));
     let known = gloas.clone();
     let server = runtime.block_on(serve(7, move |call| {
-        let mut spec: serde_json::Value = serde_json::from_str(SPEC).unwrap();
+        let mut spec: serde_json::Value = serde_json::from_str(MINIMAL_SPEC).unwrap();
         spec["data"]["SLOT_DURATION_MS"] = SLOT_MS.to_string().into();
         spec["data"]["GLOAS_FORK_EPOCH"] = known.load(Ordering::SeqCst).to_string().into();
         let answer = (call.path() == "/eth/v1/config/spec").then(|| spec.to_string().into_response());

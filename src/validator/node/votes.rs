@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::validator::beacon::{answers, nodes::Nodes};
 use crate::validator::observed::{Vote, Votes};
+use conclave_beacon::{answers, nodes::Nodes};
 
 /// A beacon node may have to compute a whole epoch.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -10,13 +10,6 @@ use rand::TryRng as _;
 use tokio::{runtime, sync::mpsc, time::Instant};
 
 use crate::validator::{
-    beacon::{
-        answers::CommitteeSubscription,
-        api::{BlockRequest, BlockTrouble, KnownBlock, Produced},
-        http::ErrorKind,
-        nodes::{From, Nodes},
-    },
-    chain::spec::Chain,
     combine::{self, Job, items},
     core::{
         Effect, Event, Report, Signed, Subscription, ToCheck,
@@ -26,6 +19,13 @@ use crate::validator::{
     },
     group::Group,
     partials::Proof,
+};
+use conclave_beacon::{
+    answers::CommitteeSubscription,
+    api::{BlockRequest, BlockTrouble, KnownBlock, Produced},
+    chain::spec::Chain,
+    http::ErrorKind,
+    nodes::{From, Nodes},
 };
 use conclave_crypto::{bls::SecretKey, hash::Hash};
 use conclave_eth::chain::fork::Fork;
@@ -768,10 +768,10 @@ pub(super) mod tests {
     use futures::FutureExt as _;
 
     use super::*;
-    use crate::validator::{
-        beacon::tests::{connect, header, healthy, serve, soon},
-        chain::spec::{Pinned, tests::chain},
-        core::{schedule::Attester, terms::Terms},
+    use crate::validator::core::{schedule::Attester, terms::Terms};
+    use conclave_beacon::{
+        chain::spec::Pinned,
+        testing::{chain, connect, header, healthy, serve, soon},
     };
     use conclave_cluster::lock::Lock;
     use conclave_eth::chain::types::Checkpoint;

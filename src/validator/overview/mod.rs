@@ -31,13 +31,13 @@ use std::{
 use crate::p2p::events::Event as NetEvent;
 
 use super::{
-    beacon::nodes::{Health, State as NodeState},
     core::{Account, ChainClock, Report, Restoring, Standstill, Stop},
     group::Group,
     node::{Delivery, News},
     observed::{Dissenter, ExitStage, ExitStands, Peer},
     wire::Abilities,
 };
+use conclave_beacon::nodes::{Health, State as NodeState};
 use conclave_eth::{chain::time::Time, duty::Purpose};
 use conclave_slashing::{Mark, Start};
 

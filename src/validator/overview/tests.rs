@@ -5,11 +5,11 @@ use crate::validator::observed::{About, ExitStage, ExitStands, Seen, Vote, Votes
 use crate::{
     p2p::events::Reason,
     validator::{
-        chain::spec::{Parting, tests::chain},
         core::{Cause, ChainClock, Decision, Missed, Times},
         wire::Abilities,
     },
 };
+use conclave_beacon::{chain::spec::Parting, testing::chain};
 use conclave_cluster::lock::Lock;
 use conclave_eth::duty::{Duty, Kind};
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::validator::{
-    beacon::http::{ErrorKind, NodeError},
+use crate::validator::core::Standstill;
+use conclave_beacon::{
     chain::spec::Parting,
-    core::Standstill,
+    http::{ErrorKind, NodeError},
 };
 use conclave_eth::chain::time::Time;
 

@@ -34,11 +34,6 @@ use conclave::{
             NodeSignatures, Signatures,
             messages::{Body, Message as Agreement, Proposal, Vote, proposal_digest, value_id, vote_digest},
         },
-        beacon::{
-            http::{Address, Node},
-            nodes::Nodes,
-        },
-        chain::spec::Pinned,
         exits::{Domain, PartialExit, files::ExitFiles},
         group::Group,
         node::{self, Control, Ended, News, Setup, Voice},
@@ -46,6 +41,11 @@ use conclave::{
         pulse::Pulse,
         wire::Message,
     },
+};
+use conclave_beacon::{
+    chain::spec::Pinned,
+    http::{Address, Node},
+    nodes::Nodes,
 };
 use conclave_crypto::{bls::SecretKey, hash::sha256, node::NodeKey};
 use conclave_eth::{

@@ -7,11 +7,11 @@ use crate::validator::{
         Signatures as _,
         messages::{self, Body, Proposal, Step, Vote, proposal_digest, value_id, vote_digest},
     },
-    chain::spec::Due,
     core::{Effect, Event, Report, schedule::Attester},
     memory::Proofs,
     wire::{Abilities, Hello, Message, PROTOCOL},
 };
+use conclave_beacon::chain::spec::Due;
 use conclave_crypto::hash::{Hash, sha256};
 use conclave_eth::{
     chain::types::{AttestationData, Checkpoint},

@@ -18,10 +18,10 @@ use std::collections::BTreeSet;
 use crate::validator::{
     agreement::messages::Body,
     alive::{Shown, Watch},
-    chain::spec::{Chain, Genesis, ScheduledFork, Spec},
     core::Report,
     wire::Message,
 };
+use conclave_beacon::chain::spec::{Chain, Genesis, ScheduledFork, Spec};
 use conclave_eth::chain::fork::Fork;
 
 use sim::{LOCK, Plan, Sim, cheap::Cheap};

@@ -4,10 +4,6 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use crate::validator::{
     agreement::Verdict,
-    chain::{
-        signing::is_aggregator,
-        spec::{Chain, Due, ScheduledFork},
-    },
     combine::Place,
     core::{
         Effect, Event, Heard, Report,
@@ -17,6 +13,10 @@ use crate::validator::{
         schedule::{Attester, SyncMember},
         terms::{Ancestor, Payload, Summary},
     },
+};
+use conclave_beacon::chain::{
+    signing::is_aggregator,
+    spec::{Chain, Due, ScheduledFork},
 };
 use conclave_crypto::hash::Hash;
 use conclave_eth::chain::fork::Fork;

@@ -10,7 +10,6 @@ use crate::validator::{
         Instance, Signatures as _,
         messages::{self, Body, Certificate, Proposal, Step, Vote, proposal_digest, value_id, vote_digest},
     },
-    chain::spec::Due,
     combine::{Combined, Outcome, Place},
     core::{
         Core, Effect, Event, History, Settings, Submission,
@@ -20,6 +19,7 @@ use crate::validator::{
     memory::Proofs,
     wire::{Abilities, Hello, Message, PROTOCOL},
 };
+use conclave_beacon::chain::spec::Due;
 use conclave_crypto::hash::Hash;
 use conclave_eth::chain::fork::Fork;
 use conclave_eth::{

@@ -4,16 +4,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::time::Instant;
 
-use crate::validator::{
-    beacon::{
-        answers::ValidatorStatus,
-        nodes::{AllFailed, Nodes, Said},
-    },
+use crate::validator::core::{
+    Event,
+    schedule::{Attester, Proposer, SyncMember},
+};
+use conclave_beacon::{
+    answers::ValidatorStatus,
     chain::spec::Chain,
-    core::{
-        Event,
-        schedule::{Attester, Proposer, SyncMember},
-    },
+    nodes::{AllFailed, Nodes, Said},
 };
 use conclave_eth::chain::fork::Fork;
 

@@ -9,12 +9,12 @@ use std::{
     ops::Range,
 };
 
-use crate::validator::beacon::{
+use crate::validator::observed::About;
+use conclave_beacon::{
     answers::ValidatorStatus,
     majority::{self, Count, Voice},
     nodes::Said,
 };
-use crate::validator::observed::About;
 
 use super::{
     index::{Heard, Indices},
@@ -372,7 +372,7 @@ fn what_matters(one: &ValidatorStatus) -> (u64, Range<u64>, bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::validator::beacon::answers::ValidatorRecord;
+    use conclave_beacon::answers::ValidatorRecord;
 
     fn status(index: u64, exit_epoch: u64) -> ValidatorStatus {
         ValidatorStatus {

@@ -29,7 +29,7 @@
 //! With more nodes it is as with three. Nodes that are behind are asked only where no other one answers, and speak for nothing: what they say
 //! gives way to what any node in step says.
 //!
-//! [`majority`]: crate::validator::beacon::majority
+//! [`majority`]: conclave_beacon::majority
 
 use std::collections::{BTreeMap, BTreeSet};
 

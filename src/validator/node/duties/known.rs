@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
-use crate::validator::beacon::events::Head;
+use conclave_beacon::events::Head;
 use conclave_crypto::hash::Hash;
 
 use super::{ask::Duties, counted::Backing};

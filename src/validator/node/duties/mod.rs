@@ -49,14 +49,14 @@ use tokio::{
 
 use crate::validator::observed::{About, Dissenter, Seen};
 use crate::validator::{
-    beacon::{
-        answers::{ProposerPreparation, SignedRegistration, SyncSubscription, ValidatorStatus},
-        events::{Events, Head, News},
-        nodes::{AllFailed, Nodes, Said},
-    },
-    chain::spec::Chain,
     core::{Event, schedule::SyncMember},
     group::Group,
+};
+use conclave_beacon::{
+    answers::{ProposerPreparation, SignedRegistration, SyncSubscription, ValidatorStatus},
+    chain::spec::Chain,
+    events::{Events, Head, News},
+    nodes::{AllFailed, Nodes, Said},
 };
 use conclave_crypto::hash::Hash;
 use conclave_eth::chain::time::Time;

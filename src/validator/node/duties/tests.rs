@@ -18,13 +18,11 @@ use super::{
     *,
 };
 use crate::validator::core::schedule::Attester;
-use crate::validator::{
-    beacon::{
-        answers::RegistrationMessage,
-        tests::{Call, SPEC, Server, connect, data, header, serve, soon},
-    },
+use crate::validator::group::Validator;
+use conclave_beacon::{
+    answers::RegistrationMessage,
     chain::spec::Pinned,
-    group::Validator,
+    testing::{Call, MINIMAL_SPEC, Server, connect, data, header, serve, soon},
 };
 use conclave_cluster::lock::Lock;
 
@@ -174,7 +172,8 @@ impl Chain {
         Some(match path {
             "/eth/v1/config/spec" => {
                 let slot = format!("\"SLOT_DURATION_MS\": \"{}\"", self.slot_ms);
-                SPEC.replace("\"SLOT_DURATION_MS\": \"4000\"", &slot)
+                MINIMAL_SPEC
+                    .replace("\"SLOT_DURATION_MS\": \"4000\"", &slot)
                     .into_response()
             }
             "/eth/v1/beacon/genesis" => data(&json!({
@@ -506,7 +505,7 @@ async fn a_question_that_hangs_holds_up_neither_heads_nor_other_questions() {
 
 /// A service without a beacon node: everything that it asks fails at once. What it tells, too.
 fn alone() -> (Service, mpsc::UnboundedReceiver<Event>) {
-    let chain = crate::validator::chain::spec::tests::chain("minimal");
+    let chain = conclave_beacon::testing::chain("minimal");
     let (events, heard) = mpsc::unbounded_channel();
     let (news, _told) = mpsc::unbounded_channel();
     let nodes = Nodes::new(Vec::new(), Pinned::default());
@@ -1056,7 +1055,7 @@ async fn a_beacon_node_that_was_restarted_is_told_everything_again() {
     }
 }
 
-/// How a node of the chain of [`SPEC`] says that it has the newest head.
+/// How a node of the chain of [`MINIMAL_SPEC`] says that it has the newest head.
 fn in_step(call: &Call) -> Option<Response> {
     let head = (now_ms() - 1_700_000_000_000) / 4000;
     let said = json!({ "head_slot": head.to_string(), "sync_distance": "0", "is_syncing": false });

@@ -17,7 +17,6 @@ use rand_chacha::ChaCha8Rng;
 use crate::validator::{
     agreement::Verdict,
     alive::Alive,
-    chain::spec::Chain,
     core::{
         Core, Effect, Event, History, Report, Settings, Standstill, Stop, Submission,
         effects::{Signed, ToCheck},
@@ -27,6 +26,7 @@ use crate::validator::{
     partials::Item,
     wire::{Hello, Message},
 };
+use conclave_beacon::chain::spec::Chain;
 use conclave_crypto::{
     bls::{PublicKey, SecretKey},
     hash::Hash,

@@ -10,15 +10,13 @@ use std::{
 };
 
 use axum::{
-    Router,
     body::{Body, Bytes},
-    extract::Request as HttpRequest,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
+use futures::{FutureExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
+use tokio::{net::TcpListener, time::Instant};
 
 use super::{
     api::{BlockRequest, BlockTrouble, KnownBlock, Produced, Published},
@@ -26,168 +24,19 @@ use super::{
     http::{Address, ErrorKind, Node},
     nodes::{AllFailed, FAIR, FAIR_IF_HARD, From, Nodes, State},
 };
-use crate::validator::chain::spec::{Chain, Pinned};
+use crate::chain::spec::{Chain, Pinned};
+use crate::testing::*;
 use conclave_eth::chain::fork::Fork;
 use conclave_eth::testing::{unhex, vectors};
 use conclave_eth::{
     chain::{
         block::{Blobs, Block, BlockSchemas},
-        types::{AttestationData, BeaconBlockHeader, Checkpoint, SyncCommitteeMessage},
+        types::{AttestationData, Checkpoint, SyncCommitteeMessage},
     },
     exit::{SignedVoluntaryExit, VoluntaryExit},
 };
 
-/// In the first epoch of the chain of these tests.
-const NOW_MS: u64 = 1_700_000_001_000;
 const EPOCH_MS: u64 = 32_000;
-
-pub(crate) const SPEC: &str = include_str!("../../../tests/vectors/beacon/spec-minimal.json");
-
-/// What arrived at a server.
-pub(crate) struct Call {
-    method: String,
-    /// Path and query.
-    target: String,
-    headers: BTreeMap<String, String>,
-    pub(crate) body: Bytes,
-}
-
-impl Call {
-    pub(crate) fn path(&self) -> &str {
-        self.target.split('?').next().unwrap()
-    }
-
-    pub(crate) fn method(&self) -> &str {
-        &self.method
-    }
-
-    fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", String::as_str)
-    }
-}
-
-type Handler = Arc<dyn Fn(Call) -> BoxFuture<'static, Response> + Send + Sync>;
-
-/// A server; it ends with this.
-pub(crate) struct Server {
-    url: String,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-fn serve_on(listener: TcpListener, handler: Handler) -> Server {
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let app = Router::new().fallback(move |request: HttpRequest| {
-        let handler = handler.clone();
-        async move {
-            let (parts, body) = request.into_parts();
-            let headers = parts
-                .headers
-                .iter()
-                .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
-                .collect();
-            let call = Call {
-                method: parts.method.to_string(),
-                target: parts.uri.to_string(),
-                headers,
-                body: axum::body::to_bytes(body, 1 << 24).await.unwrap(),
-            };
-            handler(call).await
-        }
-    });
-    let task = tokio::spawn(async move {
-        axum::serve(listener, app).await.unwrap();
-    });
-    Server { url, task }
-}
-
-/// A server that answers what `answer` does, and else as a healthy node of the chain with this genesis.
-pub(crate) async fn serve<F>(genesis_byte: u8, answer: F) -> Server
-where
-    F: Fn(Call) -> BoxFuture<'static, Option<Response>> + Send + Sync + 'static,
-{
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    serve_on(listener, node(genesis_byte, answer))
-}
-
-fn node<F>(genesis_byte: u8, answer: F) -> Handler
-where
-    F: Fn(Call) -> BoxFuture<'static, Option<Response>> + Send + Sync + 'static,
-{
-    let answer = Arc::new(answer);
-    Arc::new(move |call: Call| {
-        let answer = answer.clone();
-        let path = call.path().to_owned();
-        async move {
-            if let Some(response) = answer(call).await {
-                return response;
-            }
-            match path.as_str() {
-                "/eth/v1/config/spec" => SPEC.into_response(),
-                "/eth/v1/beacon/genesis" => data(&json!({
-                    "genesis_time": "1700000000",
-                    "genesis_validators_root": format!("0x{}", hex::encode([genesis_byte; 32])),
-                    "genesis_fork_version": "0x10000038",
-                })),
-                "/eth/v1/node/version" => data(&json!({ "version": "Test/v1" })),
-                "/eth/v1/node/syncing" => syncing(false, 0, false),
-                _ => error(404, "no such route"),
-            }
-        }
-        .boxed()
-    })
-}
-
-/// A healthy node for everything in `paths`, with the answers given there.
-pub(crate) async fn healthy(paths: &[(&'static str, Value)]) -> Server {
-    let paths: BTreeMap<_, _> = paths.iter().cloned().collect();
-    serve(7, move |call| {
-        let answer = paths
-            .get(call.path())
-            .map(|body| body.to_string().into_response());
-        async move { answer }.boxed()
-    })
-    .await
-}
-
-pub(crate) fn data(value: &Value) -> Response {
-    json!({ "data": value }).to_string().into_response()
-}
-
-fn syncing(is_syncing: bool, distance: u64, offline: bool) -> Response {
-    data(&json!({
-        "head_slot": "9", "sync_distance": distance.to_string(), "is_syncing": is_syncing,
-        "is_optimistic": false, "el_offline": offline,
-    }))
-}
-
-fn error(code: u16, message: &str) -> Response {
-    let body = json!({ "code": code, "message": message }).to_string();
-    (StatusCode::from_u16(code).unwrap(), body).into_response()
-}
-
-fn client(url: &str) -> Node {
-    Node::new(Address::new(url, None).unwrap()).unwrap()
-}
-
-/// Long enough for any test to get there on a busy machine.
-pub(crate) fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(20)
-}
-
-pub(crate) async fn connect(servers: &[&Server]) -> Nodes {
-    let nodes = Nodes::new(
-        servers.iter().map(|server| client(&server.url)).collect(),
-        Pinned::default(),
-    );
-    nodes.check(NOW_MS, soon()).await;
-    nodes
-}
 
 fn vote(slot: u64) -> AttestationData {
     AttestationData {
@@ -298,7 +147,7 @@ async fn saying(says: &Arc<Says>) -> Server {
         let answer = match call.path() {
             _ if says.gone.load(Ordering::SeqCst) => Some(error(401, "gone")),
             "/eth/v1/config/spec" => {
-                let mut spec: Value = serde_json::from_str(SPEC).unwrap();
+                let mut spec: Value = serde_json::from_str(MINIMAL_SPEC).unwrap();
                 spec["data"]["FULU_FORK_EPOCH"] = of(&says.fulu).into();
                 spec["data"]["GLOAS_FORK_EPOCH"] = of(&says.gloas).into();
                 Some(spec.to_string().into_response())
@@ -487,7 +336,7 @@ async fn with_epochs(slots: Arc<AtomicU64>, gone: Arc<AtomicBool>) -> Server {
             Some(error(401, "gone"))
         } else {
             (call.path() == "/eth/v1/config/spec").then(|| {
-                let mut spec: Value = serde_json::from_str(SPEC).unwrap();
+                let mut spec: Value = serde_json::from_str(MINIMAL_SPEC).unwrap();
                 spec["data"]["SLOTS_PER_EPOCH"] = slots.load(Ordering::SeqCst).to_string().into();
                 spec.to_string().into_response()
             })
@@ -710,8 +559,8 @@ async fn of_a_networks_file_and_the_majority_the_file_counts_if_a_node_agrees_wi
 #[tokio::test]
 async fn the_quickest_node_does_not_choose_the_network() {
     let others = |call: &Call| {
-        let spec = SPEC.replace("\"SLOTS_PER_EPOCH\": \"8\"", "\"SLOTS_PER_EPOCH\": \"16\"");
-        assert_ne!(spec, SPEC);
+        let spec = MINIMAL_SPEC.replace("\"SLOTS_PER_EPOCH\": \"8\"", "\"SLOTS_PER_EPOCH\": \"16\"");
+        assert_ne!(spec, MINIMAL_SPEC);
         (call.path() == "/eth/v1/config/spec").then(|| spec.into_response())
     };
     let stranger = serve(7, move |call| {
@@ -1505,7 +1354,7 @@ async fn a_stream_that_breaks_all_the_time_makes_nothing_asked_for_again() {
 
 #[tokio::test]
 async fn blocks_that_a_node_tells_in_one_form_only_are_asked_for_in_that_form_soon() {
-    let chain = crate::validator::chain::spec::tests::chain("minimal");
+    let chain = crate::testing::chain("minimal");
     let schemas = Arc::new(BlockSchemas::new(&chain.spec.sizes));
     for status in [405, 501] {
         let (server, asked) = without("/blinded_blocks/", status).await;
@@ -1522,7 +1371,7 @@ async fn blocks_that_a_node_tells_in_one_form_only_are_asked_for_in_that_form_so
 
 #[tokio::test]
 async fn a_node_that_fails_slowly_is_not_asked_for_the_same_block_again() {
-    let chain = crate::validator::chain::spec::tests::chain("minimal");
+    let chain = crate::testing::chain("minimal");
     let schemas = Arc::new(BlockSchemas::new(&chain.spec.sizes));
     for (status, waits, times) in [(500, 0, 2), (500, 1500, 1), (504, 1500, 1), (406, 1500, 2)] {
         let asked = Arc::new(AtomicUsize::new(0));
@@ -1736,7 +1585,7 @@ enum Beside {
 #[tokio::test]
 async fn a_block_counts_whatever_else_its_answer_says_or_leaves_out() {
     use Beside::{Missing, Right, Wrong};
-    let chain = crate::validator::chain::spec::tests::chain("minimal");
+    let chain = crate::testing::chain("minimal");
     let schemas = Arc::new(BlockSchemas::new(&chain.spec.sizes));
     let current: Arc<Mutex<Sent>> = Arc::default();
     let asked = Arc::new(AtomicUsize::new(0));
@@ -1848,7 +1697,7 @@ async fn a_block_counts_whatever_else_its_answer_says_or_leaves_out() {
 
 #[tokio::test]
 async fn a_block_that_a_node_cannot_give_in_ssz_is_asked_for_as_json() {
-    let chain = crate::validator::chain::spec::tests::chain("minimal");
+    let chain = crate::testing::chain("minimal");
     let schemas = Arc::new(BlockSchemas::new(&chain.spec.sizes));
     let (block, blobs) = block(&schemas, Fork::Fulu, 17, false);
     let ssz = BlockSchemas::contents_ssz(&block, blobs.as_ref().unwrap());
@@ -1898,7 +1747,7 @@ async fn a_block_that_a_node_cannot_give_in_ssz_is_asked_for_as_json() {
 
 #[tokio::test]
 async fn a_node_that_hangs_when_it_is_to_make_or_show_a_block_is_told_of_and_the_other_asked_first() {
-    let chain = crate::validator::chain::spec::tests::chain("minimal");
+    let chain = crate::testing::chain("minimal");
     let schemas = Arc::new(BlockSchemas::new(&chain.spec.sizes));
     let (block, blobs) = block(&schemas, Fork::Fulu, 17, false);
     let ssz = BlockSchemas::contents_ssz(&block, blobs.as_ref().unwrap());
@@ -1960,7 +1809,7 @@ async fn a_node_that_hangs_when_it_is_to_make_or_show_a_block_is_told_of_and_the
 
 #[tokio::test]
 async fn a_block_of_the_chain_is_asked_for_in_every_form_and_nobody_can_lie_about_it() {
-    let chain = crate::validator::chain::spec::tests::chain("minimal");
+    let chain = crate::testing::chain("minimal");
     let schemas = Arc::new(BlockSchemas::new(&chain.spec.sizes));
     let (full, _) = block(&schemas, Fork::Fulu, 17, false);
     let (blinded, _) = block(&schemas, Fork::Fulu, 17, true);
@@ -2055,7 +1904,7 @@ async fn a_block_of_the_chain_is_asked_for_in_every_form_and_nobody_can_lie_abou
 #[tokio::test]
 async fn blocks_come_as_ssz_or_json_and_go_the_same_way() {
     // Slot 9 is of Electra, slot 17 of Fulu.
-    let chain = crate::validator::chain::spec::tests::chain("minimal");
+    let chain = crate::testing::chain("minimal");
     let schemas = Arc::new(BlockSchemas::new(&chain.spec.sizes));
     let (electra, blobs) = block(&schemas, Fork::Electra, 9, false);
     let (fulu, _) = block(&schemas, Fork::Fulu, 17, true);
@@ -2252,32 +2101,6 @@ async fn heads_of_a_node_that_catches_up_do_not_count_while_another_is_in_step()
 /// A slot of the chain, and the time in it.
 const SLOT: u64 = 99;
 const IN_SLOT: u64 = 1_700_000_000_000 + SLOT * 4000 + 10;
-
-/// The header of a block of a slot, and its root; `fork` makes it another one.
-pub(crate) fn header(slot: u64, fork: u8) -> ([u8; 32], Value) {
-    let header = BeaconBlockHeader {
-        slot,
-        proposer_index: 1,
-        parent_root: [fork; 32],
-        state_root: [2; 32],
-        body_root: [3; 32],
-    };
-    let text = |bytes: [u8; 32]| format!("0x{}", hex::encode(bytes));
-    let message = json!({
-        "slot": slot.to_string(), "proposer_index": "1", "parent_root": text([fork; 32]),
-        "state_root": text([2; 32]), "body_root": text([3; 32]),
-    });
-    let header = header.root();
-    let signature = format!("0x{}", "00".repeat(96));
-    let shown = json!({
-        "execution_optimistic": false,
-        "data": {
-            "root": text(header), "canonical": true,
-            "header": { "message": message, "signature": signature },
-        },
-    });
-    (header, shown)
-}
 
 /// A node that says this of itself, and shows the block of this slot as its head.
 async fn says(head: u64, is_syncing: bool, distance: u64, shows: Option<u64>) -> Server {
@@ -3030,7 +2853,7 @@ async fn polled(nodes: &Nodes, names: &[String], takes: [Option<u64>; 4]) -> (Ve
     };
     let said = tokio::time::timeout(Duration::from_secs(20), nodes.poll("anything", ask)).await;
     let said = said.expect("an answer").unwrap();
-    let behind = |one: &crate::validator::beacon::nodes::Said<()>| one.is_behind == (one.node == 3);
+    let behind = |one: &crate::nodes::Said<()>| one.is_behind == (one.node == 3);
     assert!(said.iter().all(behind), "{said:?}");
     (said.into_iter().map(|one| one.node).collect(), began.elapsed())
 }

@@ -31,9 +31,7 @@ use std::{
 use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::validator::chain::spec::{
-    Chain, Genesis, MAX_GENESIS_BYTES, MAX_SPEC_BYTES, Parting, Pinned, Spec,
-};
+use crate::chain::spec::{Chain, Genesis, MAX_GENESIS_BYTES, MAX_SPEC_BYTES, Parting, Pinned, Spec};
 use conclave_crypto::hash::Hash;
 use conclave_eth::recognise::why_no_json;
 
@@ -827,7 +825,7 @@ impl Nodes {
             ask("version", "/eth/v1/node/version", SMALL),
         );
         let bad = |what: &'static str| {
-            move |error: crate::validator::chain::spec::SpecError| {
+            move |error: crate::chain::spec::SpecError| {
                 node.error(what, ErrorKind::Malformed(line(&error.to_string())))
             }
         };

@@ -5,17 +5,15 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::validator::{
-    beacon::{
-        answers::{
-            AttestationReward, AttestationRewards, AttesterDuty, BlockRoot, Committee, Data, Duties, Header,
-            HeaderData, List, Liveness, Optimistic, ProposerDuties, ProposerDuty, Root, SyncCommittee,
-            SyncDuty, ValidatorStatus, Vote,
-        },
-        http::{Answer, ErrorKind, Format, Node, NodeError, Request, line},
-        nodes::SMALL,
+use crate::{
+    answers::{
+        AttestationReward, AttestationRewards, AttesterDuty, BlockRoot, Committee, Data, Duties, Header,
+        HeaderData, List, Liveness, Optimistic, ProposerDuties, ProposerDuty, Root, SyncCommittee, SyncDuty,
+        ValidatorStatus, Vote,
     },
     chain::spec::Chain,
+    http::{Answer, ErrorKind, Format, Node, NodeError, Request, line},
+    nodes::SMALL,
 };
 use conclave_crypto::hash::Hash;
 use conclave_eth::chain::fork::Fork;
@@ -635,10 +633,7 @@ impl Node {
     }
 
     /// Its head, when it is asked how it is.
-    pub(in crate::validator::beacon) async fn shown_head(
-        &self,
-        deadline: Instant,
-    ) -> Result<Header, NodeError> {
+    pub(crate) async fn shown_head(&self, deadline: Instant) -> Result<Header, NodeError> {
         self.read_header(&header_of("head").can_wait(), deadline).await
     }
 

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use crate::validator::beacon::{
+use crate::{
     answers::{CommitteeSubscription, ProposerPreparation, SignedRegistration, SyncSubscription},
     http::{Answer, Format, Request},
     nodes::{AllFailed, Nodes, SMALL, Submission},

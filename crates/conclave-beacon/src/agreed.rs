@@ -109,7 +109,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::validator::beacon::answers::ValidatorRecord;
+    use crate::answers::ValidatorRecord;
 
     /// What is said of one validator by each node: index and status.
     fn agreed(words: &[Option<(u64, &str)>]) -> Agreed {

@@ -172,7 +172,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::validator::chain::spec::tests::chain;
+    use crate::testing::chain;
     use conclave_eth::chain::{
         json,
         types::{SignedAggregateAndProof, SignedContributionAndProof},

@@ -4,14 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::validator::{
-    beacon::{
-        agreed::Agreed,
-        answers::{AttesterDuty, BlockRoot, Duties, Header, ProposerDuties, SyncDuty, ValidatorStatus, Vote},
-        http::{ErrorKind, Node, Request},
-        nodes::{AllFailed, FAIR, FAIR_IF_HARD, From, HEAD, Nodes, Said},
-    },
+use crate::{
+    agreed::Agreed,
+    answers::{AttesterDuty, BlockRoot, Duties, Header, ProposerDuties, SyncDuty, ValidatorStatus, Vote},
     chain::spec::Chain,
+    http::{ErrorKind, Node, Request},
+    nodes::{AllFailed, FAIR, FAIR_IF_HARD, From, HEAD, Nodes, Said},
 };
 use conclave_crypto::hash::Hash;
 use conclave_eth::chain::{

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::validator::chain::spec::Chain;
+use crate::chain::spec::Chain;
 
 use super::majority::{self, Voice};
 
@@ -58,9 +58,9 @@ pub(super) fn counting(words: &[Word], in_use: Option<(&Chain, u64)>) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::validator::{
-        beacon::tests::SPEC,
-        chain::spec::{Spec, tests::chain},
+    use crate::{
+        chain::spec::Spec,
+        testing::{MINIMAL_SPEC, chain},
     };
 
     /// A chain with these forks to come, none of them known here.
@@ -78,7 +78,7 @@ mod tests {
 
     /// The same with attestations due at another time.
     fn due(mut word: Word, points: u64) -> Word {
-        let mut spec: serde_json::Value = serde_json::from_str(SPEC).unwrap();
+        let mut spec: serde_json::Value = serde_json::from_str(MINIMAL_SPEC).unwrap();
         spec["data"]["ATTESTATION_DUE_BPS"] = points.to_string().into();
         let mut chain = Chain::clone(&word.chain);
         chain.spec = Spec::from_json(spec.to_string().as_bytes()).unwrap();

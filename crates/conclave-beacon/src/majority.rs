@@ -7,36 +7,36 @@ const CLOSE: u64 = 2;
 
 /// What a beacon node says, as far as it matters for who is right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::validator) struct Voice {
+pub struct Voice {
     /// The slot of its head; 0 if it told of none.
-    pub(in crate::validator) head_slot: u64,
+    pub head_slot: u64,
     /// How well it goes with what was known before: more is better.
-    pub(in crate::validator) known: u8,
+    pub known: u8,
 }
 
 /// The newest head of all voices, by its slot.
-pub(in crate::validator) fn newest(heads: impl IntoIterator<Item = u64>) -> u64 {
+pub fn newest(heads: impl IntoIterator<Item = u64>) -> u64 {
     heads.into_iter().max().unwrap_or(0)
 }
 
 /// Whether a head is as new as the newest one.
-pub(in crate::validator) fn is_as_new(head_slot: u64, newest: u64) -> bool {
+pub fn is_as_new(head_slot: u64, newest: u64) -> bool {
     head_slot.saturating_add(CLOSE) >= newest
 }
 
 /// Whose word counts, and who says something else as loudly.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in crate::validator) struct Count {
+pub struct Count {
     /// Places of those that say what counts; empty if nobody says anything.
-    pub(in crate::validator) counts: Vec<usize>,
+    pub counts: Vec<usize>,
     /// Of others those that are as many, together where they say the same.
-    pub(in crate::validator) rivals: Vec<Vec<usize>>,
+    pub rivals: Vec<Vec<usize>>,
 }
 
 /// Of these voices (places in `voices`, in the order in which the nodes are listed) those that say what counts: what most say. Where as
 /// many say the one as the other, what was known before; then what a node with the newest head of all `voices` says, then who is listed
 /// first. Empty if nobody says anything.
-pub(in crate::validator) fn counting(
+pub fn counting(
     voices: &[Voice],
     of: impl IntoIterator<Item = usize>,
     same: impl Fn(usize, usize) -> bool,
@@ -45,7 +45,7 @@ pub(in crate::validator) fn counting(
 }
 
 /// The same, with those that are as many.
-pub(in crate::validator) fn count(
+pub fn count(
     voices: &[Voice],
     of: impl IntoIterator<Item = usize>,
     same: impl Fn(usize, usize) -> bool,

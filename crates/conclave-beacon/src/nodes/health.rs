@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use crate::validator::{
-    beacon::{
-        answers::{Header, Syncing},
-        choice,
-        http::{ErrorKind, NodeError},
-    },
+use crate::{
+    answers::{Header, Syncing},
     chain::spec::Parting,
+    choice,
+    http::{ErrorKind, NodeError},
 };
 
 /// A node that catches up and is more slots behind than this is not in step.

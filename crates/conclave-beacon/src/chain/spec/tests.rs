@@ -9,23 +9,7 @@ use conclave_eth::{
     network::Network,
 };
 
-const MINIMAL_SPEC: &str = include_str!("../../../../tests/vectors/beacon/spec-minimal.json");
-const MAINNET_SPEC: &str = include_str!("../../../../tests/vectors/beacon/spec-mainnet.json");
-
-/// A chain with the minimal preset, Electra from the start and Fulu from epoch 2.
-pub(in crate::validator) fn chain(preset: &str) -> Chain {
-    let text = if preset == "mainnet" {
-        MAINNET_SPEC
-    } else {
-        MINIMAL_SPEC
-    };
-    let genesis = Genesis {
-        time: 1_700_000_000,
-        validators_root: [7; 32],
-        fork_version: [0x10, 0, 0, 0x38],
-    };
-    Chain::new(Spec::from_json(text.as_bytes()).unwrap(), genesis).unwrap()
-}
+use crate::testing::{MAINNET_SPEC, MINIMAL_SPEC, chain};
 
 /// The specification with one value replaced; none takes it out.
 fn with(key: &str, value: Option<Value>) -> Result<Spec, SpecError> {

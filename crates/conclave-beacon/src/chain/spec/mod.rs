@@ -18,7 +18,7 @@ mod sizes;
 mod values;
 
 #[cfg(test)]
-pub(in crate::validator) mod tests;
+mod tests;
 
 pub use self::{
     chain::{Chain, Genesis, Mismatch, Pinned},

@@ -15,7 +15,7 @@ use reqwest::{
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
-use crate::validator::chain::spec::Mismatch;
+use crate::chain::spec::Mismatch;
 use conclave_eth::chain::fork::Fork;
 use conclave_eth::chain::{block::Unfit, json};
 use conclave_eth::text::of_connection;

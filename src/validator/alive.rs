@@ -17,7 +17,7 @@ use conclave_crypto::{
 };
 use conclave_dkg::wire::Reader;
 
-use super::agreement::Signatures;
+use conclave_consensus::Signatures;
 
 /// An Alive is remembered and passed on for so many slots.
 pub const MEMORY: u64 = 32;
@@ -284,7 +284,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::validator::agreement::NodeSignatures;
+    use conclave_consensus::NodeSignatures;
     use conclave_crypto::node::NodeKey;
 
     const LOCK: Hash = [7; 32];

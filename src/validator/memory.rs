@@ -6,7 +6,8 @@
 
 use conclave_crypto::hash::Hash;
 
-use super::{agreement::Signatures, partials::Proof};
+use super::partials::Proof;
+use conclave_consensus::Signatures;
 use conclave_eth::duty::Purpose;
 use conclave_slashing::{Newest, Progress};
 
@@ -74,10 +75,8 @@ fn order(proof: &Proof) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::validator::{
-        agreement::NodeSignatures,
-        partials::{Item, Partials},
-    };
+    use crate::validator::partials::{Item, Partials};
+    use conclave_consensus::NodeSignatures;
     use conclave_crypto::node::NodeKey;
 
     fn proof(purpose: Purpose, slot: u64, epochs: (u64, u64)) -> Proof {

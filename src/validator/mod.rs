@@ -7,7 +7,6 @@
 //! | Read in this order | |
 //! |---|---|
 //! | [`group`] | operators and validators, as the lock names them |
-//! | [`agreement`] | what to sign: one agreement for each slot and kind |
 
 //! | [`partials`], [`combine`] | from partial signatures to the group's |
 //! | [`memory`], [`alive`] | what peers remember of each other; twins |
@@ -22,7 +21,6 @@
 //! | [`monitoring`] | the same over HTTP |
 //! | [`node`] | where the core meets sockets, disks and clocks |
 
-pub mod agreement;
 pub mod alive;
 pub mod combine;
 pub mod control;

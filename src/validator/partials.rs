@@ -15,7 +15,7 @@ use conclave_crypto::{
 };
 use conclave_dkg::wire::Reader;
 
-use super::agreement::Signatures;
+use conclave_consensus::Signatures;
 use conclave_eth::duty::Purpose;
 
 /// Bytes of an encoded header.
@@ -254,7 +254,7 @@ impl Proof {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::validator::agreement::NodeSignatures;
+    use conclave_consensus::NodeSignatures;
     use conclave_crypto::node::NodeKey;
 
     const LOCK: Hash = [7; 32];

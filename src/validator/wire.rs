@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | 1 | `Hello` | u16 protocol, lock hash (32), instance (16), u64 clock in ms, u8 (bit 0 block, bit 1 attestation, bit 2 watches), proofs, u8 length, software |
 //! | 2 | `Alive` | see [`Alive::encode`] |
-//! | 3 | `Agreement` | see [`agreement::messages::Message::encode`] |
+//! | 3 | `Agreement` | see [`conclave_consensus::messages::Message::encode`] |
 //! | 4 | `Partials` | see [`Partials::encode`] |
 //! | 5 | `Contents` | u64 slot, block root (32), the block with its blobs as a beacon node takes it |
 //! | 6 | `Clock` | u64 clock in ms, u64 clock of the receiver's that this answers (0: none), u32 ms that it waited |
@@ -23,7 +23,6 @@ use conclave_crypto::hash::Hash;
 use conclave_dkg::wire::Reader;
 
 use super::{
-    agreement,
     alive::{Alive, Instance, LONGEST as LONGEST_ALIVE},
     exits::{self, PartialExit},
     memory::Proofs,
@@ -152,7 +151,7 @@ pub enum Message {
     /// Somebody is at work; possibly passed on.
     Alive(Alive),
     /// A message of an agreement.
-    Agreement(agreement::messages::Message),
+    Agreement(conclave_consensus::messages::Message),
     /// An operator's partial signatures.
     Partials(Partials),
     /// The block that was decided, from the operator who can publish it.
@@ -190,7 +189,7 @@ impl Limits {
         Some(match kind {
             HELLO => 2 + 32 + 16 + 8 + 1 + 2 * PROOF + 1 + MAX_SOFTWARE,
             2 => LONGEST_ALIVE,
-            3 => agreement::messages::longest_message(MAX_BLOCK),
+            3 => conclave_consensus::messages::longest_message(MAX_BLOCK),
             4 => Partials::longest(self.validators.saturating_mul(SUBCOMMITTEES)),
             5 => 8 + 32 + MAX_CONTENTS,
             6 => 20,
@@ -263,7 +262,10 @@ impl Message {
         let message = match kind {
             HELLO => Self::Hello(read_hello(&mut reader, Extent::Fixed)?),
             2 => Self::Alive(Alive::read(&mut reader)?),
-            3 => return agreement::messages::Message::decode(payload, value_limit).map(Self::Agreement),
+            3 => {
+                return conclave_consensus::messages::Message::decode(payload, value_limit)
+                    .map(Self::Agreement);
+            }
             4 => return Partials::decode(payload).map(Self::Partials),
             5 => {
                 let (slot, root) = (reader.u64()?, reader.array()?);

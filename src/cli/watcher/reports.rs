@@ -8,11 +8,11 @@ use crate::{
         output::printable,
     },
     validator::{
-        agreement::Misbehaviour,
         core::{Report, Restoring},
         overview::words::{self, span},
     },
 };
+use conclave_consensus::Misbehaviour;
 use conclave_slashing::Start;
 
 use super::{Told, Watcher};

@@ -5,7 +5,6 @@ use crate::validator::observed::{About, Dissenter, Seen};
 use crate::{
     p2p::events::{Event as NetEvent, Reason},
     validator::{
-        agreement::Misbehaviour,
         core::{Account, Cause, ChainClock, Decision, Missed, Report, Restoring, Standstill, Times},
         node::Delivery,
     },
@@ -15,6 +14,7 @@ use conclave_beacon::{
     http::{Address, ErrorKind, NodeError},
     nodes::{Health, State},
 };
+use conclave_consensus::Misbehaviour;
 use conclave_eth::duty::{Duty, Kind, Purpose};
 
 fn watcher() -> Watcher {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::validator::agreement::{Instance, Signatures};
+use conclave_consensus::{Instance, Signatures};
 use conclave_crypto::hash::Hash;
 use conclave_eth::duty::{Duty, Kind, Purpose};
 
@@ -348,7 +348,7 @@ impl<S: Signatures> Core<S> {
             return Some(if is_late(answered_ms) {
                 Cause::AnsweredLate
             } else {
-                let leader = self.committee.leader(duty, decision.round);
+                let leader = self.quorum.leader(duty, decision.round);
                 Cause::AgreedLate { leader }
             });
         }
@@ -390,7 +390,7 @@ impl<S: Signatures> Core<S> {
         let kind = purpose.kind();
         let course = &self.slots.get(&slot)?.course;
         let round = course.decisions.get(&kind)?.round;
-        (!holds?).then(|| self.committee.leader(Duty { slot, kind }, round))
+        (!holds?).then(|| self.quorum.leader(Duty { slot, kind }, round))
     }
 }
 

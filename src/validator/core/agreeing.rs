@@ -2,10 +2,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use crate::validator::{
-    agreement::{self, Effect as Agreed, Instance, Signatures, Verdict, messages::Proposal},
-    wire::{Message, value_limit},
-};
+use crate::validator::wire::{Message, value_limit};
+use conclave_consensus::{Effect as Agreed, Instance, Signatures, Verdict, messages::Proposal};
 use conclave_crypto::hash::Hash;
 use conclave_eth::{
     chain::types::AttestationData,
@@ -21,7 +19,7 @@ use super::{
 
 impl<S: Signatures> Core<S> {
     /// A peer's message about an agreement that is, or may soon be, under way.
-    pub(super) fn agree(&mut self, from: u16, message: agreement::messages::Message) {
+    pub(super) fn agree(&mut self, from: u16, message: conclave_consensus::messages::Message) {
         let duty = message.duty;
         let slot = self.slot_now();
         if over(self.time, duty, slot) || duty.slot > slot.saturating_add(EARLY_SLOTS) {
@@ -31,7 +29,7 @@ impl<S: Signatures> Core<S> {
         // they are known is asked for then.
         if duty.kind == Kind::Block {
             let epoch = self.time.epoch_of(duty.slot);
-            let is_large = matches!(message.body, agreement::messages::Body::Proposal(_));
+            let is_large = matches!(message.body, conclave_consensus::messages::Body::Proposal(_));
             if self.schedule.proposes_not(epoch, duty.slot)
                 || is_large && self.proposer_of(duty.slot).is_none()
             {
@@ -44,11 +42,11 @@ impl<S: Signatures> Core<S> {
     }
 
     fn agreement(&mut self, duty: Duty) -> &mut Instance<S> {
-        let committee = &self.committee;
+        let quorum = &self.quorum;
         let peers = &self.peers;
         let now = self.now;
         self.agreements.entry(duty).or_insert_with(|| {
-            let mut instance = Instance::new(committee.clone(), duty, value_limit(duty.kind));
+            let mut instance = Instance::new(quorum.clone(), duty, value_limit(duty.kind));
             for operator in peers.greeted() {
                 // Nothing is sent before the start.
                 instance.connection(now, operator, true);

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::validator::agreement::{Instance, Signatures, Verdict, messages::Proposal};
 use conclave_beacon::chain::signing::is_aggregator;
+use conclave_consensus::{Instance, Signatures, Verdict, messages::Proposal};
 use conclave_dkg::wire::Reader;
 use conclave_eth::{
     chain::types::{

@@ -8,13 +8,13 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::validator::{
-    agreement::{Misbehaviour, Verdict},
     alive::Instance,
     combine::{Job, Outcome, Place},
     partials::{Item, Proof},
     wire::Message,
 };
 use conclave_beacon::chain::spec::Chain;
+use conclave_consensus::{Misbehaviour, Verdict};
 use conclave_crypto::hash::Hash;
 use conclave_eth::{
     chain::types::{

@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::validator::agreement::Verdict;
+use conclave_consensus::Verdict;
 use conclave_crypto::hash::Hash;
 use conclave_eth::chain::types::AttestationData;
 

@@ -56,13 +56,13 @@ use std::{
 };
 
 use super::{
-    agreement::{Committee, Instance, Role, Signatures},
     alive::{Instance as Process, Watch},
     group::Group,
     memory::Proofs,
     wire,
 };
 use conclave_beacon::chain::spec::{Chain, Due};
+use conclave_consensus::{Instance, Quorum, Role, Signatures};
 use conclave_eth::{
     chain::{time::Time, types::AttestationData},
     duty::{Duty, Kind, Purpose},
@@ -128,7 +128,7 @@ pub struct Core<S> {
     builder: bool,
     history: History,
     excused: BTreeSet<u16>,
-    committee: Arc<Committee<S>>,
+    quorum: Arc<Quorum<S>>,
     now: u64,
     effects: Vec<Effect>,
     peers: Peers,
@@ -233,13 +233,13 @@ impl<S: Signatures> Core<S> {
             excused,
         } = settings;
         let (n, t) = (group.size(), group.threshold);
-        let committee = Committee::new(group.lock_hash, n, t, me, chain.spec.slot_ms, signatures)?;
+        let quorum = Quorum::new(group.lock_hash, n, t, me, chain.spec.slot_ms, signatures)?;
         Some(Self {
             waits_until: wait(chain.time(), now_ms, start),
             time: chain.time(),
             peers: Peers::new(me, n),
             watch: Watch::new(me, instance, group.lock_hash),
-            committee: Arc::new(committee),
+            quorum: Arc::new(quorum),
             group,
             chain,
             me,

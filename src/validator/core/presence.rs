@@ -2,11 +2,11 @@
 
 use crate::validator::observed::Peer;
 use crate::validator::{
-    agreement::Signatures,
     alive::{Alive, Instance as Process, MEMORY, Shown},
     quota::Quota,
     wire::{Abilities, Hello, Message, PROTOCOL},
 };
+use conclave_consensus::Signatures;
 use conclave_slashing::{Progress, Start};
 
 use super::{Core, Effect, History, Report, Standstill, Stop, peers::Answer, restored::Restored};
@@ -115,7 +115,7 @@ impl<S: Signatures> Core<S> {
             ))
         } else if !hello
             .proofs
-            .verify(&self.group.lock_hash, self.me, self.committee.signatures())
+            .verify(&self.group.lock_hash, self.me, self.quorum.signatures())
         {
             Some("it shows signatures of ours that we never made".to_owned())
         } else {
@@ -262,7 +262,7 @@ impl<S: Signatures> Core<S> {
     pub(super) fn beat(&mut self, slot: u64) {
         self.twins.retain(|_, seen| seen.abs_diff(slot) <= MEMORY);
         if !self.dry_run {
-            let alive = self.watch.say(self.committee.signatures(), slot);
+            let alive = self.watch.say(self.quorum.signatures(), slot);
             self.broadcast(Message::Alive(alive));
         }
         for operator in self.peers.greeted().collect::<Vec<_>>() {
@@ -272,7 +272,7 @@ impl<S: Signatures> Core<S> {
 
     fn shown(&mut self, from: u16, alive: &Alive) {
         let slot = self.slot_now();
-        match self.watch.take(alive, self.committee.signatures(), slot) {
+        match self.watch.take(alive, self.quorum.signatures(), slot) {
             Shown::New => {
                 self.broadcast(Message::Alive(alive.clone()));
                 let operator = alive.operator;
@@ -289,7 +289,7 @@ impl<S: Signatures> Core<S> {
                 what: "it passed on a sign of life that nobody signed".to_owned(),
             }),
             Shown::Twin(other) => {
-                let last = self.watch.say(self.committee.signatures(), slot);
+                let last = self.watch.say(self.quorum.signatures(), slot);
                 self.broadcast(Message::Alive(last));
                 self.effects.push(Effect::Stop(Stop::Twin(other)));
                 self.stopped = true;

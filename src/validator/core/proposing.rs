@@ -10,15 +10,12 @@ use std::{
     sync::Arc,
 };
 
-use crate::validator::{
-    agreement::{
-        Instance, Role, Signatures, Verdict,
-        messages::{LAST_ROUND, Proposal, value_id},
-    },
-    combine::Combined,
-    wire::Message,
-};
+use crate::validator::{combine::Combined, wire::Message};
 use conclave_beacon::chain::spec::Due;
+use conclave_consensus::{
+    Instance, Role, Signatures, Verdict,
+    messages::{LAST_ROUND, Proposal, value_id},
+};
 use conclave_crypto::hash::Hash;
 use conclave_eth::chain::fork::Fork;
 use conclave_eth::{
@@ -229,7 +226,7 @@ impl<S: Signatures> Core<S> {
         };
         let (round, head) = (instance.round(), self.head_root());
         let next = round.saturating_add(1);
-        let leads = self.committee.leader(duty(slot), next) == self.me;
+        let leads = self.quorum.leader(duty(slot), next) == self.me;
         let votes = self.role(slot) == Role::Votes;
         let Some(work) = self.slots.get_mut(&slot) else {
             return;
@@ -600,8 +597,8 @@ impl<S: Signatures> Core<S> {
         let takes = slot <= now.saturating_add(super::EARLY_SLOTS) && slot.saturating_add(1) >= now;
         // Only who has led may have made it, so no more than that is ever kept; and only of slots that are ours.
         let round = self.agreements.get(&duty(slot)).map(Instance::round);
-        let led = round
-            .is_some_and(|round| (0..=round).any(|round| self.committee.leader(duty(slot), round) == from));
+        let led =
+            round.is_some_and(|round| (0..=round).any(|round| self.quorum.leader(duty(slot), round) == from));
         if takes && led && self.proposer_of(slot).is_some() {
             let block = &mut self.slots.entry(slot).or_default().block;
             block.contents.insert(from, (root, bytes));

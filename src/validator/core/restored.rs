@@ -21,7 +21,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::validator::{agreement::Signatures, alive::Instance as Process, quota::Quota};
+use crate::validator::{alive::Instance as Process, quota::Quota};
+use conclave_consensus::Signatures;
 use conclave_eth::duty::Kind;
 use conclave_slashing::{Attested, Record, Start};
 

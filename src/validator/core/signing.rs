@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::validator::{
-    agreement::Signatures,
     combine::{Outcome, Place},
     partials::Partials,
     wire::Message,
 };
+use conclave_consensus::Signatures;
 use conclave_crypto::hash::Hash;
 use conclave_eth::duty::{Duty, Kind, Purpose};
 
@@ -126,7 +126,7 @@ impl<S: Signatures> Core<S> {
         }
         let (lock_hash, me) = (self.group.lock_hash, self.me);
         let partials = Partials::sign(
-            self.committee.signatures(),
+            self.quorum.signatures(),
             &lock_hash,
             me,
             purpose,
@@ -164,7 +164,7 @@ impl<S: Signatures> Core<S> {
         if header.purpose == Purpose::Attestation && header.target != self.time.epoch_of(header.slot) {
             return self.fault(from, "it attests to an epoch that its slot is not in");
         }
-        if !partials.verify(&self.group.lock_hash, self.committee.signatures()) {
+        if !partials.verify(&self.group.lock_hash, self.quorum.signatures()) {
             return self.fault(from, "it sent partial signatures that its node did not sign");
         }
         if header.purpose.slashable() && self.memory.entry(author).or_default().take(partials.proof()) {

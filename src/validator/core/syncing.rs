@@ -2,11 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::validator::{
-    agreement::{Signatures, Verdict, messages::Proposal},
-    combine::Place,
-};
+use crate::validator::combine::Place;
 use conclave_beacon::chain::signing::is_sync_aggregator;
+use conclave_consensus::{Signatures, Verdict, messages::Proposal};
 use conclave_eth::{
     chain::types::{
         ContributionAndProof, SignedContributionAndProof, SyncCommitteeContribution, SyncCommitteeMessage,

@@ -8,11 +8,11 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::validator::agreement::Verdict;
 use conclave_beacon::{
     chain::spec::Chain,
     nodes::{AllFailed, From, Nodes},
 };
+use conclave_consensus::Verdict;
 use conclave_crypto::{
     bls::{PublicKey, Signature, fast_aggregate_verify},
     hash::Hash,

@@ -38,7 +38,6 @@ use crate::p2p::{
 use conclave_crypto::{bls::SecretKey, node::NodeKey};
 
 use super::{
-    agreement::NodeSignatures,
     core::{Core, Effect, Event, History, Report, Settings, Standstill, Stop},
     exits::Shelf,
     group::Group,
@@ -56,6 +55,7 @@ use conclave_beacon::{
     chain::spec::{Chain, Mismatch, Pinned},
     nodes::{Health, Nodes},
 };
+use conclave_consensus::NodeSignatures;
 use conclave_eth::{
     chain::{block::BlockSchemas, time::Time},
     duty::Purpose,

@@ -30,10 +30,6 @@ use conclave::{
     },
     cli::input,
     validator::{
-        agreement::{
-            NodeSignatures, Signatures,
-            messages::{Body, Message as Agreement, Proposal, Vote, proposal_digest, value_id, vote_digest},
-        },
         exits::{Domain, PartialExit, files::ExitFiles},
         group::Group,
         node::{self, Control, Ended, News, Setup, Voice},
@@ -46,6 +42,10 @@ use conclave_beacon::{
     chain::spec::Pinned,
     http::{Address, Node},
     nodes::Nodes,
+};
+use conclave_consensus::{
+    NodeSignatures, Signatures,
+    messages::{Body, Message as Agreement, Proposal, Vote, proposal_digest, value_id, vote_digest},
 };
 use conclave_crypto::{bls::SecretKey, hash::sha256, node::NodeKey};
 use conclave_eth::{

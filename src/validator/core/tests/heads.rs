@@ -3,15 +3,15 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use crate::validator::{
-    agreement::{
-        Signatures as _,
-        messages::{self, Body, Proposal, Step, Vote, proposal_digest, value_id, vote_digest},
-    },
     core::{Effect, Event, Report, schedule::Attester},
     memory::Proofs,
     wire::{Abilities, Hello, Message, PROTOCOL},
 };
 use conclave_beacon::chain::spec::Due;
+use conclave_consensus::{
+    Signatures as _,
+    messages::{self, Body, Proposal, Step, Vote, proposal_digest, value_id, vote_digest},
+};
 use conclave_crypto::hash::{Hash, sha256};
 use conclave_eth::{
     chain::types::{AttestationData, Checkpoint},
@@ -548,7 +548,7 @@ fn what_happens_costs_nothing_for_the_undecided_heads_of_other_slots() {
             slot: of,
             data: said(of, 16),
         });
-        if slot.core.committee.leader(slot.duty(Kind::Head), 0) != ME {
+        if slot.core.quorum.leader(slot.duty(Kind::Head), 0) != ME {
             slot.propose(Kind::Head, 0, &said(of, 9).to_ssz());
             held += 1;
         }

@@ -6,10 +6,6 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::validator::{
-    agreement::{
-        Signatures as _,
-        messages::{self, Body, Certificate, Proposal, Status, Step, Vote, proposal_digest, vote_digest},
-    },
     alive::Alive,
     core::{
         Effect, Event, Report, attesting::encode_list, proposing::Made, schedule::Attester, terms::Summary,
@@ -17,6 +13,10 @@ use crate::validator::{
     memory::Proofs,
     partials::{Item, Partials},
     wire::{Abilities, Hello, Message, PROTOCOL},
+};
+use conclave_consensus::{
+    Signatures as _,
+    messages::{self, Body, Certificate, Proposal, Status, Step, Vote, proposal_digest, vote_digest},
 };
 use conclave_eth::{
     chain::types::{Attestation, AttestationData, Bitlist, Bitvector, Checkpoint},

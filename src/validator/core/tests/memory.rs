@@ -6,10 +6,6 @@ use std::{
 };
 
 use crate::validator::{
-    agreement::{
-        Signatures as _,
-        messages::{Body, LAST_ROUND, Message as Agreement, Proposal, proposal_digest, value_id},
-    },
     core::{
         Core, Effect, Event, History, Settings,
         pools::WAITING,
@@ -18,6 +14,10 @@ use crate::validator::{
     memory::Proofs,
     partials::{Item, Partials},
     wire::{Abilities, Hello, Message, PROTOCOL},
+};
+use conclave_consensus::{
+    Signatures as _,
+    messages::{Body, LAST_ROUND, Message as Agreement, Proposal, proposal_digest, value_id},
 };
 use conclave_eth::{
     chain::time::Time,

@@ -16,12 +16,12 @@ mod starts;
 use std::collections::BTreeSet;
 
 use crate::validator::{
-    agreement::messages::Body,
     alive::{Shown, Watch},
     core::Report,
     wire::Message,
 };
 use conclave_beacon::chain::spec::{Chain, Genesis, ScheduledFork, Spec};
+use conclave_consensus::messages::Body;
 use conclave_eth::chain::fork::Fork;
 
 use sim::{LOCK, Plan, Sim, cheap::Cheap};

@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::validator::{
-    agreement::Verdict,
     combine::Place,
     core::{
         Effect, Event, Heard, Report,
@@ -18,6 +17,7 @@ use conclave_beacon::chain::{
     signing::is_aggregator,
     spec::{Chain, Due, ScheduledFork},
 };
+use conclave_consensus::Verdict;
 use conclave_crypto::hash::Hash;
 use conclave_eth::chain::fork::Fork;
 use conclave_eth::{

@@ -6,10 +6,6 @@ use std::{
 };
 
 use crate::validator::{
-    agreement::{
-        Instance, Signatures as _,
-        messages::{self, Body, Certificate, Proposal, Step, Vote, proposal_digest, value_id, vote_digest},
-    },
     combine::{Combined, Outcome, Place},
     core::{
         Core, Effect, Event, History, Settings, Submission,
@@ -20,6 +16,10 @@ use crate::validator::{
     wire::{Abilities, Hello, Message, PROTOCOL},
 };
 use conclave_beacon::chain::spec::Due;
+use conclave_consensus::{
+    Instance, Signatures as _,
+    messages::{self, Body, Certificate, Proposal, Step, Vote, proposal_digest, value_id, vote_digest},
+};
 use conclave_crypto::hash::Hash;
 use conclave_eth::chain::fork::Fork;
 use conclave_eth::{
@@ -192,7 +192,7 @@ impl Process {
     /// The leader of a round, another operator, proposes something. The value's id, and what the process does.
     pub(super) fn propose(&mut self, kind: Kind, round: u8, value: &[u8]) -> (Hash, Vec<Effect>) {
         let (duty, id) = (self.duty(kind), value_id(value));
-        let leader = self.core.committee.leader(duty, round);
+        let leader = self.core.quorum.leader(duty, round);
         assert_ne!(leader, ME);
         let digest = proposal_digest(&LOCK, duty, leader, round, None, &id);
         let proposal = Proposal {

@@ -1,7 +1,6 @@
 //! Blocks when beacon nodes are slow with them, or leave a late head behind.
 
 use crate::validator::{
-    agreement::messages::{Body, Message as Agreement, value_id},
     core::{
         Decision, Effect, Event, Report, Submission,
         proposing::Made,
@@ -9,6 +8,7 @@ use crate::validator::{
     },
     wire::Message,
 };
+use conclave_consensus::messages::{Body, Message as Agreement, value_id};
 use conclave_crypto::hash::Hash;
 use conclave_eth::duty::{Duty, Kind, Purpose};
 

@@ -51,7 +51,7 @@ fn said_from(sim: &mut Sim, slot: u64) -> bool {
                     partials.header().slot >= slot || partials.header().slot + EPOCH >= slot
                 }
                 Message::Agreement(message) => {
-                    use crate::validator::agreement::messages::Body;
+                    use conclave_consensus::messages::Body;
                     let own = match &message.body {
                         Body::Vote(vote) => vote.operator == 1,
                         Body::Proposal(proposal) => proposal.operator == 1,

@@ -5,10 +5,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use rand::RngExt as _;
 
 use crate::validator::{
-    agreement::messages::Body,
     core::{Effect, Event, History, Report, Stop},
     wire::Message,
 };
+use conclave_consensus::messages::Body;
 use conclave_slashing::{Progress, Start};
 
 use super::{

@@ -1,10 +1,10 @@
 //! Signatures that cost nothing.
 
 use crate::validator::{
-    agreement::Signatures,
     combine::{Combined, Job, Outcome},
     partials::Item,
 };
+use conclave_consensus::Signatures;
 use conclave_crypto::hash::{Hash, sha256};
 
 /// Signatures that nobody can tell from real ones within a simulation: nobody here computes another's.

@@ -5,14 +5,8 @@ use std::collections::BTreeMap;
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::validator::{
-    agreement::{
-        self,
-        messages::{Body, Certificate, Proposal, Step, Vote, proposal_digest, vote_digest},
-    },
-    partials::Partials,
-    wire::Message,
-};
+use crate::validator::{partials::Partials, wire::Message};
+use conclave_consensus::messages::{Body, Certificate, Proposal, Step, Vote, proposal_digest, vote_digest};
 use conclave_crypto::hash::Hash;
 use conclave_eth::duty::Duty;
 
@@ -93,7 +87,7 @@ impl Coalition {
                 .range((duty, 0, Step::Prevote, [0; 32])..)
                 .take_while(|((of, ..), _)| *of == duty)
                 .collect();
-            let say = |body| Message::Agreement(agreement::messages::Message { duty, body });
+            let say = |body| Message::Agreement(conclave_consensus::messages::Message { duty, body });
             if let Some(((_, round, step, id), signatures)) = pick(rng, &known) {
                 let step = if rng.random() { *step } else { Step::Precommit };
                 let digest = |operator, step| vote_digest(&LOCK, duty, operator, *round, step, Some(id));

@@ -15,7 +15,6 @@ use rand::{RngExt as _, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::validator::{
-    agreement::Verdict,
     alive::Alive,
     core::{
         Core, Effect, Event, History, Report, Settings, Standstill, Stop, Submission,
@@ -27,6 +26,7 @@ use crate::validator::{
     wire::{Hello, Message},
 };
 use conclave_beacon::chain::spec::Chain;
+use conclave_consensus::Verdict;
 use conclave_crypto::{
     bls::{PublicKey, SecretKey},
     hash::Hash,

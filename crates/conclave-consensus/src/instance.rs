@@ -15,9 +15,9 @@ use conclave_crypto::hash::Hash;
 use conclave_eth::duty::Duty;
 
 use super::{
-    committee::{Committee, Signatures},
     context::{Agreed, Cast, Ctx, Id, Members, Once, Operator, Proposed, choice, nil_or},
     messages::{Body, Certificate, LAST_ROUND, Message, Proposal, Status, Step, Vote},
+    quorum::{Quorum, Signatures},
     records::{Held, Records, Room, Verdict, operator_bit},
     timing::{Wait, status_ms, wait_ms},
 };
@@ -126,7 +126,7 @@ struct Timer {
 /// One operator's side of one agreement. Pure: events in by method calls, [`Effect`]s out; the same calls give the
 /// same effects. Times are milliseconds since the Unix epoch and never run backwards in here.
 pub struct Instance<S> {
-    committee: Arc<Committee<S>>,
+    quorum: Arc<Quorum<S>>,
     duty: Duty,
     value_limit: usize,
     /// Role and due time, once started.
@@ -161,18 +161,18 @@ pub struct Instance<S> {
 impl<S: Signatures> Instance<S> {
     /// An agreement that has not started: it collects what others say. `value_limit` is the length in bytes that a value
     /// may have.
-    pub fn new(committee: Arc<Committee<S>>, duty: Duty, value_limit: usize) -> Self {
-        let (n, t) = (u64::from(committee.size), u64::from(committee.threshold));
+    pub fn new(quorum: Arc<Quorum<S>>, duty: Duty, value_limit: usize) -> Self {
+        let (n, t) = (u64::from(quorum.size), u64::from(quorum.threshold));
         let thresholds = ThresholdParams {
             // More than t - 1 of n: t operators.
             quorum: ThresholdParam::new(t - 1, n),
             // More than n - t of n: at least one of them is honest while at most n - t lie.
             honest: ThresholdParam::new(n - t, n),
         };
-        let members = Members::new(committee.size);
-        let driver = Driver::new(Ctx, Once, members, Operator(committee.own), thresholds);
+        let members = Members::new(quorum.size);
+        let driver = Driver::new(Ctx, Once, members, Operator(quorum.own), thresholds);
         Self {
-            committee,
+            quorum,
             duty,
             value_limit,
             started: None,
@@ -203,7 +203,7 @@ impl<S: Signatures> Instance<S> {
         if self.started.is_none() {
             self.started = Some((role, due_ms));
             self.status_at_ms = self.now_ms.max(due_ms).saturating_add(self.status_ms());
-            let leader = Operator(self.committee.leader(self.duty, 0));
+            let leader = Operator(self.quorum.leader(self.duty, 0));
             self.inputs.push_front(Input::NewRound(Once, Round::ZERO, leader));
             self.run();
             if self.now_ms > due_ms && self.decision.is_none() {
@@ -241,7 +241,7 @@ impl<S: Signatures> Instance<S> {
     /// A message from a peer, decoded. Its signatures are checked here.
     pub fn receive(&mut self, now_ms: u64, from: u16, message: Message) -> Vec<Effect> {
         self.clock(now_ms);
-        let peer = self.committee.has(from) && from != self.committee.own;
+        let peer = self.quorum.has(from) && from != self.quorum.own;
         let heard = self.forgeries.get(&from).is_none_or(|count| *count < FORGERIES);
         if peer && heard && message.duty == self.duty {
             match message.body {
@@ -281,7 +281,7 @@ impl<S: Signatures> Instance<S> {
     /// say.
     pub fn connection(&mut self, now_ms: u64, peer: u16, connected: bool) -> Vec<Effect> {
         self.clock(now_ms);
-        if self.committee.has(peer) && peer != self.committee.own {
+        if self.quorum.has(peer) && peer != self.quorum.own {
             let bit = operator_bit(peer);
             self.connected &= !bit;
             if connected {
@@ -351,7 +351,7 @@ impl<S: Signatures> Instance<S> {
 
     /// The round's leader.
     pub fn leader(&self) -> u16 {
-        self.committee.leader(self.duty, self.round)
+        self.quorum.leader(self.duty, self.round)
     }
 
     /// The round for which [`Effect::AskValue`] asked, until there is a value.
@@ -374,7 +374,7 @@ impl<S: Signatures> Instance<S> {
     /// Whether more than n - t operators voted for a value in rounds before this one: at most n - t lie, so one of them at
     /// least is honest and found it plausible.
     pub fn is_backed(&self, round: u8, id: &Hash) -> bool {
-        let lying = self.committee.size.saturating_sub(self.committee.threshold);
+        let lying = self.quorum.size.saturating_sub(self.quorum.threshold);
         let rounds = 0..round.min(LAST_ROUND);
         let voters: BTreeSet<u16> = rounds
             .flat_map(|round| self.records.votes_for(round, Step::Prevote, id))
@@ -387,7 +387,7 @@ impl<S: Signatures> Instance<S> {
         let round = proposal.round;
         if round > LAST_ROUND
             || proposal.polka.is_some_and(|polka| polka >= round)
-            || proposal.operator != self.committee.leader(self.duty, round)
+            || proposal.operator != self.quorum.leader(self.duty, round)
             || proposal.value.len() > self.value_limit
         {
             return self.forgery(from);
@@ -402,7 +402,7 @@ impl<S: Signatures> Instance<S> {
         if room == Room::No {
             return;
         }
-        if !self.committee.verify_proposal(self.duty, &proposal) {
+        if !self.quorum.verify_proposal(self.duty, &proposal) {
             return self.forgery(from);
         }
         if room == Room::Conflict
@@ -464,13 +464,13 @@ impl<S: Signatures> Instance<S> {
     }
 
     fn on_vote(&mut self, from: u16, vote: &Vote) {
-        if vote.round > LAST_ROUND || !self.committee.has(vote.operator) {
+        if vote.round > LAST_ROUND || !self.quorum.has(vote.operator) {
             return self.forgery(from);
         }
         if self.records.vote_room(vote) == Room::No {
             return;
         }
-        if !self.committee.verify_vote(self.duty, vote) {
+        if !self.quorum.verify_vote(self.duty, vote) {
             return self.forgery(from);
         }
         self.add_vote(vote);
@@ -523,7 +523,7 @@ impl<S: Signatures> Instance<S> {
             .votes_for(round, step, &id)
             .map(|vote| (vote.operator, vote.signature))
             .collect();
-        if signatures.len() >= usize::from(self.committee.threshold) {
+        if signatures.len() >= usize::from(self.quorum.threshold) {
             self.add_certificate(&Certificate {
                 round,
                 step,
@@ -535,12 +535,12 @@ impl<S: Signatures> Instance<S> {
 
     fn on_certificate(&mut self, from: u16, certificate: &Certificate) {
         let (round, step, id) = (certificate.round, certificate.step, certificate.value_id);
-        if round > LAST_ROUND || certificate.signatures.len() > usize::from(self.committee.size) {
+        if round > LAST_ROUND || certificate.signatures.len() > usize::from(self.quorum.size) {
             return self.forgery(from);
         }
         if self.records.certificate_room(round, step, &id) != Room::No {
             let known = |vote: &Vote| self.records.has_vote(vote);
-            if !self.committee.verify_certificate(self.duty, certificate, known) {
+            if !self.quorum.verify_certificate(self.duty, certificate, known) {
                 return self.forgery(from);
             }
             for vote in certificate.votes() {
@@ -563,7 +563,7 @@ impl<S: Signatures> Instance<S> {
         if let Some(held) = self.records.proposal(round, &id) {
             let proposal = held.proposal.clone();
             if proposal.value.len() <= PUSHED_VALUE {
-                for peer in 1..=self.committee.size {
+                for peer in 1..=self.quorum.size {
                     let lacks = self.connected & operator_bit(peer) != 0
                         && peer != proposal.operator
                         && !self.records.voted_for(peer, &id);
@@ -633,7 +633,7 @@ impl<S: Signatures> Instance<S> {
                 round: Round::new(round.into()),
                 polka: Round::Nil,
                 value: Agreed { id: *id, bytes },
-                author: Operator(self.committee.leader(self.duty, round)),
+                author: Operator(self.quorum.leader(self.duty, round)),
             }));
         }
     }
@@ -782,7 +782,7 @@ impl<S: Signatures> Instance<S> {
         self.round = number;
         self.asked = None;
         self.timers.retain(|timer| timer.round >= number);
-        let leader = Operator(self.committee.leader(self.duty, number));
+        let leader = Operator(self.quorum.leader(self.duty, number));
         self.inputs.push_front(Input::NewRound(Once, round, leader));
     }
 
@@ -812,7 +812,7 @@ impl<S: Signatures> Instance<S> {
         }
         let polka = round_number(proposed.polka);
         let value = proposed.value.bytes;
-        let proposal = self.committee.sign_proposal(self.duty, round, polka, value);
+        let proposal = self.quorum.sign_proposal(self.duty, round, polka, value);
         let message = self.message(Body::Proposal(proposal.clone()));
         self.effects.push(Effect::Broadcast(message));
         self.add_proposal(proposal, proposed.value.id, Some(Verdict::Valid));
@@ -825,11 +825,11 @@ impl<S: Signatures> Instance<S> {
         };
         let step = Step::from(cast.step);
         // Somebody else used the key already: then this operator has voted, and must not do so twice.
-        if !self.records.votes_of(round, step, self.committee.own).is_empty() {
+        if !self.records.votes_of(round, step, self.quorum.own).is_empty() {
             return;
         }
         let vote = self
-            .committee
+            .quorum
             .sign_vote(self.duty, round, step, choice(&cast.choice));
         let message = self.message(Body::Vote(vote.clone()));
         self.effects.push(Effect::Broadcast(message));
@@ -860,23 +860,23 @@ impl<S: Signatures> Instance<S> {
     /// When a wait is over. Once t operators have precommitted to nothing, a round decides nothing any more, and waiting for
     /// the rest of its precommits would only make the duty late.
     fn expiry(&self, timer: &Timer) -> u64 {
-        let threshold = usize::from(self.committee.threshold);
+        let threshold = usize::from(self.quorum.threshold);
         if timer.wait == Wait::Precommit && self.records.given_up(timer.round) >= threshold {
             return timer.from_ms;
         }
         if timer.wait == Wait::Propose && self.passes(timer.round) {
             return timer.from_ms;
         }
-        let leader = self.committee.leader(self.duty, timer.round);
-        let connected = leader == self.committee.own || self.connected & operator_bit(leader) != 0;
-        let slot_ms = self.committee.slot_ms;
+        let leader = self.quorum.leader(self.duty, timer.round);
+        let connected = leader == self.quorum.own || self.connected & operator_bit(leader) != 0;
+        let slot_ms = self.quorum.slot_ms;
         let wait = wait_ms(slot_ms, self.duty.kind, timer.round, timer.wait, connected);
         timer.from_ms.saturating_add(wait)
     }
 
     /// Whether a round's leader has nothing to propose: it proposed nothing, and has voted for nothing.
     fn passes(&self, round: u8) -> bool {
-        let leader = self.committee.leader(self.duty, round);
+        let leader = self.quorum.leader(self.duty, round);
         let vote = self.records.votes_of(round, Step::Prevote, leader).first();
         let said = vote.is_some_and(|vote| vote.choice.is_none());
         let silent = self.records.proposals(round).is_empty();
@@ -886,7 +886,7 @@ impl<S: Signatures> Instance<S> {
     /// As many rounds as operators may be off. Later ones take their time: if nobody has a value, asking for it again at
     /// once is of no use, and rounds are few.
     fn may_pass(&self, round: u8) -> bool {
-        u16::from(round) < self.committee.size.saturating_sub(self.committee.threshold)
+        u16::from(round) < self.quorum.size.saturating_sub(self.quorum.threshold)
     }
 
     /// The place of the timer that ran out first.
@@ -900,7 +900,7 @@ impl<S: Signatures> Instance<S> {
     }
 
     fn status_ms(&self) -> u64 {
-        status_ms(self.committee.slot_ms)
+        status_ms(self.quorum.slot_ms)
     }
 
     fn clock(&mut self, now_ms: u64) {
@@ -912,8 +912,8 @@ impl<S: Signatures> Instance<S> {
     }
 
     /// How many messages are kept and how many wait for the driver, and the bytes of all values.
-    #[cfg(test)]
-    pub(in crate::validator) fn size(&self) -> (usize, usize) {
+    #[cfg(any(test, feature = "testing"))]
+    pub fn size(&self) -> (usize, usize) {
         let (messages, bytes) = self.records.size();
         (
             messages + self.inputs.len() + self.timers.len() + self.resent.len(),

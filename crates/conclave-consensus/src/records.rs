@@ -235,7 +235,7 @@ impl Records {
     }
 
     /// How many messages are kept, and the bytes of all values.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn size(&self) -> (usize, usize) {
         let votes: usize = self.votes.values().map(Vec::len).sum();
         let certificates: usize = self.certificates.values().map(Vec::len).sum();

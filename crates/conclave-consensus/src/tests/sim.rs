@@ -5,8 +5,8 @@ use std::{
     sync::Arc,
 };
 
-use crate::validator::agreement::{
-    Committee, Effect, Instance, Role, Verdict,
+use crate::{
+    Effect, Instance, Quorum, Role, Verdict,
     messages::{Body, Certificate, LAST_ROUND, Message, Proposal, Status, Step, Vote, value_id},
 };
 use conclave_crypto::hash::{Hash, sha256};
@@ -118,7 +118,7 @@ enum Event {
 
 /// An honest node.
 struct Node {
-    committee: Arc<Committee<Cheap>>,
+    quorum: Arc<Quorum<Cheap>>,
     /// None while it is down.
     instance: Option<Instance<Cheap>>,
     /// Its clock is the true time plus this, minus `SLOT_MS`.
@@ -130,7 +130,7 @@ struct Node {
 
 /// All liars, who work together.
 struct Liars {
-    committees: BTreeMap<u16, Committee<Cheap>>,
+    quorums: BTreeMap<u16, Quorum<Cheap>>,
     values: BTreeMap<Hash, Arc<[u8]>>,
     votes: BTreeMap<(u8, Step, Hash), BTreeMap<u16, [u8; 64]>>,
     proposed: BTreeMap<u8, Hash>,
@@ -180,14 +180,14 @@ impl World {
             slot: rng.below(1000),
             kind: plan.kind,
         };
-        let committee = |own| Committee::new([7; 32], plan.n, plan.t, own, SLOT_MS, Cheap(own)).unwrap();
+        let quorum = |own| Quorum::new([7; 32], plan.n, plan.t, own, SLOT_MS, Cheap(own)).unwrap();
         let mut order: Vec<u16> = (1..=plan.n).collect();
         for place in (1..order.len()).rev() {
             let other = usize::try_from(rng.below(place as u64 + 1)).unwrap();
             order.swap(place, other);
         }
         if plan.liar_leads {
-            let leader = committee(1).leader(duty, 0);
+            let leader = quorum(1).leader(duty, 0);
             let place = order.iter().position(|operator| *operator == leader).unwrap();
             order.swap(0, place);
         }
@@ -200,7 +200,7 @@ impl World {
             queue: BinaryHeap::new(),
             nodes: BTreeMap::new(),
             liars: Liars {
-                committees: lying.iter().map(|own| (*own, committee(*own))).collect(),
+                quorums: lying.iter().map(|own| (*own, quorum(*own))).collect(),
                 values: BTreeMap::new(),
                 votes: BTreeMap::new(),
                 proposed: BTreeMap::new(),
@@ -214,7 +214,7 @@ impl World {
         };
         for own in honest {
             let node = Node {
-                committee: Arc::new(committee(*own)),
+                quorum: Arc::new(quorum(*own)),
                 instance: None,
                 clock: SLOT_MS + world.rng.below(2 * plan.skew_ms + 1) - plan.skew_ms,
                 crashed: false,
@@ -274,8 +274,8 @@ impl World {
 
     /// A fresh process. It learns who is connected, and they that it is.
     fn boot(&mut self, own: u16) {
-        let committee = Arc::clone(&self.nodes[&own].committee);
-        let instance = Instance::new(committee, self.duty, VALUE_LIMIT);
+        let quorum = Arc::clone(&self.nodes[&own].quorum);
+        let instance = Instance::new(quorum, self.duty, VALUE_LIMIT);
         let node = self.nodes.get_mut(&own).unwrap();
         node.instance = Some(instance);
         node.tick_at = None;
@@ -328,7 +328,7 @@ impl World {
             Effect::Send { to, message } => self.send(own, to, &message),
             Effect::AskVerdict(proposal) => {
                 let id = proposal.value_id();
-                let liar = self.liars.committees.contains_key(&proposal.operator);
+                let liar = self.liars.quorums.contains_key(&proposal.operator);
                 // What honest leaders make is plausible to everybody, if not at once. What liars make is plausible to some
                 // only, or can never be right, on which all honest nodes agree.
                 let lie = proposal.value.starts_with(b"lie");
@@ -362,7 +362,7 @@ impl World {
                 assert_eq!(decision.value_id, value_id(&decision.value));
                 assert_eq!(decision.certificate.value_id, decision.value_id);
                 let proven = node
-                    .committee
+                    .quorum
                     .verify_certificate(self.duty, &decision.certificate, |_| false);
                 assert!(proven, "{:?}", self.plan);
                 let decided = self.outcome.decided.entry(own).or_default();
@@ -518,7 +518,7 @@ impl Liars {
     }
 
     fn proposal(&self, duty: Duty, liar: u16, round: u8, polka: Option<u8>, id: &Hash) -> Proposal {
-        self.committees[&liar].sign_proposal(duty, round, polka, Arc::clone(&self.values[id]))
+        self.quorums[&liar].sign_proposal(duty, round, polka, Arc::clone(&self.values[id]))
     }
 
     /// One half is shown one value, the other half another one (or nil, where an honest node leads): proposal, prevotes
@@ -526,8 +526,8 @@ impl Liars {
     fn split(&mut self, duty: Duty, victims: &[u16]) -> Vec<(u16, u16, Body)> {
         let mut out = Vec::new();
         let round = self.top;
-        let liars: Vec<u16> = self.committees.keys().copied().collect();
-        let leader = self.committees[&liars[0]].leader(duty, round);
+        let liars: Vec<u16> = self.quorums.keys().copied().collect();
+        let leader = self.quorums[&liars[0]].leader(duty, round);
         let sides = if liars.contains(&leader) {
             [Some(self.make_value(round, 0)), Some(self.make_value(round, 1))]
         } else {
@@ -547,7 +547,7 @@ impl Liars {
                     out.push((liar, *victim, Body::Proposal(proposal)));
                 }
                 for step in [Step::Prevote, Step::Precommit] {
-                    let vote = self.committees[&liar].sign_vote(duty, round, step, choice);
+                    let vote = self.quorums[&liar].sign_vote(duty, round, step, choice);
                     out.push((liar, *victim, Body::Vote(vote)));
                 }
             }
@@ -558,7 +558,7 @@ impl Liars {
     /// Whatever comes to mind: proposals, votes, certificates, to whomever.
     fn anything(&mut self, duty: Duty, victims: &[u16], rng: &mut Rng) -> Vec<(u16, u16, Body)> {
         let mut out = Vec::new();
-        let liars: Vec<u16> = self.committees.keys().copied().collect();
+        let liars: Vec<u16> = self.quorums.keys().copied().collect();
         for liar in liars.clone() {
             for victim in victims {
                 if !rng.percent(50) {
@@ -571,7 +571,7 @@ impl Liars {
                 let id = rng.pick(&ids).copied();
                 let body = match rng.below(10) {
                     0..=2 => {
-                        if self.committees[&liar].leader(duty, round) != liar {
+                        if self.quorums[&liar].leader(duty, round) != liar {
                             continue;
                         }
                         let side = usize::try_from(rng.below(3)).unwrap();
@@ -589,7 +589,7 @@ impl Liars {
                             Step::Precommit
                         };
                         let choice = id.filter(|_| rng.percent(80));
-                        Body::Vote(self.committees[&liar].sign_vote(duty, round, step, choice))
+                        Body::Vote(self.quorums[&liar].sign_vote(duty, round, step, choice))
                     }
                     8 => {
                         let all: Vec<_> = self.votes.keys().copied().collect();
@@ -598,10 +598,10 @@ impl Liars {
                         };
                         let mut votes = self.votes[&(round, step, id)].clone();
                         for other in &liars {
-                            let vote = self.committees[other].sign_vote(duty, round, step, Some(id));
+                            let vote = self.quorums[other].sign_vote(duty, round, step, Some(id));
                             votes.insert(*other, vote.signature);
                         }
-                        let enough = votes.len() >= usize::from(self.committees[&liar].threshold);
+                        let enough = votes.len() >= usize::from(self.quorums[&liar].threshold);
                         if !enough && !self.forges {
                             continue;
                         }
@@ -657,7 +657,7 @@ fn assert_safe(plan: &Plan, outcome: &Outcome, liars: &BTreeSet<u16>) {
 
 fn play(plan: Plan) -> (Outcome, BTreeSet<u16>) {
     let world = World::new(plan);
-    let liars = world.liars.committees.keys().copied().collect();
+    let liars = world.liars.quorums.keys().copied().collect();
     (world.run(), liars)
 }
 

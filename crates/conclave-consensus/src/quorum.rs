@@ -43,7 +43,7 @@ impl Signatures for NodeSignatures {
 }
 
 /// What stays the same for all agreements of one node.
-pub struct Committee<S> {
+pub struct Quorum<S> {
     /// The hash of the lock, which every signature covers.
     pub(super) lock_hash: Hash,
     /// How many operators, 1 to 64.
@@ -57,7 +57,7 @@ pub struct Committee<S> {
     signatures: S,
 }
 
-impl<S: Signatures> Committee<S> {
+impl<S: Signatures> Quorum<S> {
     /// `operators` is n, `threshold` is t, `own` is the own operator from 1, `slot_ms` the length of a slot.
     /// `None` unless n <= 64, n/2 < t <= n and `own` is one of them.
     pub fn new(
@@ -206,11 +206,11 @@ mod tests {
         (1..=n).map(|i| NodeKey::from_bytes(&[i; 32]).unwrap()).collect()
     }
 
-    fn committee(own: u8) -> Committee<NodeSignatures> {
+    fn quorum(own: u8) -> Quorum<NodeSignatures> {
         let keys = keys(4);
         let operators = keys.iter().map(NodeKey::public).collect();
         let signatures = NodeSignatures::new(keys[usize::from(own) - 1].clone(), operators);
-        Committee::new([9; 32], 4, 3, own.into(), 12_000, signatures).unwrap()
+        Quorum::new([9; 32], 4, 3, own.into(), 12_000, signatures).unwrap()
     }
 
     const DUTY: Duty = Duty {
@@ -219,9 +219,9 @@ mod tests {
     };
 
     #[test]
-    fn impossible_committees_are_refused() {
+    fn impossible_quorums_are_refused() {
         let new = |n, t, own| {
-            Committee::new(
+            Quorum::new(
                 [0; 32],
                 n,
                 t,
@@ -239,8 +239,8 @@ mod tests {
 
     #[test]
     fn everybody_leads_in_turn() {
-        let committee = committee(1);
-        let leader = |slot, kind, round| committee.leader(Duty { slot, kind }, round);
+        let quorum = quorum(1);
+        let leader = |slot, kind, round| quorum.leader(Duty { slot, kind }, round);
         assert_eq!(leader(0, Kind::Head, 0), 2);
         assert_eq!(leader(1, Kind::Head, 0), 3);
         assert_eq!(leader(0, Kind::Block, 0), 3);
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn signatures_are_those_of_node_keys() {
-        let (one, two) = (committee(1), committee(2));
+        let (one, two) = (quorum(1), quorum(2));
         let proposal = one.sign_proposal(DUTY, 1, Some(0), (*b"value").into());
         let vote = two.sign_vote(DUTY, 0, Step::Prevote, Some([1; 32]));
         assert!(two.verify_proposal(DUTY, &proposal));
@@ -284,7 +284,7 @@ mod tests {
     fn certificates_need_t_distinct_operators_and_right_signatures() {
         let id = [1; 32];
         let vote = |own| {
-            let vote = committee(own).sign_vote(DUTY, 0, Step::Precommit, Some(id));
+            let vote = quorum(own).sign_vote(DUTY, 0, Step::Precommit, Some(id));
             (vote.operator, vote.signature)
         };
         let certificate = |signatures: Vec<(u16, [u8; 64])>| Certificate {
@@ -293,7 +293,7 @@ mod tests {
             value_id: id,
             signatures,
         };
-        let right = |signatures| committee(4).verify_certificate(DUTY, &certificate(signatures), |_| false);
+        let right = |signatures| quorum(4).verify_certificate(DUTY, &certificate(signatures), |_| false);
         assert!(right(vec![vote(1), vote(2), vote(3)]));
         assert!(right(vec![vote(1), vote(2), vote(3), vote(4)]));
         assert!(!right(vec![]));
@@ -306,6 +306,6 @@ mod tests {
             step: Step::Prevote,
             ..certificate(vec![vote(1), vote(2), vote(3)])
         };
-        assert!(!committee(4).verify_certificate(DUTY, &prevotes, |_| false));
+        assert!(!quorum(4).verify_certificate(DUTY, &prevotes, |_| false));
     }
 }

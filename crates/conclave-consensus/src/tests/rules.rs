@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::validator::agreement::{
-    Committee, Effect, Instance, Misbehaviour, Role, Verdict,
+use crate::{
+    Effect, Instance, Misbehaviour, Quorum, Role, Verdict,
     messages::{Body, Certificate, LAST_ROUND, Message, Proposal, RoundStatus, Status, Step, Vote, value_id},
 };
 use conclave_crypto::hash::Hash;
@@ -20,12 +20,12 @@ const DUTY: Duty = Duty {
 };
 const LIMIT: usize = 1000;
 
-fn committee(own: u16) -> Committee<Cheap> {
-    Committee::new([7; 32], 4, 3, own, SLOT_MS, Cheap(own)).unwrap()
+fn quorum(own: u16) -> Quorum<Cheap> {
+    Quorum::new([7; 32], 4, 3, own, SLOT_MS, Cheap(own)).unwrap()
 }
 
 fn instance() -> Instance<Cheap> {
-    let mut instance = Instance::new(Arc::new(committee(1)), DUTY, LIMIT);
+    let mut instance = Instance::new(Arc::new(quorum(1)), DUTY, LIMIT);
     for peer in 2..=4 {
         assert_eq!(instance.connection(0, peer, true), []);
     }
@@ -40,7 +40,7 @@ fn started() -> Instance<Cheap> {
 }
 
 fn proposal_of(author: u16, round: u8, polka: Option<u8>, value: &[u8]) -> Proposal {
-    committee(author).sign_proposal(DUTY, round, polka, value.into())
+    quorum(author).sign_proposal(DUTY, round, polka, value.into())
 }
 
 fn proposal(author: u16, round: u8, value: &[u8]) -> Body {
@@ -48,7 +48,7 @@ fn proposal(author: u16, round: u8, value: &[u8]) -> Body {
 }
 
 fn vote_of(author: u16, round: u8, step: Step, value: Option<&[u8]>) -> Vote {
-    committee(author).sign_vote(DUTY, round, step, value.map(value_id))
+    quorum(author).sign_vote(DUTY, round, step, value.map(value_id))
 }
 
 fn vote(author: u16, round: u8, step: Step, value: Option<&[u8]>) -> Body {
@@ -139,7 +139,7 @@ const PRECOMMIT: Step = Step::Precommit;
 #[test]
 fn own_proposals_and_votes_are_fed_back() {
     // Operator 2 leads. With its own proposal, its own votes and those of two others it decides: none is from outside.
-    let mut leader = Instance::new(Arc::new(committee(2)), DUTY, LIMIT);
+    let mut leader = Instance::new(Arc::new(quorum(2)), DUTY, LIMIT);
     let effects = leader.start(0, DUE, Role::Votes);
     assert_eq!(effects, [Effect::AskValue { round: 0 }]);
     let effects = leader.propose(DUE, 0, (*b"v").into());
@@ -246,7 +246,7 @@ fn a_round_takes_two_proposals_and_those_that_others_hold_on_to() {
 #[test]
 fn rounds_above_the_last_are_refused_by_bytes_and_by_value() {
     for round in [LAST_ROUND + 1, 100, u8::MAX - 1, u8::MAX] {
-        let leader = committee(1).leader(DUTY, round);
+        let leader = quorum(1).leader(DUTY, round);
         for body in [
             proposal(leader, round, b"v"),
             vote(3, round, PREVOTE, Some(b"v")),
@@ -391,7 +391,7 @@ fn an_invalid_value_never_decides_even_with_t_precommits() {
 fn a_commit_certificate_makes_a_held_proposal_valid() {
     // The certificate after the proposal, and before it; in the present round and in later ones.
     for round in 0..4 {
-        let leader = committee(1).leader(DUTY, round);
+        let leader = quorum(1).leader(DUTY, round);
         let commit = Body::Certificate(certificate(&[2, 3, 4], round, PRECOMMIT, b"v"));
         for proposal_first in [true, false] {
             let mut node = started();
@@ -534,7 +534,7 @@ fn a_leader_that_votes_for_nothing_is_not_waited_for() {
 
 #[test]
 fn whoever_leads_without_a_value_votes_for_nothing_at_once() {
-    let mut node = Instance::new(Arc::new(committee(2)), DUTY, LIMIT);
+    let mut node = Instance::new(Arc::new(quorum(2)), DUTY, LIMIT);
     let asked = node.start(0, DUE, Role::Votes);
     assert_eq!(asked, [Effect::AskValue { round: 0 }]);
     // Of another round; then of this one.

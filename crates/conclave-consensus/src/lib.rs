@@ -1,4 +1,5 @@
-//! What do we sign? Operators' beacon nodes differ, so operators first agree on one value for each slot and kind.
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
 //!
 //! Agreement is by Tendermint. Its state machine is the driver of `arc-malachitebft-core-driver`; here is what that
 //! leaves to its user: signed messages, certificates, verdicts on proposals, timers, and what keeps others from feeding
@@ -29,16 +30,16 @@
 //! on what [`Effect`]s say, calls [`Instance::tick`] at [`Instance::next_wakeup`], and drops the instance at the duty's
 //! deadline. Whether a decided value is signed is for the guard to say.
 
-mod committee;
 mod context;
 mod instance;
 pub mod messages;
+mod quorum;
 mod records;
 mod timing;
 
 #[cfg(test)]
 mod tests;
 
-pub use committee::{Committee, NodeSignatures, Signatures};
 pub use instance::{Decision, Effect, Instance, Misbehaviour, Role};
+pub use quorum::{NodeSignatures, Quorum, Signatures};
 pub use records::Verdict;

@@ -2,7 +2,7 @@
 
 use conclave_crypto::hash::{Hash, sha256};
 
-use super::committee::Signatures;
+use super::quorum::Signatures;
 
 mod rules;
 mod sim;

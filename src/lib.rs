@@ -9,9 +9,7 @@
 //! | [`cli`] | what a person types and sees |
 //! | [`ceremony`] | one ceremony as an operator lives it: plan, conductor, journal on disk, outputs |
 //! | [`validator`] | `run`: duties, agreement, slashing protection, threshold signing |
-//! | [`p2p`] | the libp2p node and the synchronisation of journals |
 
 pub mod ceremony;
 pub mod cli;
-pub mod p2p;
 pub mod validator;

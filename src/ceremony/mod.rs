@@ -24,6 +24,9 @@
 //! | [`backups`] | what people are told about backups |
 //! | [`retirement`] | the mark of a folder that has moved to another machine |
 //! | [`records`] | what the journal's records hold |
+//! | [`wire`] | what two operators say to each other in a ceremony, byte for byte |
+//! | [`sync`] | who lacks which entry of the journal: a pure state machine |
+//! | [`twins`] | whether an identity is used by two processes at once |
 //! | [`view`] | the board as synchronisation and screens see it |
 //! | [`conductor`] | where protocol, disk and network meet |
 //! | [`progress`] | what a screen or a program is told while a ceremony goes on |
@@ -59,5 +62,8 @@ pub mod results;
 pub mod retirement;
 pub mod secrecy;
 pub mod staging;
+pub mod sync;
+pub mod twins;
 pub mod verify;
 pub mod view;
+pub mod wire;

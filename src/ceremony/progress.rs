@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::p2p::events;
+use conclave_net::events;
 
 /// How far an operator is, in the order of the steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -22,9 +22,9 @@ use zeroize::Zeroizing;
 
 use crate::ceremony::files::may_be_there;
 use crate::ceremony::problem::{Kind, Problem};
-use crate::p2p::node::{can_dial, can_listen};
 use conclave_eth::recognise::without_bom;
 use conclave_eth::secret_text::Secret;
+use conclave_net::node::{can_dial, can_listen};
 
 use super::{
     args::{self, Cli},

@@ -10,8 +10,8 @@ use crate::ceremony::addresses::{self, Own};
 use crate::ceremony::conductor::network_problem;
 use crate::ceremony::folder::DataFolder;
 use crate::ceremony::problem::{Kind, Problem};
-use crate::p2p::node::{can_dial, check_peers, check_ports, is_for_everybody, peer_id};
 use conclave_crypto::node::NodePublicKey;
+use conclave_net::node::{can_dial, check_peers, check_ports, is_for_everybody, peer_id};
 
 use super::args::Reach;
 use super::output::{Output, printable};
@@ -205,8 +205,8 @@ mod tests {
     use super::super::given::Several;
     use super::*;
     use crate::ceremony::files::Disk;
-    use crate::p2p::node::{can_listen, peer_id};
     use conclave_crypto::node::NodeKey;
+    use conclave_net::node::{can_listen, peer_id};
 
     fn addresses(texts: &[&str]) -> Vec<Multiaddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()

@@ -21,7 +21,6 @@ use crate::{
         problem::{Kind, Problem},
         progress, retirement, secrecy,
     },
-    p2p::node::peer_id,
     validator::{
         core::Stop,
         group::Group,
@@ -41,6 +40,7 @@ use conclave_cluster::{
 };
 use conclave_crypto::node::{NodeKey, NodePublicKey};
 use conclave_eth::{network::Network, recognise::without_bom};
+use conclave_net::node::peer_id;
 use conclave_slashing::Cluster;
 
 use super::{

@@ -18,9 +18,9 @@
 
 use std::sync::Arc;
 
-use crate::p2p::fields::Fields;
 use conclave_crypto::hash::Hash;
 use conclave_dkg::wire::Reader;
+use conclave_net::fields::Fields;
 
 use super::{
     alive::{Alive, Instance, LONGEST as LONGEST_ALIVE},

@@ -175,7 +175,7 @@ impl Group {
 
     /// The complete address of an operator.
     pub fn address(&self, i: usize) -> String {
-        let id = conclave::p2p::node::peer_id(self.definition.operators[i].enr.node_public_key()).unwrap();
+        let id = conclave_net::node::peer_id(self.definition.operators[i].enr.node_public_key()).unwrap();
         format!("{}/tcp/{}/p2p/{id}", self.host, self.ports[i])
     }
 

@@ -8,10 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use conclave::p2p::{
+use conclave::ceremony::wire::{Ceremony, FrameLimits, Message};
+use conclave_net::{
     events::{Event, Reason, Refusal},
     node::{self, Command, Config, NodeError},
-    wire::{Ceremony, FrameLimits, Message},
 };
 use futures::{AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
 use libp2p::{

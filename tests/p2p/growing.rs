@@ -1,17 +1,17 @@
 //! Programs of different ages: they speak what both know, and the older one gets byte for byte what it always got.
 
 use conclave::{
-    p2p::{
-        fields::Fields,
-        node::Config,
-        protocol::{Frame, Protocol, WireError},
-        wire::{Ceremony, FrameLimits, Message as Entry},
-    },
+    ceremony::wire::{Ceremony, FrameLimits, Message as Entry},
     validator::{
         memory::Proofs,
         node::Run,
         wire::{Abilities, Hello, Limits, Message, PROTOCOL},
     },
+};
+use conclave_net::{
+    fields::Fields,
+    node::Config,
+    protocol::{Frame, Protocol, WireError},
 };
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol, multiaddr::Protocol as Part, swarm::SwarmEvent};

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use conclave::p2p::{
+use conclave_crypto::node::NodeKey;
+use conclave_net::{
     events::{Event, Events, Reason},
     node::{self, Command, Config, Handle},
     protocol::Protocol,
 };
-use conclave_crypto::node::NodeKey;
 use libp2p::{Multiaddr, Swarm, SwarmBuilder, identity, noise, tcp, yamux};
 use tokio::time::timeout;
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, UdpSocket};
 
-use conclave::p2p::{events::Event, node::Config};
+use conclave_net::{events::Event, node::Config};
 
 use crate::{
     harness::{LOOPBACK, Node, everybody_connects},

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use conclave::p2p::{
+use conclave_net::{
     events::Event,
     node::{self, Command},
     protocol::Protocol as _,

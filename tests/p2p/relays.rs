@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use conclave::p2p::{
+use conclave_net::{
     events::Event,
     node::{self, Command, NodeError},
 };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use conclave::p2p::{
+use conclave_net::{
     events::{Event, Reason},
     node::{Command, Config},
     protocol::{Frame, Protocol, WireError},
@@ -106,12 +106,12 @@ async fn another_protocol_is_carried_as_well() {
 async fn two_protocols_do_not_mix() {
     let mut hub = Node::start(config(1, 2, &[LOOPBACK], &[])).await;
     let group = (1..=2).map(|operator| key(operator).public()).collect();
-    let limits = conclave::p2p::wire::FrameLimits {
+    let limits = conclave::ceremony::wire::FrameLimits {
         operators: 2,
         entry: 1,
         evidence: 1,
     };
-    let other = Config::<conclave::p2p::wire::Ceremony> {
+    let other = Config::<conclave::ceremony::wire::Ceremony> {
         peers: vec![hub.addresses[0].clone()],
         ..Config::new(key(2), group, limits)
     };
@@ -120,7 +120,7 @@ async fn two_protocols_do_not_mix() {
         .until(|event| match event {
             Event::Refused {
                 operator: 2,
-                why: conclave::p2p::events::Refusal::Protocol { speaks, .. },
+                why: conclave_net::events::Refusal::Protocol { speaks, .. },
             } => Some(speaks.clone()),
             Event::Connected { .. } => panic!("they do not speak the same protocol"),
             _ => None,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io::Write as _, net::TcpListener, time::Duration};
 
-use conclave::p2p::{
+use conclave_net::{
     events::{Event, Obstacle},
     node,
 };

@@ -12,10 +12,8 @@ use std::time::{Duration, Instant};
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
-use crate::p2p::events::Events;
-use crate::p2p::node::{Command, Handle};
-use crate::p2p::sync::Sync;
-use crate::p2p::wire::{Ceremony, Message};
+use crate::ceremony::sync::Sync;
+use crate::ceremony::wire::{Ceremony, Message};
 use conclave_cluster::definition::Definition;
 use conclave_cluster::lock::Lock;
 use conclave_crypto::bls::PublicKey;
@@ -26,6 +24,8 @@ use conclave_dkg::terms::Terms;
 use conclave_dkg::transcript::Transcript;
 use conclave_eth::keystore::Kdf;
 use conclave_eth::network::Network;
+use conclave_net::events::Events;
+use conclave_net::node::{Command, Handle};
 
 use super::backups;
 use super::entrance::Entrance;

@@ -7,17 +7,17 @@ use crate::ceremony::addresses;
 use crate::ceremony::backups;
 use crate::ceremony::problem::Problem;
 use crate::ceremony::progress::{Event, Unreachable};
-use crate::p2p;
-use crate::p2p::events::{Event as NetEvent, Reason as Gone, Refusal};
-use crate::p2p::node::Command;
-use crate::p2p::protocol::RUN;
-use crate::p2p::sync::{Difference, Output};
-use crate::p2p::twins::Twin;
-use crate::p2p::wire::{Message, PROTOCOL, Verdict};
+
+use crate::ceremony::sync::{Difference, Output};
+use crate::ceremony::twins::Twin;
+use crate::ceremony::wire::{Message, PROTOCOL, Verdict};
 use conclave_cluster::definition::Definition;
 use conclave_dkg::board::Slot;
 use conclave_dkg::entry::{Entry, Id, Step};
 use conclave_dkg::evidence::Evidence;
+use conclave_net::events::{Event as NetEvent, Reason as Gone, Refusal};
+use conclave_net::node::Command;
+use conclave_net::protocol::RUN;
 
 use super::obstacles::Kind as Obstacle;
 use super::{Conductor, GATHERING, view};
@@ -80,7 +80,7 @@ impl Conductor<'_> {
                 self.notice(message);
             }
             NetEvent::Unreachable(told) => {
-                let is_own = told.why == p2p::events::Obstacle::Myself;
+                let is_own = told.why == conclave_net::events::Obstacle::Myself;
                 // It may have other addresses, at which it was found to run `conclave run`: only who is met there says that this has changed.
                 let told = Unreachable::new(&told, |operator| self.name(operator));
                 let todo = match (&told.name, &told.was_here_until) {

@@ -5,10 +5,10 @@ use libp2p::{Multiaddr, multiaddr};
 use crate::{
     ceremony::progress::Unreachable,
     cli::{flapping::Telling, news::Event, output::printable},
-    p2p::{
-        events::{Event as NetEvent, Refusal},
-        protocol::JOURNAL,
-    },
+};
+use conclave_net::{
+    events::{Event as NetEvent, Refusal},
+    protocol::JOURNAL,
 };
 
 use super::{Told, Watcher};

@@ -2,12 +2,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{beacon::DAY_MS, *};
 use crate::validator::observed::{About, Dissenter, Seen};
-use crate::{
-    p2p::events::{Event as NetEvent, Reason},
-    validator::{
-        core::{Account, Cause, ChainClock, Decision, Missed, Report, Restoring, Standstill, Times},
-        node::Delivery,
-    },
+use crate::validator::{
+    core::{Account, Cause, ChainClock, Decision, Missed, Report, Restoring, Standstill, Times},
+    node::Delivery,
 };
 use conclave_beacon::{
     chain::spec::{Chain, Genesis, Spec},
@@ -16,6 +13,7 @@ use conclave_beacon::{
 };
 use conclave_consensus::Misbehaviour;
 use conclave_eth::duty::{Duty, Kind, Purpose};
+use conclave_net::events::{Event as NetEvent, Reason};
 
 fn watcher() -> Watcher {
     let names = ["alice", "bob", "carol", "da\u{1b}ve"]

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::{p2p::events::Event as NetEvent, validator::wire::Message};
+use crate::validator::wire::Message;
+use conclave_net::events::Event as NetEvent;
 
 /// The most parts of exits that are kept of one operator.
 const MAX_EXITS: usize = 1024;
@@ -60,13 +61,11 @@ impl Early {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        p2p::events::Reason,
-        validator::{
-            memory::Proofs,
-            wire::{Abilities, Hello, PROTOCOL},
-        },
+    use crate::validator::{
+        memory::Proofs,
+        wire::{Abilities, Hello, PROTOCOL},
     };
+    use conclave_net::events::Reason;
 
     fn said(operator: u16, message: Message) -> NetEvent<Message> {
         NetEvent::Message { operator, message }

@@ -19,21 +19,19 @@ use tokio::{
 };
 
 use crate::validator::observed::{ExitStage, ExitStands};
-use crate::{
-    p2p::node::{Command, Handle},
-    validator::{
-        control::{Answer, Refusal, Wish},
-        exits::{
-            Domain, Inbox, Ledger, Mail, PartialError, PartialExit, Shelf, Standing, Taken, kept_name,
-            key_text, signed_file, signed_name,
-        },
-        group::Group,
-        wire::Message,
+use crate::validator::{
+    control::{Answer, Refusal, Wish},
+    exits::{
+        Domain, Inbox, Ledger, Mail, PartialError, PartialExit, Shelf, Standing, Taken, kept_name, key_text,
+        signed_file, signed_name,
     },
+    group::Group,
+    wire::Message,
 };
 use conclave_beacon::{answers::ValidatorStatus, chain::spec::Chain, nodes::Nodes};
 use conclave_crypto::{bls::SecretKey, node::NodeKey};
 use conclave_eth::exit::{SignedVoluntaryExit, VoluntaryExit};
+use conclave_net::node::{Command, Handle};
 
 use super::{News, clock::now_ms, protocol::Run};
 

@@ -30,12 +30,11 @@ use libp2p::Multiaddr;
 use rand::TryRng as _;
 use tokio::{sync::mpsc, time::Instant};
 
-use crate::p2p::{
-    events::{Event as NetEvent, Events},
-    node as network,
-    node::{Command, Handle},
-};
 use conclave_crypto::{bls::SecretKey, node::NodeKey};
+use conclave_net::{
+    events::{Event as NetEvent, Events},
+    node::{self as network, Command, Handle},
+};
 
 use super::{
     core::{Core, Effect, Event, History, Report, Settings, Standstill, Stop},

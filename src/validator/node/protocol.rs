@@ -2,12 +2,10 @@
 
 use libp2p::StreamProtocol;
 
-use crate::{
-    p2p::{
-        fields::Fields,
-        protocol::{Frame, Protocol, RUN, WireError},
-    },
-    validator::wire::{Limits, Message},
+use crate::validator::wire::{Limits, Message};
+use conclave_net::{
+    fields::Fields,
+    protocol::{Frame, Protocol, RUN, WireError},
 };
 
 /// What may wait for one operator: a few blocks with their blobs.

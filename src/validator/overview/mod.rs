@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-use crate::p2p::events::Event as NetEvent;
+use conclave_net::events::Event as NetEvent;
 
 use super::{
     core::{Account, ChainClock, Report, Restoring, Standstill, Stop},

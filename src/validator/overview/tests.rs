@@ -2,16 +2,14 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::*;
 use crate::validator::observed::{About, ExitStage, ExitStands, Seen, Vote, Votes};
-use crate::{
-    p2p::events::Reason,
-    validator::{
-        core::{Cause, ChainClock, Decision, Missed, Times},
-        wire::Abilities,
-    },
+use crate::validator::{
+    core::{Cause, ChainClock, Decision, Missed, Times},
+    wire::Abilities,
 };
 use conclave_beacon::{chain::spec::Parting, testing::chain};
 use conclave_cluster::lock::Lock;
 use conclave_eth::duty::{Duty, Kind};
+use conclave_net::events::Reason;
 
 /// alice (this node), bob, carol and dave with two validators; 3 must sign.
 pub(in crate::validator) fn overview() -> Overview {

@@ -126,18 +126,11 @@ mod tests {
     use proptest::{collection, prelude::*};
 
     use super::*;
-    use crate::p2p::{
-        protocol::HEADER,
-        wire::{Ceremony, FrameLimits},
-    };
+    use crate::{protocol::HEADER, sample::Sample};
 
-    const BOUNDS: Bounds<Ceremony> = Bounds {
+    const BOUNDS: Bounds<Sample> = Bounds {
         operators: 64,
-        limits: FrameLimits {
-            operators: 64,
-            entry: 1,
-            evidence: 1,
-        },
+        limits: (),
         dialect: Dialect::Fixed,
     };
 
@@ -170,7 +163,7 @@ mod tests {
             extra in any::<u8>(),
         ) {
             let list: Known = map.into_iter().collect();
-            let mut frame = addresses::<Ceremony>(&list).head;
+            let mut frame = addresses::<Sample>(&list).head;
             prop_assert!(frame.len() - HEADER <= longest_addresses(64));
             prop_assert_eq!(frame[4], 11);
             prop_assert_eq!(reread(11, &frame[HEADER..]), Some(list));
@@ -181,7 +174,7 @@ mod tests {
         #[test]
         fn what_decodes_is_what_would_have_been_written(payload in collection::vec(any::<u8>(), 0..200)) {
             if let Some(list) = reread(11, &payload) {
-                prop_assert_eq!(&addresses::<Ceremony>(&list).head[HEADER..], &payload[..]);
+                prop_assert_eq!(&addresses::<Sample>(&list).head[HEADER..], &payload[..]);
             }
         }
     }
@@ -203,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_goodbye_is_empty() {
-        assert_eq!(bye::<Ceremony>().head, [0, 0, 0, 1, 12]);
+        assert_eq!(bye::<Sample>().head, [0, 0, 0, 1, 12]);
         assert!(matches!(decode(&BOUNDS, 12, &[]), Ok(Incoming::Bye)));
         assert!(decode(&BOUNDS, 12, &[0]).is_err());
     }

@@ -18,7 +18,7 @@ use super::{
     relays::Reservations,
     swarm::Behaviour,
 };
-use crate::p2p::{
+use crate::{
     book::host_of,
     events::{Event, EventSender, Reason},
     protocol::{Bounds, Frame, Protocol},

@@ -8,7 +8,7 @@ use std::{
 use libp2p::{Multiaddr, PeerId, identify};
 
 use super::run::Node;
-use crate::p2p::{
+use crate::{
     events::{Event, Refusal},
     protocol::Protocol,
     stream::Names,

@@ -17,7 +17,7 @@ use libp2p::{
 };
 
 use super::{NodeError, door::Door, relays};
-use crate::p2p::stream;
+use crate::stream;
 
 /// Streams that a connection may have at a time: those of all protocols in both directions, and for each operator some more,
 /// for circuits. What a peer sends on a stream that nobody reads is kept, up to 256 KiB.

@@ -35,7 +35,7 @@ use libp2p::{
     core::transport::{Boxed, DialOpts, ListenerId, TransportError, TransportEvent},
 };
 
-use crate::p2p::book::{Host, ip_of, reaches_beyond_this_machine};
+use crate::book::{Host, ip_of, reaches_beyond_this_machine};
 
 /// Handshakes that may be under way: so many with callers from addresses that no operator is known at, as many again with
 /// those from known ones, each for TCP and for UDP.

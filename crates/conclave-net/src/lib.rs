@@ -1,17 +1,12 @@
-//! How operators reach each other: the libp2p node, and the synchronisation of journals.
-//!
-//! A caller starts a [`node`] for one [`protocol`] and takes its events one by one. In a ceremony it gives the
-//! messages to a [`sync::Sync`] and carries out what that says: the node knows nothing of journals and the
-//! synchronisation nothing of sockets.
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
 //!
 //! | Module | What it is |
 //! |---|---|
 //! | [`node`] | the libp2p node: who is dialled, who may stay, one stream for each pair of operators |
 //! | [`events`] | what the node tells its caller |
 //! | [`protocol`] | what a node must know of the messages that it carries |
-//! | [`wire`] | the messages of a ceremony, byte for byte |
-//! | [`sync`] | who lacks which entry of a ceremony's journal: a pure state machine |
-//! | [`twins`] | whether an identity is used by two processes at once |
+//! | [`fields`] | what can be added to a message without those who do not know it being disturbed |
 //! | `courtesy` | the node's own messages, byte for byte |
 //! | `session` | one stream while it lives |
 //! | `frame` | reading and writing frames without trusting the other side |
@@ -22,12 +17,14 @@ pub mod events;
 pub mod fields;
 pub mod node;
 pub mod protocol;
-pub mod sync;
-pub mod twins;
-pub mod wire;
 
 mod book;
 mod courtesy;
 mod frame;
+#[cfg(test)]
+mod sample;
 mod session;
 mod stream;
+
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -26,11 +26,9 @@ use std::sync::Arc;
 
 use libp2p::StreamProtocol;
 
-pub use super::protocol::Bytes;
-use super::{
-    fields::Fields,
-    protocol::{Frame, JOURNAL, Protocol, WireError},
-};
+use conclave_net::fields::Fields;
+pub use conclave_net::protocol::Bytes;
+use conclave_net::protocol::{Frame, JOURNAL, Protocol, WireError};
 
 /// Version of the messages of this module, sent in the [`Hello`].
 pub const PROTOCOL: u16 = 1;
@@ -426,7 +424,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::p2p::protocol::{Bounds, Dialect, HEADER};
+    use conclave_net::{protocol::HEADER, testing::fixed_header};
 
     const LIMITS: FrameLimits = FrameLimits {
         operators: 64,
@@ -434,11 +432,10 @@ mod tests {
         evidence: 1 << 17,
     };
 
-    const BOUNDS: Bounds<Ceremony> = Bounds {
-        operators: 64,
-        limits: LIMITS,
-        dialect: Dialect::Fixed,
-    };
+    /// The beginning of a frame as the node judges it.
+    fn header_of(header: [u8; HEADER]) -> Result<(u8, usize), WireError> {
+        fixed_header::<Ceremony>(64, LIMITS, header)
+    }
 
     #[test]
     fn a_newer_programs_hello_is_read_where_frames_can_grow() {
@@ -479,7 +476,7 @@ mod tests {
 
     fn reread(bytes: &[u8]) -> Result<Message, WireError> {
         let (header, payload) = bytes.split_first_chunk().expect("a header");
-        let (kind, length) = BOUNDS.header(*header)?;
+        let (kind, length) = header_of(*header)?;
         assert_eq!(length, payload.len());
         Message::decode(kind, payload, &LIMITS)
     }
@@ -582,7 +579,7 @@ mod tests {
     fn lengths_are_judged_before_the_payload() {
         let header = |length: u32, kind: u8| {
             let [a, b, c, d] = length.to_be_bytes();
-            BOUNDS.header([a, b, c, d, kind])
+            header_of([a, b, c, d, kind])
         };
         assert_eq!(header(0, 12), Err(WireError::Malformed(12)));
         assert_eq!(header(1, 12), Ok((12, 0)));

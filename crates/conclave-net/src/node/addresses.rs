@@ -19,7 +19,7 @@ use super::{
     operator::Target,
     run::Node,
 };
-use crate::p2p::{
+use crate::{
     book::{Addresses, Backoff, dialable},
     courtesy::{self, Known},
     events::{Obstacle, Reason},

@@ -16,7 +16,7 @@ use super::{
     run::Node,
     swarm::BehaviourEvent,
 };
-use crate::p2p::{
+use crate::{
     book::{Scope, ip_of, scope_of_remote},
     events::{Event, Reason, Refusal},
     protocol::{Bounds, Protocol},

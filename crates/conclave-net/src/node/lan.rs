@@ -9,7 +9,7 @@ use std::time::Instant;
 use libp2p::{Multiaddr, PeerId, mdns};
 
 use super::{operator::Operator, run::Node};
-use crate::p2p::{
+use crate::{
     book::{Scope, dialable},
     protocol::Protocol,
 };

@@ -13,7 +13,7 @@ use super::{
     attempts::Attempts,
     relays::{BadRelays, HEAD_START},
 };
-use crate::p2p::{
+use crate::{
     book::{Addresses, Backoff, Host, Scope},
     courtesy::Known,
     events::Refusal,

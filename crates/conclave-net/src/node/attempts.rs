@@ -9,7 +9,7 @@ use std::{
 use libp2p::{Multiaddr, PeerId, core::transport::TransportError, dns};
 
 use super::run::Node;
-use crate::p2p::{
+use crate::{
     events::{Event, Obstacle, Unreachable},
     protocol::Protocol,
 };

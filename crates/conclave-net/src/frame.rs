@@ -107,23 +107,20 @@ mod tests {
     use futures::io::Cursor;
 
     use super::*;
-    use crate::p2p::wire::{Bytes, Ceremony, FrameLimits, Message};
-    use crate::p2p::{
+    use crate::protocol::Bytes;
+    use crate::sample::{Message, Sample};
+    use crate::{
         fields::{Fields, MAX_FIELDS},
         protocol::MAX_UNKNOWN,
     };
 
-    const BOUNDS: Bounds<Ceremony> = Bounds {
+    const BOUNDS: Bounds<Sample> = Bounds {
         operators: 4,
-        limits: FrameLimits {
-            operators: 4,
-            entry: 1 << 20,
-            evidence: 1 << 20,
-        },
+        limits: (),
         dialect: Dialect::Fixed,
     };
 
-    const GROWING: Bounds<Ceremony> = Bounds {
+    const GROWING: Bounds<Sample> = Bounds {
         dialect: Dialect::Growing,
         ..BOUNDS
     };
@@ -142,12 +139,12 @@ mod tests {
         }
     }
 
-    async fn frames_follow(bounds: &Bounds<Ceremony>, more: usize) {
-        let large = Message::Definition(Bytes::from(vec![7; 300_000]));
+    async fn frames_follow(bounds: &Bounds<Sample>, more: usize) {
+        let large = Message::Note(Bytes::from(vec![7; 300_000]));
         let mut stream = Vec::new();
-        let links = Message::Links(vec![1, 2]);
+        let links = Message::Numbers(vec![1, 2]);
         let said = [
-            (Incoming::Bye, courtesy::bye::<Ceremony>()),
+            (Incoming::Bye, courtesy::bye::<Sample>()),
             (Incoming::Message(large.clone()), large.frame()),
             (Incoming::Message(links.clone()), links.frame()),
         ];
@@ -176,7 +173,7 @@ mod tests {
     /// What a newer program may send: it is passed over, within bounds; an older stream takes none of it.
     #[tokio::test]
     async fn what_is_new_is_passed_over_where_frames_can_grow() {
-        let links = Message::Links(vec![1, 2]);
+        let links = Message::Numbers(vec![1, 2]);
         let fields = Fields::default().with(9, b"of a later version");
         let with_field = links.frame().with_fields(&fields);
         let new_kind = Frame::new(200, &[7; 5000], None).with_fields(&fields);
@@ -205,7 +202,7 @@ mod tests {
         write(&mut stream, &with_field, Dialect::Fixed)
             .await
             .expect("a vector");
-        assert_eq!(stream, bytes(&Message::Links(vec![1, 2])));
+        assert_eq!(stream, bytes(&Message::Numbers(vec![1, 2])));
 
         // Whatever is unknown has its bound, and what is no list of fields is a fault.
         let too_long = u32::try_from(MAX_UNKNOWN + 2 + MAX_FIELDS + 2)
@@ -236,7 +233,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_cut_frame_is_an_error() {
-        let whole = bytes(&Message::Definition(Bytes::from(vec![7; 200_000])));
+        let whole = bytes(&Message::Note(Bytes::from(vec![7; 200_000])));
         for length in [1, 4, 5, 6, 70_000, whole.len() - 1] {
             let mut reader = Cursor::new(&whole[..length]);
             assert!(
@@ -263,7 +260,7 @@ mod tests {
         let (mut near, far) = tokio::io::duplex(1 << 20);
         let writer = tokio::spawn(async move {
             use tokio::io::AsyncWriteExt;
-            let frame = bytes(&Message::Definition(Bytes::from(vec![7; 200_000])));
+            let frame = bytes(&Message::Note(Bytes::from(vec![7; 200_000])));
             for byte in frame {
                 if near.write_all(&[byte]).await.is_err() {
                     break;

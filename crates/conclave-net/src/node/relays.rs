@@ -28,7 +28,7 @@ use libp2p::{
 };
 
 use super::{operator::Operator, run::Node, swarm::Behaviour};
-use crate::p2p::protocol::Protocol;
+use crate::protocol::Protocol;
 
 /// What a direct connection gets before circuits are tried.
 pub(super) const HEAD_START: Duration = Duration::from_secs(1);

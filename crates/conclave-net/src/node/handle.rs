@@ -11,7 +11,7 @@ use std::{
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::mpsc;
 
-use crate::p2p::{
+use crate::{
     events::{Seen, Stopped},
     protocol::{Frame, Protocol},
 };

@@ -7,9 +7,7 @@
 //! | Module | What it is |
 //! |---|---|
 //! | [`cli`] | what a person types and sees |
-//! | [`ceremony`] | one ceremony as an operator lives it: plan, conductor, journal on disk, outputs |
 //! | [`validator`] | `run`: duties, agreement, slashing protection, threshold signing |
 
-pub mod ceremony;
 pub mod cli;
 pub mod validator;

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use conclave::ceremony::wire::{Ceremony, FrameLimits, Hello, Item, Message, PROTOCOL};
-use conclave::ceremony::{product, records};
+use conclave_ceremony::wire::{Ceremony, FrameLimits, Hello, Item, Message, PROTOCOL};
+use conclave_ceremony::{product, records};
 use conclave_cluster::definition::Definition;
 use conclave_cluster::lock::Lock;
 use conclave_dkg::board::{Board, Slot};

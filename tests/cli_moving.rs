@@ -11,7 +11,7 @@ use std::{
     process::{Output, Stdio},
 };
 
-use conclave::ceremony::{files::Disk, retirement};
+use conclave_ceremony::{files::Disk, retirement};
 use conclave_cluster::lock::Lock;
 use conclave_slashing::{Cluster, Guard, Mark};
 use group::conclave;
@@ -852,7 +852,7 @@ fn whatever_became_of_public_files_a_share_has_its_backup_and_moves() {
 /// Only an export takes along a memory that nobody adds to: one that was copied by hand is left out.
 #[test]
 fn what_somebody_made_of_a_folder_by_hand_is_a_backup_whatever_is_in_it() {
-    use conclave::ceremony::{
+    use conclave_ceremony::{
         folder::DataFolder,
         moving::{archive, pack},
     };

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use conclave::ceremony::{
+use conclave_ceremony::{
     files::Disk,
     folder::DataFolder,
     holding,
@@ -955,7 +955,7 @@ fn a_missing_identity_is_missing() {
         "other software keeps it elsewhere: {:?}",
         failed(&result)
     );
-    let open = |row: &conclave::ceremony::verify::Row| {
+    let open = |row: &conclave_ceremony::verify::Row| {
         row.check == "identity of an operator" && matches!(row.outcome, Outcome::NotChecked(_))
     };
     assert!(result.rows.iter().any(open));

@@ -633,7 +633,7 @@ mod tests {
     fn the_exit_codes_of_the_help_of_the_readme_and_of_the_program_are_the_same() {
         use std::collections::BTreeSet;
 
-        use crate::ceremony::problem::Kind;
+        use conclave_ceremony::problem::Kind;
         /// Codes with which a shell tells of a signal.
         const SIGNALS: [u8; 4] = [129, 131, 137, 143];
 

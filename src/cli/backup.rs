@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::ceremony::{
+use conclave_ceremony::{
     backups,
     files::{Disk, is_there},
     folder::{LOCK, VALIDATOR_KEYS},

@@ -1,13 +1,13 @@
 //! `conclave define`: a plan and everybody's records become the definition that all operators join.
 
-use crate::ceremony::define::definition;
-use crate::ceremony::files::{Disk, PUBLIC, is_there};
-use crate::ceremony::folder::DataFolder;
-use crate::ceremony::identity::Identity;
-use crate::ceremony::names::Names;
-use crate::ceremony::plan::{Payout, Plan};
-use crate::ceremony::problem::{Kind, Problem};
-use crate::ceremony::progress::Event;
+use conclave_ceremony::define::definition;
+use conclave_ceremony::files::{Disk, PUBLIC, is_there};
+use conclave_ceremony::folder::DataFolder;
+use conclave_ceremony::identity::Identity;
+use conclave_ceremony::names::Names;
+use conclave_ceremony::plan::{Payout, Plan};
+use conclave_ceremony::problem::{Kind, Problem};
+use conclave_ceremony::progress::Event;
 use conclave_cluster::enr::Enr;
 use conclave_eth::address::Address;
 
@@ -94,7 +94,7 @@ pub(super) fn run(context: &Context, args: &DefineArgs) -> Result<(), Problem> {
     context.output.say(format!(
         "\nWrote {0}. Send this very file to all operators; each runs: conclave join {1}",
         path.display(),
-        crate::ceremony::folder::DEFINITION
+        conclave_ceremony::folder::DEFINITION
     ));
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::ceremony::problem::{Kind, Problem};
+use conclave_ceremony::problem::{Kind, Problem};
 
 /// Starts this program anew, in the place of itself, if variables of ours have line ends that are no part of what they say. A process
 /// cannot change its own environment safely, and every variable is to be read in the same way, wherever that is. For the first moment.

@@ -2,22 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::ceremony::folder::EXITS;
-use crate::{
-    ceremony::{
-        files::{self, Disk, SECRET, is_folder},
-        folder::DataFolder,
-        holding::{self, Holding},
-        problem::{Kind, Problem},
-        retirement,
-    },
-    validator::{
-        control::{Answer, ControlError, Refusal, Request, Wish},
-        exits::{Domain, MAX_FILE_BYTES, PartialExit, Standing, key_text, partial_name},
-        group::Group,
-    },
+use crate::validator::{
+    control::{Answer, ControlError, Refusal, Request, Wish},
+    exits::{Domain, MAX_FILE_BYTES, PartialExit, Standing, key_text, partial_name},
+    group::Group,
 };
 use conclave_beacon::{chain::spec::Pinned, nodes::Nodes};
+use conclave_ceremony::folder::EXITS;
+use conclave_ceremony::{
+    files::{self, Disk, SECRET, is_folder},
+    folder::DataFolder,
+    holding::{self, Holding},
+    problem::{Kind, Problem},
+    retirement,
+};
 use conclave_cluster::lock::Lock;
 use conclave_eth::{chain::time::Time, exit::VoluntaryExit, network::Network};
 

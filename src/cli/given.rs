@@ -20,8 +20,8 @@ use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 use zeroize::Zeroizing;
 
-use crate::ceremony::files::may_be_there;
-use crate::ceremony::problem::{Kind, Problem};
+use conclave_ceremony::files::may_be_there;
+use conclave_ceremony::problem::{Kind, Problem};
 use conclave_eth::recognise::without_bom;
 use conclave_eth::secret_text::Secret;
 use conclave_net::node::{can_dial, can_listen};
@@ -674,7 +674,7 @@ fn host_and_port(text: &str) -> Option<Multiaddr> {
 
 #[cfg(test)]
 mod tests {
-    use crate::ceremony::files::Disk;
+    use conclave_ceremony::files::Disk;
 
     use super::*;
 

@@ -1,11 +1,11 @@
 //! `conclave identity`: make, show and name who you are in a ceremony.
 
-use crate::ceremony::files::Disk;
-use crate::ceremony::folder::{DataFolder, around};
-use crate::ceremony::identity::{Identity, check_new_name};
-use crate::ceremony::problem::Problem;
-use crate::ceremony::progress::Event;
-use crate::ceremony::retirement;
+use conclave_ceremony::files::Disk;
+use conclave_ceremony::folder::{DataFolder, around};
+use conclave_ceremony::identity::{Identity, check_new_name};
+use conclave_ceremony::problem::Problem;
+use conclave_ceremony::progress::Event;
+use conclave_ceremony::retirement;
 
 use super::given::is_quoted;
 use super::output::printable;

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use crate::ceremony::files::Disk;
-use crate::ceremony::folder::MAX_JSON_BYTES;
-use crate::ceremony::plan::{MAX_PLAN_BYTES, Plan};
-use crate::ceremony::problem::{Kind, Problem};
+use conclave_ceremony::files::Disk;
+use conclave_ceremony::folder::MAX_JSON_BYTES;
+use conclave_ceremony::plan::{MAX_PLAN_BYTES, Plan};
+use conclave_ceremony::problem::{Kind, Problem};
 use conclave_cluster::definition::{Definition, DefinitionError, MAX_FILE};
 use conclave_cluster::lock::{Lock, LockError};
 use conclave_eth::network::{MAX_FILE_BYTES, Network};

@@ -19,7 +19,7 @@ use rustix::process;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::ceremony::problem::{Kind, Problem};
+use conclave_ceremony::problem::{Kind, Problem};
 
 use super::output::{Output, obeys_escapes};
 

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::ceremony::files::SECRET;
-use crate::ceremony::problem::Problem;
+use conclave_ceremony::files::SECRET;
+use conclave_ceremony::problem::Problem;
 
 use super::aside::Aside;
 use super::given::mistake;

@@ -24,10 +24,10 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, FromArgMatches};
 
-use crate::ceremony::files::{Disk, is_there};
-use crate::ceremony::folder::{self, CEREMONY, DataFolder};
-use crate::ceremony::holding;
-use crate::ceremony::problem::{Kind, Problem};
+use conclave_ceremony::files::{Disk, is_there};
+use conclave_ceremony::folder::{self, CEREMONY, DataFolder};
+use conclave_ceremony::holding;
+use conclave_ceremony::problem::{Kind, Problem};
 
 pub mod args;
 mod aside;

@@ -8,22 +8,20 @@ use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
-use crate::{
-    ceremony::{
-        files::{Disk, is_there},
-        folder::{DataFolder, IDENTITY, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS},
-        holding::{self, Holding},
-        moving::{
-            self,
-            archive::{self, ArchiveError, Entry, MAX_BYTES, MIN_PASSWORD, Opened, Passphrase},
-        },
-        problem::{Kind, Problem},
-        randomness::weight_seed,
-        restored::{self, RESTORED},
-        retirement::{self, State},
-        verify::{DEPOSIT_FILES, Row, gather, verify_with},
+use crate::validator::node::SOFTWARE;
+use conclave_ceremony::{
+    files::{Disk, is_there},
+    folder::{DataFolder, IDENTITY, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS},
+    holding::{self, Holding},
+    moving::{
+        self,
+        archive::{self, ArchiveError, Entry, MAX_BYTES, MIN_PASSWORD, Opened, Passphrase},
     },
-    validator::node::SOFTWARE,
+    problem::{Kind, Problem},
+    randomness::weight_seed,
+    restored::{self, RESTORED},
+    retirement::{self, State},
+    verify::{DEPOSIT_FILES, Row, gather, verify_with},
 };
 use conclave_cluster::{lock::Lock, report::Outcome, wallets::Wallets};
 use conclave_eth::{network::Network, text::timestamp};

@@ -3,10 +3,8 @@
 
 use serde::Serialize;
 
-use crate::{
-    ceremony::progress::Unreachable,
-    validator::core::{Account, ChainClock, Missed},
-};
+use crate::validator::core::{Account, ChainClock, Missed};
+use conclave_ceremony::progress::Unreachable;
 use conclave_eth::duty::{Kind, Purpose};
 
 /// An operator as events name it.

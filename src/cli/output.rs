@@ -5,8 +5,8 @@ use std::io::{IsTerminal, Write};
 
 use serde::Serialize;
 
-use crate::ceremony::problem::Problem;
-use crate::ceremony::progress::Event;
+use conclave_ceremony::problem::Problem;
+use conclave_ceremony::progress::Event;
 use conclave_eth::text::escaped;
 pub use conclave_eth::text::printable;
 

@@ -7,13 +7,13 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::ceremony::files::{may_be_there, parent};
-use crate::ceremony::folder::EXITS;
-use crate::ceremony::folder::SOCKET;
-use crate::ceremony::folder::{CEREMONY, DEFINITION, IDENTITY, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS};
-use crate::ceremony::problem::{Kind, Problem};
-use crate::ceremony::restored::RESTORED;
-use crate::ceremony::retirement::{RETIRED, UNFINISHED_IMPORT};
+use conclave_ceremony::files::{may_be_there, parent};
+use conclave_ceremony::folder::EXITS;
+use conclave_ceremony::folder::SOCKET;
+use conclave_ceremony::folder::{CEREMONY, DEFINITION, IDENTITY, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS};
+use conclave_ceremony::problem::{Kind, Problem};
+use conclave_ceremony::restored::RESTORED;
+use conclave_ceremony::retirement::{RETIRED, UNFINISHED_IMPORT};
 
 use super::args::{Command, PlanCommand, SlashingCommand};
 

@@ -2,7 +2,7 @@
 //! quotes and dashes, chats put invisible characters between long words. Of what is one word that nobody changes on purpose, all of that can be
 //! removed without guessing.
 
-use crate::ceremony::problem::{Kind, Problem};
+use conclave_ceremony::problem::{Kind, Problem};
 use conclave_eth::address::{Address, AddressError};
 
 use super::given::is_quote;

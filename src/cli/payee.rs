@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::ceremony::plan::{Plan, is_rehearsal_address, refuse_address_of_nobody};
-use crate::ceremony::problem::Problem;
+use conclave_ceremony::plan::{Plan, is_rehearsal_address, refuse_address_of_nobody};
+use conclave_ceremony::problem::Problem;
 use conclave_cluster::definition::Definition;
 use conclave_eth::address::Address;
 use conclave_eth::network::Network;
@@ -155,10 +155,10 @@ pub(super) fn payees(definition: &Definition) -> BTreeSet<(&'static str, Address
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ceremony::define::definition;
-    use crate::ceremony::plan::REHEARSAL_ADDRESS;
-    use crate::ceremony::problem::Kind;
     use crate::cli::output::Output;
+    use conclave_ceremony::define::definition;
+    use conclave_ceremony::plan::REHEARSAL_ADDRESS;
+    use conclave_ceremony::problem::Kind;
     use conclave_cluster::enr::Enr;
     use conclave_crypto::node::NodeKey;
 

@@ -1,12 +1,12 @@
 //! `conclave plan new`: a few questions, or flags, and a plan.
 
-use crate::ceremony::files::{Disk, PUBLIC, is_folder, is_there};
-use crate::ceremony::plan::{
+use conclave_ceremony::files::{Disk, PUBLIC, is_folder, is_there};
+use conclave_ceremony::plan::{
     DEFAULT_GAS_LIMIT, OPERATORS, Payout, Plan, VALIDATORS, check_amounts, check_name, default_threshold,
     tolerance,
 };
-use crate::ceremony::problem::{Kind, Problem};
-use crate::ceremony::progress::Event;
+use conclave_ceremony::problem::{Kind, Problem};
+use conclave_ceremony::progress::Event;
 use conclave_eth::network::Network;
 
 use super::args::PlanArgs;

@@ -5,7 +5,7 @@ use std::io;
 
 use zeroize::Zeroizing;
 
-use crate::ceremony::problem::{Kind, Problem};
+use conclave_ceremony::problem::{Kind, Problem};
 
 use super::{
     given::is_quote,

@@ -6,10 +6,10 @@
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
-use crate::ceremony::addresses::{self, Own};
-use crate::ceremony::conductor::network_problem;
-use crate::ceremony::folder::DataFolder;
-use crate::ceremony::problem::{Kind, Problem};
+use conclave_ceremony::addresses::{self, Own};
+use conclave_ceremony::conductor::network_problem;
+use conclave_ceremony::folder::DataFolder;
+use conclave_ceremony::problem::{Kind, Problem};
 use conclave_crypto::node::NodePublicKey;
 use conclave_net::node::{can_dial, check_peers, check_ports, is_for_everybody, peer_id};
 
@@ -204,7 +204,7 @@ mod tests {
 
     use super::super::given::Several;
     use super::*;
-    use crate::ceremony::files::Disk;
+    use conclave_ceremony::files::Disk;
     use conclave_crypto::node::NodeKey;
     use conclave_net::node::{can_listen, peer_id};
 

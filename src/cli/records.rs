@@ -4,8 +4,8 @@
 //! as quoted. An ENR is one word of letters, digits, - and _, and says itself how long it is: so all of that can be removed
 //! without guessing.
 
-use crate::ceremony::identity::check_new_name;
-use crate::ceremony::problem::Problem;
+use conclave_ceremony::identity::check_new_name;
+use conclave_ceremony::problem::Problem;
 use conclave_cluster::enr::Enr;
 use conclave_eth::secret_text::{Secret, quoted};
 

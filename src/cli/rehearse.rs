@@ -7,17 +7,17 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use crate::ceremony::define::definition;
-use crate::ceremony::files::{Disk, PUBLIC, is_there};
-use crate::ceremony::folder::{DataFolder, MAX_JSON_BYTES};
-use crate::ceremony::identity::Identity;
-use crate::ceremony::names::Names;
-use crate::ceremony::plan::{Payout, Plan, default_threshold};
-use crate::ceremony::problem::{Kind, Problem};
-use crate::ceremony::progress::Event;
-use crate::ceremony::publication::key_file_names;
-use crate::ceremony::randomness::weight_seed;
-use crate::ceremony::verify::{gather, verify};
+use conclave_ceremony::define::definition;
+use conclave_ceremony::files::{Disk, PUBLIC, is_there};
+use conclave_ceremony::folder::{DataFolder, MAX_JSON_BYTES};
+use conclave_ceremony::identity::Identity;
+use conclave_ceremony::names::Names;
+use conclave_ceremony::plan::{Payout, Plan, default_threshold};
+use conclave_ceremony::problem::{Kind, Problem};
+use conclave_ceremony::progress::Event;
+use conclave_ceremony::publication::key_file_names;
+use conclave_ceremony::randomness::weight_seed;
+use conclave_ceremony::verify::{gather, verify};
 use conclave_cluster::lock::Lock;
 use conclave_cluster::report::Outcome;
 use conclave_crypto::bls::{PublicKey, SecretKey, Signature};
@@ -371,7 +371,7 @@ fn read_lock(folders: &[PathBuf]) -> Result<Lock, Problem> {
     let disk = Disk::new();
     let mut locks = folders
         .iter()
-        .map(|root| disk.read(&root.join(crate::ceremony::folder::LOCK), MAX_JSON_BYTES));
+        .map(|root| disk.read(&root.join(conclave_ceremony::folder::LOCK), MAX_JSON_BYTES));
     let first = locks.next().ok_or_else(|| failed("there is no operator"))??;
     for lock in locks {
         if lock? != first {
@@ -431,7 +431,7 @@ fn shares(folders: &[PathBuf], v: usize) -> Result<Vec<SecretKey>, Problem> {
     folders
         .par_iter()
         .map(|root| {
-            let keys = root.join(crate::ceremony::folder::VALIDATOR_KEYS);
+            let keys = root.join(conclave_ceremony::folder::VALIDATOR_KEYS);
             let keystore = Keystore::from_json(&disk.read_secret(&keys.join(&json), MAX_KEY_BYTES)?)
                 .map_err(|error| failed(&error.to_string()))?;
             let password = Password::from_bytes(&disk.read_secret(&keys.join(&password), MAX_KEY_BYTES)?)

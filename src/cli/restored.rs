@@ -2,14 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::{
-    ceremony::{
-        files::has_name,
-        folder::DataFolder,
-        problem::{Kind, Problem},
-        restored,
-    },
-    validator::{group::Group, overview::words},
+use crate::validator::{group::Group, overview::words};
+use conclave_ceremony::{
+    files::has_name,
+    folder::DataFolder,
+    problem::{Kind, Problem},
+    restored,
 };
 use conclave_slashing::{Cluster, Guard, Mark};
 
@@ -227,12 +225,10 @@ pub(super) fn named(group: &Group, operator: u16, given: &[String]) -> Result<BT
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        ceremony::{
-            files::{Disk, crashing_disk},
-            restored::RESTORED,
-        },
-        validator::group::Operator,
+    use crate::validator::group::Operator;
+    use conclave_ceremony::{
+        files::{Disk, crashing_disk},
+        restored::RESTORED,
     };
     use conclave_crypto::node::NodeKey;
     use conclave_slashing::ValidatorKeys;

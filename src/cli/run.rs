@@ -10,30 +10,28 @@ use std::{
 use libp2p::Multiaddr;
 
 use crate::validator::exits::files::ExitFiles;
-use crate::{
-    ceremony::{
-        addresses, backups,
-        conductor::network_problem,
-        files::Disk,
-        folder::DataFolder,
-        holding,
-        plan::tolerance,
-        problem::{Kind, Problem},
-        progress, retirement, secrecy,
-    },
-    validator::{
-        core::Stop,
-        group::Group,
-        node::{self, Control, Ended, News, RunError, SOFTWARE, Setup},
-        overview::Overview,
-        pulse::Pulse,
-    },
+use crate::validator::{
+    core::Stop,
+    group::Group,
+    node::{self, Control, Ended, News, RunError, SOFTWARE, Setup},
+    overview::Overview,
+    pulse::Pulse,
 };
 use conclave_beacon::{
     answers::{RegistrationMessage, SignedRegistration},
     chain::spec::Pinned,
     http::{Address, Node},
     nodes::Nodes,
+};
+use conclave_ceremony::{
+    addresses, backups,
+    conductor::network_problem,
+    files::Disk,
+    folder::DataFolder,
+    holding,
+    plan::tolerance,
+    problem::{Kind, Problem},
+    progress, retirement, secrecy,
 };
 use conclave_cluster::{
     definition::Definition, lock::DistributedValidator, report::Outcome as Checked, wallets::Wallets,

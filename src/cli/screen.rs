@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::ceremony::progress::{Event, Link, OperatorProgress, Snapshot, Step};
+use conclave_ceremony::progress::{Event, Link, OperatorProgress, Snapshot, Step};
 
 use super::{
     flapping::{Flapping, Telling},

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use clap::CommandFactory;
 
-use crate::ceremony::files::{Disk, PUBLIC, is_folder};
-use crate::ceremony::problem::Problem;
+use conclave_ceremony::files::{Disk, PUBLIC, is_folder};
+use conclave_ceremony::problem::Problem;
 
 use super::args::Cli;
 

@@ -7,15 +7,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{
-    ceremony::problem::{Kind, Problem},
-    validator::{
-        monitoring::{self, Look, MOST_VALIDATORS},
-        node::{Describe, News},
-        overview::{Overview, view::View},
-        pulse::Pulse,
-    },
+use crate::validator::{
+    monitoring::{self, Look, MOST_VALIDATORS},
+    node::{Describe, News},
+    overview::{Overview, view::View},
+    pulse::Pulse,
 };
+use conclave_ceremony::problem::{Kind, Problem};
 
 use super::{aside::Aside, live::Live, news::Event, output::Output, run::now_ms, watcher::Watcher};
 

@@ -5,7 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use crate::ceremony::{
+use conclave_ceremony::{
     files::{Cause, Disk, PUBLIC, SECRET, has_name},
     folder::DataFolder,
     holding,
@@ -398,7 +398,7 @@ fn list(keys: &[Key]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ceremony::files::crashing_disk;
+    use conclave_ceremony::files::crashing_disk;
     use conclave_slashing::ValidatorKeys;
 
     fn cluster() -> Cluster {

@@ -4,17 +4,15 @@ use std::{sync::mpsc, thread, time::Duration};
 
 use serde::Serialize;
 
-use crate::{
-    ceremony::{
-        files::{self, Disk},
-        folder::LOCK,
-        problem::{Kind, Problem},
-        restored, retirement,
-    },
-    validator::{
-        control::{self, Answer, ControlError, Request},
-        overview::view::View,
-    },
+use crate::validator::{
+    control::{self, Answer, ControlError, Request},
+    overview::view::View,
+};
+use conclave_ceremony::{
+    files::{self, Disk},
+    folder::LOCK,
+    problem::{Kind, Problem},
+    restored, retirement,
 };
 
 use super::{

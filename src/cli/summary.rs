@@ -5,10 +5,10 @@ use std::fmt::Write;
 
 use console::{Alignment, measure_text_width, pad_str};
 
-use crate::ceremony::names::Names;
-use crate::ceremony::plan::{is_rehearsal_address, tolerance};
-use crate::ceremony::problem::{Kind, Problem};
-use crate::ceremony::progress::Event;
+use conclave_ceremony::names::Names;
+use conclave_ceremony::plan::{is_rehearsal_address, tolerance};
+use conclave_ceremony::problem::{Kind, Problem};
+use conclave_ceremony::progress::Event;
 use conclave_cluster::definition::{Definition, SignatureStatus};
 use conclave_crypto::node::NodePublicKey;
 use conclave_eth::address::Address;
@@ -127,7 +127,7 @@ pub fn text(
     out
 }
 
-fn tolerance_of(definition: &Definition) -> crate::ceremony::plan::Tolerance {
+fn tolerance_of(definition: &Definition) -> conclave_ceremony::plan::Tolerance {
     let n = u32::try_from(definition.operators.len()).unwrap_or(u32::MAX);
     tolerance(n, u32::try_from(definition.threshold).unwrap_or(u32::MAX))
 }
@@ -237,8 +237,8 @@ fn ranges(numbers: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ceremony::define::definition;
-    use crate::ceremony::plan::Plan;
+    use conclave_ceremony::define::definition;
+    use conclave_ceremony::plan::Plan;
     use conclave_cluster::enr::Enr;
     use conclave_crypto::node::NodeKey;
 
@@ -255,7 +255,7 @@ mod tests {
         let mut names = Names::default();
         names.insert(&keys[0].public(), "ann");
         let text = text(&definition, network, &names, Some(&keys[1].public()));
-        let address = crate::ceremony::plan::REHEARSAL_ADDRESS.to_checksum();
+        let address = conclave_ceremony::plan::REHEARSAL_ADDRESS.to_checksum();
         let hash = hex::encode(definition.definition_hash());
         for part in [
             "Friends",

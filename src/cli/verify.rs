@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use crate::ceremony::files::Disk;
-use crate::ceremony::problem::{Kind, Problem, Remedy};
-use crate::ceremony::progress::Event;
-use crate::ceremony::randomness::weight_seed;
-use crate::ceremony::secrecy;
-use crate::ceremony::verify::{Material, Row, Verification, gather, network_of, verify_with};
+use conclave_ceremony::files::Disk;
+use conclave_ceremony::problem::{Kind, Problem, Remedy};
+use conclave_ceremony::progress::Event;
+use conclave_ceremony::randomness::weight_seed;
+use conclave_ceremony::secrecy;
+use conclave_ceremony::verify::{Material, Row, Verification, gather, network_of, verify_with};
 use conclave_cluster::report::Outcome;
 use conclave_cluster::wallets::Wallets;
 use conclave_eth::network::Network;

@@ -1,6 +1,6 @@
 //! `--contract-wallet` and `--execution-client`: what is known of wallets that are contracts.
 
-use crate::ceremony::{
+use conclave_ceremony::{
     execution::ExecutionClient,
     problem::{Kind, Problem},
 };

@@ -18,7 +18,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::ceremony::folder::SOCKET;
+use conclave_ceremony::folder::SOCKET;
 use conclave_eth::recognise::why_no_json;
 
 /// Most bytes of a request, with the end of its line.

@@ -13,11 +13,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::CommandCargoExt;
-use conclave::ceremony::define::definition;
-use conclave::ceremony::files::Disk;
-use conclave::ceremony::folder::DataFolder;
-use conclave::ceremony::identity::Identity;
-use conclave::ceremony::plan::Plan;
+use conclave_ceremony::define::definition;
+use conclave_ceremony::files::Disk;
+use conclave_ceremony::folder::DataFolder;
+use conclave_ceremony::identity::Identity;
+use conclave_ceremony::plan::Plan;
 use conclave_cluster::definition::Definition;
 use conclave_cluster::lock::Lock;
 use conclave_crypto::node::NodeKey;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use conclave::ceremony::wire::{Ceremony, FrameLimits, Message};
+use conclave_ceremony::wire::{Ceremony, FrameLimits, Message};
 use conclave_net::{
     events::{Event, Reason, Refusal},
     node::{self, Command, Config, NodeError},

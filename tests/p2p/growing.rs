@@ -1,13 +1,11 @@
 //! Programs of different ages: they speak what both know, and the older one gets byte for byte what it always got.
 
-use conclave::{
-    ceremony::wire::{Ceremony, FrameLimits, Message as Entry},
-    validator::{
-        memory::Proofs,
-        node::Run,
-        wire::{Abilities, Hello, Limits, Message, PROTOCOL},
-    },
+use conclave::validator::{
+    memory::Proofs,
+    node::Run,
+    wire::{Abilities, Hello, Limits, Message, PROTOCOL},
 };
+use conclave_ceremony::wire::{Ceremony, FrameLimits, Message as Entry};
 use conclave_net::{
     fields::Fields,
     node::Config,

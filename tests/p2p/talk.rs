@@ -106,12 +106,12 @@ async fn another_protocol_is_carried_as_well() {
 async fn two_protocols_do_not_mix() {
     let mut hub = Node::start(config(1, 2, &[LOOPBACK], &[])).await;
     let group = (1..=2).map(|operator| key(operator).public()).collect();
-    let limits = conclave::ceremony::wire::FrameLimits {
+    let limits = conclave_ceremony::wire::FrameLimits {
         operators: 2,
         entry: 1,
         evidence: 1,
     };
-    let other = Config::<conclave::ceremony::wire::Ceremony> {
+    let other = Config::<conclave_ceremony::wire::Ceremony> {
         peers: vec![hub.addresses[0].clone()],
         ..Config::new(key(2), group, limits)
     };

@@ -2,10 +2,8 @@
 
 use libp2p::{Multiaddr, multiaddr};
 
-use crate::{
-    ceremony::progress::Unreachable,
-    cli::{flapping::Telling, news::Event, output::printable},
-};
+use crate::cli::{flapping::Telling, news::Event, output::printable};
+use conclave_ceremony::progress::Unreachable;
 use conclave_net::{
     events::{Event as NetEvent, Refusal},
     protocol::JOURNAL,

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::ceremony::files::{Disk, SECRET};
-use crate::ceremony::folder::{DataFolder, EXITS};
+use conclave_ceremony::files::{Disk, SECRET};
+use conclave_ceremony::folder::{DataFolder, EXITS};
 
 use super::{MAX_FILE_BYTES, Shelf};
 
@@ -77,7 +77,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let old = ExitFiles::at(&Disk::new(), dir.path());
             old.keep("part", b"the old part").unwrap();
-            let full = ExitFiles::at(&crate::ceremony::files::crashing_disk(k).0, dir.path());
+            let full = ExitFiles::at(&conclave_ceremony::files::crashing_disk(k).0, dir.path());
             let kept = full.keep("part", b"the new part");
             let found = ExitFiles::at(&Disk::new(), dir.path()).load();
             assert_eq!(found.len(), 1);

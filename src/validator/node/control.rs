@@ -16,8 +16,8 @@ use tokio::{
     time::timeout,
 };
 
-use crate::ceremony::folder::SOCKET;
 use crate::validator::control::{Answer, MAX_ANSWER, MAX_REQUEST, Reach, Refusal, Request, line};
+use conclave_ceremony::folder::SOCKET;
 use conclave_eth::exit::VoluntaryExit;
 
 use super::exits::Exits;

@@ -45,15 +45,13 @@ use super::{
     pulse::Pulse,
     wire::{Limits, Message},
 };
-use crate::{
-    ceremony::folder::SOCKET,
-    validator::observed::{Dissenter, ExitStands, Peer, Seen, Votes},
-};
+use crate::validator::observed::{Dissenter, ExitStands, Peer, Seen, Votes};
 use conclave_beacon::{
     answers::SignedRegistration,
     chain::spec::{Chain, Mismatch, Pinned},
     nodes::{Health, Nodes},
 };
+use conclave_ceremony::folder::SOCKET;
 use conclave_consensus::NodeSignatures;
 use conclave_eth::{
     chain::{block::BlockSchemas, time::Time},

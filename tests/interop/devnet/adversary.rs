@@ -22,12 +22,6 @@ use std::{
 
 use clap::Parser;
 use conclave::{
-    ceremony::{
-        addresses,
-        files::Disk,
-        folder::{DataFolder, EXITS},
-        holding,
-    },
     cli::input,
     validator::{
         exits::{Domain, PartialExit, files::ExitFiles},
@@ -42,6 +36,12 @@ use conclave_beacon::{
     chain::spec::Pinned,
     http::{Address, Node},
     nodes::Nodes,
+};
+use conclave_ceremony::{
+    addresses,
+    files::Disk,
+    folder::{DataFolder, EXITS},
+    holding,
 };
 use conclave_consensus::{
     NodeSignatures, Signatures,

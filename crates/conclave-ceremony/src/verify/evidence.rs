@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Item, Row, Verification, checks};
-use crate::ceremony::{
+use crate::{
     names::Names,
     problem::{Remedy, Unread},
     product,

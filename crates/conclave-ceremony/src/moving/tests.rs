@@ -4,7 +4,7 @@ use super::{
     archive::{ArchiveError, Passphrase, seal_with},
     *,
 };
-use crate::ceremony::{
+use crate::{
     files::{PUBLIC, crashing_disk},
     folder::IDENTITY,
     retirement::{RETIRED, refuse},
@@ -433,7 +433,7 @@ fn a_backup_holds_everything_but_what_was_signed_and_bears_the_mark() {
 fn a_backup_holds_no_seed_and_no_publication_that_is_not_finished() {
     let dir = tempfile::tempdir().unwrap();
     house(dir.path());
-    let attempts = crate::ceremony::attempt::Attempts::new(Disk::new(), &dir.path().join(CEREMONY));
+    let attempts = crate::attempt::Attempts::new(Disk::new(), &dir.path().join(CEREMONY));
     let seed = attempts.create_seed(1).unwrap();
     attempts.create_seed(12).unwrap();
     attempts.create_seed(3).unwrap();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{IdentityItem, Item, Known, Material, SlashingProtection, Verification};
-use crate::ceremony::{
+use crate::{
     folder::IDENTITY,
     identity::parse_key,
     keystores::{self, KeyFile, Places, Shut},

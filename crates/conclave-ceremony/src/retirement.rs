@@ -159,7 +159,7 @@ pub fn refuse(disk: &Disk, root: &Path) -> Result<(), Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ceremony::problem::Kind;
+    use crate::problem::Kind;
 
     #[test]
     fn a_mark_says_where_the_share_went() {

@@ -125,7 +125,7 @@ fn text(book: &[(u16, Vec<Multiaddr>)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ceremony::files::{Disk, crashing_disk};
+    use crate::files::{Disk, crashing_disk};
 
     #[test]
     fn what_was_kept_is_read_and_rubbish_is_left_out() {

@@ -375,7 +375,7 @@ mod tests {
         }
         publication::begin(
             &folder,
-            &crate::ceremony::staging::Proven::unopened(&folder, 1, 1),
+            &crate::staging::Proven::unopened(&folder, 1, 1),
             &[("deposit-data.json".into(), b"[]".to_vec())],
             None,
             b"{}",

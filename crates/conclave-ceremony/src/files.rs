@@ -624,7 +624,7 @@ impl Disk {
 }
 
 /// The folder of a path; "." if the path has none.
-pub(crate) fn parent(path: &Path) -> &Path {
+pub fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -654,8 +654,8 @@ fn link_then_unlink(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// A disk that "crashes" before the k-th operation and stays dead, for tests of this layer and of those above.
-#[cfg(test)]
-pub(crate) fn crashing_disk(k: usize) -> (Disk, Arc<std::sync::atomic::AtomicUsize>) {
+#[cfg(any(test, feature = "testing"))]
+pub fn crashing_disk(k: usize) -> (Disk, Arc<std::sync::atomic::AtomicUsize>) {
     use std::sync::atomic::{AtomicUsize, Ordering};
     let done = Arc::new(AtomicUsize::new(0));
     let counter = done.clone();

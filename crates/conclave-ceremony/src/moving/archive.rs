@@ -24,7 +24,7 @@ use super::super::{
     restored::RESTORED,
 };
 use super::{first, tape};
-use crate::ceremony::folder::EXITS;
+use crate::folder::EXITS;
 
 /// Most bytes of an archive.
 pub const MAX_BYTES: u64 = 1 << 30;

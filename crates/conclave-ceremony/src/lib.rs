@@ -1,5 +1,5 @@
-//! One ceremony as an operator lives it: the plan that people agreed on, the identity, the data folder, the
-//! journal on disk and the files that come out.
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
 //!
 //! | Module | What it is |
 //! |---|---|

@@ -199,8 +199,7 @@ fn of_the_moment(name: &str) -> bool {
     let in_ceremony = name
         .strip_prefix(CEREMONY)
         .and_then(|rest| rest.strip_prefix('/'));
-    in_ceremony.is_some_and(|name| matches!(name, "in-use" | "run.sock.new"))
-        || name == crate::ceremony::folder::SOCKET
+    in_ceremony.is_some_and(|name| matches!(name, "in-use" | "run.sock.new")) || name == crate::folder::SOCKET
 }
 
 /// Retires a folder and writes its archive under a name that is free: steps 2 to 4. `when` is the time for people.

@@ -21,7 +21,7 @@ pub(super) enum Cause {
     /// Everything is here that finishing takes, and nobody else is.
     Alone,
     /// Operators who are connected have not said for a while what the ceremony waits for.
-    Quiet(u32, Option<crate::ceremony::progress::Step>),
+    Quiet(u32, Option<crate::progress::Step>),
 }
 
 /// Since when each of them has held without a break: what one waits for does not count for another, and what was over begins anew.

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::ceremony::backups;
-use crate::ceremony::problem::{Kind, Problem};
-use crate::ceremony::publication;
-use crate::ceremony::staging::KeyDeriver;
-use crate::ceremony::view::how_to_begin;
+use crate::backups;
+use crate::problem::{Kind, Problem};
+use crate::publication;
+use crate::staging::KeyDeriver;
+use crate::view::how_to_begin;
 use conclave_dkg::board::{Data, Slot};
 use conclave_dkg::body::Reason;
 use conclave_dkg::entry::Step;

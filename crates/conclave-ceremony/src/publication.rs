@@ -33,7 +33,7 @@ pub(super) const STAGED_FILES: &str = "out";
 /// Names and hashes of 20,000 key files and 256 deposit files.
 const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 /// A keystore is less than 2 KB.
-pub(crate) const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
+pub const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
 /// Deposit files of 10,000 validators have about 7 MB.
 const MAX_OUTPUT_BYTES: u64 = super::folder::MAX_JSON_BYTES;
 

@@ -8,7 +8,7 @@ use std::{
 use serde::de::IgnoredAny;
 
 use super::{IdentityItem, Item, Material, SlashingProtection};
-use crate::ceremony::{
+use crate::{
     conductor::{EVIDENCE, TRANSCRIPT},
     files::{Disk, is_folder, may_be_there},
     folder::{

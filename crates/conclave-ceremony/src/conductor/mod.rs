@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
-use crate::ceremony::sync::Sync;
-use crate::ceremony::wire::{Ceremony, Message};
+use crate::sync::Sync;
+use crate::wire::{Ceremony, Message};
 use conclave_cluster::definition::Definition;
 use conclave_cluster::lock::Lock;
 use conclave_crypto::bls::PublicKey;

@@ -3,14 +3,14 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
-use crate::ceremony::addresses;
-use crate::ceremony::backups;
-use crate::ceremony::problem::Problem;
-use crate::ceremony::progress::{Event, Unreachable};
+use crate::addresses;
+use crate::backups;
+use crate::problem::Problem;
+use crate::progress::{Event, Unreachable};
 
-use crate::ceremony::sync::{Difference, Output};
-use crate::ceremony::twins::Twin;
-use crate::ceremony::wire::{Message, PROTOCOL, Verdict};
+use crate::sync::{Difference, Output};
+use crate::twins::Twin;
+use crate::wire::{Message, PROTOCOL, Verdict};
 use conclave_cluster::definition::Definition;
 use conclave_dkg::board::Slot;
 use conclave_dkg::entry::{Entry, Id, Step};

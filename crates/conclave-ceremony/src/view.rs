@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::ceremony::sync::Ledger;
-use crate::ceremony::wire::{Bytes, Item, Verdict};
+use crate::sync::Ledger;
+use crate::wire::{Bytes, Item, Verdict};
 use conclave_dkg::board::{Board, Data, Slot};
 use conclave_dkg::entry::{Id, Step};
 use conclave_dkg::evidence::{Finding, Kind};

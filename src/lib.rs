@@ -7,7 +7,5 @@
 //! | Module | What it is |
 //! |---|---|
 //! | [`cli`] | what a person types and sees |
-//! | [`validator`] | `run`: duties, agreement, slashing protection, threshold signing |
 
 pub mod cli;
-pub mod validator;

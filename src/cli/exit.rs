@@ -2,11 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::validator::{
-    control::{Answer, ControlError, Refusal, Request, Wish},
-    exits::{Domain, MAX_FILE_BYTES, PartialExit, Standing, key_text, partial_name},
-    group::Group,
-};
 use conclave_beacon::{chain::spec::Pinned, nodes::Nodes};
 use conclave_ceremony::folder::EXITS;
 use conclave_ceremony::{
@@ -18,6 +13,11 @@ use conclave_ceremony::{
 };
 use conclave_cluster::lock::Lock;
 use conclave_eth::{chain::time::Time, exit::VoluntaryExit, network::Network};
+use conclave_validator::{
+    control::{Answer, ControlError, Refusal, Request, Wish},
+    exits::{Domain, MAX_FILE_BYTES, PartialExit, Standing, key_text, partial_name},
+    group::Group,
+};
 
 use super::{
     Context,

@@ -1,7 +1,7 @@
 //! What a running node says of voluntary exits.
 
-use crate::validator::node::ExitNews;
 use conclave_eth::exit::VoluntaryExit;
+use conclave_validator::node::ExitNews;
 
 use super::{
     news::{Event, Who},

@@ -5,17 +5,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::validator::exits::files::ExitFiles;
-use crate::validator::{
-    control::{self, Answer, ControlError, Request},
-    exits::{self, Combined, Lacking, MAX_FILE_BYTES, PartialExit, signed_file, signed_name},
-};
 use conclave_ceremony::folder::EXITS;
 use conclave_ceremony::{
     files::{Cause, Disk, FileError, SECRET, is_folder, is_there},
     problem::{Kind, Problem},
 };
 use conclave_eth::exit::VoluntaryExit;
+use conclave_validator::exits::files::ExitFiles;
+use conclave_validator::{
+    control::{self, Answer, ControlError, Request},
+    exits::{self, Combined, Lacking, MAX_FILE_BYTES, PartialExit, signed_file, signed_name},
+};
 
 use super::{
     Context,

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::validator::overview::view::View;
+use conclave_monitor::overview::view::View;
 
 use super::{
     output::{Output, obeys_escapes},

@@ -1,6 +1,6 @@
 //! The log of `run`: warnings on standard error, or everything worth knowing in a file.
 //!
-//! `CONCLAVE_LOG` chooses what is logged, as `tracing-subscriber` reads it: `debug`, or `warn,conclave::validator=debug`.
+//! `CONCLAVE_LOG` chooses what is logged, as `tracing-subscriber` reads it: `debug`, or `warn,conclave_validator=debug`.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -89,7 +89,7 @@ fn filter(chosen: Option<&str>, to_file: bool) -> Result<EnvFilter, Problem> {
         Problem::bad_input(
             format!("{VARIABLE} cannot be understood"),
             error,
-            "write a level such as debug, or parts with levels such as warn,conclave::validator=debug",
+            "write a level such as debug, or parts with levels such as warn,conclave_validator=debug",
         )
     })
 }

@@ -8,7 +8,6 @@ use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
-use crate::validator::node::SOFTWARE;
 use conclave_ceremony::{
     files::{Disk, is_there},
     folder::{DataFolder, IDENTITY, LOCK, SLASHING_PROTECTION, VALIDATOR_KEYS},
@@ -26,6 +25,7 @@ use conclave_ceremony::{
 use conclave_cluster::{lock::Lock, report::Outcome, wallets::Wallets};
 use conclave_eth::{network::Network, text::timestamp};
 use conclave_slashing::{Cluster, Guard, Mark};
+use conclave_validator::node::SOFTWARE;
 
 use super::{
     Context,

@@ -3,9 +3,9 @@
 
 use serde::Serialize;
 
-use crate::validator::core::{Account, ChainClock, Missed};
 use conclave_ceremony::progress::Unreachable;
 use conclave_eth::duty::{Kind, Purpose};
+use conclave_validator::core::{Account, ChainClock, Missed};
 
 /// An operator as events name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

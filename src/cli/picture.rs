@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::validator::overview::{
+use conclave_monitor::overview::{
     view::{Link, OperatorView, State, StepView, ValidatorView, View},
     words::{brief, count, offset, span},
 };
@@ -361,7 +361,7 @@ pub(super) fn up(view: &View) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::validator::overview::view::{ExitView, ForkView, LastVote, NodeView, ValidatorsView};
+    use conclave_monitor::overview::view::{ExitView, ForkView, LastVote, NodeView, ValidatorsView};
 
     fn view() -> View {
         let operator = |operator: u16, name: &str, link, participation: &str| OperatorView {

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use crate::validator::{group::Group, overview::words};
 use conclave_ceremony::{
     files::has_name,
     folder::DataFolder,
     problem::{Kind, Problem},
     restored,
 };
+use conclave_monitor::overview::words;
 use conclave_slashing::{Cluster, Guard, Mark};
+use conclave_validator::group::Group;
 
 use super::{
     Context,
@@ -225,13 +226,13 @@ pub(super) fn named(group: &Group, operator: u16, given: &[String]) -> Result<BT
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::validator::group::Operator;
     use conclave_ceremony::{
         files::{Disk, crashing_disk},
         restored::RESTORED,
     };
     use conclave_crypto::node::NodeKey;
     use conclave_slashing::ValidatorKeys;
+    use conclave_validator::group::Operator;
 
     fn cluster() -> Cluster {
         let keys = ValidatorKeys {

@@ -9,14 +9,6 @@ use std::{
 
 use libp2p::Multiaddr;
 
-use crate::validator::exits::files::ExitFiles;
-use crate::validator::{
-    core::Stop,
-    group::Group,
-    node::{self, Control, Ended, News, RunError, SOFTWARE, Setup},
-    overview::Overview,
-    pulse::Pulse,
-};
 use conclave_beacon::{
     answers::{RegistrationMessage, SignedRegistration},
     chain::spec::Pinned,
@@ -38,8 +30,16 @@ use conclave_cluster::{
 };
 use conclave_crypto::node::{NodeKey, NodePublicKey};
 use conclave_eth::{network::Network, recognise::without_bom};
+use conclave_monitor::overview::Overview;
 use conclave_net::node::peer_id;
 use conclave_slashing::Cluster;
+use conclave_validator::exits::files::ExitFiles;
+use conclave_validator::{
+    core::Stop,
+    group::Group,
+    node::{self, Control, Ended, News, RunError, SOFTWARE, Setup},
+    pulse::Pulse,
+};
 
 use super::{
     Context,

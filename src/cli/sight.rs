@@ -7,13 +7,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::validator::{
+use conclave_ceremony::problem::{Kind, Problem};
+use conclave_monitor::{
     monitoring::{self, Look, MOST_VALIDATORS},
-    node::{Describe, News},
     overview::{Overview, view::View},
+};
+use conclave_validator::{
+    node::{Describe, News},
     pulse::Pulse,
 };
-use conclave_ceremony::problem::{Kind, Problem};
 
 use super::{aside::Aside, live::Live, news::Event, output::Output, run::now_ms, watcher::Watcher};
 

@@ -4,16 +4,14 @@ use std::{sync::mpsc, thread, time::Duration};
 
 use serde::Serialize;
 
-use crate::validator::{
-    control::{self, Answer, ControlError, Request},
-    overview::view::View,
-};
 use conclave_ceremony::{
     files::{self, Disk},
     folder::LOCK,
     problem::{Kind, Problem},
     restored, retirement,
 };
+use conclave_monitor::overview::view::View;
+use conclave_validator::control::{self, Answer, ControlError, Request};
 
 use super::{
     Context,

@@ -1,15 +1,15 @@
 //! Programs of different ages: they speak what both know, and the older one gets byte for byte what it always got.
 
-use conclave::validator::{
-    memory::Proofs,
-    node::Run,
-    wire::{Abilities, Hello, Limits, Message, PROTOCOL},
-};
 use conclave_ceremony::wire::{Ceremony, FrameLimits, Message as Entry};
 use conclave_net::{
     fields::Fields,
     node::Config,
     protocol::{Frame, Protocol, WireError},
+};
+use conclave_validator::{
+    memory::Proofs,
+    node::Run,
+    wire::{Abilities, Hello, Limits, Message, PROTOCOL},
 };
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol, multiaddr::Protocol as Part, swarm::SwarmEvent};

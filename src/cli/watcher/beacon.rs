@@ -1,13 +1,11 @@
 //! Beacon nodes and their chain.
 
-use crate::{
-    cli::{news::Event, output::printable},
-    validator::overview::words::{UNSIGNED_FORK, fails, parts, silent, span},
-};
+use crate::cli::{news::Event, output::printable};
 use conclave_beacon::{
     chain::spec::Chain,
     nodes::{Health, State},
 };
+use conclave_monitor::overview::words::{UNSIGNED_FORK, fails, parts, silent, span};
 
 use super::{Told, Watcher};
 

@@ -2,18 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use crate::{
-    cli::{
-        news::{self, Event},
-        output::printable,
-    },
-    validator::{
-        core::{Account, Cause, Decision, Missed},
-        node::Delivery,
-        overview::words::brief,
-    },
+use crate::cli::{
+    news::{self, Event},
+    output::printable,
 };
 use conclave_eth::duty::Purpose;
+use conclave_monitor::overview::words::brief;
+use conclave_validator::{
+    core::{Account, Cause, Decision, Missed},
+    node::Delivery,
+};
 
 use super::{Told, Watcher};
 

@@ -24,14 +24,12 @@ use libp2p::{Multiaddr, PeerId};
 
 use standing::Leaving;
 
-use crate::validator::observed::Dissenter;
-use crate::validator::{
-    node::{ExitNews, News},
-    overview::words::{span, stood_still},
-};
 use conclave_beacon::chain::spec::Parting;
 use conclave_eth::{chain::time::Time, duty::Purpose};
+use conclave_monitor::overview::words::{span, stood_still};
 use conclave_slashing::{Mark, Start};
+use conclave_validator::node::{ExitNews, News};
+use conclave_validator::observed::Dissenter;
 
 use super::{
     exit_news,

@@ -2,18 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::{
-    cli::{
-        news::{self, Event},
-        output::printable,
-    },
-    validator::{
-        core::{Report, Restoring},
-        overview::words::{self, span},
-    },
+use crate::cli::{
+    news::{self, Event},
+    output::printable,
 };
 use conclave_consensus::Misbehaviour;
+use conclave_monitor::overview::words::{self, span};
 use conclave_slashing::Start;
+use conclave_validator::core::{Report, Restoring};
 
 use super::{Told, Watcher};
 

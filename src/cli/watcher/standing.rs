@@ -1,10 +1,8 @@
 //! Validators that were slashed or leave, and beacon nodes that disagree about validators.
 
-use crate::validator::observed::{Dissenter, Seen};
-use crate::{
-    cli::{news::Event, output::printable},
-    validator::overview::words,
-};
+use crate::cli::{news::Event, output::printable};
+use conclave_monitor::overview::words;
+use conclave_validator::observed::{Dissenter, Seen};
 
 use super::{Told, Watcher};
 

@@ -1,11 +1,6 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{beacon::DAY_MS, *};
-use crate::validator::observed::{About, Dissenter, Seen};
-use crate::validator::{
-    core::{Account, Cause, ChainClock, Decision, Missed, Report, Restoring, Standstill, Times},
-    node::Delivery,
-};
 use conclave_beacon::{
     chain::spec::{Chain, Genesis, Spec},
     http::{Address, ErrorKind, NodeError},
@@ -14,6 +9,11 @@ use conclave_beacon::{
 use conclave_consensus::Misbehaviour;
 use conclave_eth::duty::{Duty, Kind, Purpose};
 use conclave_net::events::{Event as NetEvent, Reason};
+use conclave_validator::observed::{About, Dissenter, Seen};
+use conclave_validator::{
+    core::{Account, Cause, ChainClock, Decision, Missed, Report, Restoring, Standstill, Times},
+    node::Delivery,
+};
 
 fn watcher() -> Watcher {
     let names = ["alice", "bob", "carol", "da\u{1b}ve"]

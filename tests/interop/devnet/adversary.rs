@@ -21,17 +21,7 @@ use std::{
 };
 
 use clap::Parser;
-use conclave::{
-    cli::input,
-    validator::{
-        exits::{Domain, PartialExit, files::ExitFiles},
-        group::Group,
-        node::{self, Control, Ended, News, Setup, Voice},
-        partials::{Item, Partials},
-        pulse::Pulse,
-        wire::Message,
-    },
-};
+use conclave::cli::input;
 use conclave_beacon::{
     chain::spec::Pinned,
     http::{Address, Node},
@@ -53,6 +43,14 @@ use conclave_eth::{
     exit::VoluntaryExit,
 };
 use conclave_slashing::{Cluster, Guard};
+use conclave_validator::{
+    exits::{Domain, PartialExit, files::ExitFiles},
+    group::Group,
+    node::{self, Control, Ended, News, Setup, Voice},
+    partials::{Item, Partials},
+    pulse::Pulse,
+    wire::Message,
+};
 use libp2p::Multiaddr;
 
 /// The words of `conclave run` that the harness uses.

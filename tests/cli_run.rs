@@ -1273,8 +1273,7 @@ impl BeaconNode {
         behind: u64,
     ) -> Self {
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let path =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/conclave-beacon/vectors/spec-minimal.json");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/beacon/spec-minimal.json");
         let mut spec: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         spec["data"]["SLOT_DURATION_MS"] = json!(slot_ms.to_string());
         spec["data"]["SLOTS_PER_EPOCH"] = json!(slots_per_epoch.to_string());

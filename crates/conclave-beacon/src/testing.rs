@@ -1,4 +1,5 @@
 //! Beacon nodes for tests: small HTTP servers that answer as a healthy node, but for what a test says.
+#![allow(clippy::missing_panics_doc, reason = "a test that cannot begin fails")]
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -167,7 +167,7 @@ mod tests {
     const LOCK: &str = "dkg-v1.10-hoodi-4x2/node0/cluster-lock.json";
 
     fn lock(name: &str) -> Lock {
-        let path = format!("{}/tests/vectors/{name}", env!("CARGO_MANIFEST_DIR"));
+        let path = format!("{}/../../tests/vectors/{name}", env!("CARGO_MANIFEST_DIR"));
         Lock::from_json(&std::fs::read(path).unwrap()).unwrap()
     }
 

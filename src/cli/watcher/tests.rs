@@ -989,7 +989,7 @@ fn a_beacon_node_that_fails_some_requests_is_told_of_when_it_begins_and_when_it_
 fn mainnet(unknown_fork: Option<u64>) -> Chain {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/crates/conclave-beacon/vectors/spec-mainnet.json"
+        "/tests/vectors/beacon/spec-mainnet.json"
     );
     let mut answer: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let data = answer["data"].as_object_mut().unwrap();

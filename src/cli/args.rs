@@ -630,7 +630,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exit_codes_of_the_help_of_the_readme_and_of_the_program_are_the_same() {
+    fn the_exit_codes_of_the_help_of_the_reference_and_of_the_program_are_the_same() {
         use std::collections::BTreeSet;
 
         use conclave_ceremony::problem::Kind;
@@ -644,17 +644,17 @@ mod tests {
         };
         // `run` ends with 0 after an interruption, which says it twice.
         let in_help: BTreeSet<u8> = numbers(&help).into_iter().collect();
-        let readme = include_str!("../../README.md");
-        let table = readme.split("| Exit code | Meaning |").nth(1).unwrap();
+        let reference = include_str!("../../docs/reference.md");
+        let table = reference.split("| Exit code | Meaning |").nth(1).unwrap();
         let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
-        let mut in_readme: Vec<u8> = rows
+        let mut in_reference: Vec<u8> = rows
             .flat_map(|row| numbers(row.split('|').nth(1).unwrap()))
             .collect();
         let mut all: Vec<u8> = Kind::ALL.iter().map(|kind| kind.exit_code()).chain([0]).collect();
         all.extend(SIGNALS);
         all.sort_unstable();
-        in_readme.sort_unstable();
-        assert_eq!(in_readme, all, "once each");
+        in_reference.sort_unstable();
+        assert_eq!(in_reference, all, "once each");
         assert_eq!(in_help.into_iter().collect::<Vec<_>>(), all, "{help}");
     }
 

@@ -60,6 +60,8 @@ mod plan;
 pub mod prompt;
 mod reach;
 mod records;
+#[cfg(test)]
+mod reference;
 pub mod rehearse;
 mod restored;
 mod run;

@@ -315,6 +315,19 @@ fn nothing_is_put_into_a_folder_that_will_be_removed() {
         place.refuses("old", &command, 3, "is in the folder of an operator");
     }
     assert_eq!(place.files("old"), before);
+    // A copy of the identity, as everybody makes one, makes no folder of an operator.
+    fs::create_dir(place.path("stick")).unwrap();
+    fs::copy(
+        place.path("old/charon-enr-private-key"),
+        place.path("stick/charon-enr-private-key"),
+    )
+    .unwrap();
+    place.works("old", &["backup", "stick/backup", "--password-file", "password"]);
+    // Nor is an export that goes on written there.
+    fs::write(place.path("old/RETIRED"), "an export was begun\nunfinished\n").unwrap();
+    let command = ["export", "old/archive", "--password-file", "password", "--yes"];
+    place.refuses("old", &command, 3, "is in the folder of an operator");
+    fs::remove_file(place.path("old/RETIRED")).unwrap();
     place.works("old", &EXPORT);
     place.refuses("old/new", &IMPORT, 3, "is in the folder of an operator");
     let identity = ["identity", "new", "--name", "bob"];

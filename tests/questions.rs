@@ -755,6 +755,10 @@ fn a_secret_that_is_pasted_into_a_question_stays_off_the_screen() {
         press(&format!("{}\r", "\u{7f}".repeat(8)), told);
         press(&format!("{begin}{key}{key}{end}"), &stars.repeat(2));
         press("\u{15}A\u{7f}", "A");
+        // A letter more makes it no key, and shows nothing of it.
+        press(&format!("{begin}{key}{end}"), &stars);
+        press("q", "*");
+        press("\r", told);
     }
     terminal.press("\u{3}");
     assert_eq!(terminal.code(folder), "130", "{}", terminal.screen());

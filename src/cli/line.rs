@@ -79,13 +79,28 @@ pub(super) struct Lines {
     drawn: Option<Drawn>,
     /// What can be typed has ended: nothing is waited for.
     ended: bool,
-    /// What is being answered was a secret when it had so many bytes: what is left of it, when something was removed, stays off the screen, too.
-    secret: Option<(Secret, usize)>,
+    /// What is being answered is a secret, or was one.
+    secret: Option<Seen>,
+    /// How many bytes the answer had when it was looked at last.
+    length: usize,
     /// It obeys escape sequences. Where it does not, nothing that was written can be written over.
     obeys: bool,
     /// The terminal as it was.
     asking: Option<Asking>,
 }
+
+/// A secret in an answer.
+#[derive(Clone, Copy)]
+struct Seen {
+    secret: Secret,
+    /// How many bytes the answer had then.
+    length: usize,
+    /// It came in one piece: then it is no address that is being typed.
+    pasted: bool,
+}
+
+/// Nobody types so many bytes at once.
+const PASTE: usize = 16;
 
 /// What stands in the terminal.
 struct Drawn {
@@ -130,6 +145,7 @@ impl Lines {
             // Whoever typed Ctrl-D while the command was at work meant no question.
             ended: !beside && ENDED.load(Ordering::Relaxed),
             secret: None,
+            length: 0,
             obeys: obeys_escapes(),
             asking: Some(asking),
         };
@@ -161,7 +177,7 @@ impl Lines {
         if self.obeys {
             Self::write(if asked.typed { SAY_PASTES } else { SAY_NO_PASTES })?;
         }
-        self.secret = None;
+        (self.secret, self.length) = (None, 0);
         let mut text = Zeroizing::new(String::with_capacity(MOST));
         // The place of the cursor in it, in bytes; whether what comes is being pasted, and whether something of it was.
         let (mut at, mut pasting, mut pasted, mut long) = (0, false, false, false);
@@ -235,7 +251,7 @@ impl Lines {
             pasted,
             more,
             long,
-            secret: self.secret.map(|(secret, _)| secret),
+            secret: self.secret.map(|seen| seen.secret),
         })
     }
 
@@ -416,13 +432,21 @@ impl Lines {
         Ok(true)
     }
 
-    /// Remembers that the answer so far is a secret, as long as that is only made shorter. What becomes longer is something else: an address
-    /// that is typed has as many digits as a password for a moment.
+    /// Remembers that the answer so far is a secret: one that was pasted until there is nothing more of it, another one as long as it is only made
+    /// shorter. An address that is typed has as many digits as a password for a moment.
     fn look(&mut self, text: &str) {
-        let left = self
-            .secret
-            .filter(|(_, length)| !text.is_empty() && text.len() < *length);
-        self.secret = Secret::within(text).map(|secret| (secret, text.len())).or(left);
+        let came = text.len().saturating_sub(self.length) >= PASTE;
+        self.length = text.len();
+        let before = self.secret.filter(|_| !text.is_empty());
+        let pasted = came || before.is_some_and(|seen| seen.pasted);
+        self.secret = match Secret::within(text) {
+            Some(secret) => Some(Seen {
+                secret,
+                length: text.len(),
+                pasted,
+            }),
+            None => before.filter(|seen| seen.pasted || text.len() < seen.length),
+        };
     }
 
     /// Draws what was wrong, the question, and the answer so far, with the cursor in its place.

@@ -81,9 +81,6 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
     let meanwhile = interrupts::meanwhile(undone);
     let holding = check(context, &folder, network.as_ref())?;
     let target = moving::target(&args.file, &holding.lock.lock_hash(), holding.operator);
-    if state == State::Works {
-        moving::refuse_target(&target)?;
-    }
     // Before the database is opened, which may change bytes of its file.
     if !moving::left_behind(&state, &target)?.is_empty()
         && resumed(context, args, &folder, (&state, &target), prompt)?
@@ -92,6 +89,7 @@ pub(super) fn export(context: &Context, args: &ExportArgs) -> Result<(), Problem
         exported(context, &target);
         return Ok(());
     }
+    moving::refuse_target(&target)?;
     if let State::Begun { why, archive } = &state {
         let archive = archive
             .as_deref()

@@ -357,17 +357,17 @@ pub fn key_file_number(path: &Path) -> Option<usize> {
     digits.parse().ok().filter(|n: &usize| n.to_string() == digits)
 }
 
-/// The operator's folder in which a path is, if it is in one: that has an identity, key shares, or the mark of one that has moved. The path
-/// itself is not looked at, and need not be there.
+/// The operator's folder in which a path is, if it is in one: that has an identity together with key shares or a ceremony, or the mark of one
+/// that has moved. A copy of an identity alone, on a stick, makes none. The path itself is not looked at, and need not be there.
 pub fn around(path: &Path) -> Option<PathBuf> {
-    let absolute = std::path::absolute(path).ok()?;
+    let absolute = path.canonicalize().or_else(|_| std::path::absolute(path)).ok()?;
     let there = absolute
         .ancestors()
         .skip(1)
         .find_map(|folder| folder.canonicalize().ok())?;
     let is_operators = |folder: &&Path| {
         let has = |name| folder.join(name).symlink_metadata().is_ok();
-        [IDENTITY, VALIDATOR_KEYS, RETIRED].into_iter().any(has)
+        has(IDENTITY) && (has(VALIDATOR_KEYS) || has(CEREMONY)) || folder.join(RETIRED).is_file()
     };
     there.ancestors().find(is_operators).map(Path::to_owned)
 }
@@ -420,10 +420,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         assert_eq!(around(&root.join("anything")), None);
-        for name in [IDENTITY, VALIDATOR_KEYS, RETIRED] {
-            let folder = root.join(format!("of {name}"));
+        for name in [IDENTITY, VALIDATOR_KEYS, CEREMONY] {
+            let folder = root.join(format!("only {name}"));
             std::fs::create_dir(&folder).unwrap();
             std::fs::write(folder.join(name), "").unwrap();
+            assert_eq!(around(&folder.join("new")), None, "{name}");
+        }
+        for names in [&[IDENTITY, VALIDATOR_KEYS][..], &[IDENTITY, CEREMONY], &[RETIRED]] {
+            let name = names.join(" and ");
+            let folder = root.join(format!("of {name}"));
+            std::fs::create_dir(&folder).unwrap();
+            for name in names {
+                std::fs::write(folder.join(name), "").unwrap();
+            }
             let link = root.join(format!("to {name}"));
             std::os::unix::fs::symlink(&folder, &link).unwrap();
             for inside in ["new", "not/there/yet", "."] {

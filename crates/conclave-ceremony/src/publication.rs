@@ -362,7 +362,7 @@ pub fn settle(folder: &DataFolder, cluster: Cluster) -> Result<(), Problem> {
 }
 
 /// What `conclave run` does with a database that the ceremony published with a mark, as people are told.
-pub const WAITS: &str = "conclave run attests only after two whole epochs (13 to 20 minutes), or as soon as all the others say that they have seen no \
+pub const WAITS: &str = "conclave run attests only after two whole epochs (13 to 19 minutes on mainnet), or as soon as all the others say that they have seen no \
                          signatures of yours";
 
 /// What became of a folder that turned out to be an old copy.

@@ -886,7 +886,7 @@ fn what_shows_compatibility_is_there() {
     let text = fs::read_to_string(root.join("docs/compatibility.md")).unwrap();
     let named: Vec<&str> = text
         .split('`')
-        .filter(|word| word.starts_with("tests/"))
+        .filter(|word| word.starts_with("tests/") || word.starts_with("crates/"))
         .collect();
     assert!(named.len() > 20);
     for path in named {

@@ -865,7 +865,7 @@ mod tests {
 
     #[test]
     fn the_ready_made_plans_are_good_and_hold_no_addresses() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ceremonies");
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/plans");
         let mut found = Vec::new();
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

@@ -68,10 +68,7 @@ pub fn null_is_absent<T: std::fmt::Debug>(value: &Value, read: impl Fn(&Value) -
 /// # Panics
 /// If there is no such file.
 pub fn vectors(preset: &str) -> Value {
-    let path = format!(
-        "{}/../../tests/vectors/beacon/containers-{preset}.json",
-        env!("CARGO_MANIFEST_DIR")
-    );
+    let path = format!("{}/vectors/containers-{preset}.json", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 

@@ -164,10 +164,10 @@ impl Group {
 mod tests {
     use super::*;
 
-    const LOCK: &str = "dkg-v1.10-hoodi-4x2/node0/cluster-lock.json";
+    const LOCK: &str = "cluster-lock.json";
 
     fn lock(name: &str) -> Lock {
-        let path = format!("{}/../../tests/vectors/{name}", env!("CARGO_MANIFEST_DIR"));
+        let path = format!("{}/vectors/{name}", env!("CARGO_MANIFEST_DIR"));
         Lock::from_json(&std::fs::read(path).unwrap()).unwrap()
     }
 

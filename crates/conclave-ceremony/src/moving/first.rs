@@ -74,7 +74,7 @@ mod tests {
     /// An archive that 0.1.0 wrote, its password, and what was in the folder.
     #[test]
     fn an_archive_of_the_first_release_is_read() {
-        let vector = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/archive-v0.1.0");
+        let vector = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/archive-v0.1.0");
         let sealed = fs::read(vector.join("operator-1.archive")).unwrap();
         let password = Password::new("correct horse battery").unwrap();
         let found: BTreeMap<String, String> = open(&sealed, &password)

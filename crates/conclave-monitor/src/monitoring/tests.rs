@@ -254,9 +254,9 @@ fn the_documents_name_exactly_what_there_is() {
             (name, _) => name.to_owned(),
         })
         .collect();
-    let documented = words(include_str!("../../../../docs/monitoring.md"));
+    let documented = words(include_str!("../../vectors/monitoring.md"));
     assert_eq!(documented, there);
-    let shown = words(include_str!("../../../../docs/grafana.json"));
+    let shown = words(include_str!("../../vectors/grafana.json"));
     assert!(shown.is_subset(&there), "{:?}", shown.difference(&there));
     assert!(shown.len() > 10);
 }

@@ -13,10 +13,7 @@ use conclave_validator::{
 
 /// alice (this node), bob, carol and dave with two validators; 3 must sign.
 pub(crate) fn overview() -> Overview {
-    let path = format!(
-        "{}/../../tests/vectors/dkg-v1.10-hoodi-4x2/node0/cluster-lock.json",
-        env!("CARGO_MANIFEST_DIR")
-    );
+    let path = format!("{}/vectors/cluster-lock.json", env!("CARGO_MANIFEST_DIR"));
     let lock = Lock::from_json(&std::fs::read(path).unwrap()).unwrap();
     let names = ["alice", "bob", "carol", "dave"].map(str::to_owned);
     let group = Group::new(&lock, &names).unwrap();

@@ -783,10 +783,7 @@ pub(super) mod tests {
         runtime: &runtime::Runtime,
         slot_ms: u64,
     ) -> (Works, mpsc::UnboundedReceiver<News>) {
-        let path = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../tests/vectors/dkg-v1.10-hoodi-4x2/node0/cluster-lock.json"
-        );
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors/cluster-lock.json");
         let lock = Lock::from_json(&std::fs::read(path).unwrap()).unwrap();
         let names = ["alice", "bob", "carol", "dave"].map(str::to_owned);
         let mut chain = chain("minimal");

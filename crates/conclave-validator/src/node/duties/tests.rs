@@ -53,10 +53,7 @@ impl Drop for Gone {
 
 /// A group of so many validators.
 fn group(validators: usize) -> Group {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/vectors/dkg-v1.10-hoodi-4x2/node0/cluster-lock.json"
-    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors/cluster-lock.json");
     let lock = Lock::from_json(&std::fs::read(path).unwrap()).unwrap();
     let mut group = Group::new(&lock, &[]).unwrap();
     // Any keys do.

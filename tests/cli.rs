@@ -111,7 +111,26 @@ const ADDRESSES: [&str; 4] = [
 fn help_and_version_are_no_errors() {
     let dir = tempfile::tempdir().unwrap();
     assert!(works(dir.path(), &["--help"]).contains("Exit codes"));
-    assert!(works(dir.path(), &["--version"]).starts_with("conclave "));
+    let version = works(dir.path(), &["--version"]);
+    assert!(
+        version.starts_with(concat!("conclave ", env!("CARGO_PKG_VERSION"))),
+        "{version}"
+    );
+    // Where the tests are in a repository, the day of the commit is known.
+    let git = std::process::Command::new("git")
+        .args(["log", "-1", "--format=%cs"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    let is_repository = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(".git")
+        .exists();
+    if let Some(output) = git.ok().filter(|output| is_repository && output.status.success()) {
+        let day = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            version.trim_end().ends_with(&format!(", {})", day.trim())),
+            "{version}"
+        );
+    }
     for shell in ["bash", "zsh", "fish"] {
         assert!(works(dir.path(), &["completions", shell]).contains("rehearse"));
     }

@@ -11,7 +11,7 @@ use super::sight::MonitoringAddress;
 
 /// Key ceremonies for groups who validate together.
 #[derive(Debug, Parser)]
-#[command(name = "conclave", version, max_term_width = 100)]
+#[command(name = "conclave", version = env!("CONCLAVE_VERSION"), max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 done, 1 anything else, 2 usage, 3 bad input, 4 gave up waiting, 5 aborted by a fault, \
     6 verification failed, 7 the folder is in another state than needed, 8 the lock cannot be validated with, \

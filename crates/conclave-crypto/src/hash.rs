@@ -1,5 +1,6 @@
 //! Hashes, key derivation, and weights for batches.
 
+use hkdf::{Hkdf, HkdfExtract};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256, Sha512};
 use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
@@ -56,26 +57,25 @@ pub struct Prk([u8; 32]);
 impl Prk {
     /// HKDF-Extract of the concatenation of `ikm`.
     pub fn extract(salt: &[u8], ikm: &[&[u8]]) -> Self {
-        Self(*hmac_sha256(salt, ikm))
+        let mut extract = HkdfExtract::<Sha256>::new(Some(salt));
+        for part in ikm {
+            extract.input_ikm(part);
+        }
+        let (mut prk, _) = extract.finalize();
+        let key = Self(prk.into());
+        prk.zeroize();
+        key
     }
 
     /// HKDF-Expand to N bytes, of the concatenation of `info`. N is at most 8160, checked when compiling.
+    #[allow(clippy::missing_panics_doc, reason = "both lengths are right")]
     pub fn expand<const N: usize>(&self, info: &[&[u8]]) -> Zeroizing<[u8; N]> {
         const { assert!(N <= 255 * 32, "HKDF-SHA256 gives no more than 8160 bytes") }
         let mut out = Zeroizing::new([0; N]);
-        let mut previous = Zeroizing::new([0_u8; 32]);
-        for (counter, chunk) in (1_u8..=255).zip(out.chunks_mut(32)) {
-            let counter = [counter];
-            let mut parts: Vec<&[u8]> = Vec::with_capacity(info.len() + 2);
-            if counter != [1] {
-                parts.push(&previous[..]);
-            }
-            parts.extend_from_slice(info);
-            parts.push(&counter);
-            let block = hmac_sha256(&self.0, &parts);
-            chunk.copy_from_slice(&block[..chunk.len()]);
-            previous = block;
-        }
+        Hkdf::<Sha256>::from_prk(&self.0)
+            .expect("the key is as long as the hash")
+            .expand_multi_info(info, &mut *out)
+            .expect("the length was checked");
         out
     }
 }

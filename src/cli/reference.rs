@@ -61,7 +61,7 @@ fn row(argument: &Arg) -> String {
         .map(|value| format!("`{}`", value.get_name()))
         .collect();
     // Of a flag without a value these are true and false.
-    if !choices.is_empty() && typed(argument).contains(' ') {
+    if !choices.is_empty() && argument.get_action().takes_values() {
         let _ = write!(help, ": {}", choices.join(", "));
     }
     let default: Vec<_> = argument
@@ -75,7 +75,7 @@ fn row(argument: &Arg) -> String {
     if matches!(argument.get_action(), ArgAction::Append) {
         help.push_str("; may be given several times");
     }
-    format!("| `{}` | {variable} | {help} |\n", typed(argument))
+    format!("| `{}` | {variable} | {help} |\n", cell(&typed(argument)))
 }
 
 /// A table of those arguments of a command that `wanted` names; empty if there are none.

@@ -1,7 +1,7 @@
 //! `conclave identity`: make, show and name who you are in a ceremony.
 
 use conclave_ceremony::files::Disk;
-use conclave_ceremony::folder::{DataFolder, around};
+use conclave_ceremony::folder::{DataFolder, refuse_within};
 use conclave_ceremony::identity::{Identity, check_new_name};
 use conclave_ceremony::problem::Problem;
 use conclave_ceremony::progress::Event;
@@ -18,13 +18,7 @@ use super::{
 const ASK: Prompt = Prompt::before("no identity was made");
 
 pub(super) fn new(context: &Context, name: Option<String>) -> Result<(), Problem> {
-    if let Some(around) = around(&context.data_dir) {
-        return Err(Problem::bad_input(
-            format!("{} is in the folder of an operator", context.data_dir.display()),
-            format!("whoever removes {} removes it, too", around.display()),
-            "name a new folder outside of it with --data-dir",
-        ));
-    }
+    refuse_within(&context.data_dir)?;
     let folder = DataFolder::open_or_create(&Disk::new(), &context.data_dir)?;
     // Before anything is asked.
     Identity::refuse_another(folder.root())?;

@@ -372,6 +372,21 @@ pub fn around(path: &Path) -> Option<PathBuf> {
     there.ancestors().find(is_operators).map(Path::to_owned)
 }
 
+/// Refuses a place for a new folder within an operator's folder.
+///
+/// # Errors
+/// With the folder that it is in.
+pub fn refuse_within(root: &Path) -> Result<(), Problem> {
+    let Some(around) = around(root) else {
+        return Ok(());
+    };
+    Err(Problem::bad_input(
+        format!("{} is in the folder of an operator", root.display()),
+        format!("whoever removes {} removes it, too", around.display()),
+        "name a new folder outside of it with --data-dir",
+    ))
+}
+
 /// Whether a file name is that of a deposit file.
 pub fn is_deposit_file(name: &str) -> bool {
     name.starts_with("deposit-data") && Path::new(name).extension().is_some_and(|e| e == "json")

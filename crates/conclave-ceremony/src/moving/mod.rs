@@ -350,13 +350,7 @@ pub fn make_room(disk: &Disk, root: &Path) -> Result<DataFolder, Problem> {
 /// # Errors
 /// If there is; anything the disk says.
 pub fn refuse_filled(disk: &Disk, root: &Path) -> Result<(), Problem> {
-    if let Some(around) = folder::around(root) {
-        return Err(Problem::bad_input(
-            format!("{} is in the folder of an operator", root.display()),
-            format!("whoever removes {} removes it, too", around.display()),
-            "name a new folder outside of it with --data-dir",
-        ));
-    }
+    folder::refuse_within(root)?;
     if is_there(root)? {
         if !is_folder(root)? {
             return Err(Problem::folder_state(
